@@ -1,0 +1,395 @@
+"""The patient × code matrix that every other part takes and gives.
+
+A :class:`CodeMatrix` holds sparse counts together with the patient ids, the code vocabulary and the titles of the
+codes, so that a column never loses its meaning between data, model and output.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import ArrayLike, DTypeLike
+from scipy import sparse
+from sklearn.model_selection import train_test_split
+
+from scoehr.files import InputError, replacing
+
+Kind = Literal["count", "binary"]
+
+#: Key of the Parquet file metadata that carries what a long table cannot say.
+METADATA_KEY = b"scoehr"
+#: Prefix of ICD-9 diagnosis codes in MEDS event tables.
+MEDS_PREFIX = "DIAGNOSIS//ICD//9//"
+
+
+class Split(NamedTuple):
+    """Three matrices with disjoint patients and one vocabulary."""
+
+    train: CodeMatrix
+    validation: CodeMatrix
+    test: CodeMatrix
+
+
+@dataclass(frozen=True, eq=False)
+class CodeMatrix:
+    """How often each code was recorded for each patient.
+
+    Attributes
+    ----------
+    counts : csr_array of shape (n_patients, n_codes), int32, canonical, values >= 0
+    patients : array of shape (n_patients,), int64 or str, unique
+    codes : array of shape (n_codes,), str, unique
+    titles : array of shape (n_codes,), str, "" where unknown
+    kind : "count" (occurrences) or "binary" (0 or 1: ever recorded)
+
+    Raises
+    ------
+    InputError
+        If the shapes disagree, an id or a code repeats, a count is negative, or a binary matrix holds other than 0, 1.
+    """
+
+    counts: sparse.csr_array
+    patients: np.ndarray
+    codes: np.ndarray
+    titles: np.ndarray
+    kind: Kind = "count"
+
+    def __post_init__(self) -> None:
+        counts = sparse.csr_array(self.counts, dtype=np.int32)
+        counts.sum_duplicates()
+        counts.eliminate_zeros()
+        object.__setattr__(self, "counts", counts)
+        object.__setattr__(self, "patients", _ids(self.patients))
+        object.__setattr__(self, "codes", _strings(self.codes))
+        object.__setattr__(self, "titles", _strings(self.titles))
+        _check(self)
+
+    def __len__(self) -> int:
+        return self.counts.shape[0]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n_patients, n_codes)."""
+        return self.counts.shape
+
+    @property
+    def mean_cell(self) -> float:
+        """Sum of the counts over patients × codes; NaN for an empty matrix."""
+        cells = self.shape[0] * self.shape[1]
+        return float(self.counts.sum() / cells) if cells else float("nan")
+
+    def equals(self, other: CodeMatrix) -> bool:
+        """Whether patients, codes, titles, kind and every count are the same, in the same order."""
+        return (
+            self.kind == other.kind
+            and self.shape == other.shape
+            and all(
+                np.array_equal(getattr(self, name), getattr(other, name)) for name in ("patients", "codes", "titles")
+            )
+            and (self.counts != other.counts).nnz == 0
+        )
+
+    def dense(self, dtype: DTypeLike = np.float32) -> np.ndarray:
+        """The counts as an array of shape (n_patients, n_codes)."""
+        return self.counts.astype(dtype).toarray()
+
+    def to_binary(self) -> CodeMatrix:
+        """1 where the code was ever recorded, else 0."""
+        ones = self.counts.copy()
+        ones.data[:] = 1
+        return replace(self, counts=ones, kind="binary")
+
+    def take(self, rows: ArrayLike) -> CodeMatrix:
+        """The patients at these positions (no position twice), in this order."""
+        rows = np.asarray(rows)
+        return replace(self, counts=self.counts[rows], patients=self.patients[rows])
+
+    def align(self, codes: ArrayLike, titles: ArrayLike | None = None) -> CodeMatrix:
+        """The same patients over the vocabulary ``codes``: columns are moved, added empty, or left out if empty.
+
+        ``titles`` has the shape of ``codes``; when None, known titles are kept. InputError if a code with counts
+        is not in ``codes``.
+        """
+        codes = _strings(codes)
+        place = pd.Index(codes).get_indexer(pd.Index(self.codes))
+        lost = self.codes[(place < 0) & (self.counts.sum(axis=0) > 0)]
+        if len(lost):
+            raise InputError(f"code {lost[0]!r} is not in the vocabulary; use one that has it ({len(lost)} missing)")
+        if titles is None:
+            titles = np.full(len(codes), "", dtype=object)
+            titles[place[place >= 0]] = self.titles[place >= 0]
+        entries = self.counts.tocoo()
+        counts = sparse.csr_array(
+            (entries.data, (entries.row, place[entries.col])), shape=(len(self), len(codes)), dtype=np.int32
+        )
+        return replace(self, counts=counts, codes=codes, titles=_strings(titles))
+
+    def split(self, *, test: float = 0.30, validation: float = 0.10, seed: int = 1) -> Split:
+        """Cut the patients into train, validation and test.
+
+        ``test`` and ``validation`` are fractions of all patients. The test set is the report's (scikit-learn's
+        ``train_test_split`` with ``random_state=1``); the validation set is cut from the rest with the same seed,
+        so the choice of epochs never sees the test set. InputError if a part would be empty.
+        """
+        if not (0 < test < 1 and 0 <= validation < 1 and test + validation < 1):
+            raise InputError(f"test={test} and validation={validation} must be fractions that sum to less than 1")
+        if len(self) * min(test, validation or test, 1 - test - validation) < 1:
+            raise InputError(f"{len(self)} patients are too few to split; give more patients or larger fractions")
+        rest, held_out = train_test_split(np.arange(len(self)), test_size=test, random_state=seed)
+        chosen = rest[:0]
+        if validation:
+            rest, chosen = train_test_split(rest, test_size=round(validation * len(self)), random_state=seed)
+        return Split(self.take(rest), self.take(chosen), self.take(held_out))
+
+    # Files ------------------------------------------------------------------------------------------------------
+
+    def write(self, path: str | Path) -> None:
+        """Write a long Parquet table ``patient_id, code, count`` that any tool reads.
+
+        The file's metadata (key ``scoehr``, JSON) adds the kind, the vocabulary with titles and all patients in order
+        (their number alone when the ids are 0, 1, …), so codes without patients and patients without codes survive.
+        """
+        numbered = np.array_equal(self.patients, np.arange(len(self)))
+        extra = {
+            "kind": self.kind,
+            "codes": self.codes.tolist(),
+            "titles": self.titles.tolist(),
+            "patients": len(self) if numbered else self.patients.tolist(),
+        }
+        rows, columns = _entries(self.counts)
+        table = pa.table(
+            {
+                "patient_id": pa.array(self.patients)[:0] if not len(rows) else pa.array(self.patients[rows]),
+                "code": pa.DictionaryArray.from_arrays(columns.astype(np.int32), pa.array(self.codes, pa.string())),
+                "count": pa.array(self.counts.data),
+            }
+        )
+        table = table.replace_schema_metadata({METADATA_KEY: json.dumps(extra, ensure_ascii=False).encode()})
+        with replacing(path) as scratch:
+            pq.write_table(table, scratch, compression="zstd")
+
+    @classmethod
+    def read(cls, path: str | Path) -> CodeMatrix:
+        """Read what :meth:`write` wrote; other tables are read by the data set ``table``.
+
+        InputError if the file is missing, damaged, or was not written by :meth:`write`.
+        """
+        try:
+            table = pq.read_table(path, partitioning=None)
+        except FileNotFoundError:
+            raise InputError(f"{path}: no such file; check the path") from None
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(f"{path}: not a readable Parquet file ({_first_line(error)}); write it again") from None
+        extra = (table.schema.metadata or {}).get(METADATA_KEY)
+        if extra is None:
+            raise InputError(f"{path}: has no vocabulary in its metadata; read it as the data set 'table'")
+        return cls._from_table(table, json.loads(extra), path)
+
+    @classmethod
+    def _from_table(cls, table: pa.Table, extra: dict[str, Any], path: str | Path) -> CodeMatrix:
+        numbered = isinstance(extra["patients"], int)
+        patients = np.arange(extra["patients"]) if numbered else _ids(extra["patients"])
+        rows = pd.Index(patients).get_indexer(pd.Index(_ids(table["patient_id"].to_numpy())))
+        columns = pd.Index(extra["codes"], dtype=object).get_indexer(pd.Index(table["code"].to_pylist(), dtype=object))
+        if (rows < 0).any() or (columns < 0).any():
+            raise InputError(f"{path}: a row has a patient or code that the file's metadata lacks; write it again")
+        shape = (len(patients), len(extra["codes"]))
+        counts = sparse.csr_array((table["count"].to_numpy(), (rows, columns)), shape=shape, dtype=np.int32)
+        return cls(counts, patients, _strings(extra["codes"]), _strings(extra["titles"]), extra["kind"])
+
+    # Other forms ------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def from_array(
+        cls,
+        array: ArrayLike | sparse.sparray | sparse.spmatrix,
+        codes: ArrayLike,
+        titles: ArrayLike | None = None,
+        patients: ArrayLike | None = None,
+        kind: Kind = "count",
+    ) -> CodeMatrix:
+        """From a dense or sparse array of whole counts, shape (n_patients, n_codes).
+
+        ``titles`` default to "", ``patients`` to 0 … n-1. InputError if a value is not a whole number >= 0.
+        """
+        grid = array if isinstance(array, sparse.sparray | sparse.spmatrix) else np.asarray(array)
+        values = grid.data if isinstance(grid, sparse.sparray | sparse.spmatrix) else grid
+        if values.dtype.kind == "f" and not np.array_equal(values, np.rint(values)):
+            raise InputError("the array holds values that are not whole numbers; round them to counts first")
+        counts = sparse.csr_array(grid, dtype=np.int32, copy=True)
+        ids = np.arange(counts.shape[0]) if patients is None else _ids(patients)
+        names = _strings(codes)
+        return cls(counts, ids, names, _strings([""] * len(names) if titles is None else titles), kind)
+
+    @classmethod
+    def from_long(
+        cls,
+        frame: pd.DataFrame,
+        *,
+        kind: Kind = "count",
+        patients: ArrayLike | None = None,
+        codes: ArrayLike | None = None,
+        titles: Mapping[str, str] | None = None,
+    ) -> CodeMatrix:
+        """From a long table with columns ``patient_id, code`` and, if it has one, ``count`` (else every row counts 1).
+
+        Rows with the same patient and code are summed. ``patients`` (order of the rows; default: sorted ids) may name
+        patients without codes, ``codes`` (default: sorted) codes without patients; InputError if either misses one
+        that occurs. ``kind="binary"`` keeps 1 for any count.
+        """
+        rows, row_names = _positions(frame, "patient_id", patients)
+        columns, column_names = _positions(frame, "code", codes)
+        values = _whole(frame["count"]) if "count" in frame else np.ones(len(frame), dtype=np.int32)
+        counts = sparse.csr_array((values, (rows, columns)), shape=(len(row_names), len(column_names)), dtype=np.int32)
+        found = [(titles or {}).get(code, "") for code in column_names.tolist()]
+        matrix = cls(counts, row_names, column_names, _strings(found))
+        return matrix.to_binary() if kind == "binary" else matrix
+
+    def to_long(self) -> pd.DataFrame:
+        """Columns ``patient_id, code, count``; one row a non-zero cell, in the order of the matrix."""
+        rows, columns = _entries(self.counts)
+        return pd.DataFrame(
+            {"patient_id": self.patients[rows], "code": self.codes[columns], "count": self.counts.data.copy()}
+        )
+
+    @classmethod
+    def from_wide(cls, frame: pd.DataFrame, *, kind: Kind = "count") -> CodeMatrix:
+        """From one row a patient and one column a code; the ids are the column ``patient_id`` or else the index."""
+        if "patient_id" in frame:
+            frame = frame.set_index("patient_id")
+        values = (
+            np.column_stack([_whole(frame[name]) for name in frame]) if frame.shape[1] else np.empty((len(frame), 0))
+        )
+        matrix = cls.from_array(values, frame.columns, patients=frame.index)
+        return matrix.to_binary() if kind == "binary" else matrix
+
+    def to_wide(self) -> pd.DataFrame:
+        """One row a patient (index ``patient_id``), one integer column a code."""
+        return pd.DataFrame(self.dense(np.int32), index=pd.Index(self.patients, name="patient_id"), columns=self.codes)
+
+    @classmethod
+    def from_records(
+        cls, records: Iterable[Mapping[str, Any]], *, kind: Kind = "count", codes: ArrayLike | None = None
+    ) -> CodeMatrix:
+        """From PyHealth-style records ``{"patient_id": …, "visits": [[code, …], …]}``; a count is occurrences."""
+        records = list(records)
+        events = [(record["patient_id"], code) for record in records for visit in record["visits"] for code in visit]
+        frame = pd.DataFrame(events, columns=["patient_id", "code"])
+        patients = [record["patient_id"] for record in records]
+        return cls.from_long(frame, kind=kind, patients=patients, codes=codes)
+
+    def to_records(self) -> list[dict[str, Any]]:
+        """PyHealth-style records; visit k holds the codes counted at least k times, so no code repeats in a visit."""
+        records = []
+        for row, patient in enumerate(self.patients.tolist()):
+            cells = slice(self.counts.indptr[row], self.counts.indptr[row + 1])
+            codes, times = self.codes[self.counts.indices[cells]], self.counts.data[cells]
+            visits = [codes[times >= k].tolist() for k in range(1, times.max(initial=0) + 1)]
+            records.append({"patient_id": patient, "visits": visits})
+        return records
+
+    @classmethod
+    def from_meds(cls, frame: pd.DataFrame, *, prefix: str = MEDS_PREFIX, kind: Kind = "count") -> CodeMatrix:
+        """From a MEDS event table (``subject_id, time, code, numeric_value``): events whose code begins with ``prefix``.
+
+        The prefix is cut off. Every subject of the table is a patient, with or without such events.
+        """
+        chosen = frame[frame["code"].astype(str).str.startswith(prefix)]
+        events = pd.DataFrame(
+            {"patient_id": chosen["subject_id"], "code": chosen["code"].astype(str).str[len(prefix) :]}
+        )
+        return cls.from_long(events, kind=kind, patients=np.sort(frame["subject_id"].unique()))
+
+    def to_meds(self, *, prefix: str = MEDS_PREFIX) -> pd.DataFrame:
+        """A MEDS event table: one row an occurrence, without time. InputError unless the patient ids are integers."""
+        if self.patients.dtype.kind != "i":
+            raise InputError("MEDS wants whole-number subject ids; renumber the patients first")
+        rows, columns = (np.repeat(index, self.counts.data) for index in _entries(self.counts))
+        return pd.DataFrame(
+            {
+                "subject_id": self.patients[rows],
+                "time": pd.Series(pd.NaT, index=range(len(rows)), dtype="datetime64[us]"),
+                "code": np.char.add(prefix, self.codes)[columns] if len(rows) else self.codes[:0],
+                "numeric_value": np.full(len(rows), np.nan, dtype=np.float32),
+            }
+        )
+
+
+def _check(matrix: CodeMatrix) -> None:
+    """What the docstring of :class:`CodeMatrix` promises."""
+    if matrix.kind not in get_args(Kind):
+        raise InputError(f"kind is {matrix.kind!r}; it must be 'count' or 'binary'")
+    if matrix.counts.shape != (len(matrix.patients), len(matrix.codes)) or len(matrix.titles) != len(matrix.codes):
+        raise InputError(
+            f"counts have shape {matrix.counts.shape} but there are {len(matrix.patients)} patients, "
+            f"{len(matrix.codes)} codes and {len(matrix.titles)} titles; give one of each per row and column"
+        )
+    for name, values in (("patient", matrix.patients), ("code", matrix.codes)):
+        index = pd.Index(values)
+        if not index.is_unique:
+            raise InputError(f"{name} {index[index.duplicated()][0]} occurs more than once; give each {name} once")
+    data = matrix.counts.data
+    if len(data) and data.min() < 0:
+        raise InputError("a count is negative; counts are whole numbers from 0")
+    if matrix.kind == "binary" and len(data) and data.max() > 1:
+        raise InputError("a binary matrix holds a count above 1; use kind 'count' or to_binary()")
+
+
+def _strings(values: ArrayLike | Iterable[Any]) -> np.ndarray:
+    """An array of str, one dimension."""
+    if isinstance(values, np.ndarray) and values.dtype.kind == "U":
+        return values
+    return np.array([str(value) for value in values], dtype=str)  # type: ignore[union-attr]
+
+
+def _ids(values: ArrayLike | Sequence[Any]) -> np.ndarray:
+    """Whole numbers as int64, anything else as str."""
+    array = np.asarray(values)
+    if array.dtype.kind in "iu":
+        return array.astype(np.int64)
+    if array.dtype.kind == "O" and len(array) and all(isinstance(value, int | np.integer) for value in array):
+        return array.astype(np.int64)
+    return _strings(array) if len(array) or array.dtype.kind == "U" else np.empty(0, dtype=np.int64)
+
+
+def _entries(counts: sparse.csr_array) -> tuple[np.ndarray, np.ndarray]:
+    """Row and column of each stored cell, row by row."""
+    return np.repeat(np.arange(counts.shape[0]), np.diff(counts.indptr)), counts.indices
+
+
+def _positions(frame: pd.DataFrame, column: str, names: ArrayLike | None) -> tuple[np.ndarray, np.ndarray]:
+    """Where each value of the column stands in ``names`` (default: its sorted distinct values), and those names."""
+    if column not in frame:
+        raise InputError(f"the table has no column {column!r} (it has {', '.join(map(str, frame))}); name it so")
+    tidy = _strings if column == "code" else _ids
+    values = tidy(frame[column].to_numpy())
+    if names is None:
+        places, found = pd.factorize(values, sort=True)
+        return places, tidy(found)
+    known = tidy(names)  # type: ignore[arg-type]
+    places = pd.Index(known).get_indexer(pd.Index(values))
+    if (places < 0).any():
+        raise InputError(f"{column} {values[places < 0][0]!r} occurs in the table but not in the list of names given")
+    return places, known
+
+
+def _whole(values: pd.Series) -> np.ndarray:
+    """The counts of a column as int32; InputError names the first that is not a whole number >= 0."""
+    numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=float)
+    bad = ~((numbers >= 0) & (numbers == np.rint(numbers)))
+    if bad.any():
+        row = int(np.flatnonzero(bad)[0])
+        raise InputError(f"column {values.name!r}, row {row + 1}: {values.iloc[row]!r} is not a whole number from 0")
+    return numbers.astype(np.int32)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
