@@ -1,0 +1,306 @@
+"""The networks: autoencoder, the paper's U-Net, and the residual MLP of the fast path.
+
+A score network maps a noised latent ``x`` of shape ``(B, D)`` and a time ``t`` of shape ``(B,)`` in (0, 1] to
+``(B, D)``. What its output means, score or noise, is decided by
+:class:`scoehr.processes.ScoreModel`.
+
+Sources: Naseer et al. (2023), ScoEHR, for the autoencoder and the choice of U-Net; Ho, Jain & Abbeel (2020), Denoising
+Diffusion Probabilistic Models, for the U-Net; Vaswani et al. (2017) for the sinusoidal embedding.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from scoehr.files import InputError
+
+Head = Literal["relu", "sigmoid", "poisson"]
+
+# ----------------------------------------------------------------------------
+# Autoencoder
+
+
+class Autoencoder(nn.Module):
+    """One hidden layer with a Tanh code, as in the paper.
+
+    ``head`` names the output and its loss, both summed over codes and averaged over patients:
+
+    * ``relu``: counts, squared error, decoded by rounding (what the report's code does);
+    * ``sigmoid``: presence, binary cross-entropy, decoded at one half (what the paper describes);
+    * ``poisson``: counts, Poisson likelihood with a log-rate output, decoded by a draw (ours).
+    """
+
+    def __init__(self, n_codes: int, latent: int, head: Head = "relu"):
+        super().__init__()
+        if head not in get_args(Head):
+            raise InputError(f"head {head!r} is unknown; choose one of {', '.join(get_args(Head))}")
+        self.head = head
+        self.encoder = nn.Linear(n_codes, latent)
+        self.decoder = nn.Linear(latent, n_codes)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Counts ``(B, n_codes)`` to codes in (-1, 1), ``(B, latent)``."""
+        return torch.tanh(self.encoder(x))
+
+    def output(self, z: Tensor) -> Tensor:
+        """Expected count (``relu``, ``poisson``) or probability (``sigmoid``), ``(B, n_codes)``."""
+        logits = self.decoder(z)
+        match self.head:
+            case "relu":
+                return F.relu(logits)
+            case "sigmoid":
+                return torch.sigmoid(logits)
+            case "poisson":
+                return torch.exp(logits)
+
+    def loss(self, x: Tensor) -> Tensor:
+        """Reconstruction loss of counts ``x`` ``(B, n_codes)``: one value, summed over codes, mean over patients."""
+        logits = self.decoder(self.encode(x))
+        match self.head:
+            case "relu":
+                total = F.mse_loss(F.relu(logits), x, reduction="sum")
+            case "sigmoid":
+                total = F.binary_cross_entropy_with_logits(logits, x, reduction="sum")
+            case "poisson":
+                total = F.poisson_nll_loss(logits, x, log_input=True, reduction="sum")
+        return total / len(x)
+
+    def decode(self, z: Tensor, rng: torch.Generator | None = None) -> Tensor:
+        """Latents ``(B, latent)`` to whole, non-negative counts ``(B, n_codes)``."""
+        expected = self.output(z)
+        match self.head:
+            case "relu":
+                return expected.round()  # half to even, as reported
+            case "sigmoid":
+                return (expected > 0.5).to(expected)
+            case "poisson":
+                return torch.poisson(expected.clamp(max=1e4), generator=rng)
+
+
+# ----------------------------------------------------------------------------
+# Time embedding
+
+
+def time_embedding(t: Tensor, dim: int) -> Tensor:
+    """Sines and cosines of ``t`` ``(B,)`` at ``dim / 2`` geometric frequencies from 1 to 1e-4: ``(B, dim)``."""
+    half = dim // 2
+    frequencies = torch.exp(torch.arange(half, device=t.device) * (-math.log(10_000) / (half - 1)))
+    angles = t[:, None] * frequencies  # (B, half)
+    return torch.cat([angles.sin(), angles.cos()], dim=1)  # (B, dim)
+
+
+# ----------------------------------------------------------------------------
+# U-Net of the paper
+
+
+def _variance_scaling_(layer: nn.Linear | nn.Conv2d, scale: float) -> None:
+    """Uniform weights of variance ``scale / fan_avg`` and zero bias; ``scale`` 0 means 1e-10, nearly nothing."""
+    fan_in, fan_out = nn.init._calculate_fan_in_and_fan_out(layer.weight)
+    bound = math.sqrt(3 * (scale or 1e-10) / max(1.0, (fan_in + fan_out) / 2))
+    nn.init.uniform_(layer.weight, -bound, bound)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+
+
+def _dense(n_in: int, n_out: int) -> nn.Linear:
+    layer = nn.Linear(n_in, n_out)
+    _variance_scaling_(layer, 1.0)
+    return layer
+
+
+def _conv(n_in: int, n_out: int, kernel: int = 3, stride: int = 1, scale: float = 1.0) -> nn.Conv2d:
+    layer = nn.Conv2d(n_in, n_out, kernel, stride, padding=kernel // 2)
+    _variance_scaling_(layer, scale)
+    return layer
+
+
+def _norm(channels: int) -> nn.GroupNorm:
+    return nn.GroupNorm(32, channels, eps=1e-6)
+
+
+class ResidualBlock(nn.Module):
+    """Two 3 x 3 convolutions with the time embedding added between them; the second starts near zero."""
+
+    def __init__(self, n_in: int, n_out: int, time_dim: int):
+        super().__init__()
+        self.norm1, self.conv1 = _norm(n_in), _conv(n_in, n_out)
+        self.time = _dense(time_dim, n_out)
+        self.norm2, self.conv2 = _norm(n_out), _conv(n_out, n_out, scale=0.0)
+        self.shortcut = _conv(n_in, n_out, kernel=1) if n_in != n_out else nn.Identity()
+
+    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+        h = self.conv1(F.silu(self.norm1(x)))  # (B, C, H, W)
+        h = h + self.time(F.silu(time))[:, :, None, None]
+        h = self.conv2(F.silu(self.norm2(h)))
+        return self.shortcut(x) + h
+
+
+class SelfAttention(nn.Module):
+    """One-head attention over the H x W positions; the output projection starts near zero."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.norm = _norm(channels)
+        self.query, self.key, self.value = (_conv(channels, channels, kernel=1) for _ in range(3))
+        self.out = _conv(channels, channels, kernel=1, scale=0.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.norm(x)
+        q, k, v = (f(h).flatten(2).transpose(1, 2) for f in (self.query, self.key, self.value))  # (B, HW, C)
+        h = F.scaled_dot_product_attention(q, k, v)  # (B, HW, C)
+        return x + self.out(h.transpose(1, 2).reshape(x.shape))
+
+
+class _Stage(nn.Module):
+    """A residual block, then attention where the resolution asks for it."""
+
+    def __init__(self, n_in: int, n_out: int, time_dim: int, attention: bool):
+        super().__init__()
+        self.block = ResidualBlock(n_in, n_out, time_dim)
+        self.attention = SelfAttention(n_out) if attention else nn.Identity()
+
+    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+        return self.attention(self.block(x, time))
+
+
+class UNet(nn.Module):
+    """The paper's score network: the latent is laid out as a square one-channel image.
+
+    Args:
+        dim: size of the latent; must be ``(4 k)²``, since the image is halved twice.
+        width: channels at full resolution (128 in the paper); a multiple of 32, for the group norm.
+        multiples: channel multiples per resolution.
+        attention: image sides at which every residual block is followed by attention. The paper's (16,) is met
+            only by 256-dimensional latents; the middle attention is always there.
+
+    At ``width=128``: 24,515,585 parameters for 64 and 144 dimensions.
+    """
+
+    def __init__(
+        self, dim: int, width: int = 128, multiples: tuple[int, ...] = (1, 2, 2), attention: tuple[int, ...] = (16,)
+    ):
+        super().__init__()
+        self.side = side = unet_side(dim)
+        if width % 32:
+            raise InputError(f"width {width} does not suit the U-Net; take a multiple of 32")
+        time_dim = 4 * width
+        self.width = width
+        self.time = nn.Sequential(_dense(width, time_dim), nn.SiLU(), _dense(time_dim, time_dim))
+        self.begin = _conv(1, width)
+
+        skips, channels = [width], width
+        self.down, self.shrink = nn.ModuleList(), nn.ModuleList()
+        for level, multiple in enumerate(multiples):
+            for _ in range(2):
+                self.down.append(_Stage(channels, width * multiple, time_dim, side in attention))
+                channels = width * multiple
+                skips.append(channels)
+            if level < len(multiples) - 1:
+                self.shrink.append(_conv(channels, channels, stride=2))
+                skips.append(channels)
+                side //= 2
+
+        self.middle = nn.ModuleList(
+            [_Stage(channels, channels, time_dim, attention=True), _Stage(channels, channels, time_dim, False)]
+        )
+
+        self.up, self.grow = nn.ModuleList(), nn.ModuleList()
+        for level, multiple in reversed(list(enumerate(multiples))):
+            for _ in range(3):
+                self.up.append(_Stage(channels + skips.pop(), width * multiple, time_dim, side in attention))
+                channels = width * multiple
+            if level:
+                self.grow.append(_conv(channels, channels))
+                side *= 2
+        self.end = nn.Sequential(_norm(channels), nn.SiLU(), _conv(channels, 1, scale=0.0))
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        time = self.time(time_embedding(t, self.width))  # (B, 4 width)
+        h = self.begin(x.view(-1, 1, self.side, self.side))  # (B, width, side, side)
+        skips = [h]
+        for i, stage in enumerate(self.down):
+            h = stage(h, time)
+            skips.append(h)
+            if i % 2 and i // 2 < len(self.shrink):
+                h = self.shrink[i // 2](h)
+                skips.append(h)
+        for stage in self.middle:
+            h = stage(h, time)
+        for i, stage in enumerate(self.up):
+            h = stage(torch.cat([h, skips.pop()], dim=1), time)
+            if i % 3 == 2 and i // 3 < len(self.grow):
+                h = self.grow[i // 3](F.interpolate(h, scale_factor=2.0, mode="nearest"))
+        return self.end(h).flatten(1)  # (B, D)
+
+
+def unet_side(dim: int) -> int:
+    """Side of the square image that holds ``dim`` values; :class:`InputError` unless ``dim`` is ``(4 k)²``."""
+    side = math.isqrt(dim)
+    if dim <= 0 or side * side != dim or side % 4:
+        below, above = (4 * (side // 4)) ** 2, unet_dim(max(dim, 1))
+        near = f"{below} or {above}" if below else f"{above}"
+        raise InputError(f"latent size {dim} does not suit the U-Net, which needs (4k)² such as 64, 144 or 256; try {near}")
+    return side
+
+
+def unet_dim(n: int) -> int:
+    """The smallest ``(4 k)²`` that is at least ``n``: 1,071 codes are padded to 1,296."""
+    return (4 * math.ceil(math.sqrt(n) / 4)) ** 2
+
+
+def reinitialise(module: nn.Module) -> nn.Module:
+    """The report's initialisation, in place: N(0, 0.02²) for convolutions, Xavier and bias 0.01 for linear layers.
+
+    It undoes the near-zero start of the residual branches, the attention and the last convolution of :class:`UNet`;
+    convolution biases stay as they are.
+    """
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.normal_(layer.weight, 0.0, 0.02)
+        elif isinstance(layer, nn.Linear):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.constant_(layer.bias, 0.01)
+    return module
+
+
+# ----------------------------------------------------------------------------
+# Residual MLP of the fast path
+
+
+class ResidualMLP(nn.Module):
+    """Pre-norm residual blocks on the latent vector; each is scaled and shifted by the time embedding.
+
+    A latent unit has no neighbours, so nothing is lost with the convolutions; an evaluation costs about a hundredth.
+
+    Args:
+        dim: size of the latent, any.
+        width: hidden units of a block.
+        depth: number of blocks.
+    """
+
+    def __init__(self, dim: int, width: int = 512, depth: int = 4):
+        super().__init__()
+        self.width = width
+        self.time = nn.Sequential(nn.Linear(width, width), nn.SiLU())
+        self.begin = nn.Linear(dim, width)
+        self.norms = nn.ModuleList(nn.LayerNorm(width, elementwise_affine=False) for _ in range(depth))
+        self.modulation = nn.ModuleList(nn.Linear(width, 2 * width) for _ in range(depth))
+        self.blocks = nn.ModuleList(
+            nn.Sequential(nn.Linear(width, 2 * width), nn.SiLU(), nn.Linear(2 * width, width)) for _ in range(depth)
+        )
+        self.end = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, dim))
+        nn.init.zeros_(self.end[-1].weight)
+        nn.init.zeros_(self.end[-1].bias)
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        time = self.time(time_embedding(t, self.width))  # (B, width)
+        h = self.begin(x)  # (B, width)
+        for norm, modulation, block in zip(self.norms, self.modulation, self.blocks, strict=True):
+            scale, shift = modulation(time).chunk(2, dim=1)
+            h = h + block(norm(h) * (1 + scale) + shift)
+        return self.end(h)  # (B, D)
