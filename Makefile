@@ -1,0 +1,52 @@
+# The names people type. `make setup` is skipped when .venv is newer than what it is made from.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+STAMP := .venv/.ready
+
+DATASET ?= simulated
+SOURCE ?=
+PROFILE ?= quick
+SEED ?= 0
+STUDY = --dataset $(DATASET) $(if $(SOURCE),--source "$(SOURCE)") --profile $(PROFILE) --seed $(SEED)
+
+.PHONY: help setup test test-slow report experiments bench lint format clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
+
+setup: $(STAMP)  ## make .venv with the locked environment and the command scoehr
+
+$(STAMP): pyproject.toml requirements.lock
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "scoehr needs Python 3.11 or newer: make PYTHON=python3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -r requirements.lock
+	$(BIN)/python -m pip install --no-deps --no-build-isolation -e .
+	touch $(STAMP)
+
+test: $(STAMP)  ## run the test suite
+	@command -v chromium chromium-browser google-chrome >/dev/null || echo "No Chromium here: the tests that look at the built pages are skipped (Debian: apt-get install chromium chromium-driver)."
+	$(BIN)/python -m pytest
+
+test-slow: $(STAMP)  ## run the tests that take minutes
+	$(BIN)/python -m pytest -m slow
+
+report: $(STAMP)  ## make the whole book: DATASET=, SOURCE=, PROFILE=, SEED=
+	$(BIN)/scoehr report $(STUDY)
+
+experiments: $(STAMP)  ## list the planned runs: DATASET=, SOURCE=, PROFILE=, SEED=
+	$(BIN)/scoehr experiments $(STUDY)
+
+bench: $(STAMP)  ## time and peak memory of reading full-size tables, beside a line-by-line reference
+	$(BIN)/python -m benchmarks
+
+lint: $(STAMP)  ## formatting, style and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(STAMP)  ## mend formatting and what can be mended of style
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:  ## remove caches and work in progress; runs, samples and .venv stay
+	rm -rf build logs .pytest_cache .ruff_cache .mypy_cache .hypothesis .snakemake *.egg-info
