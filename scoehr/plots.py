@@ -1,0 +1,435 @@
+"""Figures and tables of the book: one function a figure, arrays in, a :class:`matplotlib.figure.Figure` out.
+
+No function touches the global state of matplotlib, and a figure has the same bytes whenever its numbers are the same.
+Colours are those of Okabe and Ito (2008), which people with any common colour blindness tell apart; the real data are
+always black, and a model has the same colour on every page.
+"""
+
+from __future__ import annotations
+
+import html
+import io
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from pathlib import Path
+from typing import Any, ParamSpec
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+Parameters = ParamSpec("Parameters")
+
+#: Okabe and Ito's palette without its black (kept for the real data) and its yellow (too pale for lines).
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+#: Fixed colours of what appears on several pages; any other name takes the next free colour of the palette.
+COLOURS = {"real": "#000000", "fast": PALETTE[0], "reported": PALETTE[1], "paper": PALETTE[2]}
+GREY = "#767676"
+STYLE = {
+    "figure.dpi": 96,
+    "figure.facecolor": "white",
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 10.5,
+    "axes.titlelocation": "left",
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#E4E4E4",
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+    "svg.hashsalt": "scoehr",
+    "svg.fonttype": "path",
+}
+#: Counts of patients below this are shown as a range, so that no table points at a handful of people.
+SMALLEST_CELL = 11
+
+
+def styled(draw: Callable[Parameters, Figure]) -> Callable[Parameters, Figure]:
+    """Run a drawing function under the book's style and leave the style of the caller alone."""
+
+    @wraps(draw)
+    def wrapper(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Figure:
+        with matplotlib.rc_context(STYLE):
+            return draw(*args, **kwargs)
+
+    return wrapper
+
+
+def colours(names: Sequence[str]) -> dict[str, str]:
+    """A colour for each name: the fixed one where there is one, else the next of the palette not yet in use."""
+    taken = {COLOURS[name] for name in names if name in COLOURS}
+    free = iter([colour for colour in PALETTE if colour not in taken] * (len(names) + 1))
+    return {name: COLOURS[name] if name in COLOURS else next(free) for name in names}
+
+
+# Showing -------------------------------------------------------------------------------------------------------------
+
+
+def svg(figure: Figure) -> str:
+    """The figure as SVG text; the same bytes for the same figure."""
+    buffer = io.StringIO()
+    with matplotlib.rc_context(STYLE):
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue()
+
+
+def save(figure: Figure, path: str | Path) -> Path:
+    """Write the figure at twice the screen's resolution (PNG) or as vectors (SVG), by the ending of ``path``."""
+    path = Path(path)
+    with matplotlib.rc_context(STYLE):
+        figure.savefig(path, dpi=192, metadata={"Date": None} if path.suffix == ".svg" else {"Software": None})
+    return path
+
+
+def show(figure: Figure, caption: str) -> None:
+    """Display a figure in a notebook with its caption, one sentence or two that say what there is to see."""
+    from IPython.display import HTML, display  # only notebooks need IPython
+
+    display({"image/svg+xml": svg(figure), "text/plain": caption}, raw=True)
+    display(HTML(f'<p class="caption">{html.escape(caption, quote=False)}</p>'))
+
+
+class Table:
+    """A DataFrame as a captioned HTML table that scrolls sideways on a narrow screen."""
+
+    def __init__(self, frame: pd.DataFrame, caption: str, formats: Mapping[str, str] | None = None, digits: int = 3):
+        self.frame, self.caption, self.formats, self.digits = frame, caption, dict(formats or {}), digits
+
+    def text(self) -> pd.DataFrame:
+        """The table with every cell as text: numbers to ``digits`` significant digits, missing ones as a dash."""
+        return pd.DataFrame(
+            {
+                name: [cell(value, self.formats.get(str(name)), self.digits) for value in column]
+                for name, column in self.frame.items()
+            },
+            index=self.frame.index,
+        )
+
+    def _repr_html_(self) -> str:
+        frame = self.text().rename_axis(index=None, columns=None)
+        named = not isinstance(frame.index, pd.RangeIndex)
+        body = frame.to_html(border=0, index=named, justify="right", classes="numbers" if named else "plain numbers")
+        caption = f"<caption>{html.escape(self.caption, quote=False)}</caption>"
+        return f'<div class="table-scroll">{body.replace("<thead>", caption + "<thead>", 1)}</div>'
+
+    def __repr__(self) -> str:
+        return f"{self.caption}\n{self.text().to_string()}"
+
+
+def table(frame: pd.DataFrame, caption: str, formats: Mapping[str, str] | None = None, digits: int = 3) -> Table:
+    """A table for display: ``formats`` maps a column to a format such as ``"{:.1%}"``."""
+    return Table(frame, caption, formats, digits)
+
+
+def cell(value: Any, form: str | None = None, digits: int = 3) -> str:
+    """One table cell as text: a missing or undefined value is a dash, a whole number has thousands separated."""
+    if isinstance(value, str):
+        return value
+    if value is None or not np.isfinite(value):
+        return "–"
+    if form:
+        return form.format(value)
+    if isinstance(value, int | np.integer):
+        return f"{value:,}"
+    return f"{value:,.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
+
+
+def patients(count: int) -> str:
+    """A number of patients as text, small ones as a range (see :data:`SMALLEST_CELL`)."""
+    return f"{count:,}" if count == 0 or count >= SMALLEST_CELL else f"1–{SMALLEST_CELL - 1}"
+
+
+# Figures -------------------------------------------------------------------------------------------------------------
+
+
+@styled
+def distribution(series: Mapping[str, ArrayLike], *, xlabel: str, bins: int = 40, log: bool = False) -> Figure:
+    """Shares of patients by a per-patient quantity, one step line a series, on common bins up to the 99.5th centile.
+
+    Values past the last edge count in the last bin, so every line sums to all patients.
+    """
+    values = {name: np.asarray(value, dtype=float) for name, value in series.items()}
+    top = max(1.0, max(np.quantile(value, 0.995) for value in values.values()))
+    edges = np.unique(np.linspace(-0.5, np.ceil(top) + 0.5, min(bins, int(np.ceil(top)) + 1) + 1).round(3))
+    figure, ax = _axes(6.6, 3.2)
+    for name, colour in colours(list(values)).items():
+        heights, _ = np.histogram(np.clip(values[name], edges[0], edges[-1]), edges)
+        ax.stairs(100 * heights / len(values[name]), edges, color=colour, label=name, linewidth=1.7)
+    ax.set(xlabel=xlabel, ylabel="share of patients (%)", yscale="log" if log else "linear", xlim=edges[[0, -1]])
+    return _legend(figure, ax, len(values))
+
+
+@styled
+def ranks(series: Mapping[str, ArrayLike]) -> Figure:
+    """Prevalence of every code against its rank, both logarithmic: the long tail of a vocabulary.
+
+    Each value is an array of prevalences in [0, 1], one a code, in any order; codes never seen are left out.
+    """
+    figure, ax = _axes(6.6, 3.4)
+    for name, colour in colours(list(series)).items():
+        prevalence = np.sort(np.asarray(series[name], dtype=float))[::-1]
+        prevalence = prevalence[prevalence > 0]
+        ax.plot(np.arange(1, len(prevalence) + 1), 100 * prevalence, color=colour, label=name)
+    ax.set(xscale="log", yscale="log", xlabel="rank of the code", ylabel="patients with the code (%)")
+    return _legend(figure, ax, len(series))
+
+
+@styled
+def losses(histories: Mapping[str, pd.DataFrame], *, ylabel: str) -> Figure:
+    """Training (solid) and validation (dashed) loss against epoch, one panel a run as losses differ in scale.
+
+    Each history has the columns ``epoch``, ``train_loss`` and ``validation_loss``.
+    """
+    figure, axes = _panels(len(histories), width=3.3, height=2.7)
+    for ax, (name, history) in zip(axes, histories.items(), strict=True):
+        colour = colours([name])[name]
+        marker = "o" if len(history) < 6 else None
+        ax.plot(history["epoch"], history["train_loss"], color=colour, marker=marker, label="training")
+        ax.plot(history["epoch"], history["validation_loss"], "--", color=GREY, marker=marker, label="validation")
+        ax.set(title=name, xlabel="epoch", yscale="log")
+        ax.yaxis.set_major_formatter(matplotlib.ticker.LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5)))
+    axes[0].set_ylabel(ylabel)
+    axes[0].legend()
+    return figure
+
+
+@styled
+def prevalence(real: ArrayLike, synthetic: Mapping[str, ArrayLike]) -> Figure:
+    """Prevalence of each code in synthetic against real patients, a panel a model; the diagonal is a perfect match.
+
+    Arrays of shape (n_codes,) in [0, 1]; a code that one side never has lies on the axis at the lower edge.
+    """
+    real = np.asarray(real, dtype=float)
+    figure, axes = _panels(len(synthetic), width=3.0, height=3.0)
+    positive = np.concatenate([real, *(np.asarray(value, dtype=float) for value in synthetic.values())])
+    low = positive[positive > 0].min() / 2
+    for ax, (name, value) in zip(axes, synthetic.items(), strict=True):
+        _prevalence_panel(ax, real, np.asarray(value, dtype=float), low, colours([name])[name])
+        ax.set_title(name)
+    axes[0].set_ylabel("synthetic patients (%)")
+    return figure
+
+
+def _prevalence_panel(ax: Axes, real: np.ndarray, synthetic: np.ndarray, low: float, colour: str) -> None:
+    ax.plot([100 * low, 100], [100 * low, 100], color=GREY, linewidth=0.9)
+    x, y = 100 * np.maximum(real, low), 100 * np.maximum(synthetic, low)
+    ax.scatter(x, y, s=9, color=colour, alpha=0.45, linewidths=0, rasterized=True)
+    ax.set(xscale="log", yscale="log", xlabel="real patients (%)", aspect="equal")
+    ax.set(xlim=(80 * low, 130), ylim=(80 * low, 130))
+
+
+@styled
+def frequency(real: ArrayLike, synthetic: Mapping[str, ArrayLike], *, start: int = 1, bins: int = 28) -> Figure:
+    """How many codes occur how often (the report's histogram), a panel a model, from ``start`` occurrences.
+
+    Arrays of shape (n_codes,) hold total occurrences. With ``start`` = 1 a bar on the left counts the codes that
+    never occur; the report's histograms begin at 10 and show neither these nor the rarer half of the tail.
+    """
+    real = np.asarray(real, dtype=float)
+    values = {name: np.asarray(value, dtype=float) for name, value in synthetic.items()}
+    top = max(real.max(), *(value.max() for value in values.values()), 10.0 * start)
+    edges = np.unique(np.round(np.geomspace(start, top + 1, bins + 1)))
+    figure, axes = _panels(len(values), width=3.3, height=2.8)
+    for ax, (name, value) in zip(axes, values.items(), strict=True):
+        _frequency_panel(ax, real, value, edges, colours([name])[name], never=start == 1)
+        ax.set(title=name, xlabel="occurrences of the code", xscale="log")
+        ax.legend(handlelength=1.2, fontsize=9)
+    axes[0].set_ylabel("codes")
+    return figure
+
+
+def _frequency_panel(
+    ax: Axes, real: np.ndarray, value: np.ndarray, edges: np.ndarray, colour: str, never: bool
+) -> None:
+    for label, counts, shade in (("real", real, "black"), ("synthetic", value, colour)):
+        heights, _ = np.histogram(counts, edges)
+        ax.stairs(heights, edges, color=shade, label=label, linewidth=1.5)
+        if never:
+            place = 0.42 if label == "real" else 0.6
+            ax.bar(place, (counts <= 0).sum(), width=0.16, color=shade, alpha=0.8)
+    if never:
+        ax.set_xlim(left=0.3)
+        ax.set_xticks([0.5, 1, 10, 100, 1000, 10000], ["never", "1", "10", "100", "1,000", "10,000"])
+        ax.set_xlim(0.3, edges[-1])
+        ax.tick_params(axis="x", which="minor", bottom=False)
+
+
+@styled
+def correlations(matrices: Mapping[str, ArrayLike], codes: Sequence[str]) -> Figure:
+    """Correlation matrices of the same codes side by side, on one scale from −0.5 to 0.5, the diagonal blanked."""
+    figure, axes = _panels(len(matrices), width=2.7, height=2.7)
+    for ax, (name, matrix) in zip(axes, matrices.items(), strict=True):
+        values = np.array(matrix, dtype=float)
+        np.fill_diagonal(values, np.nan)
+        image = ax.imshow(values, vmin=-0.5, vmax=0.5, cmap="PuOr_r", interpolation="nearest")
+        ax.set(title=name, xticks=[], yticks=[], xlabel=f"{len(codes)} most common codes")
+        ax.grid(False)
+    figure.colorbar(image, ax=axes, label="Pearson correlation", shrink=0.85)
+    return figure
+
+
+@styled
+def gaps(frame: pd.DataFrame) -> Figure:
+    """Floor-normalised gaps: a row a metric, a mark a model; 0 is fresh real patients, 1 is independent columns.
+
+    ``frame`` has a row a metric and a column a model. Values outside [−0.5, 2] are drawn at the edge as arrows.
+    """
+    low, high = -0.5, 2.0
+    figure, ax = _axes(6.8, 0.9 + 0.34 * len(frame))
+    rows = np.arange(len(frame))[::-1]
+    offsets = np.linspace(0.2, -0.2, max(len(frame.columns), 2))
+    for offset, (name, colour) in zip(offsets, colours(list(frame.columns)).items(), strict=False):
+        value = frame[name].to_numpy(dtype=float)
+        for marker, where in (("o", (value >= low) & (value <= high)), (">", value > high), ("<", value < low)):
+            ax.scatter(np.clip(value[where], low, high), (rows + offset)[where], marker=marker, color=colour, s=30)
+        ax.scatter([], [], color=colour, s=30, label=name)
+    for place, label in ((0, "fresh real\npatients"), (1, "independent\ncolumns")):
+        ax.axvline(place, color="black", linewidth=1)
+        ax.annotate(label, (place, 1), (0, 3), xycoords=("data", "axes fraction"), textcoords="offset points",
+                    ha="center", va="bottom", fontsize=8.5)  # fmt: skip
+    ax.set(xlim=(low - 0.08, high + 0.08), ylim=(-0.6, len(frame) - 0.4), xlabel="floor-normalised gap (no unit)")
+    ax.set_yticks(rows, frame.index)
+    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    return figure
+
+
+@styled
+def verdicts(sees: pd.DataFrame) -> Figure:
+    """Which score sees which fault: a row a score, a column a fault, True where the score is worse than for real data.
+
+    ``sees`` holds True, False, or a missing value where the score is undefined.
+    """
+    codes = sees.apply(lambda column: column.map({True: 1, False: 0})).astype(float).fillna(2).to_numpy()
+    figure, ax = _axes(1.9 + 0.78 * sees.shape[1], 1.1 + 0.3 * len(sees))
+    shades = ListedColormap(["#F6C7A8", "#A9D3EA", "#EEEEEE"])
+    ax.pcolormesh(codes[::-1], cmap=shades, vmin=-0.5, vmax=2.5, edgecolors="white", linewidth=1.5)
+    for (row, column), code in np.ndenumerate(codes[::-1]):
+        ax.text(column + 0.5, row + 0.5, ("blind", "sees", "–")[int(code)], ha="center", va="center", fontsize=8.5)
+    ax.set_xticks(np.arange(sees.shape[1]) + 0.5, [str(name).replace(" ", "\n") for name in sees.columns], fontsize=9)
+    ax.set_yticks(np.arange(len(sees)) + 0.5, sees.index[::-1])
+    ax.xaxis.tick_top()
+    ax.tick_params(length=0)
+    ax.grid(False)
+    ax.spines[:].set_visible(False)
+    return figure
+
+
+@styled
+def noise_schedule(t: ArrayLike, alpha: ArrayLike, sigma: ArrayLike) -> Figure:
+    """Signal scale α(t) and noise scale σ(t) of the forward process, with α² + σ² = 1."""
+    figure, ax = _axes(6.6, 2.8)
+    ax.plot(t, alpha, color=PALETTE[0], label="signal scale α(t)")
+    ax.plot(t, sigma, color=PALETTE[1], label="noise scale σ(t)")
+    ax.set(xlabel="diffusion time t (no unit)", ylabel="scale (no unit)")
+    ax.legend()
+    return figure
+
+
+@styled
+def evaluations(frame: pd.DataFrame, *, ylabel: str, floor: float | None = None) -> Figure:
+    """A score against the number of network evaluations, one line a sampler; ``floor`` is the real-vs-real score.
+
+    ``frame`` has the columns ``sampler``, ``evaluations`` and ``score``.
+    """
+    figure, ax = _axes(6.6, 3.2)
+    names = list(dict.fromkeys(frame["sampler"]))
+    for name, colour in colours(names).items():
+        line = frame[frame["sampler"] == name].sort_values("evaluations")
+        ax.plot(line["evaluations"], line["score"], "o-", color=colour, label=name)
+    if floor is not None:
+        ax.axhline(floor, color="black", linewidth=1, linestyle=":", label="fresh real patients")
+    ax.set(xscale="log", xlabel="network evaluations per sample", ylabel=ylabel)
+    ticks = sorted(set(frame["evaluations"]))
+    ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    ax.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
+    return _legend(figure, ax, len(names) + 1)
+
+
+@styled
+def deciles(frame: pd.DataFrame, *, ylabel: str) -> Figure:
+    """A score by decile of real prevalence, rarest codes on the left, one line a model (a column of ``frame``)."""
+    figure, ax = _axes(6.6, 3.0)
+    for name, colour in colours(list(frame.columns)).items():
+        ax.plot(np.arange(1, len(frame) + 1), frame[name], "o-", color=colour, label=name)
+    ax.set(xlabel="decile of real prevalence (1 = rarest codes)", ylabel=ylabel, xticks=np.arange(1, len(frame) + 1))
+    return _legend(figure, ax, len(frame.columns))
+
+
+@styled
+def bars(values: Mapping[str, float], *, xlabel: str, reference: float | None = None, log: bool = False) -> Figure:
+    """One horizontal bar a name; ``reference`` draws the value of the real data as a line."""
+    figure, ax = _axes(6.6, 0.8 + 0.34 * len(values))
+    names = list(values)
+    shades = colours(names)
+    rows = np.arange(len(names))[::-1]
+    ax.barh(rows, list(values.values()), color=[shades[name] for name in names], height=0.62)
+    if reference is not None:
+        ax.axvline(reference, color="black", linewidth=1.2)
+        ax.annotate("real", (reference, 1), (0, 2), xycoords=("data", "axes fraction"), textcoords="offset points",
+                    ha="center", va="bottom", fontsize=9)  # fmt: skip
+    ax.set(xlabel=xlabel, xscale="log" if log else "linear")
+    ax.set_yticks(rows, names)
+    ax.grid(axis="y", visible=False)
+    return figure
+
+
+@styled
+def answer(real: ArrayLike, synthetic: Mapping[str, ArrayLike], gap: pd.DataFrame) -> Figure:
+    """The study in one picture: prevalence of every code (left) and the floor-normalised gaps (right).
+
+    ``real`` and ``synthetic`` as in :func:`prevalence`, ``gap`` as in :func:`gaps` with a column a model.
+    """
+    real = np.asarray(real, dtype=float)
+    values = {name: np.asarray(value, dtype=float) for name, value in synthetic.items()}
+    stacked = np.concatenate([real, *values.values()])
+    figure = Figure(figsize=(3.0 * len(values) + 4.6, 3.4), layout="constrained")
+    axes = figure.subplots(1, len(values) + 1, width_ratios=[*[1] * len(values), 1.05])
+    for ax, (name, value) in zip(axes, values.items(), strict=False):
+        _prevalence_panel(ax, real, value, stacked[stacked > 0].min() / 2, colours([name])[name])
+        ax.set_title(f"{name}: one dot a code")
+    axes[0].set_ylabel("synthetic patients (%)")
+    _gap_bars(axes[-1], gap[list(values)])
+    return figure
+
+
+def _gap_bars(ax: Axes, gap: pd.DataFrame) -> None:
+    rows = np.arange(len(gap))[::-1]
+    height = 0.75 / len(gap.columns)
+    for place, (name, colour) in enumerate(colours(list(gap.columns)).items()):
+        value = np.clip(gap[name].to_numpy(dtype=float), -0.2, 2.0)
+        ax.barh(rows + 0.375 - height * (place + 0.5), value, height=height, color=colour, label=name)
+    for place in (0, 1):
+        ax.axvline(place, color="black", linewidth=1)
+    ax.set(title="gap: 0 as real, 1 as independent columns", xlim=(-0.2, 2.02), xticks=[0, 0.5, 1, 1.5, 2])
+    ax.set_xticklabels(["0", "0.5", "1", "1.5", "≥ 2"])
+    ax.set_yticks(rows, gap.index)
+    ax.grid(axis="y", visible=False)
+    ax.legend(fontsize=9)
+
+
+def _axes(width: float, height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots()
+
+
+def _panels(count: int, *, width: float, height: float, columns: int = 3) -> tuple[Figure, list[Axes]]:
+    """``count`` panels in rows of at most ``columns``."""
+    columns = min(count, columns)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(max(width * columns, 4.2), height * rows), layout="constrained")
+    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for spare in axes[count:]:
+        spare.remove()
+    return figure, axes[:count]
+
+
+def _legend(figure: Figure, ax: Axes, entries: int) -> Figure:
+    if entries > 1:
+        ax.legend()
+    return figure
