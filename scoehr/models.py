@@ -244,7 +244,9 @@ def unet_side(dim: int) -> int:
     if dim <= 0 or side * side != dim or side % 4:
         below, above = (4 * (side // 4)) ** 2, unet_dim(max(dim, 1))
         near = f"{below} or {above}" if below else f"{above}"
-        raise InputError(f"latent size {dim} does not suit the U-Net, which needs (4k)² such as 64, 144 or 256; try {near}")
+        raise InputError(
+            f"latent size {dim} does not suit the U-Net, which needs (4k)² such as 64, 144 or 256; try {near}"
+        )
     return side
 
 

@@ -87,7 +87,9 @@ def heun(score: Score, sde: VPSDE, x: Tensor, times: Tensor, *, rng: torch.Gener
     return x * sde.alpha(times[-1])
 
 
-def dpm_solver_pp_2m(score: Score, sde: VPSDE, x: Tensor, times: Tensor, *, rng: torch.Generator | None = None) -> Tensor:
+def dpm_solver_pp_2m(
+    score: Score, sde: VPSDE, x: Tensor, times: Tensor, *, rng: torch.Generator | None = None
+) -> Tensor:
     """DPM-Solver++(2M): multistep in the log noise level on predicted data; order 2, one evaluation a step."""
     x = x / sde.alpha(times[0])
     levels = sde.noise_level(times)

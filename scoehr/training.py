@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import safetensors
 import torch
@@ -160,7 +160,11 @@ def train(
 
     saved = time.monotonic()
     bar = tqdm(
-        range(len(state.history), config.epochs), title, config.epochs, initial=len(state.history), disable=not progress or None
+        range(len(state.history), config.epochs),
+        title,
+        config.epochs,
+        initial=len(state.history),
+        disable=not progress or None,
     )
     for epoch in bar:
         start = time.perf_counter()
@@ -196,11 +200,11 @@ def _epoch(state: _State, loss: Loss, data: Tensor, config: TrainingConfig, rate
         state.optimiser.step()
         total += value.detach()
         if state.average:
-            _move_average(state, config.ema, len(batches))
+            _move_average(state, config.ema)
     return float(total) / len(batches)
 
 
-def _move_average(state: _State, decay: float, batches: int) -> None:
+def _move_average(state: _State, decay: float) -> None:
     """Average ← decay · average + (1 - decay) · weights, with a shorter memory while training is young."""
     steps = int(next(iter(state.optimiser.state.values()))["step"])
     weight = 1 - min(decay, (1 + steps) / (10 + steps))
@@ -232,8 +236,3 @@ def _guard(history: list[Row], patience: float, title: str) -> None:
 def parameters(module: nn.Module) -> int:
     """Number of trained values."""
     return sum(p.numel() for p in module.parameters())
-
-
-def describe(config: TrainingConfig) -> dict[str, Any]:
-    """The configuration as plain data."""
-    return asdict(config)
