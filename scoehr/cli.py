@@ -1,0 +1,450 @@
+"""The shell: ``scoehr COMMAND``. Exit status 0 when done; 2 with one line on standard error when it cannot be done.
+
+What takes time to import is imported inside the commands, so that ``scoehr --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from scoehr.files import ROOT, InputError, write_json
+
+#: What Typer makes of an interrupt.
+CTRL_C = 130
+#: The graph of the whole report.
+WORKFLOW = Path(__file__).resolve().parents[1] / "workflow" / "Snakefile"
+
+if TYPE_CHECKING:
+    from scoehr.codes import CodeMatrix
+
+app = typer.Typer(
+    name="scoehr",
+    help="Synthetic patients by latent continuous-time diffusion: data, training, sampling, scores, and the book.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+Digits = Literal["three", "full"]
+Kind = Literal["count", "binary"]
+Profile = Literal["quick", "standard", "paper"]
+Seed = Annotated[int, typer.Option(min=0, help="Fixes every random number.")]
+DatasetName = Annotated[str, typer.Option("--dataset", help="simulated, mimic3, mimic4, diabetes130 or table.")]
+Source = Annotated[Path | None, typer.Option(help="Folder or file of the data set's tables.")]
+ProfileName = Annotated[Profile, typer.Option("--profile", help="Scale of the study.")]
+KindName = Annotated[Kind, typer.Option("--kind", help="Occurrences, or 0/1: ever recorded.")]
+Table = Annotated[Path, typer.Argument(help="Parquet or CSV; long (patient_id, code, count) or wide.")]
+
+
+# Data ---------------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def simulate(
+    out: Annotated[Path, typer.Option(help="Folder for the tables.")],
+    patients: Annotated[int, typer.Option(min=1, help="Number of patients.")] = 46_520,
+    seed: Seed = 0,
+) -> None:
+    """Write a simulated cohort as MIMIC-III tables."""
+    from scoehr.simulate import write_tables
+
+    _may_replace(out, "DIAGNOSES_ICD.csv", "DIAGNOSES_ICD.csv.gz")
+    _print_account(write_tables(out, patients=patients, seed=seed))
+    print(f"wrote {out}")
+
+
+@app.command()
+def data(
+    name: Annotated[str, typer.Argument(help="simulated, mimic3, mimic4, diabetes130 or table.")],
+    source: Source = None,
+    digits: Annotated[Digits, typer.Option(help="Three-digit categories, or full codes.")] = "three",
+    kind: KindName = "count",
+    out: Annotated[Path | None, typer.Option(help="Write the patient by code table here (Parquet).")] = None,
+) -> None:
+    """Read a data set; say what was kept and dropped."""
+    from scoehr.datasets import load
+
+    loaded = load(name, source, digits=digits, kind=kind)
+    _print_account(loaded.account)
+    if out:
+        loaded.matrix.write(out)
+        print(f"wrote {out}")
+
+
+@app.command()
+def split(
+    table: Table,
+    out: Annotated[Path, typer.Option(help="Folder for train.parquet, validation.parquet and test.parquet.")],
+    test: Annotated[float, typer.Option(min=0, max=1, help="Fraction of the patients held out.")] = 0.30,
+    validation: Annotated[float, typer.Option(min=0, max=1, help="Fraction to choose epochs by.")] = 0.10,
+    seed: Seed = 1,
+) -> None:
+    """Cut a table into train, validation and test."""
+    parts = _read(table).split(test=test, validation=validation, seed=seed)
+    for name, part in parts._asdict().items():
+        path = out / f"{name}.parquet"
+        part.write(path)
+        print(f"wrote {path}: {len(part):,} patients")
+
+
+# One generator ------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def fit(
+    table: Table,
+    out: Annotated[Path, typer.Option(help="Folder for the trained generator.")],
+    preset: Annotated[str, typer.Option(help="fast, reported or paper.")] = "fast",
+    validation: Annotated[Path | None, typer.Option(help="Table whose losses are written down each epoch.")] = None,
+    kind: Annotated[Kind | None, typer.Option(help="Learn occurrences or 0/1, in place of the preset's.")] = None,
+    seed: Seed = 0,
+    change: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Change a setting of the preset.")
+    ] = None,
+) -> None:
+    """Train a generator on a patient by code table."""
+    from scoehr.generators import ScoEHR
+    from scoehr.training import Diverged
+
+    _may_replace(out, "config.json")
+    settings = _settings(change or []) | ({"kind": kind} if kind else {})
+    generator = ScoEHR.preset(preset, **settings)
+    matrix = _read(table)
+    held_out = _read(validation) if validation else None
+    print(f"{table}: {len(matrix):,} patients, {len(matrix.codes):,} codes")
+    try:
+        generator.fit(matrix, held_out, seed=seed)
+    except Diverged as error:
+        raise InputError(str(error)) from None
+    generator.save(out)
+    print(f"wrote {out}: to sample, scoehr sample {out} -n {len(matrix)} --out synthetic.parquet")
+
+
+@app.command()
+def sample(
+    model: Annotated[Path, typer.Argument(help="Folder that `scoehr fit` or `scoehr run` wrote.")],
+    n: Annotated[int, typer.Option("-n", "--patients", min=1, help="Number of synthetic patients.")],
+    out: Annotated[Path, typer.Option(help="Long Parquet table: patient_id, code, count.")],
+    seed: Seed = 0,
+    sampler: Annotated[str | None, typer.Option(help="euler_maruyama, heun, dpm_solver_pp_2m or ddim.")] = None,
+    steps: Annotated[int | None, typer.Option(min=2, help="Steps of the sampler.")] = None,
+) -> None:
+    """Draw synthetic patients from a trained generator."""
+    from scoehr.generators import ScoEHR
+
+    synthetic = ScoEHR.load(model).sample(n, seed=seed, sampler=sampler, steps=steps)
+    synthetic.write(out)
+    print(
+        f"wrote {out}: {len(synthetic):,} patients, {len(synthetic.codes):,} codes, mean cell {synthetic.mean_cell:.4f}"
+    )
+
+
+@app.command()
+def evaluate(
+    real: Annotated[Path, typer.Argument(help="Table of real patients that training has not seen.")],
+    synthetic: Annotated[Path, typer.Argument(help="Table of synthetic patients.")],
+    json: Annotated[Path, typer.Option(help="Write every score, reference and gap here.")],
+    train: Annotated[Path | None, typer.Option(help="Table that the generator was trained on.")] = None,
+    kind: KindName = "count",
+    seed: Seed = 0,
+) -> None:
+    """Score synthetic against held-out real patients.
+
+    Beside each score stand what fresh real patients and independent columns get on the same data.
+    """
+    from scoehr.metrics import METRICS
+    from scoehr.metrics import evaluate as score
+
+    paths = [path for path in (real, synthetic, train) if path]
+    matrices = [_read(path, kind) for path in paths]
+    codes = _union([matrix.codes for matrix in matrices])
+    aligned = [matrix.align(codes) for matrix in matrices]
+    results = score(aligned[0], aligned[1], train=aligned[2] if train else None, seed=seed)
+    write_json(json, results)
+    _print_scores(results, METRICS)
+    print(f"wrote {json}")
+
+
+# The study ----------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def experiments(
+    dataset: DatasetName = "simulated", source: Source = None, profile: ProfileName = "quick", seed: Seed = 0
+) -> None:
+    """List the planned runs and their folders."""
+    from scoehr import study
+
+    for name, experiment in study.plan(dataset, source, profile, seed).items():
+        print(f"{name:28} {experiment.id}")
+
+
+@app.command()
+def run(
+    name: Annotated[str, typer.Argument(help="One of `scoehr experiments`.")],
+    dataset: DatasetName = "simulated",
+    source: Source = None,
+    profile: ProfileName = "quick",
+    seed: Seed = 0,
+) -> None:
+    """Make one planned run, or go on with it."""
+    from scoehr import study
+
+    plan = study.plan(dataset, source, profile, seed)
+    if name not in plan:
+        raise InputError(f"no experiment {name!r}; choose one of {', '.join(plan)}")
+    made = study.run(plan[name])
+    print(f"{made.id}: {made.verdict}, in {made.folder}")
+
+
+@app.command()
+def report(
+    dataset: DatasetName = "simulated",
+    source: Source = None,
+    profile: ProfileName = "quick",
+    seed: Seed = 0,
+    cores: Annotated[int, typer.Option(min=1, help="Runs made at the same time.")] = len(os.sched_getaffinity(0)),
+) -> None:
+    """Make the whole book, or go on with it."""
+    from scoehr.datasets import DATASETS
+
+    if dataset not in DATASETS:
+        raise InputError(f"no data set {dataset!r}; choose one of {', '.join(DATASETS)}")
+    if DATASETS[dataset].needs_source and source is None:
+        raise InputError(f"data set {dataset!r} has to be told where its tables lie; give --source")
+    if source and not source.exists():
+        raise InputError(f"{source}: no such file or folder; check --source")
+    settings: dict[str, Any] = {"dataset": dataset, "profile": profile, "seed": seed}
+    if source:
+        settings["source"] = source.resolve()
+    _snakemake(settings, cores)
+    print(f"wrote {ROOT / 'build' / f'{dataset}-{profile}' / '_build' / 'html' / 'index.html'}")
+
+
+@app.command()
+def notebook(
+    name: Annotated[str, typer.Argument(help="A file of notebooks/, without its ending.")],
+    dataset: DatasetName = "simulated",
+    source: Source = None,
+    profile: ProfileName = "quick",
+    seed: Seed = 0,
+) -> None:
+    """Execute one notebook of the book."""
+    from scoehr import book
+
+    place = str(source) if source else None
+    print(f"wrote {book.execute(name, dataset=dataset, source=place, profile=profile, seed=seed)}")
+
+
+@app.command()
+def build(
+    dataset: DatasetName = "simulated", source: Source = None, profile: ProfileName = "quick", seed: Seed = 0
+) -> None:
+    """Make the HTML book from the executed notebooks."""
+    from scoehr import book
+
+    place = str(source) if source else None
+    print(f"wrote {book.build(dataset=dataset, source=place, profile=profile, seed=seed)}")
+
+
+@app.command()
+def publish(dataset: DatasetName = "simulated", profile: ProfileName = "standard") -> None:
+    """Copy checked notebooks to book/notebooks."""
+    from scoehr import book
+
+    for path in book.publish(dataset=dataset, profile=profile):
+        print(f"wrote {path}")
+
+
+def _snakemake(settings: dict[str, Any], cores: int) -> None:
+    """Run the workflow; locks and half-made files that a killed run left are cleared first."""
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(WORKFLOW), "--directory", str(ROOT)]
+    command += ["--cores", str(cores), "--config", *(f"{key}={value}" for key, value in settings.items())]
+    with _alone(ROOT / "logs" / "report.lock") as lock:
+        if any((ROOT / ".snakemake" / "locks").glob("*")):
+            _call([*command, "--unlock", "--quiet", "all"], lock)
+        status = _call([*command, "--rerun-incomplete", "--quiet", "rules"], lock)
+    if status:
+        raise InputError("the report is not finished: the reason stands above; the same command goes on from there")
+
+
+def _call(command: list[str], lock: int) -> int:
+    """Run a command in a process group of its own, which one interrupt ends as a whole; return its exit status."""
+    import subprocess
+
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    group = subprocess.Popen(command, start_new_session=True, pass_fds=[lock], env={**os.environ, "PATH": path})
+    try:
+        return group.wait()
+    except KeyboardInterrupt:
+        os.killpg(group.pid, signal.SIGINT)
+        group.wait()
+        raise
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[int]:
+    """Hold the lock file ``path``; the children that inherit it hold it as long as they live."""
+    import fcntl
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"another report is being made here; wait for it ({path} is held)") from None
+        yield file.fileno()
+
+
+# Helpers ------------------------------------------------------------------------------------------------------------
+
+
+def _read(path: Path, kind: Kind = "count") -> CodeMatrix:
+    from scoehr.datasets import load
+
+    return load("table", path, digits="full", kind=kind).matrix
+
+
+def _union(vocabularies: list[Any]) -> Any:
+    """The codes of the first vocabulary in its order, then those that only the others have."""
+    return list(dict.fromkeys(str(code) for codes in vocabularies for code in codes))
+
+
+def _settings(changes: list[str]) -> dict[str, Any]:
+    """``NAME=VALUE`` texts as a dictionary; values are read as YAML (``0.1``, ``true``, ``null``, words)."""
+    import yaml
+
+    for change in changes:
+        if "=" not in change:
+            raise InputError(f"--set {change}: write it as NAME=VALUE")
+    try:
+        return {name: yaml.safe_load(value) for name, value in (change.split("=", 1) for change in changes)}
+    except yaml.YAMLError:
+        raise InputError(f"--set {' '.join(changes)}: not a value; write numbers, true, false, null or words") from None
+
+
+def _may_replace(folder: Path, *marks: str) -> None:
+    """Refuse a file, and a folder that holds other things than what this command writes."""
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: is a file; give --out a folder")
+    if folder.is_dir() and any(folder.iterdir()) and not any((folder / mark).exists() for mark in marks):
+        raise InputError(f"{folder}: holds other things; give --out a new folder")
+
+
+def _print_account(account: dict[str, Any]) -> None:
+    """Names and figures in two columns; a nested dictionary is indented under its name."""
+
+    def show(entries: dict[str, Any], indent: str) -> None:
+        for name, value in entries.items():
+            label = f"{indent}{str(name).replace('_', ' ')}"
+            if isinstance(value, dict):
+                print(label)
+                show(value, indent + "  ")
+            else:
+                print(f"{label:44} {_figure(value)}")
+
+    show(account, "")
+
+
+def _figure(value: Any) -> str:
+    """A number as people read it: 1,234 or .0640."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:,.4f}"
+
+
+def _print_scores(results: dict[str, Any], meta: dict[str, Any]) -> None:
+    """One line a score: its value, what fresh real patients and independent columns score, the gap, a verdict."""
+    reference = results["reference"]
+    print(f"{'score':44} {'synthetic':>10} {'real':>10} {'indep.':>10} {'gap':>8}  verdict")
+    for family in ("reported", "fidelity", "utility", "privacy"):
+        for name, value in results[family].items():
+            if isinstance(value, dict | list):
+                continue
+            key = f"{family}.{name}"
+            title = meta[name].title if name in meta else name
+            columns = [value, *(reference.get(kind, {}).get(family, {}).get(name) for kind in ("real", "independent"))]
+            gap = results["gap"].get(key)
+            cells = " ".join(f"{_score(cell):>10}" for cell in columns)
+            print(f"{title[:44]:44} {cells} {_score(gap, 2):>8}  {_verdict(gap)}")
+
+
+def _score(value: Any, digits: int = 4) -> str:
+    return "-" if value is None or value != value else f"{value:.{digits}f}"
+
+
+def _verdict(gap: float | None) -> str:
+    """The floor-normalised gap in words: 0 is as good as fresh real patients, 1 as bad as independent columns."""
+    if gap is None or gap != gap:
+        return ""
+    if gap < 0.1:
+        return "like fresh real patients"
+    if gap < 0.5:
+        return "nearer to real patients"
+    if gap < 1:
+        return "nearer to independent columns"
+    return "no better than independent columns"
+
+
+# Errors -------------------------------------------------------------------------------------------------------------
+
+
+def explain(error: BaseException) -> str | None:
+    """One sentence for an error that the user or the machine caused; None for a fault of this package."""
+    text = " ".join(str(error).split())
+    if isinstance(error, typer.TyperException):
+        return f"{' '.join(error.format_message().split())} (see scoehr --help)"
+    if isinstance(error, InputError | FloatingPointError):
+        return text
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    if isinstance(error, MemoryError) or re.search("can't allocate memory|out of memory", text, re.IGNORECASE):
+        return "not enough memory; ask for fewer patients or a smaller model"
+    if getattr(error, "errno", None) == errno.ENOSPC or re.search("no space left|os error 28", text, re.IGNORECASE):
+        return "no space left on device; nothing was written, free some space and run the command again"
+    if isinstance(error, OSError):
+        reason = error.strerror or text
+        return f"{error.filename}: {reason}; check the path" if error.filename else reason
+    if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("scoehr"):
+        return f"the package {error.name} is missing; install scoehr with its extras book and pipeline"
+    return None
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the shell on ``arguments`` (default: those of the process) and leave with its exit status."""
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(ending) is signal.SIG_DFL:
+            signal.signal(ending, signal.default_int_handler)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        status = typer.main.get_command(app).main(arguments or ["--help"], prog_name="scoehr", standalone_mode=False)
+        if status == CTRL_C:
+            raise KeyboardInterrupt
+        sys.stdout.flush()
+    except (Exception, KeyboardInterrupt) as error:
+        message = explain(error)
+        if message is None:
+            raise
+        if isinstance(error, BrokenPipeError):  # the reader has gone: leave nothing for the interpreter to flush to it
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print(f"scoehr: error: {message}", file=sys.stderr)
+        sys.exit(2)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+if __name__ == "__main__":
+    main()
