@@ -1,0 +1,154 @@
+"""One list of dependencies, one lock, and a README whose commands exist."""
+
+import importlib.metadata
+import itertools
+import re
+import shlex
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+import typer
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+from scoehr.cli import app
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def listed():
+    """Every dependency of pyproject.toml, with those of the extras."""
+    return [Requirement(line) for line in [*PROJECT["dependencies"], *itertools.chain(*EXTRAS.values())]]
+
+
+def locked():
+    """Pinned versions by package name."""
+    lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
+    pins = [line.split("==") for line in lines if not line.startswith("#")]
+    return {canonicalize_name(name): version for name, version in pins}
+
+
+def blocks(language):
+    """The code blocks of the README in this language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+
+
+def shell_lines():
+    return [line for block in blocks("sh") for line in block.splitlines()]
+
+
+def makefile_targets():
+    return set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+
+
+def test_environment_file_names_python_and_this_project_only():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+    *conda, by_pip = environment["dependencies"]
+    names = [re.match(r"[a-z]+", entry).group() for entry in conda]
+    assert names == ["python", "pip"]
+    assert Version(conda[0].split("=")[1]) in Requirement(f"python{PROJECT['requires-python']}").specifier
+    (install,) = by_pip["pip"]
+    extras = re.fullmatch(r"-c requirements\.lock -e \.\[([a-z,]+)\]", install).group(1).split(",")
+    assert set(extras) == set(EXTRAS)
+
+
+@pytest.mark.parametrize("requirement", listed(), ids=str)
+def test_lock_pins_what_the_project_lists(requirement):
+    assert Version(locked()[canonicalize_name(requirement.name)]) in requirement.specifier
+
+
+def test_lock_pins_all_that_the_packages_need():
+    pins, todo, seen = locked(), [(r.name, r.extras) for r in listed()], set()
+    while todo:
+        name, extras = todo.pop()
+        for extra in {"", *extras} - {extra for seen_name, extra in seen if seen_name == canonicalize_name(name)}:
+            seen.add((canonicalize_name(name), extra))
+            needs = map(Requirement, importlib.metadata.distribution(name).requires or [])
+            todo += [(r.name, r.extras) for r in needs if r.marker is None or r.marker.evaluate({"extra": extra})]
+    assert {name for name, _ in seen} <= set(pins)
+
+
+def test_lock_is_what_is_installed():
+    """The tests speak for the locked versions only if those are here (a local build tag such as +cpu aside)."""
+    here = {name: Version(importlib.metadata.version(name)).public for name in locked()}
+    assert here == locked()
+
+
+def test_lock_has_no_address():
+    assert not re.search(r"://|@|--(index|extra|find)", (ROOT / "requirements.lock").read_text(encoding="utf-8"))
+
+
+def test_torch_is_pinned():
+    assert locked()["torch"] == "2.13.0"
+
+
+def test_address_of_the_repository_stands_in_one_place():
+    address = PROJECT["urls"]["Repository"]
+    files = subprocess.run(
+        ["git", "grep", "-l", "-F", address], cwd=ROOT, capture_output=True, text=True
+    ).stdout.split()
+    assert [file for file in files if not file.endswith(".ipynb")] == ["pyproject.toml"]
+
+
+def test_citation_agrees_with_the_project():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == importlib.metadata.version("scoehr")
+    assert citation["license"] == PROJECT["license"]
+
+
+def test_makefile_says_what_each_target_does():
+    said = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert {line.split()[0] for line in said.splitlines()} == makefile_targets()
+
+
+@pytest.mark.parametrize("line", [line for line in shell_lines() if line.startswith("make")])
+def test_readme_make_commands_exist(line):
+    assert shlex.split(line)[1] in makefile_targets()
+    dry = subprocess.run(["make", "-n", *shlex.split(line)[1:]], cwd=ROOT, capture_output=True, text=True)
+    assert dry.returncode == 0, dry.stderr
+
+
+@pytest.mark.parametrize("line", [line for line in shell_lines() if line.startswith("scoehr")])
+def test_readme_scoehr_commands_parse(line):
+    group = typer.main.get_command(app)
+    name, *arguments = shlex.split(line)[1:]
+    group.commands[name].make_context(name, arguments).close()
+
+
+@pytest.mark.parametrize("block", blocks("python"))
+def test_readme_python_compiles(block):
+    compile(block, "README.md", "exec")
+
+
+def test_readme_shows_its_commands_and_picture_first():
+    first = "\n".join(README.splitlines()[:30])
+    assert "make report" in first and "make test" in first
+    picture = re.search(r"!\[.+\]\((.+)\)", first).group(1)
+    assert (ROOT / picture).is_file()
+
+
+def test_readme_names_folders_that_exist():
+    named = re.findall(r"^\| `([a-z_]+)/`", README, re.MULTILINE)
+    made = {"build", "saved_models", "synthetic_data"}
+    assert [name for name in named if name not in made and not (ROOT / name).is_dir()] == []
+
+
+def test_continuous_integration_runs_the_readme_commands():
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    first = blocks("sh")[0].split("\n")[:2]
+    assert all(command in script for command in first)
+    for file in (ROOT / ".github" / "workflows").glob("*.yml"):
+        runs = [
+            step["run"]
+            for job in yaml.safe_load(file.read_text())["jobs"].values()
+            for step in job["steps"]
+            if "run" in step
+        ]
+        assert all(line.split()[1] in makefile_targets() for run in runs for line in run.splitlines())
