@@ -2,8 +2,8 @@
 
 fit: counts → autoencoder → latents → denoising score matching.  sample: noise → reverse diffusion → decoder → counts.
 
-Naseer, Walker, Landon, Ambrosy, Fudim, Wysham, Toro, Swaminathan & Lyons (2023), ScoEHR: Generating Synthetic Electronic
-Health Records using Continuous-time Diffusion Models, PMLR 219.
+Naseer, Walker, Landon, Ambrosy, Fudim, Wysham, Toro, Swaminathan & Lyons (2023), ScoEHR: Generating Synthetic
+Electronic Health Records using Continuous-time Diffusion Models, PMLR 219.
 """
 
 from __future__ import annotations
@@ -56,6 +56,8 @@ class ScoEHRConfig:
     autoencoder_epochs: int = 200
     autoencoder_batch: int = 64
     autoencoder_rate: float = 1e-3
+    autoencoder_noise: float = 0.0  # on the code while training
+    autoencoder_schedule: Schedule = "constant"
     autoencoder_shuffle: bool = False  # the report's loader keeps the order of the rows
     weight_decay: float = 1e-4
     standardise: bool = False  # latents to mean 0, variance 1, as the VP-SDE assumes
@@ -129,6 +131,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "head": "poisson",
         "autoencoder_batch": 256,
         "autoencoder_epochs": 60,
+        "autoencoder_schedule": "cosine",
+        "autoencoder_noise": 0.3,
         "autoencoder_shuffle": True,
         "weight_decay": 0.0,
         "standardise": True,
@@ -157,18 +161,21 @@ class ScoEHR:
     >>> model.sample(1_000, seed=1).write("synthetic.parquet")        # doctest: +SKIP
     """
 
-    def __init__(self, config: ScoEHRConfig | None = None):
+    def __init__(self, config: ScoEHRConfig | None = None, device: str | None = None):
         self.config = config or ScoEHRConfig()
+        self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")  # of the score network while it works
         self.sde = VPSDE()
         self.history = pd.DataFrame()
         self.autoencoder: Autoencoder | None = None
-        self.score: ScoreModel | None = None
+        self.score: ScoreModel
         self.evaluations = 0  # of the network, per patient of the last sample
-        self._empty: CodeMatrix | None = None  # the vocabulary, as a matrix without patients
+        self.shift: Tensor  # (D,) mean and
+        self.scale: Tensor  # (D,) standard deviation of the latents
+        self._vocabulary: CodeMatrix  # without patients
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> ScoEHR:
-        """A model with the settings of a named variant, see :data:`PRESETS`."""
+        """A model with the settings of a named variant, see :data:`PRESETS`, and changes to them."""
         return cls(ScoEHRConfig.preset(name, **changes))
 
     # ------------------------------------------------------------------ fit
@@ -200,23 +207,32 @@ class ScoEHR:
         held_out = self._tensor(validation.align(train_set.codes)) if validation is not None else None
         history = []
         if self.autoencoder is not None:
-            history += self._fit_autoencoder(data, held_out, seed, folder, progress)
+            history += self._fit_autoencoder(self.autoencoder, data, held_out, seed, folder, progress)
         history += self._fit_score(data, held_out, seed, folder, progress)
         self.history = pd.DataFrame(history)
         return self
 
-    def _fit_autoencoder(self, data, held_out, seed, folder, progress) -> list[dict]:
-        config, autoencoder = self.config, self.autoencoder
+    def _fit_autoencoder(
+        self,
+        autoencoder: Autoencoder,
+        data: Tensor,
+        held_out: Tensor | None,
+        seed: int,
+        folder: Path | None,
+        progress: bool,
+    ) -> list[dict[str, Any]]:
+        config = self.config
         if config.head == "poisson":  # start at the mean rates, else the first epochs only find them
-            autoencoder.decoder.bias.data = torch.log(data.mean(0) + 1 / len(data))
+            autoencoder.decoder.bias.data = torch.log(torch.expm1(data.mean(0) + 1 / len(data)))
         rows = train(
             autoencoder,
-            lambda x, rng: autoencoder.loss(x),
+            autoencoder.loss,
             data,
             TrainingConfig(
                 epochs=config.autoencoder_epochs,
                 batch=config.autoencoder_batch,
                 rate=config.autoencoder_rate,
+                schedule=config.autoencoder_schedule,
                 weight_decay=config.weight_decay,
                 shuffle=config.autoencoder_shuffle,
                 drop_last=config.drop_last,
@@ -229,22 +245,24 @@ class ScoEHR:
         )
         return [{"stage": "autoencoder", **row} for row in rows]
 
-    def _fit_score(self, data, held_out, seed, folder, progress) -> list[dict]:
+    def _fit_score(
+        self, data: Tensor, held_out: Tensor | None, seed: int, folder: Path | None, progress: bool
+    ) -> list[dict[str, Any]]:
         config, score, sde = self.config, self.score, self.sde
         draw_times = TIMES[config.times]
 
         def loss(x: Tensor, rng: torch.Generator) -> Tensor:
-            t = draw_times(len(x), rng)
-            noise = torch.randn(x.shape, generator=rng)
+            t = draw_times(len(x), rng).to(x)
+            noise = torch.randn(x.shape, generator=rng).to(x)
             return score_matching_loss(score, sde, x, t, noise).mean()
 
         latents = self._encode(data)
         if config.standardise:
             self.shift, self.scale = latents.mean(0), latents.std(0).clamp_min(1e-3)
         rows = train(
-            score,
+            score.to(self.device),
             loss,
-            self._standardised(latents),
+            self._standardised(latents).to(self.device),
             TrainingConfig(
                 epochs=config.epochs,
                 batch=config.batch,
@@ -255,23 +273,26 @@ class ScoEHR:
                 ema=config.ema,
             ),
             seed=seed,
-            validation=None if held_out is None else self._standardised(self._encode(held_out)),
+            validation=None if held_out is None else self._standardised(self._encode(held_out)).to(self.device),
             checkpoint=folder and folder / "score.checkpoint",
             title="score network",
             progress=progress,
         )
+        score.cpu()
         return [{"stage": "score", **row} for row in rows]
 
     def _build(self, vocabulary: CodeMatrix, seed: int) -> None:
         """Make the networks, freshly initialised, for this vocabulary."""
         config = self.config
-        self._empty = vocabulary.take(np.arange(0))
+        self._vocabulary = vocabulary.take(np.arange(0))
         n_codes = len(vocabulary.codes)
         dim = config.latent or (unet_dim(n_codes) if config.network == "unet" else n_codes)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network = self._network(dim)
-            self.autoencoder = Autoencoder(n_codes, dim, config.head) if config.latent else None
+            self.autoencoder = (
+                Autoencoder(n_codes, dim, config.head, config.autoencoder_noise) if config.latent else None
+            )
             if self.autoencoder is not None:
                 reinitialise(self.autoencoder)
         self.score = ScoreModel(network, self.sde, config.prediction, config.time_scale)
@@ -312,9 +333,9 @@ class ScoEHR:
             InputError: the model is not fitted, ``n`` is not positive, or the result does not fit in memory.
             FloatingPointError: the reverse diffusion left the finite numbers.
         """
-        if self.score is None or self._empty is None:
+        if not hasattr(self, "score"):
             raise InputError("the model is not fitted; call fit, or load a saved one")
-        check_memory(n, len(self._empty.codes))
+        check_memory(n, len(self._vocabulary.codes))
         sampler, steps = sampler or self.config.sampler, steps or self.config.steps
         parts = []
         starts = range(0, n, self.config.sample_batch)
@@ -322,15 +343,19 @@ class ScoEHR:
             rng = torch.Generator().manual_seed((seed << 32) + start)
             size = min(self.config.sample_batch, n - start)
             parts.append(sp.csr_array(self._sample_batch(size, sampler, steps, rng)))
+        self.score.cpu()
         return CodeMatrix.from_array(
-            sp.vstack(parts, format="csr"), self._empty.codes, titles=self._empty.titles, kind=self.config.kind
+            sp.vstack(parts, format="csr"),
+            self._vocabulary.codes,
+            titles=self._vocabulary.titles,
+            kind=self.config.kind,
         )
 
     @torch.no_grad()
     def _sample_batch(self, size: int, sampler: str, steps: int, rng: torch.Generator) -> np.ndarray:
-        counted = _Counting(self.score.eval())
-        noise = torch.randn(size, len(self.shift), generator=rng)
-        x = sampling.solve(sampler, counted, self.sde, noise, steps, rng=rng)
+        counted = _Counting(self.score.eval().to(self.device))
+        noise = torch.randn(size, len(self.shift), generator=rng).to(self.device)
+        x = sampling.solve(sampler, counted, self.sde, noise, steps, rng=rng).cpu()
         self.evaluations = counted.calls
         counts = self.decode(x * self.scale + self.shift, rng)
         if not bool(torch.isfinite(counts).all()):
@@ -343,7 +368,7 @@ class ScoEHR:
         config = self.config
         if self.autoencoder is not None:
             return self.autoencoder.decode(latents.clamp(-1, 1) if config.clip_latents else latents, rng)
-        counts = latents[:, : len(self._empty.codes)]
+        counts = latents[:, : len(self._vocabulary.codes)]
         if config.kind == "binary":
             return (counts > 0.5).to(counts)
         return counts.round().clamp_min(0)  # a record holds no negative counts; the report leaves some
@@ -363,15 +388,15 @@ class ScoEHR:
     def unreachable(self) -> np.ndarray:
         """Codes ``(k,)`` that no latent in the Tanh box can produce after rounding (exact, for relu and sigmoid heads).
 
-        The largest logit of code j over the box is bⱼ + Σᵢ |Wⱼᵢ|; it must pass 1/2 (relu) or 0 (sigmoid). A Poisson head
-        has no such codes.
+        The largest logit of code j over the box is bⱼ + Σᵢ |Wⱼᵢ|; it must pass 1/2 (relu) or 0 (sigmoid). A Poisson
+        head has no such codes.
         """
         if self.autoencoder is None or self.autoencoder.head == "poisson":
             return np.empty(0, dtype=object)
         layer = self.autoencoder.decoder
         largest = layer.bias + layer.weight.abs().sum(dim=1)
         threshold = 0.5 if self.autoencoder.head == "relu" else 0.0
-        return self._empty.codes[(largest <= threshold).numpy()]
+        return self._vocabulary.codes[(largest <= threshold).numpy()]
 
     # ------------------------------------------------------------ save, load
 
@@ -398,7 +423,7 @@ class ScoEHR:
             "generator": "scoehr",
             "config": asdict(self.config),
             "weights": {name: sha256(folder / name) for name in weights},
-            "vocabulary": {"codes": list(self._empty.codes), "titles": list(self._empty.titles)},
+            "vocabulary": {"codes": list(self._vocabulary.codes), "titles": list(self._vocabulary.titles)},
             **extra,
         }
         (folder / "config.json").write_text(json.dumps(config, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -411,8 +436,8 @@ class ScoEHR:
         saved = read_json(folder / "config.json")
         if saved.get("format") != FORMAT:
             raise InputError(
-                f"{folder / 'config.json'}: format {saved.get('format')} is of another version of scoehr, this one reads "
-                f"{FORMAT}; install that version or fit the model anew"
+                f"{folder / 'config.json'}: format {saved.get('format')} is of another version of scoehr, this one "
+                f"reads {FORMAT}; install that version or fit the model anew"
             )
         model = cls(ScoEHRConfig.from_dict(saved["config"]))
         words = saved["vocabulary"]

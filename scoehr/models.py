@@ -32,14 +32,17 @@ class Autoencoder(nn.Module):
 
     * ``relu``: counts, squared error, decoded by rounding (what the report's code does);
     * ``sigmoid``: presence, binary cross-entropy, decoded at one half (what the paper describes);
-    * ``poisson``: counts, Poisson likelihood with a log-rate output, decoded by a draw (ours).
+    * ``poisson``: counts, Poisson likelihood with a softplus rate, decoded by a draw (ours).
+
+    ``noise`` is the standard deviation of what is added to the code while training (0 as reported): a decoder that has
+    seen its neighbourhood neither overfits nor breaks on the latents that a diffusion makes.
     """
 
-    def __init__(self, n_codes: int, latent: int, head: Head = "relu"):
+    def __init__(self, n_codes: int, latent: int, head: Head = "relu", noise: float = 0.0):
         super().__init__()
         if head not in get_args(Head):
             raise InputError(f"head {head!r} is unknown; choose one of {', '.join(get_args(Head))}")
-        self.head = head
+        self.head, self.noise = head, noise
         self.encoder = nn.Linear(n_codes, latent)
         self.decoder = nn.Linear(latent, n_codes)
 
@@ -56,18 +59,21 @@ class Autoencoder(nn.Module):
             case "sigmoid":
                 return torch.sigmoid(logits)
             case "poisson":
-                return torch.exp(logits)
+                return F.softplus(logits)
 
-    def loss(self, x: Tensor) -> Tensor:
+    def loss(self, x: Tensor, rng: torch.Generator | None = None) -> Tensor:
         """Reconstruction loss of counts ``x`` ``(B, n_codes)``: one value, summed over codes, mean over patients."""
-        logits = self.decoder(self.encode(x))
+        z = self.encode(x)
+        if self.noise and self.training:
+            z = z + self.noise * torch.randn(z.shape, generator=rng)
+        logits = self.decoder(z)
         match self.head:
             case "relu":
                 total = F.mse_loss(F.relu(logits), x, reduction="sum")
             case "sigmoid":
                 total = F.binary_cross_entropy_with_logits(logits, x, reduction="sum")
             case "poisson":
-                total = F.poisson_nll_loss(logits, x, log_input=True, reduction="sum")
+                total = F.poisson_nll_loss(F.softplus(logits), x, log_input=False, reduction="sum")
         return total / len(x)
 
     def decode(self, z: Tensor, rng: torch.Generator | None = None) -> Tensor:
@@ -295,9 +301,10 @@ class ResidualMLP(nn.Module):
         self.blocks = nn.ModuleList(
             nn.Sequential(nn.Linear(width, 2 * width), nn.SiLU(), nn.Linear(2 * width, width)) for _ in range(depth)
         )
-        self.end = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, dim))
-        nn.init.zeros_(self.end[-1].weight)
-        nn.init.zeros_(self.end[-1].bias)
+        last = nn.Linear(width, dim)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.end = nn.Sequential(nn.LayerNorm(width), last)
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         time = self.time(time_embedding(t, self.width))  # (B, width)

@@ -3,12 +3,13 @@
     sampler(score, sde, x, times, *, rng) -> x
 
 ``x`` is ``(B, D)`` noise at ``times[0]``; ``times`` ``(n + 1,)`` falls from 1 to the final time and is the schedule.
-Only the final state is kept. The three ordinary-differential-equation samplers work on x̄ = x / α(t) as a function of the
-noise level ρ = σ(t) / α(t), in which the probability flow (Song et al. 2021, eq. 13) reads dx̄/dρ = ε(x, t): the linear
-drift is solved exactly and the whole error is in ε. Where the last time is 0 the last step ends on the predicted data.
+Only the final state is kept. The three ordinary-differential-equation samplers work on x̄ = x / α(t) as a function of
+the noise level ρ = σ(t) / α(t), in which the probability flow (Song et al. 2021, eq. 13) reads dx̄/dρ = ε(x, t): the
+linear drift is solved exactly and the whole error is in ε. Where the last time is 0 the last step ends on the predicted
+data.
 
-DDIM: Song, Meng & Ermon (2021). Heun: Karras, Aittala, Aila & Laine (2022), Algorithm 1. DPM-Solver++(2M): Lu, Zhou, Bao,
-Chen, Li & Zhu (2022), Algorithm 2. Euler-Maruyama: through torchsde (Li, Wong, Chen & Duvenaud 2020).
+DDIM: Song, Meng & Ermon (2021). Heun: Karras, Aittala, Aila & Laine (2022), Algorithm 1. DPM-Solver++(2M): Lu, Zhou,
+Bao, Chen, Li & Zhu (2022), Algorithm 2. Euler-Maruyama: through torchsde (Li, Wong, Chen & Duvenaud 2020).
 """
 
 from __future__ import annotations
@@ -54,8 +55,8 @@ def polynomial_schedule(sde: VPSDE, steps: int, last: float = 0.0, power: float 
 def euler_maruyama(score: Score, sde: VPSDE, x: Tensor, times: Tensor, *, rng: torch.Generator) -> Tensor:
     """The reverse SDE by torchsde's Euler, with as many equal steps as ``times`` has: the paper's sampler.
 
-    Strong order 1/2. As reported, adding up a step of 0.001 in float32 leaves a sliver of time, so a thousand steps cost
-    a little over a thousand evaluations, the last of them below the least time of training.
+    Strong order 1/2. As reported, adding up a step of 0.001 in float32 leaves a sliver of time, so a thousand steps
+    cost a little over a thousand evaluations, the last of them below the least time of training.
     """
     entropy = int(torch.randint(2**31 - 1, (), generator=rng))
     brownian = torchsde.BrownianInterval(0.0, 1.0, size=tuple(x.shape), dtype=x.dtype, device=x.device, entropy=entropy)

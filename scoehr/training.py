@@ -189,11 +189,11 @@ def _epoch(state: _State, loss: Loss, data: Tensor, config: TrainingConfig, rate
         group["lr"] = rate
     order = torch.randperm(len(data), generator=state.rng) if config.shuffle else torch.arange(len(data))
     batches = [rows for rows in order.split(config.batch) if len(rows) == config.batch or not config.drop_last]
-    total = torch.zeros(())
+    total = torch.zeros((), device=data.device)
     state.module.train()
     for rows in batches:
         state.optimiser.zero_grad()
-        value = loss(data[rows], state.rng)
+        value = loss(data[rows.to(data.device)], state.rng)
         value.backward()
         if config.clip:
             nn.utils.clip_grad_norm_(state.module.parameters(), config.clip)

@@ -1,0 +1,327 @@
+"""Experiments: what determines a run, running it once, and reading it again.
+
+A run leaves a folder in ``saved_models`` (config.json, history.csv, metrics.json, costs.json, environment.txt, weights)
+and a table in ``synthetic_data``. A run that is there is loaded; one that was cut off goes on from its last checkpoint.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import resource
+import time
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property, lru_cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import yaml
+
+from scoehr import datasets, metrics
+from scoehr.codes import CodeMatrix, Kind
+from scoehr.files import ROOT, InputError, read_json, replacing, write_json
+from scoehr.generators import ScoEHR, ScoEHRConfig
+from scoehr.training import Diverged
+
+PLAN = ROOT / "workflow" / "experiments.yaml"
+PROFILES = ("quick", "standard", "paper")  # from small to large
+PACKAGES = ("scoehr", "torch", "torchsde", "numpy", "scipy", "pandas", "scikit-learn", "duckdb", "safetensors")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything that determines a run, with the scale of its profile applied."""
+
+    name: str
+    title: str
+    config: ScoEHRConfig
+    dataset: str = "simulated"
+    source: str | None = None  # where the data lie on this machine; no part of the id
+    digits: str = "three"
+    profile: str = "quick"
+    patients: int | None = None  # at most so many to train on
+    evaluated: int = 10_000  # synthetic patients made, and held-out ones compared with
+    seed: int = 0
+
+    @property
+    def id(self) -> str:
+        """Name of the run's folder: readable parts, then a hash of the rest."""
+        settings = {key: value for key, value in asdict(self).items() if key not in ("source", "title")}
+        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
+        return f"{self.dataset}-{self.profile}-{self.name}-s{self.seed}-{digest}"
+
+    @property
+    def folder(self) -> Path:
+        return ROOT / "saved_models" / self.id
+
+    @property
+    def synthetic_path(self) -> Path:
+        return ROOT / "synthetic_data" / f"{self.id}.parquet"
+
+    def cohort(self) -> Cohort:
+        """The patients this experiment trains on and is judged by."""
+        whole = cohort(self.dataset, self.source, digits=self.digits, kind=self.config.kind)
+        return replace(whole, train=whole.train.take(np.arange(len(whole.train))[: self.patients]))
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Three sets of patients with one vocabulary, and the account of how the tables were read."""
+
+    train: CodeMatrix
+    validation: CodeMatrix
+    test: CodeMatrix
+    account: dict[str, Any]
+    fingerprint: str
+
+
+class Run:
+    """A finished run, read from its folder as far as asked."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.id = folder.name
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        return read_json(self.folder / "config.json")
+
+    @property
+    def experiment(self) -> dict[str, Any]:
+        """The experiment as plain data: name, title, dataset, profile, patients, evaluated, seed, …"""
+        return self.config["experiment"]
+
+    @property
+    def verdict(self) -> str:
+        """``finished`` or ``diverged``."""
+        return self.config["verdict"]
+
+    @cached_property
+    def history(self) -> pd.DataFrame:
+        """stage, epoch, train_loss, validation_loss, learning_rate, seconds."""
+        return pd.read_csv(self.folder / "history.csv")
+
+    @cached_property
+    def metrics(self) -> dict[str, Any]:
+        """The results of :func:`scoehr.metrics.evaluate`; empty for a run that diverged."""
+        return read_json(self.folder / "metrics.json")
+
+    @cached_property
+    def costs(self) -> dict[str, Any]:
+        return read_json(self.folder / "costs.json")
+
+    @cached_property
+    def synthetic(self) -> CodeMatrix:
+        return CodeMatrix.read(ROOT / "synthetic_data" / f"{self.id}.parquet")
+
+    @cached_property
+    def generator(self) -> ScoEHR:
+        return ScoEHR.load(self.folder)
+
+
+# ----------------------------------------------------------------------------
+# Plan and data
+
+
+def plan(
+    dataset: str = "simulated", source: str | None = None, profile: str = "quick", seed: int = 0, digits: str = "three"
+) -> dict[str, Experiment]:
+    """The experiments of ``workflow/experiments.yaml`` at this profile, by name."""
+    text = yaml.safe_load(PLAN.read_text(encoding="utf-8"))
+    if profile not in text["profiles"]:
+        raise InputError(f"profile {profile!r} is unknown; choose one of {', '.join(text['profiles'])}")
+    if dataset not in datasets.DATASETS:
+        raise InputError(f"data set {dataset!r} is unknown; choose one of {', '.join(datasets.DATASETS)}")
+    scale = text["profiles"][profile]
+    return {
+        name: Experiment(
+            name=name,
+            title=row["title"],
+            config=_scaled(ScoEHRConfig.preset(row["preset"], **row.get("settings", {})), scale),
+            dataset=dataset,
+            source=str(source) if source else None,
+            digits=digits,
+            profile=profile,
+            patients=scale.get("patients"),
+            evaluated=scale["evaluated"],
+            seed=seed,
+        )
+        for name, row in text["experiments"].items()
+    }
+
+
+def scale(profile: str) -> dict[str, float]:
+    """The factors of a profile, to print beside results."""
+    return yaml.safe_load(PLAN.read_text(encoding="utf-8"))["profiles"][profile]
+
+
+def _scaled(config: ScoEHRConfig, scale: dict[str, float]) -> ScoEHRConfig:
+    unet = config.network == "unet"
+    step = 32 if unet else 8
+    steps = config.steps * (scale["euler_steps"] if config.sampler == "euler_maruyama" else 1)
+    return replace(
+        config,
+        width=max(step, step * round(config.width * scale["width"] / step)),
+        autoencoder_epochs=max(1, round(config.autoencoder_epochs * scale["autoencoder_epochs"])),
+        epochs=max(1, round(config.epochs * scale["unet_epochs" if unet else "mlp_epochs"])),
+        steps=max(2, round(steps)),
+    )
+
+
+@lru_cache(maxsize=4)
+def cohort(dataset: str, source: str | None = None, *, digits: str = "three", kind: Kind = "count") -> Cohort:
+    """Load a data set and cut it into 60 % train, 10 % validation and the report's 30 % test set."""
+    matrix, account = datasets.load(dataset, source, digits=digits, kind=kind)
+    digest = hashlib.sha256(matrix.counts.data.tobytes() + matrix.counts.indices.tobytes())
+    digest.update(matrix.counts.indptr.tobytes() + "\n".join(matrix.codes).encode())
+    train, validation, test = matrix.split()
+    return Cohort(train, validation, test, dict(account), digest.hexdigest()[:16])
+
+
+def references(experiment: Experiment) -> dict[str, Any]:
+    """The five reference points for the data, kind and size of an experiment; computed once, then read."""
+    data = experiment.cohort()
+    key = f"{experiment.dataset}-{data.fingerprint}-{len(data.train)}-{experiment.evaluated}-{experiment.config.kind}"
+    path = ROOT / "runs" / "references" / f"{key}.json"
+    if not path.exists():
+        write_json(path, metrics.references(data.test, train=data.train, n=_compared(experiment, data)))
+    return read_json(path)
+
+
+def _compared(experiment: Experiment, data: Cohort) -> int:
+    """How many patients of each side are compared."""
+    return min(experiment.evaluated, len(data.test), len(data.train))
+
+
+# ----------------------------------------------------------------------------
+# Run
+
+
+def run(experiment: Experiment, *, progress: bool = True) -> Run:
+    """Make the run, or what is left of it; load it if it is finished.
+
+    Raises:
+        InputError: the folder holds a run on other data, or the data cannot be read.
+    """
+    finished = Run(experiment.folder)
+    if (experiment.folder / "config.json").exists():
+        _same_data(finished, experiment)
+        return finished
+    data = experiment.cohort()
+    work = ROOT / "runs" / experiment.id
+    work.mkdir(parents=True, exist_ok=True)
+    model, verdict = _fit(experiment, data, work, progress)
+    synthetic: CodeMatrix | None = None
+    costs: dict[str, Any] = {}
+    if verdict == "finished":
+        synthetic, costs, verdict = _sample(model, experiment, work, progress)
+    results: dict[str, Any] = {}
+    if synthetic is not None:
+        results = metrics.evaluate(
+            data.test,
+            synthetic,
+            train=data.train,
+            reference=references(experiment),
+            n=_compared(experiment, data),
+            seed=experiment.seed,
+        )
+        synthetic.write(experiment.synthetic_path)
+    _write(experiment, data, model, verdict, results, costs)
+    for file in work.glob("*"):
+        file.unlink()
+    work.rmdir()
+    return Run(experiment.folder)
+
+
+def published(dataset: str) -> list[Run]:
+    """Every finished run on a data set that is found in ``saved_models``, of the largest profile first."""
+    runs = [Run(path.parent) for path in sorted((ROOT / "saved_models").glob(f"{dataset}-*/config.json"))]
+    runs = [run for run in runs if run.experiment["dataset"] == dataset]
+    return sorted(runs, key=lambda run: -PROFILES.index(run.experiment["profile"]))
+
+
+def _fit(experiment: Experiment, data: Cohort, work: Path, progress: bool) -> tuple[ScoEHR, str]:
+    size = len(data.train)
+    config = experiment.config
+    config = replace(config, batch=min(config.batch, size), autoencoder_batch=min(config.autoencoder_batch, size))
+    model = ScoEHR(config)
+    try:
+        model.fit(data.train, data.validation, seed=experiment.seed, folder=work, progress=progress)
+    except Diverged as error:
+        model.history = pd.DataFrame([{"stage": "diverged", **row} for row in error.history])
+        return model, "diverged"
+    return model, "finished"
+
+
+def _sample(
+    model: ScoEHR, experiment: Experiment, work: Path, progress: bool
+) -> tuple[CodeMatrix | None, dict[str, Any], str]:
+    """Synthetic patients and what they cost; taken from the work folder if they were made before a cut."""
+    table, notes = work / "synthetic.parquet", work / "sampling.json"
+    if not notes.exists():
+        start = time.perf_counter()
+        try:
+            synthetic = model.sample(experiment.evaluated, seed=experiment.seed, progress=progress)
+        except FloatingPointError:
+            return None, {}, "diverged"
+        synthetic.write(table)
+        write_json(
+            notes, {"sampling_seconds": time.perf_counter() - start, "evaluations_per_patient": model.evaluations}
+        )
+    return CodeMatrix.read(table), read_json(notes), "finished"
+
+
+def _write(
+    experiment: Experiment, data: Cohort, model: ScoEHR, verdict: str, results: dict[str, Any], costs: dict[str, Any]
+) -> None:
+    """The run's folder, all or nothing."""
+    facts = {key: value for key, value in asdict(experiment).items() if key not in ("config", "source")}
+    credentialed = datasets.DATASETS[experiment.dataset].credentialed
+    seconds = model.history.groupby("stage")["seconds"].sum()
+    costs = {
+        **{f"{stage}_seconds": float(value) for stage, value in seconds.items()},
+        **costs,
+        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "threads": torch.get_num_threads(),
+        "processor": platform.machine(),
+        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+    with replacing(experiment.folder) as scratch:
+        scratch.mkdir()
+        model.write(
+            scratch,
+            experiment=facts,
+            verdict=verdict,
+            credentialed=credentialed,
+            data={
+                "fingerprint": data.fingerprint,
+                "train": len(data.train),
+                "validation": len(data.validation),
+                "test": len(data.test),
+                "account": data.account,
+            },
+        )
+        write_json(scratch / "metrics.json", results)
+        write_json(scratch / "costs.json", costs)
+        (scratch / "environment.txt").write_text(environment(), encoding="utf-8")
+
+
+def environment() -> str:
+    """Python, the packages that bear on results, and the number of threads, a line each."""
+    versions = [f"{name} {metadata.version(name)}" for name in PACKAGES]
+    return "\n".join([f"python {platform.python_version()}", *versions, f"threads {torch.get_num_threads()}"]) + "\n"
+
+
+def _same_data(finished: Run, experiment: Experiment) -> None:
+    """A run is only reused on the data it was made from; told by the fingerprint where data are at hand."""
+    if experiment.source is None or not Path(experiment.source).exists():
+        return
+    if finished.config["data"]["fingerprint"] != experiment.cohort().fingerprint:
+        raise InputError(
+            f"{finished.folder}: holds a run on other data than {experiment.source}; delete the folder to run anew"
+        )
