@@ -123,7 +123,7 @@ def fit(
     generator = ScoEHR.preset(preset, **settings)
     matrix = _read(table)
     held_out = _read(validation) if validation else None
-    print(f"{table}: {len(matrix):,} patients, {len(matrix.codes):,} codes")
+    print(f"{table}: {len(matrix):,} patients, {len(matrix.codes):,} codes", flush=True)
     try:
         generator.fit(matrix, held_out, seed=seed)
     except Diverged as error:
@@ -188,7 +188,7 @@ def experiments(
     from scoehr import study
 
     for name, experiment in study.plan(dataset, source, profile, seed).items():
-        print(f"{name:28} {experiment.id}")
+        print(f"{name:20} {experiment.title:44} {experiment.id}")
 
 
 @app.command()

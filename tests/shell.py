@@ -1,0 +1,50 @@
+"""The command line, run as people run it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+COMMAND = [sys.executable, "-m", "scoehr"]
+
+
+def scoehr(*arguments, cwd=None, **environment):
+    """Run the command to its end; a CompletedProcess with text in stdout and stderr."""
+    return subprocess.run(
+        [*COMMAND, *map(str, arguments)],
+        cwd=cwd,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+
+
+def done(*arguments, **keywords):
+    """Run the command, which must succeed; its standard output."""
+    result = scoehr(*arguments, **keywords)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def refused(result, *words):
+    """The command has left with status 2 and one line that holds these words."""
+    lines = result.stderr.strip().splitlines()
+    assert (result.returncode, len(lines)) == (2, 1), result.stderr
+    assert lines[0].startswith("scoehr: error: ")
+    assert [word for word in words if word not in lines[0]] == [], lines[0]
+
+
+def long_table(path: Path, patients=700, codes=24, seed=0) -> Path:
+    """Write a long CSV of patients whose codes come in two correlated groups."""
+    rng = np.random.default_rng(seed)
+    group = rng.integers(0, 2, patients)[:, None] == np.arange(codes) % 2
+    counts = rng.poisson(np.where(group, 0.6, 0.1))
+    rows, columns = counts.nonzero()
+    frame = pd.DataFrame({"patient_id": rows, "code": [f"{400 + c}" for c in columns], "count": counts[rows, columns]})
+    frame.to_csv(path, index=False)
+    return path

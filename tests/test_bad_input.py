@@ -1,0 +1,343 @@
+"""What cannot be used is refused in one line with status 2, and leaves nothing half-written."""
+
+import gzip
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from shell import COMMAND, done, long_table, refused, scoehr
+
+SMALL = ["--set", "latent=16", "--set", "epochs=2", "--set", "autoencoder_epochs=2", "--set", "width=32"]
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory):
+    """Tables of sixty simulated patients in the schema of MIMIC-III."""
+    folder = tmp_path_factory.mktemp("cohort") / "tables"
+    done("simulate", "--out", folder, "--patients", 60)
+    return folder
+
+
+@pytest.fixture
+def tables(cohort, tmp_path):
+    """A copy of the tables that a test may spoil, unpacked."""
+    folder = tmp_path / "tables"
+    folder.mkdir()
+    for file in cohort.iterdir():
+        if file.suffix == ".gz":
+            (folder / file.stem).write_bytes(gzip.decompress(file.read_bytes()))
+        else:
+            shutil.copy(file, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A model trained for a moment."""
+    place = tmp_path_factory.mktemp("trained")
+    done("fit", long_table(place / "patients.csv"), "--out", place / "model", *SMALL)
+    return place / "model"
+
+
+@pytest.fixture
+def model(trained, tmp_path):
+    """A copy of the model that a test may spoil."""
+    return shutil.copytree(trained, tmp_path / "model")
+
+
+def spoil(path: Path, change) -> Path:
+    """Put ``change(lines)`` in place of the lines of a text file."""
+    path.write_text("\n".join(change(path.read_text(encoding="utf-8").splitlines())) + "\n", encoding="utf-8")
+    return path
+
+
+def cells(line: int, column: int, value: str):
+    """A change that puts ``value`` into one cell of a CSV; line 0 is the header."""
+
+    def change(lines):
+        row = lines[line].split(",")
+        row[column] = value
+        return [*lines[:line], ",".join(row), *lines[line + 1 :]]
+
+    return change
+
+
+# Tables of a data set -----------------------------------------------------------------------------------------------
+
+
+def read_mimic(tables, out):
+    return scoehr("data", "mimic3", "--source", tables, "--out", out)
+
+
+def test_the_unspoilt_tables_are_read(tables, tmp_path):
+    assert read_mimic(tables, tmp_path / "matrix.parquet").returncode == 0
+    assert (tmp_path / "matrix.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    ("table", "change", "words"),
+    [
+        ("DIAGNOSES_ICD", lambda lines: [lines[0].replace("ICD9_CODE", "CODE"), *lines[1:]], ["ICD9_CODE"]),
+        ("DIAGNOSES_ICD", lambda lines: ['"A","B"', "1,2"], ["DIAGNOSES_ICD", "column"]),
+        ("DIAGNOSES_ICD", lambda lines: lines[:1], ["empty"]),
+        ("DIAGNOSES_ICD", cells(3, 2, "99999999"), ["99999999", "ADMISSIONS"]),
+        ("ADMISSIONS", lambda lines: [*lines, lines[1]], ["HADM_ID"]),
+        ("PATIENTS", lambda lines: [*lines, lines[1]], ["SUBJECT_ID"]),
+        ("ADMISSIONS", cells(2, 3, "the 3rd of May"), ["ADMITTIME", "the 3rd of May"]),
+        ("DIAGNOSES_ICD", cells(2, 1, "twelve"), ["SUBJECT_ID", "twelve"]),
+    ],
+    ids=[
+        "missing column",
+        "wrong table",
+        "empty table",
+        "unknown admission",
+        "duplicate admission",
+        "duplicate patient",
+        "malformed date",
+        "non-numeric id",
+    ],
+)
+def test_spoilt_table(tables, tmp_path, table, change, words):
+    spoil(tables / f"{table}.csv", change)
+    refused(read_mimic(tables, tmp_path / "matrix.parquet"), *words)
+    assert not (tmp_path / "matrix.parquet").exists()
+
+
+def test_missing_table(tables, tmp_path):
+    (tables / "ADMISSIONS.csv").unlink()
+    refused(read_mimic(tables, tmp_path / "matrix.parquet"), "ADMISSIONS")
+
+
+def test_missing_folder(tmp_path):
+    refused(read_mimic(tmp_path / "nowhere", tmp_path / "matrix.parquet"), "nowhere")
+
+
+def test_source_not_given():
+    refused(scoehr("data", "mimic3"), "--source")
+
+
+def test_truncated_gz(tables, tmp_path):
+    file = tables / "DIAGNOSES_ICD.csv"
+    packed = gzip.compress(file.read_bytes())
+    file.unlink()
+    (tables / "DIAGNOSES_ICD.csv.gz").write_bytes(packed[: len(packed) // 2])
+    refused(read_mimic(tables, tmp_path / "matrix.parquet"), "DIAGNOSES_ICD.csv.gz")
+    assert not (tmp_path / "matrix.parquet").exists()
+
+
+def test_mixed_encodings(tables, tmp_path):
+    file = tables / "DIAGNOSES_ICD.csv"
+    file.write_bytes(file.read_bytes() + '9999,9,9,1,"caf\xe9 \u20ac"\n'.encode("cp1252"))
+    refused(read_mimic(tables, tmp_path / "matrix.parquet"), "DIAGNOSES_ICD.csv", "UTF-8")
+
+
+def test_unknown_data_set():
+    refused(scoehr("data", "mimic5"), "mimic5", "mimic4")
+
+
+# A user's own table -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", []),
+        ("patient_id,code,count\n", []),
+        ("patient_id,code,count\n1,401,two\n", ["count", "two"]),
+        ("patient_id,code,count\n1,401,-2\n", ["count", "-2"]),
+        ("patient_id,code,count\n1,401,1.5\n", ["count", "1.5"]),
+        ("patient_id,code,count\n1,401,2\n1,401,3\n", ["401"]),
+        ("patient_id,401,402\n1,0,1\n1,1,1\n", ["1"]),
+    ],
+    ids=["no bytes", "no rows", "non-numeric", "negative", "broken", "duplicate long key", "duplicate wide key"],
+)
+def test_spoilt_own_table(tmp_path, text, words):
+    table, out = tmp_path / "table.csv", tmp_path / "matrix.parquet"
+    table.write_text(text, encoding="utf-8")
+    refused(scoehr("data", "table", "--source", table, "--out", out), "table.csv", *words)
+    assert not out.exists()
+
+
+def test_parquet_that_is_none(tmp_path):
+    (tmp_path / "table.parquet").write_bytes(b"PAR1 but no more")
+    refused(scoehr("split", tmp_path / "table.parquet", "--out", tmp_path / "parts"), "table.parquet")
+    assert not (tmp_path / "parts").exists()
+
+
+def test_too_few_patients_to_split(tmp_path):
+    table = long_table(tmp_path / "table.csv", patients=3, codes=60)
+    refused(scoehr("split", table, "--out", tmp_path / "parts"), "too few")
+
+
+# Settings -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--preset", "reported", "--set", "latent=100"], ["latent", "64"]),
+        (["--preset", "slow"], ["slow", "fast"]),
+        (["--set", "epoch=2"], ["epoch"]),
+        (["--set", "epochs"], ["NAME=VALUE"]),
+        (["--set", "epochs=0"], ["epochs"]),
+        (["--set", "epochs=many"], ["epochs", "many"]),
+        (["--set", "batch=100000"], ["batch"]),
+        (["--validation", "nowhere.csv"], ["nowhere.csv"]),
+    ],
+    ids=["latent size", "preset", "setting", "no value", "no epochs", "a word", "batch", "validation"],
+)
+def test_unusable_settings(tmp_path, arguments, words):
+    table = long_table(tmp_path / "table.csv")
+    refused(scoehr("fit", table, "--out", tmp_path / "model", *arguments, cwd=tmp_path), *words)
+    assert not (tmp_path / "model").exists()
+
+
+def test_folder_of_other_things_is_left_alone(tmp_path):
+    table = long_table(tmp_path / "table.csv")
+    for command in (["fit", table], ["simulate"]):
+        refused(scoehr(*command, "--out", tmp_path), "other things")
+    assert table.exists()
+
+
+# Models -------------------------------------------------------------------------------------------------------------
+
+
+def draw(model, out, n=20):
+    return scoehr("sample", model, "-n", n, "--out", out)
+
+
+def test_more_samples_than_memory(model, tmp_path):
+    refused(draw(model, tmp_path / "out.parquet", 10**13), "GiB")
+    assert not (tmp_path / "out.parquet").exists()
+
+
+def test_model_of_another_version(model, tmp_path):
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps({**config, "format": 99}))
+    refused(draw(model, tmp_path / "out.parquet"), "config.json", "version")
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", "{}", '{"format": 1}'], ids=["cut", "a list", "no entries", "entries missing"]
+)
+def test_model_with_spoilt_settings(model, tmp_path, text):
+    (model / "config.json").write_text(text)
+    refused(draw(model, tmp_path / "out.parquet"), "config.json")
+
+
+def test_corrupted_weights(model, tmp_path):
+    file = model / "score.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-7] ^= 1
+    file.write_bytes(content)
+    refused(draw(model, tmp_path / "out.parquet"), "score.safetensors")
+
+
+def test_swapped_weights(model, tmp_path):
+    score, autoencoder = model / "score.safetensors", model / "autoencoder.safetensors"
+    score.rename(model / "other")
+    autoencoder.rename(score)
+    (model / "other").rename(autoencoder)
+    refused(draw(model, tmp_path / "out.parquet"), ".safetensors")
+
+
+def test_missing_weights(model, tmp_path):
+    (model / "score.safetensors").unlink()
+    refused(draw(model, tmp_path / "out.parquet"), "score.safetensors")
+
+
+def test_no_model(tmp_path):
+    refused(draw(tmp_path / "nowhere", tmp_path / "out.parquet"), "nowhere")
+
+
+def test_output_that_cannot_be_made(model, tmp_path):
+    (tmp_path / "file").write_text("")
+    refused(draw(model, tmp_path / "file" / "out.parquet"), "file")
+
+
+def test_older_output_stays_when_drawing_fails(model, tmp_path):
+    out = tmp_path / "out.parquet"
+    out.write_bytes(b"older")
+    (model / "score.safetensors").unlink()
+    refused(draw(model, out))
+    assert out.read_bytes() == b"older"
+
+
+# The machine --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 64 KiB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    options = ["-t", "tmpfs", "-o", "size=64k", "tmpfs", place]
+    if os.geteuid() != 0 or subprocess.run(["mount", *options], capture_output=True, check=False).returncode:
+        pytest.skip("mounting a small disk takes the rights of root")
+    yield place
+    subprocess.run(["umount", place], check=True)
+
+
+@pytest.mark.parametrize("command", ["simulate", "data", "split", "fit", "sample", "evaluate"])
+def test_full_disk(small_disk, trained, tmp_path, command):
+    table = long_table(tmp_path / "table.csv", patients=700, codes=400)
+    arguments = {
+        "simulate": ["--patients", 2000, "--out", small_disk / "tables"],
+        "data": ["table", "--source", table, "--out", small_disk / "matrix.parquet"],
+        "split": [table, "--out", small_disk / "parts"],
+        "fit": [table, "--out", small_disk / "model", *SMALL],
+        "sample": [trained, "-n", 50_000, "--out", small_disk / "out.parquet"],
+        "evaluate": [table, table, "--train", table, "--json", small_disk / "scores.json"],
+    }
+    if command == "evaluate":  # its file is small: leave no room at all
+        (small_disk / "filler").write_bytes(bytes(os.statvfs(small_disk).f_bavail * 4096))
+    refused(scoehr(command, *arguments[command]), "no space left on device")
+    files = [path for path in small_disk.rglob("*") if path.is_file() and path.name != "filler"]
+    assert [file for file in files if command != "split" or file.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_interrupt_while_fitting(tmp_path, ending):
+    table = long_table(tmp_path / "table.csv")
+    command = [*COMMAND, "fit", str(table), "--out", "model", "--set", "autoencoder_epochs=100000"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout.readline()  # the table is read
+    time.sleep(2)
+    process.send_signal(ending)
+    out, err = process.communicate(timeout=60)
+    refused(subprocess.CompletedProcess(command, process.returncode, out, err), "interrupted")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["table.csv"]
+
+
+def test_reader_that_goes_away(tmp_path):
+    table = long_table(tmp_path / "table.csv")
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [*COMMAND, "data", "table", "--source", str(table)]
+    result = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    refused(result, "pipe")
+
+
+# Scores -------------------------------------------------------------------------------------------------------------
+
+
+def test_evaluate_against_a_missing_table(tmp_path):
+    table = long_table(tmp_path / "table.csv")
+    refused(
+        scoehr("evaluate", table, tmp_path / "nowhere.parquet", "--json", tmp_path / "scores.json"), "nowhere.parquet"
+    )
+    assert not (tmp_path / "scores.json").exists()
+
+
+def test_evaluate_tables_without_a_common_code(tmp_path):
+    table = long_table(tmp_path / "table.csv")
+    other = tmp_path / "other.csv"
+    pd.read_csv(table).assign(code=lambda frame: "X" + frame["code"].astype(str)).to_csv(other, index=False)
+    refused(scoehr("evaluate", table, other, "--json", tmp_path / "scores.json"), "code")

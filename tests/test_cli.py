@@ -1,0 +1,271 @@
+"""The command line: what it prints, what it writes, how it ends."""
+
+import ast
+import errno
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from shell import COMMAND, done, long_table, refused, scoehr
+
+from scoehr.cli import explain
+from scoehr.codes import CodeMatrix
+from scoehr.files import InputError
+
+ROOT = Path(__file__).resolve().parents[1]
+COMMANDS = ["simulate", "data", "split", "fit", "sample", "evaluate"]
+COMMANDS += ["experiments", "run", "report", "notebook", "build", "publish"]
+
+
+def readme_block(language, word):
+    """The README's code block of this language that holds this word."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (block,) = [b for b in re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE) if word in b]
+    return block
+
+
+# Help ---------------------------------------------------------------------------------------------------------------
+
+
+def test_help_lists_the_commands():
+    assert re.findall(r"^  ([a-z]+)  ", done("--help"), re.MULTILINE) == COMMANDS
+    assert done() == done("--help")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_each_command(command):
+    assert done(command, "--help").startswith(f"Usage: scoehr {command}")
+
+
+def test_help_imports_nothing_heavy():
+    code = "import sys, scoehr.cli; print([name for name in ('numpy', 'pandas', 'torch') if name in sys.modules])"
+    assert ast.literal_eval(subprocess.check_output([sys.executable, "-c", code], text=True)) == []
+
+
+def test_console_script_is_the_module():
+    script = Path(sys.executable).with_name("scoehr")
+    assert subprocess.check_output([script, "--help"], text=True) == done("--help")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["fitt"], ["fit"], ["sample", "model", "-n", "0", "--out", "x"], ["data", "--no"]]
+)
+def test_wrong_usage(arguments):
+    refused(scoehr(*arguments), "--help")
+
+
+# Data ---------------------------------------------------------------------------------------------------------------
+
+
+def test_mimic3_demo_figures(shared_data, tmp_path):
+    said = done("data", "mimic3", "--source", shared_data / "mimic3-demo", "--out", tmp_path / "matrix.parquet")
+    figures = {line[:44].strip(): line[44:].strip() for line in said.splitlines()}
+    assert figures["patients"] == "100"
+    assert figures["admissions"] == "129"
+    assert figures["codes"] == "275"
+    assert figures["mean cell"] == "0.0640"
+    assert any("dropped" in line for line in said.splitlines())
+    assert CodeMatrix.read(tmp_path / "matrix.parquet").shape == (100, 275)
+
+
+def test_simulated_tables_are_read_back(tmp_path):
+    done("simulate", "--out", tmp_path / "tables", "--patients", 50, "--seed", 3)
+    done("data", "mimic3", "--source", tmp_path / "tables", "--out", tmp_path / "matrix.parquet")
+    assert len(CodeMatrix.read(tmp_path / "matrix.parquet")) == 50
+
+
+def test_split_keeps_every_patient_once(tmp_path):
+    done("split", long_table(tmp_path / "table.csv"), "--out", tmp_path / "parts")
+    parts = [CodeMatrix.read(tmp_path / "parts" / f"{name}.parquet") for name in ("train", "validation", "test")]
+    patients = [patient for part in parts for patient in part.patients]
+    assert sorted(patients) == sorted(set(pd.read_csv(tmp_path / "table.csv")["patient_id"]))
+
+
+# One generator ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def readme_folder(tmp_path_factory):
+    """The folder in which the README's shell commands for one's own table have been run."""
+    folder = tmp_path_factory.mktemp("readme")
+    long_table(folder / "patients.csv")
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    script = readme_block("sh", "scoehr fit")
+    subprocess.run(["bash", "-euc", script], cwd=folder, env={**os.environ, "PATH": path}, check=True)
+    return folder
+
+
+def test_readme_shell_commands(readme_folder):
+    synthetic = CodeMatrix.read(readme_folder / "synthetic.parquet")
+    train = CodeMatrix.read(readme_folder / "parts" / "train.parquet")
+    assert len(synthetic) == 500
+    assert list(synthetic.codes) == list(train.codes)
+    assert set(pd.read_parquet(readme_folder / "synthetic.parquet")) == {"patient_id", "code", "count"}
+
+
+def test_scores_have_the_agreed_form(readme_folder):
+    scores = json.loads((readme_folder / "scores.json").read_text())
+    assert set(scores) >= {"reported", "fidelity", "utility", "privacy", "reference", "gap", "n", "seed", "versions"}
+    assert set(scores["reference"]) == {"real", "independent", "zero", "copy", "resampled"}
+
+
+def test_readme_python(readme_folder, tmp_path):
+    long_table(tmp_path / "patients.csv")
+    subprocess.run([sys.executable, "-c", readme_block("python", "ScoEHR")], cwd=tmp_path, check=True)
+    assert (tmp_path / "model" / "config.json").exists()
+
+
+def test_same_seed_same_patients(readme_folder, tmp_path):
+    for name, seed in {"a": 5, "b": 5, "c": 6}.items():
+        done("sample", readme_folder / "model", "-n", 60, "--seed", seed, "--out", tmp_path / f"{name}.parquet")
+    a, b, c = (CodeMatrix.read(tmp_path / f"{name}.parquet") for name in "abc")
+    assert a.equals(b) and not a.equals(c)
+
+
+def test_another_sampler(readme_folder, tmp_path):
+    said = done(
+        "sample",
+        readme_folder / "model",
+        "-n",
+        30,
+        "--sampler",
+        "heun",
+        "--steps",
+        4,
+        "--out",
+        tmp_path / "out.parquet",
+    )
+    assert "30 patients" in said
+    assert len(CodeMatrix.read(tmp_path / "out.parquet")) == 30
+
+
+def test_evaluate_says_verdicts(readme_folder, tmp_path):
+    parts = readme_folder / "parts"
+    said = done(
+        "evaluate", parts / "test.parquet", parts / "train.parquet", "--train", parts / "train.parquet",
+        "--json", tmp_path / "scores.json",
+    )  # fmt: skip
+    assert "like fresh real patients" in said
+    assert "gap" in said.splitlines()[0]
+
+
+def test_evaluate_without_the_training_table(readme_folder, tmp_path):
+    table, synthetic = readme_folder / "parts" / "test.parquet", readme_folder / "synthetic.parquet"
+    done("evaluate", table, synthetic, "--json", tmp_path / "scores.json")
+    assert json.loads((tmp_path / "scores.json").read_text())["fidelity"]
+
+
+# The study ----------------------------------------------------------------------------------------------------------
+
+
+def test_experiments_lists_the_plan():
+    assert {"reported", "fast"} <= {line.split()[0] for line in done("experiments").splitlines()}
+
+
+def test_run_of_an_unknown_name():
+    refused(scoehr("run", "fastest"), "fastest", "fast")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--dataset", "mimic5"], ["mimic5"]),
+        (["--dataset", "mimic3"], ["--source"]),
+        (["--dataset", "mimic3", "--source", "nowhere"], ["nowhere"]),
+    ],
+)
+def test_report_refuses_at_once(arguments, words, tmp_path):
+    refused(scoehr("report", *arguments, SCOEHR_ROOT=str(tmp_path)), *words)
+
+
+TOY = """
+rule all:
+    input: "b.txt"
+rule a:
+    output: "a.txt"
+    shell: "echo made >> log.txt; touch {output}"
+rule b:
+    input: "a.txt"
+    output: "b.txt"
+    shell: "touch {output}; test -e go || sleep 60"
+"""
+
+
+def toy_report(folder):
+    """The report's way to run a workflow, on a graph of two steps of which the second hangs until ``go`` is there."""
+    (folder / "Snakefile").write_text(TOY)
+    code = (
+        "import sys, pathlib, scoehr.cli as cli\n"
+        "cli.WORKFLOW = pathlib.Path('Snakefile').resolve()\n"
+        "cli.main(['report', '--cores', '1'])\n"
+    )
+    environment = {**os.environ, "SCOEHR_ROOT": str(folder)}
+    return subprocess.Popen(
+        [sys.executable, "-c", code], cwd=folder, env=environment, stderr=subprocess.PIPE, text=True,
+        stdout=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def wait_for(path):
+    end = time.monotonic() + 60
+    while not path.exists():
+        assert time.monotonic() < end, f"{path} was not made"
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGKILL])
+def test_report_goes_on_after_it_was_stopped(tmp_path, ending):
+    first = toy_report(tmp_path)
+    wait_for(tmp_path / "b.txt")
+    workflow = int(Path(f"/proc/{first.pid}/task/{first.pid}/children").read_text())
+    first.send_signal(ending)
+    _, err = first.communicate(timeout=60) if ending == signal.SIGINT else (first.wait(timeout=60), "")
+    if ending == signal.SIGINT:
+        assert first.returncode == 2 and err.splitlines()[-1] == "scoehr: error: interrupted"
+    else:  # the workflow lives on alone: a second report has to wait for it
+        assert "another report" in toy_report(tmp_path).communicate(timeout=60)[1]
+        os.killpg(workflow, signal.SIGKILL)
+    (tmp_path / "go").touch()
+    again = toy_report(tmp_path)
+    out, err = again.communicate(timeout=90)
+    assert again.returncode == 0, err
+    assert "index.html" in out
+    assert (tmp_path / "log.txt").read_text() == "made\n"  # the finished step was not made again
+
+
+# Errors -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (InputError("a\nb"), "a b"),
+        (KeyboardInterrupt(), "interrupted"),
+        (MemoryError(), "not enough memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "not enough memory"),
+        (OSError(errno.ENOSPC, "No space left on device", "x"), "no space left on device"),
+        (ValueError("I/O error: No space left on device (os error 28)"), "no space left on device"),
+        (PermissionError(errno.EACCES, "Permission denied", "there"), "there: Permission denied"),
+        (FloatingPointError("sampling diverged"), "sampling diverged"),
+        (ModuleNotFoundError("No module named 'papermill'", name="papermill"), "papermill is missing"),
+    ],
+)
+def test_errors_in_one_sentence(error, sentence):
+    assert sentence in explain(error)
+
+
+@pytest.mark.parametrize("fault", [TypeError("x"), KeyError("x"), ModuleNotFoundError("x", name="scoehr.x")])
+def test_our_own_faults_are_not_hidden(fault):
+    assert explain(fault) is None
+
+
+def test_command_of_the_module_is_named_in_its_help():
+    result = subprocess.run([*COMMAND, "sample", "--help"], capture_output=True, text=True, check=True)
+    assert "-n, --patients" in result.stdout
