@@ -54,8 +54,9 @@ def test_environment_file_names_python_and_this_project_only():
     names = [re.match(r"[a-z]+", entry).group() for entry in conda]
     assert names == ["python", "pip"]
     assert Version(conda[0].split("=")[1]) in Requirement(f"python{PROJECT['requires-python']}").specifier
-    (install,) = by_pip["pip"]
-    extras = re.fullmatch(r"-c requirements\.lock -e \.\[([a-z,]+)\]", install).group(1).split(",")
+    lock, install = by_pip["pip"]
+    assert lock == "-c requirements.lock"
+    extras = re.fullmatch(r"-e \.\[([a-z,]+)\]", install).group(1).split(",")
     assert set(extras) == set(EXTRAS)
 
 
