@@ -7,7 +7,7 @@ codes, so that a column never loses its meaning between data, model and output.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
@@ -298,7 +298,7 @@ class CodeMatrix:
 
     @classmethod
     def from_meds(cls, frame: pd.DataFrame, *, prefix: str = MEDS_PREFIX, kind: Kind = "count") -> CodeMatrix:
-        """From a MEDS event table (``subject_id, time, code, numeric_value``): events whose code begins with ``prefix``.
+        """From a MEDS event table ``subject_id, time, code, numeric_value``: the events whose code begins with ``prefix``.
 
         The prefix is cut off. Every subject of the table is a patient, with or without such events.
         """
@@ -343,14 +343,14 @@ def _check(matrix: CodeMatrix) -> None:
         raise InputError("a binary matrix holds a count above 1; use kind 'count' or to_binary()")
 
 
-def _strings(values: ArrayLike | Iterable[Any]) -> np.ndarray:
+def _strings(values: Any) -> np.ndarray:
     """An array of str, one dimension."""
     if isinstance(values, np.ndarray) and values.dtype.kind == "U":
         return values
-    return np.array([str(value) for value in values], dtype=str)  # type: ignore[union-attr]
+    return np.array([str(value) for value in values], dtype=str)
 
 
-def _ids(values: ArrayLike | Sequence[Any]) -> np.ndarray:
+def _ids(values: Any) -> np.ndarray:
     """Whole numbers as int64, anything else as str."""
     array = np.asarray(values)
     if array.dtype.kind in "iu":
@@ -365,7 +365,7 @@ def _entries(counts: sparse.csr_array) -> tuple[np.ndarray, np.ndarray]:
     return np.repeat(np.arange(counts.shape[0]), np.diff(counts.indptr)), counts.indices
 
 
-def _positions(frame: pd.DataFrame, column: str, names: ArrayLike | None) -> tuple[np.ndarray, np.ndarray]:
+def _positions(frame: pd.DataFrame, column: str, names: Any) -> tuple[np.ndarray, np.ndarray]:
     """Where each value of the column stands in ``names`` (default: its sorted distinct values), and those names."""
     if column not in frame:
         raise InputError(f"the table has no column {column!r} (it has {', '.join(map(str, frame))}); name it so")
@@ -374,7 +374,7 @@ def _positions(frame: pd.DataFrame, column: str, names: ArrayLike | None) -> tup
     if names is None:
         places, found = pd.factorize(values, sort=True)
         return places, tidy(found)
-    known = tidy(names)  # type: ignore[arg-type]
+    known = tidy(names)
     places = pd.Index(known).get_indexer(pd.Index(values))
     if (places < 0).any():
         raise InputError(f"{column} {values[places < 0][0]!r} occurs in the table but not in the list of names given")

@@ -1,0 +1,526 @@
+r"""A cohort with a known truth, written as full-size tables in the schema of MIMIC-III.
+
+The law
+-------
+A patient belongs to a population (adults, single newborns, twins), has a number of admissions :math:`A`, a complexity
+:math:`m` (how much is wrong and written down) and phenotypes :math:`z_k \in \{0, 1\}`, all independent. *Lasting*
+phenotypes (heart failure, chronic kidney disease, …) are drawn once a patient, the others (sepsis, trauma, …) once an
+admission. Given these, code :math:`c` is absent from an admission with probability
+
+.. math:: u_c = \exp\{-m\, \beta_c\, (1 + \sum_k a_{kc} z_k)\},
+
+independently of the other codes (a noisy-or). A *recurring* code works on lasting phenotypes alone: the patient has the
+condition, once and for all, with probability :math:`1 - u_c`, and each admission records it with probability
+:math:`\rho_c`. A recorded category has :math:`1 + \mathrm{Binomial}(2, \varepsilon_c)` full codes. The
+affinities :math:`a_{kc}`, :math:`\rho_c`, :math:`\varepsilon_c` and the rate of each common code are in
+``common_codes.csv``; the base hazard :math:`\beta_c` is solved from the rate.
+
+Because the phenotypes are independent, :math:`E\,u_c` and :math:`E\,u_c u_d` are products over phenotypes, and means,
+prevalences and correlations follow exactly by summing over populations, numbers of admissions and complexities
+(:class:`Truth`). The one thing the truth leaves out is the cap of 39 rows an admission, which cuts about one row in
+6,000.
+
+Rates are those of MIMIC-III v1.4 (Johnson et al., Scientific Data 3:160035, 2016) for the frequent codes, rounded,
+and plausible values for the others; this is a test bed, not a model of hospital care.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from scipy import sparse
+
+from scoehr import icd
+from scoehr.codes import CodeMatrix
+from scoehr.files import InputError
+
+PATIENTS = 46_520
+#: Diagnosis rows with a code in a full-size cohort.
+ROWS = 651_000
+#: Three-digit codes of the law; some are so rare that a full-size cohort lacks them.
+VOCABULARY = 1_100
+#: Most rows an admission has in MIMIC-III.
+ROWS_PER_ADMISSION = 39
+#: The rarest codes of a group fall off as rank ** -TAIL_EXPONENT.
+TAIL_EXPONENT = 1.7
+#: Complexity: multiplier of every hazard, and the share of patients that have it.
+COMPLEXITY = ((0.50, 0.20), (0.75, 0.25), (1.00, 0.25), (1.35, 0.20), (1.75, 0.10))
+
+
+class Phenotype(NamedTuple):
+    share: float
+    lasting: bool
+
+
+PHENOTYPES = {
+    "adult": {
+        "metabolic": Phenotype(0.40, True),
+        "coronary": Phenotype(0.28, True),
+        "failing_heart": Phenotype(0.22, True),
+        "kidney": Phenotype(0.13, True),
+        "lung": Phenotype(0.16, True),
+        "liver": Phenotype(0.08, True),
+        "substance": Phenotype(0.12, True),
+        "mind": Phenotype(0.14, True),
+        "cancer": Phenotype(0.13, True),
+        "brain": Phenotype(0.10, True),
+        "frail": Phenotype(0.22, True),
+        "immune": Phenotype(0.03, True),
+        "sepsis": Phenotype(0.14, False),
+        "breathing": Phenotype(0.18, False),
+        "kidney_injury": Phenotype(0.18, False),
+        "heart_attack": Phenotype(0.10, False),
+        "heart_surgery": Phenotype(0.12, False),
+        "trauma": Phenotype(0.10, False),
+        "stroke": Phenotype(0.09, False),
+        "bleeding": Phenotype(0.09, False),
+        "poisoning": Phenotype(0.03, False),
+        "surgery": Phenotype(0.10, False),
+        "blood": Phenotype(0.05, False),
+        "birth": Phenotype(0.004, False),
+    },
+    "newborn": {
+        "preterm": Phenotype(0.30, True),
+        "sick": Phenotype(0.20, True),
+    },
+}
+
+
+class Population(NamedTuple):
+    """Who is in it: groups of ``common_codes.csv`` and, per number of admissions, patients of a full-size cohort."""
+
+    groups: tuple[str, ...]
+    admissions: dict[int, int]
+
+
+# The report's matrix has 46,520 patients with 58,976 admissions; 7,537 patients have more than one.
+REPEATED = {2: 5160, 3: 1342, 4: 508, 5: 246, 6: 113, 7: 51, 8: 31, 9: 26, 10: 14, 11: 12, 12: 8, 13: 6, 14: 4}
+OFTEN = {16: 4, 18: 3, 20: 2, 22: 2, 28: 1, 29: 1, 31: 1, 34: 1, 42: 1}
+POPULATIONS = {
+    "adult": Population(("adult",), {1: 31_123} | REPEATED | OFTEN),
+    "single newborn": Population(("newborn", "single"), {1: 6_690}),
+    "twin": Population(("newborn", "twin"), {1: 1_170}),
+}
+
+
+class Tail(NamedTuple):
+    """All other categories from ``first`` to ``last``: how many an admission has in all (before scaling to ROWS)."""
+
+    group: str
+    first: str
+    last: str
+    rate: float
+    affinity: str
+
+
+TAILS = (
+    Tail("adult", "001", "139", 0.12, "sepsis 6 immune 8"),
+    Tail("adult", "140", "239", 0.14, "cancer 30"),
+    Tail("adult", "240", "279", 0.06, "metabolic 3"),
+    Tail("adult", "280", "289", 0.03, "blood 10"),
+    Tail("adult", "290", "319", 0.07, "mind 5 substance 3"),
+    Tail("adult", "320", "389", 0.15, "brain 6"),
+    Tail("adult", "390", "459", 0.10, "coronary 2 failing_heart 3"),
+    Tail("adult", "460", "519", 0.08, "lung 5 breathing 3"),
+    Tail("adult", "520", "579", 0.14, "bleeding 4 liver 3 surgery 2"),
+    Tail("adult", "580", "629", 0.10, "kidney 4"),
+    Tail("adult", "630", "679", 0.008, "birth 400"),
+    Tail("adult", "680", "709", 0.08, "frail 3"),
+    Tail("adult", "710", "739", 0.08, "frail 3"),
+    Tail("adult", "740", "759", 0.03, ""),
+    Tail("adult", "780", "799", 0.04, "frail 1"),
+    Tail("adult", "800", "959", 0.35, "trauma 50"),
+    Tail("adult", "960", "979", 0.03, "poisoning 80"),
+    Tail("adult", "980", "995", 0.02, "trauma 5"),
+    Tail("adult", "E800", "E848", 0.05, "trauma 40"),
+    Tail("adult", "E851", "E869", 0.02, "poisoning 60"),
+    Tail("adult", "E870", "E876", 0.02, "surgery 5"),
+    Tail("adult", "E881", "E929", 0.06, "trauma 30"),
+    Tail("adult", "E930", "E949", 0.05, "cancer 1 immune 1"),
+    Tail("adult", "E951", "E959", 0.01, "poisoning 60"),
+    Tail("adult", "E960", "E989", 0.02, "trauma 40"),
+    Tail("adult", "V01", "V28", 0.10, ""),
+    Tail("adult", "V40", "V91", 0.15, "frail 1"),
+    Tail("newborn", "740", "779", 0.12, "sick 4"),
+    Tail("newborn", "V32", "V39", 0.01, ""),
+)
+
+
+@dataclass(frozen=True)
+class Law:
+    """One population's law over the common vocabulary; arrays of shape (n_codes,) unless said otherwise."""
+
+    share: float
+    admissions: np.ndarray  # (n_numbers,) how many admissions
+    admission_shares: np.ndarray  # (n_numbers,)
+    phenotype_shares: np.ndarray  # (n_phenotypes,)
+    lasting: np.ndarray  # (n_phenotypes,) bool
+    base: np.ndarray  # beta, 0 where the population never has the code
+    extra: np.ndarray  # hazards the phenotypes add, beta * a, (n_phenotypes, n_codes)
+    recurs: np.ndarray  # rho, 0 for codes that are drawn anew at each admission
+    repeats: np.ndarray  # epsilon
+
+    @property
+    def recurring(self) -> np.ndarray:
+        return self.recurs > 0
+
+    @property
+    def mean_rows(self) -> np.ndarray:
+        """Mean rows of a code at an admission, given the code's condition holds there."""
+        return (1 + 2 * self.repeats) * np.where(self.recurring, self.recurs, 1)
+
+    @property
+    def mean_square_rows(self) -> np.ndarray:
+        spread = 2 * self.repeats * (1 - self.repeats)
+        return (spread + (1 + 2 * self.repeats) ** 2) * np.where(self.recurring, self.recurs, 1)
+
+
+# Definition -----------------------------------------------------------------------------------------------------
+
+
+def vocabulary() -> np.ndarray:
+    """The three-digit codes of the law, sorted, shape (n_codes,)."""
+    return _vocabulary_and_tails()[0]
+
+
+@cache
+def laws() -> tuple[Law, ...]:
+    """The law of each of :data:`POPULATIONS`, in order."""
+    codes, tails = _vocabulary_and_tails()
+    scale = _tail_scale(tails)
+    return tuple(_law(codes, tails, scale, population) for population in POPULATIONS.values())
+
+
+@cache
+def _common() -> tuple[dict[str, str], ...]:
+    with resources.files("scoehr").joinpath("common_codes.csv").open(encoding="utf-8") as file:
+        return tuple(csv.DictReader(file))
+
+
+@cache
+def _vocabulary_and_tails() -> tuple[np.ndarray, dict[tuple[str, str], tuple[float, str]]]:
+    """All codes, and (rate, affinity) of each that is not common, by group and code."""
+    common = {(row["group"], row["code"]) for row in _common()}
+    tails = {}
+    for group, first, last, rate, affinity in TAILS:
+        names = [c for c in icd.members() if first <= c <= last and (group, c) not in common and len(c) == len(first)]
+        names.sort(key=lambda c: (-len(icd.members()[c]), c))
+        weights = np.arange(1, len(names) + 1) ** -TAIL_EXPONENT
+        for name, weight in zip(names, weights / weights.sum(), strict=True):
+            tails[group, name] = (rate * float(weight), affinity)
+    kept = {code for _, code in common}
+    for key in sorted(tails, key=lambda key: -tails[key][0]):
+        if len(kept) < VOCABULARY:
+            kept.add(key[1])
+    return np.array(sorted(kept)), {key: value for key, value in tails.items() if key[1] in kept}
+
+
+def _tail_scale(tails: dict[tuple[str, str], tuple[float, str]]) -> float:
+    """The factor on all tail rates that makes a full-size cohort have ROWS rows."""
+    visits = dict.fromkeys(("adult", "newborn", "single", "twin"), 0)
+    for population in POPULATIONS.values():
+        for group in population.groups:
+            visits[group] += sum(number * patients for number, patients in population.admissions.items())
+    common = sum(visits[r["group"]] * float(r["rate"]) * (1 + 2 * float(r["extra"] or 0)) for r in _common())
+    return (ROWS - common) / sum(visits[group] * rate for (group, _), (rate, _) in tails.items())
+
+
+def _law(codes: np.ndarray, tails: dict[tuple[str, str], tuple[float, str]], scale: float, who: Population) -> Law:
+    phenotypes = PHENOTYPES[who.groups[0]]
+    names = list(phenotypes)
+    place = {code: column for column, code in enumerate(codes.tolist())}
+    rate, recurs, repeats = np.zeros((3, len(codes)))
+    affinity = np.zeros((len(names), len(codes)))
+
+    def put(code: str, code_rate: float, text: str) -> int:
+        column = place[code]
+        rate[column] = code_rate
+        words = text.split()
+        for name, strength in zip(words[::2], words[1::2], strict=True):
+            affinity[names.index(name), column] = float(strength)
+        return column
+
+    for (group, code), (tail_rate, text) in tails.items():
+        if group in who.groups:
+            put(code, scale * tail_rate, text)
+    for row in _common():
+        if row["group"] in who.groups:
+            column = put(row["code"], float(row["rate"]), row["affinity"])
+            recurs[column] = float(row["recurs"] or 0)
+            repeats[column] = float(row["extra"] or 0)
+    shares = np.array([phenotype.share for phenotype in phenotypes.values()])
+    patients = np.array(list(who.admissions.values()))
+    base = _solve_base(rate / np.where(recurs > 0, recurs, 1), affinity, shares)
+    return Law(
+        share=patients.sum() / PATIENTS,
+        admissions=np.array(list(who.admissions)),
+        admission_shares=patients / patients.sum(),
+        phenotype_shares=shares,
+        lasting=np.array([phenotype.lasting for phenotype in phenotypes.values()]),
+        base=base,
+        extra=affinity * base,
+        recurs=recurs,
+        repeats=repeats,
+    )
+
+
+def _solve_base(probability: np.ndarray, affinity: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """The base hazard at which a code's condition holds at an admission with this probability (by bisection)."""
+    low, high = np.full((2, len(probability)), [[-20.0], [6.0]])
+    for _ in range(60):
+        middle = (low + high) / 2
+        base = np.exp(middle)
+        holds = sum(
+            part * (1 - _absence(base, affinity * base, shares, level).prod(axis=0)) for level, part in COMPLEXITY
+        )
+        low, high = np.where(holds < probability, middle, low), np.where(holds < probability, high, middle)
+    return np.where(probability > 0, np.exp(low), 0)
+
+
+def _absence(base: np.ndarray, extra: np.ndarray, shares: np.ndarray, level: float) -> np.ndarray:
+    """The factors of E u at complexity ``level``: the base's, then each phenotype's; (1 + n_phenotypes, n_codes)."""
+    shares = shares[:, None]
+    return np.vstack([np.exp(-level * base), 1 - shares + shares * np.exp(-level * extra)])
+
+
+# Truth ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What a cohort of endless size would show, a patient.
+
+    Attributes
+    ----------
+    codes : (n_codes,) str
+    expected_counts : (n_codes,) mean count a patient, >= 0
+    prevalence : (n_codes,) probability that a patient has the code at all, in [0, 1]
+    """
+
+    codes: np.ndarray
+    expected_counts: np.ndarray
+    prevalence: np.ndarray
+
+    def correlation(self, kind: Literal["count", "binary"] = "count", codes: np.ndarray | None = None) -> np.ndarray:
+        """Pearson correlations between codes over patients, shape (n_codes, n_codes), exact.
+
+        ``kind`` says whether of the counts or of "ever recorded"; ``codes`` chooses and orders (default: all). The
+        binary matrix sums over every number of admissions and takes about half a minute for all codes.
+        """
+        columns = np.arange(len(self.codes)) if codes is None else np.searchsorted(self.codes, codes)
+        if codes is not None and not np.array_equal(self.codes[np.minimum(columns, len(self.codes) - 1)], codes):
+            raise InputError("a code is not in the vocabulary of the simulated cohort; see simulate.vocabulary()")
+        second = _second_moments if kind == "count" else _both_present
+        mean = (self.expected_counts if kind == "count" else self.prevalence)[columns]
+        products = sum(law.share * second(_of_codes(law, columns)) for law in laws())
+        covariance = products - np.outer(mean, mean)
+        spread = np.sqrt(np.diag(covariance))
+        return covariance / np.outer(spread, spread)
+
+
+@cache
+def truth() -> Truth:
+    """The exact means and prevalences of the law; correlations on demand."""
+    expected, prevalence = np.zeros((2, len(vocabulary())))
+    for law in laws():
+        mean_admissions = law.admissions @ law.admission_shares
+        for level, part in COMPLEXITY:
+            holds = 1 - _absence(law.base, law.extra, law.phenotype_shares, level).prod(axis=0)
+            expected += law.share * part * mean_admissions * law.mean_rows * holds
+        for weight, number, level in _strata(law):
+            never, _, _ = _never(law, number, level)
+            prevalence += law.share * weight * (1 - never)
+    return Truth(vocabulary(), expected, prevalence)
+
+
+def _strata(law: Law) -> Iterator[tuple[float, int, float]]:
+    """Weight, number of admissions and complexity of each stratum of a population."""
+    for number, share in zip(law.admissions.tolist(), law.admission_shares.tolist(), strict=True):
+        for level, part in COMPLEXITY:
+            yield share * part, number, level
+
+
+def _of_codes(law: Law, columns: np.ndarray) -> Law:
+    chosen = {name: getattr(law, name)[columns] for name in ("base", "recurs", "repeats")}
+    return Law(**{**vars(law), **chosen, "extra": law.extra[:, columns]})
+
+
+def _excess(shares: np.ndarray, survival: np.ndarray, powers: np.ndarray) -> np.ndarray:
+    """E u_c u_d / (E u_c E u_d), shape (n_codes, n_codes): each phenotype's factor to its power, where it acts."""
+    ratio = np.ones((survival.shape[1], survival.shape[1]))
+    for share, survives, power in zip(shares, survival, powers, strict=True):
+        acts = np.flatnonzero(survives < 1)
+        survives = survives[acts]
+        alone = 1 - share + share * survives
+        both = 1 - share + share * np.outer(survives, survives)
+        ratio[np.ix_(acts, acts)] *= (both / np.outer(alone, alone)) ** power
+    return ratio
+
+
+def _second_moments(law: Law) -> np.ndarray:
+    """E x_c x_d of the counts of one population, shape (n_codes, n_codes)."""
+    one = law.admissions @ law.admission_shares
+    two = (law.admissions * (law.admissions - 1)) @ law.admission_shares
+    weights = np.outer(law.mean_rows, law.mean_rows)
+    total = np.zeros_like(weights)
+    for level, part in COMPLEXITY:
+        absent = _absence(law.base, law.extra, law.phenotype_shares, level).prod(axis=0)
+        holds, survival = 1 - absent, np.exp(-level * law.extra)
+        within, across = (
+            weights
+            * (np.outer(holds, holds) + np.outer(absent, absent) * (_excess(law.phenotype_shares, survival, p) - 1))
+            for p in (np.ones(len(law.lasting)), law.lasting.astype(float))
+        )
+        np.fill_diagonal(within, law.mean_square_rows * holds)
+        np.fill_diagonal(across, np.where(law.recurring, law.mean_rows**2 * holds, np.diag(across)))
+        total += part * (one * within + two * across)
+    return total
+
+
+def _never(law: Law, number: int, level: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """P(never recorded in ``number`` admissions); the part of it that depends on phenotypes; and the survival factors.
+
+    Never = missed + (1 - missed) * v, with v = u for a recurring code (missed: recorded at no admission though
+    the condition holds) and the product of u over admissions for others (missed = 0).
+    """
+    times = np.where(law.recurring, 1, number)
+    survival = np.exp(-level * law.extra * np.where(law.lasting[:, None], times, 1))
+    shares = law.phenotype_shares[:, None]
+    factors = (1 - shares + shares * survival) ** np.where(law.lasting[:, None], 1, number)
+    missed = np.where(law.recurring, (1 - law.recurs) ** number, 0)
+    varying = (1 - missed) * np.exp(-level * law.base * times) * factors.prod(axis=0)
+    return missed + varying, varying, survival
+
+
+def _both_present(law: Law) -> np.ndarray:
+    """P(x_c > 0, x_d > 0) in one population, shape (n_codes, n_codes)."""
+    total = np.zeros((len(law.base), len(law.base)))
+    for weight, number, level in _strata(law):
+        never, varying, survival = _never(law, number, level)
+        excess = _excess(law.phenotype_shares, survival, np.where(law.lasting, 1, number))
+        both = np.outer(1 - never, 1 - never) + np.outer(varying, varying) * (excess - 1)
+        np.fill_diagonal(both, 1 - never)
+        total += weight * both
+    return total
+
+
+# Sample ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Drawn patients with their admissions; an entry is a code at an admission.
+
+    ``population`` and ``admissions`` have shape (n_patients,); ``entry_visit``, ``entry_code`` and ``entry_rows``
+    have shape (n_entries,), sorted by visit. Visits are numbered patient by patient.
+    """
+
+    population: np.ndarray
+    admissions: np.ndarray
+    entry_visit: np.ndarray
+    entry_code: np.ndarray
+    entry_rows: np.ndarray
+    rows_cut: int
+
+    @property
+    def visit_patient(self) -> np.ndarray:
+        """The patient of each visit, shape (n_visits,)."""
+        return np.repeat(np.arange(len(self.admissions)), self.admissions)
+
+
+def sample_matrix(n: int = PATIENTS, seed: int = 0) -> CodeMatrix:
+    """Draw ``n`` patients: the count matrix over :func:`vocabulary`, patients 0 … n-1.
+
+    The same law and the same draws as :func:`write_tables`. The numbers of newborns and of admissions are drawn
+    systematically, so their totals stay within a few of what is expected.
+    """
+    drawn = sample(n, seed)
+    codes = vocabulary()
+    entries = (drawn.entry_rows, (drawn.visit_patient[drawn.entry_visit], drawn.entry_code))
+    counts = sparse.csr_array(entries, shape=(n, len(codes)), dtype=np.int32)
+    return CodeMatrix(counts, np.arange(n), codes, np.array([icd.title(code) for code in codes.tolist()]), "count")
+
+
+def sample(n: int, seed: int = 0) -> Sample:
+    """Draw ``n`` patients (at least 1) from the law; the same seed gives the same patients."""
+    if n < 1 or seed < 0:
+        raise InputError(f"patients={n}, seed={seed}: give at least 1 patient and a seed from 0")
+    rng = np.random.default_rng(seed)
+    population, admissions = _draw_admissions(n, rng)
+    first_visit = np.cumsum(admissions) - admissions
+    parts = []
+    for number, law in enumerate(laws()):
+        members = np.flatnonzero(population == number)
+        visit, code, rows = _draw_codes(law, admissions[members], rng)
+        local_first = np.cumsum(admissions[members]) - admissions[members]
+        visits = np.arange(admissions[members].sum()) + np.repeat(
+            first_visit[members] - local_first, admissions[members]
+        )
+        parts.append((visits[visit], code, rows, rng.random(len(code)) + law.recurring[code]))
+    visit, code, rows, order = (np.concatenate(column) for column in zip(*parts, strict=True))
+    by_visit = np.lexsort((order, visit))
+    visit, code, rows = visit[by_visit], code[by_visit], rows[by_visit]
+    kept = _within_cap(visit, rows)
+    return Sample(population, admissions, visit[kept], code[kept], rows[kept], int(rows[~kept].sum()))
+
+
+def _draw_admissions(n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Population and number of admissions of each patient, by systematic sampling in random order."""
+    cells = [(number, times) for number, law in enumerate(laws()) for times in law.admissions.tolist()]
+    shares = np.concatenate([law.share * law.admission_shares for law in laws()])
+    cell = np.searchsorted(np.cumsum(shares)[:-1], (np.arange(n) + rng.random()) / n, side="right")
+    chosen = np.array(cells)[rng.permutation(cell)]
+    return chosen[:, 0], chosen[:, 1]
+
+
+def _draw_codes(law: Law, admissions: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
+    """Visit (numbered within the population), code and rows of each entry."""
+    levels, parts = np.array(COMPLEXITY).T
+    level = rng.choice(levels, len(admissions), p=parts).astype(np.float32)
+    lasting = (rng.random((len(admissions), law.lasting.sum())) < law.phenotype_shares[law.lasting]).astype(np.float32)
+    passing_shares = law.phenotype_shares[~law.lasting]
+    acute = np.flatnonzero((law.base > 0) & ~law.recurring)
+    chronic = np.flatnonzero((law.base > 0) & law.recurring)
+    has = np.zeros((len(admissions), len(chronic)), dtype=bool)
+    for rows in _blocks(len(admissions)):
+        has[rows] = _holds(law, chronic, law.lasting, level[rows], lasting[rows], rng)
+    patient = np.repeat(np.arange(len(admissions)), admissions)
+    everything = np.concatenate([np.flatnonzero(law.lasting), np.flatnonzero(~law.lasting)])
+    found = []
+    for rows in _blocks(len(patient)):
+        who = patient[rows]
+        passing = (rng.random((len(who), len(passing_shares))) < passing_shares).astype(np.float32)
+        present = _holds(law, acute, everything, level[who], np.hstack([lasting[who], passing]), rng)
+        recorded = has[who] & (rng.random(has[who].shape, dtype=np.float32) < law.recurs[chronic])
+        for columns, hits in ((acute, present), (chronic, recorded)):
+            visit, column = np.nonzero(hits)
+            found.append((visit + rows.start, columns[column]))
+    visit, code = (np.concatenate(column) for column in zip(*found, strict=True))
+    return visit, code, 1 + rng.binomial(2, law.repeats[code])
+
+
+def _holds(
+    law: Law, columns: np.ndarray, acting: np.ndarray, level: np.ndarray, z: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """Whether each condition holds, (len(level), len(columns)): an exponential variate falls below the hazard."""
+    hazard = z @ law.extra[acting][:, columns].astype(np.float32) + law.base[columns].astype(np.float32)
+    return rng.standard_exponential(hazard.shape, dtype=np.float32) < level[:, None] * hazard
+
+
+def _blocks(n: int, size: int = 4096) -> Iterator[slice]:
+    for start in range(0, n, size):
+        yield slice(start, min(start + size, n))
+
+
+def _within_cap(visit: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Which entries, sorted by visit, lie within the first ROWS_PER_ADMISSION rows of their visit."""
+    running = np.cumsum(rows)
+    before = np.concatenate([[0], running])[np.searchsorted(visit, visit)]
+    return running - before <= ROWS_PER_ADMISSION
