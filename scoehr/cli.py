@@ -42,7 +42,7 @@ Kind = Literal["count", "binary"]
 Profile = Literal["quick", "standard", "paper"]
 Seed = Annotated[int, typer.Option(min=0, help="Fixes every random number.")]
 DatasetName = Annotated[str, typer.Option("--dataset", help="simulated, mimic3, mimic4, diabetes130 or table.")]
-Source = Annotated[Path | None, typer.Option(help="Folder or file of the data set's tables.")]
+Source = Annotated[str | None, typer.Option(help="Folder or file of the data set's tables.")]
 ProfileName = Annotated[Profile, typer.Option("--profile", help="Scale of the study.")]
 KindName = Annotated[Kind, typer.Option("--kind", help="Occurrences, or 0/1: ever recorded.")]
 Table = Annotated[Path, typer.Argument(help="Parquet or CSV; long (patient_id, code, count) or wide.")]
@@ -224,11 +224,11 @@ def report(
         raise InputError(f"no data set {dataset!r}; choose one of {', '.join(DATASETS)}")
     if DATASETS[dataset].needs_source and source is None:
         raise InputError(f"data set {dataset!r} has to be told where its tables lie; give --source")
-    if source and not source.exists():
+    if source and not Path(source).exists():
         raise InputError(f"{source}: no such file or folder; check --source")
     settings: dict[str, Any] = {"dataset": dataset, "profile": profile, "seed": seed}
     if source:
-        settings["source"] = source.resolve()
+        settings["source"] = Path(source).resolve()
     _snakemake(settings, cores)
     print(f"wrote {ROOT / 'build' / f'{dataset}-{profile}' / '_build' / 'html' / 'index.html'}")
 
@@ -244,8 +244,7 @@ def notebook(
     """Execute one notebook of the book."""
     from scoehr import book
 
-    place = str(source) if source else None
-    print(f"wrote {book.execute(name, dataset=dataset, source=place, profile=profile, seed=seed)}")
+    print(f"wrote {book.execute(name, dataset=dataset, source=source, profile=profile, seed=seed)}")
 
 
 @app.command()
@@ -255,8 +254,7 @@ def build(
     """Make the HTML book from the executed notebooks."""
     from scoehr import book
 
-    place = str(source) if source else None
-    print(f"wrote {book.build(dataset=dataset, source=place, profile=profile, seed=seed)}")
+    print(f"wrote {book.build(dataset=dataset, source=source, profile=profile, seed=seed)}")
 
 
 @app.command()

@@ -4,8 +4,11 @@ import importlib.metadata
 import itertools
 import re
 import shlex
+import shutil
 import subprocess
+import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -88,6 +91,17 @@ def test_lock_has_no_address():
 
 def test_torch_is_pinned():
     assert locked()["torch"] == "2.13.0"
+
+
+def test_wheel_holds_every_file_of_the_package(tmp_path):
+    for name in ("scoehr", "pyproject.toml", "README.md", "LICENSE", "LICENSE-TEXT"):
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, tmp_path / name)
+    build = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", "wheel", "."]
+    subprocess.run(build, cwd=tmp_path, check=True)
+    (wheel,) = (tmp_path / "wheel").iterdir()
+    files = {path.relative_to(ROOT).as_posix() for path in (ROOT / "scoehr").rglob("*") if path.is_file()}
+    assert {file for file in files if "__pycache__" not in file} <= set(zipfile.ZipFile(wheel).namelist())
 
 
 def test_address_of_the_repository_stands_in_one_place():
