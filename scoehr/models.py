@@ -246,7 +246,7 @@ class UNet(nn.Module):
 
 def unet_side(dim: int) -> int:
     """Side of the square image that holds ``dim`` values; :class:`InputError` unless ``dim`` is ``(4 k)²``."""
-    side = math.isqrt(dim)
+    side = math.isqrt(max(dim, 0))
     if dim <= 0 or side * side != dim or side % 4:
         below, above = (4 * (side // 4)) ** 2, unet_dim(max(dim, 1))
         near = f"{below} or {above}" if below else f"{above}"

@@ -48,12 +48,6 @@ class VPSDE:
         """σ / α, the noise of x / α; infinite signal at 0."""
         return torch.sqrt(torch.expm1(self.integral(t)))
 
-    def time_at(self, noise_level: Tensor) -> Tensor:
-        """Inverse of :meth:`noise_level`."""
-        integral = torch.log1p(noise_level**2)
-        slope = self.beta_max - self.beta_min
-        return 2 * integral / (self.beta_min + torch.sqrt(self.beta_min**2 + 2 * slope * integral))
-
     def drift(self, x: Tensor, t: Tensor) -> Tensor:
         """-½ β(t) x for ``x`` ``(B, D)``, ``t`` ``(B,)``."""
         return -0.5 * self.beta(t)[:, None] * x

@@ -15,6 +15,7 @@ Bao, Chen, Li & Zhu (2022), Algorithm 2. Euler-Maruyama: through torchsde (Li, W
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torchsde
@@ -34,17 +35,16 @@ def uniform_schedule(sde: VPSDE, steps: int, last: float = 0.0) -> Tensor:
     return torch.linspace(1.0, last, steps + 1)
 
 
-def polynomial_schedule(sde: VPSDE, steps: int, last: float = 0.0, power: float = 7.0) -> Tensor:
-    """``steps + 1`` times whose noise levels are evenly spaced in ρ^(1/power) (Karras et al. 2022, eq. 5).
+def power_schedule(sde: VPSDE, steps: int, last: float = 0.0, power: float = 2.0) -> Tensor:
+    """``steps + 1`` times that fall from 1 to ``last``, evenly spaced in t^(1/power) and so densest near the data.
 
-    They fall from time 1 to T_MIN, then to ``last`` if that is below T_MIN.
+    Below T_MIN only ``last`` itself is visited. On Gaussian data, where the exact flow is known, these times leave a
+    smaller error in the variance than noise levels spaced as by Karras et al. (2022, eq. 5): the noise level of the
+    VP-SDE reaches 150, and steps up there are wasted.
     """
     below = last < T_MIN
-    ends = sde.noise_level(torch.tensor([1.0, T_MIN if below else last], dtype=torch.float64)) ** (1 / power)
-    n = steps if below else steps + 1
-    levels = (ends[0] + torch.linspace(0, 1, n, dtype=torch.float64) * (ends[1] - ends[0])) ** power
-    times = sde.time_at(levels)
-    times[0] = 1.0
+    grid = torch.linspace(1.0, max(last, T_MIN) ** (1 / power), steps if below else steps + 1, dtype=torch.float64)
+    times = grid**power
     return torch.cat([times, times.new_tensor([last])]).float() if below else times.float()
 
 
@@ -115,9 +115,9 @@ def _noise(score: Score, sde: VPSDE, scaled: Tensor, t: Tensor) -> Tensor:
 
 SAMPLERS: dict[str, tuple[Sampler, Callable[..., Tensor]]] = {
     "euler_maruyama": (euler_maruyama, uniform_schedule),
-    "ddim": (ddim, polynomial_schedule),
-    "heun": (heun, polynomial_schedule),
-    "dpm_solver_pp_2m": (dpm_solver_pp_2m, polynomial_schedule),
+    "ddim": (ddim, power_schedule),
+    "heun": (heun, power_schedule),
+    "dpm_solver_pp_2m": (dpm_solver_pp_2m, partial(power_schedule, power=3.0)),
 }
 
 

@@ -28,7 +28,6 @@ class Diverged(RuntimeError):
 
     def __init__(self, message: str, history: list[Row]):
         super().__init__(message)
-        self.history = history
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ class TrainingConfig:
     drop_last: bool = True  # the last incomplete batch is left out, as reported
     clip: float | None = None  # gradient norm
     ema: float = 0.0  # decay of the averaged weights per step; 0 is no average
-    patience: float = 100.0  # a loss this many times the first epoch's is divergence
+    patience: float = 100.0  # a loss this many times the untrained module's is divergence
 
     def __post_init__(self) -> None:
         if self.schedule not in get_args(Schedule):
@@ -84,6 +83,7 @@ class _State:
     average: dict[str, Tensor]
     optimiser: torch.optim.Adam
     rng: torch.Generator
+    initial: float  # loss of the untrained module
     history: list[Row] = field(default_factory=list)
 
     def write(self, path: Path, fingerprint: str) -> None:
@@ -93,7 +93,9 @@ class _State:
             tensors |= {f"adam/{index}/{name}": value.clone() for name, value in moments.items()}
         tensors["rng"] = self.rng.get_state()
         with replacing(path) as scratch:
-            save_file(tensors, scratch, {"history": json.dumps(self.history), "fingerprint": fingerprint})
+            save_file(
+                tensors, scratch, {"progress": json.dumps([self.initial, self.history]), "fingerprint": fingerprint}
+            )
 
     def read(self, path: Path, fingerprint: str) -> None:
         """Take up a checkpoint; one of other settings or data is left alone and training starts anew."""
@@ -102,7 +104,7 @@ class _State:
                 if file.metadata().get("fingerprint") != fingerprint:
                     return
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-                history = json.loads(file.metadata()["history"])
+                self.initial, self.history = json.loads(file.metadata()["progress"])
         except safetensors.SafetensorError as error:
             raise InputError(f"{path}: not a readable checkpoint ({error}); delete it to train anew") from None
         part = {name: _below(tensors, name) for name in ("weights", "average", "adam")}
@@ -114,7 +116,6 @@ class _State:
             moments.setdefault(int(index), {})[name] = value
         self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": moments})
         self.rng.set_state(tensors["rng"])
-        self.history = history
 
 
 def _below(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
@@ -146,14 +147,15 @@ def train(
         One row an epoch: epoch, train_loss, validation_loss, learning_rate, seconds.
 
     Raises:
-        Diverged: the loss is not finite, or ``patience`` times the first epoch's.
+        Diverged: the loss is not finite, or ``patience`` times that of the untrained module.
         InputError: fewer patients than a batch.
     """
     if len(data) < config.batch and config.drop_last:
         raise InputError(f"{len(data)} patients do not fill one batch of {config.batch}; lower the batch size")
     optimiser = torch.optim.Adam(module.parameters(), lr=config.rate, weight_decay=config.weight_decay)
     average = {key: value.clone() for key, value in module.state_dict().items()} if config.ema else {}
-    state = _State(module, average, optimiser, torch.Generator().manual_seed(seed))
+    initial = _mean_loss(module, loss, data[: config.batch], config.batch, seed)
+    state = _State(module, average, optimiser, torch.Generator().manual_seed(seed), initial)
     fingerprint = json.dumps([asdict(config), seed, list(data.shape), float(data.double().sum())])
     if checkpoint and checkpoint.exists():
         state.read(checkpoint, fingerprint)
@@ -174,7 +176,7 @@ def train(
         row |= {"learning_rate": rate, "seconds": time.perf_counter() - start}
         state.history.append(row)
         bar.set_postfix(loss=f"{row['train_loss']:.4g}")
-        _guard(state.history, config.patience, title)
+        _guard(state, config.patience, title)
         if checkpoint and (time.monotonic() - saved > save_every or epoch + 1 == config.epochs):
             state.write(checkpoint, fingerprint)
             saved = time.monotonic()
@@ -223,13 +225,13 @@ def _mean_loss(module: nn.Module, loss: Loss, data: Tensor | None, batch: int, s
     return sum(float(loss(part, rng)) * len(part) for part in parts) / len(data)
 
 
-def _guard(history: list[Row], patience: float, title: str) -> None:
-    first, last = history[0]["train_loss"], history[-1]["train_loss"]
-    if not math.isfinite(last) or last > patience * max(first, 1e-8):
+def _guard(state: _State, patience: float, title: str) -> None:
+    last = state.history[-1]["train_loss"]
+    if not math.isfinite(last) or last > patience * max(state.initial, 1e-8):
         raise Diverged(
-            f"{title} diverged in epoch {int(history[-1]['epoch'])}: loss {last:.4g} after {first:.4g} in the first; "
+            f"{title} diverged in epoch {len(state.history)}: loss {last:.4g} after {state.initial:.4g} at the start; "
             "lower the learning rate",
-            history,
+            state.history,
         )
 
 

@@ -1,0 +1,186 @@
+import math
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from torch import nn
+
+from scoehr import InputError
+from scoehr.training import Diverged, TrainingConfig, rate_factor, train
+
+X = torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
+
+
+def regression(seed=0):
+    """A linear layer that is to find the identity."""
+    torch.manual_seed(seed)
+    net = nn.Linear(3, 3)
+    return net, lambda x, rng: ((net(x + 0.1 * torch.randn(x.shape, generator=rng)) - x) ** 2).sum(1).mean()
+
+
+def weights(net):
+    return torch.cat([p.detach().flatten() for p in net.parameters()])
+
+
+def test_it_learns_and_writes_the_history_down():
+    net, loss = regression()
+    history = train(net, loss, X, TrainingConfig(60, batch=20, rate=0.02), seed=1, validation=X[:50], progress=False)
+    assert [row["epoch"] for row in history] == list(range(1, 61))
+    assert history[-1]["train_loss"] < 0.1 * history[0]["train_loss"]
+    assert history[-1]["validation_loss"] == pytest.approx(history[-1]["train_loss"], rel=0.5)
+    torch.testing.assert_close(net.weight, torch.eye(3), atol=0.1, rtol=0)
+
+
+def test_same_seed_same_bits_other_seed_other_bits():
+    def once(seed):
+        net, loss = regression()
+        train(net, loss, X, TrainingConfig(3, batch=20), seed=seed, progress=False)
+        return weights(net)
+
+    assert torch.equal(once(1), once(1))
+    assert not torch.equal(once(1), once(2))
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_interrupted_and_resumed_is_the_same_as_never_interrupted(tmp_path, ema):
+    config = TrainingConfig(8, batch=20, schedule="cosine", ema=ema)
+
+    def once(checkpoint, stop=None):
+        net, loss = regression()
+        calls = 0
+
+        def interrupted(x, rng):
+            nonlocal calls
+            calls += 1
+            if stop and calls > stop:
+                raise KeyboardInterrupt
+            return loss(x, rng)
+
+        history = train(net, interrupted, X, config, seed=1, checkpoint=checkpoint, progress=False, save_every=0)
+        return weights(net), [row["train_loss"] for row in history]
+
+    whole, losses = once(None)
+    with pytest.raises(KeyboardInterrupt):
+        once(tmp_path / "c", stop=45)
+    resumed, again = once(tmp_path / "c")
+    assert torch.equal(whole, resumed)
+    assert losses == again
+
+
+def test_a_checkpoint_of_other_settings_is_not_taken_up(tmp_path):
+    net, loss = regression()
+    train(net, loss, X, TrainingConfig(2, batch=20), seed=1, checkpoint=tmp_path / "c", progress=False)
+    net, loss = regression()
+    history = train(net, loss, X, TrainingConfig(3, batch=20), seed=1, checkpoint=tmp_path / "c", progress=False)
+    fresh, loss = regression()
+    assert (
+        train(fresh, loss, X, TrainingConfig(3, batch=20), seed=1, progress=False)[0]["train_loss"]
+        == history[0]["train_loss"]
+    )
+    assert torch.equal(weights(net), weights(fresh))
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path):
+    (tmp_path / "c").write_bytes(b"nonsense")
+    net, loss = regression()
+    with pytest.raises(InputError, match=r"not a readable checkpoint.*delete it"):
+        train(net, loss, X, TrainingConfig(2, batch=20), seed=1, checkpoint=tmp_path / "c", progress=False)
+
+
+SCRIPT = """
+import sys, torch
+from pathlib import Path
+from tests.test_training import X, regression, weights
+from scoehr.training import TrainingConfig, train
+import time
+net, loss = regression()
+def slow(x, rng):
+    time.sleep(float(sys.argv[2]))
+    return loss(x, rng)
+config = TrainingConfig(30, batch=20, ema=.9)
+train(net, slow, X, config, seed=1, checkpoint=Path(sys.argv[1]), progress=False, save_every=0)
+print(weights(net).tolist())
+"""
+
+
+def test_killed_in_the_middle_it_ends_with_the_same_weights(tmp_path):
+    def start(pause):
+        return subprocess.Popen(
+            [sys.executable, "-c", SCRIPT, str(tmp_path / "c"), str(pause)], stdout=subprocess.PIPE, text=True
+        )
+
+    process = start(0.02)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "c").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    resumed, _ = start(0).communicate(timeout=120)
+    net, loss = regression()
+    train(net, loss, X, TrainingConfig(30, batch=20, ema=0.9), seed=1, progress=False)
+    assert resumed.strip() == str(weights(net).tolist())
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_divergence_stops_with_a_message(bad):
+    net, loss = regression()
+    calls = 0
+
+    def breaking(x, rng):
+        nonlocal calls
+        calls += 1
+        return loss(x, rng) * (bad if calls > 15 else 1)
+
+    with pytest.raises(Diverged, match=r"diverged in epoch 2.*lower the learning rate") as caught:
+        train(net, breaking, X, TrainingConfig(5, batch=20), seed=1, progress=False)
+    assert len(caught.value.history) == 2
+
+
+def test_a_loss_that_explodes_is_divergence_too():
+    net, loss = regression()
+    with pytest.raises(Diverged):
+        train(net, loss, X, TrainingConfig(50, batch=20, rate=100), seed=1, progress=False)
+
+
+class TestSchedules:
+    def total(self, name, epochs):
+        return sum(rate_factor(name, epoch, epochs) for epoch in range(epochs))
+
+    def test_the_reported_one_freezes(self):
+        budget = self.total("reported", 50)
+        assert budget == pytest.approx(5.22, abs=0.01)
+        for epochs, share in {12: 0.70, 25: 0.92, 30: 0.96, 75: 1.006, 100: 1.007}.items():
+            assert self.total("reported", epochs) / budget == pytest.approx(share, abs=0.005)
+
+    def test_the_official_one_gives_seven_times_as_much(self):
+        assert self.total("official", 50) == pytest.approx(39.1, abs=0.2)
+        assert rate_factor("official", 20, 50) == 1
+        assert rate_factor("official", 21, 50) < 1
+
+    def test_cosine_ends_near_zero(self):
+        assert rate_factor("cosine", 0, 10) == 1
+        assert rate_factor("cosine", 9, 10) < 0.03
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"epochs": 0}, "epochs must be"),
+        ({"epochs": 1, "rate": -1}, "rate must be"),
+        ({"epochs": 1, "schedule": "step"}, "is unknown"),
+    ],
+)
+def test_settings_are_checked_at_the_door(settings, message):
+    with pytest.raises(InputError, match=message):
+        TrainingConfig(**settings)
+
+
+def test_too_few_patients_for_a_batch():
+    net, loss = regression()
+    with pytest.raises(InputError, match="do not fill one batch"):
+        train(net, loss, X[:5], TrainingConfig(1, batch=20), seed=1, progress=False)
