@@ -149,19 +149,28 @@ def patients(count: int) -> str:
 
 
 @styled
-def distribution(series: Mapping[str, ArrayLike], *, xlabel: str, bins: int = 40, log: bool = False) -> Figure:
-    """Shares of patients by a per-patient quantity, one step line a series, on common bins up to the 99.5th centile.
+def distribution(
+    series: Mapping[str, ArrayLike],
+    *,
+    xlabel: str,
+    ylabel: str = "share of patients (%)",
+    step: float = 1.0,
+    most: int = 60,
+) -> Figure:
+    """Shares by a quantity that each patient (or dimension) has one of, one step line a series, on common bins.
 
-    Values past the last edge count in the last bin, so every line sums to all patients.
+    Bins are centred on multiples of ``step``, made wider where there would be more than ``most``, and end at the 99.5th
+    centile; values past the last edge count in the last bin, so that every line sums to all.
     """
     values = {name: np.asarray(value, dtype=float) for name, value in series.items()}
-    top = max(1.0, max(np.quantile(value, 0.995) for value in values.values()))
-    edges = np.unique(np.linspace(-0.5, np.ceil(top) + 0.5, min(bins, int(np.ceil(top)) + 1) + 1).round(3))
+    top = max(step, *(np.quantile(value, 0.995) for value in values.values()))
+    width = step * max(1, np.ceil(top / step / most))
+    edges = np.arange(-width / 2, top + 1.5 * width, width)
     figure, ax = _axes(6.6, 3.2)
     for name, colour in colours(list(values)).items():
         heights, _ = np.histogram(np.clip(values[name], edges[0], edges[-1]), edges)
         ax.stairs(100 * heights / len(values[name]), edges, color=colour, label=name, linewidth=1.7)
-    ax.set(xlabel=xlabel, ylabel="share of patients (%)", yscale="log" if log else "linear", xlim=edges[[0, -1]])
+    ax.set(xlabel=xlabel, ylabel=ylabel, xlim=(max(edges[0], -step / 2), edges[-1]), ylim=(0, None))
     return _legend(figure, ax, len(values))
 
 
