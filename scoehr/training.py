@@ -28,6 +28,7 @@ class Diverged(RuntimeError):
 
     def __init__(self, message: str, history: list[Row]):
         super().__init__(message)
+        self.history = history
 
 
 @dataclass(frozen=True)
