@@ -273,7 +273,7 @@ def _snakemake(settings: dict[str, Any], cores: int) -> None:
     with _alone(ROOT / "logs" / "report.lock") as lock:
         if any((ROOT / ".snakemake" / "locks").glob("*")):
             _call([*command, "--unlock", "--quiet", "all"], lock)
-        status = _call([*command, "--rerun-incomplete", "--quiet", "rules"], lock)
+        status = _call([*command, "--rerun-incomplete", "--quiet", "rules", "host"], lock)
     if status:
         raise InputError("the report is not finished: the reason stands above; the same command goes on from there")
 
@@ -287,7 +287,7 @@ def _call(command: list[str], lock: int) -> int:
     try:
         return group.wait()
     except KeyboardInterrupt:
-        os.killpg(group.pid, signal.SIGINT)
+        os.killpg(group.pid, signal.SIGTERM)
         group.wait()
         raise
 

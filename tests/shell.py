@@ -1,6 +1,7 @@
 """The command line, run as people run it."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,19 @@ def scoehr(*arguments, cwd=None, **environment):
         text=True,
         timeout=240,
         check=False,
+    )
+
+
+def start(command, cwd, **environment):
+    """Begin a command that listens to SIGINT, also where the tests themselves run in the background and do not."""
+    return subprocess.Popen(
+        [*map(str, command)],
+        cwd=cwd,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
 
 

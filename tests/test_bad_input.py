@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from shell import COMMAND, done, long_table, refused, scoehr
+from shell import COMMAND, done, long_table, refused, scoehr, start
 
 SMALL = ["--set", "latent=16", "--set", "epochs=2", "--set", "autoencoder_epochs=2", "--set", "width=32"]
 
@@ -305,8 +305,8 @@ def test_full_disk(small_disk, trained, tmp_path, command):
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
 def test_interrupt_while_fitting(tmp_path, ending):
     table = long_table(tmp_path / "table.csv")
-    command = [*COMMAND, "fit", str(table), "--out", "model", "--set", "autoencoder_epochs=100000"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    command = [*COMMAND, "fit", table, "--out", "model", "--set", "autoencoder_epochs=100000"]
+    process = start(command, tmp_path)
     assert process.stdout.readline()  # the table is read
     time.sleep(2)
     process.send_signal(ending)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from shell import COMMAND, done, long_table, refused, scoehr
+from shell import COMMAND, done, long_table, refused, scoehr, start
 
 from scoehr.cli import explain
 from scoehr.codes import CodeMatrix
@@ -206,11 +206,7 @@ def toy_report(folder):
         "cli.WORKFLOW = pathlib.Path('Snakefile').resolve()\n"
         "cli.main(['report', '--cores', '1'])\n"
     )
-    environment = {**os.environ, "SCOEHR_ROOT": str(folder)}
-    return subprocess.Popen(
-        [sys.executable, "-c", code], cwd=folder, env=environment, stderr=subprocess.PIPE, text=True,
-        stdout=subprocess.PIPE,
-    )  # fmt: skip
+    return start([sys.executable, "-c", code], folder, SCOEHR_ROOT=str(folder))
 
 
 def wait_for(path):
