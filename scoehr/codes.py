@@ -167,7 +167,7 @@ class CodeMatrix:
         rows, columns = _entries(self.counts)
         table = pa.table(
             {
-                "patient_id": pa.array(self.patients)[:0] if not len(rows) else pa.array(self.patients[rows]),
+                "patient_id": pa.array(self.patients[rows]),
                 "code": pa.DictionaryArray.from_arrays(columns.astype(np.int32), pa.array(self.codes, pa.string())),
                 "count": pa.array(self.counts.data),
             }
@@ -298,7 +298,7 @@ class CodeMatrix:
 
     @classmethod
     def from_meds(cls, frame: pd.DataFrame, *, prefix: str = MEDS_PREFIX, kind: Kind = "count") -> CodeMatrix:
-        """From a MEDS event table ``subject_id, time, code, numeric_value``: the events whose code begins with ``prefix``.
+        """From a MEDS event table ``subject_id, time, code, numeric_value``: events whose code begins with ``prefix``.
 
         The prefix is cut off. Every subject of the table is a patient, with or without such events.
         """

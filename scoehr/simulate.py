@@ -27,6 +27,7 @@ and plausible values for the others; this is a test bed, not a model of hospital
 from __future__ import annotations
 
 import csv
+import gzip
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -35,11 +36,13 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pa_csv
 from scipy import sparse
 
 from scoehr import icd
 from scoehr.codes import CodeMatrix
-from scoehr.files import InputError
+from scoehr.files import InputError, replacing
 
 PATIENTS = 46_520
 #: Diagnosis rows with a code in a full-size cohort.
@@ -524,3 +527,219 @@ def _within_cap(visit: np.ndarray, rows: np.ndarray) -> np.ndarray:
     running = np.cumsum(rows)
     before = np.concatenate([[0], running])[np.searchsorted(visit, visit)]
     return running - before <= ROWS_PER_ADMISSION
+
+
+# Tables ---------------------------------------------------------------------------------------------------------
+
+TABLES = ("PATIENTS", "ADMISSIONS", "D_ICD_DIAGNOSES", "DIAGNOSES_ICD")
+#: Share of an admission's full codes that are the category's usual one; the others fall off as 1 / rank.
+USUAL_SHARE = 0.6
+DAY, HOUR = 86_400, 3_600
+#: 1 January 2100, in seconds since 1970: where shifted dates begin.
+SHIFTED_START = 4_102_444_800
+DIES_IN_HOSPITAL = {"NEWBORN": 0.008, "adult": 0.12}
+#: Values of the descriptive columns of ADMISSIONS with their shares.
+CHOICES: dict[str, dict[str | None, float]] = {
+    "ADMISSION_TYPE": {"EMERGENCY": 0.83, "ELECTIVE": 0.145, "URGENT": 0.025},
+    "ADMISSION_LOCATION": {
+        "EMERGENCY ROOM ADMIT": 0.45,
+        "PHYS REFERRAL/NORMAL DELI": 0.25,
+        "CLINIC REFERRAL/PREMATURE": 0.20,
+        "TRANSFER FROM HOSP/EXTRAM": 0.10,
+    },
+    "DISCHARGE_LOCATION": {
+        "HOME": 0.36,
+        "HOME HEALTH CARE": 0.26,
+        "SNF": 0.19,
+        "REHAB/DISTINCT PART HOSP": 0.13,
+        "LONG TERM CARE HOSPITAL": 0.06,
+    },
+    "INSURANCE": {"Medicare": 0.48, "Private": 0.38, "Medicaid": 0.10, "Government": 0.03, "Self Pay": 0.01},
+    "LANGUAGE": {None: 0.43, "ENGL": 0.50, "SPAN": 0.03, "RUSS": 0.02, "PTUN": 0.02},
+    "RELIGION": {
+        "CATHOLIC": 0.36,
+        "NOT SPECIFIED": 0.21,
+        "UNOBTAINABLE": 0.16,
+        "PROTESTANT QUAKER": 0.15,
+        "JEWISH": 0.12,
+    },
+    "MARITAL_STATUS": {"MARRIED": 0.50, "SINGLE": 0.27, "WIDOWED": 0.14, "DIVORCED": 0.07, "SEPARATED": 0.02},
+    "ETHNICITY": {
+        "WHITE": 0.71,
+        "BLACK/AFRICAN AMERICAN": 0.10,
+        "UNKNOWN/NOT SPECIFIED": 0.10,
+        "ASIAN": 0.04,
+        "OTHER": 0.05,
+    },
+}
+
+
+def write_tables(folder: str | Path, *, patients: int = PATIENTS, seed: int = 0) -> dict[str, Any]:
+    """Write a cohort as PATIENTS, ADMISSIONS, DIAGNOSES_ICD and D_ICD_DIAGNOSES (.csv.gz) in MIMIC-III's schema.
+
+    Headers are upper case, headers and strings are quoted, dates lie between 2100 and 2220. An admission without any
+    code has one row with an empty SEQ_NUM and ICD9_CODE. Cut to three digits, the tables give
+    ``sample_matrix(patients, seed)``.
+
+    Returns the account: patients, admissions, diagnoses (rows), null_codes, rows_cut (by the cap), seed.
+    Raises InputError for fewer than 1 patient or a negative seed.
+    """
+    drawn = sample(patients, seed)
+    rng = np.random.default_rng([seed, 1])
+    subject = np.sort(rng.choice(max(99_998, 2 * patients), patients, replace=False)) + 2
+    visits = drawn.visit_patient
+    stay = rng.choice(max(100_000, 2 * len(visits)), len(visits), replace=False) + 100_000
+    diagnoses = _diagnoses(drawn, subject, stay, rng)
+    admissions, people = _stays(drawn, subject, stay, rng)
+    tables = {
+        "PATIENTS": people,
+        "ADMISSIONS": admissions,
+        "D_ICD_DIAGNOSES": {
+            "ICD9_CODE": list(icd.full_titles()),
+            "SHORT_TITLE": list(icd.short_titles().values()),
+            "LONG_TITLE": list(icd.full_titles().values()),
+        },
+        "DIAGNOSES_ICD": diagnoses,
+    }
+    for name in TABLES:
+        _write_table(Path(folder) / f"{name}.csv.gz", tables[name])
+    return {
+        "patients": patients,
+        "admissions": len(visits),
+        "diagnoses": len(diagnoses["ICD9_CODE"]),
+        "null_codes": diagnoses["ICD9_CODE"].null_count,
+        "rows_cut": drawn.rows_cut,
+        "seed": seed,
+    }
+
+
+def _write_table(path: Path, columns: dict[str, Any]) -> None:
+    table = pa.table(columns)
+    table = table.add_column(0, "ROW_ID", pa.array(np.arange(1, len(table) + 1)))
+    with (
+        replacing(path) as scratch,
+        scratch.open("wb") as raw,
+        gzip.GzipFile("", "wb", compresslevel=4, fileobj=raw, mtime=0) as file,
+    ):
+        pa_csv.write_csv(table, file, pa_csv.WriteOptions(batch_size=65_536))
+
+
+def _diagnoses(drawn: Sample, subject: np.ndarray, stay: np.ndarray, rng: np.random.Generator) -> dict[str, pa.Array]:
+    """Columns of DIAGNOSES_ICD: every entry as its full codes, and an empty row for an admission without any."""
+    entry = np.repeat(np.arange(len(drawn.entry_code)), drawn.entry_rows)
+    codes = _full_codes(drawn, entry, rng)
+    empty = np.setdiff1d(np.arange(len(stay)), drawn.entry_visit)
+    visit = np.concatenate([drawn.entry_visit[entry], empty])
+    order = np.argsort(visit, kind="stable")
+    visit = visit[order]
+    null = (np.arange(len(visit)) >= len(entry))[order]
+    number = np.arange(len(visit)) - np.searchsorted(visit, visit) + 1
+    return {
+        "SUBJECT_ID": pa.array(subject[drawn.visit_patient[visit]]),
+        "HADM_ID": pa.array(stay[visit]),
+        "SEQ_NUM": pa.array(number, mask=null),
+        "ICD9_CODE": pa.array(np.concatenate([codes, np.full(len(empty), "")])[order], mask=null),
+    }
+
+
+def _full_codes(drawn: Sample, entry: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The full code of each row; rows of one entry get different codes of the category."""
+    usual = {row["code"]: row["leaf"] for row in _common()}
+    names: list[str] = []
+    starts, steps = [], []
+    for number, category in enumerate(vocabulary().tolist()):
+        members = sorted(icd.members()[category], key=lambda code: code != usual.get(category))
+        shares = 1 / np.arange(1, len(members) + 1)
+        if len(members) > 1:
+            shares[0] = shares[1:].sum() * USUAL_SHARE / (1 - USUAL_SHARE)
+        starts.append(len(names))
+        names += members
+        steps.append(number + np.cumsum(shares) / shares.sum())
+    starts.append(len(names))
+    first = np.array(starts)
+    chosen = np.searchsorted(np.concatenate(steps), drawn.entry_code + rng.random(len(drawn.entry_code)), side="right")
+    category = drawn.entry_code[entry]
+    nth = np.arange(len(entry)) - np.searchsorted(entry, entry)
+    inside = (chosen[entry] - first[category] + nth) % (first[category + 1] - first[category])
+    return np.array(names)[first[category] + inside]
+
+
+def _stays(
+    drawn: Sample, subject: np.ndarray, stay: np.ndarray, rng: np.random.Generator
+) -> tuple[dict[str, pa.Array], dict[str, pa.Array]]:
+    """Columns of ADMISSIONS and of PATIENTS."""
+    visits, n = drawn.visit_patient, len(subject)
+    newborn, first = drawn.population > 0, np.cumsum(drawn.admissions) - drawn.admissions
+    last = first + drawn.admissions - 1
+    length = (rng.lognormal(1.8, 0.9, len(visits)) * DAY + 4 * HOUR).astype(np.int64)
+    waited = (rng.exponential(300, len(visits)) * DAY).astype(np.int64) + DAY
+    begin = np.cumsum(length + waited) - length
+    begin += SHIFTED_START + rng.integers(0, 95 * 365 * DAY, n)[visits] - begin[first][visits]
+    begin, length = begin // 60 * 60, length // 60 * 60
+    at_risk = np.where(newborn, DIES_IN_HOSPITAL["NEWBORN"], DIES_IN_HOSPITAL["adult"])
+    dies = np.zeros(len(visits), dtype=bool)
+    dies[last] = rng.random(n) < at_risk
+    born = np.where(
+        newborn, begin[first], begin[first] - (rng.triangular(17, 70, 89, n) * 365.25 * DAY).astype(np.int64)
+    )
+    later = (begin + length)[last] + (rng.exponential(900, n) * DAY).astype(np.int64)
+    dead_later = ~dies[last] & (rng.random(n) < np.where(newborn, 0.005, 0.27))
+    death_day = np.where(dies[last], (begin + length)[last], later) // DAY * DAY
+    people = {
+        "SUBJECT_ID": pa.array(subject),
+        "GENDER": pa.array(np.where(rng.random(n) < 0.44, "F", "M")),
+        "DOB": _times(born // DAY * DAY),
+        "DOD": _times(death_day, dies[last] | dead_later),
+        "DOD_HOSP": _times(death_day, dies[last]),
+        "DOD_SSN": _times(death_day, dead_later),
+        "EXPIRE_FLAG": pa.array((dies[last] | dead_later).astype(int)),
+    }
+    return _admissions(drawn, subject, stay, begin, begin + length, dies, rng), people
+
+
+def _admissions(
+    drawn: Sample,
+    subject: np.ndarray,
+    stay: np.ndarray,
+    begin: np.ndarray,
+    end: np.ndarray,
+    dies: np.ndarray,
+    rng: np.random.Generator,
+) -> dict[str, pa.Array]:
+    """Columns of ADMISSIONS, given when each begins and ends and whether the patient dies there."""
+    newborn = (drawn.population > 0)[drawn.visit_patient]
+    text = {}
+    for name, shares in CHOICES.items():
+        text[name] = rng.choice(np.array(list(shares), dtype=object), len(stay), p=list(shares.values()))
+    text["ADMISSION_TYPE"][newborn] = "NEWBORN"
+    text["DISCHARGE_LOCATION"][dies] = "DEAD/EXPIRED"
+    text["MARITAL_STATUS"][newborn] = None
+    emergency = text["ADMISSION_TYPE"] == "EMERGENCY"
+    arrives = begin - rng.integers(1, 12 * 60, len(stay)) * 60
+    return {
+        "SUBJECT_ID": pa.array(subject[drawn.visit_patient]),
+        "HADM_ID": pa.array(stay),
+        "ADMITTIME": _times(begin),
+        "DISCHTIME": _times(end),
+        "DEATHTIME": _times(end, dies),
+        **{name: pa.array(values, pa.string()) for name, values in text.items()},
+        "EDREGTIME": _times(arrives, emergency),
+        "EDOUTTIME": _times(begin + rng.integers(0, 4 * 60, len(stay)) * 60, emergency),
+        "DIAGNOSIS": _principal(drawn, newborn),
+        "HOSPITAL_EXPIRE_FLAG": pa.array(dies.astype(int)),
+        "HAS_CHARTEVENTS_DATA": pa.array(np.ones(len(stay), dtype=int)),
+    }
+
+
+def _principal(drawn: Sample, newborn: np.ndarray) -> pa.Array:
+    """The heading of an admission's first code, in capitals; NEWBORN for newborns."""
+    headings = np.array([icd.title(code).upper() for code in vocabulary().tolist()], dtype=object)
+    first = np.minimum(np.searchsorted(drawn.entry_visit, np.arange(len(newborn))), len(drawn.entry_visit) - 1)
+    coded = drawn.entry_visit[first] == np.arange(len(newborn))
+    return pa.array(
+        np.where(newborn, "NEWBORN", headings[drawn.entry_code[first]]), pa.string(), mask=~coded & ~newborn
+    )
+
+
+def _times(seconds: np.ndarray, known: np.ndarray | None = None) -> pa.Array:
+    return pa.array(seconds.astype("datetime64[s]"), mask=None if known is None else ~known)
