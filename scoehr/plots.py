@@ -29,7 +29,7 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 #: Fixed colours of what appears on several pages; any other name takes the next free colour of the palette.
 COLOURS = {"real": "#000000", "fast": PALETTE[0], "reported": PALETTE[1], "paper": PALETTE[2]}
 GREY = "#767676"
-STYLE = {
+STYLE: Any = {
     "figure.dpi": 96,
     "figure.facecolor": "white",
     "font.size": 10,

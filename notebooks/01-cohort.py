@@ -1,0 +1,150 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% tags=["remove-cell"]
+# On Colab: fetch the project and what Colab lacks, beside its own PyTorch. Elsewhere this cell does nothing.
+import importlib.util
+import os
+import pathlib
+import subprocess
+import sys
+
+if importlib.util.find_spec("google") and importlib.util.find_spec("google.colab"):
+    address = os.environ.get("SCOEHR_REPOSITORY", "@repository@")
+    subprocess.run(["git", "clone", "--quiet", "--depth=1", address, "scoehr"], check=True)
+    lacking = ["icd-mappings", "torchsde", "trampoline"]
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *lacking], check=True)
+    os.chdir("scoehr")
+    sys.path.insert(0, str(pathlib.Path.cwd()))
+
+# %% [markdown]
+# # The cohort
+#
+# Before anything is learnt from patients it should be plain who they are: how many, how many codes they have, and how
+# the codes are spread. Three facts of this page matter to everything that follows. The matrix is almost empty; a
+# handful of codes are common and most are rare; and what a patient has does not come code by code, but in groups.
+
+# %% tags=["parameters"]
+dataset = "simulated"
+source = None
+profile = "quick"
+seed = 0
+
+# %%
+import numpy as np
+import pandas as pd
+
+from scoehr import pages, plots, study
+
+cohort = study.cohort(dataset, source)
+train, test = cohort.train, cohort.test
+pages.origin({}, dataset=dataset, profile=profile, seed=seed)
+
+# %% [markdown]
+# ## From tables to a matrix
+#
+# The loader reads the admissions and their diagnoses, cuts the codes to three digits (E codes to four characters), and
+# counts how often each patient has each. Rows that it drops are counted by reason. The report counts a missing code as
+# a code of its own; here it is dropped.
+
+# %%
+plots.table(pages.account(cohort.account), "What was read, what was dropped and why, and what is left")
+
+# %% [markdown]
+# The patients are then split three ways, with no patient in two parts: the models learn from the first, losses are
+# watched on the second, and everything in this book is scored on the third.
+
+# %%
+parts = pd.DataFrame(
+    {
+        "patients": [plots.patients(len(part)) for part in (train, cohort.validation, test)],
+        "codes that occur": [int((part.counts.sum(axis=0) > 0).sum()) for part in (train, cohort.validation, test)],
+        "mean cell": [part.counts.mean() for part in (train, cohort.validation, test)],
+        "empty patients": [int((part.counts.sum(axis=1) == 0).sum()) for part in (train, cohort.validation, test)],
+    },
+    index=["training", "validation", "test"],
+)
+plots.table(
+    parts,
+    "The three parts; a profile may train on fewer patients, which the pages of the runs say",
+    {"mean cell": "{:.4f}"},
+)
+
+# %% [markdown]
+# ## How much a patient has
+#
+# The number of codes a patient collects over all admissions is far from a bell curve, and a generator has to get its
+# shape right, not just its mean.
+
+# %%
+recorded = np.asarray(test.counts.sum(axis=1)).ravel()
+distinct = np.asarray((test.counts > 0).sum(axis=1)).ravel()
+figure = plots.distribution({"codes recorded": recorded, "different codes": distinct}, xlabel="codes per patient")
+plots.show(
+    figure,
+    f"Half of the test patients have at most {np.median(distinct):.0f} different codes, one in twenty has "
+    f"{np.quantile(distinct, 0.95):.0f} or more. Counts run ahead of presence because codes come back at later admissions.",
+)
+
+# %% [markdown]
+# ## How common a code is
+#
+# The vocabulary has a long tail. A code seen in a hundredth of a percent of patients is hardly ever in a training
+# batch, yet such codes are most of the vocabulary, and they are the first that a model forgets.
+
+# %%
+shares = {"training": train, "test": test}
+prevalence = {name: np.asarray((part.counts > 0).mean(axis=0)).ravel() for name, part in shares.items()}
+rare = (prevalence["training"] < 0.001).mean()
+plots.show(
+    plots.ranks(prevalence),
+    f"{100 * rare:.0f} % of the {train.shape[1]:,} codes are each seen in fewer than one training patient in a thousand. The two lines part "
+    "where chance takes over: there no generator can be held to the test patients.",
+)
+
+# %%
+common = np.argsort(-prevalence["training"], kind="stable")[:12]
+plots.table(
+    pd.DataFrame(
+        {
+            "title": train.titles[common],
+            "training (%)": 100 * prevalence["training"][common],
+            "test (%)": 100 * prevalence["test"][common],
+        },
+        index=train.codes[common],
+    ),
+    "The twelve most common codes: share of patients who have them",
+    {"training (%)": "{:.1f}", "test (%)": "{:.1f}"},
+)
+
+# %% [markdown]
+# ## What comes together
+#
+# Illness comes in groups, and it is these that a generator is for: anybody can draw codes one by one at their right
+# frequency. The same patients with every column shuffled on its own have the same frequencies and none of the groups;
+# they are the reference point *independent columns* of the later pages.
+
+# %%
+top = np.argsort(-prevalence["training"], kind="stable")[:40]
+seen = test.dense()[:, top] > 0
+shuffled = np.random.default_rng(seed).permuted(seen, axis=0)
+matrices = {
+    "test patients": np.corrcoef(seen.T.astype(float)),
+    "columns shuffled": np.corrcoef(shuffled.T.astype(float)),
+}
+pairs = np.triu_indices(len(top), 1)
+strong = {name: int((np.abs(matrix[pairs]) > 0.1).sum()) for name, matrix in matrices.items()}
+plots.show(
+    plots.correlations(matrices, list(train.codes[top])),
+    f"Of {len(pairs[0]):,} pairs among the {len(top)} most common codes, {strong['test patients']:,} are correlated by more than 0.1 in test "
+    f"patients and {strong['columns shuffled']:,} once columns are shuffled.",
+)

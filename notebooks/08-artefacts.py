@@ -1,0 +1,123 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% tags=["remove-cell"]
+# On Colab: fetch the project and what Colab lacks, beside its own PyTorch. Elsewhere this cell does nothing.
+import importlib.util
+import os
+import pathlib
+import subprocess
+import sys
+
+if importlib.util.find_spec("google") and importlib.util.find_spec("google.colab"):
+    address = os.environ.get("SCOEHR_REPOSITORY", "@repository@")
+    subprocess.run(["git", "clone", "--quiet", "--depth=1", address, "scoehr"], check=True)
+    lacking = ["icd-mappings", "torchsde", "trampoline"]
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *lacking], check=True)
+    os.chdir("scoehr")
+    sys.path.insert(0, str(pathlib.Path.cwd()))
+
+# %% [markdown]
+# # Artefacts
+#
+# A run leaves a folder that anybody can open: settings, losses, scores, costs, the versions it was made with, and
+# weights in a format that holds numbers and nothing else, so that loading them runs no code. The synthetic patients
+# lie beside it as one Parquet file.
+
+# %% tags=["parameters"]
+dataset = "simulated"
+source = None
+profile = "quick"
+seed = 0
+
+# %%
+import pandas as pd
+
+from scoehr import pages, plots
+
+runs = pages.runs(dataset, source, profile, seed)
+pages.origin(runs, dataset=dataset, profile=profile, seed=seed)
+
+# %% [markdown]
+# ## What lies in a run's folder
+
+# %%
+files = {
+    path.name: {
+        name: (run.folder / path.name).stat().st_size / 2**10
+        for name, run in runs.items()
+        if (run.folder / path.name).exists()
+    }
+    for run in runs.values()
+    for path in sorted(run.folder.iterdir())
+}
+plots.table(pd.DataFrame(files).T.sort_index(), "Files of each run in saved_models/, in KiB", digits=4)
+
+# %% [markdown]
+# | file | holds |
+# |---|---|
+# | `config.json` | every setting, the vocabulary with titles, the account of the data, the SHA-256 of the weights, the verdict |
+# | `history.csv` | stage, epoch, training and validation loss, learning rate, seconds |
+# | `metrics.json` | all scores, the five reference points, gaps, intervals, numbers of patients, versions |
+# | `costs.json` | seconds a stage, peak memory, evaluations a patient, threads |
+# | `environment.txt` | Python and package versions |
+# | `autoencoder.safetensors`, `score.safetensors` | the weights |
+#
+# ## A trained model in two lines
+
+# %%
+from scoehr.generators import ScoEHR
+
+run = list(runs.values())[-1]
+model = ScoEHR.load(run.folder)
+model.config
+
+# %%
+patients = model.sample(5, seed=1, progress=False)
+patients.to_long().rename(columns={"patient_id": "patient"}).head(8)
+
+# %% [markdown]
+# The weights are refused if they are not the ones that `config.json` names. In the shell the same is `scoehr sample
+# FOLDER -n 5 --out patients.parquet`.
+#
+# ## Synthetic patients without this project
+#
+# Any tool that reads Parquet reads them: one row a patient and code.
+
+# %%
+from scoehr.files import ROOT
+
+table = pd.read_parquet(ROOT / "synthetic_data" / f"{run.id}.parquet")
+table.rename(columns={"patient_id": "patient"}).head()
+
+# %%
+pages.Words(
+    f"{len(table):,} rows, {table['patient_id'].nunique():,} patients with at least one code, {table['code'].nunique():,} codes."
+)
+
+# %% [markdown]
+# ## To other tools
+#
+# The matrix goes to pandas, SciPy, records as PyHealth takes them, and MEDS event tables, and comes back from each.
+
+# %%
+[record["visits"] for record in run.synthetic.take([0, 1]).to_records()]
+
+# %% [markdown]
+# ## What a run remembers
+
+# %%
+facts = {key: value for key, value in run.experiment.items() if not isinstance(value, dict | list)}
+plots.table(pd.DataFrame({"value": {key: str(value) for key, value in facts.items()}}), f"The experiment of {run.id}")
+
+# %%
+print((run.folder / "environment.txt").read_text())
