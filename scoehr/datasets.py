@@ -97,7 +97,7 @@ def load(name: str, source: str | Path | None = None, *, digits: Digits = "three
     if digits not in ("three", "full") or kind not in ("count", "binary"):
         raise InputError(f"digits={digits!r}, kind={kind!r}: give digits 'three' or 'full', kind 'count' or 'binary'")
     if source is None and DATASETS[name].needs_source:
-        raise InputError(f"data set {name!r} needs a source ({DATASETS[name].description}); give its path")
+        raise InputError(f"data set {name!r} needs a source ({DATASETS[name].description}); give its path by --source")
     readers = {
         "simulated": _simulated,
         "mimic3": _mimic3,
@@ -140,13 +140,13 @@ def _simulated(database: Database, source: Path | None, digits: Digits) -> tuple
 
 def _mimic3(database: Database, source: Path | None, digits: Digits) -> tuple[CodeMatrix, Account]:
     assert source is not None
-    admissions, diagnoses = _find(source, "ADMISSIONS"), _find(source, "DIAGNOSES_ICD")
-    _admissions(database, admissions)
-    _read(database, "diagnoses", diagnoses, {"subject_id": "patient", "hadm_id": "visit", "icd9_code": "raw"})
-    _refer_to_admissions(database, diagnoses)
+    diagnoses = _find(source, "DIAGNOSES_ICD")
+    _patients_and_admissions(database, source, str.upper)
+    _read(database, "diagnoses", diagnoses, {"SUBJECT_ID": "patient", "HADM_ID": "visit", "ICD9_CODE": "raw"})
+    _refer_to_admissions(database, diagnoses, str.upper)
 
     def translate(raw: str) -> str:
-        return _icd9(raw, digits, database, diagnoses, "icd9_code")
+        return _icd9(raw, digits, database, diagnoses, "ICD9_CODE")
 
     kept = _translate(database, translate)
     return _matrix(database, icd.title), {"digits": digits, "admissions": _number(database, "admissions")} | kept
@@ -154,11 +154,11 @@ def _mimic3(database: Database, source: Path | None, digits: Digits) -> tuple[Co
 
 def _mimic4(database: Database, source: Path | None, digits: Digits) -> tuple[CodeMatrix, Account]:
     assert source is not None
-    admissions, diagnoses = _find(source, "admissions"), _find(source, "diagnoses_icd")
-    _admissions(database, admissions)
+    diagnoses = _find(source, "diagnoses_icd")
+    _patients_and_admissions(database, source, str.lower)
     columns = {"subject_id": "patient", "hadm_id": "visit", "icd_code": "written", "icd_version": "version"}
     _read(database, "diagnoses", diagnoses, columns)
-    _refer_to_admissions(database, diagnoses)
+    _refer_to_admissions(database, diagnoses, str.lower)
     _refuse(
         database,
         "select rowid, version from diagnoses where version is null or version not in ('9', '10')",
@@ -187,7 +187,7 @@ def _diabetes130(database: Database, source: Path | None, digits: Digits) -> tup
     with _unzipped(source) as path:
         _read(database, "admissions", path, columns)
     _whole_numbers(database, "admissions", path, {"patient": "patient_nbr", "visit": "encounter_id"})
-    _distinct_visits(database, path, "encounter_id")
+    _distinct(database, "admissions", "visit", path, "encounter_id")
     parts = " union all ".join(
         f"select patient, nullif({column}, '?') as raw from admissions" for column in ("d1", "d2", "d3")
     )
@@ -290,42 +290,50 @@ def _wide_matrix(database: Database, titles: dict[str, str]) -> tuple[CodeMatrix
 # Steps ----------------------------------------------------------------------------------------------------------
 
 
-def _admissions(database: Database, path: Path) -> None:
-    """Table ``admissions`` (patient, visit), checked."""
-    dates = [name for name in ("admittime", "dischtime", "deathtime") if name in _header(path)]
-    required = {"subject_id": "patient", "hadm_id": "visit", "admittime": "admittime"}
-    _read(database, "admissions", path, required | {name: name for name in dates})
-    _whole_numbers(database, "admissions", path, {"patient": "subject_id", "visit": "hadm_id"})
-    _distinct_visits(database, path, "hadm_id")
-    for name in dates:
-        missing = f"{name} is null" if name == "admittime" else "false"
-        _refuse(
-            database,
-            f"select rowid, {name} from admissions where {missing} or ({name} is not null "
-            f"and try_cast({name} as timestamp) is null)",
-            lambda row, value, name=name: (
-                f"{path}, column {name}, row {row}: {value or 'empty'!r} is not a date; write it as 2150-01-31 13:45:00"
-            ),
-        )
+def _patients_and_admissions(database: Database, folder: Path, case: Callable[[str], str]) -> None:
+    """Tables ``admissions`` (patient, visit) and, if the folder has it, PATIENTS, checked.
+
+    ``case`` writes names as the release does.
+    """
+    subject, visit, begin = case("subject_id"), case("hadm_id"), case("admittime")
+    path = _find(folder, case("admissions"))
+    dates = [begin, *(case(name) for name in ("dischtime", "deathtime") if name in _header(path))]
+    _read(database, "admissions", path, {subject: "patient", visit: "visit"} | {name: name for name in dates})
+    _whole_numbers(database, "admissions", path, {"patient": subject, "visit": visit})
+    _distinct(database, "admissions", "visit", path, visit)
+    _refuse(
+        database,
+        f"select rowid from admissions where {begin} is null",
+        lambda row: f"{path}, column {begin}, row {row}: is empty; restore the date",
+    )
+    _dates(database, "admissions", path, dates)
+    people = _look_for(folder, case("patients"))
+    if people:
+        dates = [case(name) for name in ("dob", "dod") if name in _header(people)]
+        _read(database, "patients", people, {subject: "patient"} | {name: name for name in dates})
+        _whole_numbers(database, "patients", people, {"patient": subject})
+        _distinct(database, "patients", "patient", people, subject)
+        _dates(database, "patients", people, dates)
 
 
-def _refer_to_admissions(database: Database, path: Path) -> None:
+def _refer_to_admissions(database: Database, path: Path, case: Callable[[str], str]) -> None:
     """Every diagnosis belongs to an admission, of the same patient."""
-    _whole_numbers(database, "diagnoses", path, {"patient": "subject_id", "visit": "hadm_id"})
+    subject, visit = case("subject_id"), case("hadm_id")
+    _whole_numbers(database, "diagnoses", path, {"patient": subject, "visit": visit})
     _refuse(
         database,
         "select rowid, visit from diagnoses anti join admissions using (visit)",
-        lambda row, visit: (
-            f"{path}, column hadm_id, row {row}: admission {visit} is not in ADMISSIONS; give tables of one release"
+        lambda row, value: (
+            f"{path}, column {visit}, row {row}: admission {value} is not in ADMISSIONS; give tables of one release"
         ),
     )
     _refuse(
         database,
         "select d.rowid, d.patient, visit from diagnoses d join admissions a using (visit) "
         "where a.patient <> d.patient",
-        lambda row, patient, visit: (
-            f"{path}, column subject_id, row {row}: admission {visit} is not of patient {patient} "
-            "in ADMISSIONS; give tables of one release"
+        lambda row, patient, value: (
+            f"{path}, column {subject}, row {row}: admission {value} is not of patient {patient} in ADMISSIONS; "
+            "give tables of one release"
         ),
     )
 
@@ -442,12 +450,23 @@ def _whole_numbers(database: Database, table: str, path: Path, columns: dict[str
         database.execute(f"alter table {table} alter {column} type bigint")
 
 
-def _distinct_visits(database: Database, path: Path, name: str) -> None:
+def _distinct(database: Database, table: str, column: str, path: Path, name: str) -> None:
     _refuse(
         database,
-        "select max(rowid), visit from admissions group by visit having count(*) > 1",
-        lambda row, value: f"{path}, column {name}, row {row}: {value} has a row already; give each admission one row",
+        f"select max(rowid), {column} from {table} group by {column} having count(*) > 1",
+        lambda row, value: f"{path}, column {name}, row {row}: {value} has a row already; give each {column} one row",
     )
+
+
+def _dates(database: Database, table: str, path: Path, columns: Sequence[str]) -> None:
+    for name in columns:
+        _refuse(
+            database,
+            f"select rowid, {name} from {table} where {name} is not null and try_cast({name} as timestamp) is null",
+            lambda row, value, name=name: (
+                f"{path}, column {name}, row {row}: {value!r} is not a date; write it as 2150-01-31 13:45:00"
+            ),
+        )
 
 
 def _no_missing_patient(database: Database, path: Path) -> None:
@@ -472,7 +491,15 @@ def _bad_count(path: Path, column: str, row: int, value: str | None) -> str:
 
 
 def _find(folder: Path, table: str) -> Path:
-    """The table's file in the folder or its ``hosp``: name in any case, .csv before .csv.gz."""
+    """:func:`_look_for`, or InputError."""
+    path = _look_for(folder, table)
+    if path is None:
+        raise InputError(f"{folder}: has no {table}.csv or {table}.csv.gz; give the folder that holds that table")
+    return path
+
+
+def _look_for(folder: Path, table: str) -> Path | None:
+    """The table's file in the folder or in its ``hosp``, name in any case, .csv before .csv.gz; None if absent."""
     if not folder.is_dir():
         raise InputError(f"{folder}: not a folder; give the folder that holds {table}.csv or {table}.csv.gz")
     places = [folder, *(place for place in folder.iterdir() if place.is_dir() and place.name.lower() == "hosp")]
@@ -481,7 +508,7 @@ def _find(folder: Path, table: str) -> Path:
             for path in sorted(place.iterdir()):
                 if path.name.lower() == table.lower() + ending:
                     return path
-    raise InputError(f"{folder}: has no {table}.csv or {table}.csv.gz; copy that table there")
+    return None
 
 
 @contextmanager
@@ -513,16 +540,18 @@ def _read(database: Database, table: str, path: Path, columns: dict[str, str]) -
     Empty text is NULL. The row number less one is DuckDB's ``rowid``. InputError if a column or every row is missing.
     """
     names = _header(path)
-    missing = [name for name in columns if name not in names]
+    missing = [name for name in columns if name.lower() not in names]
     if missing:
         fits = [title for title, known in KNOWN_TABLES.items() if known <= set(names)]
         which = f"this is the table {fits[0]}" if fits else f"it has {_list(names)}"
-        raise InputError(f"{path}: has no column {missing[0].upper()} ({which}); give the table that has it")
-    chosen = ", ".join(f"nullif(trim({_quote(name)}::varchar), '') as {alias}" for name, alias in columns.items())
+        raise InputError(f"{path}: has no column {missing[0]} ({which}); give the table that has it")
+    chosen = ", ".join(
+        f"nullif(trim({_quote(name.lower())}::varchar), '') as {alias}" for name, alias in columns.items()
+    )
     with _reading(path):
         database.execute(f"create temp table {table} as select {chosen} from {_scan(path)}", [str(path)])
     if not _number(database, table):
-        raise InputError(f"{path}: has a header but no rows; give the whole table")
+        raise InputError(f"{path}: is empty but for its header; give the whole table")
 
 
 def _scan(path: Path) -> str:
