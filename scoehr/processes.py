@@ -63,8 +63,9 @@ class ScoreModel(nn.Module):
     Args:
         network: maps ``(B, D)``, ``(B,)`` to ``(B, D)``.
         sde: the forward process.
-        prediction: what the network puts out: the score itself (the paper), or the noise, of which the score is
-            -noise / σ(t) (Ho et al. 2020), so that the output stays of order one at every time.
+        prediction: what the network puts out: the score itself (the paper), or the noise ε, of which the score is
+            -ε / σ(t) (Ho et al. 2020), less σ(t) x, the noise to expect if the data were standard normal. So the output
+            is of order one at every time and an untrained network is right about mean and variance.
         time_scale: factor on t before the embedding; 1 in the paper, 1000 in the fast path, since the embedding's
             frequencies were made for a thousand whole steps.
     """
@@ -78,7 +79,7 @@ class ScoreModel(nn.Module):
         output = self.network(x, self.time_scale * t)
         if self.prediction == "score":
             return output
-        return -output / self.sde.sigma(t)[:, None]
+        return -x - output / self.sde.sigma(t)[:, None]
 
 
 def stratified_times(n: int, rng: torch.Generator) -> Tensor:

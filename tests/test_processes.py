@@ -97,7 +97,7 @@ def test_noise_and_score_predictions_are_the_same_thing():
 
     class Noise(torch.nn.Module):
         def forward(self, y, s):
-            return -SDE.sigma(s / 1000)[:, None] * problem.score(y, s / 1000)
+            return -SDE.sigma(s / 1000)[:, None] * (problem.score(y, s / 1000) + y)
 
     torch.testing.assert_close(ScoreModel(Noise(), SDE, "noise", 1000.0)(x, t), problem.score(x, t))
 
@@ -106,3 +106,12 @@ def test_reverse_sde_costs_what_was_reported():
     reverse = ReverseSDE(SDE, Gaussian().score)
     torchsde.sdeint(reverse, torch.randn(2, 1), torch.tensor([0.0, 1.0]), method="euler", dt=1e-3)
     assert reverse.evaluations == 1002
+
+
+def test_an_untrained_noise_model_is_right_about_standard_normal_data():
+    class Nothing(torch.nn.Module):
+        def forward(self, y, s):
+            return torch.zeros_like(y)
+
+    x, t = torch.randn(10, 3), torch.rand(10)
+    torch.testing.assert_close(ScoreModel(Nothing(), SDE, "noise")(x, t), Gaussian(0.0, 1.0).score(x, t))
