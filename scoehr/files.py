@@ -12,8 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+#: The checkout: ``workflow``, ``notebooks`` and ``book`` lie here.
+CHECKOUT = Path(__file__).resolve().parents[1]
 #: The folder that holds ``data``, ``saved_models`` and ``synthetic_data``; ``SCOEHR_ROOT`` moves it.
-ROOT = Path(os.environ.get("SCOEHR_ROOT", Path(__file__).resolve().parents[1]))
+ROOT = Path(os.environ.get("SCOEHR_ROOT", CHECKOUT))
 
 
 class InputError(ValueError):

@@ -24,11 +24,11 @@ import yaml
 
 from scoehr import datasets, metrics
 from scoehr.codes import CodeMatrix, Kind
-from scoehr.files import ROOT, InputError, read_json, replacing, write_json
+from scoehr.files import CHECKOUT, ROOT, InputError, read_json, replacing, write_json
 from scoehr.generators import ScoEHR, ScoEHRConfig
 from scoehr.training import Diverged
 
-PLAN = ROOT / "workflow" / "experiments.yaml"
+PLAN = CHECKOUT / "workflow" / "experiments.yaml"
 PROFILES = ("quick", "standard", "paper")  # from small to large
 PACKAGES = ("scoehr", "torch", "torchsde", "numpy", "scipy", "pandas", "scikit-learn", "duckdb", "safetensors")
 
