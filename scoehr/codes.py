@@ -18,7 +18,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, DTypeLike
 from scipy import sparse
-from sklearn.model_selection import train_test_split
 
 from scoehr.files import InputError, replacing
 
@@ -143,6 +142,8 @@ class CodeMatrix:
             raise InputError(f"test={test} and validation={validation} must be fractions that sum to less than 1")
         if len(self) * min(test, validation or test, 1 - test - validation) < 1:
             raise InputError(f"{len(self)} patients are too few to split; give more patients or larger fractions")
+        from sklearn.model_selection import train_test_split  # a second to import, and only wanted here
+
         rest, held_out = train_test_split(np.arange(len(self)), test_size=test, random_state=seed)
         chosen = rest[:0]
         if validation:

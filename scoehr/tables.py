@@ -1,0 +1,218 @@
+"""Tables of text read by DuckDB and checked: CSV, gzipped CSV and Parquet.
+
+A header may be in any case, quoted or not; files may be gzipped, end their lines with CRLF and begin with a byte order
+mark. What cannot be used raises :class:`~scoehr.files.InputError`: one sentence with the file, the column, the row (the
+first under the header is row 1) and the remedy.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import re
+import zlib
+from collections.abc import Callable, Container, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from scoehr.files import InputError
+
+Database = duckdb.DuckDBPyConnection
+
+#: Columns by which a table is known, to say which one was given in another's place.
+KNOWN_TABLES = {
+    "ADMISSIONS": {"subject_id", "hadm_id", "admittime"},
+    "DIAGNOSES_ICD of MIMIC-III": {"subject_id", "hadm_id", "seq_num", "icd9_code"},
+    "diagnoses_icd of MIMIC-IV": {"subject_id", "hadm_id", "icd_code", "icd_version"},
+    "D_ICD_DIAGNOSES": {"icd9_code", "long_title"},
+    "PATIENTS": {"subject_id", "gender", "dod"},
+    "diabetic_data": {"encounter_id", "patient_nbr", "diag_1"},
+}
+
+
+def find(folder: Path, table: str) -> Path:
+    """:func:`look_for`, or InputError."""
+    path = look_for(folder, table)
+    if path is None:
+        raise InputError(f"{folder}: has no {table}.csv or {table}.csv.gz; give the folder that holds that table")
+    return path
+
+
+def look_for(folder: Path, table: str) -> Path | None:
+    """The table's file in the folder or in its ``hosp``, name in any case, .csv before .csv.gz; None if absent."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: not a folder; give the folder that holds {table}.csv or {table}.csv.gz")
+    places = [folder, *(place for place in folder.iterdir() if place.is_dir() and place.name.lower() == "hosp")]
+    for ending in (".csv", ".csv.gz"):
+        for place in places:
+            for path in sorted(place.iterdir()):
+                if path.name.lower() == table.lower() + ending:
+                    return path
+    return None
+
+
+def read(database: Database, table: str, path: Path, columns: dict[str, str], *, whole: Container[str] = ()) -> None:
+    """Make ``table`` of the named columns of a file (name in any case -> name in the table).
+
+    Columns in ``whole`` become whole numbers, the others trimmed text with NULL for "". DuckDB's ``rowid`` is the row
+    number less one. InputError if a column or every row is missing, or a whole number is none.
+    """
+    names = header(path)
+    missing = next((name for name in columns if name.lower() not in names), None)
+    if missing:
+        fits = next((title for title, known in KNOWN_TABLES.items() if known <= set(names)), None)
+        which = f"this is the table {fits}" if fits else f"it has {listed(names)}"
+        raise InputError(f"{path}: has no column {missing} ({which}); give the table that has it")
+    chosen = (f"{(_whole if name in whole else text)(name)} as {alias}" for name, alias in columns.items())
+    with reading(path):
+        database.execute(f"create temp table {table} as select {', '.join(chosen)} from {scan(path)}", [str(path)])
+    if not number_of_rows(database, table):
+        raise InputError(f"{path}: is empty but for its header; give the whole table")
+    for name, alias in columns.items():
+        if name in whole:
+            _refuse_broken_number(database, table, alias, path, name)
+
+
+def text(name: str) -> str:
+    """SQL: a column as trimmed text, NULL for ""."""
+    return f"nullif(trim({quoted(name.lower())}::varchar), '')"
+
+
+def _whole(name: str) -> str:
+    return f"if(contains({text(name)}, '.'), null, try_cast({text(name)} as bigint))"
+
+
+def _refuse_broken_number(database: Database, table: str, column: str, path: Path, name: str) -> None:
+    found = database.execute(f"select min(rowid) from {table} where {column} is null").fetchone()
+    if found and found[0] is not None:
+        query = f"select {text(name)} from {scan(path)} limit 1 offset {found[0]}"
+        value = (database.execute(query, [str(path)]).fetchone() or ("",))[0]
+        where = f"{path}, column {name}, row {found[0] + 1}"
+        raise InputError(f"{where}: {value or 'empty'!r} is not a whole number; restore the id")
+
+
+def number_of_rows(database: Database, table: str) -> int:
+    """How many rows a table has."""
+    found = database.execute(f"select count(*) from {table}").fetchone()
+    return int(found[0]) if found else 0
+
+
+# Checks ---------------------------------------------------------------------------------------------------------
+
+
+def refuse(database: Database, query: str, sentence: Callable[..., str]) -> None:
+    """Raise ``sentence(row, values …)`` about the first row that ``query`` (rowid, values …) finds, if any."""
+    found = database.execute(f"select * from ({query}) order by 1 limit 1").fetchone()
+    if found:
+        raise InputError(sentence(found[0] + 1, *found[1:]))
+
+
+def refuse_repeats(database: Database, table: str, column: str, path: Path, name: str) -> None:
+    """Every value of the column stands in one row."""
+    refuse(
+        database,
+        f"select max(rowid), {column} from {table} group by {column} having count(*) > 1",
+        lambda row, value: f"{path}, column {name}, row {row}: {value} has a row already; give each {column} one row",
+    )
+
+
+def refuse_broken_dates(database: Database, table: str, path: Path, columns: Sequence[str]) -> None:
+    """Every value of these columns is empty or a date."""
+    for name in columns:
+        refuse(
+            database,
+            f"select rowid, {name} from {table} where {name} is not null and try_cast({name} as timestamp) is null",
+            lambda row, value, name=name: (
+                f"{path}, column {name}, row {row}: {value!r} is not a date; write it as 2150-01-31 13:45:00"
+            ),
+        )
+
+
+# Files ----------------------------------------------------------------------------------------------------------
+
+
+def scan(path: Path) -> str:
+    """SQL that reads the file (its path is the parameter) with casefolded column names, all text if it is CSV."""
+    names = header(path)
+    if path.suffix.lower() == ".parquet":
+        columns = zip(schema(path).names, names, strict=True)
+        return f"(select {', '.join(f'{quoted(old)} as {quoted(new)}' for old, new in columns)} from read_parquet(?))"
+    types = ", ".join(f"'{name.replace(chr(39), chr(39) * 2)}': 'varchar'" for name in names)
+    return (
+        f"read_csv(?, columns={{{types}}}, auto_detect=false, header=true, delim=',', quote='\"', escape='\"', "
+        "nullstr='', max_line_size=16777216)"
+    )
+
+
+def header(path: Path, *, casefold: bool = True) -> list[str]:
+    """The column names of a CSV or Parquet file; InputError if there are none or two are the same."""
+    names = schema(path).names if path.suffix.lower() == ".parquet" else _first_row(path)
+    names = [name.strip() for name in names]
+    folded = [name.casefold() for name in names]
+    if len(set(folded)) < len(folded):
+        twice = next(name for name in folded if folded.count(name) > 1)
+        raise InputError(f"{path}: has the column {twice!r} twice; give each column one name")
+    if len(names) == 1 and re.search(r"[;\t|]", names[0]):
+        raise InputError(f"{path}: the columns are not separated by commas; save it as comma-separated values")
+    return folded if casefold else names
+
+
+def _first_row(path: Path) -> list[str]:
+    try:
+        with path.open("rb") as raw:
+            unpacked = gzip.GzipFile(fileobj=raw) if path.suffix.lower() == ".gz" else raw
+            row = next(csv.reader(io.TextIOWrapper(unpacked, encoding="utf-8-sig", newline="")), None)
+    except (gzip.BadGzipFile, EOFError, zlib.error):
+        raise InputError(f"{path}: the gz file is truncated or damaged; fetch or write it again") from None
+    except (UnicodeDecodeError, csv.Error):
+        raise InputError(f"{path}: the header is not UTF-8 text; save the table as comma-separated UTF-8") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be opened ({error.strerror}); check the path and its permissions") from None
+    if not row:
+        raise InputError(f"{path}: is empty; give the whole table")
+    return row
+
+
+def schema(path: Path) -> pa.Schema:
+    """The schema of a Parquet file."""
+    try:
+        return pq.read_schema(path)
+    except (pa.ArrowException, OSError):
+        raise InputError(f"{path}: not a readable Parquet file; write it again") from None
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn DuckDB's errors about a file into one sentence."""
+    try:
+        yield
+    except duckdb.Error as error:
+        raise InputError(_sentence(path, str(error))) from None
+
+
+def _sentence(path: Path, message: str) -> str:
+    line = re.search(r"Line: (\d+)", message)
+    where = f"{path}, row {int(line[1]) - 1}" if line else str(path)
+    wrong = re.search(r"Expected Number of Columns: (\d+) Found: (\d+)", message)
+    if "gzip" in message.lower():
+        return f"{path}: the gz file is truncated or damaged; fetch or write it again"
+    if "unicode" in message or "utf-8" in message:
+        return f"{where}: is not UTF-8 text; save the table in one encoding, UTF-8"
+    if wrong:
+        return f"{where}: has {wrong[2]} columns where the header has {wrong[1]}; mend the row"
+    return f"{where}: cannot be read ({message.splitlines()[0]}); save the table as comma-separated UTF-8"
+
+
+def quoted(name: str) -> str:
+    """A column name in SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first few names."""
+    return ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
