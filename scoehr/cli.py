@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from scoehr.files import ROOT, InputError, write_json
+from scoehr.files import ROOT, InputError, replacing, write_json
 
 #: What Typer makes of an interrupt.
 CTRL_C = 130
@@ -26,6 +26,7 @@ WORKFLOW = Path(__file__).resolve().parents[1] / "workflow" / "Snakefile"
 
 if TYPE_CHECKING:
     from scoehr.codes import CodeMatrix
+    from scoehr.metrics import Metric
 
 app = typer.Typer(
     name="scoehr",
@@ -58,10 +59,12 @@ def simulate(
     seed: Seed = 0,
 ) -> None:
     """Write a simulated cohort as MIMIC-III tables."""
-    from scoehr.simulate import write_tables
+    from scoehr.simulate import TABLES, write_tables
 
-    _may_replace(out, "DIAGNOSES_ICD.csv", "DIAGNOSES_ICD.csv.gz")
-    _print_account(write_tables(out, patients=patients, seed=seed))
+    _may_replace(out, {f"{table}.csv.gz" for table in TABLES})
+    with replacing(out) as scratch:
+        account = write_tables(scratch, patients=patients, seed=seed)
+    _print_account(account)
     print(f"wrote {out}")
 
 
@@ -118,7 +121,7 @@ def fit(
     from scoehr.generators import ScoEHR
     from scoehr.training import Diverged
 
-    _may_replace(out, "config.json")
+    _may_replace(out, {"config.json", "history.csv", "autoencoder.safetensors", "score.safetensors"})
     settings = _settings(change or []) | ({"kind": kind} if kind else {})
     generator = ScoEHR.preset(preset, **settings)
     matrix = _read(table)
@@ -164,16 +167,13 @@ def evaluate(
 
     Beside each score stand what fresh real patients and independent columns get on the same data.
     """
-    from scoehr.metrics import METRICS
-    from scoehr.metrics import evaluate as score
+    from scoehr import metrics
 
-    paths = [path for path in (real, synthetic, train) if path]
-    matrices = [_read(path, kind) for path in paths]
-    codes = _union([matrix.codes for matrix in matrices])
-    aligned = [matrix.align(codes) for matrix in matrices]
-    results = score(aligned[0], aligned[1], train=aligned[2] if train else None, seed=seed)
+    sets = [_read(path, kind) for path in (real, synthetic)]
+    training = _read(train, kind) if train else None
+    results = metrics.evaluate(*sets, train=training, seed=seed, progress=sys.stderr.isatty())
     write_json(json, results)
-    _print_scores(results, METRICS)
+    _print_scores(results, metrics.METRICS)
     print(f"wrote {json}")
 
 
@@ -315,11 +315,6 @@ def _read(path: Path, kind: Kind = "count") -> CodeMatrix:
     return load("table", path, digits="full", kind=kind).matrix
 
 
-def _union(vocabularies: list[Any]) -> Any:
-    """The codes of the first vocabulary in its order, then those that only the others have."""
-    return list(dict.fromkeys(str(code) for codes in vocabularies for code in codes))
-
-
 def _settings(changes: list[str]) -> dict[str, Any]:
     """``NAME=VALUE`` texts as a dictionary; values are read as YAML (``0.1``, ``true``, ``null``, words)."""
     import yaml
@@ -333,12 +328,13 @@ def _settings(changes: list[str]) -> dict[str, Any]:
         raise InputError(f"--set {' '.join(changes)}: not a value; write numbers, true, false, null or words") from None
 
 
-def _may_replace(folder: Path, *marks: str) -> None:
-    """Refuse a file, and a folder that holds other things than what this command writes."""
+def _may_replace(folder: Path, ours: set[str]) -> None:
+    """Refuse a file, and a folder that holds more than what this command writes."""
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: is a file; give --out a folder")
-    if folder.is_dir() and any(folder.iterdir()) and not any((folder / mark).exists() for mark in marks):
-        raise InputError(f"{folder}: holds other things; give --out a new folder")
+    others = sorted({path.name for path in folder.iterdir()} - ours) if folder.is_dir() else []
+    if others:
+        raise InputError(f"{folder}: holds other things, such as {others[0]}; give --out a new folder")
 
 
 def _print_account(account: dict[str, Any]) -> None:
@@ -365,20 +361,19 @@ def _figure(value: Any) -> str:
     return f"{value:,.4f}"
 
 
-def _print_scores(results: dict[str, Any], meta: dict[str, Any]) -> None:
-    """One line a score: its value, what fresh real patients and independent columns score, the gap, a verdict."""
-    reference = results["reference"]
-    print(f"{'score':44} {'synthetic':>10} {'real':>10} {'indep.':>10} {'gap':>8}  verdict")
-    for family in ("reported", "fidelity", "utility", "privacy"):
-        for name, value in results[family].items():
-            if isinstance(value, dict | list):
-                continue
-            key = f"{family}.{name}"
-            title = meta[name].title if name in meta else name
-            columns = [value, *(reference.get(kind, {}).get(family, {}).get(name) for kind in ("real", "independent"))]
-            gap = results["gap"].get(key)
-            cells = " ".join(f"{_score(cell):>10}" for cell in columns)
-            print(f"{title[:44]:44} {cells} {_score(gap, 2):>8}  {_verdict(gap)}")
+def _print_scores(results: dict[str, Any], table: dict[str, Metric]) -> None:
+    """One line a score: the synthetic set's, fresh real patients', independent columns', the gap, and a verdict."""
+    counts = ", ".join(f"{number:,} {name}" for name, number in results["n"].items() if name not in ("rows", "codes"))
+    print(f"patients given: {counts}; {results['n']['rows']:,} of each compared, {results['n']['codes']:,} codes")
+    print(f"\n{'':51}{'synthetic':>11}{'real':>11}{'independent':>13}{'gap':>8}")
+    for key, metric in table.items():
+        family, name = key.split(".")
+        if key == next(other for other in table if other.startswith(f"{family}.")):
+            print(family)
+        real, independent = (results["reference"][point][family].get(name) for point in ("real", "independent"))
+        gap = results["gap"].get(key)
+        cells = f"{_score(results[family].get(name)):>11}{_score(real):>11}{_score(independent):>13}{_score(gap, 2):>8}"
+        print(f"  {metric.title:49}{cells}  {_verdict(gap)}".rstrip())
 
 
 def _score(value: Any, digits: int = 4) -> str:

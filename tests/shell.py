@@ -1,5 +1,7 @@
 """The command line, run as people run it."""
 
+import contextlib
+import io
 import os
 import signal
 import subprocess
@@ -8,6 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
+
+from scoehr.cli import main
 
 COMMAND = [sys.executable, "-m", "scoehr"]
 
@@ -25,6 +30,14 @@ def scoehr(*arguments, cwd=None, **environment):
     )
 
 
+def inside(*arguments):
+    """The same in this process, which has the slow imports behind it; a fault of ours is raised."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as end:
+        main([*map(str, arguments)])
+    return subprocess.CompletedProcess(arguments, end.value.code, out.getvalue(), err.getvalue())
+
+
 def start(command, cwd, **environment):
     """Begin a command that listens to SIGINT, also where the tests themselves run in the background and do not."""
     return subprocess.Popen(
@@ -38,9 +51,9 @@ def start(command, cwd, **environment):
     )
 
 
-def done(*arguments, **keywords):
-    """Run the command, which must succeed; its standard output."""
-    result = scoehr(*arguments, **keywords)
+def done(*arguments):
+    """The standard output of a command that succeeds."""
+    result = inside(*arguments)
     assert result.returncode == 0, result.stderr
     return result.stdout
 
