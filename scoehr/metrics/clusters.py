@@ -9,8 +9,9 @@ import numpy as np
 from scipy import sparse
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
+from threadpoolctl import threadpool_limits
 
-from scoehr.metrics.arrays import Rows, Undefined, pair
+from scoehr.metrics.arrays import Rows, Undefined, lean, pair
 
 #: Clusters of Goncalves et al. (2020), which the report takes over.
 N_CLUSTERS = 20
@@ -54,7 +55,10 @@ def cluster(
         raise Undefined(f"k-means with {n_clusters} clusters needs at least {n_clusters} rows in each set")
     rows = sparse.csr_array(sparse.vstack([left, right]), dtype=np.float32)
     model = KMeans(n_clusters=n_clusters, random_state=seed, init="k-means++", n_init=10)
-    with warnings.catch_warnings():
+    with (
+        warnings.catch_warnings(),
+        threadpool_limits(limits=1),
+    ):  # threads add up in any order: other last bits each time
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct rows than clusters: some stay empty
-        labels = model.fit(rows.toarray() if dense else sparse.csr_matrix(rows)).labels_
+        labels = model.fit(rows.toarray() if dense else lean(rows)).labels_
     return Clusters(labels, left.shape[0], n_clusters)

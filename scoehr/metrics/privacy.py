@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import sparse
 
-from scoehr.metrics.arrays import DENSE, Rows, Undefined, checked, pair
+from scoehr.metrics.arrays import Rows, Undefined, checked, lean, pair
 from scoehr.metrics.utility import area
 
 SMALLEST = 20
@@ -38,7 +38,7 @@ def nearest(synthetic: Rows, records: Rows) -> Nearest:
     for columns in _blocks(right.shape[0], RECORDS):
         block = np.ascontiguousarray(right[columns].toarray().T)  # (n_codes, n_block)
         for rows in _blocks(left.shape[0], BLOCK):
-            similarity = _lean(left[rows]) @ block
+            similarity = lean(left[rows]) @ block
             of_records[columns] = np.maximum(of_records[columns], similarity.max(axis=0))
             of_synthetic[rows] = np.maximum(of_synthetic[rows], similarity.max(axis=1))
     return Nearest(of_records.round(5), of_synthetic.round(5))
@@ -119,10 +119,6 @@ def _unit(rows: sparse.csr_array) -> sparse.csr_array:
     rows = sparse.csr_array(sparse.diags_array(1 / np.where(largest > 0, largest, 1)) @ rows)
     length = np.sqrt(np.asarray(rows.multiply(rows).sum(axis=1)).ravel())
     return sparse.csr_array(sparse.diags_array(1 / np.where(length > 0, length, 1)) @ rows, dtype=np.float32)
-
-
-def _lean(rows: sparse.csr_array) -> sparse.csr_array | np.ndarray:
-    return rows.toarray() if rows.nnz > DENSE * rows.shape[0] * rows.shape[1] else rows
 
 
 def _blocks(n: int, size: int) -> Iterator[slice]:
