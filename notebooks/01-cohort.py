@@ -92,7 +92,8 @@ figure = plots.distribution({"codes recorded": recorded, "different codes": dist
 plots.show(
     figure,
     f"Half of the test patients have at most {np.median(distinct):.0f} different codes, one in twenty has "
-    f"{np.quantile(distinct, 0.95):.0f} or more. Counts run ahead of presence because codes come back at later admissions.",
+    f"{np.quantile(distinct, 0.95):.0f} or more. Counts run ahead of presence because codes come back at later "
+    "admissions.",
 )
 
 # %% [markdown]
@@ -107,8 +108,8 @@ prevalence = {name: np.asarray((part.counts > 0).mean(axis=0)).ravel() for name,
 rare = (prevalence["training"] < 0.001).mean()
 plots.show(
     plots.ranks(prevalence),
-    f"{100 * rare:.0f} % of the {train.shape[1]:,} codes are each seen in fewer than one training patient in a thousand. The two lines part "
-    "where chance takes over: there no generator can be held to the test patients.",
+    f"{100 * rare:.0f} % of the {train.shape[1]:,} codes are each seen in fewer than one training patient in a "
+    "thousand. The two lines part where chance takes over: there no generator can be held to the test patients.",
 )
 
 # %%
@@ -145,6 +146,6 @@ pairs = np.triu_indices(len(top), 1)
 strong = {name: int((np.abs(matrix[pairs]) > 0.1).sum()) for name, matrix in matrices.items()}
 plots.show(
     plots.correlations(matrices, list(train.codes[top])),
-    f"Of {len(pairs[0]):,} pairs among the {len(top)} most common codes, {strong['test patients']:,} are correlated by more than 0.1 in test "
-    f"patients and {strong['columns shuffled']:,} once columns are shuffled.",
+    f"Of {len(pairs[0]):,} pairs among the {len(top)} most common codes, {strong['test patients']:,} are correlated "
+    f"by more than 0.1 in test patients and {strong['columns shuffled']:,} once columns are shuffled.",
 )

@@ -43,7 +43,6 @@ seed = 0
 # %%
 import numpy as np
 import pandas as pd
-
 import torch
 
 from scoehr import pages, plots

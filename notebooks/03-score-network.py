@@ -59,8 +59,8 @@ sde, t = VPSDE(), torch.linspace(0, 1, 200)
 crossing = t[(sde.alpha(t) < sde.sigma(t)).float().argmax()].item()
 plots.show(
     plots.noise_schedule(t, sde.alpha(t), sde.sigma(t)),
-    f"Noise outweighs signal from t = {crossing:.2f} on; at t = 1 a share of {sde.alpha(t)[-1].item():.3f} of the signal is left. Whether a rare "
-    "code is there or not is settled at small t.",
+    f"Noise outweighs signal from t = {crossing:.2f} on; at t = 1 a share of {sde.alpha(t)[-1].item():.3f} of the "
+    "signal is left. Whether a rare code is there or not is settled at small t.",
 )
 
 # %% [markdown]
@@ -98,9 +98,9 @@ plots.table(budget, "Epochs at full rate that a schedule is worth, by the number
 
 # %%
 pages.Words(
-    f"Under the report's schedule 12 epochs are worth {budget['reported'][12] / budget['reported'][100]:.0%} of 100, and 50 are worth "
-    f"{budget['reported'][50] / budget['reported'][100]:.1%}. The report found that results converge around 50 epochs; with this schedule "
-    "they could not do anything else."
+    f"Under the report's schedule 12 epochs are worth {budget['reported'][12] / budget['reported'][100]:.0%} of 100, "
+    f"and 50 are worth {budget['reported'][50] / budget['reported'][100]:.1%}. The report found that results converge "
+    "around 50 epochs; with this schedule they could not do anything else."
 )
 
 # %% [markdown]

@@ -89,8 +89,8 @@ per = cost["seconds per 1,000 patients"]
 plots.show(
     plots.bars(per.to_dict(), xlabel="seconds per 1,000 patients", log=True),
     f"{per.idxmin()} is {per.max() / per.min():,.0f} times as fast as {per.idxmax()} on the same machine: it needs "
-    f"{cost['evaluations a patient'][per.idxmin()]:,} evaluations a patient in place of {cost['evaluations a patient'][per.idxmax()]:,}, "
-    "of another network.",
+    f"{cost['evaluations a patient'][per.idxmin()]:,} evaluations a patient in place of "
+    f"{cost['evaluations a patient'][per.idxmax()]:,}, of another network.",
 )
 
 # %% [markdown]
@@ -125,6 +125,6 @@ best = trials.loc[trials["score"].idxmin()]
 enough = trials[trials["score"] < 1.1 * best["score"]].sort_values("evaluations").iloc[0]
 plots.show(
     plots.evaluations(trials, ylabel="prevalence error (mean absolute)", floor=floor),
-    f"{size:,} patients each. The least error is {best['score']:.2g}; {enough['sampler']} comes within a tenth of it at "
-    f"{enough['evaluations']} evaluations a patient. {size:,} fresh real patients score {floor:.2g}.",
+    f"{size:,} patients each. The least error is {best['score']:.2g}; {enough['sampler']} comes within a tenth of it "
+    f"at {enough['evaluations']} evaluations a patient. {size:,} fresh real patients score {floor:.2g}.",
 )

@@ -103,10 +103,10 @@ plots.table(sheet, f"The report's scores of {size:,} patients of known worth aga
 copies = test.dense()
 shuffled = copies[rng.permutation(size)]
 pages.Words(
-    f"Two of the four compare row with row. The very test patients in the same order score a DDM of {ddm(copies, copies):.3g} and a "
-    f"cosine share of {cosine_share(copies, copies):.1%}; the same people in another order {ddm(copies, shuffled):.3g} and "
-    f"{cosine_share(copies, shuffled):.1%}. DDM also divides by the number of patients: on half of them it is "
-    f"{ddm(copies[: size // 2], shuffled[: size // 2]):.3g}."
+    "Two of the four compare row with row. The very test patients in the same order score a DDM of "
+    f"{ddm(copies, copies):.3g} and a cosine share of {cosine_share(copies, copies):.1%}; the same people in another "
+    f"order {ddm(copies, shuffled):.3g} and {cosine_share(copies, shuffled):.1%}. DDM also divides by the number of "
+    f"patients: on half of them it is {ddm(copies[: size // 2], shuffled[: size // 2]):.3g}."
 )
 
 # %% [markdown]
@@ -144,7 +144,8 @@ seen = pages.sees(results, every, fresh=[name for name in results if name.starts
 blind = seen.eq(False).sum(axis=1)
 plots.show(
     plots.verdicts(seen),
-    f"Of {seen.shape[1]} faults, {blind.idxmax()} misses {blind.max()} and {blind.idxmin()} {blind.min()}. A dash means that the score is undefined there.",
+    f"Of {seen.shape[1]} faults, {blind.idxmax()} misses {blind.max()} and {blind.idxmin()} {blind.min()}. A dash "
+    "means that the score is undefined there.",
 )
 
 # %%

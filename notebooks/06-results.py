@@ -85,10 +85,12 @@ facts = pages.reported()
 empty = facts["report_codes"] * facts["report_real_density"] / facts["report_patients_scored"]
 best = printed["log-cluster, corrected"]
 pages.Words(
-    f"Three things can be read off the printed values alone. The DDM of the {len(density)} models that did not diverge follows how many codes they emit (Pearson "
-    f"correlation with the mean cell {np.corrcoef(density, spread)[0, 1]:.3f}), and a table without a single code would have scored {empty:.4f}, better than all of them. "
-    f"The log-cluster score as coded multiplies by log(1/G), a negative number, where the published one takes the logarithm of a mean; undoing that "
-    f"turns the order round: {best.idxmin()} comes first and {best[best < 0].idxmax()} last. And {printed['log-cluster'].idxmin()} has a value that the formula cannot "
+    f"Three things can be read off the printed values alone. The DDM of the {len(density)} models that did not "
+    "diverge follows how many codes they emit (Pearson correlation with the mean cell "
+    f"{np.corrcoef(density, spread)[0, 1]:.3f}), and a table without a single code would have scored {empty:.4f}, "
+    "better than all of them. The log-cluster score as coded multiplies by log(1/G), a negative number, where the "
+    f"published one takes the logarithm of a mean; undoing that turns the order round: {best.idxmin()} comes first "
+    f"and {best[best < 0].idxmax()} last. And {printed['log-cluster'].idxmin()} has a value that the formula cannot "
     "reach on clusters counted correctly."
 )
 

@@ -93,7 +93,8 @@ first = tests[next(iter(group))].take(np.arange(size)).counts.sum(axis=0)
 hidden = (first < 10).mean()
 plots.show(
     plots.frequency(first, counts, start=10),
-    f"From ten occurrences the histograms look alike. {hidden:.0%} of the codes occur fewer than ten times in these {size:,} real patients and are not in the picture.",
+    f"From ten occurrences the histograms look alike. {hidden:.0%} of the codes occur fewer than ten times in these "
+    f"{size:,} real patients and are not in the picture.",
 )
 
 # %% [markdown]
@@ -103,9 +104,8 @@ plots.show(
 never = {name: int((value == 0).sum()) for name, value in counts.items()}
 plots.show(
     plots.frequency(first, counts),
-    f"Of {len(first):,} codes, {(first == 0).sum():,} never occur in {size:,} real patients; in as many synthetic ones: "
-    + ", ".join(f"{value:,} ({name})" for name, value in never.items())
-    + ".",
+    f"Of {len(first):,} codes, {(first == 0).sum():,} never occur in {size:,} real patients; in as many synthetic "
+    "ones: " + ", ".join(f"{value:,} ({name})" for name, value in never.items()) + ".",
 )
 
 # %% [markdown]
@@ -122,9 +122,8 @@ relative = pages.deciles(runs, source)
 worst = {name: int(np.nanargmin(relative[name])) + 1 for name in relative}
 plots.show(
     plots.deciles(100 * relative, ylabel="synthetic / real prevalence (%)"),
-    "Codes sorted by how common they are in real patients, a tenth of them each. Least produced, relative to real patients: "
-    + ", ".join(f"decile {place} ({name})" for name, place in worst.items())
-    + ".",
+    "Codes sorted by how common they are in real patients, a tenth of them each. Least produced, relative to real "
+    "patients: " + ", ".join(f"decile {place} ({name})" for name, place in worst.items()) + ".",
 )
 
 # %%

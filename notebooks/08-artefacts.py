@@ -65,7 +65,7 @@ plots.table(pd.DataFrame(files).T.sort_index(), "Files of each run in saved_mode
 # %% [markdown]
 # | file | holds |
 # |---|---|
-# | `config.json` | every setting, the vocabulary with titles, the account of the data, the SHA-256 of the weights, the verdict |
+# | `config.json` | settings, vocabulary with titles, account of the data, SHA-256 of the weights, verdict |
 # | `history.csv` | stage, epoch, training and validation loss, learning rate, seconds |
 # | `metrics.json` | all scores, the five reference points, gaps, intervals, numbers of patients, versions |
 # | `costs.json` | seconds a stage, peak memory, evaluations a patient, threads |
@@ -101,7 +101,8 @@ table.rename(columns={"patient_id": "patient"}).head()
 
 # %%
 pages.Words(
-    f"{len(table):,} rows, {table['patient_id'].nunique():,} patients with at least one code, {table['code'].nunique():,} codes."
+    f"{len(table):,} rows, {table['patient_id'].nunique():,} patients with at least one code, "
+    f"{table['code'].nunique():,} codes."
 )
 
 # %% [markdown]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.resources
-import io
 import json
 import os
 import re
@@ -26,15 +25,12 @@ import jupytext
 import nbformat
 import papermill
 import yaml
+from bs4 import BeautifulSoup
 from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 
-from scoehr import pages
-from scoehr.datasets import DATASETS
-from scoehr.files import ROOT, InputError, replacing
+from scoehr.files import CHECKOUT, ROOT, InputError, replacing
 
-#: The checkout that holds ``notebooks`` and ``book``; results go below :data:`scoehr.files.ROOT`.
-CHECKOUT = Path(__file__).resolve().parents[1]
 #: Stands in the notebooks' first cell for the address of the repository.
 ADDRESS = "@repository@"
 #: What papermill and the kernel write into a cell that differs between two runs of the same notebook.
@@ -161,6 +157,8 @@ def build(*, dataset: str = "simulated", source: str | None = None, profile: str
     Notebooks not yet executed are executed first. Every warning of Sphinx is an error: ``RuntimeError`` lists them.
     """
     setting: dict[str, Any] = {"dataset": dataset, "source": source, "profile": profile, "seed": seed}
+    from scoehr import pages  # brings the whole study with it, which executing a notebook does not need here
+
     place = folder(dataset, profile)
     for name in notebooks():
         if not (place / "notebooks" / f"{name}.ipynb").is_file():
@@ -256,45 +254,47 @@ def _complaints(output: NotebookNode, credentialed: bool) -> Iterator[str]:
 
 
 def _small_cells(content: str) -> bool:
-    if "<table" not in content:
-        return False
-    import pandas as pd  # slow to import and needed only here
-
-    for frame in pd.read_html(io.StringIO(content), flavor="lxml" if _has("lxml") else "bs4"):
-        heads = [head for head in frame.columns if "patients" in str(head).lower()]
-        values = frame[heads].apply(pd.to_numeric, errors="coerce")
-        if ((values >= 1) & (values <= 10) & (values % 1 == 0)).any(axis=None):
-            return True
+    """Whether a table has a number from 1 to 10 in a column or a row headed "patients"."""
+    for table in BeautifulSoup(content, "html.parser").find_all("table"):
+        rows = [[cell.get_text().strip() for cell in row.find_all(["th", "td"])] for row in table.find_all("tr")]
+        for row in rows[1:]:
+            for head, cell in zip(rows[0], row, strict=False):
+                titles = f"{head} {row[0]}".lower()
+                if "patients" in titles and "%" not in titles and re.fullmatch(r"[1-9]|10", cell):
+                    return True
     return False
 
 
-def _has(module: str) -> bool:
-    return importlib.util.find_spec(module) is not None
-
-
-def publish(*, dataset: str, profile: str) -> list[Path]:
+def publish(*, dataset: str, source: str | None = None, profile: str = "standard", seed: int = 0) -> list[Path]:
     """Copy the executed notebooks of an open data set to ``book/notebooks``, where the launch buttons find them.
 
-    Raises :class:`InputError` for credentialed data, for a notebook not executed, and for one that shows what must not
-    be published; then no file is written.
+    The picture of the front page goes to ``book/_static/answer.png``. Raises :class:`InputError` for credentialed data,
+    for a notebook not executed, and for one that shows what must not be published; then no file is written.
     """
+    from scoehr import pages, plots, study
+    from scoehr.datasets import DATASETS
+
     if DATASETS[dataset].credentialed:
         raise InputError(f"{dataset}: the data are credentialed, so nothing made from them is published")
+    home = f"data/{dataset}" if DATASETS[dataset].needs_source else None
     checked = {}
     for name in notebooks():
         path = folder(dataset, profile) / "notebooks" / f"{name}.ipynb"
         if not path.is_file():
             raise InputError(f"{path}: no such file; execute the notebook first")
-        notebook = portable(nbformat.read(path, as_version=4), dataset)
+        notebook = portable(nbformat.read(path, as_version=4), home)
         if found := findings(notebook):
             raise InputError(f"{path}: not published, it shows {'; '.join(found)}")
         checked[name] = notebook
-    return [_write(CHECKOUT / "book" / "notebooks" / f"{name}.ipynb", notebook) for name, notebook in checked.items()]
+    test = study.cohort(dataset, source).test
+    picture = pages.picture(pages.runs(dataset, source, profile, seed), pages.shares(test))
+    target = CHECKOUT / "book"
+    written = [_write(target / "notebooks" / f"{name}.ipynb", notebook) for name, notebook in checked.items()]
+    return [*written, plots.save(picture, target / "_static" / "answer.png")]
 
 
-def portable(notebook: NotebookNode, dataset: str) -> NotebookNode:
-    """The notebook with the source folder of this machine replaced by the folder that the data cards name."""
-    source = f"data/{dataset}" if DATASETS[dataset].needs_source else None
+def portable(notebook: NotebookNode, source: str | None) -> NotebookNode:
+    """The notebook with ``source`` in place of the folder of this machine that it was executed with."""
     for cell in notebook.cells:
         if "injected-parameters" in cell.metadata.get("tags", []):
             cell.source = re.sub(r"^source = .*$", f"source = {source!r}", cell.source, flags=re.MULTILINE)

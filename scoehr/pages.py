@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from scoehr import plots, study
 from scoehr.codes import CodeMatrix
 from scoehr.datasets import DATASETS
-from scoehr.files import read_json, replacing
+from scoehr.files import CHECKOUT, read_json, replacing
 from scoehr.metrics import METRICS
 from scoehr.training import parameters
 
@@ -30,7 +30,7 @@ PACKAGES = (
 #: Entries of a profile that are numbers of patients, not factors.
 COUNTS = ("patients", "evaluated")
 #: Values that the paper and the report printed, quoted.
-REPORTED = Path(__file__).resolve().parents[1] / "book" / "reported.json"
+REPORTED = CHECKOUT / "book" / "reported.json"
 
 
 class Html:
@@ -305,9 +305,10 @@ def says(name: str, run: study.Run) -> str:
     return (
         f"**{name}** ({run.experiment['title']}). Its patients have {score(results, 'fidelity.density_ratio'):.0%} of "
         f"the codes that real patients have; {missing:,.0f} codes that test patients have never occur in them (as many "
-        f"fresh real patients lack {lacking:,.0f}). A classifier tells them from real patients with an AUC of {auc:.2f}, "
-        f"fresh real patients with one of {floor:.2f}. A patient costs {run.costs['evaluations_per_patient']:,} "
-        f"evaluations of the network, a thousand patients {plots.cell(thousand(run))} seconds."
+        f"fresh real patients lack {lacking:,.0f}). A classifier tells them from real patients with an AUC of "
+        f"{auc:.2f}, fresh real patients with one of {floor:.2f}. A patient costs "
+        f"{run.costs['evaluations_per_patient']:,} evaluations of the network, a thousand patients "
+        f"{plots.cell(thousand(run))} seconds."
     )
 
 

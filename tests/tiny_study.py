@@ -1,0 +1,90 @@
+"""A whole study of a few hundred patients in a folder of its own, made once for all tests of notebooks and book."""
+
+import atexit
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import yaml
+
+from scoehr.simulate import sample_matrix
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+#: What the notebooks are run with, none of it their default.
+PARAMETERS = {"dataset": "table", "profile": "tiny", "seed": 3}
+PROFILE = {
+    "patients": 400,
+    "evaluated": 200,
+    "width": 0.03,
+    "autoencoder_epochs": 0.02,
+    "unet_epochs": 0.04,
+    "mlp_epochs": 0.02,
+    "euler_steps": 0.01,
+}
+
+
+@cache
+def root() -> Path:
+    """A copy of the checkout whose plan has the one profile ``tiny``, with a table of 900 patients in it."""
+    folder = Path(tempfile.mkdtemp(prefix="scoehr-tiny-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    copy_checkout(folder)
+    path = folder / "workflow" / "experiments.yaml"
+    plan = yaml.safe_load(path.read_text(encoding="utf-8"))
+    plan["profiles"] = {"tiny": PROFILE}
+    path.write_text(yaml.safe_dump(plan, sort_keys=False), encoding="utf-8")
+    sample_matrix(900, seed=5).write(source(folder))
+    return folder
+
+
+def copy_checkout(folder: Path) -> None:
+    """Copy what a notebook or the book needs of the checkout."""
+    for part in ("scoehr", "book", "notebooks", "workflow"):
+        ignored = shutil.ignore_patterns("__pycache__", ".snakemake")
+        shutil.copytree(CHECKOUT / part, folder / part, ignore=ignored)
+    shutil.copy(CHECKOUT / "pyproject.toml", folder)
+
+
+def environment(**more: str) -> dict[str, str]:
+    """Of a process that works in :func:`root` and imports the copy of the package that lies there."""
+    kept = {key: value for key, value in os.environ.items() if key != "SCOEHR_ROOT"}
+    return {**kept, "PYTHONPATH": str(root()), "OMP_NUM_THREADS": "1", **more}
+
+
+def source(folder: Path | None = None) -> Path:
+    """The table of patients."""
+    return (folder or root()) / "patients.parquet"
+
+
+def python(*arguments: str, check: bool = True) -> subprocess.CompletedProcess:
+    """Run Python in :func:`root`."""
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=root(), env=environment(), capture_output=True, text=True, check=False
+    )
+    if check and done.returncode:
+        raise AssertionError(done.stderr[-3000:])
+    return done
+
+
+def setting() -> str:
+    """The parameters as keyword arguments in Python source."""
+    return ", ".join(f"{name}={value!r}" for name, value in {**PARAMETERS, "source": str(source())}.items())
+
+
+@cache
+def executed(name: str) -> Path:
+    """A notebook executed on the tiny study."""
+    python("-c", f"from scoehr import book; book.execute({name!r}, {setting()})")
+    return root() / "build" / "table-tiny" / "notebooks" / f"{name}.ipynb"
+
+
+@cache
+def book() -> Path:
+    """``index.html`` of the book of the tiny study."""
+    return Path(
+        python("-c", f"from scoehr import book; print(book.build({setting()}))").stdout.strip().splitlines()[-1]
+    )
