@@ -121,7 +121,7 @@ class CodeMatrix:
         place = pd.Index(codes).get_indexer(pd.Index(self.codes))
         lost = self.codes[(place < 0) & (self.counts.sum(axis=0) > 0)]
         if len(lost):
-            raise InputError(f"code {lost[0]!r} is not in the vocabulary; use one that has it ({len(lost)} missing)")
+            raise InputError(f"code {lost[0]} is not in the vocabulary; use one that has it ({len(lost)} missing)")
         if titles is None:
             titles = np.full(len(codes), "", dtype=object)
             titles[place[place >= 0]] = self.titles[place >= 0]
@@ -378,7 +378,7 @@ def _positions(frame: pd.DataFrame, column: str, names: Any) -> tuple[np.ndarray
     known = tidy(names)
     places = pd.Index(known).get_indexer(pd.Index(values))
     if (places < 0).any():
-        raise InputError(f"{column} {values[places < 0][0]!r} occurs in the table but not in the list of names given")
+        raise InputError(f"{column} {values[places < 0][0]} occurs in the table but not in the list of names given")
     return places, known
 
 
@@ -388,7 +388,9 @@ def _whole(values: pd.Series) -> np.ndarray:
     bad = ~((numbers >= 0) & (numbers == np.rint(numbers)))
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
-        raise InputError(f"column {values.name!r}, row {row + 1}: {values.iloc[row]!r} is not a whole number from 0")
+        raise InputError(
+            f"column {values.name!r}, row {row + 1}: {str(values.iloc[row])!r} is not a whole number from 0"
+        )
     return numbers.astype(np.int32)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import gzip
-import io
 import re
 import zlib
 from collections.abc import Callable, Container, Iterator, Sequence
@@ -164,9 +163,8 @@ def header(path: Path, *, casefold: bool = True) -> list[str]:
 
 def _first_row(path: Path) -> list[str]:
     try:
-        with path.open("rb") as raw:
-            unpacked = gzip.GzipFile(fileobj=raw) if path.suffix.lower() == ".gz" else raw
-            row = next(csv.reader(io.TextIOWrapper(unpacked, encoding="utf-8-sig", newline="")), None)
+        with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
+            row = next(csv.reader([file.readline().decode("utf-8-sig")]), None)
     except (gzip.BadGzipFile, EOFError, zlib.error):
         raise InputError(f"{path}: the gz file is truncated or damaged; fetch or write it again") from None
     except (UnicodeDecodeError, csv.Error):
