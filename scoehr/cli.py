@@ -95,11 +95,13 @@ def split(
     seed: Seed = 1,
 ) -> None:
     """Cut a table into train, validation and test."""
-    parts = _read(table).split(test=test, validation=validation, seed=seed)
-    for name, part in parts._asdict().items():
-        path = out / f"{name}.parquet"
-        part.write(path)
-        print(f"wrote {path}: {len(part):,} patients")
+    parts = _read(table).split(test=test, validation=validation, seed=seed)._asdict()
+    _may_replace(out, {f"{name}.parquet" for name in parts})
+    with replacing(out) as scratch:
+        for name, part in parts.items():
+            part.write(scratch / f"{name}.parquet")
+    for name, part in parts.items():
+        print(f"wrote {out / name}.parquet: {len(part):,} patients")
 
 
 # One generator ------------------------------------------------------------------------------------------------------

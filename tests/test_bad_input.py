@@ -332,7 +332,7 @@ def test_refusals_in_a_process_of_their_own(model, tmp_path):
         ("sample", model, "-n", 5, "--out", tmp_path / "out.parquet"): "score.safetensors",
         ("fit", table, "--out", tmp_path / "new", "--set", "batch=100000"): "batch",
         ("evaluate", table, "nowhere.csv", "--json", tmp_path / "scores.json"): "nowhere.csv",
-        ("data", "mimic3", "--source", tmp_path): "ADMISSIONS",
+        ("data", "mimic3", "--source", tmp_path): "DIAGNOSES_ICD",
     }.items():
         refused(scoehr(*command), word)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from shell import COMMAND, done, long_table, refused, scoehr, start
+from shell import COMMAND, done, inside, long_table, refused, scoehr, start
 
 from scoehr.cli import explain
 from scoehr.codes import CodeMatrix
