@@ -340,7 +340,7 @@ class ScoEHR:
         parts = []
         starts = range(0, n, self.config.sample_batch)
         for start in tqdm(starts, "sampling", disable=not progress or None):
-            rng = torch.Generator().manual_seed((seed << 32) + start)
+            rng = torch.Generator().manual_seed(int(np.random.SeedSequence([seed, start]).generate_state(1)[0]))
             size = min(self.config.sample_batch, n - start)
             parts.append(sp.csr_array(self._sample_batch(size, sampler, steps, rng)))
         self.score.cpu()
@@ -433,10 +433,10 @@ class ScoEHR:
     def load(cls, folder: str | Path) -> ScoEHR:
         """A saved model; :class:`InputError` if files are missing, altered, swapped or of another version."""
         folder = Path(folder)
-        saved = read_json(folder / "config.json")
-        if saved.get("format") != FORMAT:
+        saved = _saved_config(folder / "config.json")
+        if saved["format"] != FORMAT:
             raise InputError(
-                f"{folder / 'config.json'}: format {saved.get('format')} is of another version of scoehr, this one "
+                f"{folder / 'config.json'}: format {saved['format']} is of another version of scoehr, this one "
                 f"reads {FORMAT}; install that version or fit the model anew"
             )
         model = cls(ScoEHRConfig.from_dict(saved["config"]))
@@ -473,6 +473,14 @@ class _Counting:
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
         self.calls += 1
         return self.score(x, t)
+
+
+def _saved_config(path: Path) -> dict[str, Any]:
+    saved = read_json(path)
+    for key in ("format", "config", "weights", "vocabulary"):
+        if not isinstance(saved, dict) or key not in saved:
+            raise InputError(f"{path}: has no entry {key!r}, so it is not of a saved model; give the folder of one")
+    return saved
 
 
 def _load_weights(path: Path, digest: str) -> dict[str, Tensor]:

@@ -28,8 +28,10 @@ from scoehr.files import CHECKOUT, ROOT, InputError, read_json, replacing, write
 from scoehr.generators import ScoEHR, ScoEHRConfig
 from scoehr.training import Diverged
 
+#: The plan of the working root, if it has one of its own, else the checkout's.
 PLAN = CHECKOUT / "workflow" / "experiments.yaml"
-PROFILES = ("quick", "standard", "paper")  # from small to large
+if (ROOT / "workflow" / "experiments.yaml").exists():
+    PLAN = ROOT / "workflow" / "experiments.yaml"
 PACKAGES = ("scoehr", "torch", "torchsde", "numpy", "scipy", "pandas", "scikit-learn", "duckdb", "safetensors")
 
 
@@ -242,7 +244,8 @@ def published(dataset: str) -> list[Run]:
     """Every finished run on a data set that is found in ``saved_models``, of the largest profile first."""
     runs = [Run(path.parent) for path in sorted((ROOT / "saved_models").glob(f"{dataset}-*/config.json"))]
     runs = [run for run in runs if run.experiment["dataset"] == dataset]
-    return sorted(runs, key=lambda run: -PROFILES.index(run.experiment["profile"]))
+    sizes = list(yaml.safe_load(PLAN.read_text(encoding="utf-8"))["profiles"])  # from small to large
+    return sorted(runs, key=lambda run: -sizes.index(run.experiment["profile"]))
 
 
 def _fit(experiment: Experiment, data: Cohort, work: Path, progress: bool) -> tuple[ScoEHR, str]:

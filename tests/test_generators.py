@@ -1,0 +1,194 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from scoehr import InputError
+from scoehr.generators import PRESETS, ScoEHR, ScoEHRConfig, check_memory
+from scoehr.models import SelfAttention
+from tests.problems import patients
+
+MATRIX = patients()
+SMALL = {
+    "reported": {"latent": 64, "width": 32, "autoencoder_epochs": 2, "epochs": 1, "steps": 4},
+    "paper": {"latent": 64, "width": 32, "autoencoder_epochs": 2, "epochs": 1, "steps": 4, "batch": 128},
+    "fast": {"latent": 16, "width": 32, "autoencoder_epochs": 5, "epochs": 5, "batch": 64, "autoencoder_batch": 64},
+}
+
+
+def fitted(preset="fast", **changes):
+    return ScoEHR.preset(preset, **{**SMALL[preset], **changes}).fit(MATRIX, seed=1, progress=False)
+
+
+@pytest.fixture(scope="module")
+def fast():
+    return fitted()
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_each_variant_makes_patients_of_its_kind(preset):
+    model = fitted(preset)
+    sample = model.sample(150, seed=2, progress=False)
+    assert sample.shape == (150, MATRIX.shape[1])
+    assert sample.kind == model.config.kind == ("binary" if preset == "paper" else "count")
+    assert list(sample.codes) == list(MATRIX.codes)
+    assert list(sample.titles) == list(MATRIX.titles)
+    assert set(model.history["stage"]) == {"autoencoder", "score"}
+    assert np.isfinite(model.history["train_loss"]).all()
+
+
+def test_the_presets_are_what_their_sources_set():
+    reported, paper = ScoEHRConfig.preset("reported"), ScoEHRConfig.preset("paper")
+    assert (reported.head, reported.autoencoder_epochs, reported.batch, reported.epochs) == ("relu", 200, 64, 50)
+    assert (reported.schedule, reported.reinitialise, reported.autoencoder_shuffle) == ("reported", True, False)
+    assert (reported.sampler, reported.steps, reported.ema, reported.standardise) == (
+        "euler_maruyama",
+        1000,
+        0.0,
+        False,
+    )
+    assert (paper.head, paper.kind, paper.schedule, paper.reinitialise) == ("sigmoid", "binary", "official", False)
+
+
+def test_same_seed_same_patients(fast):
+    assert fast.sample(50, seed=3, progress=False).equals(fast.sample(50, seed=3, progress=False))
+    assert not fast.sample(50, seed=3, progress=False).equals(fast.sample(50, seed=4, progress=False))
+    assert fitted().sample(50, seed=3, progress=False).equals(fast.sample(50, seed=3, progress=False))
+
+
+def test_fitting_does_not_touch_the_global_generator():
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    fitted(epochs=1, autoencoder_epochs=1)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_it_learns_the_marginals():
+    model = fitted(autoencoder_epochs=40, epochs=40, width=64, depth=2)
+    sample = model.sample(1000, seed=1, progress=False)
+    real, made = MATRIX.to_binary().dense().mean(0), sample.to_binary().dense().mean(0)
+    assert np.corrcoef(real, made)[0, 1] > 0.9
+    assert made.mean() == pytest.approx(real.mean(), rel=0.5)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "steps", "evaluations"), [("heun", 6, 11), ("dpm_solver_pp_2m", 10, 10), ("ddim", 7, 7)]
+)
+def test_samplers_are_exchangeable(fast, sampler, steps, evaluations):
+    sample = fast.sample(20, sampler=sampler, steps=steps, progress=False)
+    assert len(sample) == 20
+    assert fast.evaluations == evaluations
+    assert fast.with_sampler(sampler, steps).sample(20, progress=False).equals(sample)
+
+
+def test_without_autoencoder_the_counts_are_padded_and_cut_again():
+    model = ScoEHR.preset("reported", latent=None, width=32, epochs=1, steps=3).fit(MATRIX, progress=False)
+    assert len(model.shift) == 64
+    sample = model.sample(10, progress=False)
+    assert sample.shape == (10, 60)
+    assert sample.counts.data.min(initial=0) >= 0
+
+
+def test_unreachable_codes_are_never_produced():
+    model = fitted("reported", autoencoder_epochs=1)
+    assert len(model.unreachable()) == 0
+    weight = model.autoencoder.decoder.weight.detach()
+    model.autoencoder.decoder.bias.data = 0.5 - weight.abs().sum(1) + torch.linspace(-0.1, 0.1, 60)
+    lost = model.unreachable()
+    assert list(lost) == list(MATRIX.codes[:30])
+    rng = torch.Generator().manual_seed(0)
+    corners = torch.sign(torch.randn(20_000, 64, generator=rng))
+    produced = (
+        model.decode(torch.cat([corners, weight.sign()])).sum(0) > 0
+    )  # the best corner of each code is among them
+    assert set(lost) == set(MATRIX.codes[~produced.numpy()])
+
+
+def test_attention_is_an_option():
+    with_attention = ScoEHR.preset("reported", latent=64, width=32, attention=(8,))._network(64)
+    assert sum(isinstance(layer, SelfAttention) for layer in with_attention.modules()) == 6
+
+
+def test_reconstruction_keeps_the_patients(fast):
+    again = fast.reconstruct(MATRIX)
+    assert np.array_equal(again.patients, MATRIX.patients)
+
+
+class TestFolder:
+    @pytest.fixture
+    def folder(self, fast, tmp_path):
+        return fast.save(tmp_path / "model", note="kept")
+
+    def test_round_trip(self, fast, folder):
+        model = ScoEHR.load(folder)
+        assert model.config == fast.config
+        assert model.sample(30, seed=1, progress=False).equals(fast.sample(30, seed=1, progress=False))
+        assert model.history.equals(fast.history.reset_index(drop=True)) or len(model.history) == len(fast.history)
+        assert json.loads((folder / "config.json").read_text())["note"] == "kept"
+        assert {path.name for path in folder.iterdir()} == {
+            "config.json", "history.csv", "score.safetensors", "autoencoder.safetensors"
+        }  # fmt: skip
+
+    def test_corrupted_weights(self, folder):
+        data = bytearray((folder / "score.safetensors").read_bytes())
+        data[-5] ^= 1
+        (folder / "score.safetensors").write_bytes(data)
+        with pytest.raises(InputError, match=r"score\.safetensors: not the weights that config\.json names"):
+            ScoEHR.load(folder)
+
+    def test_swapped_weights(self, folder, tmp_path):
+        other = fitted(epochs=1).save(tmp_path / "other")
+        shutil.copy(other / "score.safetensors", folder)
+        with pytest.raises(InputError, match="not the weights"):
+            ScoEHR.load(folder)
+
+    def test_missing_weights(self, folder):
+        (folder / "autoencoder.safetensors").unlink()
+        with pytest.raises(InputError, match=r"autoencoder\.safetensors: no such file"):
+            ScoEHR.load(folder)
+
+    def test_another_version(self, folder):
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps({**config, "format": 99}))
+        with pytest.raises(InputError, match="format 99 is of another version"):
+            ScoEHR.load(folder)
+
+    @pytest.mark.parametrize("text", ["{", '{"format": 1}', "[]"])
+    def test_damaged_config(self, folder, text):
+        (folder / "config.json").write_text(text)
+        with pytest.raises(InputError, match=r"config\.json"):
+            ScoEHR.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"head": "sigmoid"}, "presence, not counts"),
+        ({"network": "transformer"}, "network 'transformer' is unknown"),
+        ({"sampler": "leap"}, "sampler 'leap' is unknown"),
+        ({"widht": 3}, "unknown setting 'widht'"),
+    ],
+)
+def test_settings_are_checked(settings, message):
+    with pytest.raises(InputError, match=message):
+        ScoEHRConfig.preset("reported", **settings)
+
+
+def test_a_latent_the_unet_cannot_take_is_refused_before_training():
+    with pytest.raises(InputError, match="latent size 100 does not suit the U-Net"):
+        fitted("reported", latent=100)
+
+
+def test_sampling_before_fitting():
+    with pytest.raises(InputError, match="not fitted"):
+        ScoEHR().sample(3)
+
+
+@pytest.mark.parametrize(
+    ("n", "message"), [(0, "at least 1"), (10**13, r"GiB are free; ask for at most [\d,]+ at a time")]
+)
+def test_memory_is_checked_first(n, message):
+    with pytest.raises(InputError, match=message):
+        check_memory(n, 1071)

@@ -1,0 +1,131 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from scoehr import InputError, study
+from scoehr.files import sha256
+from tests.problems import patients
+
+RUN = (
+    "import sys; from scoehr import study; study.run(study.plan('table', sys.argv[1], 'tiny')['fast'], progress=False)"
+)
+PLAN = """
+profiles:
+  tiny:
+    {patients: 240, evaluated: 100, width: .1, autoencoder_epochs: .5, unet_epochs: .1, mlp_epochs: .5, euler_steps: .1}
+experiments:
+  fast: {title: fast path, preset: fast, settings: &small {latent: 16, batch: 32, autoencoder_batch: 32}}
+  wild: {title: far too fast, preset: fast, settings: {<<: *small, autoencoder_rate: 1000}}
+"""
+
+
+@pytest.fixture
+def home(tmp_path):
+    (tmp_path / "workflow").mkdir()
+    (tmp_path / "workflow" / "experiments.yaml").write_text(PLAN)
+    patients(600).write(tmp_path / "table.parquet")
+    return tmp_path
+
+
+def start(home, code=RUN, *more):
+    return subprocess.Popen(
+        [sys.executable, "-c", code, str(home / "table.parquet"), *more],
+        env={**os.environ, "SCOEHR_ROOT": str(home), "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def finish(process):
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err[-3000:]
+    return out
+
+
+def folder(home, name="fast"):
+    return next((home / "saved_models").glob(f"table-tiny-{name}-*"))
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + 180
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert condition()
+
+
+def test_a_run_is_made_once_and_survives_kill(home):
+    process = start(home)
+    wait_for(lambda: list(home.glob("runs/table-tiny-fast-*/autoencoder.checkpoint")))
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not (home / "saved_models").exists(), "nothing half-made is left"
+    finish(start(home))
+    made = folder(home)
+    resumed = sha256(made / "score.safetensors"), sha256(made / "autoencoder.safetensors")
+    assert {path.name for path in made.iterdir()} == {
+        "config.json", "history.csv", "metrics.json", "costs.json", "environment.txt",
+        "autoencoder.safetensors", "score.safetensors",
+    }  # fmt: skip
+    assert not list(home.glob("runs/table-*")), "the work folder is gone"
+
+    before = {path: path.stat().st_mtime_ns for path in made.iterdir()}
+    finish(start(home))
+    assert before == {path: path.stat().st_mtime_ns for path in made.iterdir()}, (
+        "finished work is loaded, not made anew"
+    )
+
+    made.rename(home / "first")
+    finish(start(home))
+    again = sha256(folder(home) / "score.safetensors"), sha256(folder(home) / "autoencoder.safetensors")
+    assert resumed == again, "killed and resumed, or never killed: the same weights"
+    results = json.loads((made.parent / folder(home).name / "metrics.json").read_text())
+    assert {"reported", "fidelity", "utility", "privacy", "reference", "gap", "n", "seed", "versions"} <= set(results)
+
+
+def test_divergence_is_a_verdict(home):
+    finish(start(home, RUN.replace("'fast'", "'wild'")))
+    made = folder(home, "wild")
+    assert json.loads((made / "config.json").read_text())["verdict"] == "diverged"
+    assert json.loads((made / "metrics.json").read_text()) == {}
+
+
+def test_a_run_on_other_data_is_not_mistaken_for_this_one(home):
+    finish(start(home))
+    patients(600, seed=9).write(home / "table.parquet")
+    process = start(home)
+    _, err = process.communicate(timeout=240)
+    assert process.returncode
+    assert "holds a run on other data" in err
+
+
+def test_the_id_follows_from_the_settings():
+    plans = [study.plan(profile=profile, seed=seed) for profile in ("quick", "standard") for seed in (0, 1)]
+    ids = [experiment.id for plan in plans for experiment in plan.values()]
+    assert len(set(ids)) == len(ids)
+    first = study.plan()["reported"]
+    assert first.id == study.plan(source="elsewhere")["reported"].id
+    assert first.id.startswith("simulated-quick-reported-s0-")
+
+
+def test_the_paper_profile_is_the_reported_scale():
+    config = study.plan(profile="paper")["reported"].config
+    assert (config.width, config.epochs, config.autoencoder_epochs, config.steps, config.latent) == (
+        128,
+        50,
+        200,
+        1000,
+        144,
+    )
+    assert study.plan(profile="paper")["reported"].patients is None
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"), [({"profile": "huge"}, "profile 'huge'"), ({"dataset": "mimic9"}, "data set 'mimic9'")]
+)
+def test_unknown_names(argument, message):
+    with pytest.raises(InputError, match=message):
+        study.plan(**argument)
