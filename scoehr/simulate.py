@@ -461,6 +461,8 @@ def sample(n: int, seed: int = 0) -> Sample:
     parts = []
     for number, law in enumerate(laws()):
         members = np.flatnonzero(population == number)
+        if not len(members):
+            continue
         visit, code, rows = _draw_codes(law, admissions[members], rng)
         local_first = np.cumsum(admissions[members]) - admissions[members]
         visits = np.arange(admissions[members].sum()) + np.repeat(
@@ -734,11 +736,11 @@ def _admissions(
 def _principal(drawn: Sample, newborn: np.ndarray) -> pa.Array:
     """The heading of an admission's first code, in capitals; NEWBORN for newborns."""
     headings = np.array([icd.title(code).upper() for code in vocabulary().tolist()], dtype=object)
-    first = np.minimum(np.searchsorted(drawn.entry_visit, np.arange(len(newborn))), len(drawn.entry_visit) - 1)
-    coded = drawn.entry_visit[first] == np.arange(len(newborn))
-    return pa.array(
-        np.where(newborn, "NEWBORN", headings[drawn.entry_code[first]]), pa.string(), mask=~coded & ~newborn
-    )
+    text = np.full(len(newborn), None, dtype=object)
+    visit, first = np.unique(drawn.entry_visit, return_index=True)
+    text[visit] = headings[drawn.entry_code[first]]
+    text[newborn] = "NEWBORN"
+    return pa.array(text, pa.string())
 
 
 def _times(seconds: np.ndarray, known: np.ndarray | None = None) -> pa.Array:
