@@ -220,9 +220,10 @@ def never_produced(found: Mapping[str, study.Run], source: str | None = None, mo
 
 
 def sees(results: Mapping[str, Mapping[str, Any]], keys: Sequence[str], fresh: Sequence[str]) -> pd.DataFrame:
-    """Whether a score rates each spoiled set worse than every fresh sample: a row a score, a column a fault.
+    """Whether a score tells each spoiled set from fresh samples: a row a score, a column a fault.
 
-    True or False; None where the score is undefined on the spoiled set or on all fresh ones.
+    True where the score is worse than that of every fresh sample, by more than those differ among themselves; None
+    where it is undefined on the spoiled set or on all fresh ones.
     """
     rows = {}
     for key in keys:
@@ -235,13 +236,9 @@ def sees(results: Mapping[str, Mapping[str, Any]], keys: Sequence[str], fresh: S
 def _worse(key: str, value: float | None, floor: Sequence[float]) -> bool | None:
     if value is None or not floor:
         return None
-    match METRICS[key].better:
-        case "lower":
-            return value > max(floor)
-        case "higher":
-            return value < min(floor)
-        case _:
-            return not min(floor) <= value <= max(floor)
+    best, worst = min(floor), max(floor)
+    above, below = value > worst + (worst - best), value < best - (worst - best)
+    return {"lower": above, "higher": below, "target": above or below}[METRICS[key].better]
 
 
 def printed() -> pd.DataFrame:
