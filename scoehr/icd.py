@@ -11,8 +11,6 @@ from collections.abc import Iterable
 from functools import cache
 from importlib import resources
 
-import pandas as pd
-
 #: Target that the map gives for an ICD-10 code without an ICD-9 counterpart.
 NO_COUNTERPART = "NoDx"
 
@@ -24,11 +22,6 @@ def three_digit(code: str) -> str:
     ('427', 'V30', 'E878')
     """
     return code[:4] if code.startswith("E") else code[:3]
-
-
-def three_digits(codes: pd.Series) -> pd.Series:
-    """:func:`three_digit` of a whole column of str."""
-    return codes.str[:4].where(codes.str.startswith("E"), codes.str[:3])
 
 
 def restore_zeros(code: str) -> str:
