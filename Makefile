@@ -37,7 +37,7 @@ experiments: $(STAMP)  ## list the planned runs: DATASET=, SOURCE=, PROFILE=, SE
 	$(BIN)/scoehr experiments $(STUDY)
 
 bench: $(STAMP)  ## time and peak memory of reading full-size tables, beside a line-by-line reference
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.read_tables
 
 lint: $(STAMP)  ## formatting, style and types
 	$(BIN)/ruff format --check .

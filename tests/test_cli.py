@@ -154,7 +154,7 @@ def test_evaluate_says_verdicts(readme_folder, tmp_path):
         "--json", tmp_path / "scores.json",
     )  # fmt: skip
     assert "like fresh real patients" in said
-    assert "gap" in said.splitlines()[0]
+    assert "reported\n  DDM as reported" in said
 
 
 def test_evaluate_without_the_training_table(readme_folder, tmp_path):
