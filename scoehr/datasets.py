@@ -408,13 +408,12 @@ def _matrix(database: Database, people: str, codes: Sequence[str], title: Callab
     database.execute(f"create temp table people as {ids} order by id")
     patients = database.execute("select id from people order by rowid").fetchnumpy()["id"]
     cells = database.execute(
-        "select people.rowid as row, place, sum(number)::bigint as number from events join people using (patient) "
-        "group by all"
+        "select people.rowid::int as row, place, number::bigint as number from events join people using (patient)"
     ).fetchnumpy()
-    if len(cells["number"]) and cells["number"].max() > LARGEST_COUNT:
-        raise InputError(f"a count is {cells['number'].max()}; the largest that fits is {LARGEST_COUNT}, so scale it")
-    entries = (np.asarray(cells["number"], dtype=np.int32), (np.asarray(cells["row"]), np.asarray(cells["place"])))
-    counts = sparse.csr_array(entries, shape=(len(patients), len(codes)))
+    row, place, number = (np.asarray(cells[name]) for name in ("row", "place", "number"))
+    counts = sparse.csr_array((number, (row, place)), shape=(len(patients), len(codes)))
+    if counts.nnz and counts.max() > LARGEST_COUNT:
+        raise InputError(f"a count is {counts.max()}; the largest that fits is {LARGEST_COUNT}, so scale it")
     titles = np.array([title(code) for code in codes], dtype=str)
     return CodeMatrix(
         counts, np.asarray(patients, dtype=np.int64 if whole else str), np.array(codes, dtype=str), titles

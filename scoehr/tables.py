@@ -144,7 +144,7 @@ def scan(path: Path) -> str:
     types = ", ".join(f"'{name.replace(chr(39), chr(39) * 2)}': 'varchar'" for name in names)
     return (
         f"read_csv(?, columns={{{types}}}, auto_detect=false, header=true, delim=',', quote='\"', escape='\"', "
-        "nullstr='', max_line_size=16777216)"
+        "nullstr='')"
     )
 
 
