@@ -67,15 +67,19 @@ def _digest(counts: np.ndarray, patients: list[int], codes: list[str]) -> str:
     return hashlib.sha256(counts[rows][:, columns].astype(np.int32).tobytes()).hexdigest()
 
 
-def measure(reader: str, folder: Path) -> dict[str, Any]:
-    """Medians of REPEATS processes."""
-    runs = []
+def measure(folder: Path) -> dict[str, dict[str, Any]]:
+    """For each reader, the medians over REPEATS processes; the readers take turns, so that both meet the same load."""
+    runs: dict[str, list[dict[str, Any]]] = {reader: [] for reader in READERS}
     for _ in range(REPEATS):
-        command = [sys.executable, "-m", "benchmarks.read_tables", "--once", reader, str(folder)]
-        done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1])
-        runs.append(json.loads(done.stdout))
-    median = {name: statistics.median(run[name] for run in runs) for name in ("seconds", "import_seconds", "peak_mb")}
-    return runs[0] | median
+        for reader, found in runs.items():
+            command = [sys.executable, "-m", "benchmarks.read_tables", "--once", reader, str(folder)]
+            done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1])
+            found.append(json.loads(done.stdout))
+    names = ("seconds", "import_seconds", "peak_mb")
+    return {
+        reader: found[0] | {name: statistics.median(run[name] for run in found) for name in names}
+        for reader, found in runs.items()
+    }
 
 
 def main(arguments: list[str]) -> int:
@@ -87,7 +91,7 @@ def main(arguments: list[str]) -> int:
         from scoehr.simulate import write_tables
 
         write_tables(folder)
-    results = {reader: measure(reader, folder) for reader in READERS}
+    results = measure(folder)
     ratios = {name: results["reference"][name] / results["loader"][name] for name in ("seconds", "peak_mb")}
     same = results["loader"].pop("digest") == results["reference"].pop("digest")
     print(f"{'':<48}{'seconds':>10}{'peak MB':>10}{'codes':>8}")

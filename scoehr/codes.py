@@ -25,6 +25,8 @@ Kind = Literal["count", "binary"]
 
 #: Key of the Parquet file metadata that carries what a long table cannot say.
 METADATA_KEY = b"scoehr"
+#: Counts are 32-bit.
+LARGEST_COUNT = 2**31 - 1
 #: Prefix of ICD-9 diagnosis codes in MEDS event tables.
 MEDS_PREFIX = "DIAGNOSIS//ICD//9//"
 
@@ -225,6 +227,8 @@ class CodeMatrix:
         values = grid.data if isinstance(grid, sparse.sparray | sparse.spmatrix) else grid
         if values.dtype.kind == "f" and not np.array_equal(values, np.rint(values)):
             raise InputError("the array holds values that are not whole numbers; round them to counts first")
+        if values.size and values.max() > LARGEST_COUNT:
+            raise InputError(f"the array holds {values.max()}; the largest count that fits is {LARGEST_COUNT}")
         counts = sparse.csr_array(grid, dtype=np.int32, copy=True)
         ids = np.arange(counts.shape[0]) if patients is None else _ids(patients)
         names = _strings(codes)
@@ -370,6 +374,10 @@ def _positions(frame: pd.DataFrame, column: str, names: Any) -> tuple[np.ndarray
     """Where each value of the column stands in ``names`` (default: its sorted distinct values), and those names."""
     if column not in frame:
         raise InputError(f"the table has no column {column!r} (it has {', '.join(map(str, frame))}); name it so")
+    if frame[column].isna().any():
+        raise InputError(
+            f"column {column!r}, row {int(frame[column].isna().argmax()) + 1}: is empty; fill or drop the row"
+        )
     tidy = _strings if column == "code" else _ids
     values = tidy(frame[column].to_numpy())
     if names is None:
@@ -385,7 +393,7 @@ def _positions(frame: pd.DataFrame, column: str, names: Any) -> tuple[np.ndarray
 def _whole(values: pd.Series) -> np.ndarray:
     """The counts of a column as int32; InputError names the first that is not a whole number >= 0."""
     numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=float)
-    bad = ~((numbers >= 0) & (numbers == np.rint(numbers)))
+    bad = ~((numbers >= 0) & (numbers == np.rint(numbers)) & (numbers <= LARGEST_COUNT))
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
         raise InputError(

@@ -22,7 +22,7 @@ import pyarrow as pa
 from scipy import sparse
 
 from scoehr import icd, simulate, tables
-from scoehr.codes import METADATA_KEY, CodeMatrix, Kind
+from scoehr.codes import LARGEST_COUNT, METADATA_KEY, CodeMatrix, Kind
 from scoehr.files import ROOT, InputError
 from scoehr.tables import Database, refuse
 
@@ -57,7 +57,6 @@ DATASETS = {
 
 #: An ICD-9 code whose category is complete.
 ICD9 = re.compile(r"(\d{3}|V\d{2}|E\d{3})[0-9A-Z]*")
-LARGEST_COUNT = 2**31 - 1
 
 
 def load(name: str, source: str | Path | None = None, *, digits: Digits = "three", kind: Kind = "count") -> Loaded:
@@ -87,7 +86,8 @@ def load(name: str, source: str | Path | None = None, *, digits: Digits = "three
     if digits not in ("three", "full") or kind not in ("count", "binary"):
         raise InputError(f"digits={digits!r}, kind={kind!r}: give digits 'three' or 'full', kind 'count' or 'binary'")
     place = _source(name, source)
-    with duckdb.connect(config={"threads": 2, "memory_limit": "1GB"}) as database:
+    scratch = tempfile.gettempdir()
+    with duckdb.connect(config={"threads": 2, "memory_limit": "1GB", "temp_directory": scratch}) as database:
         matrix, account = READERS[name](database, place, digits)
     matrix = matrix.to_binary() if kind == "binary" else matrix
     return Loaded(matrix, {"dataset": name} | account | _shape(matrix))

@@ -17,8 +17,8 @@ affinities :math:`a_{kc}`, :math:`\rho_c`, :math:`\varepsilon_c` and the rate of
 
 Because the phenotypes are independent, :math:`E\,u_c` and :math:`E\,u_c u_d` are products over phenotypes, and means,
 prevalences and correlations follow exactly by summing over populations, numbers of admissions and complexities
-(:class:`Truth`). The one thing the truth leaves out is the cap of 39 rows an admission, which cuts about one row in
-6,000.
+(:class:`Truth`). The one thing the truth leaves out is the cap of 39 rows an admission, which cuts fewer than one row
+in a thousand.
 
 Rates are those of MIMIC-III v1.4 (Johnson et al., Scientific Data 3:160035, 2016) for the frequent codes, rounded,
 and plausible values for the others; this is a test bed, not a model of hospital care.
@@ -314,8 +314,7 @@ class Truth:
     def correlation(self, kind: Literal["count", "binary"] = "count", codes: np.ndarray | None = None) -> np.ndarray:
         """Pearson correlations between codes over patients, shape (n_codes, n_codes), exact.
 
-        ``kind`` says whether of the counts or of "ever recorded"; ``codes`` chooses and orders (default: all). The
-        binary matrix sums over every number of admissions and takes about half a minute for all codes.
+        ``kind`` says whether of the counts or of "ever recorded"; ``codes`` chooses and orders (default: all).
         """
         columns = np.arange(len(self.codes)) if codes is None else np.searchsorted(self.codes, codes)
         if codes is not None and not np.array_equal(self.codes[np.minimum(columns, len(self.codes) - 1)], codes):

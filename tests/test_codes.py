@@ -69,6 +69,7 @@ def test_the_given_array_is_not_changed():
         ({"array": -COUNTS}, "negative"),
         ({"array": COUNTS / 2}, "not whole"),
         ({"array": np.where(COUNTS, np.nan, 0)}, "not whole"),
+        ({"array": COUNTS * 2.0**31}, "largest count that fits"),
         ({"kind": "binary"}, "above 1"),
         ({"kind": "ternary"}, "ternary"),
     ],
@@ -208,6 +209,7 @@ def test_long_table_with_events():
         ({"patient_id": [1], "cod": ["401"]}, "no column 'code'"),
         ({"patient_id": [1], "code": ["401"], "count": ["two"]}, "row 1: 'two' is not a whole number"),
         ({"patient_id": [1, 2], "code": ["401", "401"], "count": [1, -1]}, "row 2"),
+        ({"patient_id": [1, 2], "code": ["401", None]}, "column 'code', row 2: is empty"),
     ],
 )
 def test_long_table_refused(frame, words):
