@@ -55,7 +55,7 @@ def pcd(real: Rows, synthetic: Rows) -> float:
     Goncalves et al. (2020), BMC Medical Research Methodology 20:108, as coded by Team 97 (2024).
     """
     left, right = _tensors(real, synthetic, paired=False)
-    return float(torch.linalg.norm(_correlation(left) - _correlation(right)).item())
+    return float(torch.norm(_correlation(left) - _correlation(right)).item())
 
 
 def log_cluster(
