@@ -1,4 +1,4 @@
-"""The diffusion: variance-preserving SDE, denoising score matching, and the reverse SDE.
+"""The diffusions: variance-preserving SDE with denoising score matching, and thinning of counts.
 
 Forward, for t in [0, 1] (Song et al. 2021, eq. 11):  dx = -½ β(t) x dt + √β(t) dw,  β(t) = β₀ + t (β₁ - β₀).
 Its marginal is Gaussian:  x_t = α(t) x₀ + σ(t) ε,  α(t) = exp(-½ ∫₀ᵗ β),  σ² = 1 - α².
@@ -107,6 +107,57 @@ def score_matching_loss(score: Score, sde: VPSDE, x: Tensor, t: Tensor, noise: T
     sigma = sde.sigma(t)[:, None]
     residual = sigma * score(sde.perturb(x, t, noise), t) + noise  # (B, D)
     return residual.square().sum(dim=1)
+
+
+# ----------------------------------------------------------------------------
+# Thinning
+
+
+class RateModel(nn.Module):
+    """A network read as E[x₁ - x_a | x_a]: how many more of each code the whole record holds.
+
+    The rate is exp(network) times what an average patient lacks at level a, so an untrained network grows records with
+    the right marginals and no dependence.
+    """
+
+    def __init__(self, network: nn.Module, n_codes: int):
+        super().__init__()
+        self.network = network
+        self.register_buffer("log_mean", torch.zeros(n_codes))
+        self.log_mean: Tensor
+
+    def log_rate(self, x: Tensor, level: Tensor) -> Tensor:
+        """``x`` ``(B, n_codes)`` thinned to ``level`` ``(B,)`` in [0, 1): log rates ``(B, n_codes)``."""
+        average = self.log_mean + torch.log1p(-level)[:, None]
+        return (self.network(torch.log1p(x), 1000 * (1 - level)) + average).clamp(max=8.0)
+
+    def forward(self, x: Tensor, level: Tensor) -> Tensor:
+        return self.log_rate(x, level).exp()
+
+
+def thinning_times(n: int, rng: torch.Generator) -> Tensor:
+    """Levels ``(n,)`` in [0, 1), one uniform in each of n equal cells, shuffled."""
+    cells = (torch.arange(n) + torch.rand(n, generator=rng)) / n
+    return cells[torch.randperm(n, generator=rng)].clamp(max=1 - T_MIN)
+
+
+def thin(x: Tensor, level: Tensor, rng: torch.Generator) -> Tensor:
+    """x_a ~ Binomial(x₁, a) for counts ``x`` ``(B, n_codes)`` and levels ``(B,)``."""
+    return torch.binomial(x, level[:, None].expand_as(x).contiguous(), generator=rng)
+
+
+def thinning_loss(rate: RateModel, x: Tensor, thinned: Tensor, level: Tensor) -> Tensor:
+    """Poisson (Bregman) loss of the removed counts, per unit of level: ``(B,)`` (Chen & Zhou 2023).
+
+    Its minimum is the conditional mean of what was removed. The weight 1 / (1 - a) makes it the negative log-likelihood
+    of the births that grow the record back, up to a constant.
+    """
+    log_rate = rate.log_rate(thinned, level)  # (B, n_codes)
+    return (log_rate.exp() - (x - thinned) * log_rate).sum(dim=1) / (1 - level)
+
+
+# ----------------------------------------------------------------------------
+# Reverse SDE
 
 
 class ReverseSDE:

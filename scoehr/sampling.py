@@ -16,13 +16,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 
 import torch
 import torchsde
 from torch import Tensor
 
 from scoehr.files import InputError
-from scoehr.processes import T_MIN, VPSDE, ReverseSDE, Score
+from scoehr.processes import T_MIN, VPSDE, RateModel, ReverseSDE, Score
 
 Sampler = Callable[..., Tensor]
 
@@ -124,6 +125,25 @@ SAMPLERS: dict[str, tuple[Sampler, Callable[..., Tensor]]] = {
 def evaluations(sampler: str, steps: int) -> int:
     """Network evaluations that ``steps`` steps cost (Euler-Maruyama may need one more, see there)."""
     return 2 * steps - 1 if sampler == "heun" else steps
+
+
+def births(
+    rate: RateModel, size: int, n_codes: int, steps: int, *, binary: bool = False, rng: torch.Generator
+) -> Tensor:
+    """Grow ``size`` records from nothing by ``steps`` leaps in the level a, from 0 to 1: counts ``(size, n_codes)``.
+
+    Between a and b each code gets Poisson(rate · (b - a) / (1 - a)) births (Chen & Zhou 2023, Algorithm 2); in a binary
+    record at most one. Order 1 in the length of the leap, one evaluation a step.
+    """
+    device = rate.log_mean.device
+    levels = torch.linspace(0, 1, steps + 1)
+    x = torch.zeros(size, n_codes)
+    for a, b in pairwise(levels):
+        expected = rate(x.to(device), a.expand(size).to(device)).cpu() * (b - a) / (1 - a)
+        x = x + torch.poisson(expected, generator=rng)
+        if binary:
+            x = x.clamp(max=1.0)
+    return x
 
 
 def solve(sampler: str, score: Score, sde: VPSDE, x: Tensor, steps: int, *, rng: torch.Generator) -> Tensor:

@@ -22,10 +22,11 @@ import pandas as pd
 import torch
 import yaml
 
-from scoehr import datasets, metrics
+from scoehr import datasets, generators, metrics
 from scoehr.codes import CodeMatrix, Kind
+from scoehr.datasets import Digits
 from scoehr.files import CHECKOUT, ROOT, InputError, read_json, replacing, write_json
-from scoehr.generators import ScoEHR, ScoEHRConfig
+from scoehr.generators import Generator, ScoEHRConfig, ThinningConfig
 from scoehr.training import Diverged
 
 #: The plan of the working root, if it has one of its own, else the checkout's.
@@ -41,10 +42,10 @@ class Experiment:
 
     name: str
     title: str
-    config: ScoEHRConfig
+    config: ScoEHRConfig | ThinningConfig
     dataset: str = "simulated"
     source: str | None = None  # where the data lie on this machine; no part of the id
-    digits: str = "three"
+    digits: Digits = "three"
     profile: str = "quick"
     patients: int | None = None  # at most so many to train on
     evaluated: int = 10_000  # synthetic patients made, and held-out ones compared with
@@ -64,6 +65,15 @@ class Experiment:
     @property
     def synthetic_path(self) -> Path:
         return ROOT / "synthetic_data" / f"{self.id}.parquet"
+
+    def generator(self, patients: int) -> Generator:
+        """The generator, not fitted; its batches are cut to the number of patients where there are fewer."""
+        batches = {
+            name: min(value, patients)
+            for name, value in asdict(self.config).items()
+            if name in ("batch", "autoencoder_batch")
+        }
+        return generators.unfitted(replace(self.config, **batches))
 
     def cohort(self) -> Cohort:
         """The patients this experiment trains on and is judged by."""
@@ -122,8 +132,8 @@ class Run:
         return CodeMatrix.read(ROOT / "synthetic_data" / f"{self.id}.parquet")
 
     @cached_property
-    def generator(self) -> ScoEHR:
-        return ScoEHR.load(self.folder)
+    def generator(self) -> Generator:
+        return generators.load(self.folder)
 
 
 # ----------------------------------------------------------------------------
@@ -131,7 +141,11 @@ class Run:
 
 
 def plan(
-    dataset: str = "simulated", source: str | None = None, profile: str = "quick", seed: int = 0, digits: str = "three"
+    dataset: str = "simulated",
+    source: str | None = None,
+    profile: str = "quick",
+    seed: int = 0,
+    digits: Digits = "three",
 ) -> dict[str, Experiment]:
     """The experiments of ``workflow/experiments.yaml`` at this profile, by name."""
     text = yaml.safe_load(PLAN.read_text(encoding="utf-8"))
@@ -144,7 +158,7 @@ def plan(
         name: Experiment(
             name=name,
             title=row["title"],
-            config=_scaled(ScoEHRConfig.preset(row["preset"], **row.get("settings", {})), scale),
+            config=_scaled(generators.preset(row["preset"], **row.get("settings", {})).config, scale),
             dataset=dataset,
             source=str(source) if source else None,
             digits=digits,
@@ -162,21 +176,22 @@ def scale(profile: str) -> dict[str, float]:
     return yaml.safe_load(PLAN.read_text(encoding="utf-8"))["profiles"][profile]
 
 
-def _scaled(config: ScoEHRConfig, scale: dict[str, float]) -> ScoEHRConfig:
+def _scaled(config: Any, scale: dict[str, float]) -> Any:
     unet = config.network == "unet"
     step = 32 if unet else 8
     steps = config.steps * (scale["euler_steps"] if config.sampler == "euler_maruyama" else 1)
-    return replace(
-        config,
-        width=max(step, step * round(config.width * scale["width"] / step)),
-        autoencoder_epochs=max(1, round(config.autoencoder_epochs * scale["autoencoder_epochs"])),
-        epochs=max(1, round(config.epochs * scale["unet_epochs" if unet else "mlp_epochs"])),
-        steps=max(2, round(steps)),
-    )
+    changes = {
+        "width": max(step, step * round(config.width * scale["width"] / step)),
+        "epochs": max(1, round(config.epochs * scale["unet_epochs" if unet else "mlp_epochs"])),
+        "steps": max(2, round(steps)),
+    }
+    if isinstance(config, ScoEHRConfig):
+        changes["autoencoder_epochs"] = max(1, round(config.autoencoder_epochs * scale["autoencoder_epochs"]))
+    return replace(config, **changes)
 
 
 @lru_cache(maxsize=4)
-def cohort(dataset: str, source: str | None = None, *, digits: str = "three", kind: Kind = "count") -> Cohort:
+def cohort(dataset: str, source: str | None = None, *, digits: Digits = "three", kind: Kind = "count") -> Cohort:
     """Load a data set and cut it into 60 % train, 10 % validation and the report's 30 % test set."""
     matrix, account = datasets.load(dataset, source, digits=digits, kind=kind)
     digest = hashlib.sha256(matrix.counts.data.tobytes() + matrix.counts.indices.tobytes())
@@ -248,11 +263,8 @@ def published(dataset: str) -> list[Run]:
     return sorted(runs, key=lambda run: -sizes.index(run.experiment["profile"]))
 
 
-def _fit(experiment: Experiment, data: Cohort, work: Path, progress: bool) -> tuple[ScoEHR, str]:
-    size = len(data.train)
-    config = experiment.config
-    config = replace(config, batch=min(config.batch, size), autoencoder_batch=min(config.autoencoder_batch, size))
-    model = ScoEHR(config)
+def _fit(experiment: Experiment, data: Cohort, work: Path, progress: bool) -> tuple[Generator, str]:
+    model = experiment.generator(len(data.train))
     try:
         model.fit(data.train, data.validation, seed=experiment.seed, folder=work, progress=progress)
     except Diverged as error:
@@ -262,7 +274,7 @@ def _fit(experiment: Experiment, data: Cohort, work: Path, progress: bool) -> tu
 
 
 def _sample(
-    model: ScoEHR, experiment: Experiment, work: Path, progress: bool
+    model: Generator, experiment: Experiment, work: Path, progress: bool
 ) -> tuple[CodeMatrix | None, dict[str, Any], str]:
     """Synthetic patients and what they cost; taken from the work folder if they were made before a cut."""
     table, notes = work / "synthetic.parquet", work / "sampling.json"
@@ -280,7 +292,7 @@ def _sample(
 
 
 def _write(
-    experiment: Experiment, data: Cohort, model: ScoEHR, verdict: str, results: dict[str, Any], costs: dict[str, Any]
+    experiment: Experiment, data: Cohort, model: Generator, verdict: str, results: dict[str, Any], costs: dict[str, Any]
 ) -> None:
     """The run's folder, all or nothing."""
     facts = {key: value for key, value in asdict(experiment).items() if key not in ("config", "source")}

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from scoehr import InputError
-from scoehr.generators import PRESETS, ScoEHR, ScoEHRConfig, check_memory
+from scoehr import InputError, generators
+from scoehr.generators import NAMES, ScoEHR, Thinning, check_memory
 from scoehr.models import SelfAttention
 from tests.problems import patients
 
@@ -14,12 +14,13 @@ MATRIX = patients()
 SMALL = {
     "reported": {"latent": 64, "width": 32, "autoencoder_epochs": 2, "epochs": 1, "steps": 4},
     "paper": {"latent": 64, "width": 32, "autoencoder_epochs": 2, "epochs": 1, "steps": 4, "batch": 128},
+    "thinning": {"width": 32, "epochs": 3, "batch": 50},
     "fast": {"latent": 16, "width": 32, "autoencoder_epochs": 5, "epochs": 5, "batch": 64, "autoencoder_batch": 64},
 }
 
 
 def fitted(preset="fast", **changes):
-    return ScoEHR.preset(preset, **{**SMALL[preset], **changes}).fit(MATRIX, seed=1, progress=False)
+    return generators.preset(preset, **{**SMALL[preset], **changes}).fit(MATRIX, seed=1, progress=False)
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,7 @@ def fast():
     return fitted()
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", NAMES)
 def test_each_variant_makes_patients_of_its_kind(preset):
     model = fitted(preset)
     sample = model.sample(150, seed=2, progress=False)
@@ -35,12 +36,12 @@ def test_each_variant_makes_patients_of_its_kind(preset):
     assert sample.kind == model.config.kind == ("binary" if preset == "paper" else "count")
     assert list(sample.codes) == list(MATRIX.codes)
     assert list(sample.titles) == list(MATRIX.titles)
-    assert set(model.history["stage"]) == {"autoencoder", "score"}
+    assert set(model.history["stage"]) == ({"rate"} if preset == "thinning" else {"autoencoder", "score"})
     assert np.isfinite(model.history["train_loss"]).all()
 
 
 def test_the_presets_are_what_their_sources_set():
-    reported, paper = ScoEHRConfig.preset("reported"), ScoEHRConfig.preset("paper")
+    reported, paper = generators.preset("reported").config, generators.preset("paper").config
     assert (reported.head, reported.autoencoder_epochs, reported.batch, reported.epochs) == ("relu", 200, 64, 50)
     assert (reported.schedule, reported.reinitialise, reported.autoencoder_shuffle) == ("reported", True, False)
     assert (reported.sampler, reported.steps, reported.ema, reported.standardise) == (
@@ -65,8 +66,15 @@ def test_fitting_does_not_touch_the_global_generator():
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_it_learns_the_marginals():
-    model = fitted(autoencoder_epochs=40, epochs=40, width=64, depth=2)
+@pytest.mark.parametrize(
+    ("preset", "changes"),
+    [
+        ("fast", {"autoencoder_epochs": 40, "epochs": 40, "width": 64, "depth": 2}),
+        ("thinning", {"epochs": 20, "width": 64}),
+    ],
+)
+def test_it_learns_the_marginals(preset, changes):
+    model = fitted(preset, **changes)
     sample = model.sample(1000, seed=1, progress=False)
     real, made = MATRIX.to_binary().dense().mean(0), sample.to_binary().dense().mean(0)
     assert np.corrcoef(real, made)[0, 1] > 0.9
@@ -104,6 +112,18 @@ def test_unreachable_codes_are_never_produced():
         model.decode(torch.cat([corners, weight.sign()])).sum(0) > 0
     )  # the best corner of each code is among them
     assert set(lost) == set(MATRIX.codes[~produced.numpy()])
+
+
+def test_thinning_has_samplers_of_its_own():
+    with pytest.raises(InputError, match="sampler 'heun' does not suit thinning"):
+        fitted("thinning").sample(3, sampler="heun", progress=False)
+
+
+def test_a_saved_model_knows_its_kind(tmp_path):
+    folder = fitted("thinning").save(tmp_path / "model")
+    assert isinstance(generators.load(folder), Thinning)
+    with pytest.raises(InputError, match="holds a model of kind 'thinning'"):
+        ScoEHR.load(folder)
 
 
 def test_attention_is_an_option():
@@ -173,7 +193,7 @@ class TestFolder:
 )
 def test_settings_are_checked(settings, message):
     with pytest.raises(InputError, match=message):
-        ScoEHRConfig.preset("reported", **settings)
+        generators.preset("reported", **settings)
 
 
 def test_a_latent_the_unet_cannot_take_is_refused_before_training():

@@ -4,7 +4,19 @@ import pytest
 import torch
 import torchsde
 
-from scoehr.processes import T_MIN, VPSDE, ReverseSDE, ScoreModel, score_matching_loss, stratified_times, uniform_times
+from scoehr.processes import (
+    T_MIN,
+    VPSDE,
+    RateModel,
+    ReverseSDE,
+    ScoreModel,
+    score_matching_loss,
+    stratified_times,
+    thin,
+    thinning_loss,
+    thinning_times,
+    uniform_times,
+)
 from tests.problems import Gaussian
 
 SDE = VPSDE()
@@ -109,9 +121,41 @@ def test_reverse_sde_costs_what_was_reported():
 
 
 def test_an_untrained_noise_model_is_right_about_standard_normal_data():
-    class Nothing(torch.nn.Module):
-        def forward(self, y, s):
-            return torch.zeros_like(y)
-
     x, t = torch.randn(10, 3), torch.rand(10)
     torch.testing.assert_close(ScoreModel(Nothing(), SDE, "noise")(x, t), Gaussian(0.0, 1.0).score(x, t))
+
+
+class Nothing(torch.nn.Module):
+    def forward(self, y, s):
+        return torch.zeros_like(y)
+
+
+class TestThinning:
+    def test_what_survives_has_the_binomial_moments(self):
+        x, level = torch.full((100_000, 1), 4.0), torch.full((100_000,), 0.3)
+        thinned = thin(x, level, rng())
+        assert float(thinned.mean()) == pytest.approx(1.2, abs=0.01)
+        assert float(thinned.var()) == pytest.approx(4 * 0.3 * 0.7, rel=0.02)
+        assert torch.all(thinned <= x)
+
+    def test_an_untrained_model_is_right_about_independent_poisson_counts(self):
+        """Of Poisson counts, what was removed does not depend on what is left: the loss has its minimum there."""
+        mean = torch.tensor([0.1, 0.5, 2.0])
+        model = RateModel(Nothing(), 3)
+        x = torch.poisson(mean.expand(100_000, 3), generator=rng())
+        level = thinning_times(len(x), rng(1))
+        thinned = thin(x, level, rng(2))
+
+        def loss(factor):
+            model.log_mean.copy_(torch.log(factor * mean))
+            return float(thinning_loss(model, x, thinned, level).mean())
+
+        assert loss(1.0) < min(loss(0.9), loss(1.1))
+
+    def test_the_loss_is_smallest_at_the_conditional_mean(self):
+        """Counts are 0 or 3, even odds; given level a and nothing left, three are missing with odds (1 - a)³ : 1."""
+        x = 3.0 * (torch.rand(200_000, 1, generator=rng()) < 0.5)
+        level = torch.full((len(x),), 0.4)
+        thinned = thin(x, level, rng(1))
+        removed = (x - thinned)[thinned == 0].mean()
+        assert float(removed) == pytest.approx(3 * 0.6**3 / (1 + 0.6**3), abs=0.01)

@@ -2,9 +2,10 @@ import pytest
 import torch
 
 from scoehr import InputError
-from scoehr.processes import T_MIN
+from scoehr.processes import T_MIN, RateModel
 from scoehr.sampling import (
     SAMPLERS,
+    births,
     ddim,
     dpm_solver_pp_2m,
     evaluations,
@@ -77,3 +78,36 @@ def test_bad_sampler_and_steps():
         solve("rk45", PROBLEM.score, PROBLEM.sde, torch.randn(2, 1), 5, rng=torch.Generator())
     with pytest.raises(InputError, match="at least 2 steps"):
         solve("heun", PROBLEM.score, PROBLEM.sde, torch.randn(2, 1), 1, rng=torch.Generator())
+
+
+class TestBirths:
+    def test_independent_poisson_counts_are_exact_in_any_number_of_steps(self):
+        class Nothing(torch.nn.Module):
+            def forward(self, y, s):
+                return torch.zeros_like(y)
+
+        mean = torch.tensor([0.05, 0.4, 2.0])
+        model = RateModel(Nothing(), 3)
+        model.log_mean.copy_(mean.log())
+        for steps in (1, 7):
+            x = births(model, 100_000, 3, steps, rng=torch.Generator().manual_seed(0))
+            torch.testing.assert_close(x.mean(0), mean, rtol=0.05, atol=0.003)
+            torch.testing.assert_close(x.var(0), mean, rtol=0.05, atol=0.003)
+
+    @pytest.mark.parametrize("binary", [True, False])
+    def test_two_codes_that_come_together(self, binary):
+        """Both codes present or both absent, even odds: the known rate brings the dependence back."""
+
+        class Twins:
+            log_mean = torch.zeros(2)
+
+            def __call__(self, x, level):
+                either = (x > 0).any(dim=1, keepdim=True)
+                odds = (1 - level[:, None]) ** 2
+                missing = torch.where(either, 1.0, odds / (1 + odds))
+                return missing * (1 - x).clamp(min=0)
+
+        x = births(Twins(), 40_000, 2, 200, binary=binary, rng=torch.Generator().manual_seed(0))
+        present = (x > 0).float()
+        assert float(present.mean()) == pytest.approx(0.5, abs=0.02)
+        assert float((present[:, 0] == present[:, 1]).float().mean()) > 0.98

@@ -1,0 +1,229 @@
+"""What every generator shares: drawing in batches, saving, loading, and the check of memory."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from abc import ABC, abstractmethod
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from tqdm import tqdm
+
+from scoehr.codes import CodeMatrix
+from scoehr.files import InputError, read_json, replacing, sha256
+
+FORMAT = 1  # of a saved model; raised when a folder of the version before can no longer be read
+
+Weights = dict[str, dict[str, Tensor]]  # file name -> tensors
+
+
+class Settings:
+    """Base of the frozen settings of a generator, which are plain data both ways."""
+
+    @classmethod
+    def from_dict(cls, settings: dict[str, Any]) -> Self:
+        """From plain data, such as a JSON file; :class:`InputError` names an entry that is none of ours."""
+        unknown = sorted(set(settings) - {field.name for field in fields(cls)})  # type: ignore[arg-type]
+        if unknown:
+            raise InputError(f"unknown setting {unknown[0]!r}; see {cls.__name__} for the names")
+        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()})
+
+
+class Generator(ABC):
+    """A generator of patients: ``fit`` on a :class:`CodeMatrix`, ``sample`` another, ``save`` and ``load``.
+
+    Its ``config`` has at least ``kind``, ``sampler``, ``steps`` and ``sample_batch``.
+    """
+
+    name: ClassVar[str]
+    settings: ClassVar[type[Settings]]
+
+    def __init__(self, config: Any = None, device: str | None = None):
+        self.config: Any = config or self.settings()
+        self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")  # of the network while it works
+        self.history = pd.DataFrame()
+        self.evaluations = 0  # of the network, per patient of the last sample
+        self.vocabulary: CodeMatrix  # the codes, without patients
+
+    @abstractmethod
+    def fit(
+        self,
+        train_set: CodeMatrix,
+        validation: CodeMatrix | None = None,
+        *,
+        seed: int = 0,
+        folder: str | Path | None = None,
+        progress: bool = True,
+    ) -> Self:
+        """Train.
+
+        Args:
+            train_set: the patients to learn from; counts are cut to presence where ``kind`` is binary.
+            validation: patients whose loss is written down each epoch; nothing is chosen by it.
+            seed: of weights, order, times and noise.
+            folder: where checkpoints go, to resume from after an interruption.
+
+        Raises:
+            Diverged: see :func:`scoehr.training.train`.
+            InputError: settings and data do not fit together.
+        """
+
+    @abstractmethod
+    def _build(self, vocabulary: CodeMatrix, seed: int) -> None:
+        """Make the networks, freshly initialised, for this vocabulary."""
+
+    @abstractmethod
+    def _draw(self, size: int, sampler: str, steps: int, rng: torch.Generator) -> Tensor:
+        """Whole counts ``(size, n_codes)``; notes the evaluations."""
+
+    @abstractmethod
+    def _weights(self) -> Weights:
+        """The tensors to save, by file."""
+
+    @abstractmethod
+    def _take(self, weights: Weights) -> None:
+        """Put saved tensors in place."""
+
+    def _tensor(self, matrix: CodeMatrix) -> Tensor:
+        matrix = matrix.to_binary() if self.config.kind == "binary" else matrix
+        return torch.from_numpy(matrix.dense())  # (n, n_codes)
+
+    # --------------------------------------------------------------- sample
+
+    def sample(
+        self, n: int, *, seed: int = 0, sampler: str | None = None, steps: int | None = None, progress: bool = True
+    ) -> CodeMatrix:
+        """``n`` synthetic patients.
+
+        Args:
+            sampler, steps: in place of the configured ones.
+
+        Raises:
+            InputError: the model is not fitted, ``n`` is not positive, or the result does not fit in memory.
+            FloatingPointError: the reverse process left the finite numbers.
+        """
+        if not hasattr(self, "vocabulary"):
+            raise InputError("the model is not fitted; call fit, or load a saved one")
+        check_memory(n, len(self.vocabulary.codes))
+        batch = self.config.sample_batch
+        parts = []
+        for start in tqdm(range(0, n, batch), "sampling", disable=not progress or None):
+            rng = torch.Generator().manual_seed(int(np.random.SeedSequence([seed, start]).generate_state(1)[0]))
+            with torch.no_grad():
+                counts = self._draw(
+                    min(batch, n - start), sampler or self.config.sampler, steps or self.config.steps, rng
+                )
+            if not bool(torch.isfinite(counts).all()):
+                raise FloatingPointError("sampling diverged: counts are not finite; train anew at a lower rate")
+            parts.append(sp.csr_array(counts.clamp(max=2.0**30).numpy().astype(np.int32)))
+        words = self.vocabulary
+        return CodeMatrix.from_array(
+            sp.vstack(parts, format="csr"), words.codes, titles=words.titles, kind=self.config.kind
+        )
+
+    def with_sampler(self, sampler: str, steps: int) -> Self:
+        """The same weights under another sampler."""
+        other = type(self)(replace(self.config, sampler=sampler, steps=steps))
+        other.__dict__ |= {key: value for key, value in self.__dict__.items() if key != "config"}
+        return other
+
+    # ----------------------------------------------------------- save, load
+
+    def save(self, folder: str | Path, **extra: Any) -> Path:
+        """Write config.json, history.csv and the weights (safetensors) to a new folder, all or nothing.
+
+        ``extra`` goes into config.json beside the model's own entries.
+        """
+        folder = Path(folder)
+        with replacing(folder) as scratch:
+            scratch.mkdir()
+            self.write(scratch, **extra)
+        return folder
+
+    def write(self, folder: Path, **extra: Any) -> None:
+        """Write the files of :meth:`save` into an existing folder."""
+        weights = self._weights()
+        for name, tensors in weights.items():
+            save_file({key: value.contiguous() for key, value in tensors.items()}, folder / name)
+        config = {
+            "format": FORMAT,
+            "generator": self.name,
+            "config": asdict(self.config),
+            "weights": {name: sha256(folder / name) for name in weights},
+            "vocabulary": {"codes": list(self.vocabulary.codes), "titles": list(self.vocabulary.titles)},
+            **extra,
+        }
+        (folder / "config.json").write_text(json.dumps(config, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        self.history.to_csv(folder / "history.csv", index=False)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """A saved model; :class:`InputError` if files are missing, altered, swapped or of another version."""
+        folder = Path(folder)
+        saved = saved_config(folder)
+        if saved["generator"] != cls.name:
+            raise InputError(
+                f"{folder}: holds a model of kind {saved['generator']!r}; load it as that, not as {cls.name!r}"
+            )
+        model = cls(cls.settings.from_dict(saved["config"]))
+        words = saved["vocabulary"]
+        none = sp.csr_array((0, len(words["codes"])), dtype=np.int32)
+        model._build(CodeMatrix.from_array(none, words["codes"], titles=words["titles"]), seed=0)
+        model._take({name: _load_weights(folder / name, digest) for name, digest in saved["weights"].items()})
+        if (folder / "history.csv").exists():
+            model.history = pd.read_csv(folder / "history.csv")
+        return model
+
+
+def saved_config(folder: Path) -> dict[str, Any]:
+    """config.json of a saved model, checked."""
+    path = folder / "config.json"
+    saved = read_json(path)
+    for key in ("format", "generator", "config", "weights", "vocabulary"):
+        if not isinstance(saved, dict) or key not in saved:
+            raise InputError(f"{path}: has no entry {key!r}, so it is not of a saved model; give the folder of one")
+    if saved["format"] != FORMAT:
+        raise InputError(
+            f"{path}: format {saved['format']} is of another version of scoehr, this one reads {FORMAT}; "
+            "install that version or fit the model anew"
+        )
+    return saved
+
+
+def _load_weights(path: Path, digest: str) -> dict[str, Tensor]:
+    if not path.exists():
+        raise InputError(f"{path}: no such file; restore it or fit the model anew")
+    if sha256(path) != digest:
+        raise InputError(
+            f"{path}: not the weights that config.json names (other SHA-256); restore the file or fit anew"
+        )
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise InputError(f"{path}: not readable as safetensors ({error}); restore the file or fit anew") from None
+
+
+def check_memory(n: int, n_codes: int) -> None:
+    """:class:`InputError` unless ``n`` sparse records of up to ``n_codes`` codes fit in the memory that is free.
+
+    A record is taken to hold 4 % of the codes, some three times what MIMIC-III's do, at 8 bytes each, twice over.
+    """
+    if n < 1:
+        raise InputError(f"the number of patients must be at least 1, not {n}")
+    need = n * (100 + 2 * 8 * math.ceil(0.04 * n_codes))
+    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if need > free:
+        raise InputError(
+            f"{n:,} patients need about {need / 2**30:,.1f} GiB and {free / 2**30:,.1f} GiB are free; "
+            f"ask for at most {int(n * free / need):,} at a time, under different seeds"
+        )
