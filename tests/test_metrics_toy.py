@@ -226,10 +226,10 @@ def test_published_log_cluster_is_made_by_clusters_of_a_few_outliers(replicates)
         assert small.sum() >= 3 and deviation[small].sum() > 0.9 * deviation.sum()
 
 
-def test_published_log_cluster_prefers_independent_columns_and_the_weighted_one_real_patients(replicates):
+def test_published_log_cluster_cannot_tell_real_from_independent_columns_and_the_weighted_one_can(replicates):
     published = {name: [fidelity.log_cluster(found) for found in many] for name, many in replicates.items()}
     weighted = {name: [fidelity.log_cluster_weighted(found) for found in many] for name, many in replicates.items()}
-    assert np.mean(published["E"]) < np.mean(published["A"])  # lower is better
+    assert min(published["E"]) < max(published["A"])  # independent columns before real patients
     assert np.ptp(published["A"]) > 0.3  # the same comparison on other patients
     assert max(weighted["A"]) < min(weighted["E"]) - 1
 

@@ -47,8 +47,12 @@ class Conditions:
 
     def __init__(self, n: int, seed: int = 0) -> None:
         toy = Toy()
-        self.rng = np.random.default_rng([2, seed])
+        self.seed = seed
         self.real, self.train, self.fresh = (toy.sample(n, 10 * seed + k) for k in range(3))
+
+    def rng(self, name: str) -> np.random.Generator:
+        """One stream a condition, so that a set does not depend on which others were made."""
+        return np.random.default_rng([2, self.seed, ord(name)])
 
     def __getitem__(self, name: str) -> sparse.csr_array:
         return getattr(self, name)
@@ -61,7 +65,7 @@ class Conditions:
     @cached_property
     def B(self) -> sparse.csr_array:
         """The real rows in another order."""
-        return self.real[self.rng.permutation(self.real.shape[0])]
+        return self.real[self.rng("B").permutation(self.real.shape[0])]
 
     @cached_property
     def C(self) -> sparse.csr_array:
@@ -76,12 +80,12 @@ class Conditions:
     @cached_property
     def E(self) -> sparse.csr_array:
         """Independent columns: those of A, each shuffled on its own."""
-        return sparse.csr_array(self.rng.permuted(self.fresh.toarray(), axis=0))
+        return sparse.csr_array(self.rng("E").permuted(self.fresh.toarray(), axis=0))
 
     @cached_property
     def F(self) -> sparse.csr_array:
         """A with each count thinned to 64 %."""
-        return sparse.csr_array(self.rng.binomial(self.fresh.toarray().astype(int), 0.64).astype(float))
+        return sparse.csr_array(self.rng("F").binomial(self.fresh.toarray().astype(int), 0.64).astype(float))
 
     @cached_property
     def G(self) -> sparse.csr_array:
@@ -98,5 +102,6 @@ class Conditions:
     @cached_property
     def I(self) -> sparse.csr_array:  # noqa: E743
         """A diverged model: every cell large, mean count 51."""
-        factors = self.rng.normal(size=(self.real.shape[0], 8)) @ self.rng.normal(size=(8, CODES))
+        rng = self.rng("I")
+        factors = rng.normal(size=(self.real.shape[0], 8)) @ rng.normal(size=(8, CODES))
         return sparse.csr_array(np.round(np.abs(factors) * 51 / np.abs(factors).mean()))
