@@ -39,7 +39,7 @@ source = None
 profile = "quick"
 seed = 0
 
-# %%
+# %% tags=["hide-input"]
 import numpy as np
 import pandas as pd
 
@@ -56,14 +56,14 @@ pages.origin({}, dataset=dataset, profile=profile, seed=seed)
 # counts how often each patient has each. Rows that it drops are counted by reason. The report counts a missing code as
 # a code of its own; here it is dropped.
 
-# %%
+# %% tags=["hide-input"]
 plots.table(pages.account(cohort.account), "What was read, what was dropped and why, and what is left")
 
 # %% [markdown]
 # The patients are then split three ways, with no patient in two parts: the models learn from the first, losses are
 # watched on the second, and everything in this book is scored on the third.
 
-# %%
+# %% tags=["hide-input"]
 parts = pd.DataFrame(
     {
         "patients": [plots.patients(len(part)) for part in (train, cohort.validation, test)],
@@ -85,7 +85,7 @@ plots.table(
 # The number of codes a patient collects over all admissions is far from a bell curve, and a generator has to get its
 # shape right, not just its mean.
 
-# %%
+# %% tags=["hide-input"]
 recorded = np.asarray(test.counts.sum(axis=1)).ravel()
 distinct = np.asarray((test.counts > 0).sum(axis=1)).ravel()
 figure = plots.distribution({"codes recorded": recorded, "different codes": distinct}, xlabel="codes per patient")
@@ -102,7 +102,7 @@ plots.show(
 # The vocabulary has a long tail. A code seen in a hundredth of a percent of patients is hardly ever in a training
 # batch, yet such codes are most of the vocabulary, and they are the first that a model forgets.
 
-# %%
+# %% tags=["hide-input"]
 shares = {"training": train, "test": test}
 prevalence = {name: np.asarray((part.counts > 0).mean(axis=0)).ravel() for name, part in shares.items()}
 rare = (prevalence["training"] < 0.001).mean()
@@ -112,7 +112,7 @@ plots.show(
     "thousand. The two lines part where chance takes over: there no generator can be held to the test patients.",
 )
 
-# %%
+# %% tags=["hide-input"]
 common = np.argsort(-prevalence["training"], kind="stable")[:12]
 plots.table(
     pd.DataFrame(
@@ -134,7 +134,7 @@ plots.table(
 # frequency. The same patients with every column shuffled on its own have the same frequencies and none of the groups;
 # they are the reference point *independent columns* of the later pages.
 
-# %%
+# %% tags=["hide-input"]
 top = np.argsort(-prevalence["training"], kind="stable")[:40]
 seen = test.dense()[:, top] > 0
 shuffled = np.random.default_rng(seed).permuted(seen, axis=0)

@@ -40,7 +40,7 @@ source = None
 profile = "quick"
 seed = 0
 
-# %%
+# %% tags=["hide-input"]
 import numpy as np
 import pandas as pd
 import torch
@@ -57,7 +57,7 @@ pages.origin(runs, dataset=dataset, profile=profile, seed=seed)
 # The loss is a sum over codes for one patient; heads differ in what it measures, so that only the shapes of the curves
 # compare, not their heights.
 
-# %%
+# %% tags=["hide-input"]
 histories = {name: run.history[run.history["stage"] == "autoencoder"] for name, run in runs.items()}
 overfit = {
     name: history["validation_loss"].iloc[-1] / history["train_loss"].iloc[-1] for name, history in histories.items()
@@ -73,7 +73,7 @@ plots.show(
 # The report printed these losses after 200 epochs on MIMIC-III. At 144 dimensions the test loss was over three times
 # the training loss: the network had learnt patients by heart.
 
-# %%
+# %% tags=["hide-input"]
 reported = pd.DataFrame(pages.reported()["autoencoder"])
 plots.table(
     reported[["latent", "train loss", "test loss"]],
@@ -87,7 +87,7 @@ plots.table(
 # of the result and took its nearness to the mean before as a sign of good reconstruction. A mean can be right while
 # rare codes have gone and common ones fill their place, so the codes that vanish are counted too.
 
-# %%
+# %% tags=["hide-input"]
 rows = {}
 for name, run in runs.items():
     original = pages.cohort({name: run}, source).test
@@ -106,7 +106,7 @@ plots.table(
     {"mean before": "{:.4f}", "mean after": "{:.4f}", "kept (%)": "{:.1f}"},
 )
 
-# %%
+# %% tags=["hide-input"]
 plots.table(
     reported[["latent", "density before", "density after"]],
     "Printed by the report: mean cell of test patients before and after",
@@ -121,7 +121,7 @@ plots.table(
 # is out of reach before diffusion starts. In the report's published weights of the 144-dimensional model that is so
 # for 252 of 1,071 codes. A Poisson head draws, so every code stays possible, if seldom.
 
-# %%
+# %% tags=["hide-input"]
 reach = {}
 for name, run in runs.items():
     codes, gone = len(run.synthetic.codes), len(run.generator.unreachable())
@@ -142,7 +142,7 @@ plots.table(
 # The forward process ({eq}`forward`) assumes coordinates of about unit variance: then the noise drowns the data at the
 # pace that its schedule was made for. Tanh codes keep to their box and are narrower.
 
-# %%
+# %% tags=["hide-input"]
 spread = {}
 for name, run in runs.items():
     model, patients = run.generator, torch.from_numpy(pages.cohort({name: run}, source).validation.dense())

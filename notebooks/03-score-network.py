@@ -39,7 +39,7 @@ source = None
 profile = "quick"
 seed = 0
 
-# %%
+# %% tags=["hide-input"]
 import numpy as np
 import pandas as pd
 import torch
@@ -54,7 +54,7 @@ pages.origin(runs, dataset=dataset, profile=profile, seed=seed)
 # %% [markdown]
 # ## The forward process
 
-# %%
+# %% tags=["hide-input"]
 sde, t = VPSDE(), torch.linspace(0, 1, 200)
 crossing = t[(sde.alpha(t) < sde.sigma(t)).float().argmax()].item()
 plots.show(
@@ -69,7 +69,7 @@ plots.show(
 # The paper's code draws times around a grid, with a jitter as wide as two cells. The low end of the grid, where the
 # presence of rare codes is decided, is visited less often than by uniform times, and the smaller the batch the less.
 
-# %%
+# %% tags=["hide-input"]
 rng = torch.Generator().manual_seed(seed)
 low = {
     f"{name}, batches of {batch}": np.mean([(draw(batch, rng) < 0.01).float().mean() for _ in range(400_000 // batch)])
@@ -85,7 +85,7 @@ plots.table(pd.DataFrame({"share of times below 0.01 (%)": low}) * 100, "How oft
 # of the multipliers, the *budget*, is what an epoch count buys; with this schedule it is nearly spent long before the
 # end.
 
-# %%
+# %% tags=["hide-input"]
 budget = pd.DataFrame(
     {
         name: {
@@ -96,7 +96,7 @@ budget = pd.DataFrame(
 ).rename_axis("epochs")
 plots.table(budget, "Epochs at full rate that a schedule is worth, by the number of epochs trained", digits=4)
 
-# %%
+# %% tags=["hide-input"]
 pages.Words(
     f"Under the report's schedule 12 epochs are worth {budget['reported'][12] / budget['reported'][100]:.0%} of 100, "
     f"and 50 are worth {budget['reported'][50] / budget['reported'][100]:.1%}. The report found that results converge "
@@ -109,7 +109,7 @@ pages.Words(
 # A network that puts out zeros has a loss equal to the number of dimensions, so the loss per dimension is what
 # compares between models.
 
-# %%
+# %% tags=["hide-input"]
 histories = {name: run.history[run.history["stage"] == "score"] for name, run in runs.items()}
 plots.show(
     plots.losses(histories, ylabel="loss per patient"),
@@ -118,7 +118,7 @@ plots.show(
     + ".",
 )
 
-# %%
+# %% tags=["hide-input"]
 networks = {}
 for name, run in runs.items():
     final, dimensions = histories[name].iloc[-1], len(run.generator.shift)
@@ -137,7 +137,7 @@ plots.table(
     {"training (s)": "{:.1f}"},
 )
 
-# %%
+# %% tags=["hide-input"]
 reported = pd.DataFrame(pages.reported()["score"]).merge(pd.DataFrame(pages.reported()["cost"]), on="latent")
 plots.table(
     reported[["latent", "train loss", "test loss", "training (min)"]],

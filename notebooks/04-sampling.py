@@ -39,7 +39,7 @@ source = None
 profile = "quick"
 seed = 0
 
-# %%
+# %% tags=["hide-input"]
 import numpy as np
 import pandas as pd
 
@@ -55,7 +55,7 @@ pages.origin(runs, dataset=dataset, profile=profile, seed=seed)
 # Three synthetic patients of the last model in the table below, each with the codes it was given. Nobody of these ever
 # lived.
 
-# %%
+# %% tags=["hide-input"]
 name, run = list(runs.items())[-1]
 patients = run.synthetic.take(np.arange(3)).to_long()
 patients["title"] = patients["code"].map(dict(zip(run.synthetic.codes, run.synthetic.titles, strict=True)))
@@ -70,7 +70,7 @@ plots.table(
 #
 # Seconds are those of the machine that made the run, on as many threads as its `environment.txt` says.
 
-# %%
+# %% tags=["hide-input"]
 cost = {
     name: {
         "sampler": run.generator.config.sampler.replace("_", " "),
@@ -84,7 +84,7 @@ cost = {
 cost = pd.DataFrame.from_dict(cost, orient="index")
 plots.table(cost, "Sampling: settings and costs of each run", {"peak memory (MiB)": "{:,.0f}"})
 
-# %%
+# %% tags=["hide-input"]
 per = cost["seconds per 1,000 patients"]
 plots.show(
     plots.bars(per.to_dict(), xlabel="seconds per 1,000 patients", log=True),
@@ -105,7 +105,7 @@ plots.show(
 # prevalence against the test patients; dotted is what fresh real patients score. Below some number of evaluations the
 # solver's error shows; above it more steps buy nothing, since what is left is the error of the network.
 
-# %%
+# %% tags=["hide-input"]
 name = per.idxmin()
 model, cohort = runs[name].generator, pages.cohort({name: runs[name]}, source)
 size = min(1000, len(cohort.test), len(cohort.train))
@@ -120,7 +120,7 @@ trials = pd.DataFrame(rows)
 fresh = cohort.train.take(np.random.default_rng(seed).permutation(len(cohort.train))[:size])
 floor = np.abs(pages.shares(fresh) - present).mean()
 
-# %%
+# %% tags=["hide-input"]
 best = trials.loc[trials["score"].idxmin()]
 enough = trials[trials["score"] < 1.1 * best["score"]].sort_values("evaluations").iloc[0]
 plots.show(

@@ -40,7 +40,7 @@ source = None
 profile = "quick"
 seed = 0
 
-# %%
+# %% tags=["hide-input"]
 import numpy as np
 import pandas as pd
 
@@ -61,14 +61,14 @@ pages.origin({}, dataset=dataset, profile=profile, seed=seed)
 # dropped at random until 64 % are left (the share that the report's headline model has), the rarest third of the
 # vocabulary gone, and counts a thousandfold too high (a diverged model).
 
-# %%
+# %% tags=["hide-input"]
 size = min(study.scale(profile)["evaluated"] * 2 // 5, len(cohort.test), len(cohort.train) // 6)
 rng = np.random.default_rng(seed)
 order = rng.permutation(len(cohort.train))
 test = cohort.test.take(rng.permutation(len(cohort.test))[:size])
 train, *fresh = (cohort.train.take(part) for part in np.split(order[: 6 * size], [4 * size, 5 * size]))
 
-# %%
+# %% tags=["hide-input"]
 counts = fresh[0].dense(np.int64)
 rarest = np.argsort(cohort.train.counts.sum(axis=0), kind="stable")[: counts.shape[1] // 3]
 faults = {
@@ -79,7 +79,7 @@ faults = {
 sets = {f"fresh {place + 2}": part for place, part in enumerate(fresh)}
 sets |= {name: CodeMatrix.from_array(spoiled, test.codes) for name, spoiled in faults.items()}
 
-# %%
+# %% tags=["hide-input"]
 points = references(test, train=train, n=size, seed=seed)
 results = {name: evaluate(test, made, train=train, reference=points, n=size, seed=seed) for name, made in sets.items()}
 names = {"real": "fresh 1", "independent": "columns shuffled", "zero": "no codes", "copy": "training copied"}
@@ -92,14 +92,12 @@ results = {name: results[name] for name in sorted(results, key=lambda name: not 
 # The report reads all four as "lower is better". An empty table needs no model at all; the row of the first fresh
 # sample says what the best model in the world could hope for.
 
-# %%
+# %% tags=["hide-input"]
 keys = [key for key in METRICS if key.startswith("reported.")]
-sheet = pd.DataFrame(
-    {METRICS[key].title: {name: pages.score(made, key) for name, made in results.items()} for key in keys}
-)
+sheet = pages.sheet(results, keys)
 plots.table(sheet, f"The report's scores of {size:,} patients of known worth against {size:,} test patients", digits=4)
 
-# %%
+# %% tags=["hide-input"]
 copies = test.dense()
 shuffled = copies[rng.permutation(size)]
 pages.Words(
@@ -112,7 +110,7 @@ pages.Words(
 # %% [markdown]
 # ## The scores used here
 
-# %%
+# %% tags=["hide-input"]
 keys = [
     "fidelity.density_ratio",
     "fidelity.prevalence_mae",
@@ -126,9 +124,7 @@ keys = [
     "privacy.membership_auc",
     "privacy.exact_match_rate",
 ]
-sheet = pd.DataFrame(
-    {METRICS[key].title: {name: pages.score(made, key) for name, made in results.items()} for key in keys}
-)
+sheet = pages.sheet(results, keys)
 plots.table(sheet, "The corrected scores of the same patients")
 
 # %% [markdown]
@@ -138,7 +134,7 @@ plots.table(sheet, "The corrected scores of the same patients")
 # more than those three differ among themselves. No score sees everything, which is why none is shown alone in this
 # book; and a score that sees nothing should not be used to choose a model.
 
-# %%
+# %% tags=["hide-input"]
 every = [key for key in METRICS if key.startswith("reported.")] + keys
 seen = pages.sees(results, every, fresh=[name for name in results if name.startswith("fresh")])
 blind = seen.eq(False).sum(axis=1)
@@ -148,7 +144,7 @@ plots.show(
     "means that the score is undefined there.",
 )
 
-# %%
+# %% tags=["hide-input"]
 missed = pd.DataFrame(
     {"faults missed": blind, "among them": [", ".join(seen.columns[row.eq(False)]) for _, row in seen.iterrows()]}
 )

@@ -39,7 +39,7 @@ source = None
 profile = "quick"
 seed = 0
 
-# %%
+# %% tags=["hide-input"]
 import numpy as np
 import pandas as pd
 from IPython.display import display
@@ -51,7 +51,7 @@ runs = pages.runs(dataset, source, profile, seed)
 kinds = pages.by_kind(runs)
 pages.origin(runs, dataset=dataset, profile=profile, seed=seed)
 
-# %%
+# %% tags=["hide-input"]
 plots.table(pages.settings(runs), "What was run: the settings after the profile's factors")
 
 # %% [markdown]
@@ -60,7 +60,7 @@ plots.table(pages.settings(runs), "What was run: the settings after the profile'
 # Lower is better in all four, as the report reads them. What that reading is worth can be told from the rows of the
 # reference points: *zero* is an empty table.
 
-# %%
+# %% tags=["hide-input"]
 reported = [key for key in METRICS if key.startswith("reported.")]
 for kind, group in kinds.items():
     sheet = pages.scores(group, reported, references=REFERENCES)
@@ -71,7 +71,7 @@ for kind, group in kinds.items():
 # they compare in their order, not in their size; DDM is inversely proportional to the number of patients scored, which
 # was 10,048 there.
 
-# %%
+# %% tags=["hide-input"]
 printed = pages.printed()
 plots.table(
     printed,
@@ -79,7 +79,7 @@ plots.table(
     digits=4,
 )
 
-# %%
+# %% tags=["hide-input"]
 density, spread = (printed[name].drop(printed.index[printed["DDM"] > 1]) for name in ("mean cell", "DDM"))
 facts = pages.reported()
 empty = facts["report_codes"] * facts["report_real_density"] / facts["report_patients_scored"]
@@ -94,7 +94,7 @@ pages.Words(
     "reach on clusters counted correctly."
 )
 
-# %%
+# %% tags=["hide-input"]
 plots.table(
     pages.paper(), "Printed by the paper, on presence of codes in MIMIC-III; SRA is not computed in this book yet"
 )
@@ -104,7 +104,7 @@ plots.table(
 #
 # One table a kind of data; the first rows are the reference points.
 
-# %%
+# %% tags=["hide-input"]
 for kind, group in kinds.items():
     sheet = pages.scores(group, pages.HEADLINE, references=REFERENCES)
     display(plots.table(sheet, f"The main scores on {pages.KINDS[kind]}"))
@@ -112,7 +112,7 @@ for kind, group in kinds.items():
 # %% [markdown]
 # With intervals, 95 % over patients by the bootstrap, where the score is cheap enough:
 
-# %%
+# %% tags=["hide-input"]
 keys = [key for key in pages.HEADLINE if any(key in run.metrics["interval"] for run in runs.values())]
 intervals = {METRICS[key].title: {name: pages.interval(run, key) for name, run in runs.items()} for key in keys}
 plots.table(pd.DataFrame(intervals).T, "Scores with their intervals")
@@ -123,7 +123,7 @@ plots.table(pd.DataFrame(intervals).T, "Scores with their intervals")
 # The floor-normalised gap ({eq}`gap`) of every score that has one. A score has none where it cannot tell shuffled
 # columns from patients.
 
-# %%
+# %% tags=["hide-input"]
 gaps = pages.gaps(runs)
 closest = gaps.median().sort_values()
 plots.show(
@@ -133,13 +133,13 @@ plots.show(
     + ". Arrows lie outside the frame.",
 )
 
-# %%
+# %% tags=["hide-input"]
 plots.table(gaps, "The same in numbers: 0 as good as fresh real patients, 1 as bad as independent columns")
 
 # %% [markdown]
 # ## Marginals, code by code
 
-# %%
+# %% tags=["hide-input"]
 for kind, group in kinds.items():
     real = pages.shares(pages.cohort(group, source).test)
     made = {name: pages.shares(run.synthetic) for name, run in group.items()}
@@ -154,5 +154,5 @@ for kind, group in kinds.items():
 # %% [markdown]
 # ## What it took
 
-# %%
+# %% tags=["hide-input"]
 plots.table(pages.costs(runs), "Seconds and memory of each run, on the machine that made it")

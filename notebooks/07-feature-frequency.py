@@ -39,7 +39,7 @@ source = None
 profile = "quick"
 seed = 0
 
-# %%
+# %% tags=["hide-input"]
 import numpy as np
 import pandas as pd
 
@@ -53,7 +53,7 @@ pages.origin(runs, dataset=dataset, profile=profile, seed=seed)
 #
 # The mean cell of the matrix: how many codes there are in all, per patient and code.
 
-# %%
+# %% tags=["hide-input"]
 tests = {name: pages.cohort({name: run}, source).test for name, run in runs.items()}
 rows = {}
 for name, run in runs.items():
@@ -65,7 +65,7 @@ plots.table(
     {"real": "{:.4f}", "synthetic": "{:.4f}", "synthetic / real (%)": "{:.1f}"},
 )
 
-# %%
+# %% tags=["hide-input"]
 printed = pages.printed()[["mean cell"]]
 printed["of real (%)"] = 100 * printed["mean cell"] / pages.reported()["report_real_density"]
 plots.table(
@@ -84,7 +84,7 @@ plots.table(
 # How many codes occur how often, in equal numbers of real and synthetic patients. First from ten occurrences, as in
 # the report:
 
-# %%
+# %% tags=["hide-input"]
 size = min(len(run.synthetic) for run in runs.values())
 size = min(size, *(len(test) for test in tests.values()))
 group = pages.by_kind(runs).get("count", runs)
@@ -93,14 +93,14 @@ first = tests[next(iter(group))].take(np.arange(size)).counts.sum(axis=0)
 hidden = (first < 10).mean()
 plots.show(
     plots.frequency(first, counts, start=10),
-    f"From ten occurrences the histograms look alike. {hidden:.0%} of the codes occur fewer than ten times in these "
+    f"What the report looked at. {hidden:.0%} of the codes occur fewer than ten times in these "
     f"{size:,} real patients and are not in the picture.",
 )
 
 # %% [markdown]
 # And from one, with the codes that never occur as a bar on the left:
 
-# %%
+# %% tags=["hide-input"]
 never = {name: int((value == 0).sum()) for name, value in counts.items()}
 plots.show(
     plots.frequency(first, counts),
@@ -111,7 +111,7 @@ plots.show(
 # %% [markdown]
 # ## By how common the code is
 
-# %%
+# %% tags=["hide-input"]
 deciles = pd.DataFrame(
     {
         name: [run.metrics["fidelity"][f"prevalence_mae_decile_{k:02d}"] for k in range(1, 11)]
@@ -126,7 +126,7 @@ plots.show(
     "patients: " + ", ".join(f"decile {place} ({name})" for name, place in worst.items()) + ".",
 )
 
-# %%
+# %% tags=["hide-input"]
 deciles.index = [f"decile {k}" for k in range(1, 11)]
 plots.table(deciles, "Mean absolute error of prevalence by decile, rarest codes first", digits=2)
 
@@ -135,6 +135,6 @@ plots.table(deciles, "Mean absolute error of prevalence by decile, rarest codes 
 #
 # The most common codes among those that a model never produces, by their share of test patients.
 
-# %%
+# %% tags=["hide-input"]
 lost = pages.never_produced(runs, source, most=6)
 plots.table(lost, "Never produced, the most common first", {"test patients (%)": "{:.2f}"})

@@ -39,7 +39,7 @@ source = None
 profile = "quick"
 seed = 0
 
-# %%
+# %% tags=["hide-input"]
 import pandas as pd
 
 from scoehr import pages, plots
@@ -50,7 +50,7 @@ pages.origin(runs, dataset=dataset, profile=profile, seed=seed)
 # %% [markdown]
 # ## What lies in a run's folder
 
-# %%
+# %% tags=["hide-input"]
 files = {
     path.name: {
         name: (run.folder / path.name).stat().st_size / 2**10
@@ -99,7 +99,7 @@ from scoehr.files import ROOT
 table = pd.read_parquet(ROOT / "synthetic_data" / f"{run.id}.parquet")
 table.rename(columns={"patient_id": "patient"}).head()
 
-# %%
+# %% tags=["hide-input"]
 pages.Words(
     f"{len(table):,} rows, {table['patient_id'].nunique():,} patients with at least one code, "
     f"{table['code'].nunique():,} codes."
@@ -116,7 +116,7 @@ pages.Words(
 # %% [markdown]
 # ## What a run remembers
 
-# %%
+# %% tags=["hide-input"]
 facts = {key: value for key, value in run.experiment.items() if not isinstance(value, dict | list)}
 plots.table(pd.DataFrame({"value": {key: str(value) for key, value in facts.items()}}), f"The experiment of {run.id}")
 

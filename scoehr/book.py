@@ -98,7 +98,7 @@ def execute(
         with _quiet_kernel():
             papermill.execute_notebook(
                 scratch, scratch, parameters=parameters, kernel_name="python3", cwd=ROOT,
-                progress_bar=False, execution_timeout=CELL_SECONDS, extra_arguments=["--IPKernelApp.log_level=40"],
+                progress_bar=False, execution_timeout=CELL_SECONDS, extra_arguments=["--IPKernelApp.log_level=50"],
             )  # fmt: skip
     except PapermillExecutionError as error:
         if error.ename == "InputError":

@@ -29,6 +29,8 @@ PACKAGES = (
 )  # fmt: skip
 #: Entries of a profile that are numbers of patients, not factors.
 COUNTS = ("patients", "evaluated")
+#: Said where the numbers are of the smallest profile.
+QUICK = "This profile shows that everything runs; its models are too small and too briefly trained to be judged by."
 #: Values that the paper and the report printed, quoted.
 REPORTED = CHECKOUT / "book" / "reported.json"
 
@@ -76,6 +78,8 @@ def origin(found: Mapping[str, study.Run], *, dataset: str, profile: str, seed: 
         "<strong>Where these numbers come from.</strong> "
         f"Data set <code>{dataset}</code>, profile <code>{profile}</code>, random seed {seed}."
     ]
+    if profile == "quick":
+        parts.append(QUICK)
     if sizes:
         first = next(iter(found.values())).experiment
         parts += [
@@ -116,11 +120,17 @@ def by_kind(found: Mapping[str, study.Run]) -> dict[str, dict[str, study.Run]]:
 
 
 def scores(found: Mapping[str, study.Run], keys: Sequence[str], *, references: Sequence[str] = ()) -> pd.DataFrame:
-    """A row a reference point and a row a run, a column a score headed by its title; runs of one kind."""
+    """A row a score, named by its title; a column a reference point, then one a run. The runs are of one kind."""
     first = next(iter(found.values())).metrics["reference"]
-    sources = {**{name: first[name] for name in references}, **{name: run.metrics for name, run in found.items()}}
-    rows = {name: [score(source, key) for key in keys] for name, source in sources.items()}
-    return pd.DataFrame.from_dict(rows, orient="index", columns=[METRICS[key].title for key in keys], dtype=object)
+    return sheet(
+        {**{name: first[name] for name in references}, **{name: run.metrics for name, run in found.items()}}, keys
+    )
+
+
+def sheet(results: Mapping[str, Mapping[str, Any]], keys: Sequence[str]) -> pd.DataFrame:
+    """A row a score, a column a set of results."""
+    columns = {name: [score(result, key) for key in keys] for name, result in results.items()}
+    return pd.DataFrame(columns, index=[METRICS[key].title for key in keys], dtype=object)
 
 
 def gaps(found: Mapping[str, study.Run], keys: Sequence[str] = tuple(METRICS)) -> pd.DataFrame:
@@ -300,12 +310,12 @@ def says(name: str, run: study.Run) -> str:
     missing, lacking = score(results, "fidelity.codes_missing"), score(real, "fidelity.codes_missing")
     auc, floor = score(results, "utility.discriminator_auc"), score(real, "utility.discriminator_auc")
     return (
-        f"**{name}** ({run.experiment['title']}). Its patients have {score(results, 'fidelity.density_ratio'):.0%} of "
-        f"the codes that real patients have; {missing:,.0f} codes that test patients have never occur in them (as many "
-        f"fresh real patients lack {lacking:,.0f}). A classifier tells them from real patients with an AUC of "
-        f"{auc:.2f}, fresh real patients with one of {floor:.2f}. A patient costs "
-        f"{run.costs['evaluations_per_patient']:,} evaluations of the network, a thousand patients "
-        f"{plots.cell(thousand(run))} seconds."
+        f"**{name}** ({run.experiment['title']}). Its patients have "
+        f"{plots.cell(score(results, 'fidelity.density_ratio'))} times the codes of real patients; {missing:,.0f} "
+        f"codes that test patients have never occur in them (as many fresh real patients lack {lacking:,.0f}). A "
+        f"classifier tells them from real patients with an AUC of {auc:.2f}, fresh real patients with one of "
+        f"{floor:.2f}. A patient costs {run.costs['evaluations_per_patient']:,} evaluations of the network, a "
+        f"thousand patients {plots.cell(thousand(run))} seconds."
     )
 
 
@@ -351,7 +361,7 @@ def write(folder: Path, *, dataset: str, source: str | None, profile: str, seed:
     data = study.cohort(dataset, source)
     folder.mkdir(parents=True, exist_ok=True)
     plots.save(picture(found, shares(data.test)), folder / "answer.svg")
-    caption = "Left and middle: share of patients with each code, synthetic against real. Right: floor-normalised gaps."
+    caption = "Above: share of patients with each code, synthetic against real. Below: floor-normalised gaps."
     figure = f"```{{figure}} generated/answer.svg\n:alt: {caption}\n:width: 100%\n\n{caption}\n```"
     _write(folder / "answer.md", answer(found) + "\n\n" + figure)
     _write(folder / "origin.md", origin(found, dataset=dataset, profile=profile, seed=seed).text)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import html
 import io
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
@@ -46,6 +47,8 @@ STYLE: Any = {
     "svg.hashsalt": "scoehr",
     "svg.fonttype": "path",
 }
+#: Mark of table cells that hold words.
+CLASS = ' class="words"'
 #: Counts of patients below this are shown as a range, so that no table points at a handful of people.
 SMALLEST_CELL = 11
 
@@ -96,30 +99,48 @@ def show(figure: Figure, caption: str) -> None:
 
 
 class Table:
-    """A DataFrame as a captioned HTML table that scrolls sideways on a narrow screen."""
+    """A DataFrame as a captioned HTML table that scrolls sideways on a narrow screen; words left, numbers right.
+
+    An index that is nothing but row numbers is left out.
+    """
 
     def __init__(self, frame: pd.DataFrame, caption: str, formats: Mapping[str, str] | None = None, digits: int = 3):
         self.frame, self.caption, self.formats, self.digits = frame, caption, dict(formats or {}), digits
 
     def text(self) -> pd.DataFrame:
         """The table with every cell as text: numbers to ``digits`` significant digits, missing ones as a dash."""
-        return pd.DataFrame(
-            {
-                name: [cell(value, self.formats.get(str(name)), self.digits) for value in column]
-                for name, column in self.frame.items()
-            },
-            index=self.frame.index,
-        )
+        columns = {
+            name: [cell(value, self.formats.get(str(name)), self.digits) for value in column]
+            for name, column in self.frame.items()
+        }
+        return pd.DataFrame(columns, index=self.frame.index)
 
     def _repr_html_(self) -> str:
-        frame = self.text().rename_axis(index=None, columns=None)
-        named = not isinstance(frame.index, pd.RangeIndex)
-        body = frame.to_html(border=0, index=named, justify="right", classes="numbers" if named else "plain numbers")
+        named = not isinstance(self.frame.index, pd.RangeIndex)
+        words = [bool(column.map(_is_words).any()) for _, column in self.frame.items()]
+        heads = [_tag("th", name, wordy) for name, wordy in zip(self.frame.columns, words, strict=True)]
+        rows = [["<th></th>"] * named + heads]
+        for label, row in zip(self.frame.index, self.text().itertuples(index=False), strict=True):
+            cells = [_tag("td", value, wordy) for value, wordy in zip(row, words, strict=True)]
+            rows.append([_tag("th", label, True)] * named + cells)
+        head, *body = [f"<tr>{''.join(cells)}</tr>" for cells in rows]
         caption = f"<caption>{html.escape(self.caption, quote=False)}</caption>"
-        return f'<div class="table-scroll">{body.replace("<thead>", caption + "<thead>", 1)}</div>'
+        return (
+            f'<div class="table-scroll"><table class="dataframe">{caption}\n<thead>{head}</thead>\n<tbody>\n'
+            + "\n".join(body)
+            + "\n</tbody></table></div>"
+        )
 
     def __repr__(self) -> str:
         return f"{self.caption}\n{self.text().to_string()}"
+
+
+def _tag(tag: str, value: Any, words: bool) -> str:
+    return f"<{tag}{CLASS if words else ''}>{html.escape(str(value), quote=False)}</{tag}>"
+
+
+def _is_words(value: Any) -> bool:
+    return isinstance(value, str) and any(letter.isalpha() for letter in value)
 
 
 def table(frame: pd.DataFrame, caption: str, formats: Mapping[str, str] | None = None, digits: int = 3) -> Table:
@@ -315,12 +336,12 @@ def verdicts(sees: pd.DataFrame) -> Figure:
     ``sees`` holds True, False, or a missing value where the score is undefined.
     """
     codes = sees.apply(lambda column: column.map({True: 1, False: 0})).astype(float).fillna(2).to_numpy()
-    figure, ax = _axes(1.9 + 0.78 * sees.shape[1], 1.1 + 0.3 * len(sees))
+    figure, ax = _axes(2.9 + 0.72 * sees.shape[1], 0.8 + 0.3 * len(sees))
     shades = ListedColormap(["#F6C7A8", "#A9D3EA", "#EEEEEE"])
     ax.pcolormesh(codes[::-1], cmap=shades, vmin=-0.5, vmax=2.5, edgecolors="white", linewidth=1.5)
     for (row, column), code in np.ndenumerate(codes[::-1]):
         ax.text(column + 0.5, row + 0.5, ("blind", "sees", "–")[int(code)], ha="center", va="center", fontsize=8.5)
-    ax.set_xticks(np.arange(sees.shape[1]) + 0.5, [str(name).replace(" ", "\n") for name in sees.columns], fontsize=9)
+    ax.set_xticks(np.arange(sees.shape[1]) + 0.5, [textwrap.fill(str(name), 9) for name in sees.columns], fontsize=9)
     ax.set_yticks(np.arange(len(sees)) + 0.5, sees.index[::-1])
     ax.xaxis.tick_top()
     ax.tick_params(length=0)
@@ -367,6 +388,9 @@ def deciles(frame: pd.DataFrame, *, ylabel: str) -> Figure:
     for name, colour in colours(list(frame.columns)).items():
         ax.plot(np.arange(1, len(frame) + 1), frame[name], "o-", color=colour, label=name)
     ax.set(xlabel="decile of real prevalence (1 = rarest codes)", ylabel=ylabel, xticks=np.arange(1, len(frame) + 1))
+    positive = frame.to_numpy(dtype=float)[frame.to_numpy(dtype=float) > 0]
+    if len(positive) and positive.max() > 20 * positive.min():
+        ax.set_yscale("log")
     return _legend(figure, ax, len(frame.columns))
 
 
@@ -390,20 +414,21 @@ def bars(values: Mapping[str, float], *, xlabel: str, reference: float | None = 
 
 @styled
 def answer(real: ArrayLike, synthetic: Mapping[str, ArrayLike], gap: pd.DataFrame) -> Figure:
-    """The study in one picture: prevalence of every code (left) and the floor-normalised gaps (right).
+    """The study in one picture: prevalence of every code (above) and the floor-normalised gaps (below).
 
     ``real`` and ``synthetic`` as in :func:`prevalence`, ``gap`` as in :func:`gaps` with a column a model.
     """
     real = np.asarray(real, dtype=float)
     values = {name: np.asarray(value, dtype=float) for name, value in synthetic.items()}
     stacked = np.concatenate([real, *values.values()])
-    figure = Figure(figsize=(3.0 * len(values) + 4.6, 3.4), layout="constrained")
-    axes = figure.subplots(1, len(values) + 1, width_ratios=[*[1] * len(values), 1.05])
+    figure = Figure(figsize=(8.0, 3.6 + 0.3 * len(gap) + 0.6), layout="constrained")
+    above, below = np.asarray(figure.subfigures(2, 1, height_ratios=[3.6, 0.3 * len(gap) + 0.6]))
+    axes = above.subplots(1, len(values), squeeze=False)[0]
     for ax, (name, value) in zip(axes, values.items(), strict=False):
         _prevalence_panel(ax, real, value, stacked[stacked > 0].min() / 2, colours([name])[name])
         ax.set_title(f"{name}: one dot a code")
     axes[0].set_ylabel("synthetic patients (%)")
-    _gap_bars(axes[-1], gap[list(values)])
+    _gap_bars(below.subplots(), gap[list(values)])
     return figure
 
 
@@ -411,15 +436,17 @@ def _gap_bars(ax: Axes, gap: pd.DataFrame) -> None:
     rows = np.arange(len(gap))[::-1]
     height = 0.75 / len(gap.columns)
     for place, (name, colour) in enumerate(colours(list(gap.columns)).items()):
-        value = np.clip(gap[name].to_numpy(dtype=float), -0.2, 2.0)
+        value = np.clip(gap[name].to_numpy(dtype=float), -0.5, 2.0)
         ax.barh(rows + 0.375 - height * (place + 0.5), value, height=height, color=colour, label=name)
-    for place in (0, 1):
+    for place, label in ((0, "fresh real patients"), (1, "independent columns")):
         ax.axvline(place, color="black", linewidth=1)
-    ax.set(title="gap: 0 as real, 1 as independent columns", xlim=(-0.2, 2.02), xticks=[0, 0.5, 1, 1.5, 2])
-    ax.set_xticklabels(["0", "0.5", "1", "1.5", "≥ 2"])
+        ax.annotate(label, (place, 1), (0, 2), xycoords=("data", "axes fraction"), textcoords="offset points",
+                    ha="center", va="bottom", fontsize=9)  # fmt: skip
+    ax.set(xlabel="floor-normalised gap (no unit)", xlim=(-0.52, 2.02))
+    ax.set_xticks([-0.5, 0, 0.5, 1, 1.5, 2], ["≤ −0.5", "0", "0.5", "1", "1.5", "≥ 2"])
     ax.set_yticks(rows, gap.index)
     ax.grid(axis="y", visible=False)
-    ax.legend(fontsize=9)
+    ax.legend(fontsize=9, loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
 
 def _axes(width: float, height: float) -> tuple[Figure, Axes]:
