@@ -111,7 +111,7 @@ def split(
 def fit(
     table: Table,
     out: Annotated[Path, typer.Option(help="Folder for the trained generator.")],
-    preset: Annotated[str, typer.Option(help="fast, reported or paper.")] = "fast",
+    preset: Annotated[str, typer.Option(help="thinning, fast, reported or paper.")] = "thinning",
     validation: Annotated[Path | None, typer.Option(help="Table whose losses are written down each epoch.")] = None,
     kind: Annotated[Kind | None, typer.Option(help="Learn occurrences or 0/1, in place of the preset's.")] = None,
     seed: Seed = 0,
@@ -120,12 +120,13 @@ def fit(
     ] = None,
 ) -> None:
     """Train a generator on a patient by code table."""
-    from scoehr.generators import ScoEHR
+    from scoehr import generators
     from scoehr.training import Diverged
 
-    _may_replace(out, {"config.json", "history.csv", "autoencoder.safetensors", "score.safetensors"})
+    weights = {f"{part}.safetensors" for part in ("autoencoder", "score", "rate")}
+    _may_replace(out, {"config.json", "history.csv", *weights})
     settings = _settings(change or []) | ({"kind": kind} if kind else {})
-    generator = ScoEHR.preset(preset, **settings)
+    generator = generators.preset(preset, **settings)
     matrix = _read(table)
     held_out = _read(validation) if validation else None
     print(f"{table}: {len(matrix):,} patients, {len(matrix.codes):,} codes", flush=True)
@@ -143,13 +144,15 @@ def sample(
     n: Annotated[int, typer.Option("-n", "--patients", min=1, help="Number of synthetic patients.")],
     out: Annotated[Path, typer.Option(help="Long Parquet table: patient_id, code, count.")],
     seed: Seed = 0,
-    sampler: Annotated[str | None, typer.Option(help="euler_maruyama, heun, dpm_solver_pp_2m or ddim.")] = None,
+    sampler: Annotated[
+        str | None, typer.Option(help="Of a latent diffusion: euler_maruyama, heun, dpm_solver_pp_2m or ddim.")
+    ] = None,
     steps: Annotated[int | None, typer.Option(min=2, help="Steps of the sampler.")] = None,
 ) -> None:
     """Draw synthetic patients from a trained generator."""
-    from scoehr.generators import ScoEHR
+    from scoehr import generators
 
-    synthetic = ScoEHR.load(model).sample(n, seed=seed, sampler=sampler, steps=steps)
+    synthetic = generators.load(model).sample(n, seed=seed, sampler=sampler, steps=steps)
     synthetic.write(out)
     print(
         f"wrote {out}: {len(synthetic):,} patients, {len(synthetic.codes):,} codes, mean cell {synthetic.mean_cell:.4f}"

@@ -66,15 +66,6 @@ class Experiment:
     def synthetic_path(self) -> Path:
         return ROOT / "synthetic_data" / f"{self.id}.parquet"
 
-    def generator(self, patients: int) -> Generator:
-        """The generator, not fitted; its batches are cut to the number of patients where there are fewer."""
-        batches = {
-            name: min(value, patients)
-            for name, value in asdict(self.config).items()
-            if name in ("batch", "autoencoder_batch")
-        }
-        return generators.unfitted(replace(self.config, **batches))
-
     def cohort(self) -> Cohort:
         """The patients this experiment trains on and is judged by."""
         whole = cohort(self.dataset, self.source, digits=self.digits, kind=self.config.kind)
@@ -264,7 +255,7 @@ def published(dataset: str) -> list[Run]:
 
 
 def _fit(experiment: Experiment, data: Cohort, work: Path, progress: bool) -> tuple[Generator, str]:
-    model = experiment.generator(len(data.train))
+    model = generators.unfitted(experiment.config)
     try:
         model.fit(data.train, data.validation, seed=experiment.seed, folder=work, progress=progress)
     except Diverged as error:

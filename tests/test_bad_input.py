@@ -13,7 +13,18 @@ import pandas as pd
 import pytest
 from shell import COMMAND, done, inside, long_table, refused, scoehr, start
 
-SMALL = ["--set", "latent=16", "--set", "epochs=2", "--set", "autoencoder_epochs=2", "--set", "width=32"]
+SMALL = [
+    "--preset",
+    "fast",
+    "--set",
+    "latent=16",
+    "--set",
+    "epochs=2",
+    "--set",
+    "autoencoder_epochs=2",
+    "--set",
+    "width=32",
+]
 
 
 @pytest.fixture(scope="module")
@@ -187,10 +198,10 @@ def test_too_few_patients_to_split(tmp_path):
         (["--set", "epochs"], ["NAME=VALUE"]),
         (["--set", "epochs=0"], ["epochs"]),
         (["--set", "epochs=many"], ["epochs", "many"]),
-        (["--set", "batch=100000"], ["batch"]),
+        (["--set", "rate=-1"], ["rate", "-1"]),
         (["--validation", "nowhere.csv"], ["nowhere.csv"]),
     ],
-    ids=["latent size", "preset", "setting", "no value", "no epochs", "a word", "batch", "validation"],
+    ids=["latent size", "preset", "setting", "no value", "no epochs", "a word", "negative rate", "validation"],
 )
 def test_unusable_settings(tmp_path, arguments, words):
     table = long_table(tmp_path / "table.csv")
@@ -304,7 +315,7 @@ def test_full_disk(small_disk, trained, tmp_path, command):
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
 def test_interrupt_while_fitting(tmp_path, ending):
     table = long_table(tmp_path / "table.csv")
-    command = [*COMMAND, "fit", table, "--out", "model", "--set", "autoencoder_epochs=100000"]
+    command = [*COMMAND, "fit", table, "--out", "model", "--preset", "fast", "--set", "autoencoder_epochs=100000"]
     process = start(command, tmp_path)
     assert process.stdout.readline()  # the table is read
     time.sleep(2)
@@ -330,7 +341,7 @@ def test_refusals_in_a_process_of_their_own(model, tmp_path):
     table = long_table(tmp_path / "table.csv")
     for command, word in {
         ("sample", model, "-n", 5, "--out", tmp_path / "out.parquet"): "score.safetensors",
-        ("fit", table, "--out", tmp_path / "new", "--set", "batch=100000"): "batch",
+        ("fit", table, "--out", tmp_path / "new", "--set", "rate=-1"): "rate",
         ("evaluate", table, "nowhere.csv", "--json", tmp_path / "scores.json"): "nowhere.csv",
         ("data", "mimic3", "--source", tmp_path): "DIAGNOSES_ICD",
     }.items():

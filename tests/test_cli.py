@@ -118,7 +118,7 @@ def test_scores_have_the_agreed_form(readme_folder):
 
 def test_readme_python(readme_folder, tmp_path):
     long_table(tmp_path / "patients.csv")
-    script = readme_block("python", "ScoEHR").replace('preset("fast")', 'preset("fast", width=64)')
+    script = readme_block("python", "generators").replace('preset("thinning")', 'preset("thinning", width=64)')
     subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)
     assert (tmp_path / "model" / "config.json").exists()
 

@@ -36,7 +36,11 @@ class Settings:
         unknown = sorted(set(settings) - {field.name for field in fields(cls)})  # type: ignore[arg-type]
         if unknown:
             raise InputError(f"unknown setting {unknown[0]!r}; see {cls.__name__} for the names")
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()})
+        settings = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
+        for field in fields(cls):  # type: ignore[arg-type]
+            if field.name in settings:
+                _check_type(field.name, settings[field.name], field.default)
+        return cls(**settings)
 
 
 class Generator(ABC):
@@ -155,6 +159,7 @@ class Generator(ABC):
         weights = self._weights()
         for name, tensors in weights.items():
             save_file({key: value.contiguous() for key, value in tensors.items()}, folder / name)
+            (folder / name).chmod(0o644)  # safetensors would let nobody else read them
         config = {
             "format": FORMAT,
             "generator": self.name,
@@ -183,6 +188,15 @@ class Generator(ABC):
         if (folder / "history.csv").exists():
             model.history = pd.read_csv(folder / "history.csv")
         return model
+
+
+def _check_type(name: str, value: Any, default: Any) -> None:
+    """A setting is of its default's type; a whole number serves for a real one, None for no autoencoder."""
+    fits = isinstance(value, type(default)) and isinstance(value, bool) == isinstance(default, bool)
+    if not (fits or (isinstance(default, float) and type(value) is int) or (value is None and name == "latent")):
+        raise InputError(f"setting {name} must be like {default!r}, not {value!r}")
+    if type(value) in (int, float) and not 0 <= value < float("inf"):
+        raise InputError(f"setting {name} must not be negative or endless, as {value!r} is")
 
 
 def saved_config(folder: Path) -> dict[str, Any]:

@@ -197,7 +197,7 @@ class ScoEHR(Generator):
             data,
             TrainingConfig(
                 epochs=config.autoencoder_epochs,
-                batch=config.autoencoder_batch,
+                batch=min(config.autoencoder_batch, len(data)),
                 rate=config.autoencoder_rate,
                 schedule=config.autoencoder_schedule,
                 weight_decay=config.weight_decay,
@@ -232,7 +232,7 @@ class ScoEHR(Generator):
             self._standardised(latents).to(self.device),
             TrainingConfig(
                 epochs=config.epochs,
-                batch=config.batch,
+                batch=min(config.batch, len(data)),
                 rate=config.rate,
                 schedule=config.schedule,
                 drop_last=config.drop_last,
@@ -297,7 +297,8 @@ class ScoEHR(Generator):
         """Latents ``(n, D)`` to whole counts ``(n, n_codes)``."""
         config = self.config
         if self.autoencoder is not None:
-            return self.autoencoder.decode(latents.clamp(-1, 1) if config.clip_latents else latents, rng)
+            counts = self.autoencoder.decode(latents.clamp(-1, 1) if config.clip_latents else latents, rng)
+            return counts.clamp(max=1) if config.kind == "binary" else counts
         counts = latents[:, : len(self.vocabulary.codes)]
         if config.kind == "binary":
             return (counts > 0.5).to(counts)

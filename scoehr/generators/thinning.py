@@ -88,7 +88,7 @@ class Thinning(Generator):
             data.to(self.device),
             TrainingConfig(
                 epochs=config.epochs,
-                batch=config.batch,
+                batch=min(config.batch, len(data)),
                 rate=config.rate,
                 schedule=config.schedule,
                 clip=config.clip,
