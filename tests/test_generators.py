@@ -127,7 +127,7 @@ def test_a_saved_model_knows_its_kind(tmp_path):
 
 
 def test_attention_is_an_option():
-    with_attention = ScoEHR.preset("reported", latent=64, width=32, attention=(8,))._network(64)
+    with_attention = ScoEHR.preset("reported", latent=64, width=32, attention=(8,))._new_network(64)
     assert sum(isinstance(layer, SelfAttention) for layer in with_attention.modules()) == 6
 
 

@@ -16,7 +16,7 @@ import scipy.sparse as sp
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from scoehr.codes import CodeMatrix
@@ -81,6 +81,11 @@ class Generator(ABC):
             Diverged: see :func:`scoehr.training.train`.
             InputError: settings and data do not fit together.
         """
+
+    @property
+    @abstractmethod
+    def network(self) -> nn.Module:
+        """The network that sampling evaluates."""
 
     @abstractmethod
     def _build(self, vocabulary: CodeMatrix, seed: int) -> None:

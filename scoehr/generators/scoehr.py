@@ -156,6 +156,10 @@ class ScoEHR(Generator):
             raise InputError(f"preset {name!r} is unknown; choose one of {', '.join(PRESETS)}")
         return cls(ScoEHRConfig.from_dict({**PRESETS[name], **changes}))
 
+    @property
+    def network(self) -> nn.Module:
+        return self.score.network
+
     # ------------------------------------------------------------------ fit
 
     def fit(
@@ -256,7 +260,7 @@ class ScoEHR(Generator):
         dim = config.latent or (unet_dim(n_codes) if config.network == "unet" else n_codes)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            network = self._network(dim)
+            network = self._new_network(dim)
             self.autoencoder = (
                 Autoencoder(n_codes, dim, config.head, config.autoencoder_noise) if config.latent else None
             )
@@ -265,7 +269,7 @@ class ScoEHR(Generator):
         self.score = ScoreModel(network, self.sde, config.prediction, config.time_scale)
         self.shift, self.scale = torch.zeros(dim), torch.ones(dim)
 
-    def _network(self, dim: int) -> nn.Module:
+    def _new_network(self, dim: int) -> nn.Module:
         config = self.config
         if config.network == "mlp":
             return ResidualMLP(dim, config.width, config.depth)

@@ -18,7 +18,7 @@ from typing import Literal, Self
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from scoehr import sampling
 from scoehr.codes import CodeMatrix
@@ -103,6 +103,10 @@ class Thinning(Generator):
         rate.cpu()
         self.history = pd.DataFrame([{"stage": "rate", **row} for row in rows])
         return self
+
+    @property
+    def network(self) -> nn.Module:
+        return self.rate.network
 
     def _build(self, vocabulary: CodeMatrix, seed: int) -> None:
         self.vocabulary = vocabulary.take(np.arange(0))
