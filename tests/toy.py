@@ -19,14 +19,14 @@ SECOND = 0.3  # share of the counts that a second phenotype brings, with a long 
 class Toy:
     """count ~ Poisson(total * (0.7 gamma(2) rates[phenotype] + 0.3 gamma(0.1) rates[another])), gammas of mean 1."""
 
-    def __init__(self, codes: int = CODES, seed: int = 0) -> None:
+    def __init__(self, codes: int = CODES, mean_cell: float = MEAN_CELL, seed: int = 0) -> None:
         rng = np.random.default_rng(seed)
         rates = np.tile(1 / (np.arange(codes) + 6.0), (PHENOTYPES, 1))  # Zipf
         for phenotype in rates:
             phenotype[rng.choice(codes, max(1, codes * 30 // CODES), replace=False)] *= 11
         self.rates = rates / rates.sum(axis=1, keepdims=True)  # (phenotypes, codes)
         self.weights = rng.dirichlet(np.full(PHENOTYPES, 2.0))
-        self.total = MEAN_CELL * codes
+        self.total = mean_cell * codes
 
     def sample(self, n: int, seed: int) -> sparse.csr_array:
         """``n`` patients: CSR array of counts, (n, codes)."""

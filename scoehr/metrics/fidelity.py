@@ -11,7 +11,7 @@ import math
 import numpy as np
 from scipy.stats import rankdata
 
-from scoehr.metrics.arrays import Rows, Undefined, codes_per_patient, correlation_of, pair, prevalence_of
+from scoehr.metrics.arrays import Rows, codes_per_patient, correlation_of, pair, prevalence_of
 from scoehr.metrics.clusters import Clusters
 
 DECILES = 10
@@ -38,7 +38,7 @@ def prevalence(real: Rows, synthetic: Rows) -> dict[str, float]:
     """
     p, q = (prevalence_of(rows) for rows in pair(real, synthetic))
     error = np.abs(p - q)
-    spread = np.square(p - p.mean()).sum()
+    spread = np.square(p - p.mean()).sum() if np.ptp(p) else 0.0
     scores = {
         "mae": float(error.mean()),
         "r2": float(1 - np.square(p - q).sum() / spread) if spread > 0 else math.nan,
@@ -63,12 +63,10 @@ def mean_count_mae(real: Rows, synthetic: Rows) -> float:
 def density_ratio(real: Rows, synthetic: Rows) -> float:
     """Mean cell of the synthetic over that of the real set: [0, inf), 1 is right, below 1 codes are missing.
 
-    Undefined when the real set is empty.
+    NaN when the real set has no codes.
     """
     left, right = pair(real, synthetic)
-    if left.sum() == 0:
-        raise Undefined("the real set has no codes at all")
-    return float(right.mean() / left.mean())
+    return float(right.mean() / left.mean()) if left.mean() else math.nan
 
 
 def support(real: Rows, synthetic: Rows) -> dict[str, int]:
@@ -163,9 +161,9 @@ def marginal(real: Rows, synthetic: Rows) -> dict[str, float]:
 
 
 def _pearson(x: np.ndarray, y: np.ndarray) -> float:
-    x, y = x - x.mean(), y - y.mean()
-    scale = math.sqrt(x @ x) * math.sqrt(y @ y)
-    return float(x @ y / scale) if scale > 0 else math.nan
+    if np.ptp(x) == 0 or np.ptp(y) == 0:
+        return math.nan
+    return float(np.clip(np.corrcoef(x, y)[0, 1], -1, 1))
 
 
 def _deviation(clusters: Clusters) -> np.ndarray:
