@@ -30,7 +30,7 @@ if importlib.util.find_spec("google") and importlib.util.find_spec("google.colab
 # # The autoencoder
 #
 # A patient is a row of about a thousand counts, nearly all zero. The autoencoder squeezes it into a short vector, on
-# which the diffusion then works ({eq}`autoencoder`). Whatever it loses here no diffusion can bring back: a code that
+# which the diffusion then works {eq}`autoencoder`. Whatever it loses here no diffusion can bring back: a code that
 # the decoder cannot produce will never be in a synthetic patient. So this page asks not only how well it reconstructs,
 # but what it can say at all.
 
@@ -139,7 +139,7 @@ plots.table(
 # %% [markdown]
 # ## What the diffusion gets to see
 #
-# The forward process ({eq}`forward`) assumes coordinates of about unit variance: then the noise drowns the data at the
+# The forward process {eq}`forward` assumes coordinates of about unit variance: then the noise drowns the data at the
 # pace that its schedule was made for. Tanh codes keep to their box and are narrower.
 
 # %% tags=["hide-input"]

@@ -29,7 +29,7 @@ if importlib.util.find_spec("google") and importlib.util.find_spec("google.colab
 # %% [markdown]
 # # The score network
 #
-# The diffusion learns one thing: in which direction a noised patient should move to become more likely ({eq}`dsm`).
+# The diffusion learns one thing: in which direction a noised patient should move to become more likely {eq}`dsm`.
 # This page shows the forward process, the losses, and two properties of the reported training that decide its outcome
 # before a single epoch is run: which noise levels it visits, and how soon its learning rate is used up.
 

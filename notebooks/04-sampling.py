@@ -29,7 +29,7 @@ if importlib.util.find_spec("google") and importlib.util.find_spec("google.colab
 # %% [markdown]
 # # Sampling
 #
-# New patients start as noise and are carried back along the reversed process ({eq}`reverse`, {eq}`flow`). The paper
+# New patients start as noise and are carried back along the reversed process {eq}`reverse`, {eq}`flow`. The paper
 # takes 1,000 steps; the cost of a synthetic patient is the number of times the network is evaluated for it. This page
 # looks at some synthetic patients, at what they cost, and at how few evaluations will do.
 

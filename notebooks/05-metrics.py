@@ -89,8 +89,8 @@ results = {name: results[name] for name in sorted(results, key=lambda name: not 
 # %% [markdown]
 # ## The reported scores
 #
-# The report reads all four as "lower is better". An empty table needs no model at all; the row of the first fresh
-# sample says what the best model in the world could hope for.
+# The report reads all four as "lower is better". An empty table needs no model at all; what the three fresh samples
+# score is the best that any model can hope for.
 
 # %% tags=["hide-input"]
 keys = [key for key in METRICS if key.startswith("reported.")]

@@ -67,15 +67,18 @@ for kind, group in kinds.items():
     display(plots.table(sheet, f"Scores as the report computes them, on {pages.KINDS[kind]}", digits=4))
 
 # %% [markdown]
-# Beside these stand the values that the report printed. They come from MIMIC-III at full width and length, so that
-# they compare in their order, not in their size; DDM is inversely proportional to the number of patients scored, which
-# was 10,048 there.
+# Beside the values of a run stand those that the report printed for it. They come from MIMIC-III at full width and
+# length, and DDM is inversely proportional to the number of patients scored, which was 10,048 there: look at where a
+# value lies between the reference points, not at its size.
+
+# %% tags=["hide-input"]
+plots.table(pages.beside(runs), "Printed by the report, and made again here", digits=4)
 
 # %% tags=["hide-input"]
 printed = pages.printed()
 plots.table(
     printed,
-    "Printed by the report, with its log-cluster put right (last column), and where a run above makes the row again",
+    "All that the report printed, its log-cluster put right in the last column",
     digits=4,
 )
 
@@ -96,13 +99,14 @@ pages.Words(
 
 # %% tags=["hide-input"]
 plots.table(
-    pages.paper(), "Printed by the paper, on presence of codes in MIMIC-III; SRA is not computed in this book yet"
+    pages.paper(),
+    "Printed by the paper, on presence of codes in MIMIC-III; SRA needs prediction tasks and is not computed here",
 )
 
 # %% [markdown]
 # ## Scores that can tell
 #
-# One table a kind of data; the first rows are the reference points.
+# One table a kind of data; the first columns are the reference points.
 
 # %% tags=["hide-input"]
 for kind, group in kinds.items():
@@ -120,7 +124,7 @@ plots.table(pd.DataFrame(intervals).T, "Scores with their intervals")
 # %% [markdown]
 # ## How far from real
 #
-# The floor-normalised gap ({eq}`gap`) of every score that has one. A score has none where it cannot tell shuffled
+# The floor-normalised gap {eq}`gap` of every score that has one. A score has none where it cannot tell shuffled
 # columns from patients.
 
 # %% tags=["hide-input"]

@@ -272,6 +272,27 @@ def printed() -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
+def beside(found: Mapping[str, study.Run]) -> pd.DataFrame:
+    """The report's scores of the runs that make one of its rows again: printed, made again, and the reference "
+    "points."""
+    rows = {}
+    for row in reported()["report"]:
+        if (run := found.get(row["experiment"])) is None:
+            continue
+        points = {
+            "fresh real patients": run.metrics["reference"]["real"],
+            "empty table": run.metrics["reference"]["zero"],
+        }
+        for name, title in {"ddm": "DDM", "pcd": "PCD", "log_cluster": "log-cluster", "cosine": "cosine share"}.items():
+            key = f"reported.{'cosine_share' if name == 'cosine' else name}"
+            rows[f"{row['title']}: {title}"] = {
+                "printed": row[name] / 100 if name == "cosine" else row[name],
+                "here": score(run.metrics, key),
+                **{f"{point} here": score(results, key) for point, results in points.items()},
+            }
+    return pd.DataFrame.from_dict(rows, orient="index", dtype=object)
+
+
 def paper() -> pd.DataFrame:
     """The paper's table for MIMIC-III, a row a model."""
     names = {"ddm": "DDM", "pcd": "PCD", "log_cluster": "log-cluster", "sra": "SRA"}

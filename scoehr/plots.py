@@ -126,7 +126,7 @@ class Table:
         head, *body = [f"<tr>{''.join(cells)}</tr>" for cells in rows]
         caption = f"<caption>{html.escape(self.caption, quote=False)}</caption>"
         return (
-            f'<div class="table-scroll"><table class="dataframe">{caption}\n<thead>{head}</thead>\n<tbody>\n'
+            f'<div class="table-scroll"><table class="scores">{caption}\n<thead>{head}</thead>\n<tbody>\n'
             + "\n".join(body)
             + "\n</tbody></table></div>"
         )

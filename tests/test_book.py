@@ -1,0 +1,291 @@
+"""The book: stripping, failure, publishing check, made pages, figures, and the built HTML."""
+
+import re
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import tiny_study
+from nbformat import v4
+from tiny_study import CHECKOUT
+
+from scoehr import book, pages, plots
+from scoehr.files import InputError
+
+
+def cell(*outputs, count=1, source="1"):
+    return v4.new_code_cell(source, execution_count=count, outputs=list(outputs))
+
+
+def shown(kind, content):
+    return v4.new_output("display_data", data={kind: content})
+
+
+# Notebooks in, notebooks out
+
+
+def test_strip_leaves_what_two_runs_share():
+    notebook = v4.new_notebook(metadata={"papermill": {"start_time": "now"}, "kernelspec": {"name": "python3"}})
+    image = shown("image/svg+xml", "<svg/>")
+    image.data["text/plain"] = "What\nis seen"
+    notebook.cells = [cell(image), cell()]
+    notebook.cells[0].metadata = {"papermill": {"duration": 1.0}, "execution": {}, "tags": ["hide-input"]}
+    notebook.cells[1].metadata = {"tags": ["injected-parameters"]}
+    stripped = book.strip(notebook)
+    assert [c["id"] for c in stripped.cells] == ["cell-000", "cell-001"]
+    assert stripped.metadata == {"kernelspec": {"name": "python3"}}
+    assert stripped.cells[0].metadata == {"tags": ["hide-input"], "mystnb": {"image": {"alt": "What is seen"}}}
+    assert stripped.cells[1].metadata["tags"] == ["injected-parameters", "remove-cell"]
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    """A checkout with one notebook, which the test writes."""
+    (tmp_path / "notebooks").mkdir()
+    shutil.copy(CHECKOUT / "pyproject.toml", tmp_path)
+    monkeypatch.setattr(book, "CHECKOUT", tmp_path)
+    monkeypatch.setattr(book, "ROOT", tmp_path)
+
+    def write(last):
+        text = f'# %% tags=["parameters"]\ndataset = source = profile = seed = None\n\n# %%\n{last}\n'
+        (tmp_path / "notebooks" / "09-mine.py").write_text(text, encoding="utf-8")
+
+    return write
+
+
+def test_a_failed_notebook_never_reaches_the_book(elsewhere):
+    elsewhere("1 / 0")
+    with pytest.raises(RuntimeError, match=r"notebook 09-mine, cell \d: ZeroDivisionError: division by zero; see "):
+        book.execute("09-mine")
+    assert not (book.folder("simulated", "quick") / "notebooks" / "09-mine.ipynb").exists()
+    assert (book.folder("simulated", "quick") / "logs" / "09-mine.ipynb").is_file()
+
+
+def test_bad_input_in_a_notebook_is_told_as_such(elsewhere):
+    elsewhere("from scoehr.files import InputError\nraise InputError('table.csv: no such file; check the path')")
+    with pytest.raises(InputError, match=r"^table.csv: no such file; check the path$"):
+        book.execute("09-mine")
+
+
+def test_an_unknown_notebook_is_named():
+    with pytest.raises(InputError, match="99-nothing: no such notebook; choose one of 01-cohort"):
+        book.load("99-nothing")
+
+
+# Publishing
+
+TABLE = "<table><tr><th></th><th>{head}</th></tr><tr><th>{row}</th><td>{value}</td></tr></table>"
+
+
+@pytest.mark.parametrize(
+    ("output", "credentialed", "finding"),
+    [
+        (shown("text/html", TABLE.format(head="SUBJECT_ID", row="0", value=10011)), False, "row-level"),
+        (shown("text/plain", "   hadm_id  code\n0  105331  276"), False, "row-level"),
+        (shown("text/plain", "admitted 2126-08-14"), False, "a date"),
+        (v4.new_output("stream", text="read /home/ann/mimic/ADMISSIONS.csv"), False, "a path"),
+        (v4.new_output("error", ename="ValueError", evalue="no"), False, "ValueError: no"),
+        (shown("text/html", TABLE.format(head="patients", row="a", value=7)), True, "1 to 10 patients"),
+        (shown("text/html", TABLE.format(head="value", row="patients without codes", value=3)), True, "1 to 10"),
+        (shown("text/plain", "3 patients have it"), True, "few patients"),
+        (shown("text/html", TABLE.format(head="patients", row="a", value=7)), False, None),
+        (shown("text/html", TABLE.format(head="test patients (%)", row="a", value=7)), True, None),
+        (shown("text/html", TABLE.format(head="patients", row="a", value="1–10")), True, None),
+        (shown("text/html", TABLE.format(head="patients", row="a", value="46,520")), True, None),
+        (shown("image/svg+xml", "<svg>2126-08-14</svg>"), False, None),
+    ],
+)
+def test_what_must_not_be_published(output, credentialed, finding):
+    found = book.findings(v4.new_notebook(cells=[cell(output)]), credentialed=credentialed)
+    assert (finding in " ".join(found)) if finding else found == []
+
+
+def test_a_cell_that_was_not_executed_is_a_finding():
+    assert book.findings(v4.new_notebook(cells=[cell(count=None)])) == ["cell 0: not executed"]
+
+
+def test_credentialed_data_are_never_published():
+    with pytest.raises(InputError, match="credentialed"):
+        book.publish(dataset="mimic3", profile="standard")
+
+
+def test_publish_writes_notebooks_that_know_no_machine():
+    tiny_study.book()
+    setting = f'dataset="table", source={str(tiny_study.source())!r}, profile="tiny", seed=3'
+    tiny_study.python("-c", f"from scoehr import book; book.publish({setting})")
+    published = sorted((tiny_study.root() / "book" / "notebooks").glob("*.ipynb"))
+    assert [path.stem for path in published] == book.notebooks()
+    for path in published:
+        assert str(tiny_study.root()) not in path.read_text(encoding="utf-8")
+        assert "source = 'data/table'" in path.read_text(encoding="utf-8")
+    assert (tiny_study.root() / "book" / "_static" / "answer.png").read_bytes().startswith(b"\x89PNG")
+
+
+# Made pages
+
+
+def test_the_corrected_log_cluster_of_the_printed_values():
+    """The report's U is log(1/G) S; the published one is log(S/G). Values by hand, to three decimals."""
+    corrected = pages.printed()["log-cluster, corrected"]
+    assert corrected["144-dimensional code (headline)"] == pytest.approx(-2.482, abs=1e-3)
+    assert corrected["no autoencoder"] == pytest.approx(-2.904, abs=1e-3)
+    assert corrected.idxmin() == "no autoencoder"
+    assert corrected.idxmax() == "rate 0.001, 12 epochs"
+    assert np.isnan(corrected["rate 0.005, 30 epochs"])
+
+
+def test_a_fault_is_seen_beyond_the_spread_of_fresh_samples():
+    def result(value):
+        return {"fidelity": {"prevalence_mae": value, "prevalence_r2": value, "density_ratio": value}}
+
+    results = {"a": result(1.0), "b": result(1.2), "near": result(1.3), "far": result(1.5), "none": result(None)}
+    keys = ["fidelity.prevalence_mae", "fidelity.prevalence_r2", "fidelity.density_ratio"]
+    seen = pages.sees(results, keys, fresh=["a", "b"])
+    assert seen["near"].tolist() == [False, False, False]
+    assert seen["far"].tolist() == [True, False, True]  # lower is better, higher is better, off target
+    assert seen["none"].tolist() == [None, None, None]
+
+
+def test_account_shows_few_people_as_a_range():
+    entries = {"patients": 46520, "rows dropped": {"no code": 5}, "patients without codes": 3, "mean cell": 0.01317}
+    text = pages.account(entries)["value"].to_dict()
+    assert text == {
+        "patients": "46,520",
+        "rows dropped": "",
+        "\u2003no code": "5",
+        "patients without codes": "1–10",
+        "mean cell": "0.0132",
+    }
+
+
+# Tables and figures
+
+
+@pytest.mark.parametrize(
+    ("value", "form", "text"),
+    [
+        (None, None, "–"),
+        (float("nan"), None, "–"),
+        (1234567, None, "1,234,567"),
+        (0.000123456, None, "0.000123"),
+        (12345.6, None, "12,346"),
+        (0.5, "{:.1%}", "50.0%"),
+        ("word", None, "word"),
+    ],
+)
+def test_cells_of_a_table(value, form, text):
+    assert plots.cell(value, form) == text
+
+
+def test_a_table_is_escaped_captioned_and_aligned():
+    frame = pd.DataFrame({"title": ["a < b", "c"], "n": [1, 2]})
+    markup = plots.table(frame, "R & D")._repr_html_()
+    assert "<caption>R &amp; D</caption>" in markup
+    assert '<td class="words">a &lt; b</td><td>1</td>' in markup
+    assert markup.count("<th") == 3  # row numbers are no column: thead and two heads
+
+
+def test_colours_are_distinct_and_fixed():
+    names = ["fast", "one", "reported", "two", "paper", "three"]
+    chosen = plots.colours(names)
+    assert len(set(chosen.values())) == len(names)
+    assert chosen["fast"] == plots.colours(["fast"])["fast"]
+
+
+def figures():
+    rng = np.random.default_rng(0)
+    real, made = rng.beta(0.2, 5, 60), {"reported": rng.beta(0.2, 5, 60), "fast": rng.beta(0.2, 5, 60)}
+    made["fast"][:20] = 0
+    gap = pd.DataFrame({"reported": [0.1, 5.0, np.nan], "fast": [-3.0, 0.4, 1.0]}, index=["a", "b", "c"])
+    history = pd.DataFrame({"epoch": [1, 2], "train_loss": [2.0, 1.0], "validation_loss": [2.1, 1.4]})
+    counts = {name: np.round(1000 * value) for name, value in made.items()}
+    trials = pd.DataFrame({"sampler": ["a", "a", "b"], "evaluations": [5, 10, 9], "score": [0.3, 0.2, 0.25]})
+    yield "distribution", plots.distribution(counts, xlabel="codes per patient")
+    yield "ranks", plots.ranks(made)
+    yield "losses", plots.losses({"fast": history, "paper": history}, ylabel="loss")
+    yield "prevalence", plots.prevalence(real, made)
+    yield "frequency", plots.frequency(np.round(1000 * real), counts)
+    yield "frequency from 10", plots.frequency(np.round(1000 * real), counts, start=10)
+    yield "correlations", plots.correlations({"real": np.eye(4), "fast": np.eye(4)}, list("abcd"))
+    yield "gaps", plots.gaps(gap)
+    yield "verdicts", plots.verdicts(pd.DataFrame({"x": [True, None], "y": [False, True]}, index=["a", "b"]))
+    yield "noise", plots.noise_schedule([0, 1], [1, 0], [0, 1])
+    yield "evaluations", plots.evaluations(trials, ylabel="error", floor=0.1)
+    yield "deciles", plots.deciles(pd.DataFrame({"fast": [1.0, 2.0], "paper": [1.0, 90.0]}), ylabel="share (%)")
+    yield "bars", plots.bars({"fast": 1.0, "reported": 9.0}, xlabel="seconds", reference=2.0)
+    yield "answer", plots.answer(real, made, gap)
+
+
+def test_figures_are_the_same_bytes_every_time_and_label_their_axes():
+    for (name, figure), (_, again) in zip(figures(), figures(), strict=True):
+        assert plots.svg(figure) == plots.svg(again), name
+        labelled = [ax.get_xlabel() for ax in figure.axes if ax.get_xlabel()]
+        assert labelled or name == "verdicts", name
+
+
+def test_what_a_caption_says_is_what_is_drawn():
+    """Codes never produced stand at the lower edge of the prevalence panel, and in the bar of the histogram."""
+    real, made = np.array([0.5, 0.1, 0.01]), np.array([0.4, 0.0, 0.02])
+    (panel,) = plots.prevalence(real, {"fast": made}).axes
+    heights = panel.collections[0].get_offsets()[:, 1]
+    assert heights.min() == pytest.approx(100 * 0.01 / 2)
+    (panel,) = plots.frequency(1000 * real, {"fast": 1000 * made}).axes
+    assert [bar.get_height() for bar in panel.patches if bar.get_x() < 0.7 and bar.get_width() < 0.2] == [0, 1]
+
+
+# The built book
+
+
+def test_every_page_says_where_its_numbers_come_from_and_fetches_nothing():
+    html = tiny_study.book().parent
+    for page in [html / "index.html", html / "methods.html", *(html / "notebooks").glob("*.html")]:
+        text = page.read_text(encoding="utf-8")
+        assert "Where these numbers come from" in text, page.name
+        assert "profile <code>tiny</code>" in text, page.name
+        assert re.findall(r'<(?:script|img|iframe)[^>]*\ssrc="(?:https?:)?//', text) == [], page.name
+        assert re.findall(r'<link[^>]*rel="stylesheet"[^>]*href="(?:https?:)?//', text) == [], page.name
+
+
+def test_notebook_pages_have_launch_and_download_buttons_and_described_images():
+    html = tiny_study.book().parent
+    address = book.repository().removeprefix("https://github.com/")
+    for name in book.notebooks():
+        text = (html / "notebooks" / f"{name}.html").read_text(encoding="utf-8")
+        assert f"colab.research.google.com/github/{address}/blob/main/book/notebooks/{name}.ipynb" in text
+        assert "mybinder.org/v2/gh/" in text and f"{name}.ipynb" in text
+        images = re.findall(r"<img[^>]*_images[^>]*>", text)
+        assert all(re.search(r'alt="[^"]{20,}"', image) for image in images), name
+
+
+def test_a_dead_reference_stops_the_build(tmp_path):
+    tiny_study.book()
+    place = tmp_path / "broken"
+    shutil.copytree(tiny_study.root() / "build" / "table-tiny", place, ignore=shutil.ignore_patterns("_build"))
+    with (place / "methods.md").open("a", encoding="utf-8") as page:
+        page.write("\nSee {numref}`no-such-figure` and {cite:t}`nobody1900`.\n")
+    with pytest.raises(RuntimeError) as stopped:
+        book.render(place)
+    assert "no-such-figure" in str(stopped.value) and "nobody1900" in str(stopped.value)
+
+
+def test_the_workflow_repeats_no_finished_run():
+    tiny_study.book()
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(tiny_study.root() / "workflow" / "Snakefile")]
+    setting = ["dataset=table", f"source={tiny_study.source()}", "profile=tiny", "seed=3"]
+    done = subprocess.run(
+        [*command, "--directory", str(tiny_study.root()), "--cores", "2", "--dry-run", "--config", *setting],
+        env=tiny_study.environment(), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    planned = done.stdout + done.stderr
+    assert "run_fast" not in planned and "run_reported" not in planned
+    assert re.search(r"\nbook\s+1\n", planned)
+
+
+def test_reported_values_are_quoted_from_the_report():
+    facts = pages.reported()
+    assert len(facts["report"]) == 14 and len(facts["paper"]) == 5
+    assert {row["experiment"] for row in facts["report"]} >= {"reported"}
