@@ -360,11 +360,13 @@ def test_references_are_made_when_none_are_handed_in(sets, reference, results):
     assert evaluate(sets["real"], sets["synthetic"], train=sets["train"], reference=loaded, seed=5) == results
     with pytest.raises(InputError, match="n is 300 but the smallest set has 100"):
         evaluate(sets["real"], sets["synthetic"].take(np.arange(100)), train=sets["train"], reference=reference)
+    with pytest.raises(InputError, match="n is 100 but the references were made with 300"):
+        evaluate(sets["real"], sets["synthetic"], train=sets["train"], reference=reference, n=100)
 
 
 def test_another_seed_draws_other_patients(sets, reference, results):
-    other = evaluate(sets["real"], sets["synthetic"], train=sets["train"], reference=reference, seed=6, n=200)
-    assert other["n"]["rows"] == 200
+    other = evaluate(sets["real"], sets["synthetic"], train=sets["train"], reference=reference, seed=6)
+    assert other["n"]["rows"] == 300
     assert other["fidelity"] != results["fidelity"]
 
 
@@ -380,9 +382,9 @@ def test_vocabularies_are_aligned(sets, reference):
     real, synthetic = sets["real"], sets["synthetic"]
     turned = synthetic.align(synthetic.codes[::-1])
     extended = synthetic.align([*synthetic.codes, "V99"])
-    expected = evaluate(real, synthetic, reference=reference, n=100)
+    expected = evaluate(real, synthetic, train=sets["train"], reference=reference)
     for other in (turned, extended):
-        found = evaluate(real, other, reference=reference, n=100)
+        found = evaluate(real, other, train=sets["train"], reference=reference)
         assert found["fidelity"]["patient_codes_ks"] == expected["fidelity"]["patient_codes_ks"]
         assert found["fidelity"]["codes_missing"] == expected["fidelity"]["codes_missing"]
 

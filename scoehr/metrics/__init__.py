@@ -55,7 +55,7 @@ def evaluate(
     synthetic : patients that it made; columns are aligned to the codes of all sets
     train : patients that it was trained on. If None, half of ``real`` plays the training set of the reference points,
         and the privacy scores, which need the true one, are None
-    reference : what :func:`references` returned for the same ``real``, ``train`` and ``seed``; if None, computed
+    reference : what :func:`references` returned for the same ``real`` and ``train``; if None, computed
     n : rows drawn from each set; by default those of ``reference``, else as many as the smallest set holds
     seed : of the draws, the reference points, the discriminator and the bootstrap
     progress : True for a bar on stderr, or a function called with (steps done, steps in all, name of the step)
@@ -75,12 +75,15 @@ def evaluate(
     Raises
     ------
     InputError
-        If a set is empty or has fewer rows than ``n``, kinds differ, or two sets share no code.
+        If a set is empty or has fewer rows than ``n``, ``reference`` was made with another ``n``, kinds differ, or two
+        sets share no code.
     """
     given = {"real": real, "synthetic": synthetic, **({} if train is None else {"train": train})}
     sets = _aligned(given)
     held_out, training = _roles(sets, seed)
-    n = _common(n or (reference["real"]["n"] if reference else None), held_out, training, sets["synthetic"])
+    if reference is not None and n not in (None, reference["real"]["n"]):
+        raise InputError(f"n is {n} but the references were made with {reference['real']['n']} rows; make them with n")
+    n = _common(reference["real"]["n"] if reference else n, held_out, training, sets["synthetic"])
     bar = _Bar(progress, 1 if reference else 1 + len(REFERENCES))
     if reference is None:
         reference = _references(held_out, training, n, seed, train is not None, bar)
