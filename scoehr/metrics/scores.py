@@ -87,12 +87,14 @@ def discriminator(pair: Pair) -> Part:
     folds = _try(utility.discriminate, pair.real, pair.synthetic, seed=pair.seed)
     if isinstance(folds, Undefined):
         return Part("utility", {"discriminator_auc": folds})
-
-    def statistic(*scores: np.ndarray) -> dict[str, float]:
-        return {"discriminator_auc": utility.mean_auc([utility.Scored(*s) for s in zip(*[iter(scores)] * 2)])}  # noqa: B905
-
     sets = tuple(scores for fold in folds for scores in fold)
-    return Part("utility", statistic(*sets), ((statistic, sets),))
+    return Part("utility", _discriminator(*sets), ((_discriminator, sets),))
+
+
+def _discriminator(*sets: np.ndarray) -> dict[str, float]:
+    """From the scores of real and synthetic rows, fold after fold."""
+    folds = [utility.Scored(*sets[first : first + 2]) for first in range(0, len(sets), 2)]
+    return {"discriminator_auc": utility.mean_auc(folds)}
 
 
 PRIVACY = tuple(key.removeprefix("privacy.") for key in METRICS if key.startswith("privacy."))
