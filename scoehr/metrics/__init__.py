@@ -54,8 +54,8 @@ def evaluate(
     real : patients that the generator has not seen
     synthetic : patients that it made; columns are aligned to the codes of all sets
     train : patients that it was trained on; ``n`` of them at random are the members of the membership scores, so that
-        copies of others go unseen, as the reference "resampled" shows. If None, half of ``real`` plays the training set of the reference points,
-        and the privacy scores, which need the true one, are None
+        copies of others go unseen, as the reference "resampled" shows. If None, half of ``real`` plays the training set
+        of the reference points, and the privacy scores, which need the true one, are None
     reference : what :func:`references` returned for the same ``real`` and ``train``; if None, computed
     n : rows drawn from each set; by default those of ``reference``, else as many as the smallest set holds
     seed : of the draws, the reference points, the discriminator and the bootstrap
