@@ -36,8 +36,9 @@ report: $(STAMP)  ## make the whole book: DATASET=, SOURCE=, PROFILE=, SEED=
 experiments: $(STAMP)  ## list the planned runs: DATASET=, SOURCE=, PROFILE=, SEED=
 	$(BIN)/scoehr experiments $(STUDY)
 
-bench: $(STAMP)  ## time and peak memory of reading full-size tables, beside a line-by-line reference
+bench: $(STAMP)  ## cost of reading full-size tables beside a line-by-line reference, and of the scores
 	$(BIN)/python -m benchmarks.read_tables
+	$(BIN)/python -m benchmarks.metrics
 
 lint: $(STAMP)  ## formatting, style and types
 	$(BIN)/ruff format --check .
