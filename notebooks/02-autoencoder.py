@@ -48,7 +48,7 @@ import torch
 from scoehr import pages, plots
 
 runs = pages.runs(dataset, source, profile, seed)
-runs = {name: run for name, run in runs.items() if run.generator.autoencoder is not None}
+runs = pages.coded(runs)
 pages.origin(runs, dataset=dataset, profile=profile, seed=seed)
 
 # %% [markdown]

@@ -29,8 +29,8 @@ if importlib.util.find_spec("google") and importlib.util.find_spec("google.colab
 # %% [markdown]
 # # The score network
 #
-# The diffusion learns one thing: in which direction a noised patient should move to become more likely {eq}`dsm`.
-# This page shows the forward process, the losses, and two properties of the reported training that decide its outcome
+# The diffusion learns one thing: in which direction a noised patient should move to become more likely {eq}`dsm`. This
+# page shows the forward process, the losses, and two properties of the reported training that decide its outcome
 # before a single epoch is run: which noise levels it visits, and how soon its learning rate is used up.
 
 # %% tags=["parameters"]
@@ -49,6 +49,7 @@ from scoehr.processes import VPSDE, stratified_times, uniform_times
 from scoehr.training import parameters, rate_factor
 
 runs = pages.runs(dataset, source, profile, seed)
+scored = pages.scored(runs)
 pages.origin(runs, dataset=dataset, profile=profile, seed=seed)
 
 # %% [markdown]
@@ -110,7 +111,7 @@ pages.Words(
 # compares between models.
 
 # %% tags=["hide-input"]
-histories = {name: run.history[run.history["stage"] == "score"] for name, run in runs.items()}
+histories = {name: run.history[run.history["stage"] == "score"] for name, run in scored.items()}
 plots.show(
     plots.losses(histories, ylabel="loss per patient"),
     "Loss of the last epoch on validation patients: "
@@ -120,11 +121,11 @@ plots.show(
 
 # %% tags=["hide-input"]
 networks = {}
-for name, run in runs.items():
+for name, run in scored.items():
     final, dimensions = histories[name].iloc[-1], len(run.generator.shift)
     networks[name] = {
         "network": run.generator.config.network,
-        "parameters": parameters(run.generator.score),
+        "parameters": parameters(run.generator.network),
         "dimensions": dimensions,
         "epochs": run.generator.config.epochs,
         "training loss per dimension": final["train_loss"] / dimensions,
@@ -143,4 +144,22 @@ plots.table(
     reported[["latent", "train loss", "test loss", "training (min)"]],
     "Printed by the report: loss per patient after 50 epochs on MIMIC-III, and minutes of training on a T4 GPU",
     digits=4,
+)
+
+# %% [markdown]
+# ## Another way: thinning
+#
+# Noise in whole numbers that are mostly zero need not be Gaussian. Thinning diffusion, {eq}`thinning`, takes recorded
+# codes away one by one until none is left, and its network learns how many of each a thinned record lacks. There is no
+# autoencoder to lose codes in, and no rounding. Its loss is a likelihood and not comparable with the losses above.
+
+# %% tags=["hide-input"]
+thinning = {name: run for name, run in runs.items() if name not in scored}
+histories = {name: run.history[run.history["stage"] == "rate"] for name, run in thinning.items()}
+gain = {name: history["validation_loss"].iloc[[0, -1]].to_list() for name, history in histories.items()}
+plots.show(
+    plots.losses(histories, ylabel="loss per patient", log=False),
+    "Loss on validation patients in the first and the last epoch: "
+    + ", ".join(f"{first:.2f} and {last:.2f} ({name})" for name, (first, last) in gain.items())
+    + ". An untrained network already grows the right number of each code, with no relation between them.",
 )

@@ -44,7 +44,6 @@ import numpy as np
 import pandas as pd
 
 from scoehr import pages, plots
-from scoehr.sampling import evaluations
 
 runs = pages.runs(dataset, source, profile, seed)
 pages.origin(runs, dataset=dataset, profile=profile, seed=seed)
@@ -101,21 +100,23 @@ plots.show(
 # %% [markdown]
 # ## How few steps will do
 #
-# The same trained network under other samplers and fewer steps. The score is the mean absolute error of the codes'
+# The small networks under other samplers and fewer steps. The score is the mean absolute error of the codes'
 # prevalence against the test patients; dotted is what fresh real patients score. Below some number of evaluations the
 # solver's error shows; above it more steps buy nothing, since what is left is the error of the network.
 
 # %% tags=["hide-input"]
-name = per.idxmin()
-model, cohort = runs[name].generator, pages.cohort({name: runs[name]}, source)
+small = {name: run for name, run in runs.items() if run.generator.config.network == "mlp"}
+cohort = pages.cohort(small, source)
 size = min(1000, len(cohort.test), len(cohort.train))
 present = pages.shares(cohort.test)
 rows = []
-for sampler in ("ddim", "heun", "dpm_solver_pp_2m"):
-    for steps in (3, 5, 10, 20, 40):
-        drawn = model.sample(size, seed=seed, sampler=sampler, steps=steps, progress=False)
-        error = np.abs(pages.shares(drawn) - present).mean()
-        rows.append({"sampler": sampler, "evaluations": evaluations(sampler, steps), "score": error})
+for name, run in small.items():
+    for sampler in ("ddim", "heun", "dpm_solver_pp_2m") if name in pages.scored(runs) else ("births",):
+        for steps in (3, 5, 10, 20, 40):
+            drawn = run.generator.sample(size, seed=seed, sampler=sampler, steps=steps, progress=False)
+            error = np.abs(pages.shares(drawn) - present).mean()
+            calls = run.generator.evaluations
+            rows.append({"sampler": f"{name}: {sampler.replace('_', ' ')}", "evaluations": calls, "score": error})
 trials = pd.DataFrame(rows)
 fresh = cohort.train.take(np.random.default_rng(seed).permutation(len(cohort.train))[:size])
 floor = np.abs(pages.shares(fresh) - present).mean()

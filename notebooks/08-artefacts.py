@@ -70,15 +70,15 @@ plots.table(pd.DataFrame(files).T.sort_index(), "Files of each run in saved_mode
 # | `metrics.json` | all scores, the five reference points, gaps, intervals, numbers of patients, versions |
 # | `costs.json` | seconds a stage, peak memory, evaluations a patient, threads |
 # | `environment.txt` | Python and package versions |
-# | `autoencoder.safetensors`, `score.safetensors` | the weights |
+# | `*.safetensors` | the weights |
 #
 # ## A trained model in two lines
 
 # %%
-from scoehr.generators import ScoEHR
+from scoehr.generators import load
 
 run = list(runs.values())[-1]
-model = ScoEHR.load(run.folder)
+model = load(run.folder)
 model.config
 
 # %%

@@ -19,6 +19,7 @@ from scoehr import plots, study
 from scoehr.codes import CodeMatrix
 from scoehr.datasets import DATASETS
 from scoehr.files import CHECKOUT, read_json, replacing
+from scoehr.generators import ScoEHR
 from scoehr.metrics import METRICS
 from scoehr.training import parameters
 
@@ -151,6 +152,7 @@ def shares(matrix: CodeMatrix) -> np.ndarray:
     return np.asarray((matrix.counts > 0).mean(axis=0)).ravel()
 
 
+NETWORKS = {"unet": "U-Net", "mlp": "residual MLP"}
 #: What the cells of a kind of matrix hold, in a sentence.
 KINDS = {"count": "counts", "binary": "presence of codes"}
 
@@ -162,27 +164,39 @@ def cohort(group: Mapping[str, study.Run], source: str | None = None) -> study.C
 
 
 def settings(found: Mapping[str, study.Run]) -> pd.DataFrame:
-    """The settings that tell the runs apart, a column a run."""
-    rows = {}
-    for name, run in found.items():
-        config = run.generator.config
-        rows[name] = {
-            "data": KINDS[config.kind],
-            "training patients": plots.patients(run.config["data"]["train"]),
-            "latent dimensions": str(config.latent or "none"),
-            "decoder head": config.head if config.latent else "none",
-            "autoencoder epochs": str(config.autoencoder_epochs if config.latent else "none"),
-            "latents standardised": "yes" if config.standardise else "no",
-            "score network": {"unet": "U-Net", "mlp": "residual MLP"}[config.network],
-            "width": str(config.width),
-            "parameters": f"{parameters(run.generator.score):,}",
-            "epochs": str(config.epochs),
-            "learning-rate schedule": config.schedule,
-            "network puts out": config.prediction,
-            "sampler": config.sampler.replace("_", " "),
-            "steps": str(config.steps),
-        }
-    return pd.DataFrame(rows)
+    """The settings that tell the runs apart, a column a run; a dash where a setting means nothing for a run."""
+    return pd.DataFrame({name: _settings(run) for name, run in found.items()})
+
+
+def _settings(run: study.Run) -> dict[str, str]:
+    config = run.generator.config
+    coded = getattr(config, "latent", None) is not None
+    return {
+        "data": KINDS[config.kind],
+        "training patients": plots.patients(run.config["data"]["train"]),
+        "diffusion on": f"{config.latent} latent dimensions" if coded else "codes",
+        "decoder head": config.head if coded else "–",
+        "autoencoder epochs": str(config.autoencoder_epochs) if coded else "–",
+        "latents standardised": ("yes" if config.standardise else "no") if coded else "–",
+        "network": NETWORKS[config.network],
+        "width": str(config.width),
+        "parameters": f"{parameters(run.generator.network):,}",
+        "epochs": str(config.epochs),
+        "learning-rate schedule": config.schedule,
+        "network puts out": getattr(config, "prediction", "rate"),
+        "sampler": config.sampler.replace("_", " "),
+        "steps": str(config.steps),
+    }
+
+
+def coded(found: Mapping[str, study.Run]) -> dict[str, study.Run]:
+    """The runs that have an autoencoder."""
+    return {name: run for name, run in found.items() if getattr(run.generator, "autoencoder", None) is not None}
+
+
+def scored(found: Mapping[str, study.Run]) -> dict[str, study.Run]:
+    """The runs of score-based diffusion, not of thinning."""
+    return {name: run for name, run in found.items() if isinstance(run.generator, ScoEHR)}
 
 
 def costs(found: Mapping[str, study.Run]) -> pd.DataFrame:
@@ -192,7 +206,7 @@ def costs(found: Mapping[str, study.Run]) -> pd.DataFrame:
         cost = run.costs
         rows[name] = {
             "autoencoder (s)": cost.get("autoencoder_seconds"),
-            "score network (s)": cost.get("score_seconds"),
+            "diffusion network (s)": cost.get("score_seconds", cost.get("rate_seconds")),
             "sampling 1,000 patients (s)": thousand(run),
             "evaluations a patient": cost["evaluations_per_patient"],
             "peak memory (MiB)": cost["peak_memory_bytes"] / 2**20,

@@ -28,7 +28,7 @@ Parameters = ParamSpec("Parameters")
 #: Okabe and Ito's palette without its black (kept for the real data) and its yellow (too pale for lines).
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 #: Fixed colours of what appears on several pages; any other name takes the next free colour of the palette.
-COLOURS = {"real": "#000000", "fast": PALETTE[0], "reported": PALETTE[1], "paper": PALETTE[2]}
+COLOURS = {"real": "#000000", "fast": PALETTE[0], "reported": PALETTE[1], "paper": PALETTE[2], "thinning": PALETTE[3]}
 GREY = "#767676"
 STYLE: Any = {
     "figure.dpi": 96,
@@ -211,7 +211,7 @@ def ranks(series: Mapping[str, ArrayLike]) -> Figure:
 
 
 @styled
-def losses(histories: Mapping[str, pd.DataFrame], *, ylabel: str) -> Figure:
+def losses(histories: Mapping[str, pd.DataFrame], *, ylabel: str, log: bool = True) -> Figure:
     """Training (solid) and validation (dashed) loss against epoch, one panel a run as losses differ in scale.
 
     Each history has the columns ``epoch``, ``train_loss`` and ``validation_loss``.
@@ -222,8 +222,7 @@ def losses(histories: Mapping[str, pd.DataFrame], *, ylabel: str) -> Figure:
         marker = "o" if len(history) < 6 else None
         ax.plot(history["epoch"], history["train_loss"], color=colour, marker=marker, label="training")
         ax.plot(history["epoch"], history["validation_loss"], "--", color=GREY, marker=marker, label="validation")
-        ax.set(title=name, xlabel="epoch", yscale="log")
-        ax.yaxis.set_major_formatter(matplotlib.ticker.LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5)))
+        ax.set(title=name, xlabel="epoch", yscale="log" if log else "linear")
     axes[0].set_ylabel(ylabel)
     axes[0].legend()
     return figure
