@@ -2,8 +2,6 @@
 
 import re
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
@@ -283,18 +281,26 @@ def test_a_dead_reference_stops_the_build(tmp_path):
     assert "no-such-figure" in str(stopped.value) and "nobody1900" in str(stopped.value)
 
 
-def test_the_workflow_repeats_no_finished_run():
-    tiny_study.book()
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(tiny_study.root() / "workflow" / "Snakefile")]
-    setting = ["dataset=table", f"source={tiny_study.source()}", "profile=tiny", "seed=3"]
-    done = subprocess.run(
-        [*command, "--directory", str(tiny_study.root()), "--cores", "2", "--dry-run", "--config", *setting],
-        env=tiny_study.environment(), capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    planned = done.stdout + done.stderr
-    assert done.returncode == 0, planned[-3000:]
-    assert "run_fast" not in planned and "run_reported" not in planned
-    assert re.search(r"\nbook\s+1\n", planned)
+def snakemake(*arguments):
+    """Snakemake on the tiny study; what it printed."""
+    command = ["-m", "snakemake", "--snakefile", "workflow/Snakefile", "--cores", "2", *arguments, "--config"]
+    setting = {**tiny_study.PARAMETERS, "source": tiny_study.source()}
+    done = tiny_study.python(*command, *(f"{name}={value}" for name, value in setting.items()), check=False)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+    return done.stdout + done.stderr
+
+
+def test_the_workflow_repeats_nothing_that_is_finished():
+    place = tiny_study.book().parents[2]
+    (place / "account-3.txt").touch()
+    snakemake("--touch")
+    assert "Nothing to be done" in snakemake("--dry-run")
+    (place / "notebooks" / "08-artefacts.ipynb").rename(place / "aside.ipynb")
+    planned = snakemake("--dry-run")
+    (place / "aside.ipynb").rename(place / "notebooks" / "08-artefacts.ipynb")
+    assert re.findall(r"^(\w+) +(\d+)$", planned, re.MULTILINE) == [
+        ("notebook", "1"), ("book", "1"), ("all", "1"), ("total", "3"),
+    ]  # fmt: skip
 
 
 def test_reported_values_are_quoted_from_the_report():
