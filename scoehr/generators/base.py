@@ -59,7 +59,6 @@ class Generator(ABC):
         self.evaluations = 0  # of the network, per patient of the last sample
         self.vocabulary: CodeMatrix  # the codes, without patients
 
-    @abstractmethod
     def fit(
         self,
         train_set: CodeMatrix,
@@ -81,6 +80,17 @@ class Generator(ABC):
             Diverged: see :func:`scoehr.training.train`.
             InputError: settings and data do not fit together.
         """
+        self._build(train_set, seed)
+        held_out = None if validation is None else self._tensor(validation.align(train_set.codes))
+        rows = self._train(self._tensor(train_set), held_out, seed, Path(folder) if folder else None, progress)
+        self.history = pd.DataFrame(rows)
+        return self
+
+    @abstractmethod
+    def _train(
+        self, data: Tensor, held_out: Tensor | None, seed: int, folder: Path | None, progress: bool
+    ) -> list[dict[str, Any]]:
+        """Train the networks on counts ``(n, n_codes)``: a row an epoch, with its stage."""
 
     @property
     @abstractmethod

@@ -11,10 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -161,26 +160,13 @@ class ScoEHR(Generator):
 
     # ------------------------------------------------------------------ fit
 
-    def fit(
-        self,
-        train_set: CodeMatrix,
-        validation: CodeMatrix | None = None,
-        *,
-        seed: int = 0,
-        folder: str | Path | None = None,
-        progress: bool = True,
-    ) -> Self:
-        """Train the autoencoder, then the score network on its latents; see :meth:`Generator.fit`."""
-        folder = Path(folder) if folder else None
-        self._build(train_set, seed)
-        data = self._tensor(train_set)  # (n, n_codes)
-        held_out = self._tensor(validation.align(train_set.codes)) if validation is not None else None
-        history = []
+    def _train(
+        self, data: Tensor, held_out: Tensor | None, seed: int, folder: Path | None, progress: bool
+    ) -> list[dict[str, Any]]:
+        rows = []
         if self.autoencoder is not None:
-            history += self._fit_autoencoder(self.autoencoder, data, held_out, seed, folder, progress)
-        history += self._fit_score(data, held_out, seed, folder, progress)
-        self.history = pd.DataFrame(history)
-        return self
+            rows += self._fit_autoencoder(self.autoencoder, data, held_out, seed, folder, progress)
+        return rows + self._fit_score(data, held_out, seed, folder, progress)
 
     def _fit_autoencoder(
         self,

@@ -13,10 +13,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor, nn
 
@@ -63,18 +62,10 @@ class Thinning(Generator):
         super().__init__(config, device)
         self.rate: RateModel
 
-    def fit(
-        self,
-        train_set: CodeMatrix,
-        validation: CodeMatrix | None = None,
-        *,
-        seed: int = 0,
-        folder: str | Path | None = None,
-        progress: bool = True,
-    ) -> Self:
-        """Train the rate network; see :meth:`Generator.fit`."""
-        self._build(train_set, seed)
-        config, data, rate = self.config, self._tensor(train_set), self.rate
+    def _train(
+        self, data: Tensor, held_out: Tensor | None, seed: int, folder: Path | None, progress: bool
+    ) -> list[dict[str, Any]]:
+        config, rate = self.config, self.rate
         rate.log_mean.copy_(torch.log(data.mean(0) + 0.3 / len(data)))  # a code never seen keeps a rate, a small one
 
         def loss(x: Tensor, rng: torch.Generator) -> Tensor:
@@ -95,14 +86,13 @@ class Thinning(Generator):
                 ema=config.ema,
             ),
             seed=seed,
-            validation=None if validation is None else self._tensor(validation.align(train_set.codes)).to(self.device),
-            checkpoint=Path(folder) / "rate.checkpoint" if folder else None,
+            validation=None if held_out is None else held_out.to(self.device),
+            checkpoint=folder and folder / "rate.checkpoint",
             title="rate network",
             progress=progress,
         )
         rate.cpu()
-        self.history = pd.DataFrame([{"stage": "rate", **row} for row in rows])
-        return self
+        return [{"stage": "rate", **row} for row in rows]
 
     @property
     def network(self) -> nn.Module:
