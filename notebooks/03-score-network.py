@@ -124,11 +124,10 @@ networks = {}
 for name, run in scored.items():
     final, dimensions = histories[name].iloc[-1], len(run.generator.shift)
     networks[name] = {
-        "network": run.generator.config.network,
+        "network": pages.NETWORKS[run.generator.config.network],
         "parameters": parameters(run.generator.network),
         "dimensions": dimensions,
         "epochs": run.generator.config.epochs,
-        "training loss per dimension": final["train_loss"] / dimensions,
         "validation loss per dimension": final["validation_loss"] / dimensions,
         "training (s)": run.costs["score_seconds"],
     }
@@ -158,7 +157,7 @@ thinning = {name: run for name, run in runs.items() if name not in scored}
 histories = {name: run.history[run.history["stage"] == "rate"] for name, run in thinning.items()}
 gain = {name: history["validation_loss"].iloc[[0, -1]].to_list() for name, history in histories.items()}
 plots.show(
-    plots.losses(histories, ylabel="loss per patient", log=False),
+    plots.losses(histories, ylabel="loss per patient"),
     "Loss on validation patients in the first and the last epoch: "
     + ", ".join(f"{first:.2f} and {last:.2f} ({name})" for name, (first, last) in gain.items())
     + ". An untrained network already grows the right number of each code, with no relation between them.",

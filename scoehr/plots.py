@@ -21,6 +21,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
 Parameters = ParamSpec("Parameters")
@@ -211,7 +212,7 @@ def ranks(series: Mapping[str, ArrayLike]) -> Figure:
 
 
 @styled
-def losses(histories: Mapping[str, pd.DataFrame], *, ylabel: str, log: bool = True) -> Figure:
+def losses(histories: Mapping[str, pd.DataFrame], *, ylabel: str) -> Figure:
     """Training (solid) and validation (dashed) loss against epoch, one panel a run as losses differ in scale.
 
     Each history has the columns ``epoch``, ``train_loss`` and ``validation_loss``.
@@ -222,7 +223,10 @@ def losses(histories: Mapping[str, pd.DataFrame], *, ylabel: str, log: bool = Tr
         marker = "o" if len(history) < 6 else None
         ax.plot(history["epoch"], history["train_loss"], color=colour, marker=marker, label="training")
         ax.plot(history["epoch"], history["validation_loss"], "--", color=GREY, marker=marker, label="validation")
-        ax.set(title=name, xlabel="epoch", yscale="log" if log else "linear")
+        values = history[["train_loss", "validation_loss"]].to_numpy(dtype=float)
+        wide = np.nanmin(values) > 0 and np.nanmax(values) > 10 * np.nanmin(values)
+        ax.set(title=name, xlabel="epoch", yscale="log" if wide else "linear")
+        ax.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
     axes[0].set_ylabel(ylabel)
     axes[0].legend()
     return figure
@@ -374,7 +378,7 @@ def evaluations(frame: pd.DataFrame, *, ylabel: str, floor: float | None = None)
     if floor is not None:
         ax.axhline(floor, color="black", linewidth=1, linestyle=":", label="fresh real patients")
     ax.set(xscale="log", xlabel="network evaluations per sample", ylabel=ylabel)
-    ticks = sorted(set(frame["evaluations"]))
+    ticks = [tick for tick in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if tick <= frame["evaluations"].max()]
     ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     ax.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
     return _legend(figure, ax, len(names) + 1)
