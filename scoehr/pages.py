@@ -60,8 +60,8 @@ class Words(Html):
 
 
 def runs(dataset: str, source: str | None, profile: str, seed: int) -> dict[str, study.Run]:
-    """Every run of the plan by name, loaded if it is there and made if not; those that diverged are left out."""
-    plan = study.plan(dataset, source, profile, seed)
+    """Every run that the pages show (:func:`study.shown`) by name, made if need be; diverged ones are left out."""
+    plan = study.shown(dataset, source, profile, seed)
     made = {name: study.run(experiment) for name, experiment in plan.items()}
     return {name: run for name, run in made.items() if run.verdict == "finished"}
 
@@ -74,6 +74,7 @@ def reported() -> dict[str, Any]:
 def origin(found: Mapping[str, study.Run], *, dataset: str, profile: str, seed: int) -> Html:
     """The box that says from which data, at what scale and from which runs the numbers of a page come."""
     sizes = [run.config["data"] for run in found.values()]
+    built, profile = profile, next((run.experiment["profile"] for run in found.values()), profile)
     scale = ", ".join(f"{title} {value:g}" for title, value in study.scale(profile).items() if title not in COUNTS)
     parts = [
         "<strong>Where these numbers come from.</strong> "
@@ -88,6 +89,7 @@ def origin(found: Mapping[str, study.Run], *, dataset: str, profile: str, seed: 
             f"{plots.patients(sizes[0]['test'])} test patients; {first['evaluated']:,} synthetic patients a run.",
             f"Factors on the settings of the report: {scale.replace('_', ' ')}." if scale else "",
             f"Runs: {', '.join(f'<code>{run.id}</code>' for run in found.values())}.",
+            f"The smaller runs of profile <code>{built}</code> lie in <code>saved_models</code>." * (built != profile),
         ]
     return Html(f'<div class="origin">{" ".join(part for part in parts if part)}</div>')
 

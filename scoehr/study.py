@@ -162,6 +162,19 @@ def plan(
     }
 
 
+def shown(dataset: str, source: str | None, profile: str, seed: int = 0) -> dict[str, Experiment]:
+    """The plan at the largest profile, from ``profile`` up, at which every run is finished; else at ``profile``.
+
+    So published runs of a larger profile stand in the book in place of smaller ones, all of them or none.
+    """
+    sizes = list(yaml.safe_load(PLAN.read_text(encoding="utf-8"))["profiles"])
+    for size in reversed(sizes[sizes.index(profile) + 1 :] if profile in sizes else []):
+        candidate = plan(dataset, source, size, seed)
+        if all((experiment.folder / "config.json").exists() for experiment in candidate.values()):
+            return candidate
+    return plan(dataset, source, profile, seed)
+
+
 def scale(profile: str) -> dict[str, float]:
     """The factors of a profile, to print beside results."""
     return yaml.safe_load(PLAN.read_text(encoding="utf-8"))["profiles"][profile]

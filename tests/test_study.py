@@ -129,3 +129,15 @@ def test_the_paper_profile_is_the_reported_scale():
 def test_unknown_names(argument, message):
     with pytest.raises(InputError, match=message):
         study.plan(**argument)
+
+
+def test_larger_runs_stand_in_for_smaller_ones_all_or_none(home):
+    plan = PLAN.replace("experiments:", "  big:\n    {patients: 300, evaluated: 100, width: .1, autoencoder_epochs: .5, "
+                        "unet_epochs: .1, mlp_epochs: .5, euler_steps: .1}\nexperiments:")  # fmt: skip
+    (home / "workflow" / "experiments.yaml").write_text(plan)
+    show = "import sys; from scoehr import study; print(study.shown('table', sys.argv[1], 'tiny')['fast'].profile)"
+    make = RUN.replace("'tiny'", "'big'")
+    finish(start(home, make))
+    assert finish(start(home, show)).strip() == "tiny"
+    finish(start(home, make.replace("'fast'", "'wild'")))
+    assert finish(start(home, show)).strip() == "big"
