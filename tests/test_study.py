@@ -132,8 +132,8 @@ def test_unknown_names(argument, message):
 
 
 def test_larger_runs_stand_in_for_smaller_ones_all_or_none(home):
-    plan = PLAN.replace("experiments:", "  big:\n    {patients: 300, evaluated: 100, width: .1, autoencoder_epochs: .5, "
-                        "unet_epochs: .1, mlp_epochs: .5, euler_steps: .1}\nexperiments:")  # fmt: skip
+    small = PLAN.split("profiles:\n")[1].split("experiments:")[0]
+    plan = PLAN.replace("experiments:", small.replace("tiny", "big") + "experiments:")
     (home / "workflow" / "experiments.yaml").write_text(plan)
     show = "import sys; from scoehr import study; print(study.shown('table', sys.argv[1], 'tiny')['fast'].profile)"
     make = RUN.replace("'tiny'", "'big'")
