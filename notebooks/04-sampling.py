@@ -87,9 +87,9 @@ plots.table(cost, "Sampling: settings and costs of each run", {"peak memory (MiB
 per = cost["seconds per 1,000 patients"]
 plots.show(
     plots.bars(per.to_dict(), xlabel="seconds per 1,000 patients", log=True),
-    f"{per.idxmin()} is {per.max() / per.min():,.0f} times as fast as {per.idxmax()} on the same machine. A patient costs "
-    f"{cost['evaluations a patient'][per.idxmin()]:,} and {cost['evaluations a patient'][per.idxmax()]:,} evaluations, "
-    "of different networks.",
+    f"{per.idxmin()} is {per.max() / per.min():,.0f} times as fast as {per.idxmax()} on the same machine, at "
+    f"{cost['evaluations a patient'][per.idxmin()]:,} and {cost['evaluations a patient'][per.idxmax()]:,} evaluations "
+    "of different networks a patient.",
 )
 
 # %% [markdown]
@@ -100,9 +100,9 @@ plots.show(
 # %% [markdown]
 # ## How few steps will do
 #
-# The small networks under other samplers and fewer steps. The score is the mean absolute error of the codes' prevalence
-# against the test patients; dotted is what fresh real patients score. Where a line is level, more steps buy nothing: what
-# is left is the error of the network.
+# The small networks under other samplers and fewer steps. The score is the mean absolute error of the codes'
+# prevalence against the test patients; dotted is what fresh real patients score. Where a line is level, more steps buy
+# nothing: what is left is the error of the network.
 
 # %% tags=["hide-input"]
 small = {name: run for name, run in runs.items() if run.generator.config.network == "mlp"}

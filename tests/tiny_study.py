@@ -75,11 +75,17 @@ def setting() -> str:
     return ", ".join(f"{name}={value!r}" for name, value in {**PARAMETERS, "source": str(source())}.items())
 
 
-@cache
 def executed(name: str) -> Path:
     """A notebook executed on the tiny study."""
+    path = root() / "build" / "table-tiny" / "notebooks" / f"{name}.ipynb"
+    if not path.is_file():
+        execute(name)
+    return path
+
+
+def execute(name: str) -> None:
+    """Execute a notebook on the tiny study, whether it was before or not."""
     python("-c", f"from scoehr import book; book.execute({name!r}, {setting()})")
-    return root() / "build" / "table-tiny" / "notebooks" / f"{name}.ipynb"
 
 
 @cache
