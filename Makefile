@@ -25,7 +25,7 @@ $(STAMP): pyproject.toml requirements.lock
 
 test: $(STAMP)  ## run the test suite
 	@command -v chromium chromium-browser google-chrome >/dev/null || echo "No Chromium here: the tests that look at the built pages are skipped (Debian: apt-get install chromium chromium-driver)."
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: $(STAMP)  ## run the tests that take minutes
 	$(BIN)/python -m pytest -m slow

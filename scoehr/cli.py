@@ -263,11 +263,13 @@ def build(
 
 
 @app.command()
-def publish(dataset: DatasetName = "simulated", profile: ProfileName = "standard") -> None:
+def publish(
+    dataset: DatasetName = "simulated", source: Source = None, profile: ProfileName = "standard", seed: Seed = 0
+) -> None:
     """Copy checked notebooks to book/notebooks."""
     from scoehr import book
 
-    for path in book.publish(dataset=dataset, profile=profile):
+    for path in book.publish(dataset=dataset, source=source, profile=profile, seed=seed):
         print(f"wrote {path}")
 
 
