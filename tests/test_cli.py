@@ -130,19 +130,8 @@ def test_same_seed_same_patients(readme_folder, tmp_path):
     assert a.equals(b) and not a.equals(c)
 
 
-def test_another_sampler(readme_folder, tmp_path):
-    said = done(
-        "sample",
-        readme_folder / "model",
-        "-n",
-        30,
-        "--sampler",
-        "heun",
-        "--steps",
-        4,
-        "--out",
-        tmp_path / "out.parquet",
-    )
+def test_fewer_steps(readme_folder, tmp_path):
+    said = done("sample", readme_folder / "model", "-n", 30, "--steps", 4, "--out", tmp_path / "out.parquet")
     assert "30 patients" in said
     assert len(CodeMatrix.read(tmp_path / "out.parquet")) == 30
 

@@ -119,7 +119,9 @@ def test_citation_agrees_with_the_project():
 
 
 def test_makefile_says_what_each_target_does():
-    said = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    said = subprocess.run(
+        ["make", "--no-print-directory", "help"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
     assert {line.split()[0] for line in said.splitlines()} == makefile_targets()
 
 
