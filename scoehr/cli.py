@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from scoehr.files import ROOT, InputError, replacing, write_json
+from scoehr.files import CHECKOUT, ROOT, InputError, replacing, write_json
 
 #: What Typer makes of an interrupt.
 CTRL_C = 130
 #: The graph of the whole report.
-WORKFLOW = Path(__file__).resolve().parents[1] / "workflow" / "Snakefile"
+WORKFLOW = CHECKOUT / "workflow" / "Snakefile"
 
 if TYPE_CHECKING:
     from scoehr.codes import CodeMatrix

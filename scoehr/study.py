@@ -139,7 +139,7 @@ def plan(
     digits: Digits = "three",
 ) -> dict[str, Experiment]:
     """The experiments of ``workflow/experiments.yaml`` at this profile, by name."""
-    text = yaml.safe_load(PLAN.read_text(encoding="utf-8"))
+    text = _plan_file()
     if profile not in text["profiles"]:
         raise InputError(f"profile {profile!r} is unknown; choose one of {', '.join(text['profiles'])}")
     if dataset not in datasets.DATASETS:
@@ -167,7 +167,7 @@ def shown(dataset: str, source: str | None, profile: str, seed: int = 0) -> dict
 
     So published runs of a larger profile stand in the book in place of smaller ones, all of them or none.
     """
-    sizes = list(yaml.safe_load(PLAN.read_text(encoding="utf-8"))["profiles"])
+    sizes = list(_plan_file()["profiles"])
     for size in reversed(sizes[sizes.index(profile) + 1 :] if profile in sizes else []):
         candidate = plan(dataset, source, size, seed)
         if all((experiment.folder / "config.json").exists() for experiment in candidate.values()):
@@ -177,7 +177,12 @@ def shown(dataset: str, source: str | None, profile: str, seed: int = 0) -> dict
 
 def scale(profile: str) -> dict[str, float]:
     """The factors of a profile, to print beside results."""
-    return yaml.safe_load(PLAN.read_text(encoding="utf-8"))["profiles"][profile]
+    return _plan_file()["profiles"][profile]
+
+
+def _plan_file() -> dict[str, Any]:
+    """``profiles``, from small to large, and ``experiments``, as they stand in the plan."""
+    return yaml.safe_load(PLAN.read_text(encoding="utf-8"))
 
 
 def _scaled(config: Any, scale: dict[str, float]) -> Any:
@@ -263,7 +268,7 @@ def published(dataset: str) -> list[Run]:
     """Every finished run on a data set that is found in ``saved_models``, of the largest profile first."""
     runs = [Run(path.parent) for path in sorted((ROOT / "saved_models").glob(f"{dataset}-*/config.json"))]
     runs = [run for run in runs if run.experiment["dataset"] == dataset]
-    sizes = list(yaml.safe_load(PLAN.read_text(encoding="utf-8"))["profiles"])  # from small to large
+    sizes = list(_plan_file()["profiles"])  # from small to large
     return sorted(runs, key=lambda run: -sizes.index(run.experiment["profile"]))
 
 
