@@ -33,7 +33,7 @@ test-slow: $(STAMP)  ## run the tests that take minutes
 report: $(STAMP)  ## make the whole book: DATASET=, SOURCE=, PROFILE=, SEED=
 	$(BIN)/scoehr report $(STUDY)
 
-experiments: $(STAMP)  ## list the planned runs: DATASET=, SOURCE=, PROFILE=, SEED=
+experiments: $(STAMP)  ## make every run of every table, at all random seeds: DATASET=, SOURCE=, PROFILE=, SEED=
 	$(BIN)/scoehr experiments $(STUDY)
 
 bench: $(STAMP)  ## cost of reading full-size tables beside a line-by-line reference, and of the scores

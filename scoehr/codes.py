@@ -21,7 +21,7 @@ from scipy import sparse
 
 from scoehr.files import InputError, replacing
 
-Kind = Literal["count", "binary"]
+Kind = Literal["count", "binary", "signed"]
 
 #: Key of the Parquet file metadata that carries what a long table cannot say.
 METADATA_KEY = b"scoehr"
@@ -45,11 +45,12 @@ class CodeMatrix:
 
     Attributes
     ----------
-    counts : csr_array of shape (n_patients, n_codes), int32, canonical, values >= 0
+    counts : csr_array of shape (n_patients, n_codes), int32, canonical, values >= 0 unless signed
     patients : array of shape (n_patients,), int64 or str, unique
     codes : array of shape (n_codes,), str, unique
     titles : array of shape (n_codes,), str, "" where unknown
-    kind : "count" (occurrences) or "binary" (0 or 1: ever recorded)
+    kind : "count" (occurrences), "binary" (0 or 1: ever recorded), or "signed" (what a generator without a decoder
+        puts out when nobody cuts its negative numbers; no real patients are so)
 
     Raises
     ------
@@ -104,8 +105,7 @@ class CodeMatrix:
 
     def to_binary(self) -> CodeMatrix:
         """1 where the code was ever recorded, else 0."""
-        ones = self.counts.copy()
-        ones.data[:] = 1
+        ones = (self.counts > 0).astype(np.int32)
         return replace(self, counts=ones, kind="binary")
 
     def take(self, rows: ArrayLike) -> CodeMatrix:
@@ -331,7 +331,7 @@ class CodeMatrix:
 def _check(matrix: CodeMatrix) -> None:
     """What the docstring of :class:`CodeMatrix` promises."""
     if matrix.kind not in get_args(Kind):
-        raise InputError(f"kind is {matrix.kind!r}; it must be 'count' or 'binary'")
+        raise InputError(f"kind is {matrix.kind!r}; it must be 'count', 'binary' or 'signed'")
     if matrix.counts.shape != (len(matrix.patients), len(matrix.codes)) or len(matrix.titles) != len(matrix.codes):
         raise InputError(
             f"counts have shape {matrix.counts.shape} but there are {len(matrix.patients)} patients, "
@@ -342,7 +342,7 @@ def _check(matrix: CodeMatrix) -> None:
         if not index.is_unique:
             raise InputError(f"{name} {index[index.duplicated()][0]} occurs more than once; give each {name} once")
     data = matrix.counts.data
-    if len(data) and data.min() < 0:
+    if len(data) and data.min() < 0 and matrix.kind != "signed":
         raise InputError("a count is negative; counts are whole numbers from 0")
     if matrix.kind == "binary" and len(data) and data.max() > 1:
         raise InputError("a binary matrix holds a count above 1; use kind 'count' or to_binary()")

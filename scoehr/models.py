@@ -125,18 +125,18 @@ def _conv(n_in: int, n_out: int, kernel: int = 3, stride: int = 1, scale: float 
     return layer
 
 
-def _norm(channels: int) -> nn.GroupNorm:
-    return nn.GroupNorm(32, channels, eps=1e-6)
+def _norm(channels: int, groups: int) -> nn.GroupNorm:
+    return nn.GroupNorm(groups, channels, eps=1e-6)
 
 
 class ResidualBlock(nn.Module):
     """Two 3 x 3 convolutions with the time embedding added between them; the second starts near zero."""
 
-    def __init__(self, n_in: int, n_out: int, time_dim: int):
+    def __init__(self, n_in: int, n_out: int, time_dim: int, groups: int):
         super().__init__()
-        self.norm1, self.conv1 = _norm(n_in), _conv(n_in, n_out)
+        self.norm1, self.conv1 = _norm(n_in, groups), _conv(n_in, n_out)
         self.time = _dense(time_dim, n_out)
-        self.norm2, self.conv2 = _norm(n_out), _conv(n_out, n_out, scale=0.0)
+        self.norm2, self.conv2 = _norm(n_out, groups), _conv(n_out, n_out, scale=0.0)
         self.shortcut = _conv(n_in, n_out, kernel=1) if n_in != n_out else nn.Identity()
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
@@ -149,9 +149,9 @@ class ResidualBlock(nn.Module):
 class SelfAttention(nn.Module):
     """One-head attention over the H x W positions; the output projection starts near zero."""
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, groups: int):
         super().__init__()
-        self.norm = _norm(channels)
+        self.norm = _norm(channels, groups)
         self.query, self.key, self.value = (_conv(channels, channels, kernel=1) for _ in range(3))
         self.out = _conv(channels, channels, kernel=1, scale=0.0)
 
@@ -165,10 +165,10 @@ class SelfAttention(nn.Module):
 class _Stage(nn.Module):
     """A residual block, then attention where the resolution asks for it."""
 
-    def __init__(self, n_in: int, n_out: int, time_dim: int, attention: bool):
+    def __init__(self, n_in: int, n_out: int, time_dim: int, groups: int, attention: bool):
         super().__init__()
-        self.block = ResidualBlock(n_in, n_out, time_dim)
-        self.attention = SelfAttention(n_out) if attention else nn.Identity()
+        self.block = ResidualBlock(n_in, n_out, time_dim, groups)
+        self.attention = SelfAttention(n_out, groups) if attention else nn.Identity()
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         return self.attention(self.block(x, time))
@@ -179,7 +179,8 @@ class UNet(nn.Module):
 
     Args:
         dim: size of the latent; must be ``(4 k)²``, since the image is halved twice.
-        width: channels at full resolution (128 in the paper); a multiple of 32, for the group norm.
+        width: channels at full resolution (128 in the paper); a multiple of 4. The group norm has width / 4 groups, so
+            32 in the paper.
         multiples: channel multiples per resolution.
         attention: image sides at which every residual block is followed by attention. The paper's (16,) is met
             only by 256-dimensional latents; the middle attention is always there.
@@ -192,9 +193,9 @@ class UNet(nn.Module):
     ):
         super().__init__()
         self.side = side = unet_side(dim)
-        if width % 32:
-            raise InputError(f"width {width} does not suit the U-Net; take a multiple of 32")
-        time_dim = 4 * width
+        if width < 16 or width % 4:
+            raise InputError(f"width {width} does not suit the U-Net; take a multiple of 4 that is at least 16")
+        time_dim, groups = 4 * width, width // 4
         self.width = width
         self.time = nn.Sequential(_dense(width, time_dim), nn.SiLU(), _dense(time_dim, time_dim))
         self.begin = _conv(1, width)
@@ -203,7 +204,7 @@ class UNet(nn.Module):
         self.down, self.shrink = nn.ModuleList(), nn.ModuleList()
         for level, multiple in enumerate(multiples):
             for _ in range(2):
-                self.down.append(_Stage(channels, width * multiple, time_dim, side in attention))
+                self.down.append(_Stage(channels, width * multiple, time_dim, groups, side in attention))
                 channels = width * multiple
                 skips.append(channels)
             if level < len(multiples) - 1:
@@ -212,18 +213,18 @@ class UNet(nn.Module):
                 side //= 2
 
         self.middle = nn.ModuleList(
-            [_Stage(channels, channels, time_dim, attention=True), _Stage(channels, channels, time_dim, False)]
+            [_Stage(channels, channels, time_dim, groups, with_attention) for with_attention in (True, False)]
         )
 
         self.up, self.grow = nn.ModuleList(), nn.ModuleList()
         for level, multiple in reversed(list(enumerate(multiples))):
             for _ in range(3):
-                self.up.append(_Stage(channels + skips.pop(), width * multiple, time_dim, side in attention))
+                self.up.append(_Stage(channels + skips.pop(), width * multiple, time_dim, groups, side in attention))
                 channels = width * multiple
             if level:
                 self.grow.append(_conv(channels, channels))
                 side *= 2
-        self.end = nn.Sequential(_norm(channels), nn.SiLU(), _conv(channels, 1, scale=0.0))
+        self.end = nn.Sequential(_norm(channels, groups), nn.SiLU(), _conv(channels, 1, scale=0.0))
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         time = self.time(time_embedding(t, self.width))  # (B, 4 width)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import platform
 import resource
-import time
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, lru_cache
 from importlib import metadata
@@ -27,12 +27,13 @@ from scoehr.codes import CodeMatrix, Kind
 from scoehr.datasets import Digits
 from scoehr.files import CHECKOUT, ROOT, InputError, read_json, replacing, write_json
 from scoehr.generators import Generator, ScoEHRConfig, ThinningConfig
-from scoehr.training import Diverged
+from scoehr.training import Diverged, parameters
 
 #: The plan of the working root, if it has one of its own, else the checkout's.
 PLAN = CHECKOUT / "workflow" / "experiments.yaml"
 if (ROOT / "workflow" / "experiments.yaml").exists():
     PLAN = ROOT / "workflow" / "experiments.yaml"
+MAIN = "main"  # the group of the rows that every book shows
 PACKAGES = ("scoehr", "torch", "torchsde", "numpy", "scipy", "pandas", "scikit-learn", "duckdb", "safetensors")
 
 
@@ -50,11 +51,15 @@ class Experiment:
     patients: int | None = None  # at most so many to train on
     evaluated: int = 10_000  # synthetic patients made, and held-out ones compared with
     seed: int = 0
+    group: str = "main"  # of rows that belong together in a table
+    seeds: int = 1  # how many random seeds the row is run under, from the plan's on
+    after: str | None = None  # row that shares the beginning of the training, so is better run before
 
     @property
     def id(self) -> str:
         """Name of the run's folder: readable parts, then a hash of the rest."""
-        settings = {key: value for key, value in asdict(self).items() if key not in ("source", "title")}
+        apart = ("source", "title", "group", "seeds", "after")
+        settings = {key: value for key, value in asdict(self).items() if key not in apart}
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
         return f"{self.dataset}-{self.profile}-{self.name}-s{self.seed}-{digest}"
 
@@ -63,12 +68,18 @@ class Experiment:
         return ROOT / "saved_models" / self.id
 
     @property
+    def finished(self) -> bool:
+        """Whether its run is there, scores included."""
+        return (self.folder / "config.json").exists() and (self.folder / "metrics.json").exists()
+
+    @property
     def synthetic_path(self) -> Path:
         return ROOT / "synthetic_data" / f"{self.id}.parquet"
 
     def cohort(self) -> Cohort:
         """The patients this experiment trains on and is judged by."""
-        whole = cohort(self.dataset, self.source, digits=self.digits, kind=self.config.kind)
+        kind: Kind = "binary" if self.config.kind == "binary" else "count"
+        whole = cohort(self.dataset, self.source, digits=self.digits, kind=kind)
         return replace(whole, train=whole.train.take(np.arange(len(whole.train))[: self.patients]))
 
 
@@ -157,25 +168,56 @@ def plan(
             patients=scale.get("patients"),
             evaluated=scale["evaluated"],
             seed=seed,
+            group=row.get("group", MAIN),
+            seeds=scale.get("seeds", {}).get("main" if row.get("group", MAIN) == MAIN else "others", 1),
+            after=row.get("after"),
         )
         for name, row in text["experiments"].items()
     }
 
 
+def replicates(experiment: Experiment) -> list[Experiment]:
+    """A row of the plan at all its random seeds, its own first."""
+    return [replace(experiment, seed=experiment.seed + offset) for offset in range(experiment.seeds)]
+
+
+def main(plan: dict[str, Experiment]) -> dict[str, Experiment]:
+    """The rows that the book needs; the ablations are shown where they are found."""
+    return {name: experiment for name, experiment in plan.items() if experiment.group == MAIN}
+
+
 def shown(dataset: str, source: str | None, profile: str, seed: int = 0) -> dict[str, Experiment]:
-    """The plan at the largest profile, from ``profile`` up, at which every run is finished; else at ``profile``.
+    """The main rows at the largest profile, from ``profile`` up, at which every one is finished; else at ``profile``.
 
     So published runs of a larger profile stand in the book in place of smaller ones, all of them or none.
     """
     sizes = list(_plan_file()["profiles"])
     for size in reversed(sizes[sizes.index(profile) + 1 :] if profile in sizes else []):
-        candidate = plan(dataset, source, size, seed)
-        if all((experiment.folder / "config.json").exists() for experiment in candidate.values()):
+        candidate = main(plan(dataset, source, size, seed))
+        if all(experiment.finished for experiment in candidate.values()):
             return candidate
-    return plan(dataset, source, profile, seed)
+    return main(plan(dataset, source, profile, seed))
 
 
-def scale(profile: str) -> dict[str, float]:
+def finished(dataset: str, source: str | None, profile: str, seed: int = 0) -> dict[str, list[Run]]:
+    """The finished runs of every row that has any, over its random seeds; nothing is computed.
+
+    All are of one profile, ``profile`` or a larger one: that with the most rows, the largest of those.
+    """
+    sizes = list(_plan_file()["profiles"])
+    best: dict[str, list[Run]] = {}
+    for size in sizes[sizes.index(profile) :] if profile in sizes else [profile]:
+        rows = plan(dataset, source, size, seed)
+        runs = {
+            name: [Run(again.folder) for again in replicates(experiment) if again.finished]
+            for name, experiment in rows.items()
+        }
+        runs = {name: found for name, found in runs.items() if found}
+        best = runs if len(runs) >= len(best) else best
+    return best
+
+
+def scale(profile: str) -> dict[str, Any]:
     """The factors of a profile, to print beside results."""
     return _plan_file()["profiles"][profile]
 
@@ -185,17 +227,17 @@ def _plan_file() -> dict[str, Any]:
     return yaml.safe_load(PLAN.read_text(encoding="utf-8"))
 
 
-def _scaled(config: Any, scale: dict[str, float]) -> Any:
+def _scaled(config: Any, scale: dict[str, Any]) -> Any:
     unet = config.network == "unet"
-    step = 32 if unet else 8
     steps = config.steps * (scale["euler_steps"] if config.sampler == "euler_maruyama" else 1)
-    changes = {
-        "width": max(step, step * round(config.width * scale["width"] / step)),
-        "epochs": max(1, round(config.epochs * scale["unet_epochs" if unet else "mlp_epochs"])),
-        "steps": max(2, round(steps)),
-    }
+    width = config.width * scale["unet_width" if unet else "mlp_width"]
+    changes = {"width": max(16 if unet else 8, 4 * round(width / 4)), "steps": max(2, round(steps))}
+    if unet:
+        changes |= {"epoch_share": scale["unet_epoch_share"], "rate": config.rate * scale["unet_rate"]}
+    else:
+        changes["epochs"] = max(1, round(config.epochs * scale["mlp_epochs"]))
     if isinstance(config, ScoEHRConfig):
-        changes["autoencoder_epochs"] = max(1, round(config.autoencoder_epochs * scale["autoencoder_epochs"]))
+        changes["autoencoder_epochs"] = min(config.autoencoder_epochs, scale.get("autoencoder_epochs", math.inf))
     return replace(config, **changes)
 
 
@@ -212,7 +254,8 @@ def cohort(dataset: str, source: str | None = None, *, digits: Digits = "three",
 def references(experiment: Experiment) -> dict[str, Any]:
     """The five reference points for the data, kind and size of an experiment; computed once, then read."""
     data = experiment.cohort()
-    key = f"{experiment.dataset}-{data.fingerprint}-{len(data.train)}-{experiment.evaluated}-{experiment.config.kind}"
+    facts = [data.fingerprint, len(data.train), experiment.evaluated, data.test.kind, list(metrics.METRICS)]
+    key = f"{experiment.dataset}-{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]}"
     path = ROOT / "runs" / "references" / f"{key}.json"
     if not path.exists():
         write_json(path, metrics.references(data.test, train=data.train, n=_compared(experiment, data)))
@@ -234,34 +277,40 @@ def run(experiment: Experiment, *, progress: bool = True) -> Run:
     Raises:
         InputError: the folder holds a run on other data, or the data cannot be read.
     """
-    finished = Run(experiment.folder)
+    done = Run(experiment.folder)
     if (experiment.folder / "config.json").exists():
-        _same_data(finished, experiment)
-        return finished
+        _same_data(done, experiment)
+        if not experiment.finished and experiment.synthetic_path.exists():
+            write_json(experiment.folder / "metrics.json", _scores(experiment, done.synthetic))
+        if experiment.finished:
+            return done
     data = experiment.cohort()
-    work = ROOT / "runs" / experiment.id
-    work.mkdir(parents=True, exist_ok=True)
-    model, verdict = _fit(experiment, data, work, progress)
+    store = ROOT / "runs" / "stages"
+    model, verdict = _fit(experiment, data, store, progress)
     synthetic: CodeMatrix | None = None
     costs: dict[str, Any] = {}
     if verdict == "finished":
-        synthetic, costs, verdict = _sample(model, experiment, work, progress)
+        synthetic, costs, verdict = _sample(model, experiment, store, progress)
+    costs["peak_memory_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     results: dict[str, Any] = {}
     if synthetic is not None:
-        results = metrics.evaluate(
-            data.test,
-            synthetic,
-            train=data.train,
-            reference=references(experiment),
-            n=_compared(experiment, data),
-            seed=experiment.seed,
-        )
+        results = _scores(experiment, synthetic)
         synthetic.write(experiment.synthetic_path)
     _write(experiment, data, model, verdict, results, costs)
-    for file in work.glob("*"):
-        file.unlink()
-    work.rmdir()
     return Run(experiment.folder)
+
+
+def _scores(experiment: Experiment, synthetic: CodeMatrix) -> dict[str, Any]:
+    """What the metrics say of the synthetic patients of an experiment."""
+    data = experiment.cohort()
+    return metrics.evaluate(
+        data.test,
+        synthetic,
+        train=data.train,
+        reference=references(experiment),
+        n=_compared(experiment, data),
+        seed=experiment.seed,
+    )
 
 
 def published(dataset: str) -> list[Run]:
@@ -272,10 +321,10 @@ def published(dataset: str) -> list[Run]:
     return sorted(runs, key=lambda run: -sizes.index(run.experiment["profile"]))
 
 
-def _fit(experiment: Experiment, data: Cohort, work: Path, progress: bool) -> tuple[Generator, str]:
+def _fit(experiment: Experiment, data: Cohort, store: Path, progress: bool) -> tuple[Generator, str]:
     model = generators.unfitted(experiment.config)
     try:
-        model.fit(data.train, data.validation, seed=experiment.seed, folder=work, progress=progress)
+        model.fit(data.train, data.validation, seed=experiment.seed, folder=store, progress=progress)
     except Diverged as error:
         model.history = pd.DataFrame([{"stage": "diverged", **row} for row in error.history])
         return model, "diverged"
@@ -283,34 +332,28 @@ def _fit(experiment: Experiment, data: Cohort, work: Path, progress: bool) -> tu
 
 
 def _sample(
-    model: Generator, experiment: Experiment, work: Path, progress: bool
+    model: Generator, experiment: Experiment, store: Path, progress: bool
 ) -> tuple[CodeMatrix | None, dict[str, Any], str]:
-    """Synthetic patients and what they cost; taken from the work folder if they were made before a cut."""
-    table, notes = work / "synthetic.parquet", work / "sampling.json"
-    if not notes.exists():
-        start = time.perf_counter()
-        try:
-            synthetic = model.sample(experiment.evaluated, seed=experiment.seed, progress=progress)
-        except FloatingPointError:
-            return None, {}, "diverged"
-        synthetic.write(table)
-        write_json(
-            notes, {"sampling_seconds": time.perf_counter() - start, "evaluations_per_patient": model.evaluations}
-        )
-    return CodeMatrix.read(table), read_json(notes), "finished"
+    """Synthetic patients and what they cost."""
+    try:
+        synthetic = model.sample(experiment.evaluated, seed=experiment.seed, store=store, progress=progress)
+    except FloatingPointError:
+        return None, {}, "diverged"
+    costs = {"sampling_seconds": model.seconds, "evaluations_per_patient": model.evaluations}
+    return synthetic, costs, "finished"
 
 
 def _write(
     experiment: Experiment, data: Cohort, model: Generator, verdict: str, results: dict[str, Any], costs: dict[str, Any]
 ) -> None:
     """The run's folder, all or nothing."""
-    facts = {key: value for key, value in asdict(experiment).items() if key not in ("config", "source")}
+    facts = {key: value for key, value in asdict(experiment).items() if key not in ("config", "source", "after")}
     credentialed = datasets.DATASETS[experiment.dataset].credentialed
     seconds = model.history.groupby("stage")["seconds"].sum()
     costs = {
         **{f"{stage}_seconds": float(value) for stage, value in seconds.items()},
         **costs,
-        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "parameters": parameters(model.network),
         "threads": torch.get_num_threads(),
         "processor": platform.machine(),
         "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import safetensors
 import torch
@@ -42,6 +43,7 @@ class TrainingConfig:
     weight_decay: float = 0.0
     shuffle: bool = True
     drop_last: bool = True  # the last incomplete batch is left out, as reported
+    share: float = 1.0  # of the batches and of the validation patients that an epoch takes
     clip: float | None = None  # gradient norm
     ema: float = 0.0  # decay of the averaged weights per step; 0 is no average
     patience: float = 100.0  # a loss this many times the untrained module's is divergence
@@ -54,6 +56,12 @@ class TrainingConfig:
                 raise InputError(f"{name} must be at least 1, not {getattr(self, name)}")
         if not self.rate > 0:
             raise InputError(f"learning rate must be positive, not {self.rate}")
+        if not 0 < self.share <= 1:
+            raise InputError(f"the share of an epoch must lie in (0, 1], not {self.share}")
+
+    def rates(self) -> list[float]:
+        """Learning rate of each epoch."""
+        return [self.rate * rate_factor(self.schedule, epoch, self.epochs) for epoch in range(self.epochs)]
 
 
 def rate_factor(schedule: Schedule, epoch: int, epochs: int) -> float:
@@ -87,23 +95,19 @@ class _State:
     initial: float  # loss of the untrained module
     history: list[Row] = field(default_factory=list)
 
-    def write(self, path: Path, fingerprint: str) -> None:
+    def write(self, path: Path) -> None:
         tensors = {f"weights/{key}": value.clone() for key, value in self.module.state_dict().items()}
         tensors |= {f"average/{key}": value.clone() for key, value in self.average.items()}
         for index, moments in self.optimiser.state_dict()["state"].items():
             tensors |= {f"adam/{index}/{name}": value.clone() for name, value in moments.items()}
         tensors["rng"] = self.rng.get_state()
         with replacing(path) as scratch:
-            save_file(
-                tensors, scratch, {"progress": json.dumps([self.initial, self.history]), "fingerprint": fingerprint}
-            )
+            save_file(tensors, scratch, {"progress": json.dumps([self.initial, self.history])})
 
-    def read(self, path: Path, fingerprint: str) -> None:
-        """Take up a checkpoint; one of other settings or data is left alone and training starts anew."""
+    def read(self, path: Path) -> None:
+        """Take up a checkpoint."""
         try:
             with safetensors.safe_open(path, "pt") as file:
-                if file.metadata().get("fingerprint") != fingerprint:
-                    return
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
                 self.initial, self.history = json.loads(file.metadata()["progress"])
         except safetensors.SafetensorError as error:
@@ -123,6 +127,46 @@ def _below(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
     return {key.removeprefix(f"{name}/"): value for key, value in tensors.items() if key.startswith(f"{name}/")}
 
 
+class _Store:
+    """Checkpoints by what decides them, so that whoever trains the same thing goes on from the furthest one.
+
+    The name of a file is made of the settings, the data, the untrained module and the learning rates of the epochs
+    done. So a run of 75 epochs takes up where one of 50 ended, if their schedules agree so far.
+    """
+
+    def __init__(self, folder: Path | None, name: str, facts: list[Any], rates: list[float]):
+        self.folder, self.name, self.rates = folder, name, rates
+        self.facts = json.dumps(facts)
+        turns = [epoch for epoch in range(1, len(rates)) if rates[epoch] != rates[epoch - 1]]
+        self.kept = {len(rates), *turns[:1]}  # epochs where another run may take over: the end, and of a constant rate
+        self.last: Path | None = None
+
+    def path(self, epochs: int) -> Path:
+        """Where the state after so many epochs lies."""
+        digest = hashlib.sha256(f"{self.facts} {self.rates[:epochs]}".encode()).hexdigest()[:16]
+        return Path(self.folder or "") / f"{self.name}-{digest}.checkpoint"
+
+    def read(self, state: _State) -> None:
+        """Take up the furthest state that is there, if any is."""
+        if self.folder is None:
+            return
+        for epochs in range(len(self.rates), 0, -1):
+            if self.path(epochs).exists():
+                self.last = None if epochs in self.kept else self.path(epochs)
+                return state.read(self.path(epochs))
+
+    def write(self, state: _State) -> None:
+        """Keep this state in place of the last one, unless that is one to keep."""
+        if self.folder is None:
+            return
+        epochs = len(state.history)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        state.write(self.path(epochs))
+        if self.last is not None:
+            self.last.unlink(missing_ok=True)
+        self.last = None if epochs in self.kept else self.path(epochs)
+
+
 def train(
     module: nn.Module,
     loss: Loss,
@@ -131,8 +175,8 @@ def train(
     *,
     seed: int,
     validation: Tensor | None = None,
-    checkpoint: Path | None = None,
-    title: str = "training",
+    store: Path | None = None,
+    name: str = "training",
     progress: bool = True,
     save_every: float = 10.0,
 ) -> list[Row]:
@@ -141,8 +185,9 @@ def train(
     Args:
         loss: ``(batch, rng) -> scalar``; every random number comes from ``rng``.
         validation: data ``(m, D)`` whose loss is written down each epoch, under the same noise each time.
-        checkpoint: file to resume from, if it is there, and to write to at the end of an epoch at most every
-            ``save_every`` seconds; a killed run ends with the same bits as one that was not.
+        store: folder of checkpoints, written at the end of an epoch at most every ``save_every`` seconds, and read by
+            any training of the same ``name``, settings and data that passes there; a killed run ends with the same
+            bits as one that was not.
 
     Returns:
         One row an epoch: epoch, train_loss, validation_loss, learning_rate, seconds.
@@ -155,31 +200,29 @@ def train(
         raise InputError(f"{len(data)} patients do not fill one batch of {config.batch}; lower the batch size")
     optimiser = torch.optim.Adam(module.parameters(), lr=config.rate, weight_decay=config.weight_decay)
     average = {key: value.clone() for key, value in module.state_dict().items()} if config.ema else {}
+    if validation is not None:
+        validation = validation[: max(config.batch, round(config.share * len(validation)))]
     initial = _mean_loss(module, loss, data[: config.batch], config.batch, seed)
     state = _State(module, average, optimiser, torch.Generator().manual_seed(seed), initial)
-    fingerprint = json.dumps([asdict(config), seed, list(data.shape), float(data.double().sum())])
-    if checkpoint and checkpoint.exists():
-        state.read(checkpoint, fingerprint)
+    settings = {key: value for key, value in asdict(config).items() if key not in ("epochs", "schedule")}
+    rates = config.rates()
+    facts = [settings, seed, list(data.shape), float(data.double().sum()), parameters(module), f"{initial:.3g}"]
+    kept = _Store(store, name, facts, rates)
+    kept.read(state)
 
     saved = time.monotonic()
-    bar = tqdm(
-        range(len(state.history), config.epochs),
-        title,
-        config.epochs,
-        initial=len(state.history),
-        disable=not progress or None,
-    )
+    done = len(state.history)
+    bar = tqdm(range(done, config.epochs), name, config.epochs, initial=done, disable=not progress or None)
     for epoch in bar:
         start = time.perf_counter()
-        rate = config.rate * rate_factor(config.schedule, epoch, config.epochs)
-        row = {"epoch": epoch + 1, "train_loss": _epoch(state, loss, data, config, rate)}
+        row = {"epoch": epoch + 1, "train_loss": _epoch(state, loss, data, config, rates[epoch])}
         row["validation_loss"] = _mean_loss(module, loss, validation, config.batch, seed)
-        row |= {"learning_rate": rate, "seconds": time.perf_counter() - start}
+        row |= {"learning_rate": rates[epoch], "seconds": time.perf_counter() - start}
         state.history.append(row)
         bar.set_postfix(loss=f"{row['train_loss']:.4g}")
-        _guard(state, config.patience, title)
-        if checkpoint and (time.monotonic() - saved > save_every or epoch + 1 == config.epochs):
-            state.write(checkpoint, fingerprint)
+        _guard(state, config.patience, name)
+        if epoch + 1 in kept.kept or time.monotonic() - saved > save_every:
+            kept.write(state)
             saved = time.monotonic()
     if state.average:
         module.load_state_dict(state.average)
@@ -192,6 +235,7 @@ def _epoch(state: _State, loss: Loss, data: Tensor, config: TrainingConfig, rate
         group["lr"] = rate
     order = torch.randperm(len(data), generator=state.rng) if config.shuffle else torch.arange(len(data))
     batches = [rows for rows in order.split(config.batch) if len(rows) == config.batch or not config.drop_last]
+    batches = batches[: max(1, round(config.share * len(batches)))]
     total = torch.zeros((), device=data.device)
     state.module.train()
     for rows in batches:
@@ -226,11 +270,11 @@ def _mean_loss(module: nn.Module, loss: Loss, data: Tensor | None, batch: int, s
     return sum(float(loss(part, rng)) * len(part) for part in parts) / len(data)
 
 
-def _guard(state: _State, patience: float, title: str) -> None:
+def _guard(state: _State, patience: float, name: str) -> None:
     last = state.history[-1]["train_loss"]
     if not math.isfinite(last) or last > patience * max(state.initial, 1e-8):
         raise Diverged(
-            f"{title} diverged in epoch {len(state.history)}: loss {last:.4g} after {state.initial:.4g} at the start; "
+            f"{name} diverged in epoch {len(state.history)}: loss {last:.4g} after {state.initial:.4g} at the start; "
             "lower the learning rate",
             state.history,
         )

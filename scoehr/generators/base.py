@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
+import time
 from abc import ABC, abstractmethod
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -57,6 +59,7 @@ class Generator(ABC):
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")  # of the network while it works
         self.history = pd.DataFrame()
         self.evaluations = 0  # of the network, per patient of the last sample
+        self.seconds = 0.0  # that the last sample took when it was made
         self.vocabulary: CodeMatrix  # the codes, without patients
 
     def fit(
@@ -103,7 +106,11 @@ class Generator(ABC):
 
     @abstractmethod
     def _draw(self, size: int, sampler: str, steps: int, rng: torch.Generator) -> Tensor:
-        """Whole counts ``(size, n_codes)``; notes the evaluations."""
+        """The end points of the reverse process, ``(size, D)``; notes the evaluations."""
+
+    @abstractmethod
+    def decode(self, latents: Tensor, rng: torch.Generator | None = None) -> Tensor:
+        """End points ``(n, D)`` to whole counts ``(n, n_codes)``."""
 
     @abstractmethod
     def _weights(self) -> Weights:
@@ -120,12 +127,20 @@ class Generator(ABC):
     # --------------------------------------------------------------- sample
 
     def sample(
-        self, n: int, *, seed: int = 0, sampler: str | None = None, steps: int | None = None, progress: bool = True
+        self,
+        n: int,
+        *,
+        seed: int = 0,
+        sampler: str | None = None,
+        steps: int | None = None,
+        store: Path | None = None,
+        progress: bool = True,
     ) -> CodeMatrix:
         """``n`` synthetic patients.
 
         Args:
             sampler, steps: in place of the configured ones.
+            store: folder where each batch is kept as it is made, and taken from if the same network made it before.
 
         Raises:
             InputError: the model is not fitted, ``n`` is not positive, or the result does not fit in memory.
@@ -134,21 +149,41 @@ class Generator(ABC):
         if not hasattr(self, "vocabulary"):
             raise InputError("the model is not fitted; call fit, or load a saved one")
         check_memory(n, len(self.vocabulary.codes))
+        sampler, steps = sampler or self.config.sampler, steps or self.config.steps
+        maker = [_digest(self.network.state_dict()), sampler, steps, seed] if store else []
         batch = self.config.sample_batch
+        self.seconds = 0.0
         parts = []
         for start in tqdm(range(0, n, batch), "sampling", disable=not progress or None):
-            rng = torch.Generator().manual_seed(int(np.random.SeedSequence([seed, start]).generate_state(1)[0]))
+            rng, decoding = (_stream(seed, start, role) for role in (0, 1))
+            size = min(batch, n - start)
+            path = store and store / f"latents-{_digest({}, [*maker, start, size])}.safetensors"
             with torch.no_grad():
-                counts = self._draw(
-                    min(batch, n - start), sampler or self.config.sampler, steps or self.config.steps, rng
-                )
+                counts = self.decode(self._kept(path, size, sampler, steps, rng), decoding)
             if not bool(torch.isfinite(counts).all()):
                 raise FloatingPointError("sampling diverged: counts are not finite; train anew at a lower rate")
-            parts.append(sp.csr_array(counts.clamp(max=2.0**30).numpy().astype(np.int32)))
+            parts.append(sp.csr_array(counts.clamp(-(2.0**30), 2.0**30).numpy().astype(np.int32)))
         words = self.vocabulary
         return CodeMatrix.from_array(
             sp.vstack(parts, format="csr"), words.codes, titles=words.titles, kind=self.config.kind
         )
+
+    def _kept(self, path: Path | None, size: int, sampler: str, steps: int, rng: torch.Generator) -> Tensor:
+        """A batch of end points ``(size, D)``, from ``path`` if it is there, else made and kept there."""
+        if path is not None and path.exists():
+            kept = load_file(path)
+            latents, seconds, self.evaluations = kept["latents"], float(kept["seconds"]), int(kept["evaluations"])
+        else:
+            begun = time.perf_counter()
+            latents = self._draw(size, sampler, steps, rng)
+            seconds = time.perf_counter() - begun
+            if path is not None:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                costs = {"seconds": torch.tensor(seconds), "evaluations": torch.tensor(self.evaluations)}
+                with replacing(path) as scratch:
+                    save_file({"latents": latents, **costs}, scratch)
+        self.seconds += seconds
+        return latents
 
     def with_sampler(self, sampler: str, steps: int) -> Self:
         """The same weights under another sampler."""
@@ -203,6 +238,19 @@ class Generator(ABC):
         if (folder / "history.csv").exists():
             model.history = pd.read_csv(folder / "history.csv")
         return model
+
+
+def _stream(seed: int, start: int, role: int) -> torch.Generator:
+    """Random numbers of their own for each batch, and in it for the reverse process (0) and the decoder (1)."""
+    return torch.Generator().manual_seed(int(np.random.SeedSequence([seed, start, role]).generate_state(1)[0]))
+
+
+def _digest(tensors: dict[str, Tensor], facts: list[Any] | None = None) -> str:
+    """Name for what these tensors and plain values determine."""
+    digest = hashlib.sha256(json.dumps(facts).encode())
+    for name, value in tensors.items():
+        digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _check_type(name: str, value: Any, default: Any) -> None:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scoehr import sampling
-from scoehr.codes import CodeMatrix
+from scoehr.codes import CodeMatrix, Kind
 from scoehr.files import InputError
 from scoehr.generators.base import Generator, Settings, Weights
 from scoehr.models import Autoencoder, Head, ResidualMLP, UNet, reinitialise, unet_dim
@@ -40,7 +40,7 @@ TIMES = {"stratified": stratified_times, "uniform": uniform_times}
 class ScoEHRConfig(Settings):
     """Every choice of the model; the defaults are the report's (Team 97, 2024)."""
 
-    kind: Literal["count", "binary"] = "count"
+    kind: Kind = "count"  # signed: without autoencoder, negative counts stay, as the report leaves them
     # autoencoder
     latent: int | None = 144  # None: diffusion on the counts themselves
     head: Head = "relu"
@@ -62,6 +62,7 @@ class ScoEHRConfig(Settings):
     time_scale: float = 1.0
     times: Literal["stratified", "uniform"] = "stratified"
     epochs: int = 50
+    epoch_share: float = 1.0  # of the patients that an epoch sees
     batch: int = 64
     rate: float = 1e-3
     schedule: Schedule = "reported"
@@ -76,7 +77,7 @@ class ScoEHRConfig(Settings):
 
     def __post_init__(self) -> None:
         for name, choices in {
-            "kind": ("count", "binary"),
+            "kind": get_args(Kind),
             "head": get_args(Head),
             "network": ("unet", "mlp"),
             "prediction": get_args(Prediction),
@@ -195,8 +196,8 @@ class ScoEHR(Generator):
             ),
             seed=seed,
             validation=held_out,
-            checkpoint=folder and folder / "autoencoder.checkpoint",
-            title="autoencoder",
+            store=folder,
+            name="autoencoder",
             progress=progress,
         )
         return [{"stage": "autoencoder", **row} for row in rows]
@@ -225,13 +226,14 @@ class ScoEHR(Generator):
                 rate=config.rate,
                 schedule=config.schedule,
                 drop_last=config.drop_last,
+                share=config.epoch_share,
                 clip=config.clip,
                 ema=config.ema,
             ),
             seed=seed,
             validation=None if held_out is None else self._standardised(self._encode(held_out)).to(self.device),
-            checkpoint=folder and folder / "score.checkpoint",
-            title="score network",
+            store=folder,
+            name="score",
             progress=progress,
         )
         score.cpu()
@@ -279,7 +281,7 @@ class ScoEHR(Generator):
         x = sampling.solve(sampler, counted, self.sde, noise, steps, rng=rng).cpu()
         self.score.cpu()
         self.evaluations = counted.calls
-        return self.decode(x * self.scale + self.shift, rng)
+        return x * self.scale + self.shift
 
     @torch.no_grad()
     def decode(self, latents: Tensor, rng: torch.Generator | None = None) -> Tensor:
@@ -291,7 +293,7 @@ class ScoEHR(Generator):
         counts = latents[:, : len(self.vocabulary.codes)]
         if config.kind == "binary":
             return (counts > 0.5).to(counts)
-        return counts.round().clamp_min(0)  # a record holds no negative counts; the report leaves some
+        return counts.round() if config.kind == "signed" else counts.round().clamp_min(0)
 
     def reconstruct(self, matrix: CodeMatrix, *, seed: int = 0) -> CodeMatrix:
         """Each patient through encoder and decoder, without diffusion: what the autoencoder alone loses."""

@@ -87,8 +87,8 @@ class Thinning(Generator):
             ),
             seed=seed,
             validation=None if held_out is None else held_out.to(self.device),
-            checkpoint=folder and folder / "rate.checkpoint",
-            title="rate network",
+            store=folder,
+            name="rate",
             progress=progress,
         )
         rate.cpu()
@@ -115,6 +115,10 @@ class Thinning(Generator):
         self.rate.cpu()
         self.evaluations = steps
         return counts
+
+    def decode(self, latents: Tensor, rng: torch.Generator | None = None) -> Tensor:
+        """The end points are whole counts already."""
+        return latents
 
     def _weights(self) -> Weights:
         return {"rate.safetensors": self.rate.state_dict()}

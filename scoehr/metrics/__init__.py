@@ -19,7 +19,7 @@ import scoehr
 from scoehr.codes import CodeMatrix
 from scoehr.files import InputError
 from scoehr.metrics.arrays import Undefined, checked, independent_columns
-from scoehr.metrics.scores import STEPS, Members, Pair, intervals, score, table
+from scoehr.metrics.scores import STEPS, Members, Pair, intervals, predictions, score, table
 from scoehr.metrics.table import FAMILIES, METRICS, Metric
 
 __all__ = ["FAMILIES", "METRICS", "REFERENCES", "Metric", "Undefined", "evaluate", "gaps", "references"]
@@ -32,6 +32,9 @@ REFERENCES = {
     "copy": "training patients copied verbatim",
     "resampled": "training patients drawn with replacement",
 }
+
+#: How often fresh real patients are scored again on other patients, where one value would say too little.
+REPLICATES = 5
 
 Csr: TypeAlias = sparse.csr_array
 Progress: TypeAlias = bool | Callable[[int, int, str], None] | None
@@ -55,7 +58,7 @@ def evaluate(
     synthetic : patients that it made; columns are aligned to the codes of all sets
     train : patients that it was trained on; ``n`` of them at random are the members of the membership scores, so that
         copies of others go unseen, as the reference "resampled" shows. If None, half of ``real`` plays the training set
-        of the reference points, and the privacy scores, which need the true one, are None
+        of the reference points, and the scores that need the true one, of privacy and prediction, are None
     reference : what :func:`references` returned for the same ``real`` and ``train``; if None, computed
     n : rows drawn from each set; by default those of ``reference``, else as many as the smallest set holds
     seed : of the draws, the reference points, the discriminator and the bootstrap
@@ -65,10 +68,10 @@ def evaluate(
     -------
     dict of plain JSON values; a score without a value is None and ``notes`` says why
         reported, fidelity, utility, privacy : {metric: score}
-        reference : {name of :data:`REFERENCES`: the same families, and "n", the rows used}
+        reference : as :func:`references` returns it
         gap : {"family.metric": (score - real) / (independent - real)}, see :func:`gaps`
-        interval : {"family.metric": [low, high]} for the scores that are cheap: 95 % over patients, the score ± 1.96
-            bootstrap standard errors, cut at the range of the score
+        interval : {"family.metric": [low, high]} for the scores that are cheap: 95 % over patients (of the predictions:
+            over target codes), the score ± 1.96 bootstrap standard errors, cut at the range of the score
         notes : {"family.metric": reason}
         n : {"rows": used of each set, "real", "synthetic", "train": rows given, "codes"}
         seed, versions
@@ -85,7 +88,7 @@ def evaluate(
     if reference is not None and n not in (None, reference["real"]["n"]):
         raise InputError(f"n is {n} but the references were made with {reference['real']['n']} rows; make them with n")
     n = _common(reference["real"]["n"] if reference else n, held_out, training, sets["synthetic"])
-    bar = _Bar(progress, 1 if reference else 1 + len(REFERENCES))
+    bar = _Bar(progress, (0 if reference else _reference_steps(train)) + len(STEPS))
     if reference is None:
         reference = _references(held_out, training, n, seed, train is not None, bar)
     members = Members(training, training[_order(training, seed)[:n]]) if train is not None else None
@@ -119,11 +122,13 @@ def references(
     ``train``. k-means runs on sparse rows here, which is several times quicker (see
     :func:`~scoehr.metrics.clusters.cluster`).
 
-    Returns {name: {family: {metric: score or None}, "n": rows used}} for each name of :data:`REFERENCES`.
+    Returns {name: {family: {metric: score or None}, "n": rows used}} for each name of :data:`REFERENCES`. "real" also
+    has "replicates": {"utility.sra": values, …}, the scores of prediction on five other draws of training and of fresh
+    patients; without a training set, or with one that is too small, it is empty.
     """
     sets = _aligned({"real": real, **({} if train is None else {"train": train})})
     held_out, training = _roles(sets, seed)
-    bar = _Bar(progress, len(REFERENCES))
+    bar = _Bar(progress, _reference_steps(train))
     made = _references(held_out, training, _common(n, held_out, training), seed, train is not None, bar)
     bar.close()
     return made
@@ -160,7 +165,7 @@ def _aligned(sets: dict[str, CodeMatrix]) -> dict[str, Csr]:
     """The counts of each set over one vocabulary: the codes of the real set, then those that only others have."""
     real = sets["real"]
     for name, matrix in sets.items():
-        if matrix.kind != real.kind:
+        if (matrix.kind == "binary") != (real.kind == "binary"):
             raise InputError(f"the real set is {real.kind} and the {name} set {matrix.kind}; use to_binary() on both")
         if len(real.codes) and not np.isin(matrix.codes, real.codes).any():
             raise InputError(f"the real and the {name} set share no code; check that both use the same coding")
@@ -201,11 +206,16 @@ def _order(train: Csr, seed: int) -> np.ndarray:
     return np.random.default_rng([seed, 2]).permutation(train.shape[0])
 
 
+def _fresh(train: Csr, n: int, order: np.ndarray) -> tuple[Csr, Members]:
+    """The last ``n`` training rows in this order as fresh patients, and the others as their training set."""
+    fresh, rest = train[order[-n:]], train[order[:-n]]
+    return fresh, Members(rest, rest[:n])
+
+
 def _reference_sets(train: Csr, n: int, seed: int) -> Iterator[tuple[str, Csr, Members]]:
     """Name, rows and training set of each reference point; fresh patients are no members of theirs."""
     order, rng = _order(train, seed), np.random.default_rng([seed, 3])
-    fresh, rest = train[order[-n:]], train[order[:-n]]
-    others, everyone = Members(rest, rest[:n]), Members(train, train[order[:n]])
+    (fresh, others), everyone = _fresh(train, n, order), Members(train, train[order[:n]])
     yield "real", fresh, others
     yield "independent", independent_columns(fresh, rng), others
     yield "zero", Csr(fresh.shape, dtype=fresh.dtype), everyone
@@ -219,7 +229,24 @@ def _references(held_out: Csr, train: Csr, n: int, seed: int, trained: bool, bar
     for name, rows, members in _reference_sets(train, n, seed):
         pair = Pair(test, rows, members if trained else None, seed, dense=False)
         made[name] = {**table(score(pair, bar.of(name)))[0], "n": n}
+    made["real"]["replicates"] = _replicates(test, train, n, seed, bar) if trained else {}
     return made
+
+
+def _replicates(test: Csr, train: Csr, n: int, seed: int, bar: _Bar) -> dict[str, list[float]]:
+    """Scores of prediction of fresh patients, with other patients as the fresh ones and as the training set."""
+    found: dict[str, list[float]] = {}
+    for k in range(REPLICATES):
+        fresh, members = _fresh(train, n, np.random.default_rng([seed, 7, k]).permutation(train.shape[0]))
+        for name, value in predictions(Pair(test, fresh, members, seed, dense=False)).values.items():
+            if not isinstance(value, Undefined) and np.isfinite(value):
+                found.setdefault(f"utility.{name}", []).append(value)
+        bar.of("real")(f"replicate {k + 1}")
+    return found
+
+
+def _reference_steps(train: CodeMatrix | None) -> int:
+    return len(REFERENCES) * len(STEPS) + (REPLICATES if train is not None else 0)
 
 
 # What is told -------------------------------------------------------------------------------------------------------
@@ -228,8 +255,8 @@ def _references(held_out: Csr, train: Csr, n: int, seed: int, trained: bool, bar
 class _Bar:
     """Steps done: a tqdm bar on stderr, a call of the user's function, or nothing."""
 
-    def __init__(self, progress: Progress, sets: int) -> None:
-        self.total, self.done = sets * len(STEPS), 0
+    def __init__(self, progress: Progress, steps: int) -> None:
+        self.total, self.done = steps, 0
         self.call = progress if callable(progress) else None
         self.bar = tqdm(total=self.total, unit="step", desc="evaluate", disable=progress is not True)
 
