@@ -46,6 +46,12 @@ DatasetName = Annotated[str, typer.Option("--dataset", help="simulated, mimic3, 
 Source = Annotated[str | None, typer.Option(help="Folder or file of the data set's tables.")]
 ProfileName = Annotated[Profile, typer.Option("--profile", help="Scale of the study.")]
 KindName = Annotated[Kind, typer.Option("--kind", help="Occurrences, or 0/1: ever recorded.")]
+Cores = Annotated[int, typer.Option(min=1, help="Runs made at the same time.")]
+CORES = len(os.sched_getaffinity(0))
+Executor = Annotated[
+    Path | None,
+    typer.Option("--workflow-profile", help="Snakemake profile to run by, such as workflow/profiles/slurm."),
+]
 Table = Annotated[Path, typer.Argument(help="Parquet or CSV; long (patient_id, code, count) or wide.")]
 
 
@@ -182,18 +188,73 @@ def evaluate(
     print(f"wrote {json}")
 
 
+@app.command()
+def review(
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE", help="[REAL] SYNTHETIC for a packet; with --score, the sheets."),
+    ],
+    out: Annotated[Path | None, typer.Option(help="New folder for what reviewers get.")] = None,
+    key: Annotated[Path | None, typer.Option(help="Which record is which; default: beside the folder.")] = None,
+    score: Annotated[bool, typer.Option("--score", help="Evaluate returned sheets by the key.")] = False,
+    json: Annotated[Path | None, typer.Option(help="Write what the sheets say here.")] = None,
+    dataset: DatasetName = "simulated",
+    source: Source = None,
+    records: Annotated[int, typer.Option(min=1, help="Real, and as many synthetic, records.")] = 100,
+    seed: Seed = 0,
+) -> None:
+    """Export a blinded packet for clinicians, or score it.
+
+    Without REAL, the real records are held-out patients of the data set.
+    """
+    from scoehr import review as reviews
+
+    if score:
+        if key is None:
+            raise InputError("the sheets cannot be scored without the packet's key; give --key")
+        found = reviews.score(files, key, seed=seed)
+        _print_review(found)
+        if json:
+            write_json(json, found)
+            print(f"wrote {json}")
+        return
+    if out is None or len(files) > 2:
+        raise InputError("a packet is made of [REAL] SYNTHETIC and --out FOLDER; sheets are scored with --score")
+    if len(files) == 2:
+        dataset, real = "table", _read(files[0])
+    else:
+        from scoehr.datasets import load
+
+        real = load(dataset, source).matrix.split().test
+    key = key or out.with_name(f"{out.name}-key-not-for-reviewers.csv")
+    packet = reviews.packet(real, _read(files[-1]), n=records, seed=seed)
+    reviews.write(packet, out, key, dataset=dataset)
+    print(f"wrote {out}: {2 * records} records, half of them real; give each reviewer packet.html or scores.csv")
+    print(f"wrote {key}: which record is which; keep it away from reviewers")
+
+
 # The study ----------------------------------------------------------------------------------------------------------
 
 
 @app.command()
 def experiments(
-    dataset: DatasetName = "simulated", source: Source = None, profile: ProfileName = "quick", seed: Seed = 0
+    dataset: DatasetName = "simulated",
+    source: Source = None,
+    profile: ProfileName = "quick",
+    seed: Seed = 0,
+    cores: Cores = CORES,
+    show: Annotated[bool, typer.Option("--list", help="Only list the runs, and whether they are finished.")] = False,
+    executor: Executor = None,
 ) -> None:
-    """List the planned runs and their folders."""
+    """Make every planned run at all its random seeds, or go on with them."""
     from scoehr import study
 
-    for name, experiment in study.plan(dataset, source, profile, seed).items():
-        print(f"{name:20} {experiment.title:44} {experiment.id}")
+    for row in study.plan(dataset, source, profile, seed).values() if show else ():
+        for each in study.replicates(row):
+            print(f"{'finished' if each.finished else 'to do':9} {row.title:44} {each.id}")
+    if not show:
+        _snakemake(_workflow(dataset, source, profile, seed), cores, "experiments", executor)
+        print(f"every run of {dataset} at {profile} is finished: scoehr experiments --list names them")
 
 
 @app.command()
@@ -220,21 +281,11 @@ def report(
     source: Source = None,
     profile: ProfileName = "quick",
     seed: Seed = 0,
-    cores: Annotated[int, typer.Option(min=1, help="Runs made at the same time.")] = len(os.sched_getaffinity(0)),
+    cores: Cores = CORES,
+    executor: Executor = None,
 ) -> None:
     """Make the whole book, or go on with it."""
-    from scoehr.datasets import DATASETS
-
-    if dataset not in DATASETS:
-        raise InputError(f"no data set {dataset!r}; choose one of {', '.join(DATASETS)}")
-    if DATASETS[dataset].needs_source and source is None:
-        raise InputError(f"data set {dataset!r} has to be told where its tables lie; give --source")
-    if source and not Path(source).exists():
-        raise InputError(f"{source}: no such file or folder; check --source")
-    settings: dict[str, Any] = {"dataset": dataset, "profile": profile, "seed": seed}
-    if source:
-        settings["source"] = Path(source).resolve()
-    _snakemake(settings, cores)
+    _snakemake(_workflow(dataset, source, profile, seed), cores, "all", executor)
     print(f"wrote {ROOT / 'build' / f'{dataset}-{profile}' / '_build' / 'html' / 'index.html'}")
 
 
@@ -273,16 +324,31 @@ def publish(
         print(f"wrote {path}")
 
 
-def _snakemake(settings: dict[str, Any], cores: int) -> None:
+def _workflow(dataset: str, source: str | None, profile: str, seed: int) -> dict[str, Any]:
+    """What the workflow is told, checked."""
+    from scoehr.datasets import DATASETS
+
+    if dataset not in DATASETS:
+        raise InputError(f"no data set {dataset!r}; choose one of {', '.join(DATASETS)}")
+    if DATASETS[dataset].needs_source and source is None:
+        raise InputError(f"data set {dataset!r} has to be told where its tables lie; give --source")
+    if source and not Path(source).exists():
+        raise InputError(f"{source}: no such file or folder; check --source")
+    told: dict[str, Any] = {"dataset": dataset, "profile": profile, "seed": seed}
+    return told | ({"source": Path(source).resolve()} if source else {})
+
+
+def _snakemake(settings: dict[str, Any], cores: int, target: str, profile: Path | None) -> None:
     """Run the workflow; locks and half-made files that a killed run left are cleared first."""
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(WORKFLOW), "--directory", str(ROOT)]
-    command += ["--cores", str(cores), "--config", *(f"{key}={value}" for key, value in settings.items())]
+    command = [sys.executable, "-m", "snakemake", target, "--snakefile", str(WORKFLOW), "--directory", str(ROOT)]
+    command += ["--cores", str(cores)] if profile is None else ["--workflow-profile", str(profile.resolve())]
+    command += ["--config", *(f"{key}={value}" for key, value in settings.items())]
     with _alone(ROOT / "logs" / "report.lock") as lock:
         if any((ROOT / ".snakemake" / "locks").glob("*")):
             _call([*command, "--unlock", "--quiet", "all"], lock)
         status = _call([*command, "--rerun-incomplete", "--quiet", "rules", "host"], lock)
     if status:
-        raise InputError("the report is not finished: the reason stands above; the same command goes on from there")
+        raise InputError("the work is not finished: the reason stands above; the same command goes on from there")
 
 
 def _call(command: list[str], lock: int) -> int:
@@ -381,6 +447,25 @@ def _print_scores(results: dict[str, Any], table: dict[str, Metric]) -> None:
         gap = results["gap"].get(key)
         cells = f"{_score(results[family].get(name)):>11}{_score(real):>11}{_score(independent):>13}{_score(gap, 2):>8}"
         print(f"  {metric.title:49}{cells}  {_verdict(gap)}".rstrip())
+
+
+def _print_review(found: dict[str, Any]) -> None:
+    """The rules as a table, then agreement and telling apart, one line each, with 95 % intervals."""
+
+    def text(entry: dict[str, Any]) -> str:
+        limits = entry["interval"]
+        return _score(entry["value"], 3) + (f" [{limits[0]:.3f}, {limits[1]:.3f}]" if limits else "")
+
+    numbers = ", ".join(f"{number} {name}" for name, number in found["records"].items())
+    print(f"{found['reviewers']} reviewers, records: {numbers}")
+    print(f"\n{'realistic if so say':22}{'real':24}{'synthetic':24}difference")
+    for name, rule in found["rules"].items():
+        print(f"{name:22}" + "".join(f"{text(entry):24}" for entry in rule.values()).rstrip())
+    print()
+    for name, title in {"kappa": "Fleiss' kappa", "accuracy": "right answers", "auc": "AUC"}.items():
+        print(f"{title:22}{text(found[name])}")
+    for sheet, share in found["right answers"].items():
+        print(f"right answers of {sheet}: {text(share)}")
 
 
 def _score(value: Any, digits: int = 4) -> str:
