@@ -1,7 +1,8 @@
 """Experiments: what determines a run, running it once, and reading it again.
 
-A run leaves a folder in ``saved_models`` (config.json, history.csv, metrics.json, costs.json, environment.txt, weights)
-and a table in ``synthetic_data``. A run that is there is loaded; one that was cut off goes on from its last checkpoint.
+A run leaves a folder in ``saved_models`` (config.json, history.csv, metrics.json, frequency.csv, costs.json,
+environment.txt, weights) and a table in ``synthetic_data``. A run that is there is loaded; one that was cut off goes on
+from its last checkpoint in ``runs/stages``, where trainings that begin alike share their checkpoints.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from scoehr import datasets, generators, metrics
 from scoehr.codes import CodeMatrix, Kind
 from scoehr.datasets import Digits
 from scoehr.files import CHECKOUT, ROOT, InputError, read_json, replacing, write_json
-from scoehr.generators import Generator, ScoEHRConfig, ThinningConfig
+from scoehr.generators import Generator, ScoEHR, ScoEHRConfig, ThinningConfig
 from scoehr.training import Diverged, parameters
 
 #: The plan of the working root, if it has one of its own, else the checkout's.
@@ -124,6 +125,12 @@ class Run:
     def metrics(self) -> dict[str, Any]:
         """The results of :func:`scoehr.metrics.evaluate`; empty for a run that diverged."""
         return read_json(self.folder / "metrics.json")
+
+    @cached_property
+    def frequency(self) -> pd.DataFrame:
+        """A row a code: mean count among ``real`` (test) and ``synthetic`` patients; with an autoencoder also among
+        ``reconstructed`` test patients, and whether it is ``reachable``."""
+        return pd.read_csv(self.folder / "frequency.csv", index_col="code", dtype={"code": str})
 
     @cached_property
     def costs(self) -> dict[str, Any]:
@@ -296,7 +303,7 @@ def run(experiment: Experiment, *, progress: bool = True) -> Run:
     if synthetic is not None:
         results = _scores(experiment, synthetic)
         synthetic.write(experiment.synthetic_path)
-    _write(experiment, data, model, verdict, results, costs)
+    _write(experiment, data, model, verdict, results, costs, _frequency(model, data.test, synthetic))
     return Run(experiment.folder)
 
 
@@ -343,8 +350,28 @@ def _sample(
     return synthetic, costs, "finished"
 
 
+def _frequency(model: Generator, test: CodeMatrix, synthetic: CodeMatrix | None) -> pd.DataFrame:
+    """The table of :attr:`Run.frequency`."""
+
+    def mean(matrix: CodeMatrix) -> np.ndarray:
+        return np.asarray(matrix.align(test.codes).counts.mean(axis=0)).ravel()
+
+    table = pd.DataFrame({"real": mean(test)}, index=pd.Index(test.codes, name="code"))
+    table["synthetic"] = np.nan if synthetic is None else mean(synthetic)
+    if isinstance(model, ScoEHR) and model.autoencoder is not None:
+        table["reconstructed"] = mean(model.reconstruct(test))
+        table["reachable"] = ~np.isin(test.codes, model.unreachable())
+    return table
+
+
 def _write(
-    experiment: Experiment, data: Cohort, model: Generator, verdict: str, results: dict[str, Any], costs: dict[str, Any]
+    experiment: Experiment,
+    data: Cohort,
+    model: Generator,
+    verdict: str,
+    results: dict[str, Any],
+    costs: dict[str, Any],
+    frequency: pd.DataFrame,
 ) -> None:
     """The run's folder, all or nothing."""
     facts = {key: value for key, value in asdict(experiment).items() if key not in ("config", "source", "after")}
@@ -375,6 +402,7 @@ def _write(
         )
         write_json(scratch / "metrics.json", results)
         write_json(scratch / "costs.json", costs)
+        frequency.to_csv(scratch / "frequency.csv", float_format="%.6g")
         (scratch / "environment.txt").write_text(environment(), encoding="utf-8")
 
 
