@@ -137,34 +137,34 @@ class _Store:
     def __init__(self, folder: Path | None, name: str, facts: list[Any], rates: list[float]):
         self.folder, self.name, self.rates = folder, name, rates
         self.facts = json.dumps(facts)
-        turns = [epoch for epoch in range(1, len(rates)) if rates[epoch] != rates[epoch - 1]]
-        self.kept = {len(rates), *turns[:1]}  # epochs where another run may take over: the end, and of a constant rate
-        self.last: Path | None = None
+        turn = next((epoch for epoch, rate in enumerate(rates) if rate != rates[0]), len(rates))
+        self.kept = {len(rates), turn} - {1}  # the end, and that of a constant rate, which longer trainings pass too
+        self.last: Path | None = None  # what to remove when the next is written
 
-    def path(self, epochs: int) -> Path:
-        """Where the state after so many epochs lies."""
+    def path(self, epochs: int, ending: str = "checkpoint") -> Path:
+        """Where the state after so many epochs lies: ``checkpoint`` to keep, ``partial`` until the next."""
         digest = hashlib.sha256(f"{self.facts} {self.rates[:epochs]}".encode()).hexdigest()[:16]
-        return Path(self.folder or "") / f"{self.name}-{digest}.checkpoint"
+        return Path(self.folder or "") / f"{self.name}-{digest}.{ending}"
 
     def read(self, state: _State) -> None:
         """Take up the furthest state that is there, if any is."""
-        if self.folder is None:
-            return
-        for epochs in range(len(self.rates), 0, -1):
-            if self.path(epochs).exists():
-                self.last = None if epochs in self.kept else self.path(epochs)
-                return state.read(self.path(epochs))
+        for epochs in range(len(self.rates), 0, -1) if self.folder else ():
+            for path in (self.path(epochs), self.path(epochs, "partial")):
+                if path.exists():
+                    self.last = path if path.suffix == ".partial" else None
+                    return state.read(path)
 
     def write(self, state: _State) -> None:
-        """Keep this state in place of the last one, unless that is one to keep."""
+        """Keep this state, in place of the last one unless that is one to keep."""
         if self.folder is None:
             return
         epochs = len(state.history)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        state.write(self.path(epochs))
+        path = self.path(epochs, "checkpoint" if epochs in self.kept else "partial")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        state.write(path)
         if self.last is not None:
             self.last.unlink(missing_ok=True)
-        self.last = None if epochs in self.kept else self.path(epochs)
+        self.last = path if path.suffix == ".partial" else None
 
 
 def train(

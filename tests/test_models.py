@@ -76,8 +76,8 @@ def test_the_next_square_holds_all_codes():
 
 
 def test_width_must_suit_the_group_norm():
-    with pytest.raises(InputError, match="multiple of 32"):
-        UNet(64, 48)
+    with pytest.raises(InputError, match="multiple of 4"):
+        UNet(64, 42)
 
 
 def test_unscaled_time_leaves_half_of_the_embedding_nearly_constant():

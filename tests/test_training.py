@@ -48,7 +48,7 @@ def test_same_seed_same_bits_other_seed_other_bits():
 def test_interrupted_and_resumed_is_the_same_as_never_interrupted(tmp_path, ema):
     config = TrainingConfig(8, batch=20, schedule="cosine", ema=ema)
 
-    def once(checkpoint, stop=None):
+    def once(store, stop=None):
         net, loss = regression()
         calls = 0
 
@@ -59,35 +59,74 @@ def test_interrupted_and_resumed_is_the_same_as_never_interrupted(tmp_path, ema)
                 raise KeyboardInterrupt
             return loss(x, rng)
 
-        history = train(net, interrupted, X, config, seed=1, checkpoint=checkpoint, progress=False, save_every=0)
+        history = train(net, interrupted, X, config, seed=1, store=store, progress=False, save_every=0)
         return weights(net), [row["train_loss"] for row in history]
 
     whole, losses = once(None)
     with pytest.raises(KeyboardInterrupt):
-        once(tmp_path / "c", stop=45)
-    resumed, again = once(tmp_path / "c")
+        once(tmp_path, stop=45)
+    resumed, again = once(tmp_path)
     assert torch.equal(whole, resumed)
     assert losses == again
 
 
-def test_a_checkpoint_of_other_settings_is_not_taken_up(tmp_path):
+def kept(folder):
+    return sorted(path.suffix for path in folder.iterdir())
+
+
+def trained(store, **settings):
+    """Weights and number of epochs that had to be computed, with or without a store."""
     net, loss = regression()
-    train(net, loss, X, TrainingConfig(2, batch=20), seed=1, checkpoint=tmp_path / "c", progress=False)
-    net, loss = regression()
-    history = train(net, loss, X, TrainingConfig(3, batch=20), seed=1, checkpoint=tmp_path / "c", progress=False)
-    fresh, loss = regression()
-    assert (
-        train(fresh, loss, X, TrainingConfig(3, batch=20), seed=1, progress=False)[0]["train_loss"]
-        == history[0]["train_loss"]
-    )
-    assert torch.equal(weights(net), weights(fresh))
+    calls = 0
+
+    def counting(x, rng):
+        nonlocal calls
+        calls += net.training
+        return loss(x, rng)
+
+    train(net, counting, X, TrainingConfig(batch=20, **settings), seed=1, store=store, progress=False)
+    return weights(net), calls // 10
+
+
+@pytest.mark.parametrize("change", [{"rate": 0.002}, {"weight_decay": 0.1}, {"schedule": "cosine"}])
+def test_a_checkpoint_of_other_settings_is_not_taken_up(tmp_path, change):
+    trained(tmp_path, epochs=2)
+    fresh, _ = trained(None, epochs=3, **change)
+    again, computed = trained(tmp_path, epochs=3, **change)
+    assert computed == 3
+    assert torch.equal(again, fresh)
+
+
+def test_a_longer_training_goes_on_from_a_shorter_one_of_the_same_beginning(tmp_path):
+    for epochs, computed in ((3, 3), (7, 4), (7, 0), (3, 0), (8, 1)):
+        whole, _ = trained(None, epochs=epochs, schedule="reported")
+        weights, did = trained(tmp_path, epochs=epochs, schedule="reported")
+        assert did == computed
+        assert torch.equal(weights, whole)
+    assert kept(tmp_path) == [".checkpoint"] * 3, "one for each length asked for"
+
+
+def test_the_paper_s_schedule_shares_its_twenty_constant_epochs(tmp_path):
+    for epochs, computed in ((25, 25), (30, 9), (12, 12), (12, 0)):  # the rate turns after epoch 21
+        whole, _ = trained(None, epochs=epochs, schedule="official")
+        weights, did = trained(tmp_path, epochs=epochs, schedule="official")
+        assert did == computed
+        assert torch.equal(weights, whole)
+
+
+def test_a_share_shortens_epochs_and_leaves_the_schedule(tmp_path):
+    _, computed = trained(None, epochs=6, schedule="reported", share=0.3)
+    assert computed * 10 <= 6 * 3 + 9
+    rates = TrainingConfig(6, batch=20, schedule="reported", share=0.3).rates()
+    assert rates == TrainingConfig(6, batch=20, schedule="reported").rates()
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path):
-    (tmp_path / "c").write_bytes(b"nonsense")
-    net, loss = regression()
+    trained(tmp_path, epochs=2)
+    (path,) = tmp_path.iterdir()
+    path.write_bytes(b"nonsense")
     with pytest.raises(InputError, match=r"not a readable checkpoint.*delete it"):
-        train(net, loss, X, TrainingConfig(2, batch=20), seed=1, checkpoint=tmp_path / "c", progress=False)
+        trained(tmp_path, epochs=2)
 
 
 SCRIPT = """
@@ -101,7 +140,7 @@ def slow(x, rng):
     time.sleep(float(sys.argv[2]))
     return loss(x, rng)
 config = TrainingConfig(30, batch=20, ema=.9)
-train(net, slow, X, config, seed=1, checkpoint=Path(sys.argv[1]), progress=False, save_every=0)
+train(net, slow, X, config, seed=1, store=Path(sys.argv[1]), progress=False, save_every=0)
 print(weights(net).tolist())
 """
 
@@ -109,12 +148,12 @@ print(weights(net).tolist())
 def test_killed_in_the_middle_it_ends_with_the_same_weights(tmp_path):
     def start(pause):
         return subprocess.Popen(
-            [sys.executable, "-c", SCRIPT, str(tmp_path / "c"), str(pause)], stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", SCRIPT, str(tmp_path), str(pause)], stdout=subprocess.PIPE, text=True
         )
 
     process = start(0.02)
     deadline = time.monotonic() + 120
-    while not (tmp_path / "c").exists() and time.monotonic() < deadline:
+    while not kept(tmp_path) and time.monotonic() < deadline:
         time.sleep(0.05)
     time.sleep(0.5)
     process.send_signal(signal.SIGKILL)
