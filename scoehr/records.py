@@ -64,9 +64,9 @@ def statistics(records: Iterable[Mapping[str, Any]]) -> dict[str, float]:
     return {
         "patients": patients,
         "visits": visits,
-        "visits a patient": visits / patients if patients else float("nan"),
+        "visits per patient": visits / patients if patients else float("nan"),
         "events": events,
-        "events a visit": events / visits if visits else float("nan"),
+        "codes per visit": events / visits if visits else float("nan"),
     }
 
 

@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -26,8 +27,7 @@ def code(name):
 
 def test_every_notebook_is_in_the_table_of_contents():
     toc = (CHECKOUT / "book" / "_toc.yml").read_text(encoding="utf-8")
-    assert [name for name in NAMES if f"notebooks/{name}\n" not in toc] == []
-    assert len(NAMES) == 8
+    assert sorted(re.findall(r"file: notebooks/(\S+)$", toc, re.MULTILINE)) == NAMES != []
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -72,9 +72,9 @@ def test_demos_both_ways(shared_data, name, folder, patients, visits, events):
     assert said == {
         "patients": patients,
         "visits": visits,
-        "visits a patient": visits / patients,
+        "visits per patient": visits / patients,
         "events": events,
-        "events a visit": events / visits,
+        "codes per visit": events / visits,
     }
 
 
@@ -103,7 +103,7 @@ def test_table_has_visits_made_of_counts(tmp_path):
 
 def test_statistics_of_nobody():
     said = records.statistics([])
-    assert said["patients"] == said["visits"] == 0 and np.isnan(said["events a visit"])
+    assert said["patients"] == said["visits"] == 0 and np.isnan(said["codes per visit"])
 
 
 # The file -----------------------------------------------------------------------------------------------------------

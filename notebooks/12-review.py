@@ -1,0 +1,141 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% tags=["remove-cell"]
+# On Colab: fetch the project and what Colab lacks, beside its own PyTorch. Elsewhere this cell does nothing.
+import importlib.util
+import os
+import pathlib
+import subprocess
+import sys
+
+if importlib.util.find_spec("google") and importlib.util.find_spec("google.colab"):
+    address = os.environ.get("SCOEHR_REPOSITORY", "@repository@")
+    subprocess.run(["git", "clone", "--quiet", "--depth=1", address, "scoehr"], check=True)
+    lacking = ["icd-mappings", "torchsde", "trampoline"]
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *lacking], check=True)
+    os.chdir("scoehr")
+    sys.path.insert(0, str(pathlib.Path.cwd()))
+
+# %% [markdown]
+# # Clinician review
+#
+# The paper asked three clinicians whether records look real. **No clinician has been asked here.** This page has what
+# such a review needs, the packet and its scoring, and what can be said without one: what the printed answers amount to,
+# and how well a classifier, which is no clinician, tells the records apart.
+
+# %% tags=["parameters"]
+dataset = "simulated"
+source = None
+profile = "quick"
+seed = 0
+
+# %% tags=["hide-input"]
+import numpy as np
+import pandas as pd
+
+from scoehr import pages, plots, review, study
+from scoehr.datasets import DATASETS
+
+runs = pages.runs(dataset, source, profile, seed)
+pages.origin(runs, dataset=dataset, profile=profile, seed=seed)
+
+# %% [markdown]
+# ## What the printed answers amount to
+#
+# As many real as synthetic records were labelled realistic or unrealistic by each of the three, and three rules make
+# one label of the votes on a record. The rules are nested: what every clinician accepts, most accept, and any accepts.
+# So the printed shares give back how many records had no, one, two and three votes, and from these follow intervals,
+# agreement beyond chance (Fleiss' kappa {cite:p}`fleiss1971`) and how well the clinicians told the two apart. The
+# interval of a difference is Newcombe's {cite:p}`newcombe1998`.
+
+# %%
+facts = pages.reported()
+shares = pd.DataFrame(facts["clinicians"]).set_index("rule").sort_values("real", ascending=False)
+whole = facts["clinicians_records"]
+votes = [-np.diff([whole, *shares[side] * whole // 100, 0]) for side in review.ORIGINS]
+said = review.judge(votes)
+votes
+
+
+# %% tags=["hide-input"]
+def text(entry):
+    return f"{entry['value']:.2f} [{entry['interval'][0]:.2f}, {entry['interval'][1]:.2f}]"
+
+
+rules = {name: {side: text(entry) for side, entry in rule.items()} for name, rule in said["rules"].items()}
+plots.table(pd.DataFrame(rules).T, "Share of records that count as realistic, as printed, with 95 % intervals")
+
+# %% tags=["hide-input"]
+kappa, right, auc = (text(said[name]) for name in ("kappa", "accuracy", "auc"))
+apart = max(abs(limit) for limit in said["rules"]["every reviewer"]["difference"]["interval"])
+little = said["kappa"]["value"] < 0.4
+blind = said["auc"]["interval"][0] <= 0.5 <= said["auc"]["interval"][1]
+pages.Words(
+    f"Fleiss' kappa is {kappa}: beyond chance, the clinicians agree {'little' if little else 'well'} on which records "
+    f"are odd. Taken as answers to *is it real?*, a share of {right} of them is right, and ranking records by their "
+    f"votes tells synthetic from real with an AUC of {auc}, {'no better than' if blind else 'unlike'} guessing. So the "
+    f"printed answers {'bear out' if blind else 'do not bear out'} that the clinicians could not tell; but with so few "
+    f"records, shares {apart:.0%} apart could have gone unnoticed."
+)
+
+# %% [markdown]
+# Realism is a weak test all the same: a generator that repeats one healthy record, or copies its training set, passes
+# it. It says nothing of the long tail, of correlations, or of privacy.
+#
+# ## What a reviewer would see
+#
+# The packet mixes held-out patients with synthetic ones of the thinning model under new numbers. It has a form as one
+# HTML page, which keeps its answers, works without a network and prints; the same as tables; and, kept apart, the key.
+# Where the cohort is simulated, its *real* patients are simulated too.
+
+# %%
+test = study.cohort(dataset, source).test
+packet = review.packet(test, runs["thinning"].synthetic, seed=seed)
+
+# %% tags=["hide-input"]
+open_data = [origin for origin in review.ORIGINS if origin == "synthetic" or not DATASETS[dataset].credentialed]
+rows = sorted(row for origin in open_data for row in np.flatnonzero(packet.origins == origin)[: 2 // len(open_data)])
+pages.Html("\n".join(review.card(packet, row) for row in rows))
+
+# %% tags=["hide-input"]
+pages.Words(f"Which is which: {', then '.join(packet.origins[rows])}.")
+
+# %% [markdown]
+# ## The stand-in
+#
+# A classifier is trained on half of the held-out and synthetic patients, and tells those of the other half apart. It
+# sees every code of thousands of patients at once, which no clinician does, and knows no medicine: it finds faults that
+# none would see, and may miss what any would. Its AUC stands here for want of clinicians, not in their place.
+
+# %% tags=["hide-input"]
+key = "utility.discriminator_auc"
+fresh = next(iter(runs.values())).metrics["reference"]["real"]
+stand_in = {name: pages.interval(run, key) for name, run in runs.items()}
+stand_in = {"fresh real patients": plots.cell(pages.score(fresh, key)), **stand_in}
+plots.table(pd.DataFrame({"AUC": stand_in}), "A classifier, no clinician: AUC of telling synthetic from real patients")
+
+# %% [markdown]
+# ## To hold one
+#
+# ```sh
+# scoehr review synthetic_data/RUN.parquet --out packet
+# ```
+#
+# The folder goes to the reviewers, the key does not. Each returns one sheet; then
+#
+# ```sh
+# scoehr review --score scores-AB.csv scores-CD.csv scores-EF.csv --key packet-key-not-for-reviewers.csv
+# ```
+#
+# prints the three rules, kappa and AUC as above. Real patients of a credentialed data set stay where its agreement
+# allows: such a packet is refused a place in the folders that are published.
