@@ -9,19 +9,20 @@ import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from scoehr import plots, study
-from scoehr.codes import CodeMatrix
+from scoehr import claims, plots, seeds, study
+from scoehr import printed as quoted
+from scoehr.codes import CodeMatrix, Kind
 from scoehr.datasets import DATASETS
-from scoehr.files import CHECKOUT, read_json, replacing
+from scoehr.files import replacing
 from scoehr.generators import ScoEHR
 from scoehr.metrics import METRICS
-from scoehr.training import parameters
+from scoehr.seeds import Rows, over_seeds
 
 #: Packages whose versions decide the numbers or the looks of the book.
 PACKAGES = (
@@ -32,8 +33,10 @@ PACKAGES = (
 COUNTS = ("patients", "evaluated")
 #: Said where the numbers are of the smallest profile.
 QUICK = "This profile shows that everything runs; its models are too small and too briefly trained to be judged by."
-#: Values that the paper and the report printed, quoted.
-REPORTED = CHECKOUT / "book" / "reported.json"
+#: What the paper and the report printed: all values, the report's table, the paper's.
+#: A run, or a row of the plan with its runs over random seeds.
+Entry = TypeVar("Entry", bound=study.Run | Sequence[study.Run])
+reported, printed, paper = quoted.values, quoted.report, quoted.paper
 
 
 class Html:
@@ -66,33 +69,64 @@ def runs(dataset: str, source: str | None, profile: str, seed: int) -> dict[str,
     return {name: run for name, run in made.items() if run.verdict == "finished"}
 
 
-def reported() -> dict[str, Any]:
-    """The values that the paper and the report printed."""
-    return read_json(REPORTED)
+def rows(dataset: str, source: str | None, profile: str, seed: int) -> dict[str, list[study.Run]]:
+    """Every row of the plan that has finished runs, over its random seeds; the main ones are made if need be."""
+    runs(dataset, source, profile, seed)
+    return study.finished(dataset, source, profile, seed)
 
 
-def origin(found: Mapping[str, study.Run], *, dataset: str, profile: str, seed: int) -> Html:
-    """The box that says from which data, at what scale and from which runs the numbers of a page come."""
-    sizes = [run.config["data"] for run in found.values()]
-    built, profile = profile, next((run.experiment["profile"] for run in found.values()), profile)
-    scale = ", ".join(f"{title} {value:g}" for title, value in study.scale(profile).items() if title not in COUNTS)
+def main(found: Rows) -> dict[str, Sequence[study.Run]]:
+    """The main rows among others."""
+    return {name: runs for name, runs in found.items() if runs[0].experiment["group"] == study.MAIN}
+
+
+def missing(found: Rows, names: Sequence[str]) -> Html:
+    """A line for each of these rows of the plan that has no finished run; nothing if all have."""
+    return Html("".join(f"<p>not run yet: <code>{name}</code></p>" for name in names if name not in found))
+
+
+def origin(found: Mapping[str, study.Run | Sequence[study.Run]], *, dataset: str, profile: str, seed: int) -> Html:
+    """The box that says from which data, at what scale and from which runs the numbers of a page come.
+
+    ``found`` holds runs, or rows of the plan with their runs over random seeds.
+    """
+    made = [run for entry in found.values() for run in ([entry] if isinstance(entry, study.Run) else entry)]
+    sizes = [run.config["data"] for run in made]
+    built, profile = profile, next((run.experiment["profile"] for run in made), profile)
+    scale = ", ".join(f"{title} {value:g}" for title, value in _factors(profile).items())
     parts = [
         "<strong>Where these numbers come from.</strong> "
         f"Data set <code>{dataset}</code>, profile <code>{profile}</code>, random seed {seed}."
     ]
     if profile == "quick":
         parts.append(QUICK)
-    if sizes:
-        first = next(iter(found.values())).experiment
+    if made:
         parts += [
             f"{plots.patients(sizes[0]['train'])} training, {plots.patients(sizes[0]['validation'])} validation and "
-            f"{plots.patients(sizes[0]['test'])} test patients; {first['evaluated']:,} synthetic patients a run.",
+            f"{plots.patients(sizes[0]['test'])} test patients; {made[0].experiment['evaluated']:,} synthetic patients "
+            "a run.",
             f"Factors on the settings of the report: {scale.replace('_', ' ')}." if scale else "",
-            f"Runs: {', '.join(f'<code>{run.id}</code>' for run in found.values())}.",
+            _named(made),
             f"The smaller runs of profile <code>{built}</code> lie in <code>saved_models</code>." * (built != profile),
         ]
     return Html(f'<div class="origin">{" ".join(part for part in parts if part)}</div>')
 
+
+def _factors(profile: str) -> dict[str, float]:
+    """The entries of a profile that are factors on the settings, or caps."""
+    scale = study.scale(profile)
+    return {title: value for title, value in scale.items() if title not in COUNTS and isinstance(value, int | float)}
+
+
+def _named(made: Sequence[study.Run]) -> str:
+    if len(made) <= MOST_NAMED:
+        return f"Runs: {', '.join(f'<code>{run.id}</code>' for run in made)}."
+    names = {run.experiment["name"] for run in made}
+    return f"{len(made)} runs of {len(names)} rows of <code>workflow/experiments.yaml</code>, in <code>saved_models</code>."
+
+
+#: Runs that the box names one by one, at most.
+MOST_NAMED = 8
 
 # Tables --------------------------------------------------------------------------------------------------------------
 
@@ -111,23 +145,24 @@ PICTURE = (
 def score(results: Mapping[str, Any], key: str) -> float | None:
     """One score of a results JSON, or of a reference point in it, by its key ``family.metric``."""
     family, name = key.split(".")
-    return results[family].get(name)
+    return results.get(family, {}).get(name)
 
 
-def by_kind(found: Mapping[str, study.Run]) -> dict[str, dict[str, study.Run]]:
-    """Runs grouped by what their cells hold: scores of counts and of presence do not compare."""
-    groups: dict[str, dict[str, study.Run]] = {}
-    for name, run in found.items():
-        groups.setdefault(run.generator.config.kind, {})[name] = run
+def by_kind(found: Mapping[str, Entry]) -> dict[str, dict[str, Entry]]:
+    """Runs, or rows of the plan, grouped by what their cells hold: scores of counts and of presence do not compare."""
+    groups: dict[str, dict[str, Entry]] = {}
+    for name, entry in found.items():
+        groups.setdefault(_kind(_first(entry)), {})[name] = entry
     return groups
 
 
-def scores(found: Mapping[str, study.Run], keys: Sequence[str], *, references: Sequence[str] = ()) -> pd.DataFrame:
-    """A row a score, named by its title; a column a reference point, then one a run. The runs are of one kind."""
-    first = next(iter(found.values())).metrics["reference"]
-    return sheet(
-        {**{name: first[name] for name in references}, **{name: run.metrics for name, run in found.items()}}, keys
-    )
+def _first(entry: study.Run | Sequence[study.Run]) -> study.Run:
+    return entry if isinstance(entry, study.Run) else entry[0]
+
+
+def _kind(run: study.Run) -> Kind:
+    """What the cells of the patients hold that a run is compared with."""
+    return "binary" if run.config["config"]["kind"] == "binary" else "count"
 
 
 def sheet(results: Mapping[str, Mapping[str, Any]], keys: Sequence[str]) -> pd.DataFrame:
@@ -136,17 +171,9 @@ def sheet(results: Mapping[str, Mapping[str, Any]], keys: Sequence[str]) -> pd.D
     return pd.DataFrame(columns, index=[METRICS[key].title for key in keys], dtype=object)
 
 
-def gaps(found: Mapping[str, study.Run], keys: Sequence[str] = tuple(METRICS)) -> pd.DataFrame:
-    """Floor-normalised gaps: a row a score that has one for some run, a column a run."""
-    rows = {METRICS[key].title: {name: run.metrics["gap"].get(key) for name, run in found.items()} for key in keys}
-    return pd.DataFrame.from_dict(rows, orient="index", dtype=float).dropna(how="all")
-
-
 def interval(run: study.Run, key: str) -> str:
     """A score with its 95 % interval over patients, as text."""
-    value, limits = score(run.metrics, key), run.metrics["interval"].get(key)
-    around = f" [{plots.cell(limits[0])}, {plots.cell(limits[1])}]" if limits else ""
-    return plots.cell(value) + around
+    return str(seeds.over_seeds([run], key))
 
 
 def shares(matrix: CodeMatrix) -> np.ndarray:
@@ -159,75 +186,46 @@ NETWORKS = {"unet": "U-Net", "mlp": "residual MLP"}
 KINDS = {"count": "counts", "binary": "presence of codes"}
 
 
-def cohort(group: Mapping[str, study.Run], source: str | None = None) -> study.Cohort:
+def cohort(group: Mapping[str, Entry], source: str | None = None) -> study.Cohort:
     """The patients that a group of runs of one kind was trained on and is scored against."""
-    run = next(iter(group.values()))
-    return study.cohort(run.experiment["dataset"], source, kind=run.generator.config.kind)
+    run = _first(next(iter(group.values())))
+    return study.cohort(run.experiment["dataset"], source, kind=_kind(run))
 
 
-def settings(found: Mapping[str, study.Run]) -> pd.DataFrame:
+def settings(found: Mapping[str, Entry]) -> pd.DataFrame:
     """The settings that tell the runs apart, a column a run; a dash where a setting means nothing for a run."""
-    return pd.DataFrame({name: _settings(run) for name, run in found.items()})
+    return pd.DataFrame({name: _settings(_first(entry)) for name, entry in found.items()})
 
 
 def _settings(run: study.Run) -> dict[str, str]:
-    config = run.generator.config
-    coded = getattr(config, "latent", None) is not None
+    config = run.config["config"]
+    latent = config.get("latent")
     return {
-        "data": KINDS[config.kind],
+        "data": KINDS[_kind(run)],
         "training patients": plots.patients(run.config["data"]["train"]),
-        "diffusion on": f"{config.latent} latent dimensions" if coded else "codes",
-        "decoder head": config.head if coded else "–",
-        "autoencoder epochs": str(config.autoencoder_epochs) if coded else "–",
-        "latents standardised": ("yes" if config.standardise else "no") if coded else "–",
-        "network": NETWORKS[config.network],
-        "width": str(config.width),
-        "parameters": f"{parameters(run.generator.network):,}",
-        "epochs": str(config.epochs),
-        "learning-rate schedule": config.schedule,
-        "network puts out": getattr(config, "prediction", "rate"),
-        "sampler": config.sampler.replace("_", " "),
-        "steps": str(config.steps),
+        "diffusion on": f"{latent} latent dimensions" if latent else "codes",
+        "decoder head": config["head"] if latent else "–",
+        "autoencoder epochs": str(config["autoencoder_epochs"]) if latent else "–",
+        "latents standardised": ("yes" if config["standardise"] else "no") if latent else "–",
+        "network": NETWORKS[config["network"]],
+        "width": str(config["width"]),
+        "parameters": f"{run.costs['parameters']:,}",
+        "epochs": str(config["epochs"]),
+        "learning-rate schedule": config["schedule"],
+        "network puts out": config.get("prediction", "rate"),
+        "sampler": config["sampler"].replace("_", " "),
+        "steps": str(config["steps"]),
     }
 
 
-def coded(found: Mapping[str, study.Run]) -> dict[str, study.Run]:
-    """The runs that have an autoencoder."""
-    return {name: run for name, run in found.items() if getattr(run.generator, "autoencoder", None) is not None}
+def coded(found: Mapping[str, Entry]) -> dict[str, Entry]:
+    """The runs, or rows, that have an autoencoder."""
+    return {name: entry for name, entry in found.items() if _first(entry).config["config"].get("latent")}
 
 
-def scored(found: Mapping[str, study.Run]) -> dict[str, study.Run]:
-    """The runs of score-based diffusion, not of thinning."""
-    return {name: run for name, run in found.items() if isinstance(run.generator, ScoEHR)}
-
-
-def costs(found: Mapping[str, study.Run]) -> pd.DataFrame:
-    """Seconds a stage, network evaluations a patient and peak memory, a row a run."""
-    rows = {}
-    for name, run in found.items():
-        cost = run.costs
-        rows[name] = {
-            "autoencoder (s)": cost.get("autoencoder_seconds"),
-            "diffusion network (s)": cost.get("score_seconds", cost.get("rate_seconds")),
-            "sampling 1,000 patients (s)": thousand(run),
-            "evaluations a patient": cost["evaluations_per_patient"],
-            "peak memory (MiB)": cost["peak_memory_bytes"] / 2**20,
-            "threads": cost["threads"],
-        }
-    return pd.DataFrame.from_dict(rows, orient="index")
-
-
-def deciles(found: Mapping[str, study.Run], source: str | None = None) -> pd.DataFrame:
-    """Synthetic over real prevalence, summed over the codes of each decile of real prevalence, a column a run.
-
-    Codes that no test patient has are left out; the first row holds the rarest of the others.
-    """
-    columns = {}
-    for name, run in found.items():
-        real, made = shares(cohort({name: run}, source).test), shares(run.synthetic)
-        order = np.argsort(real, kind="stable")[(real == 0).sum() :]
-        columns[name] = [made[part].sum() / real[part].sum() for part in np.array_split(order, 10)]
-    return pd.DataFrame(columns)
+def scored(found: Mapping[str, Entry]) -> dict[str, Entry]:
+    """The runs, or rows, of score-based diffusion, not of thinning."""
+    return {name: entry for name, entry in found.items() if _first(entry).config["generator"] == ScoEHR.name}
 
 
 def never_produced(found: Mapping[str, study.Run], source: str | None = None, most: int = 6) -> pd.DataFrame:
@@ -267,54 +265,6 @@ def _worse(key: str, value: float | None, floor: Sequence[float]) -> bool | None
     return {"lower": above, "higher": below, "target": above or below}[METRICS[key].better]
 
 
-def printed() -> pd.DataFrame:
-    """The report's table of results, a row a model, with its log-cluster score turned into the published one.
-
-    The report computes U = log(1/G) S in place of log(S/G), so S = U / log(1/G); no S above G/4 is possible.
-    """
-    facts = reported()
-    clusters = facts["report_clusters"]
-    rows = {}
-    for row in facts["report"]:
-        total = row["log_cluster"] / np.log(1 / clusters)
-        rows[row["title"]] = {
-            "DDM": row["ddm"],
-            "PCD": row["pcd"],
-            "log-cluster": row["log_cluster"],
-            "cosine share (%)": row["cosine"],
-            "mean cell": row["density"],
-            "log-cluster, corrected": np.log(total / clusters) if total <= clusters / 4 else np.nan,
-        }
-    return pd.DataFrame.from_dict(rows, orient="index")
-
-
-def beside(found: Mapping[str, study.Run]) -> pd.DataFrame:
-    """The report's scores of the runs that make one of its rows again: printed, made again, and the reference "
-    "points."""
-    rows = {}
-    for row in reported()["report"]:
-        if (run := found.get(row["experiment"])) is None:
-            continue
-        points = {
-            "fresh real patients": run.metrics["reference"]["real"],
-            "empty table": run.metrics["reference"]["zero"],
-        }
-        for name, title in {"ddm": "DDM", "pcd": "PCD", "log_cluster": "log-cluster", "cosine": "cosine share"}.items():
-            key = f"reported.{'cosine_share' if name == 'cosine' else name}"
-            rows[f"{row['title']}: {title}"] = {
-                "printed": row[name] / 100 if name == "cosine" else row[name],
-                "here": score(run.metrics, key),
-                **{f"{point} here": score(results, key) for point, results in points.items()},
-            }
-    return pd.DataFrame.from_dict(rows, orient="index", dtype=object)
-
-
-def paper() -> pd.DataFrame:
-    """The paper's table for MIMIC-III, a row a model."""
-    names = {"ddm": "DDM", "pcd": "PCD", "log_cluster": "log-cluster", "sra": "SRA"}
-    return pd.DataFrame(reported()["paper"]).set_index("title").rename(columns=names)[list(names.values())]
-
-
 def account(entries: Mapping[str, Any], indent: str = "") -> pd.DataFrame:
     """A loader's account as a table, nested entries under their heading; counts of few people become a range."""
     rows: list[tuple[str, Any]] = []
@@ -332,27 +282,34 @@ def account(entries: Mapping[str, Any], indent: str = "") -> pd.DataFrame:
 # The answer ----------------------------------------------------------------------------------------------------------
 
 
-def answer(found: Mapping[str, study.Run]) -> str:
+def answer(found: Rows) -> str:
     """The one-page answer in Markdown: a paragraph a model, then its scores beside those of the reference points."""
-    parts = [f"- {says(name, run)}" for name, run in found.items()] + ["", *_blindness(found)]
+    parts = [f"- {says(name, runs)}" for name, runs in found.items()] + ["", *_blindness(found)]
     for kind, group in by_kind(found).items():
-        caption = f"The main scores on {KINDS[kind]}, with those of fresh real patients and of independent columns"
-        parts += ["", plots.table(scores(group, HEADLINE, references=("real", "independent")), caption)._repr_html_()]
+        caption = f"The main scores on {KINDS[kind]}, with those of fresh real patients and of independent columns. "
+        table = plots.table(
+            seeds.scores(group, HEADLINE, references=("real", "independent")), caption + seeds.said(group)
+        )
+        parts += ["", table._repr_html_()]
     return "\n".join(parts)
 
 
-def says(name: str, run: study.Run) -> str:
-    """What one run found, in three sentences whose wording follows its numbers."""
-    results, real = run.metrics, run.metrics["reference"]["real"]
-    missing, lacking = score(results, "fidelity.codes_missing"), score(real, "fidelity.codes_missing")
-    auc, floor = score(results, "utility.discriminator_auc"), score(real, "utility.discriminator_auc")
+def says(name: str, runs: Sequence[study.Run]) -> str:
+    """What the runs of one row found, in three sentences whose wording follows their numbers."""
+    title, ended = runs[0].experiment["title"], [run for run in runs if run.verdict == "finished"]
+    if not ended:
+        return f"**{name}** ({title}). Training diverged under every random seed ({len(runs)})."
+    row = {name: ended}
+    here = {key: seeds.over_seeds(runs, key) for key in HEADLINE}
+    real = {key: plots.cell(seeds.reference(row, "real", key)) for key in HEADLINE}
+    seconds = seeds.estimate(ended, thousand).value
     return (
-        f"**{name}** ({run.experiment['title']}). Its patients have "
-        f"{plots.cell(score(results, 'fidelity.density_ratio'))} times the codes of real patients; {missing:,.0f} "
-        f"codes that test patients have never occur in them (as many fresh real patients lack {lacking:,.0f}). A "
-        f"classifier tells them from real patients with an AUC of {auc:.2f}, fresh real patients with one of "
-        f"{floor:.2f}. A patient costs {run.costs['evaluations_per_patient']:,} evaluations of the network, a "
-        f"thousand patients {plots.cell(thousand(run))} seconds."
+        f"**{name}** ({title}). Its patients have {here['fidelity.density_ratio']} times the codes of real patients; "
+        f"{here['fidelity.codes_missing']} codes that test patients have never occur in them (as many fresh real "
+        f"patients lack {real['fidelity.codes_missing']}). A classifier tells them from real patients with an AUC of "
+        f"{here['utility.discriminator_auc']}, fresh real patients with one of {real['utility.discriminator_auc']}. A "
+        f"patient costs {ended[0].costs['evaluations_per_patient']:,} evaluations of the network, a thousand patients "
+        f"{plots.cell(seconds)} seconds."
     )
 
 
@@ -361,12 +318,11 @@ def thousand(run: study.Run) -> float:
     return 1000 * run.costs["sampling_seconds"] / run.experiment["evaluated"]
 
 
-def _blindness(found: Mapping[str, study.Run]) -> list[str]:
+def _blindness(found: Rows) -> list[str]:
     """One sentence on each reported score that an empty table or a copy wins, by the references of the first run."""
-    references = next(iter(found.values())).metrics["reference"]
     fooled = []
     for key, title in {"reported.ddm": "DDM", "reported.pcd": "PCD", "reported.log_cluster": "log-cluster"}.items():
-        floor, *others = (score(references[which], key) for which in ("real", *WORDS))
+        floor, *others = (seeds.reference(found, which, key) for which in ("real", *WORDS))
         beaten = [
             words
             for words, value in zip(WORDS.values(), others, strict=True)
@@ -386,22 +342,25 @@ WORDS = {"independent": "shuffled columns", "zero": "an empty table"}
 def picture(found: Mapping[str, study.Run], prevalence: np.ndarray) -> Figure:
     """The study in one figure, from the runs on counts; ``prevalence`` is that of the test patients."""
     group = by_kind(found).get("count") or found
-    return plots.answer(prevalence, {name: shares(run.synthetic) for name, run in group.items()}, gaps(group, PICTURE))
+    gap = seeds.middles(seeds.gaps({name: [run] for name, run in group.items()}, PICTURE))
+    return plots.answer(prevalence, {name: shares(run.synthetic) for name, run in group.items()}, gap)
 
 
 # Pages made at build time --------------------------------------------------------------------------------------------
 
 
 def write(folder: Path, *, dataset: str, source: str | None, profile: str, seed: int) -> None:
-    """Write what the prose pages include: origin, account, environment, and the answer with its figure."""
+    """Write what the prose pages include: origin, claims, account, environment, and the answer with its figure."""
     found = runs(dataset, source, profile, seed)
     data = study.cohort(dataset, source)
     folder.mkdir(parents=True, exist_ok=True)
     plots.save(picture(found, shares(data.test)), folder / "answer.svg")
     caption = "Above: share of patients with each code, synthetic against real. Below: floor-normalised gaps."
     figure = f"```{{figure}} generated/answer.svg\n:alt: {caption}\n:width: 100%\n\n{caption}\n```"
-    _write(folder / "answer.md", answer(found) + "\n\n" + figure)
-    _write(folder / "origin.md", origin(found, dataset=dataset, profile=profile, seed=seed).text)
+    every = rows(dataset, source, profile, seed)
+    _write(folder / "answer.md", answer(main(every)) + "\n\n" + figure)
+    _write(folder / "claims.md", claims.page(claims.ledger(every)))
+    _write(folder / "origin.md", origin(every, dataset=dataset, profile=profile, seed=seed).text)
     _write(folder / "environment.md", environment())
     _write(
         folder / "account.md",

@@ -1,0 +1,477 @@
+"""The claims ledger: what the paper and the report say, and what is left of it.
+
+``book/claims.yml`` holds the claims. Each names a test of this module, and the test computes its verdict: from the runs
+of the plan over their random seeds, or from the printed numbers where they suffice. Printed numbers can refute a claim;
+they cannot confirm one.
+
+A difference between two rows of the plan counts where its 95 % interval excludes 0: Welch's for means over random seeds
+(Welch 1947, Biometrika 34). So a claimed difference that cannot be told from chance fails.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import numpy as np
+import pandas as pd
+import yaml
+from scipy import stats
+
+from scoehr import plots, printed
+from scoehr.codes import CodeMatrix
+from scoehr.files import CHECKOUT
+from scoehr.metrics import METRICS
+from scoehr.simulate import sample_matrix
+from scoehr.study import Run
+
+CLAIMS = CHECKOUT / "book" / "claims.yml"
+#: A membership AUC above that of fresh real patients by less than this counts as no leak.
+MARGIN = 0.05
+
+Found: TypeAlias = Mapping[str, Sequence[Run]]
+Verdicts: TypeAlias = Mapping[str, str]
+
+
+class Finding(NamedTuple):
+    """What a test found: "holds", "fails" or "cannot be tested", why, and our values in words."""
+
+    verdict: str
+    why: str
+    ours: str = "–"
+
+
+class Untestable(Exception):
+    """The runs at hand lack what a test needs; the message says what."""
+
+
+class Interval(NamedTuple):
+    """A value with its 95 % interval; NaN limits where there is one random seed only."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        around = "" if math.isnan(self.low) else f" [{plots.cell(self.low)}, {plots.cell(self.high)}]"
+        return plots.cell(self.value) + around
+
+
+def read() -> dict[str, Any]:
+    """``book/claims.yml``: ``evidence``, the page of every id of the plan, and ``claims``."""
+    return yaml.safe_load(CLAIMS.read_text(encoding="utf-8"))
+
+
+def ledger(found: Found) -> pd.DataFrame:
+    """Every claim with its verdict, a row a claim.
+
+    Parameters
+    ----------
+    found : the finished runs of each row of the plan over its random seeds, as :func:`scoehr.study.finished` has them
+
+    Returns
+    -------
+    DataFrame indexed by the claim's id: study, source, statement, evidence, reported, verdict, why, ours. The verdict
+    is "holds", "fails", "cannot be tested", or "not run yet: …" with the rows of the plan that are missing.
+    """
+    rows: dict[str, dict[str, str]] = {}
+    for claim in read()["claims"]:
+        finding = judge(claim, found, {name: row["verdict"] for name, row in rows.items()})
+        rows[claim["id"]] = {
+            **{name: claim[name] for name in ("study", "source", "statement", "evidence")},
+            "reported": quoted(claim.get("reported", "")),
+            **finding._asdict(),
+        }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def judge(claim: Mapping[str, Any], found: Found, verdicts: Verdicts) -> Finding:
+    """The finding of one claim; ``verdicts`` are those of the claims before it."""
+    missing = [name for name in claim.get("needs", []) if not found.get(name)]
+    if missing:
+        return Finding(f"not run yet: {', '.join(missing)}", "")
+    given = {"verdicts": verdicts} if claim["test"] == together.__name__ else {"found": found}
+    try:
+        return TESTS[claim["test"]](**given, **claim.get("given", {}))
+    except Untestable as reason:
+        return Finding("cannot be tested", str(reason))
+
+
+def quoted(text: str) -> str:
+    """Reported values in words: ``{place}`` gives way to the value at that place of ``book/reported.json``."""
+    return re.sub(r"\{(.+?)\}", lambda found: plots.cell(printed.value(found[1]), digits=6), text) or "–"
+
+
+# Over random seeds ---------------------------------------------------------------------------------------------------
+
+
+def values(found: Found, name: str, key: str) -> list[float]:
+    """One quantity of each run of a row that has it; :class:`Untestable` if none has.
+
+    ``key`` is that of a score ("fidelity.pcd"), "costs.score_seconds" for a cost, or "loss.score" for the last
+    validation loss of a stage. Runs that diverged have no scores.
+    """
+    numbers = [value(run, key) for run in found[name]]
+    defined = [number for number in numbers if number is not None and math.isfinite(number)]
+    if not defined:
+        raise Untestable(f"no run of {name} has the {title(key)}")
+    return defined
+
+
+def value(run: Run, key: str) -> float | None:
+    """One quantity of a run, None where it has none."""
+    family, name = key.split(".")
+    if family == "loss":
+        losses = run.history.loc[run.history["stage"] == name, "validation_loss"]
+        return float(losses.iloc[-1]) if len(losses) else None
+    return (run.costs if family == "costs" else run.metrics.get(family, {})).get(name)
+
+
+def title(key: str) -> str:
+    """A quantity by its name."""
+    family, name = key.split(".")
+    if key in METRICS:
+        return METRICS[key].title
+    return f"validation loss of the {name}" if family == "loss" else name.replace("_", " ")
+
+
+def mean(numbers: Sequence[float]) -> Interval:
+    """Mean over random seeds with its 95 % t interval."""
+    return difference(numbers, [0.0, 0.0])
+
+
+def difference(ones: Sequence[float], others: Sequence[float]) -> Interval:
+    """Mean of the ones less that of the others with Welch's 95 % interval."""
+    one, other = np.asarray(ones, dtype=float), np.asarray(others, dtype=float)
+    between = float(one.mean() - other.mean())
+    if min(len(one), len(other)) < 2:
+        return Interval(between, math.nan, math.nan)
+    parts = np.array([one.var(ddof=1) / len(one), other.var(ddof=1) / len(other)])
+    if not parts.sum():
+        return Interval(between, between, between)
+    freedom = parts.sum() ** 2 / (parts**2 / [len(one) - 1, len(other) - 1]).sum()
+    half = float(stats.t.ppf(0.975, freedom)) * math.sqrt(parts.sum())
+    return Interval(between, between - half, between + half)
+
+
+def badness(key: str, numbers: Sequence[float]) -> list[float]:
+    """Values turned so that lower is better: a score with a target counts by its distance from it."""
+    score = METRICS.get(key)
+    if score is None or score.better == "lower":
+        return list(numbers)
+    return [-number if score.better == "higher" else abs(number - (score.ideal or 0.0)) for number in numbers]
+
+
+def decide(holds: bool, why: str, ours: str, intervals: Iterable[Interval]) -> Finding:
+    """A verdict, unless an interval that it rests on is missing."""
+    if any(math.isnan(interval.low) for interval in intervals):
+        return Finding("cannot be tested", "one random seed has no interval; run more", ours)
+    return Finding("holds" if holds else "fails", why, ours)
+
+
+# Tests on runs -------------------------------------------------------------------------------------------------------
+
+
+def better(found: Found, *, run: str, than: list[str], on: list[str], least: int) -> Finding:
+    """Whether a row is better than every other row named, in at least ``least`` of the scores.
+
+    A row all of whose runs diverged is worse than any other.
+    """
+    alive = {name for name in (run, *than) if any(one.verdict == "finished" for one in found[name])}
+    if run not in alive:
+        return Finding("fails", f"every run of {run} diverged")
+    gaps, parts = {}, []
+    for key in on:
+        mine = values(found, run, key)
+        theirs = {name: values(found, name, key) for name in than if name in alive}
+        gaps[key] = {name: difference(badness(key, mine), badness(key, other)) for name, other in theirs.items()}
+        parts.append(f"{title(key)} {mean(mine)}{_strongest(gaps[key], theirs)}")
+    won = sum(all(gap.high < 0 for gap in rivals.values()) for rivals in gaps.values())
+    lost = "".join(f"; every run of {name} diverged" for name in than if name not in alive)
+    why = f"better in {won} of {len(on)} scores by an interval that excludes 0, {least} needed{lost}"
+    return decide(won >= least, why, ". ".join(parts), (gap for rivals in gaps.values() for gap in rivals.values()))
+
+
+def _strongest(gaps: Mapping[str, Interval], theirs: Mapping[str, list[float]]) -> str:
+    """The strongest rival's mean, and what the difference says."""
+    if not gaps:
+        return ""
+    rival = max(gaps, key=lambda name: gaps[name].value)
+    gap = gaps[rival]
+    says = "better" if gap.high < 0 else "worse" if gap.low > 0 else "not distinguishable"
+    return f", {rival} {mean(theirs[rival])}: {says}"
+
+
+def ordered(found: Found, *, runs: list[str], by: list[str], direction: Literal["rises", "falls"]) -> Finding:
+    """Whether every quantity rises (or falls) from each row to the next, each step by an interval that excludes 0."""
+    sign = 1 if direction == "rises" else -1
+    steps, parts = {}, []
+    for key in by:
+        numbers = {name: values(found, name, key) for name in runs}
+        parts.append(f"{title(key)}: " + ", ".join(f"{name} {mean(row)}" for name, row in numbers.items()))
+        for one, other in pairwise(runs):
+            steps[f"{title(key)} from {one} to {other}"] = difference(numbers[other], numbers[one])
+    against = [name for name, step in steps.items() if min(sign * step.low, sign * step.high) <= 0]
+    why = f"no clear step of {'; '.join(against)}" if against else f"it {direction} at every step"
+    return decide(not against, why, ". ".join(parts), steps.values())
+
+
+def falling(found: Found, *, run: str, stage: str, share: float) -> Finding:
+    """Whether the validation loss still falls after this share of the epochs."""
+    changes = []
+    for one in found[run]:
+        losses = one.history.loc[one.history["stage"] == stage, "validation_loss"].to_numpy(dtype=float)
+        early = max(1, round(share * len(losses)))
+        changes += [losses[-1] / losses[early - 1] - 1] * (len(losses) > early)
+    if not changes:
+        raise Untestable(f"{run} has no later epoch of {stage}")
+    change = mean(changes)
+    ours = f"relative change of the validation loss after {share:.0%} of the epochs: {change}"
+    why = "it falls on" if change.high < 0 else "no fall can be told from chance"
+    return decide(change.high < 0, why, ours, [change])
+
+
+def below(found: Found, *, run: str, key: str, limit: float) -> Finding:
+    """Whether a score lies below a limit by its interval."""
+    here = mean(values(found, run, key))
+    return decide(here.high < limit, f"to be compared with {limit:g}", f"{title(key)} {here}", [here])
+
+
+def times(found: Found, *, run: str, than: str, key: str, factor: float) -> Finding:
+    """Whether a score is at least ``factor`` times that of another row, by the interval of the ratio of means."""
+    logs = difference(*(np.log(values(found, name, key)).tolist() for name in (run, than)))
+    ratio = Interval(*map(math.exp, logs))
+    ours = f"{title(key)}, {run} over {than}: {ratio}"
+    return decide(ratio.low >= factor, f"{factor:g} times would be needed", ours, [ratio])
+
+
+def settled(found: Found, *, run: str, longer: str, on: list[str]) -> Finding:
+    """Whether training has converged by the epochs of ``run``: refuted where ``longer`` is better in some score.
+
+    Both are under a schedule that lets the network learn; the reported one leaves nothing to learn with.
+    """
+    gain = better(found, run=longer, than=[run], on=on, least=1)
+    if gain.verdict == "holds":
+        return gain._replace(verdict="fails", why=f"under the paper's schedule {longer} is still better than {run}")
+    left = 1 - printed.budget("reported", 50, 100) / printed.budget("reported", 100, 100)
+    why = (
+        f"the reported schedule has {left:.1%} of its learning left after 50 epochs, so its scores stand still "
+        "whatever the network could learn; under the paper's schedule no gain can be told from chance"
+    )
+    return Finding("cannot be tested", why, gain.ours)
+
+
+def blind(found: Found, *, run: str, key: str) -> Finding:
+    """Whether a privacy score sees a training set handed out verbatim; one that does not says nothing about privacy."""
+    family, name = key.split(".")
+    here = mean(values(found, run, key))
+    copied, fresh = (found[run][0].metrics["reference"][which][family][name] for which in ("copy", "real"))
+    ours = f"{title(key)} {here}, training patients copied {plots.cell(copied)}, fresh real ones {plots.cell(fresh)}"
+    if copied > 2 * fresh:
+        return Finding("cannot be tested", "what share of such pairs does harm is not said", ours)
+    return Finding("fails", "a verbatim copy of the training set scores like fresh real patients", ours)
+
+
+def private(found: Found, *, run: str) -> Finding:
+    """Whether members are told from others no better than by fresh real patients, within :data:`MARGIN`."""
+    key = "privacy.membership_auc"
+    excess = mean(_above(found, run, key, "real"))
+    why = f"members can be told from others by {'less' if excess.high < MARGIN else 'up to more'} than {MARGIN} of AUC"
+    return decide(excess.high < MARGIN, why, f"{title(key)}, above fresh real patients: {excess}", [excess])
+
+
+def above_empty(found: Found, *, run: str) -> Finding:
+    """Whether the reported PCD is better than an empty table's, as a score better than those of rivals has to be."""
+    key = "reported.pcd"
+    above = mean(_above(found, run, key, "zero"))
+    ours = f"{title(key)} {mean(values(found, run, key))}, above an empty table by {above}"
+    empty = f"as printed, an empty table scores about {printed.empty(**printed.scale())['PCD, with chance']:.1f}"
+    if above.high < 0:
+        return Finding("cannot be tested", f"the rivals are not run here; {empty}", ours)
+    return decide(False, f"no better than an empty table; {empty}", ours, [above])
+
+
+def _above(found: Found, name: str, key: str, reference: str) -> list[float]:
+    """A score of each run of a row less that of one of its reference points."""
+    family, score = key.split(".")
+    pairs = [
+        (value(run, key), run.metrics["reference"][reference][family][score]) for run in found[name] if run.metrics
+    ]
+    defined = [mine - point for mine, point in pairs if mine is not None and point is not None]
+    if not defined:
+        raise Untestable(f"no run of {name} has the {title(key)}")
+    return defined
+
+
+def reviewed(found: Found, *, run: str) -> Finding:
+    """What clinicians say, which needs clinicians; beside it stands how well a classifier tells the patients."""
+    key = "utility.discriminator_auc"
+    records = printed.values()["clinicians_records"]
+    place = "clinicians/real if most clinicians say so"
+    synthetic, real = (int(printed.value(f"{place}/{side}")) for side in ("synthetic", "real"))
+    low, high = printed.newcombe(synthetic, real, records)
+    why = (
+        f"it needs clinicians; the review is ready to hold. By the printed shares of {records} records a side, the "
+        f"difference lies between {100 * low:.0f} and {100 * high:+.0f} points"
+    )
+    return Finding("cannot be tested", why, f"stand-in: {title(key)} {mean(values(found, run, key))}")
+
+
+def computed(found: Found, *, run: str, key: str) -> Finding:
+    """Whether a score said to be out of reach has been computed."""
+    return Finding(
+        "fails", "it is computed, with codes held out as labels", f"{title(key)} {mean(values(found, run, key))}"
+    )
+
+
+def sizes(found: Found) -> Finding:
+    """Patients and codes of the matrix, where the runs are on MIMIC-III."""
+    run = next((run for runs in found.values() for run in runs), None)
+    if run is None or run.experiment["dataset"] != "mimic3":
+        raise Untestable("it needs MIMIC-III; the loader is tested on small tables of its schema")
+    account = run.config["data"]["account"]
+    same = all(account[name] == printed.value(f"cohort/matrix/{name}") for name in ("patients", "codes"))
+    return Finding("holds" if same else "fails", "", f"{account['patients']:,} patients, {account['codes']:,} codes")
+
+
+def beyond_reach(found: Found, *, why: str) -> Finding:
+    """A claim that nothing at hand can test."""
+    raise Untestable(why)
+
+
+def round_trip(found: Found) -> Finding:
+    """Whether synthetic patients lack codes and visits: then their records would not give their matrix back."""
+    matrix = sample_matrix(200, seed=0)
+    lossless = not (CodeMatrix.from_records(matrix.to_records(), codes=matrix.codes).counts != matrix.counts).nnz
+    why = "codes travel with the matrix: it gives records of visits, and they give the same matrix"
+    return Finding("fails", why) if lossless else Finding("holds", "records of a matrix do not give it back")
+
+
+# Tests on printed numbers --------------------------------------------------------------------------------------------
+
+
+def two_cohorts(found: Found) -> Finding:
+    """The number of patients in the report's text against that of its own matrix."""
+    said = printed.value("cohort/text/patients")
+    matrix = printed.value("cohort/matrix/train") + printed.value("cohort/matrix/test")
+    why = f"the report's own matrix has {matrix:,} patients, as its workbook counts; the text describes other data"
+    return Finding("holds" if said == matrix else "fails", why)
+
+
+def converted(found: Found, *, of: str, than: list[str]) -> Finding:
+    """Whether a row's log-cluster is still the lowest once the report's are turned into the published score."""
+    table = printed.report()["log-cluster, corrected"]
+    (mine,), models = printed.named([of]), printed.paper()["log-cluster"]
+    rivals = {name: models[name] for name in than if name in models}
+    rivals |= {name: table[name] for name in printed.named([name for name in than if name not in models])}
+    lower = [f"{name} {score:.2f}" for name, score in rivals.items() if score < table[mine]]
+    why = f"turned into the published score it is {table[mine]:.2f}"
+    if lower:
+        return Finding("fails", f"{why}; lower are {', '.join(lower)}")
+    return Finding("cannot be tested", f"{why}, still the lowest, in one run a row")
+
+
+def bounded(found: Found, *, of: str, than: list[str]) -> Finding:
+    """Whether a row's published DDM can be lower than others', given how few codes it emits."""
+    least = printed.least_error(printed.value(f"report/{of}/density"))
+    lower = [f"{name} {score}" for name, score in printed.paper()["DDM"][than].items() if score < least]
+    why = f"with so few codes its published DDM is at least {least:.4f}"
+    if lower:
+        nothing = printed.empty(**printed.scale())["DDM"]
+        return Finding(
+            "fails", f"{why}; lower are {', '.join(lower)}. As coded, an empty table wins with {nothing:.4f}"
+        )
+    return Finding("cannot be tested", f"{why}; more cannot be read off the printed numbers")
+
+
+def ranges(found: Found, *, table: str, score: str, than: list[str]) -> Finding:
+    """Whether the paper's range for ScoEHR lies apart from those of its rivals, on the better side."""
+    apart = printed.apart(table, "ScoEHR", score, than)
+    if same := [name for name in than if not apart[name]]:
+        return Finding("fails", f"not distinguishable: its printed range overlaps that of {', '.join(same)}")
+    column, sign = printed.paper(table)[score], -1 if score == "SRA" else 1
+    if worse := [name for name in than if sign * column[name] < sign * column["ScoEHR"]]:
+        return Finding("fails", f"better as printed: {', '.join(worse)}")
+    return Finding(
+        "cannot be tested", "its printed range lies apart, but neither scores nor rivals are published as code"
+    )
+
+
+def misquoted(found: Found) -> Finding:
+    """The mean cell that the report's text gives for its model against that of its output."""
+    said, headline = (printed.value(f"report/{name}/density") for name in ("reported-256", "reported"))
+    why = f"{said} is that of 256 dimensions; the model of its table of results has {headline}"
+    return Finding("holds" if said == headline else "fails", why)
+
+
+def handful(found: Found) -> Finding:
+    """How many patients the matrix of the report's PyHealth workbook has."""
+    made, whole = printed.value("workbook_patients"), printed.value("cohort/matrix/patients")
+    why = f"the loop of the workbook stops early: its matrix has {made} of {whole:,} patients"
+    return Finding("holds" if made == whole else "fails", why)
+
+
+def together(verdicts: Verdicts, *, claims: list[str]) -> Finding:
+    """A conclusion that rests on other claims: it fails with any of them."""
+    if failed := [name for name in claims if verdicts[name] == "fails"]:
+        return Finding("fails", f"it rests on claims that fail: {', '.join(failed)}")
+    if open_ := [name for name in claims if verdicts[name] != "holds"]:
+        return Finding("cannot be tested", f"it rests on claims without a verdict: {', '.join(open_)}")
+    return Finding("holds", "all claims that it rests on hold")
+
+
+#: The tests by the name that ``book/claims.yml`` gives them.
+TESTS: dict[str, Callable[..., Finding]] = {
+    test.__name__: test
+    for test in (
+        better, ordered, falling, below, times, settled, blind, private, above_empty, reviewed, computed, sizes,
+        beyond_reach, round_trip, two_cohorts, converted, bounded, ranges, misquoted, handful, together,
+    )
+}  # fmt: skip
+
+
+# The table -----------------------------------------------------------------------------------------------------------
+
+#: A mark and a colour for each verdict, dark enough on white and light enough on black; the word stands beside them.
+MARKS = {"holds": ("✓", "#0072B2"), "fails": ("✗", "#C04A00"), "cannot be tested": ("?", "#767676")}
+#: Verdicts on several claims.
+SAID = {"holds": "hold", "fails": "fail", "not run yet": "are not run yet"}
+
+
+def page(claims: pd.DataFrame) -> str:
+    """The ledger as Markdown: how many claims hold, then a table whose rows link to their evidence."""
+    counts = claims["verdict"].str.partition(":")[0].value_counts()
+    tally = ", ".join(
+        f"{number} {SAID.get(str(name), name) if number > 1 else name}" for name, number in counts.items()
+    )
+    heads = "".join(f'<th class="words">{head}</th>' for head in ("claim", "printed", "here", "verdict", "evidence"))
+    body = "\n".join(_row(str(name), row) for name, row in claims.iterrows())
+    caption = "What the paper and the report claim, a row a claim; verdicts are computed when the book is made"
+    return (
+        f"Of {len(claims)} claims {tally}.\n\n"
+        f'<div class="table-scroll"><table class="scores claims"><caption>{caption}</caption>\n'
+        f"<thead><tr>{heads}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>"
+    )
+
+
+def _row(name: str, row: pd.Series) -> str:
+    file, _, anchor = row["evidence"].partition("#")
+    word = row["verdict"].partition(":")[0]
+    mark, colour = MARKS.get(word, ("…", "#767676"))
+    text = {key: html.escape(value, quote=False) for key, value in row.items()}
+    cells = (
+        f"<strong>{name}</strong> {text['statement']} <em>({text['source']})</em>",
+        text["reported"],
+        text["ours"],
+        f'<strong style="color: {colour}">{mark} {text["verdict"]}</strong>{": " * bool(text["why"])}{text["why"]}',
+        f'<a href="{file}.html#{anchor}">{file.rpartition("/")[2]}</a>',
+    )
+    return (
+        f'<tr id="claim-{name.lower().replace(".", "-")}">'
+        + "".join(f'<td class="words">{cell}</td>' for cell in cells)
+        + "</tr>"
+    )
