@@ -83,9 +83,7 @@ plots.table(
 # comes back whole. The report never compared the two, and its workbook stopped early:
 
 # %% tags=["hide-input"]
-pages.Words(
-    f"it wrote a matrix of {facts['workbook_patients']} patients, because its loop is left after the first few."
-)
+pages.Words(f"it wrote a matrix of {facts['workbook_patients']} rows, because its loop is left after the first few.")
 
 # %%
 pairs = {

@@ -108,7 +108,8 @@ rows = sorted(row for origin in open_data for row in np.flatnonzero(packet.origi
 pages.Html("\n".join(review.card(packet, row) for row in rows))
 
 # %% tags=["hide-input"]
-pages.Words(f"Which is which: {', then '.join(packet.origins[rows])}.")
+hidden = " Real ones of this data set are not shown." * (len(open_data) < len(review.ORIGINS))
+pages.Words(f"Which is which: {', then '.join(packet.origins[rows])}.{hidden}")
 
 # %% [markdown]
 # ## The stand-in
