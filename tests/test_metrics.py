@@ -26,6 +26,7 @@ from scoehr.metrics import (
     evaluate,
     fidelity,
     gaps,
+    neighbours,
     privacy,
     references,
     reported,
@@ -258,7 +259,7 @@ def test_nearest_neighbours_agree_with_the_whole_product():
     one, other = sample(1500, 0).toarray(), sample(400, 1).toarray()
     unit = [rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12) for rows in (one, other)]
     whole = unit[0] @ unit[1].T
-    found = privacy.nearest(one, other)
+    found = neighbours.nearest(one, other)
     assert np.allclose(found.of_records, whole.max(axis=0), atol=2e-5)
     assert np.allclose(found.of_synthetic, whole.max(axis=1), atol=2e-5)
 
@@ -347,10 +348,34 @@ def test_a_gap_is_zero_at_the_floor_and_one_at_independent_columns(results):
     assert results["gap"]["fidelity.patient_codes_ks"] == pytest.approx(expected)
 
 
+def test_results_made_before_a_score_was_there_are_still_read(results):
+    older = json.loads(json.dumps(results))
+    for scores in (older, *older["reference"].values()):
+        scores["utility"] = {"discriminator_auc": scores["utility"]["discriminator_auc"]}
+        scores["privacy"] = {"membership_auc": scores["privacy"]["membership_auc"]}
+    del older["reference"]["real"]["replicates"]
+    found = gaps(older, older["reference"])
+    assert found["utility.discriminator_auc"] == results["gap"]["utility.discriminator_auc"]
+    assert found["utility.sra"] is None and found["privacy.dcr"] is None
+
+
+def test_fresh_real_patients_are_scored_again_on_other_patients(results):
+    point = results["reference"]["real"]
+    assert set(point["replicates"]) == {
+        f"utility.{name}" for name, value in point["utility"].items() if value is not None and "discrim" not in name
+    }
+    for values in point["replicates"].values():
+        assert len(values) == 5 and len(set(values)) > 1
+    losses = point["replicates"]["utility.auroc_loss"]
+    assert abs(np.mean(losses)) < 0.05 < results["reference"]["independent"]["utility"]["auroc_loss"]
+
+
 def test_a_marginal_or_privacy_score_has_no_gap(results):
-    for key, gap in results["gap"].items():
-        if key.startswith(("fidelity.prevalence", "fidelity.mean", "fidelity.density", "fidelity.codes", "privacy")):
-            assert gap is None
+    marginal = ("fidelity.prevalence", "fidelity.mean", "fidelity.density", "fidelity.codes")
+    leaks = ("privacy.membership", "privacy.exact", "privacy.near", "privacy.attribute", "privacy.adversarial_loss")
+    assert {
+        key for key in results["gap"] if key.startswith(marginal + leaks) and results["gap"][key] is not None
+    } == set()
     assert not [key for key in results["gap"] if key.startswith("reported")]
 
 
@@ -374,7 +399,9 @@ def test_without_a_training_set_half_of_the_real_one_plays_it(sets):
     found = evaluate(sets["real"], sets["synthetic"])
     assert found["n"]["rows"] == 150 and "train" not in found["n"]
     assert set(found["privacy"].values()) == {None}
-    assert found["notes"]["privacy.membership_auc"] == "no training set was given"
+    for key in ("privacy.membership_auc", "privacy.dcr", "privacy.attribute_f1", "utility.sra"):
+        assert found["notes"][key] == "no training set was given"
+    assert found["reference"]["real"]["replicates"] == {}
     assert found["reference"]["copy"]["fidelity"]["prevalence_mae"] is not None
 
 
@@ -392,11 +419,13 @@ def test_vocabularies_are_aligned(sets, reference):
 def test_progress_is_told_to_a_function_or_shown_on_stderr(sets, capsys):
     told = []
     evaluate(sets["real"], sets["synthetic"], n=40, progress=lambda *step: told.append(step))
-    assert told[0] == (1, 36, "real: scores as reported") and told[-1] == (36, 36, "synthetic: privacy")
+    assert told[0] == (1, 54, "real: scores as reported") and told[-1] == (54, 54, "synthetic: attribute inference")
     evaluate(sets["real"], sets["synthetic"], n=40, progress=True)
     shown = capsys.readouterr()
-    assert "36/36" in shown.err and not shown.out
-    references(sets["real"], train=sets["train"], n=30)
+    assert "54/54" in shown.err and not shown.out
+    told.clear()
+    references(sets["real"], train=sets["train"], n=30, progress=lambda *step: told.append(step))
+    assert [step[0] for step in told] == list(range(1, told[0][1] + 1))
     assert not capsys.readouterr().err
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from functools import wraps
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from scipy import sparse
 
-from scoehr.metrics import fidelity, privacy, reported, utility
+from scoehr.metrics import attributes, fidelity, prediction, privacy, reported, utility
 from scoehr.metrics.arrays import Undefined
 from scoehr.metrics.clusters import cluster
+from scoehr.metrics.neighbours import nearest
 from scoehr.metrics.table import METRICS
 
 REPEATS = 200  # of the bootstrap
@@ -45,6 +47,12 @@ class Pair(NamedTuple):
     members: Members | None
     seed: int
     dense: bool  # k-means on dense rows, as the report does
+
+
+#: Functions with the sets of rows that they are computed on.
+Measured: TypeAlias = tuple[tuple[Statistic, tuple[Any, ...]], ...]
+Measure: TypeAlias = Callable[[Pair, Members], Measured]
+Step: TypeAlias = Callable[[Pair], Part | Iterator[Part]]
 
 
 def rows_as_paired(pair: Pair) -> Part:
@@ -97,28 +105,61 @@ def _discriminator(*sets: np.ndarray) -> dict[str, float]:
     return {"discriminator_auc": utility.mean_auc(folds)}
 
 
-PRIVACY = tuple(key.removeprefix("privacy.") for key in METRICS if key.startswith("privacy."))
+def _of_members(family: str, *names: str, empty: str = "") -> Callable[[Measure], Callable[[Pair], Part]]:
+    """Make a step of statistics that need the training set.
+
+    Without it ``names`` are undefined; those whose sets have no rows are so for the reason ``empty``.
+    """
+
+    def decorate(measure: Measure) -> Callable[[Pair], Part]:
+        @wraps(measure)
+        def step(pair: Pair) -> Part:
+            made = _try(measure, pair, pair.members) if _enough(pair.members) else Undefined(_lacking(pair.members))
+            if isinstance(made, Undefined):
+                return Part(family, dict.fromkeys(names, made))
+            filled = tuple((statistic, sets) for statistic, sets in made if all(len(rows) for rows in sets))
+            found = {name: value for statistic, sets in filled for name, value in statistic(*sets).items()}
+            return Part(family, {name: found.get(name, Undefined(empty)) for name in names}, filled)
+
+        return step
+
+    return decorate
 
 
-def leaks(pair: Pair) -> Part:
+def _enough(members: Members | None) -> bool:
+    return members is not None and members.sample.shape[0] >= privacy.SMALLEST
+
+
+def _lacking(members: Members | None) -> str:
+    if members is None:
+        return "no training set was given"
+    return f"fewer than {privacy.SMALLEST} training patients are left when as many as there are rows are set aside"
+
+
+@_of_members("utility", "prediction_auroc_mae", "prediction_f1_mae", "prediction_correlation", "auroc_loss", "sra")
+def predictions(pair: Pair, members: Members) -> Measured:
+    """Dimension-wise prediction and ranking agreement; rows of the bootstrap are target codes."""
+    table = prediction.dimension_wise(pair.real, pair.synthetic, train=members.sample)
+    ranked = prediction.rankings(pair.real, pair.synthetic, train=members.sample, seed=pair.seed)
+    scores = table[["auroc_real", "auroc_synthetic", "f1_real", "f1_synthetic"]].to_numpy()
+    return (prediction.agreement, (scores,)), (_mean("sra"), (ranked,))
+
+
+@_of_members(
+    "privacy",
+    *("membership_auc", "nearer_to_train", "exact_match_rate", "exact_match_rate_holdout"),
+    empty="every row is empty",
+)
+def leaks(pair: Pair, members: Members) -> Measured:
     """Membership AUC, nearest-record preference and exact matches, beside the held-out rows."""
-    if pair.members is None or pair.members.sample.shape[0] < privacy.SMALLEST:
-        reason = "no training set was given" if pair.members is None else (
-            f"fewer than {privacy.SMALLEST} training patients are left when as many as there are rows are set aside"
-        )  # fmt: skip
-        return Part("privacy", dict.fromkeys(PRIVACY, Undefined(reason)))
-    inside, outside = pair.members.sample, pair.real[: pair.members.sample.shape[0]]
-    near, far = privacy.nearest(pair.synthetic, inside), privacy.nearest(pair.synthetic, outside)
-    matched = privacy.exact_matches(pair.synthetic, pair.members.train)
-    usual = privacy.exact_matches(pair.real, pair.members.train)
-    statistics: tuple[tuple[Statistic, tuple[Any, ...]], ...] = (
+    inside, outside = members.sample, pair.real[: members.sample.shape[0]]
+    near, far = nearest(pair.synthetic, inside), nearest(pair.synthetic, outside)
+    return (
         (_membership, (near.of_records, far.of_records)),
         (_preference, (np.c_[near.of_synthetic, far.of_synthetic],)),
-        *([(_matches, (matched,))] if len(matched) else []),
-        *([(_usual_matches, (usual,))] if len(usual) else []),
+        (_mean("exact_match_rate"), (privacy.exact_matches(pair.synthetic, members.train),)),
+        (_mean("exact_match_rate_holdout"), (privacy.exact_matches(pair.real, members.train),)),
     )
-    found = {name: value for statistic, sets in statistics for name, value in statistic(*sets).items()}
-    return Part("privacy", {name: found.get(name, Undefined("every row is empty")) for name in PRIVACY}, statistics)
 
 
 def _membership(inside: np.ndarray, outside: np.ndarray) -> dict[str, float]:
@@ -129,22 +170,53 @@ def _preference(nearest: np.ndarray) -> dict[str, float]:
     return {"nearer_to_train": privacy.preference(*nearest.T)}
 
 
-def _matches(matched: np.ndarray) -> dict[str, float]:
-    return {"exact_match_rate": float(matched.mean())}
+def _mean(name: str) -> Statistic:
+    """The mean of the rows, under this name."""
+    return lambda rows: {name: float(rows.mean())}
 
 
-def _usual_matches(matched: np.ndarray) -> dict[str, float]:
-    return {"exact_match_rate_holdout": float(matched.mean())}
+@_of_members(
+    "privacy",
+    *("near_duplicate_rate", "near_duplicate_rate_holdout", "dcr", "dcr_holdout", "nndr", "nndr_holdout"),
+    *("adversarial_train", "adversarial_holdout", "adversarial_loss", "presence_sensitivity", "presence_precision"),
+    empty=f"no row has {privacy.FEW} codes",
+)
+def records_nearby(pair: Pair, members: Members) -> Measured:
+    """Near duplicates, closest records, adversarial accuracy and presence disclosure, beside the held-out rows."""
+    found = privacy.distances(pair.synthetic, train=members.sample, holdout=pair.real)
+    return (
+        (_mean("near_duplicate_rate"), (privacy.near_duplicates(pair.synthetic, members.train),)),
+        (_mean("near_duplicate_rate_holdout"), (privacy.near_duplicates(pair.real, members.train),)),
+        (privacy.closest_records, (found.synthetic[found.sizes >= privacy.FEW],)),
+        (privacy.adversarial_accuracy, (found.synthetic, found.members, found.holdout)),
+        (privacy.presence_claims, (found.members, found.holdout)),
+    )
+
+
+@_of_members("privacy", "attribute_f1", "attribute_f1_holdout")
+def attribute_inference(pair: Pair, members: Members) -> Measured:
+    """F1 of guessing the members' other codes from the synthetic rows, and from as many held-out rows."""
+    return tuple(
+        (_f1(name), (attributes.attribute_attack(members.sample, rows),))
+        for name, rows in {"attribute_f1": pair.synthetic, "attribute_f1_holdout": pair.real}.items()
+    )
+
+
+def _f1(name: str) -> Statistic:
+    return lambda guesses: {name: attributes.attribute_f1(guesses)}
 
 
 #: The parts in the order in which they are made, with what the progress bar calls them.
-STEPS: dict[str, Callable[[Pair], Part | Iterator[Part]]] = {
+STEPS: dict[str, Step] = {
     "scores as reported": rows_as_paired,
     "clusters": clusters,
     "marginals": marginals,
     "correlations": correlations,
     "discriminator": discriminator,
-    "privacy": leaks,
+    "prediction": predictions,
+    "membership": leaks,
+    "records near by": records_nearby,
+    "attribute inference": attribute_inference,
 }
 
 

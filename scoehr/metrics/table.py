@@ -13,6 +13,10 @@ GONCALVES = "Goncalves et al. (2020), BMC Medical Research Methodology 20:108"
 NASEER = "Naseer et al. (2023), PMLR 219"
 EHRDIFF = "Yuan et al. (2023), EHRDiff"
 REPORT = "Team 97 (2024)"
+JORDON = "Jordon, Yoon & van der Schaar (2018), arXiv:1806.11345"
+PLATZER = "Platzer & Reutterer (2021), Frontiers in Big Data 4"
+YALE = "Yale et al. (2020), Neurocomputing 416"
+CTABGAN = "Zhao et al. (2021), ACML"
 
 
 @dataclass(frozen=True)
@@ -74,12 +78,32 @@ METRICS: dict[str, Metric] = {
     ),
     "fidelity.zero_rows": Metric("Patients without codes", 0, 1, "target", None, "share of synthetic rows"),
     "utility.discriminator_auc": Metric("Discriminator AUC", 0, 1, "lower", 0.5, "Lopez-Paz & Oquab (2017), ICLR"),
+    "utility.prediction_auroc_mae": Metric("Dimension-wise prediction, AUROC MAE", 0, 1, "lower", 0, CHOI),
+    "utility.prediction_f1_mae": Metric("Dimension-wise prediction, F1 MAE", 0, 1, "lower", 0, CHOI),
+    "utility.prediction_correlation": Metric("Dimension-wise prediction, Pearson of AUROC", -1, 1, "higher", 1, CHOI),
+    "utility.auroc_loss": Metric("AUROC lost by training on synthetic", -1, 1, "lower", 0, f"after {CHOI}"),
+    "utility.sra": Metric("Synthetic ranking agreement (SRA)", 0, 1, "higher", 1, JORDON),
     "privacy.membership_auc": Metric("Membership AUC, nearest neighbour", 0, 1, "lower", 0.5, f"{CHOI}; {YAN}"),
-    "privacy.nearer_to_train": Metric(
-        "Nearer to training than to held-out", 0, 1, "lower", 0.5, "Platzer & Reutterer (2021), Frontiers in Big Data 4"
-    ),
+    "privacy.nearer_to_train": Metric("Nearer to training than to held-out", 0, 1, "lower", 0.5, PLATZER),
     "privacy.exact_match_rate": Metric("Exact-match rate", 0, 1, "lower", None, "share of non-empty synthetic rows"),
     "privacy.exact_match_rate_holdout": Metric(
         "Exact-match rate of held-out patients", 0, 1, "target", None, "share of non-empty held-out rows"
     ),
+    "privacy.near_duplicate_rate": Metric(
+        "Near-duplicate rate, two codes or fewer", 0, 1, "lower", None, "share of synthetic rows of five codes"
+    ),
+    "privacy.near_duplicate_rate_holdout": Metric(
+        "Near-duplicate rate of held-out patients", 0, 1, "target", None, "share of held-out rows of five codes"
+    ),
+    "privacy.dcr": Metric("DCR to training, 5th percentile (codes)", 0, None, "higher", None, f"{CTABGAN}; {PLATZER}"),
+    "privacy.dcr_holdout": Metric("DCR to held-out, 5th percentile (codes)", 0, None, "target", None, PLATZER),
+    "privacy.nndr": Metric("NNDR to training, median", 0, 1, "higher", None, CTABGAN),
+    "privacy.nndr_holdout": Metric("NNDR to held-out, median", 0, 1, "target", None, CTABGAN),
+    "privacy.adversarial_train": Metric("Adversarial accuracy, training", 0, 1, "target", 0.5, YALE),
+    "privacy.adversarial_holdout": Metric("Adversarial accuracy, held-out", 0, 1, "target", 0.5, YALE),
+    "privacy.adversarial_loss": Metric("Privacy loss (adversarial accuracies)", -1, 1, "lower", 0, YALE),
+    "privacy.presence_sensitivity": Metric("Presence disclosure, sensitivity", 0, 1, "lower", None, CHOI),
+    "privacy.presence_precision": Metric("Presence disclosure, precision", 0, 1, "lower", 0.5, CHOI),
+    "privacy.attribute_f1": Metric("Attribute inference, F1", 0, 1, "lower", None, CHOI),
+    "privacy.attribute_f1_holdout": Metric("Attribute inference from held-out, F1", 0, 1, "target", None, CHOI),
 }

@@ -1,0 +1,97 @@
+"""Nearest neighbours between sets of patients, by one blocked product that never holds all pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from scipy import sparse
+
+from scoehr.metrics.arrays import Rows, lean, pair, presence
+
+BLOCK = 1024  # rows of the first set at a time
+RECORDS = 8192  # rows of the second set at a time
+
+
+class Nearest(NamedTuple):
+    """Largest cosine similarity to any row of the other set, rounded to 5 digits so that equal rows tie."""
+
+    of_records: np.ndarray  # (n_records,) to the synthetic rows
+    of_synthetic: np.ndarray  # (n_synthetic,) to the records
+
+
+class Hamming(NamedTuple):
+    """Number of codes that one patient has and the other lacks, to the nearest row of the other set."""
+
+    first: np.ndarray  # (n_rows,)
+    second: np.ndarray  # (n_rows,) to the second nearest; inf if there is none
+    of_others: np.ndarray  # (n_others,) from each other row to the nearest of the rows
+
+
+def nearest(synthetic: Rows, records: Rows) -> Nearest:
+    """Nearest neighbours by cosine of the counts, both ways; 0 for a row without codes."""
+    left, right = (_unit(rows) for rows in pair(synthetic, records))
+    of_records = np.full(right.shape[0], -1.0, dtype=np.float32)
+    of_synthetic = np.full(left.shape[0], -1.0, dtype=np.float32)
+    for rows, columns, similarity in _products(left, right):
+        of_records[columns] = np.maximum(of_records[columns], similarity.max(axis=0))
+        of_synthetic[rows] = np.maximum(of_synthetic[rows], similarity.max(axis=1))
+    return Nearest(of_records.round(5), of_synthetic.round(5))
+
+
+def hamming(rows: Rows, others: Rows | None = None) -> Hamming:
+    """Nearest neighbours by Hamming distance of the presence of codes: in ``others``, or else in the rest of ``rows``.
+
+    The Hamming distance of presence is the squared Euclidean one, |a| + |b| - 2 a·b, in whole codes.
+    """
+    left, right = (_ones(found) for found in pair(rows, rows if others is None else others))
+    left_size, right_size = (np.diff(found.indptr).astype(np.float32) for found in (left, right))
+    smallest = np.full((2, left.shape[0]), np.inf, dtype=np.float32)
+    of_others = np.full(right.shape[0], np.inf, dtype=np.float32)
+    for here, there, distance in _products(left, right):
+        distance *= -2
+        distance += left_size[here, None]
+        distance += right_size[there]
+        if others is None:
+            own = np.arange(max(here.start, there.start), min(here.stop, there.stop))
+            distance[own - here.start, own - there.start] = np.inf
+        of_others[there] = np.minimum(of_others[there], distance.min(axis=0))
+        smallest[:, here] = np.sort([*smallest[:, here], *_two_smallest(distance)], axis=0)[:2]
+    return Hamming(smallest[0], smallest[1], of_others)
+
+
+def _products(left: sparse.csr_array, right: sparse.csr_array) -> Iterator[tuple[slice, slice, np.ndarray]]:
+    """Blocks of left @ right.T with the rows and the columns where they stand.
+
+    Memory does not grow with the number of pairs.
+    """
+    for columns in _blocks(right.shape[0], RECORDS):
+        block = np.ascontiguousarray(right[columns].toarray().T)  # (n_codes, n_block)
+        for rows in _blocks(left.shape[0], BLOCK):
+            yield rows, columns, lean(left[rows]) @ block
+
+
+def _two_smallest(distance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Smallest and second smallest of each row; the smallest are struck out of ``distance``."""
+    every, first = np.arange(distance.shape[0]), distance.argmin(axis=1)
+    smallest = distance[every, first]
+    distance[every, first] = np.inf
+    return smallest, distance.min(axis=1)
+
+
+def _ones(rows: sparse.csr_array) -> sparse.csr_array:
+    """Presence in float32, which holds every whole distance between rows exactly."""
+    return sparse.csr_array(presence(rows), dtype=np.float32)
+
+
+def _unit(rows: sparse.csr_array) -> sparse.csr_array:
+    """Rows at length 1, float32; an empty row stays empty."""
+    largest = np.asarray(abs(rows).max(axis=1).toarray()).ravel()
+    rows = sparse.csr_array(sparse.diags_array(1 / np.where(largest > 0, largest, 1)) @ rows)
+    length = np.sqrt(np.asarray(rows.multiply(rows).sum(axis=1)).ravel())
+    return sparse.csr_array(sparse.diags_array(1 / np.where(length > 0, length, 1)) @ rows, dtype=np.float32)
+
+
+def _blocks(n: int, size: int) -> Iterator[slice]:
+    return (slice(begin, min(begin + size, n)) for begin in range(0, n, size))

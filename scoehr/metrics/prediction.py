@@ -1,0 +1,219 @@
+"""Are synthetic patients as good to learn from as real ones?
+
+Patients of this kind have no labels, so that each code in turn plays the label: its presence is predicted from that of
+the other codes. A classifier whose training rows all say the same has learned nothing: its AUROC is 0.5.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+from sklearn import config_context
+from sklearn.base import ClassifierMixin
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.naive_bayes import BernoulliNB
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.tree import DecisionTreeClassifier
+from threadpoolctl import threadpool_limits
+
+from scoehr.metrics.arrays import Rows, Undefined, pair, presence
+from scoehr.metrics.utility import area
+
+#: Target codes of the dimension-wise prediction, and of the ranking agreement, which fits many more classifiers.
+TARGETS = 30
+RANKED = 8
+#: Held-out patients with a target code and without it, at least.
+POSITIVES = 20
+#: Rows of each set, at least.
+SMALLEST = 100
+#: The ranking agreement uses the codes most frequent in the held-out set, and at most so many rows of each set.
+FREQUENT = 100
+LARGEST = 3000
+
+
+def dimension_wise(real: Rows, synthetic: Rows, *, train: Rows) -> pd.DataFrame:
+    """Dimension-wise prediction: for each target code a classifier learned from real and one from synthetic patients.
+
+    Logistic regression on the presence of all other codes; both classes weigh the same, so that the F1 at one half is
+    that of a usable rule for rare codes too. Targets are the 30 codes most prevalent in the held-out set, of those that
+    at least 20 patients have and 20 lack.
+
+    Parameters
+    ----------
+    real : array of shape (n_patients, n_codes), held-out patients, on whom both classifiers are tested
+    synthetic, train : arrays of shape (n, n_codes), what they are trained on; at least 100 rows in every set
+
+    Returns
+    -------
+    DataFrame, a row a target code in falling order of prevalence
+        code : its column
+        prevalence : share of held-out patients who have it
+        auroc_real, auroc_synthetic : in [0, 1], of the classifier trained on real and on synthetic rows
+        f1_real, f1_synthetic : in [0, 1]
+
+    References
+    ----------
+    Choi et al. (2017), medGAN, MLHC, section on dimension-wise prediction.
+    """
+    test, made, known = _presence(real, synthetic, train)
+    found = []
+    for code in targets(test):
+        row = {"code": code, "prevalence": float(test[:, [code]].mean())}
+        judged = {"real": _judge(known, test, code), "synthetic": _judge(made, test, code)}
+        for place, score in enumerate(("auroc", "f1")):
+            row |= {f"{score}_{source}": values[place] for source, values in judged.items()}
+        found.append(row)
+    return pd.DataFrame(found)
+
+
+def agreement(table: np.ndarray) -> dict[str, float]:
+    """Scores of a dimension-wise prediction, from its columns auroc_real, auroc_synthetic, f1_real, f1_synthetic.
+
+    Returns
+    -------
+    dict with
+        prediction_auroc_mae, prediction_f1_mae : mean absolute difference over codes, [0, 1], 0 is equal
+        auroc_loss : mean AUROC of training on real less that of training on synthetic rows, [-1, 1], 0 is no loss
+        prediction_correlation : Pearson correlation of the two AUROCs over codes, [-1, 1], 1 is best; NaN if one side
+            is constant or there are fewer than three codes
+    """
+    auroc, other, f1, other_f1 = np.asarray(table, dtype=float).T
+    varies = len(auroc) > 2 and np.ptp(auroc) > 0 and np.ptp(other) > 0
+    return {
+        "prediction_auroc_mae": float(np.abs(auroc - other).mean()),
+        "prediction_f1_mae": float(np.abs(f1 - other_f1).mean()),
+        "auroc_loss": float((auroc - other).mean()),
+        "prediction_correlation": float(np.corrcoef(auroc, other)[0, 1]) if varies else math.nan,
+    }
+
+
+def sra(real: Rows, synthetic: Rows, *, train: Rows, seed: int = 0) -> float:
+    """Synthetic ranking agreement: do synthetic patients put classifiers in the order that real ones put them in?
+
+    The mean over the eight most prevalent target codes of :func:`ranking_agreement` of six classifiers (logistic
+    regression, naive Bayes, decision tree, random forest, nearest neighbours, boosted trees), by AUROC: A trained on
+    ``train`` and tested on ``real``, B trained on one half of ``synthetic`` and tested on the other, with equal numbers
+    of rows. A target that a set lacks there puts all classifiers at 0.5, and ties agree with nothing.
+
+    Parameters
+    ----------
+    real, synthetic, train : as for :func:`dimension_wise`; at most 3,000 rows of each are used, and the 100 codes most
+        frequent among the held-out patients
+
+    Returns
+    -------
+    float in [0, 1]; 1 is the same order for every target. Fresh real patients do not reach 1, since classifiers that
+    are equally good change places by chance: read it beside the real-vs-real replicates.
+
+    References
+    ----------
+    Jordon, Yoon & van der Schaar (2018), arXiv:1806.11345.
+    """
+    return float(rankings(real, synthetic, train=train, seed=seed).mean())
+
+
+def rankings(real: Rows, synthetic: Rows, *, train: Rows, seed: int = 0) -> np.ndarray:
+    """The agreement behind :func:`sra` of each target code, shape (n_targets,)."""
+    test, made, known = _presence(real, synthetic, train)
+    codes = targets(test, RANKED)
+    frequent = np.union1d(codes, np.argsort(-np.asarray(test.sum(axis=0)).ravel(), kind="stable")[:FREQUENT])
+    places = np.searchsorted(frequent, codes)
+    half = min(LARGEST, test.shape[0], made.shape[0], known.shape[0]) // 2
+    rng = np.random.default_rng([seed, 6])
+    left, right, whole = (
+        rows[rng.permutation(rows.shape[0])[: 2 * half]][:, frequent].toarray().astype(np.float32)
+        for rows in (known, test, made)
+    )
+    real_sides, synthetic_sides = (left[:half], right[:half]), (whole[:half], whole[half:])
+    return np.array(
+        [
+            ranking_agreement(_performances(*real_sides, place, seed), _performances(*synthetic_sides, place, seed))
+            for place in places
+        ]
+    )
+
+
+def ranking_agreement(real: np.ndarray, synthetic: np.ndarray) -> float:
+    """Share of the ordered pairs of algorithms that both sides put in the same strict order.
+
+    1 / (L (L - 1)) times the sum over j and k ≠ j of [(A_j - A_k) (B_j - B_k) > 0]. A tie on either side counts as
+    disagreement, as the strict sign has it, also where both sides tie.
+
+    Parameters
+    ----------
+    real, synthetic : arrays of shape (L,), the performances A and B of the same L ≥ 2 algorithms
+
+    References
+    ----------
+    Jordon, Yoon & van der Schaar (2018), definition of the synthetic ranking agreement.
+    """
+    a, b = (np.sign(np.subtract.outer(side, side)) for side in (np.asarray(real), np.asarray(synthetic)))
+    return float((a * b > 0).sum() / (len(a) * (len(a) - 1)))
+
+
+def targets(real: Rows, most: int = TARGETS) -> np.ndarray:
+    """Columns of the target codes, the most prevalent first; Undefined when there is none."""
+    held = np.asarray((sparse.csr_array(real) > 0).sum(axis=0)).ravel()
+    enough = np.flatnonzero((held >= POSITIVES) & (np.shape(real)[0] - held >= POSITIVES))
+    if not len(enough):
+        raise Undefined(f"no code is there that {POSITIVES} held-out patients have and {POSITIVES} lack")
+    return enough[np.argsort(-held[enough], kind="stable")][:most]
+
+
+def _presence(*sets: Rows) -> Iterator[sparse.csr_array]:
+    """Presence of the codes in sets over one vocabulary, each large enough."""
+    rows = [pair(sets[0], other)[1] for other in sets]
+    if min(found.shape[0] for found in rows) < SMALLEST or rows[0].shape[1] < 2:
+        raise Undefined(f"prediction needs two codes and at least {SMALLEST} rows in each set")
+    return (presence(found) for found in rows)
+
+
+def _judge(fitted: sparse.csr_array, test: sparse.csr_array, code: int) -> tuple[float, float]:
+    """AUROC and F1 on the test rows of a logistic regression fitted to the others."""
+    (known, label), (seen, truth) = _without(fitted, code), _without(test, code)
+    if label.all() or not label.any():
+        score = np.full(len(truth), label[0] - 0.5)
+    else:
+        model = LogisticRegression(C=0.1, class_weight="balanced", solver="liblinear", random_state=0)
+        score = model.fit(known, label).decision_function(seen)
+    claimed = score > 0
+    return area(score[truth], score[~truth]), float(2 * claimed[truth].sum() / (claimed.sum() + truth.sum()))
+
+
+def _without(rows: sparse.csr_array, code: int) -> tuple[sparse.csr_array, np.ndarray]:
+    """The rows with one code taken out, and who had it."""
+    others = rows.copy()
+    others.data = np.where(rows.indices == code, 0, rows.data)
+    return others, rows[:, [code]].toarray().ravel() > 0
+
+
+def _performances(fitted: np.ndarray, test: np.ndarray, code: int, seed: int) -> np.ndarray:
+    """AUROC of each classifier, shape (L,); 0.5 where the code is in all or none of the fitted or of the test rows."""
+    models = _classifiers(seed)
+    label, truth = fitted[:, code] > 0, test[:, code] > 0
+    if any(side.all() or not side.any() for side in (label, truth)):
+        return np.full(len(models), 0.5)
+    known, seen = np.delete(fitted, code, axis=1), np.delete(test, code, axis=1)
+    with (
+        threadpool_limits(limits=1),  # small fits: threads cost more than they give, and one makes the same bits
+        config_context(assume_finite=True, skip_parameter_validation=True),  # checks would take as long as the fits
+    ):
+        scores = [model.fit(known, label).predict_proba(seen)[:, 1] for model in models]
+    return np.array([area(score[truth], score[~truth]) for score in scores])
+
+
+def _classifiers(seed: int) -> list[ClassifierMixin]:
+    """The algorithms that are ranked: five families, of which boosting and bagging each grow trees."""
+    return [
+        LogisticRegression(C=0.1, solver="liblinear", random_state=seed),
+        BernoulliNB(),
+        DecisionTreeClassifier(min_samples_leaf=20, random_state=seed),
+        RandomForestClassifier(10, min_samples_leaf=5, random_state=seed),
+        KNeighborsClassifier(25, algorithm="brute"),
+        HistGradientBoostingClassifier(max_iter=20, max_leaf_nodes=8, early_stopping=False, random_state=seed),
+    ]
