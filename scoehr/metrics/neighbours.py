@@ -45,14 +45,10 @@ def hamming(rows: Rows, others: Rows | None = None) -> Hamming:
 
     The Hamming distance of presence is the squared Euclidean one, |a| + |b| - 2 a·b, in whole codes.
     """
-    left, right = (_ones(found) for found in pair(rows, rows if others is None else others))
-    left_size, right_size = (np.diff(found.indptr).astype(np.float32) for found in (left, right))
+    left, right = pair(rows, rows if others is None else others)
     smallest = np.full((2, left.shape[0]), np.inf, dtype=np.float32)
     of_others = np.full(right.shape[0], np.inf, dtype=np.float32)
-    for here, there, distance in _products(left, right):
-        distance *= -2
-        distance += left_size[here, None]
-        distance += right_size[there]
+    for here, there, distance in _products(*_terms(left, right)):
         if others is None:
             own = np.arange(max(here.start, there.start), min(here.stop, there.stop))
             distance[own - here.start, own - there.start] = np.inf
@@ -80,9 +76,16 @@ def _two_smallest(distance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return smallest, distance.min(axis=1)
 
 
-def _ones(rows: sparse.csr_array) -> sparse.csr_array:
-    """Presence in float32, which holds every whole distance between rows exactly."""
-    return sparse.csr_array(presence(rows), dtype=np.float32)
+def _terms(left: sparse.csr_array, right: sparse.csr_array) -> tuple[sparse.csr_array, sparse.csr_array]:
+    """Rows whose products are the Hamming distances: (-2 a, |a|, 1) and (b, 1, |b|).
+
+    In float32, which holds every sum of whole numbers as small as these exactly.
+    """
+    a, b = presence(left), presence(right)
+    one, other = (np.ones((rows.shape[0], 1)) for rows in (a, b))
+    terms = [-2 * a, a.sum(axis=1)[:, None], one], [b, other, b.sum(axis=1)[:, None]]
+    first, second = (sparse.csr_array(sparse.hstack(blocks), dtype=np.float32) for blocks in terms)
+    return first, second
 
 
 def _unit(rows: sparse.csr_array) -> sparse.csr_array:
