@@ -59,9 +59,10 @@ pages.Html(
 # %% tags=["hide-input"]
 plots.table(
     table.drop(columns="log-cluster, corrected"),
-    f"Printed by the report: {patients:,} test patients of MIMIC-III against as many synthetic ones, {codes:,} codes",
+    f"Printed by the report: {patients:,} test patients of MIMIC-III, mean cell {facts['report_real_density']}, and as "
+    f"many synthetic ones; {codes:,} codes",
     {"log-cluster": "{:,.2f}", "PCD": "{:.2f}", "cosine share (%)": "{:.2f}"},
-    digits=4,
+    digits=5,
 )
 
 # %% [markdown]

@@ -176,7 +176,7 @@ def decide(holds: bool, why: str, ours: str, intervals: Iterable[Interval]) -> F
 # Tests on runs -------------------------------------------------------------------------------------------------------
 
 
-def better(found: Found, *, run: str, than: list[str], on: list[str], least: int) -> Finding:
+def better(found: Found, *, run: str, than: list[str], scores: list[str], least: int) -> Finding:
     """Whether a row is better than every other row named, in at least ``least`` of the scores.
 
     A row all of whose runs diverged is worse than any other.
@@ -185,14 +185,14 @@ def better(found: Found, *, run: str, than: list[str], on: list[str], least: int
     if run not in alive:
         return Finding("fails", f"every run of {run} diverged")
     gaps, parts = {}, []
-    for key in on:
+    for key in scores:
         mine = values(found, run, key)
         theirs = {name: values(found, name, key) for name in than if name in alive}
         gaps[key] = {name: difference(badness(key, mine), badness(key, other)) for name, other in theirs.items()}
         parts.append(f"{title(key)} {mean(mine)}{_strongest(gaps[key], theirs)}")
     won = sum(all(gap.high < 0 for gap in rivals.values()) for rivals in gaps.values())
     lost = "".join(f"; every run of {name} diverged" for name in than if name not in alive)
-    why = f"better in {won} of {len(on)} scores by an interval that excludes 0, {least} needed{lost}"
+    why = f"better in {won} of {len(scores)} scores by an interval that excludes 0, {least} needed{lost}"
     return decide(won >= least, why, ". ".join(parts), (gap for rivals in gaps.values() for gap in rivals.values()))
 
 
@@ -249,12 +249,12 @@ def times(found: Found, *, run: str, than: str, key: str, factor: float) -> Find
     return decide(ratio.low >= factor, f"{factor:g} times would be needed", ours, [ratio])
 
 
-def settled(found: Found, *, run: str, longer: str, on: list[str]) -> Finding:
+def settled(found: Found, *, run: str, longer: str, scores: list[str]) -> Finding:
     """Whether training has converged by the epochs of ``run``: refuted where ``longer`` is better in some score.
 
     Both are under a schedule that lets the network learn; the reported one leaves nothing to learn with.
     """
-    gain = better(found, run=longer, than=[run], on=on, least=1)
+    gain = better(found, run=longer, than=[run], scores=scores, least=1)
     if gain.verdict == "holds":
         return gain._replace(verdict="fails", why=f"under the paper's schedule {longer} is still better than {run}")
     left = 1 - printed.budget("reported", 50, 100) / printed.budget("reported", 100, 100)
@@ -269,9 +269,10 @@ def blind(found: Found, *, run: str, key: str) -> Finding:
     """Whether a privacy score sees a training set handed out verbatim; one that does not says nothing about privacy."""
     family, name = key.split(".")
     here = mean(values(found, run, key))
-    copied, fresh = (found[run][0].metrics["reference"][which][family][name] for which in ("copy", "real"))
+    reference = found[run][0].metrics["reference"]
+    copied, fresh, n = reference["copy"][family][name], reference["real"][family][name], reference["real"]["n"]
     ours = f"{title(key)} {here}, training patients copied {plots.cell(copied)}, fresh real ones {plots.cell(fresh)}"
-    if copied > 2 * fresh:
+    if printed.newcombe(round(copied * n), round(fresh * n), n)[0] > 0:
         return Finding("cannot be tested", "what share of such pairs does harm is not said", ours)
     return Finding("fails", "a verbatim copy of the training set scores like fresh real patients", ours)
 
