@@ -123,8 +123,8 @@ broken = table["log-cluster"].idxmin()
 exact = next(row["log_cluster_unrounded"] for row in facts["report"] if row["title"] == broken)
 lowest, _ = printed.bounds(clusters)
 pages.Words(
-    f"Lowest possible: $U' = {lowest:.2f}$. Printed for *{broken}*: {exact:,.2f}, which means $S = "
-    f"{exact / np.log(1 / clusters):,.1f}$ where at most {clusters / 4:g} can be."
+    f"Lowest possible: <em>U′</em> = {lowest:.2f}. Printed for <em>{broken}</em>: {exact:,.2f}, which means "
+    f"<em>S</em> = {exact / np.log(1 / clusters):,.1f} where at most {clusters / 4:g} can be."
 )
 
 # %% [markdown]
@@ -217,9 +217,9 @@ least = bound.loc[headline.name, "published DDM, at least"]
 pages.Words(
     f"{above} of {len(bound)} models are above the paper's {theirs} whatever the rounding of the mean cells hides, the "
     f"headline model by {(least - rounding) / theirs - 1:.0%} or more, where the report has it "
-    f"{-printed.value('report/reported/ddm_change')} % *better*. The model with the best DDM as printed, "
-    f"*{digits.idxmin()}*, has the highest bound of all that did not diverge; the lowest has *{bound.index[0]}*. (The "
-    "paper's value is for presence of codes, these are for counts.)"
+    f"{-printed.value('report/reported/ddm_change')} % <em>better</em>. The model with the best DDM as printed, "
+    f"<em>{digits.idxmin()}</em>, has the highest bound of all that did not diverge; the lowest has "
+    f"<em>{bound.index[0]}</em>. (The paper's value is for presence of codes, these are for counts.)"
 )
 
 # %% [markdown]
@@ -269,8 +269,8 @@ plots.table(
 spare = printed.value("report/reported/pcd") ** 2 - empty["PCD, with chance"] ** 2
 lost = printed.value("weights/144/codes never produced")
 pages.Words(
-    "For PCD, *to* counts diagonal and chance; what the correlations of real patients add is not printed. They would "
-    f"have to add {np.sqrt(spare):.1f} in norm before the headline model is level with an empty table. And the "
+    "For PCD, <em>to</em> counts diagonal and chance; what the correlations of real patients add is not printed. They "
+    f"would have to add {np.sqrt(spare):.1f} in norm before the headline model is level with an empty table. And the "
     f"published weights say that {lost} of the {codes:,} codes can never come out of the decoder at 144 dimensions. "
     f"Each that test patients have costs 1 under the root, {np.sqrt(lost):.1f} together, before anything is diffused. "
     f"Two samples of real patients differ by {printed.chance_pcd(codes, patients):.1f} from chance alone, so that the "
