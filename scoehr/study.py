@@ -240,7 +240,11 @@ def _scaled(config: Any, scale: dict[str, Any]) -> Any:
     width = config.width * scale["unet_width" if unet else "mlp_width"]
     changes = {"width": max(16 if unet else 8, 4 * round(width / 4)), "steps": max(2, round(steps))}
     if unet:
-        changes |= {"epoch_share": scale["unet_epoch_share"], "rate": config.rate * scale["unet_rate"]}
+        changes |= {
+            "epoch_share": scale["unet_epoch_share"],
+            "batch": max(1, round(config.batch * scale["unet_batch"])),
+            "rate": config.rate * scale["unet_rate"],
+        }
     else:
         changes["epochs"] = max(1, round(config.epochs * scale["mlp_epochs"]))
     if isinstance(config, ScoEHRConfig):

@@ -43,7 +43,7 @@ class TrainingConfig:
     weight_decay: float = 0.0
     shuffle: bool = True
     drop_last: bool = True  # the last incomplete batch is left out, as reported
-    share: float = 1.0  # of the batches and of the validation patients that an epoch takes
+    share: float = 1.0  # of the batches that an epoch takes, and of the validation patients (at least 256)
     clip: float | None = None  # gradient norm
     ema: float = 0.0  # decay of the averaged weights per step; 0 is no average
     patience: float = 100.0  # a loss this many times the untrained module's is divergence
@@ -201,7 +201,7 @@ def train(
     optimiser = torch.optim.Adam(module.parameters(), lr=config.rate, weight_decay=config.weight_decay)
     average = {key: value.clone() for key, value in module.state_dict().items()} if config.ema else {}
     if validation is not None:
-        validation = validation[: max(config.batch, round(config.share * len(validation)))]
+        validation = validation[: max(256, round(config.share * len(validation)))]
     initial = _mean_loss(module, loss, data[: config.batch], config.batch, seed)
     state = _State(module, average, optimiser, torch.Generator().manual_seed(seed), initial)
     settings = {key: value for key, value in asdict(config).items() if key not in ("epochs", "schedule")}

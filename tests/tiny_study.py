@@ -17,11 +17,15 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 #: What the notebooks are run with, none of it their default.
 PARAMETERS = {"dataset": "table", "profile": "tiny", "seed": 3}
 PROFILE = {
+    "report": ["main"],
     "patients": 400,
     "evaluated": 200,
-    "width": 0.03,
-    "autoencoder_epochs": 0.02,
-    "unet_epochs": 0.04,
+    "autoencoder_epochs": 4,
+    "unet_width": 0.1,
+    "unet_rate": 1,
+    "unet_batch": 1,
+    "unet_epoch_share": 0.1,
+    "mlp_width": 0.03,
     "mlp_epochs": 0.02,
     "euler_steps": 0.01,
 }
