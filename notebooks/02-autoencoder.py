@@ -45,95 +45,139 @@ import numpy as np
 import pandas as pd
 import torch
 
-from scoehr import pages, plots
+from scoehr import ablations, pages, plots, seeds
 
-runs = pages.runs(dataset, source, profile, seed)
-runs = pages.coded(runs)
-pages.origin(runs, dataset=dataset, profile=profile, seed=seed)
+rows = pages.rows(dataset, source, profile, seed)
+sizes = ablations.labelled(rows, ablations.AUTOENCODERS)
+heads = ablations.labelled(rows, ablations.HEADS)
+pages.origin(pages.coded(rows), dataset=dataset, profile=profile, seed=seed)
+
+# %% tags=["hide-input"]
+pages.missing(rows, [*ablations.AUTOENCODERS.values(), *ablations.HEADS.values()])
 
 # %% [markdown]
+# (a1)=
 # ## Learning to reconstruct
 #
-# The loss is a sum over codes for one patient; heads differ in what it measures, so that only the shapes of the curves
-# compare, not their heights.
+# The loss is the squared error of one patient, summed over codes. Dashed are the losses that the report printed for
+# MIMIC-III, at its own epochs, of which it ran 200. The data differ, and the profile may train for fewer epochs, so it
+# is the shapes that compare: whether the curves level off, and whether that of patients who were not trained on parts
+# from the other.
 
 # %% tags=["hide-input"]
-histories = {name: run.history[run.history["stage"] == "autoencoder"] for name, run in runs.items()}
-overfit = {
-    name: history["validation_loss"].iloc[-1] / history["train_loss"].iloc[-1] for name, history in histories.items()
-}
+fitted = {label: seeds.curves(runs, "autoencoder") for label, runs in sizes.items()}
+fitted = {label: histories for label, histories in fitted.items() if histories}
 plots.show(
-    plots.losses(histories, ylabel="loss per patient"),
-    "After the last epoch the loss on validation patients is "
-    + ", ".join(f"{ratio:.2f} times that on training patients ({name})" for name, ratio in overfit.items())
-    + ".",
+    plots.curves(
+        {f"{label} dimensions": histories for label, histories in fitted.items()},
+        {f"{label} dimensions": curve for label, curve in ablations.quoted_curves("autoencoder").items()},
+        ylabel="loss per patient",
+        log=True,
+    ),
+    "Loss of the autoencoder by epoch, both axes logarithmic. Lines: means over random seeds, with their range; "
+    "dashed: printed by the report.",
 )
-
-# %% [markdown]
-# The report printed these losses after 200 epochs on MIMIC-III. At 144 dimensions the test loss was over three times
-# the training loss: the network had learnt patients by heart.
 
 # %% tags=["hide-input"]
-reported = pd.DataFrame(pages.reported()["autoencoder"])
+printed = pd.DataFrame(pages.reported()["autoencoder"]).set_index("latent")
+table = {}
+for label, histories in fitted.items():
+    last = pd.concat([history[["train_loss", "validation_loss"]].tail(1) for history in histories]).mean()
+    quoted = printed.loc[int(label)]
+    table[label] = {
+        "training, here": last["train_loss"],
+        "validation, here": last["validation_loss"],
+        "ratio, here": last["validation_loss"] / last["train_loss"],
+        "training, printed": quoted["train loss"],
+        "test, printed": quoted["test loss"],
+        "ratio, printed": quoted["test loss"] / quoted["train loss"],
+    }
 plots.table(
-    reported[["latent", "train loss", "test loss"]],
-    "Printed by the report: ReLU head, squared error per patient, 200 epochs",
+    pd.DataFrame.from_dict(table, orient="index"),
+    "Loss per patient after the last epoch, means over random seeds, by dimensions of the code",
 )
 
 # %% [markdown]
+# At 144 dimensions the printed loss on test patients is over three times that on training patients: in 200 epochs the
+# network had learnt patients by heart.
+#
+# Heads differ in what their loss measures, so that here only the shapes compare, not the heights.
+
+# %% tags=["hide-input"]
+histories = {label: seeds.curves(runs, "autoencoder") for label, runs in heads.items()}
+plots.show(
+    plots.curves({label: found for label, found in histories.items() if found}, ylabel="loss per patient"),
+    "Loss of the autoencoders by what the decoder is told to mean. Squared error, cross-entropy and the Poisson "
+    "likelihood have different units.",
+)
+
+# %% [markdown]
+# (a2)=
 # ## What comes back
 #
 # Test patients are sent through encoder and decoder, without any diffusion between. The report looked at the mean cell
 # of the result and took its nearness to the mean before as a sign of good reconstruction. A mean can be right while
-# rare codes have gone and common ones fill their place, so the codes that vanish are counted too.
-
-# %% tags=["hide-input"]
-rows = {}
-for name, run in runs.items():
-    original = pages.cohort({name: run}, source).test
-    back = run.generator.reconstruct(original, seed=seed)
-    occurs, remains = (np.asarray(part.counts.sum(axis=0)) > 0 for part in (original, back))
-    rows[name] = {
-        "mean before": original.counts.mean(),
-        "mean after": back.counts.mean(),
-        "kept (%)": 100 * back.counts.sum() / original.counts.sum(),
-        "codes before": int(occurs.sum()),
-        "codes lost": int((occurs & ~remains).sum()),
-    }
-plots.table(
-    pd.DataFrame.from_dict(rows, orient="index"),
-    "Test patients before and after the autoencoder: mean cell, and codes that occur before and not after",
-    {"mean before": "{:.4f}", "mean after": "{:.4f}", "kept (%)": "{:.1f}"},
-)
-
-# %% tags=["hide-input"]
-plots.table(
-    reported[["latent", "density before", "density after"]],
-    "Printed by the report: mean cell of test patients before and after",
-    {"density before": "{:.4f}", "density after": "{:.4f}"},
-)
-
-# %% [markdown]
-# ## What the decoder can say
+# rare codes have gone and common ones fill their place. So two kinds of codes are counted as well: *lost* are those
+# that test patients have and none has after reconstruction; *out of reach* are those that the decoder cannot produce,
+# wherever in its box the latent vector lies.
 #
 # Codes of the autoencoder are in $(-1, 1)^k$, so the largest output that the decoder can give to code $j$ is $b_j +
 # \sum_i |W_{ji}|$. Where a rounded ReLU or a sigmoid cut at one half never reaches its threshold even there, the code
-# is out of reach before diffusion starts. In the report's published weights of the 144-dimensional model that is so
-# for 252 of 1,071 codes. A Poisson head draws, so every code stays possible, if seldom.
+# is out of reach before diffusion starts. A Poisson head draws, so every code stays possible, if seldom.
 
 # %% tags=["hide-input"]
-reach = {}
-for name, run in runs.items():
-    codes, gone = len(run.synthetic.codes), len(run.generator.unreachable())
-    reach[name] = {
-        "head": run.generator.config.head,
-        "codes": codes,
-        "out of reach": gone,
-        "share (%)": 100 * gone / codes,
+table = {}
+others = {label: runs for label, runs in heads.items() if runs not in sizes.values()}
+for label, runs in {**sizes, **others}.items():
+    before, after = (
+        seeds.estimate(runs, lambda run, side=side: seeds.mean_cells(run)[side]) for side in ("real", "reconstructed")
+    )
+    table[label] = {
+        "codes": len(runs[0].frequency),
+        "mean cell before": before.value,
+        "mean cell after": str(after),
+        "after / before (%)": 100 * after.value / before.value,
+        "codes lost": str(seeds.estimate(runs, seeds.lost)),
+        "out of reach": str(seeds.estimate(runs, seeds.unreachable)),
     }
 plots.table(
-    pd.DataFrame.from_dict(reach, orient="index"),
-    "Codes that the decoder can never produce, wherever in its box the latent vector lies",
+    pd.DataFrame.from_dict(table, orient="index"),
+    f"Test patients before and after the autoencoder. {seeds.said({**sizes, **heads})}",
+    {"mean cell before": "{:.4f}", "after / before (%)": "{:.1f}"},
+)
+
+# %% tags=["hide-input"]
+weights = pd.DataFrame(pages.reported()["weights"]).set_index("latent")
+weights.index = weights.index.astype(int)
+densities = printed[["density before", "density after"]].assign(
+    **{"after / before (%)": 100 * printed["density after"] / printed["density before"]}
+)
+plots.table(
+    densities.join(weights["codes never produced"].rename("out of reach")),
+    f"Printed by the report: mean cell of test patients before and after. Out of reach: read off the weights that it "
+    f"published, of {pages.reported()['report_codes']:,} codes",
+    {"density before": "{:.4f}", "density after": "{:.4f}", "after / before (%)": "{:.1f}"},
+)
+
+# %% [markdown]
+# The report's histograms of this comparison begin at ten occurrences. Here they begin at one, with a bar on the left
+# for the codes that never occur.
+
+# %% tags=["hide-input"]
+patients = next(iter(sizes.values()))[0].config["data"]["test"]
+before = np.round(seeds.occurrences(next(iter(sizes.values())), "real", patients))
+after = {label: np.round(seeds.occurrences(runs[:1], "reconstructed", patients)) for label, runs in sizes.items()}
+gone = {label: int((counts == 0).sum()) for label, counts in after.items()}
+plots.show(
+    plots.frequency(
+        before,
+        {f"{label} dimensions": counts for label, counts in after.items()},
+        labels=("before", "after"),
+    ),
+    f"How many codes occur how often in {patients:,} test patients, first random seed. {(before < 10).mean():.0%} of "
+    "the codes occur fewer than ten times before and are not in the report's picture. Never after: "
+    + ", ".join(f"{count:,} ({label} dimensions)" for label, count in gone.items())
+    + f"; never before: {int((before == 0).sum()):,}.",
 )
 
 # %% [markdown]
@@ -144,9 +188,9 @@ plots.table(
 
 # %% tags=["hide-input"]
 spread = {}
-for name, run in runs.items():
-    model, patients = run.generator, torch.from_numpy(pages.cohort({name: run}, source).validation.dense())
-    latents = (model.autoencoder.encode(patients).detach() - model.shift) / model.scale
+for name, run in pages.coded(pages.runs(dataset, source, profile, seed)).items():
+    model, people = run.generator, torch.from_numpy(pages.cohort({name: run}, source).validation.dense())
+    latents = (model.autoencoder.encode(people).detach() - model.shift) / model.scale
     spread[name] = latents.std(dim=0).numpy()
 plots.show(
     plots.distribution(
@@ -154,5 +198,5 @@ plots.show(
     ),
     "The median dimension, as the diffusion sees it, has standard deviation "
     + ", ".join(f"{np.median(values):.2f} ({name})" for name, values in spread.items())
-    + "; the process assumes 1.",
+    + "; the process assumes 1. Main models, first random seed.",
 )

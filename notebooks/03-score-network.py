@@ -44,13 +44,16 @@ import numpy as np
 import pandas as pd
 import torch
 
-from scoehr import pages, plots
+from scoehr import ablations, pages, plots, printed, seeds
+from scoehr.models import unet_dim
 from scoehr.processes import VPSDE, stratified_times, uniform_times
-from scoehr.training import parameters, rate_factor
 
-runs = pages.runs(dataset, source, profile, seed)
-scored = pages.scored(runs)
-pages.origin(runs, dataset=dataset, profile=profile, seed=seed)
+rows = pages.rows(dataset, source, profile, seed)
+sizes = ablations.labelled(rows, ablations.NETWORKS)
+pages.origin(rows, dataset=dataset, profile=profile, seed=seed)
+
+# %% tags=["hide-input"]
+pages.missing(rows, [*ablations.NETWORKS.values(), "official-epochs-50", "official-epochs-100"])
 
 # %% [markdown]
 # ## The forward process
@@ -87,62 +90,87 @@ plots.table(pd.DataFrame({"share of times below 0.01 (%)": low}) * 100, "How oft
 # end.
 
 # %% tags=["hide-input"]
+epochs = (12, 25, 30, 50, 75, 100)
 budget = pd.DataFrame(
-    {
-        name: {
-            epochs: sum(rate_factor(name, epoch, epochs) for epoch in range(epochs)) for epochs in (12, 25, 50, 75, 100)
-        }
-        for name in ("reported", "official", "cosine")
-    }
+    {name: {number: printed.budget(name, number, number) for number in epochs} for name in ("reported", "official")}
 ).rename_axis("epochs")
 plots.table(budget, "Epochs at full rate that a schedule is worth, by the number of epochs trained", digits=4)
 
 # %% tags=["hide-input"]
-pages.Words(
+spent = {
+    name: [printed.budget(name, epoch, epochs[-1]) for epoch in range(1, epochs[-1] + 1)]
+    for name in ("reported", "official")
+}
+plots.show(
+    printed.budgets(spent, epochs),
     f"Under the report's schedule 12 epochs are worth {budget['reported'][12] / budget['reported'][100]:.0%} of 100, "
     f"and 50 are worth {budget['reported'][50] / budget['reported'][100]:.1%}. The report found that results converge "
-    "around 50 epochs; with this schedule they could not do anything else."
+    "around 50 epochs; with this schedule they could not do anything else.",
 )
 
 # %% [markdown]
+# (n1)=
 # ## Losses
 #
 # A network that puts out zeros has a loss equal to the number of dimensions, so the loss per dimension is what
-# compares between models.
+# compares between models. Dashed are the losses that the report printed for MIMIC-III after its epochs; the scale
+# differs, since the data, the width of the network and the share of patients in an epoch do.
 
 # %% tags=["hide-input"]
-histories = {name: run.history[run.history["stage"] == "score"] for name, run in scored.items()}
+fitted = {label: seeds.curves(runs, "score") for label, runs in sizes.items()}
+fitted = {label: histories for label, histories in fitted.items() if histories}
+titles = {label: "no autoencoder" if label == "none" else f"{label} dimensions" for label in ablations.NETWORKS}
 plots.show(
-    plots.losses(histories, ylabel="loss per patient"),
-    "Loss of the last epoch on validation patients: "
-    + ", ".join(f"{history['validation_loss'].iloc[-1]:.3g} ({name})" for name, history in histories.items())
-    + ".",
+    plots.curves(
+        {titles[label]: histories for label, histories in fitted.items()},
+        {titles[label]: curve for label, curve in ablations.quoted_curves("score").items()},
+        ylabel="loss per patient",
+        log=True,
+    ),
+    "Loss of the score networks by epoch, both axes logarithmic. Lines: means over random seeds, with their range; "
+    "dashed: printed by the report.",
 )
 
 # %% tags=["hide-input"]
-networks = {}
-for name, run in scored.items():
-    final, dimensions = histories[name].iloc[-1], len(run.generator.shift)
-    networks[name] = {
-        "network": pages.NETWORKS[run.generator.config.network],
-        "parameters": parameters(run.generator.network),
-        "dimensions": dimensions,
-        "epochs": run.generator.config.epochs,
-        "validation loss per dimension": final["validation_loss"] / dimensions,
-        "training (s)": run.costs["score_seconds"],
+quoted = pd.DataFrame(pages.reported()["score"]).set_index("latent")
+codes = len(next(iter(sizes.values()))[0].frequency)
+table = {}
+for label, runs in sizes.items():
+    size, size_there = (
+        int(label) if label != "none" else unet_dim(n) for n in (codes, pages.reported()["report_codes"])
+    )
+    last, said = seeds.over_seeds(runs, "loss.score"), quoted.loc[label]
+    table[titles[label]] = {
+        "parameters": f"{runs[0].costs['parameters']:,}",
+        "dimensions": size,
+        "validation loss, here": str(last),
+        "per dimension, here": last.value / size,
+        "test loss, printed": said["test loss"],
+        "per dimension, printed": said["test loss"] / size_there,
     }
 plots.table(
-    pd.DataFrame.from_dict(networks, orient="index"),
-    "The score networks, and what they cost",
-    {"training (s)": "{:.1f}"},
+    pd.DataFrame.from_dict(table, orient="index"),
+    f"Loss of the score networks after the last epoch. {seeds.said(sizes)}",
 )
 
+# %% [markdown]
+# The same network of 144 dimensions under both schedules. The paper's holds the full rate for 20 epochs and then falls
+# in a straight line.
+
 # %% tags=["hide-input"]
-reported = pd.DataFrame(pages.reported()["score"]).merge(pd.DataFrame(pages.reported()["cost"]), on="latent")
-plots.table(
-    reported[["latent", "train loss", "test loss", "training (min)"]],
-    "Printed by the report: loss per patient after 50 epochs on MIMIC-III, and minutes of training on a T4 GPU",
-    digits=4,
+titles = {
+    "report's schedule, 50 epochs": "reported",
+    "paper's schedule, 50 epochs": "official-epochs-50",
+    "report's schedule, 100 epochs": "reported-epochs-100",
+    "paper's schedule, 100 epochs": "official-epochs-100",
+}
+histories = {label: seeds.curves(runs, "score") for label, runs in ablations.labelled(rows, titles).items()}
+final = {label: seeds.over_seeds(rows[titles[label]], "loss.score") for label in histories}
+plots.show(
+    plots.curves({label: found for label, found in histories.items() if found}, ylabel="loss per patient", log=True),
+    "Loss by epoch under both schedules. Validation loss at the end: "
+    + ", ".join(f"{loss} ({label})" for label, loss in final.items())
+    + ".",
 )
 
 # %% [markdown]
@@ -153,11 +181,14 @@ plots.table(
 # autoencoder to lose codes in, and no rounding. Its loss is a likelihood and not comparable with the losses above.
 
 # %% tags=["hide-input"]
-thinning = {name: run for name, run in runs.items() if name not in scored}
-histories = {name: run.history[run.history["stage"] == "rate"] for name, run in thinning.items()}
-gain = {name: history["validation_loss"].iloc[[0, -1]].to_list() for name, history in histories.items()}
+thinning = {name: runs for name, runs in pages.main(rows).items() if name not in pages.scored(rows)}
+histories = {name: seeds.curves(runs, "rate") for name, runs in thinning.items()}
+gain = {
+    name: np.mean([history["validation_loss"].iloc[[0, -1]] for history in found], axis=0)
+    for name, found in histories.items()
+}
 plots.show(
-    plots.losses(histories, ylabel="loss per patient"),
+    plots.curves(histories, ylabel="loss per patient"),
     "Loss on validation patients in the first and the last epoch: "
     + ", ".join(f"{first:.2f} and {last:.2f} ({name})" for name, (first, last) in gain.items())
     + ". An untrained network already grows the right number of each code, with no relation between them.",

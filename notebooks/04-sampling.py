@@ -43,7 +43,7 @@ seed = 0
 import numpy as np
 import pandas as pd
 
-from scoehr import pages, plots
+from scoehr import pages, plots, seeds
 
 runs = pages.runs(dataset, source, profile, seed)
 pages.origin(runs, dataset=dataset, profile=profile, seed=seed)
@@ -70,26 +70,17 @@ plots.table(
 # Seconds are those of the machine that made the run, on as many threads as its `environment.txt` says.
 
 # %% tags=["hide-input"]
-cost = {
-    name: {
-        "sampler": run.generator.config.sampler.replace("_", " "),
-        "steps": run.generator.config.steps,
-        "evaluations a patient": run.costs["evaluations_per_patient"],
-        "seconds per 1,000 patients": pages.thousand(run),
-        "peak memory (MiB)": run.costs["peak_memory_bytes"] / 2**20,
-    }
-    for name, run in runs.items()
-}
-cost = pd.DataFrame.from_dict(cost, orient="index")
-plots.table(cost, "Sampling: settings and costs of each run", {"peak memory (MiB)": "{:,.0f}"})
+rows = pages.main(pages.rows(dataset, source, profile, seed))
+samplers = pages.settings(rows).loc[["sampler", "steps"]].T
+plots.table(samplers.join(pages.costs(rows)), f"Settings and costs of each model. {seeds.said(rows)}")
 
 # %% tags=["hide-input"]
-per = cost["seconds per 1,000 patients"]
+per = pd.Series({name: seeds.estimate(found, pages.thousand).value for name, found in rows.items()})
+calls = {name: run.costs["evaluations_per_patient"] for name, run in runs.items()}
 plots.show(
     plots.bars(per.to_dict(), xlabel="seconds per 1,000 patients", log=True),
     f"{per.idxmin()} is {per.max() / per.min():,.0f} times as fast as {per.idxmax()} on the same machine, at "
-    f"{cost['evaluations a patient'][per.idxmin()]:,} and {cost['evaluations a patient'][per.idxmax()]:,} evaluations "
-    "of different networks a patient.",
+    f"{calls[per.idxmin()]:,} and {calls[per.idxmax()]:,} evaluations of different networks a patient.",
 )
 
 # %% [markdown]
@@ -105,7 +96,7 @@ plots.show(
 # nothing: what is left is the error of the network.
 
 # %% tags=["hide-input"]
-small = {name: run for name, run in runs.items() if run.generator.config.network == "mlp"}
+small = {name: run for name, run in runs.items() if run.config["config"]["network"] == "mlp"}
 cohort = pages.cohort(small, source)
 size = min(1000, len(cohort.test), len(cohort.train))
 present = pages.shares(cohort.test)

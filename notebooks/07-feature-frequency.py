@@ -43,40 +43,59 @@ seed = 0
 import numpy as np
 import pandas as pd
 
-from scoehr import pages, plots
+from scoehr import ablations, pages, plots, seeds
 
+rows = pages.rows(dataset, source, profile, seed)
 runs = pages.runs(dataset, source, profile, seed)
-pages.origin(runs, dataset=dataset, profile=profile, seed=seed)
+pages.origin(rows, dataset=dataset, profile=profile, seed=seed)
 
 # %% [markdown]
+# (f1)=
 # ## Density
 #
-# The mean cell of the matrix: how many codes there are in all, per patient and code.
+# The mean cell of the matrix: how many codes there are in all, per patient and code; and how many codes test patients
+# have that no synthetic patient has, which fresh real patients, as many, lack too by chance. Rows of the report's table
+# have its printed density beside ours; two runs of its headline model are printed.
 
 # %% tags=["hide-input"]
-tests = {name: pages.cohort({name: run}, source).test for name, run in runs.items()}
-rows = {}
-for name, run in runs.items():
-    real, made = tests[name].counts.mean(), run.synthetic.counts.mean()
-    rows[name] = {"real": real, "synthetic": made, "synthetic / real (%)": 100 * made / real}
+table = {}
+for name, found in rows.items():
+    real = found[0].frequency["real"].mean()
+    made = seeds.estimate(found, lambda run: seeds.mean_cells(run)["synthetic"], least=0)
+    quoted = ablations.quoted_density(name)
+    table[name] = {
+        "title": found[0].experiment["title"],
+        "real": real,
+        "synthetic": str(made),
+        "of real (%)": 100 * made.value / real,
+        "printed": ", ".join(f"{density:g}" for density in quoted) or "–",
+        "printed, of real (%)": ", ".join(
+            f"{100 * density / pages.reported()['report_real_density']:,.0f}" for density in quoted
+        )
+        or "–",
+        "never produced": str(seeds.over_seeds(found, "fidelity.codes_missing")),
+        "fresh real lack": plots.cell(seeds.reference({name: found}, "real", "fidelity.codes_missing")),
+    }
+density = pd.DataFrame.from_dict(table, orient="index")
 plots.table(
-    pd.DataFrame(rows).T,
-    "Mean cell of test patients and of synthetic ones",
-    {"real": "{:.4f}", "synthetic": "{:.4f}", "synthetic / real (%)": "{:.1f}"},
+    density,
+    f"Mean cell of test and of synthetic patients, and codes never produced. {seeds.said(rows)} The report prints "
+    f"{pages.reported()['report_real_density']} for real patients.",
+    {"real": "{:.4f}", "of real (%)": "{:.0f}"},
 )
 
 # %% tags=["hide-input"]
-printed = pages.printed()[["mean cell"]]
-printed["of real (%)"] = 100 * printed["mean cell"] / pages.reported()["report_real_density"]
-plots.table(
-    printed.sort_values("mean cell"),
-    f"Printed by the report, real patients {pages.reported()['report_real_density']}",
-    {"mean cell": "{:.4f}", "of real (%)": "{:.0f}"},
+counts = density[density["synthetic"] != "diverged"]
+fewer = (counts["of real (%)"] < 100).sum()
+lacking = counts["of real (%)"].astype(float)
+pages.Words(
+    f"{fewer} of {len(counts)} rows make fewer codes than real patients have; the fewest {lacking.idxmin()} "
+    f"({lacking.min():.0f} %), the most {lacking.idxmax()} ({lacking.max():,.0f} %). {seeds.divergences(rows)}"
 )
 
 # %% [markdown]
-# Its text gives 0.0083 for "the synthetic data", which is the model with 256 dimensions; the headline model has
-# 0.0085, and the one without autoencoder, which the report calls the worst, is the nearest to real.
+# The report's text gives 0.0083 for "the synthetic data", which is the model with 256 dimensions; the headline model
+# has 0.0085, and the one without autoencoder, which the report calls the worst, is the nearest to real.
 
 # %% [markdown]
 # ## The histogram as reported, and whole
@@ -85,6 +104,7 @@ plots.table(
 # the report:
 
 # %% tags=["hide-input"]
+tests = {name: pages.cohort({name: run}, source).test for name, run in runs.items()}
 size = min(len(run.synthetic) for run in runs.values())
 size = min(size, *(len(test) for test in tests.values()))
 group = pages.by_kind(runs).get("count", runs)
@@ -109,26 +129,49 @@ plots.show(
 )
 
 # %% [markdown]
+# ## Code by code
+#
+# Every model of the tables, also those without an autoencoder: how often each code occurs in synthetic patients against
+# how often in real ones.
+
+# %% tags=["hide-input"]
+group = pages.by_kind(rows)["count"]
+shown = {
+    name: found
+    for name, found in seeds.ended(group).items()
+    if found[0].experiment["group"] in ("main", "sizes", "heads")
+}
+real = seeds.occurrences(next(iter(shown.values())), "real", 1)
+made = {
+    name: np.maximum(seeds.occurrences([run for run in found if run.verdict == "finished"], "synthetic", 1), 0)
+    for name, found in shown.items()
+}
+never = {name: int(((value <= 0) & (real > 0)).sum()) for name, value in made.items()}
+plots.show(
+    plots.prevalence(real, made, of="occurrences per 100 patients"),
+    "Each dot is a code; means over random seeds. Never produced under any, of the codes that test patients have: "
+    + ", ".join(f"{value:,} ({name})" for name, value in never.items())
+    + "; they lie on the lower edge.",
+)
+
+# %% [markdown]
 # ## By how common the code is
 
 # %% tags=["hide-input"]
-deciles = pd.DataFrame(
-    {
-        name: [run.metrics["fidelity"][f"prevalence_mae_decile_{k:02d}"] for k in range(1, 11)]
-        for name, run in runs.items()
-    }
-)
-relative = pages.deciles(runs, source)
-worst = {name: int(np.nanargmin(relative[name])) + 1 for name in relative}
+shares = {name: dict(enumerate(seeds.deciles(found), 1)) for name, found in rows.items()}
+first = seeds.middles({name: shares[name] for name in pages.main(rows)}).T
+worst = {name: int(first[name].idxmin()) for name in first if first[name].notna().any()}
 plots.show(
-    plots.deciles(100 * relative, ylabel="synthetic / real prevalence (%)"),
+    plots.deciles(first, ylabel="synthetic / real occurrences (%)"),
     "Codes sorted by how common they are in real patients, a tenth of them each. Least produced, relative to real "
     "patients: " + ", ".join(f"decile {place} ({name})" for name, place in worst.items()) + ".",
 )
 
 # %% tags=["hide-input"]
-deciles.index = [f"decile {k}" for k in range(1, 11)]
-plots.table(deciles, "Mean absolute error of prevalence by decile, rarest codes first", digits=2)
+plots.table(
+    seeds.texts(shares).rename(columns="decile {}".format),
+    f"Synthetic over real occurrences (%) by decile, rarest codes first, of every row. {seeds.said(rows)}",
+)
 
 # %% [markdown]
 # ## Codes that never come

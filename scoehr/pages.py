@@ -22,7 +22,7 @@ from scoehr.datasets import DATASETS
 from scoehr.files import replacing
 from scoehr.generators import ScoEHR
 from scoehr.metrics import METRICS
-from scoehr.seeds import Rows, over_seeds
+from scoehr.seeds import Rows
 
 #: Packages whose versions decide the numbers or the looks of the book.
 PACKAGES = (
@@ -33,9 +33,9 @@ PACKAGES = (
 COUNTS = ("patients", "evaluated")
 #: Said where the numbers are of the smallest profile.
 QUICK = "This profile shows that everything runs; its models are too small and too briefly trained to be judged by."
-#: What the paper and the report printed: all values, the report's table, the paper's.
 #: A run, or a row of the plan with its runs over random seeds.
 Entry = TypeVar("Entry", bound=study.Run | Sequence[study.Run])
+#: What the paper and the report printed: all values, the report's table, the paper's.
 reported, printed, paper = quoted.values, quoted.report, quoted.paper
 
 
@@ -122,7 +122,7 @@ def _named(made: Sequence[study.Run]) -> str:
     if len(made) <= MOST_NAMED:
         return f"Runs: {', '.join(f'<code>{run.id}</code>' for run in made)}."
     names = {run.experiment["name"] for run in made}
-    return f"{len(made)} runs of {len(names)} rows of <code>workflow/experiments.yaml</code>, in <code>saved_models</code>."
+    return f"{len(made)} runs of {len(names)} rows of <code>workflow/experiments.yaml</code>."
 
 
 #: Runs that the box names one by one, at most.
@@ -228,6 +228,32 @@ def scored(found: Mapping[str, Entry]) -> dict[str, Entry]:
     return {name: entry for name, entry in found.items() if _first(entry).config["generator"] == ScoEHR.name}
 
 
+def costs(found: Rows) -> pd.DataFrame:
+    """Seconds a stage, network evaluations a patient and peak memory over random seeds, a row a row of the plan."""
+    rows = {}
+    for name, runs in found.items():
+        first = next((run for run in runs if run.verdict == "finished"), runs[0]).costs
+        rows[name] = {
+            "parameters": f"{first['parameters']:,}",
+            "autoencoder (s)": str(seeds.over_seeds(runs, "costs.autoencoder_seconds")),
+            "diffusion network (s)": str(seeds.estimate(runs, network_seconds, least=0)),
+            "1,000 patients (s)": str(seeds.estimate(runs, thousand, least=0)),
+            "evaluations a patient": plots.cell(first.get("evaluations_per_patient")),
+            "peak memory (MiB)": str(seeds.estimate(runs, memory, least=0)),
+        }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def network_seconds(run: study.Run) -> float | None:
+    """Seconds that training the diffusion network took, of scores or of rates."""
+    return run.costs.get("score_seconds", run.costs.get("rate_seconds"))
+
+
+def memory(run: study.Run) -> float:
+    """Peak memory of the process that made a run, in MiB."""
+    return run.costs["peak_memory_bytes"] / 2**20
+
+
 def never_produced(found: Mapping[str, study.Run], source: str | None = None, most: int = 6) -> pd.DataFrame:
     """The codes that test patients have and a run never makes, the most common ``most`` of each run.
 
@@ -255,6 +281,26 @@ def sees(results: Mapping[str, Mapping[str, Any]], keys: Sequence[str], fresh: S
         faults = [name for name in results if name not in fresh]
         rows[METRICS[key].title] = {name: _worse(key, score(results[name], key), floor) for name in faults}
     return pd.DataFrame.from_dict(rows, orient="index", dtype=object)
+
+
+def copies_seen(found: Rows, keys: Sequence[str]) -> pd.DataFrame:
+    """Whether each privacy score tells training patients handed out again from fresh real ones, a row a score.
+
+    It does where the copies score worse beyond chance: for shares, areas and accuracies, where Newcombe's 95 % interval
+    of the difference of two shares of as many patients excludes 0.
+    """
+    patients = next(run.metrics["n"]["rows"] for runs in found.values() for run in runs if run.metrics)
+    table = {}
+    for key in keys:
+        fresh, copied = (seeds.reference(found, point, key) for point in ("real", "copy"))
+        if fresh is None or copied is None:
+            continue
+        worse = bool(_worse(key, copied, [fresh]))
+        if (METRICS[key].low, METRICS[key].high) == (0, 1):
+            low, high = quoted.newcombe(round(copied * patients), round(fresh * patients), patients)
+            worse = worse and (low > 0 or high < 0)
+        table[METRICS[key].title] = {"fresh real": fresh, "copied": copied, "sees the copies": "yes" if worse else "no"}
+    return pd.DataFrame.from_dict(table, orient="index")
 
 
 def _worse(key: str, value: float | None, floor: Sequence[float]) -> bool | None:
@@ -302,20 +348,21 @@ def says(name: str, runs: Sequence[study.Run]) -> str:
     row = {name: ended}
     here = {key: seeds.over_seeds(runs, key) for key in HEADLINE}
     real = {key: plots.cell(seeds.reference(row, "real", key)) for key in HEADLINE}
-    seconds = seeds.estimate(ended, thousand).value
+    seconds = seeds.estimate(ended, thousand, least=0)
     return (
         f"**{name}** ({title}). Its patients have {here['fidelity.density_ratio']} times the codes of real patients; "
         f"{here['fidelity.codes_missing']} codes that test patients have never occur in them (as many fresh real "
         f"patients lack {real['fidelity.codes_missing']}). A classifier tells them from real patients with an AUC of "
         f"{here['utility.discriminator_auc']}, fresh real patients with one of {real['utility.discriminator_auc']}. A "
         f"patient costs {ended[0].costs['evaluations_per_patient']:,} evaluations of the network, a thousand patients "
-        f"{plots.cell(seconds)} seconds."
+        f"{seconds} seconds."
     )
 
 
-def thousand(run: study.Run) -> float:
-    """Seconds that a thousand synthetic patients took."""
-    return 1000 * run.costs["sampling_seconds"] / run.experiment["evaluated"]
+def thousand(run: study.Run) -> float | None:
+    """Seconds that a thousand synthetic patients took; None for a run that made none."""
+    seconds = run.costs.get("sampling_seconds")
+    return None if seconds is None else 1000 * seconds / run.experiment["evaluated"]
 
 
 def _blindness(found: Rows) -> list[str]:

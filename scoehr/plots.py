@@ -13,7 +13,7 @@ import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, TypeAlias
 
 import matplotlib
 import numpy as np
@@ -29,7 +29,8 @@ Parameters = ParamSpec("Parameters")
 #: Okabe and Ito's palette without its black (kept for the real data) and its yellow (too pale for lines).
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 #: Fixed colours of what appears on several pages; any other name takes the next free colour of the palette.
-COLOURS = {"real": "#000000", "fast": PALETTE[0], "reported": PALETTE[1], "paper": PALETTE[2], "thinning": PALETTE[3]}
+COLOURS = {"real": "#000000", "fast": PALETTE[0], "reported": PALETTE[1], "paper": PALETTE[2], "thinning": PALETTE[3],
+           "report's schedule": PALETTE[1], "paper's schedule": PALETTE[2]}  # fmt: skip
 GREY = "#767676"
 STYLE: Any = {
     "figure.dpi": 96,
@@ -50,6 +51,8 @@ STYLE: Any = {
 }
 #: Mark of table cells that hold words.
 CLASS = ' class="words"'
+#: Panels side by side.
+PER_ROW = 3
 #: Counts of patients below this are shown as a range, so that no table points at a handful of people.
 SMALLEST_CELL = 11
 
@@ -212,57 +215,48 @@ def ranks(series: Mapping[str, ArrayLike]) -> Figure:
 
 
 @styled
-def losses(histories: Mapping[str, pd.DataFrame], *, ylabel: str) -> Figure:
-    """Training (solid) and validation (dashed) loss against epoch, one panel a run as losses differ in scale.
-
-    Each history has the columns ``epoch``, ``train_loss`` and ``validation_loss``.
-    """
-    figure, axes = _panels(len(histories), width=3.3, height=2.7)
-    for ax, (name, history) in zip(axes, histories.items(), strict=True):
-        colour = colours([name])[name]
-        marker = "o" if len(history) < 6 else None
-        ax.plot(history["epoch"], history["train_loss"], color=colour, marker=marker, label="training")
-        ax.plot(history["epoch"], history["validation_loss"], "--", color=GREY, marker=marker, label="validation")
-        values = history[["train_loss", "validation_loss"]].to_numpy(dtype=float)
-        wide = np.nanmin(values) > 0 and np.nanmax(values) > 10 * np.nanmin(values)
-        ax.set(title=name, xlabel="epoch", yscale="log" if wide else "linear")
-        ax.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
-    axes[0].set_ylabel(ylabel)
-    axes[0].legend()
-    return figure
-
-
-@styled
-def prevalence(real: ArrayLike, synthetic: Mapping[str, ArrayLike]) -> Figure:
+def prevalence(real: ArrayLike, synthetic: Mapping[str, ArrayLike], *, of: str = "patients (%)") -> Figure:
     """Prevalence of each code in synthetic against real patients, a panel a model; the diagonal is a perfect match.
 
-    Arrays of shape (n_codes,) in [0, 1]; a code that one side never has lies on the axis at the lower edge.
+    Arrays of shape (n_codes,) in [0, 1]; a code that one side never has lies on the axis at the lower edge. With other
+    words in ``of`` the arrays may hold any mean, such as that of counts.
     """
     real = np.asarray(real, dtype=float)
     figure, axes = _panels(len(synthetic), width=3.0, height=3.0)
-    positive = np.concatenate([real, *(np.asarray(value, dtype=float) for value in synthetic.values())])
-    low = positive[positive > 0].min() / 2
+    stacked = np.concatenate([real, *(np.asarray(value, dtype=float) for value in synthetic.values())])
+    low, high = stacked[stacked > 0].min() / 2, max(1.0, stacked.max())
     for ax, (name, value) in zip(axes, synthetic.items(), strict=True):
-        _prevalence_panel(ax, real, np.asarray(value, dtype=float), low, colours([name])[name])
-        ax.set_title(name)
-    axes[0].set_ylabel("synthetic patients (%)")
+        _prevalence_panel(ax, real, np.asarray(value, dtype=float), low, colours([name])[name], high)
+        ax.set(title=name, xlabel=f"real {of}")
+        if _first_column(ax):
+            ax.set_ylabel(f"synthetic {of}")
     return figure
 
 
-def _prevalence_panel(ax: Axes, real: np.ndarray, synthetic: np.ndarray, low: float, colour: str) -> None:
-    ax.plot([100 * low, 100], [100 * low, 100], color=GREY, linewidth=0.9)
+def _prevalence_panel(
+    ax: Axes, real: np.ndarray, synthetic: np.ndarray, low: float, colour: str, high: float = 1.0
+) -> None:
+    ax.plot([100 * low, 100 * high], [100 * low, 100 * high], color=GREY, linewidth=0.9)
     x, y = 100 * np.maximum(real, low), 100 * np.maximum(synthetic, low)
     ax.scatter(x, y, s=9, color=colour, alpha=0.45, linewidths=0, rasterized=True)
     ax.set(xscale="log", yscale="log", xlabel="real patients (%)", aspect="equal")
-    ax.set(xlim=(80 * low, 130), ylim=(80 * low, 130))
+    ax.set(xlim=(80 * low, 130 * high), ylim=(80 * low, 130 * high))
 
 
 @styled
-def frequency(real: ArrayLike, synthetic: Mapping[str, ArrayLike], *, start: int = 1, bins: int = 28) -> Figure:
+def frequency(
+    real: ArrayLike,
+    synthetic: Mapping[str, ArrayLike],
+    *,
+    start: int = 1,
+    bins: int = 28,
+    labels: tuple[str, str] = ("real", "synthetic"),
+) -> Figure:
     """How many codes occur how often (the report's histogram), a panel a model, from ``start`` occurrences.
 
     Arrays of shape (n_codes,) hold total occurrences. With ``start`` = 1 a bar on the left counts the codes that
-    never occur; the report's histograms begin at 10 and show neither these nor the rarer half of the tail.
+    never occur; the report's histograms begin at 10 and show neither these nor the rarer half of the tail. ``labels``
+    name the two sides.
     """
     real = np.asarray(real, dtype=float)
     values = {name: np.asarray(value, dtype=float) for name, value in synthetic.items()}
@@ -270,21 +264,21 @@ def frequency(real: ArrayLike, synthetic: Mapping[str, ArrayLike], *, start: int
     edges = np.unique(np.round(np.geomspace(start, top + 1, bins + 1)))
     figure, axes = _panels(len(values), width=3.3, height=2.8)
     for ax, (name, value) in zip(axes, values.items(), strict=True):
-        _frequency_panel(ax, real, value, edges, colours([name])[name], never=start == 1)
         ax.set(title=name, xlabel="occurrences of the code", xscale="log")
+        _frequency_panel(ax, real, value, edges, colours([name])[name], start == 1, labels)
         ax.legend(handlelength=1.2, fontsize=9)
-    axes[0].set_ylabel("codes")
+        if _first_column(ax):
+            ax.set_ylabel("codes")
     return figure
 
 
 def _frequency_panel(
-    ax: Axes, real: np.ndarray, value: np.ndarray, edges: np.ndarray, colour: str, never: bool
+    ax: Axes, real: np.ndarray, value: np.ndarray, edges: np.ndarray, colour: str, never: bool, labels: tuple[str, str]
 ) -> None:
-    for label, counts, shade in (("real", real, "black"), ("synthetic", value, colour)):
+    for place, label, counts, shade in ((0.42, labels[0], real, "black"), (0.6, labels[1], value, colour)):
         heights, _ = np.histogram(counts, edges)
         ax.stairs(heights, edges, color=shade, label=label, linewidth=1.5)
         if never:
-            place = 0.42 if label == "real" else 0.6
             ax.bar(place, (counts <= 0).sum(), width=0.16, color=shade, alpha=0.8)
     if never:
         ax.set_xlim(left=0.3)
@@ -452,20 +446,171 @@ def _gap_bars(ax: Axes, gap: pd.DataFrame) -> None:
     ax.legend(fontsize=9, loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
 
+# Figures of several random seeds -------------------------------------------------------------------------------------
+
+#: A value and its interval; NaN limits where there is none.
+Spread: TypeAlias = tuple[float, float, float]
+
+
+@styled
+def curves(
+    histories: Mapping[str, Sequence[pd.DataFrame]],
+    printed: Mapping[str, pd.DataFrame] | None = None,
+    *,
+    ylabel: str,
+    log: bool = False,
+) -> Figure:
+    """Loss against epoch, a panel a row: mean over random seeds with the range of the seeds, printed curves dashed.
+
+    Parameters
+    ----------
+    histories : tables with ``epoch``, ``train_loss`` and ``validation_loss``, one a random seed
+    printed : tables with ``set`` (train or test), ``epoch`` and ``loss``, as quoted
+    log : both axes logarithmic, and the same in all panels
+    """
+    figure, axes = _panels(len(histories), width=3.3, height=2.8)
+    for ax, (name, seeds) in zip(axes, histories.items(), strict=True):
+        for column, colour, label in LOSSES:
+            losses = pd.concat([history.set_index("epoch")[column] for history in seeds], axis=1)
+            ax.plot(losses.index, losses.mean(axis=1), color=colour, label=f"here, {label}")
+            ax.fill_between(losses.index, losses.min(axis=1), losses.max(axis=1), color=colour, alpha=0.2, linewidth=0)
+        quoted = (printed or {}).get(name)
+        for column, colour, marker in (("train", PALETTE[0], "o"), ("test", PALETTE[1], "s")):
+            if quoted is not None:
+                points = quoted[quoted["set"] == column]
+                ax.plot(points["epoch"], points["loss"], "--", marker=marker, markersize=3.5, color=colour,
+                        linewidth=1.1, label=f"printed, {column}")  # fmt: skip
+        ax.set(title=name, xlabel="epoch", **({"xscale": "log", "yscale": "log"} if log else {}))
+        if log:
+            ax.xaxis.set_major_formatter("{x:g}")
+            ax.yaxis.set_major_formatter("{x:g}")
+            ax.yaxis.set_minor_formatter("")
+            ax.sharey(axes[0])
+        if _first_column(ax):
+            ax.set_ylabel(ylabel)
+    handles, labels = max((ax.get_legend_handles_labels() for ax in axes), key=lambda found: len(found[1]))
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=9)
+    return figure
+
+
+#: Columns of a history with their colour and label.
+LOSSES = (("train_loss", PALETTE[0], "training"), ("validation_loss", PALETTE[1], "validation"))
+
+
+@styled
+def dots(
+    panels: Mapping[str, Mapping[str, Spread]], references: Mapping[str, Mapping[str, float | None]] | None = None
+) -> Figure:
+    """Values with intervals, a panel a score and a line a row; reference points are vertical lines.
+
+    ``panels``: {score: {row: (value, low, high)}}, all with the same rows; a row without a value has a dash.
+    ``references``: {name: {score: value}}, the first solid, the second dashed, the third dotted.
+    """
+    rows = list(next(iter(panels.values())))
+    figure, axes = _panels(len(panels), width=2.9, height=0.95 + 0.27 * len(rows))
+    heights, shades = np.arange(len(rows))[::-1], colours(rows)
+    for ax, (score, row) in zip(axes, panels.items(), strict=True):
+        for style, (name, points) in zip(("-", "--", ":"), (references or {}).items(), strict=False):
+            if (point := points.get(score)) is not None:
+                ax.axvline(point, color="black", linestyle=style, linewidth=1.1, label=name)
+        for height, (name, (value, low, high)) in zip(heights, row.items(), strict=True):
+            if np.isfinite(value):
+                ax.plot([low, high], [height, height], color=shades[name], linewidth=2.2, solid_capstyle="butt")
+                ax.plot(value, height, "o", color=shades[name], markersize=5)
+            else:
+                ax.annotate("no value", (0.5, height), xycoords=("axes fraction", "data"), ha="center", va="center",
+                            fontsize=8.5, color=GREY)  # fmt: skip
+        ax.set(ylim=(-0.6, len(rows) - 0.4), xlabel=textwrap.fill(score, 34))
+        ax.set_yticks(heights, [textwrap.fill(name, 30) for name in rows] if _first_column(ax) else [""] * len(rows))
+        ax.xaxis.set_major_locator(MaxNLocator(nbins=4))
+        ax.grid(axis="y", visible=False)
+    handles, labels = max((ax.get_legend_handles_labels() for ax in axes), key=lambda found: len(found[1]))
+    if labels:
+        figure.legend(handles, labels, loc="outside upper right", ncols=len(labels), fontsize=9)
+    return figure
+
+
+@styled
+def against(
+    panels: Mapping[str, Mapping[str, Mapping[float, Spread]]],
+    *,
+    xlabel: str,
+    references: Mapping[str, Mapping[str, float | None]] | None = None,
+) -> Figure:
+    """Values with intervals against a number, a panel a score, a line a series: {score: {series: {number: value}}}.
+
+    At most two series, drawn a little apart. ``references`` as in :func:`dots`, drawn as horizontal lines.
+    """
+    figure, axes = _panels(len(panels), width=3.1, height=2.5)
+    names = list(dict.fromkeys(name for panel in panels.values() for name in panel))
+    shades = colours(names)
+    for ax, (score, panel) in zip(axes, panels.items(), strict=True):
+        for style, (name, points) in zip(("-", "--", ":"), (references or {}).items(), strict=False):
+            if (point := points.get(score)) is not None:
+                ax.axhline(point, color="black", linestyle=style, linewidth=1.1, label=name)
+        for shift, (name, line) in zip((-0.5, 0.5), panel.items(), strict=False):
+            x, values = shift + np.array(list(line), dtype=float), np.array(list(line.values())).reshape(-1, 3)
+            ax.plot(x, values[:, 0], "o-", color=shades[name], markersize=4, label=name)
+            ax.vlines(x, values[:, 1], values[:, 2], color=shades[name], linewidth=1.6)
+        ax.set(xlabel=xlabel, title=textwrap.fill(score, 36))
+    handles, labels = max((ax.get_legend_handles_labels() for ax in axes), key=lambda found: len(found[1]))
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=9)
+    return figure
+
+
+@styled
+def tradeoff(
+    points: Mapping[str, tuple[float, Spread]], *, xlabel: str, ylabel: str, floor: float | None = None
+) -> Figure:
+    """Quality against cost: {name: (cost, (value, low, high))}, the cost logarithmic, a mark a name."""
+    figure, ax = _axes(7.4, 3.6)
+    shades = colours(list(points))
+    for place, (name, (cost, (value, low, high))) in enumerate(points.items()):
+        ax.vlines(cost, low, high, color=shades[name], linewidth=1.8)
+        ax.plot(cost, value, MARKERS[place % len(MARKERS)], color=shades[name], label=name, linestyle="none")
+    if floor is not None:
+        ax.axhline(floor, color="black", linewidth=1.1, linestyle=":", label="fresh real patients")
+    ax.set(xscale="log", xlabel=xlabel, ylabel=ylabel)
+    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    return figure
+
+
+#: Marks of points that are more than there are colours.
+MARKERS = "os^Dv*XP"
+
+
+@styled
+def agreement(tables: Mapping[str, tuple[ArrayLike, ArrayLike]], *, xlabel: str, ylabel: str) -> Figure:
+    """Two scores in [0, 1] against each other, a dot a code and a panel a model; the diagonal is agreement."""
+    figure, axes = _panels(len(tables), width=2.7, height=2.8, columns=4)
+    low = min(float(np.nanmin(np.concatenate([np.asarray(side) for side in pair]))) for pair in tables.values())
+    for ax, (name, (x, y)) in zip(axes, tables.items(), strict=True):
+        ax.plot([0, 1], [0, 1], color=GREY, linewidth=0.9)
+        ax.scatter(x, y, s=16, color=colours([name])[name], alpha=0.7, linewidths=0)
+        ax.set(title=name, xlabel=xlabel, aspect="equal", xlim=(low - 0.03, 1.0), ylim=(low - 0.03, 1.0))
+    axes[0].set_ylabel(ylabel)
+    return figure
+
+
 def _axes(width: float, height: float) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots()
 
 
-def _panels(count: int, *, width: float, height: float, columns: int = 3) -> tuple[Figure, list[Axes]]:
+def _panels(count: int, *, width: float, height: float, columns: int = PER_ROW) -> tuple[Figure, list[Axes]]:
     """``count`` panels in rows of at most ``columns``."""
-    columns = min(count, columns)
+    columns = 2 if count == 4 and columns == PER_ROW else min(count, columns)
     rows = -(-count // columns)
     figure = Figure(figsize=(max(width * columns, 4.2), height * rows), layout="constrained")
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)
     for spare in axes[count:]:
         spare.remove()
     return figure, axes[:count]
+
+
+def _first_column(ax: Axes) -> bool:
+    place = ax.get_subplotspec()
+    return place is not None and place.is_first_col()
 
 
 def _legend(figure: Figure, ax: Axes, entries: int) -> Figure:

@@ -216,7 +216,7 @@ def figures():
     trials = pd.DataFrame({"sampler": ["a", "a", "b"], "evaluations": [5, 10, 9], "score": [0.3, 0.2, 0.25]})
     yield "distribution", plots.distribution(counts, xlabel="codes per patient")
     yield "ranks", plots.ranks(made)
-    yield "losses", plots.losses({"fast": history, "paper": history}, ylabel="loss")
+    yield "curves", plots.curves({"fast": [history], "paper": [history, history]}, ylabel="loss")
     yield "prevalence", plots.prevalence(real, made)
     yield "frequency", plots.frequency(np.round(1000 * real), counts)
     yield "frequency from 10", plots.frequency(np.round(1000 * real), counts, start=10)

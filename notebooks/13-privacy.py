@@ -1,0 +1,136 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% tags=["remove-cell"]
+# On Colab: fetch the project and what Colab lacks, beside its own PyTorch. Elsewhere this cell does nothing.
+import importlib.util
+import os
+import pathlib
+import subprocess
+import sys
+
+if importlib.util.find_spec("google") and importlib.util.find_spec("google.colab"):
+    address = os.environ.get("SCOEHR_REPOSITORY", "@repository@")
+    subprocess.run(["git", "clone", "--quiet", "--depth=1", address, "scoehr"], check=True)
+    lacking = ["icd-mappings", "torchsde", "trampoline"]
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *lacking], check=True)
+    os.chdir("scoehr")
+    sys.path.insert(0, str(pathlib.Path.cwd()))
+
+# %% [markdown]
+# # Privacy
+#
+# Synthetic patients should not give away who was trained on. The report counts pairs of a test patient and a synthetic
+# patient whose cosine is above one half, and calls the share the records at risk. A score of privacy has to move when
+# privacy is lost, so the first question of this page goes to the scores: which of them notice that the training set
+# itself is handed out?
+
+# %% tags=["parameters"]
+dataset = "simulated"
+source = None
+profile = "quick"
+seed = 0
+
+# %% tags=["hide-input"]
+from IPython.display import display
+
+from scoehr import ablations, pages, plots, seeds
+from scoehr.metrics import METRICS, REFERENCES
+
+every = pages.main(pages.rows(dataset, source, profile, seed))
+rows = seeds.ended(every)
+kinds = pages.by_kind(rows)
+keys = ["reported.cosine_share", *(key for key in METRICS if key.startswith("privacy."))]
+pages.origin(every, dataset=dataset, profile=profile, seed=seed)
+
+# %% tags=["hide-input"]
+pages.Words(seeds.divergences(every))
+
+# %% [markdown]
+# ## Which scores see a copied training set
+#
+# *Copied* are training patients handed out again, each with all of its codes: nothing could be less private. *Fresh*
+# are real patients who were not trained on: nothing could be more so. Scores of held-out patients alone, which are the
+# baselines of others, are left out.
+
+# %% tags=["hide-input"]
+about = [key for key in keys if not key.endswith("_holdout")]
+seen = {kind: pages.copies_seen(group, about) for kind, group in kinds.items()}
+for kind, table in seen.items():
+    display(plots.table(table, f"Scores of fresh real patients and of copied training patients, {pages.KINDS[kind]}"))
+
+# %% tags=["hide-input"]
+blind = {kind: list(table.index[table["sees the copies"] == "no"]) for kind, table in seen.items()}
+parts = [
+    f"On {pages.KINDS[kind]} {len(table) - len(blind[kind])} of {len(table)} scores see the copies"
+    + (f"; blind: {', '.join(blind[kind])}." if blind[kind] else ".")
+    for kind, table in seen.items()
+]
+pages.Words(" ".join(parts))
+
+# %% [markdown]
+# (pr)=
+# ## The models
+#
+# All privacy scores of the main models, beside the reference points. Above the score of fresh real patients (below,
+# where higher is better) lies what a model gives away.
+
+# %% tags=["hide-input"]
+for kind, group in kinds.items():
+    sheet = seeds.scores(group, keys, references=REFERENCES)
+    display(plots.table(sheet, f"Privacy on {pages.KINDS[kind]}. {seeds.said(group)}"))
+
+# %% tags=["hide-input"]
+said = pages.printed()["cosine share (%)"]
+pages.Words(
+    f"Printed: the paper {ablations.quoted_paper()['reported.cosine_share']} of records at risk, the report "
+    f"{said.min()} to {said.max()} % by its cosine share, which for two random real patients here is "
+    + " and ".join(
+        f"{plots.cell(seeds.reference(group, 'real', 'reported.cosine_share'), '{:.2%}')} ({pages.KINDS[kind]})"
+        for kind, group in kinds.items()
+    )
+    + "."
+)
+
+# %% tags=["hide-input"]
+drawn = (
+    "privacy.membership_auc", "privacy.nearer_to_train", "privacy.near_duplicate_rate",
+    "privacy.adversarial_loss", "privacy.presence_sensitivity", "privacy.attribute_f1",
+)  # fmt: skip
+group = kinds["count"]
+points = {
+    seeds.POINTS[point]: {METRICS[key].title: seeds.reference(group, point, key) for key in drawn}
+    for point in ("real", "copy")
+}
+panels = {METRICS[key].title: {name: seeds.over_seeds(runs, key)[:3] for name, runs in group.items()} for key in drawn}
+plots.show(
+    plots.dots(panels, points),
+    "Privacy of the models on counts: means over random seeds with 95 % intervals, between fresh real patients and "
+    "training patients copied.",
+)
+
+# %% tags=["hide-input"]
+key = "privacy.membership_auc"
+excess = {
+    name: seeds.estimate(
+        runs,
+        lambda run: (
+            None if (value := seeds.value(run, key)) is None else value - seeds.reference({"": [run]}, "real", key)
+        ),
+    )
+    for name, runs in rows.items()
+}
+pages.Words(
+    "Membership AUC above that of fresh real patients: "
+    + "; ".join(f"{name} {gap}" for name, gap in excess.items())
+    + ". An interval that holds 0 means that members cannot be told from others by their nearest synthetic patient."
+)

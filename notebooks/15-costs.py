@@ -1,0 +1,132 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% tags=["remove-cell"]
+# On Colab: fetch the project and what Colab lacks, beside its own PyTorch. Elsewhere this cell does nothing.
+import importlib.util
+import os
+import pathlib
+import subprocess
+import sys
+
+if importlib.util.find_spec("google") and importlib.util.find_spec("google.colab"):
+    address = os.environ.get("SCOEHR_REPOSITORY", "@repository@")
+    subprocess.run(["git", "clone", "--quiet", "--depth=1", address, "scoehr"], check=True)
+    lacking = ["icd-mappings", "torchsde", "trampoline"]
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *lacking], check=True)
+    os.chdir("scoehr")
+    sys.path.insert(0, str(pathlib.Path.cwd()))
+
+# %% [markdown]
+# # Costs
+#
+# What each model takes to train and to draw from, beside what the report printed for a T4 GPU. Seconds are those of the
+# machine that made the runs, on as many threads as the table says, while other runs shared it; so ratios tell more than
+# sizes.
+
+# %% tags=["parameters"]
+dataset = "simulated"
+source = None
+profile = "quick"
+seed = 0
+
+# %% tags=["hide-input"]
+import pandas as pd
+
+from scoehr import ablations, pages, plots, seeds
+
+rows = pages.rows(dataset, source, profile, seed)
+sizes = ablations.labelled(rows, ablations.NETWORKS)
+pages.origin(rows, dataset=dataset, profile=profile, seed=seed)
+
+# %% tags=["hide-input"]
+pages.missing(rows, list(ablations.NETWORKS.values()))
+
+# %% [markdown]
+# (c1)=
+# ## Beside the reported hours
+#
+# The report's minutes are for all of its patients, 1,000 steps and the full width; ours for the scale in the box. The
+# second of each pair of columns divides by the model of 144 dimensions.
+
+# %% tags=["hide-input"]
+said = pages.reported()
+minutes, memory = (pd.DataFrame(said[name]).set_index("latent") for name in ("cost", "memory"))
+base = {
+    "training": seeds.estimate(sizes["144"], pages.network_seconds).value,
+    "sampling": seeds.estimate(sizes["144"], pages.thousand).value,
+}
+table = {}
+for label, runs in sizes.items():
+    training = seeds.estimate(runs, pages.network_seconds, least=0)
+    sampling = seeds.estimate(runs, pages.thousand, least=0)
+    table[label] = {
+        "training, printed (min)": minutes.loc[label, "training (min)"],
+        "over 144, printed": minutes.loc[label, "training (min)"] / minutes.loc["144", "training (min)"],
+        "training, here (s)": str(training),
+        "over 144, here": training.value / base["training"],
+        "sampling, printed (min)": minutes.loc[label, "sampling (min)"],
+        "sampling over 144, printed": minutes.loc[label, "sampling (min)"] / minutes.loc["144", "sampling (min)"],
+        "1,000 patients, here (s)": str(sampling),
+        "sampling over 144, here": sampling.value / base["sampling"],
+        "training memory, printed (GB)": memory.loc[label, "training (GB)"],
+        "sampling memory, printed (GB)": memory.loc[label, "sampling (GB)"],
+        "peak memory, here (GB)": str(seeds.estimate(runs, lambda run: run.costs["peak_memory_bytes"] / 1e9, least=0)),
+    }
+plots.table(
+    pd.DataFrame.from_dict(table, orient="index"),
+    f"Time and memory by latent dimensions: the report on a T4 GPU, and here. {seeds.said(sizes)}",
+)
+
+# %% tags=["hide-input"]
+threads = sorted({run.costs["threads"] for runs in rows.values() for run in runs})
+accelerators = sorted({run.costs["accelerator"] or "none" for runs in rows.values() for run in runs})
+pages.Words(
+    f"The report also printed {said['autoencoder_minutes']} minutes for an autoencoder and "
+    f"{said['a100_sampling_minutes']} minutes for sampling from 144 dimensions on an A100 GPU. Here: accelerator "
+    f"{', '.join(accelerators)}; threads a run {', '.join(map(str, threads))}. The report kept all states of every "
+    "path and decoded each, to use the last; here only the last is kept."
+)
+
+# %% [markdown]
+# ## Every row
+#
+# Trainings that begin alike share their beginning; a row's seconds hold the whole of it.
+
+# %% tags=["hide-input"]
+plots.table(pages.costs(rows), f"Costs of every row of the plan. {seeds.said(rows)} {seeds.divergences(rows)}")
+
+# %% [markdown]
+# ## What the cost buys
+
+# %% tags=["hide-input"]
+key = "utility.discriminator_auc"
+named = {name: name for name in pages.main(rows)} | {
+    f"reported, {label}": name for label, name in ablations.NETWORKS.items()
+}
+named.pop("reported, 144")
+points = {
+    label: (seeds.estimate(runs, pages.thousand).value, seeds.over_seeds(runs, key)[:3])
+    for label, runs in ablations.labelled(rows, named).items()
+}
+points = {label: point for label, point in points.items() if point[0] == point[0]}
+quickest, closest = min(points, key=lambda label: points[label][0]), min(points, key=lambda label: points[label][1][0])
+plots.show(
+    plots.tradeoff(
+        points,
+        xlabel="seconds per 1,000 patients",
+        ylabel="discriminator AUC (lower is better)",
+        floor=seeds.reference(rows, "real", key),
+    ),
+    f"Cost against quality: means over random seeds with 95 % intervals. The quickest is {quickest}, the hardest to "
+    f"tell from real patients {closest}.",
+)

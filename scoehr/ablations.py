@@ -1,0 +1,347 @@
+"""The ablations of the report run again: printed values beside ours, and whether the printed order is found.
+
+A printed difference between two rows is found where ours has its sign and its 95 % interval (Welch's, over random
+seeds) excludes 0; reversed where the interval lies on the other side; else the rows are not told apart.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from scoehr import claims, plots, printed, seeds
+from scoehr.metrics import METRICS, REFERENCES
+from scoehr.seeds import POINTS, Rows
+from scoehr.study import Run
+
+
+class Row(NamedTuple):
+    """A row of an ablation: its name in the plan, what it is called, and the printed row that it makes again."""
+
+    name: str
+    label: str
+    printed: str | None = None
+
+
+#: The ablations, each with its rows in the order of the report. Attention and schedule are ours to add.
+ABLATIONS: dict[str, tuple[Row, ...]] = {
+    "sizes": (
+        Row("reported-64", "64", "reported-64"),
+        Row("reported", "144", "reported"),
+        Row("reported-144-attention", "144, more attention"),
+        Row("reported-256-plain", "256, less attention"),
+        Row("reported-256", "256", "reported-256"),
+        Row("reported-none", "none, negatives cut"),
+        Row("reported-none-unclipped", "none", "reported-none"),
+    ),
+    "rates": (
+        Row("reported-rate-00025", "0.00025", "reported-rate-00025"),
+        Row("reported-rate-0005", "0.0005", "reported-rate-0005"),
+        Row("reported-epochs-30", "0.001", "reported-epochs-30"),
+        Row("reported-rate-0025", "0.0025", "reported-rate-0025"),
+        Row("reported-rate-005", "0.005", "reported-rate-005"),
+    ),
+    "epochs": tuple(
+        Row("reported" if number == 50 else f"reported-epochs-{number}", str(number), f"reported-epochs-{number}")
+        for number in (12, 25, 30, 50, 75, 100)
+    ),
+    "official": tuple(Row(f"official-epochs-{number}", str(number)) for number in (12, 25, 30, 50, 75, 100)),
+    "bare": (
+        Row("reported", "144 dimensions", "reported"),
+        Row("reported-none", "negatives cut"),
+        Row("reported-none-unclipped", "negatives kept", "reported-none"),
+    ),
+    "start": (Row("reported", "re-initialised", "reported"), Row("reported-native", "the network's own start")),
+    "counts": (Row("reported", "ReLU, squared error", "reported"), Row("reported-poisson", "Poisson likelihood")),
+    "presence": (
+        Row("reported-binary", "ReLU, squared error"),
+        Row("reported-binary-sigmoid", "sigmoid, cross-entropy"),
+        Row("paper", "the paper's model"),
+    ),
+}
+#: Scores that the report printed, as it computes them, by their name in its table.
+REPORTED = {
+    "DDM": "reported.ddm",
+    "PCD": "reported.pcd",
+    "log-cluster": "reported.log_cluster",
+    "cosine share": "reported.cosine_share",
+    "density ratio": "fidelity.density_ratio",
+}
+#: Scores that can tell, for the tables of corrected scores and for the figures.
+CORRECTED = (
+    "fidelity.density_ratio", "fidelity.codes_missing", "fidelity.prevalence_mae", "fidelity.pcd_top200",
+    "fidelity.log_cluster_weighted", "fidelity.patient_codes_ks", "utility.discriminator_auc",
+)  # fmt: skip
+DRAWN = CORRECTED[1:]
+
+
+#: Rows of the plan with an autoencoder, or a score network, of each printed size.
+AUTOENCODERS = {"64": "reported-64", "144": "reported", "256": "reported-256"}
+NETWORKS = {**AUTOENCODERS, "none": "reported-none"}
+#: Rows whose autoencoders differ in what the decoder is told to mean.
+HEADS = {
+    "counts, squared error": "reported", "counts, Poisson": "reported-poisson", "counts, fast path": "fast",
+    "presence, squared error": "reported-binary", "presence, cross-entropy": "reported-binary-sigmoid",
+    "presence, the paper": "paper",
+}  # fmt: skip
+
+
+def labelled(found: Rows, labels: Mapping[str, str]) -> dict[str, Sequence[Run]]:
+    """The rows of the plan that have finished runs, {label: runs} from {label: name}."""
+    return {label: found[name] for label, name in labels.items() if found.get(name)}
+
+
+def pick(found: Rows, which: str) -> dict[str, Sequence[Run]]:
+    """The rows of an ablation that have finished runs, by label."""
+    return labelled(found, {row.label: row.name for row in ABLATIONS[which]})
+
+
+def names(which: str) -> list[str]:
+    """The names in the plan of the rows of an ablation."""
+    return [row.name for row in ABLATIONS[which]]
+
+
+# What was printed ----------------------------------------------------------------------------------------------------
+
+
+def quoted(experiment: str | None) -> dict[str, float]:
+    """The scores that the report printed of a row, by our key, with the digits that it printed elsewhere.
+
+    Among them the published log-cluster that follows from the printed one, where one does.
+    """
+    facts = printed.values()
+    row = next((row for row in facts["report"] if row["experiment"] == experiment), None)
+    if row is None:
+        return {}
+    return {
+        "reported.ddm": float(printed.ddm_digits()[row["title"]]),
+        "reported.pcd": row["pcd"],
+        "reported.log_cluster": row["log_cluster_unrounded"],
+        "reported.cosine_share": row["cosine"] / 100,
+        "fidelity.density_ratio": row["density"] / facts["report_real_density"],
+        "fidelity.log_cluster": printed.published(row["log_cluster_unrounded"], facts["report_clusters"]),
+    }
+
+
+def quoted_paper(title: str = "ScoEHR") -> dict[str, str]:
+    """The scores that the paper printed of a model for MIMIC-III, by our key, with its margins."""
+    row = next(row for row in printed.values()["paper"] if row["title"] == title)
+    keys = {
+        "ddm": "fidelity.mean_count_mae",
+        "pcd": "fidelity.pcd",
+        "log_cluster": "fidelity.log_cluster",
+        "sra": "utility.sra",
+    }
+    said = {
+        key: f"{row[name]}" + (f" ± {row[f'{name} ±']}" if f"{name} ±" in row else "")
+        for name, key in keys.items()
+        if name in row
+    }
+    return said | ({"reported.cosine_share": f"{row['cosine']:g} %"} if "cosine" in row else {})
+
+
+def quoted_curves(stage: str) -> dict[str, pd.DataFrame]:
+    """Printed losses of a stage by latent size: a table with ``set`` (train or test), ``epoch`` and ``loss``."""
+    found: dict[str, list[pd.DataFrame]] = {}
+    for curve in printed.values()["curves"]:
+        if curve["stage"] == stage:
+            points = pd.DataFrame({"set": curve["set"], "epoch": curve["epochs"], "loss": curve["loss"]})
+            found.setdefault(curve["latent"], []).append(points)
+    return {latent: pd.concat(parts) for latent, parts in found.items()}
+
+
+def quoted_density(name: str) -> list[float]:
+    """Every mean cell that the report printed for what a row of the plan makes again."""
+    asked = {row.printed for rows in ABLATIONS.values() for row in rows if row.name == name}
+    return [row["density"] for row in printed.values()["report"] if row["experiment"] in asked]
+
+
+# Tables --------------------------------------------------------------------------------------------------------------
+
+
+#: Scores of the main table.
+MAIN = (
+    "reported.ddm", "reported.pcd", "reported.log_cluster", "reported.cosine_share",
+    "fidelity.density_ratio", "fidelity.codes_missing", "fidelity.prevalence_mae", "fidelity.mean_count_mae",
+    "fidelity.pcd", "fidelity.pcd_top200", "fidelity.cmd", "fidelity.log_cluster", "fidelity.log_cluster_weighted",
+    "fidelity.patient_codes_ks", "utility.discriminator_auc", "utility.auroc_loss", "utility.sra",
+    "privacy.membership_auc",
+)  # fmt: skip
+
+
+def main_table(rows: Rows, said: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """The main table of one kind of data: a row a score; columns: printed values, our rows, reference points.
+
+    ``said``: {heading: {key of a score: printed value}}.
+    """
+    ours = seeds.scores(rows, MAIN, references=REFERENCES)
+    cells = {heading: [plots.cell(values.get(key)) for key in MAIN] for heading, values in said.items()}
+    return pd.concat([pd.DataFrame(cells, index=ours.index), ours], axis=1)
+
+
+def as_reported(found: Rows, which: str) -> pd.DataFrame:
+    """The scores as the report computes them: printed and ours, a row a row of the ablation, then reference points."""
+    rows = pick(found, which)
+    table: dict[str, dict[str, str]] = {}
+    for row in ABLATIONS[which]:
+        if row.label in rows:
+            said = quoted(row.printed)
+            table[row.label] = {
+                column: text
+                for name, key in REPORTED.items()
+                for column, text in (
+                    (f"{name}, printed", plots.cell(said.get(key))),
+                    (f"{name}, here", str(seeds.over_seeds(rows[row.label], key))),
+                )
+            }
+    for point in REFERENCES:
+        table[POINTS[point]] = {
+            f"{name}, here": plots.cell(seeds.reference(rows, point, key)) for name, key in REPORTED.items()
+        }
+    columns = [f"{name}, {whose}" for name in REPORTED for whose in ("printed", "here")]
+    sheet = pd.DataFrame.from_dict(table, orient="index").reindex(columns=columns).fillna("–")
+    return sheet.loc[:, [column for column in columns if (sheet[column] != "–").any()]]
+
+
+def corrected(found: Rows, which: str, keys: Sequence[str] = CORRECTED) -> pd.DataFrame:
+    """Scores that can tell, a row a row of the ablation, then the reference points."""
+    return seeds.scores(pick(found, which), keys, references=REFERENCES).T
+
+
+def panels(found: Rows, which: str, keys: Sequence[str] = DRAWN) -> dict[str, dict[str, plots.Spread]]:
+    """What :func:`scoehr.plots.dots` draws: {title of a score: {row: (mean, low, high)}}."""
+    rows = pick(found, which)
+    return {
+        METRICS[key].title: {label: seeds.over_seeds(runs, key)[:3] for label, runs in rows.items()} for key in keys
+    }
+
+
+def lengths(found: Rows, keys: Sequence[str]) -> dict[str, dict[str, dict[float, plots.Spread]]]:
+    """What :func:`scoehr.plots.against` draws: each quantity against the epochs, under both schedules."""
+    series = {"report's schedule": pick(found, "epochs"), "paper's schedule": pick(found, "official")}
+    return {
+        claims.title(key): {
+            name: {float(label): seeds.over_seeds(runs, key)[:3] for label, runs in rows.items()}
+            for name, rows in series.items()
+            if rows
+        }
+        for key in keys
+    }
+
+
+def points(found: Rows, which: str, keys: Sequence[str] = DRAWN) -> dict[str, dict[str, float | None]]:
+    """The two reference points of the figures: {name: {title of a score: value}}."""
+    rows = pick(found, which)
+    return {
+        POINTS[point]: {METRICS[key].title: seeds.reference(rows, point, key) for key in keys}
+        for point in ("real", "independent")
+    }
+
+
+# The printed order ---------------------------------------------------------------------------------------------------
+
+FOUND, REVERSED, OPEN, GONE = "as printed", "reversed", "not told apart", "no score"
+
+
+def order(found: Rows, which: str) -> pd.DataFrame:
+    """Every printed difference between two rows of an ablation beside ours.
+
+    Columns: score, rows, printed (first less second), here (with interval), verdict: "as printed", "reversed", "not
+    told apart", or "no score" where a row has none here, as when all its runs diverged. Equal printed values are left
+    out.
+    """
+    rows, table = pick(found, which), []
+    told = [row for row in ABLATIONS[which] if row.printed and row.label in rows]
+    for name, key in REPORTED.items():
+        numbers = {row.label: _numbers(rows[row.label], key) for row in told}
+        for one, other in combinations(told, 2):
+            said = quoted(one.printed)[key] - quoted(other.printed)[key]
+            if said:  # no order between equal values
+                here, verdict = _verdict(said, numbers[one.label], numbers[other.label])
+                table.append((name, f"{one.label} – {other.label}", plots.cell(said), here, verdict))
+    return pd.DataFrame(table, columns=["score", "rows", "printed", "here", "verdict"])
+
+
+def _numbers(runs: Sequence[Run], key: str) -> list[float]:
+    return [number for run in runs if (number := seeds.value(run, key)) is not None and math.isfinite(number)]
+
+
+def _verdict(said: float, ones: Sequence[float], others: Sequence[float]) -> tuple[str, str]:
+    if not (ones and others):
+        return "–", GONE
+    gap = claims.difference(ones, others)
+    if not (gap.low > 0 or gap.high < 0):  # also where one random seed leaves no interval
+        return str(gap), OPEN
+    return str(gap), FOUND if gap.value * said > 0 else REVERSED
+
+
+def tally(pairs: pd.DataFrame) -> pd.DataFrame:
+    """How many printed differences are found, a row a score, a column a verdict."""
+    counts = pd.crosstab(pairs["score"], pairs["verdict"]).reindex(index=list(REPORTED))
+    columns = [verdict for verdict in (FOUND, REVERSED, OPEN, GONE) if verdict in counts]
+    return counts[columns].rename_axis(index=None, columns=None)
+
+
+def told(pairs: pd.DataFrame) -> str:
+    """One sentence on how much of the printed order is found."""
+    if pairs.empty:
+        return "Fewer than two printed rows have been run, so no order can be compared."
+    counts = pairs["verdict"].value_counts()
+    share = ", ".join(f"{counts[verdict]} {verdict}" for verdict in (FOUND, REVERSED, OPEN, GONE) if verdict in counts)
+    whole = [name for name, part in pairs.groupby("score", sort=False)["verdict"] if (part == FOUND).all()]
+    kept = f"The whole printed order is found in {', '.join(whole)}." if whole else "In no score is all of it found."
+    return f"Of {len(pairs)} printed differences between two rows: {share}. {kept}"
+
+
+def best(found: Rows, which: str, key: str) -> str:
+    """One sentence on the best row of an ablation by a score, and whether it can be told from the second best."""
+    means = {label: numbers for label, runs in pick(found, which).items() if (numbers := _numbers(runs, key))}
+    if len(means) < 2:
+        return f"{METRICS[key].title}: fewer than two rows to compare."
+    worth = {label: claims.badness(key, numbers) for label, numbers in means.items()}
+    first, second, *_ = sorted(worth, key=lambda label: sum(worth[label]) / len(worth[label]))
+    gap = claims.difference(worth[first], worth[second])
+    apart = "which is told apart from" if gap.high < 0 else "which is not told apart from"
+    return (
+        f"Best by {METRICS[key].title} is {first} ({claims.mean(means[first])}), {apart} the next, {second} "
+        f"({claims.mean(means[second])})."
+    )
+
+
+def change(found: Rows, one: str, other: str, key: str) -> str:
+    """The change of a quantity from one row of the plan to another, with its interval; a dash where one lacks it."""
+    parts = [_numbers(found.get(name, []), key) for name in (one, other)]
+    return str(claims.difference(parts[1], parts[0])) if all(parts) else "–"
+
+
+def changes(found: Rows, pairs: Mapping[str, tuple[str, str]], keys: Sequence[str]) -> pd.DataFrame:
+    """Changes between two rows each, {name: (from, to)}, a column a pair; a row a quantity."""
+    table: dict[str, dict[str, Any]] = {
+        claims.title(key): {name: change(found, *pair, key) for name, pair in pairs.items()} for key in keys
+    }
+    return pd.DataFrame.from_dict(table, orient="index")
+
+
+# Frozen training ----------------------------------------------------------------------------------------------------
+
+
+def frozen(runs: Sequence[Run], epoch: int) -> seeds.Estimate:
+    """Change in percent of the validation loss of the score network from ``epoch`` to the last one of each run."""
+
+    def change(run: Run) -> float | None:
+        losses = run.history.loc[run.history["stage"] == "score"].set_index("epoch")["validation_loss"]
+        return 100 * float(losses.iloc[-1] / losses.loc[epoch] - 1) if epoch in losses.index else None
+
+    return seeds.estimate(runs, change)
+
+
+def left(runs: Sequence[Run], epoch: int) -> float:
+    """Share of the learning rate, summed over epochs, that is spent after ``epoch``; NaN without a run."""
+    if not runs:
+        return math.nan
+    rates = runs[0].history.loc[runs[0].history["stage"] == "score"].set_index("epoch")["learning_rate"]
+    return float(rates[rates.index > epoch].sum() / rates.sum())
