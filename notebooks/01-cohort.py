@@ -43,13 +43,15 @@ seed = 0
 import numpy as np
 import pandas as pd
 
-from scoehr import pages, plots, study
+from scoehr import pages, plots, records, study
 
 cohort = study.cohort(dataset, source)
 train, test = cohort.train, cohort.test
+split = (train, cohort.validation, test)
 pages.origin({}, dataset=dataset, profile=profile, seed=seed)
 
 # %% [markdown]
+# (d2)=
 # ## From tables to a matrix
 #
 # The loader reads the admissions and their diagnoses, cuts the codes to three digits (E codes to four characters), and
@@ -66,10 +68,10 @@ plots.table(pages.account(cohort.account), "What was read, what was dropped and 
 # %% tags=["hide-input"]
 parts = pd.DataFrame(
     {
-        "patients": [plots.patients(len(part)) for part in (train, cohort.validation, test)],
-        "codes that occur": [int((part.counts.sum(axis=0) > 0).sum()) for part in (train, cohort.validation, test)],
-        "mean cell": [part.counts.mean() for part in (train, cohort.validation, test)],
-        "empty patients": [int((part.counts.sum(axis=1) == 0).sum()) for part in (train, cohort.validation, test)],
+        "patients": [plots.patients(len(part)) for part in split],
+        "codes that occur": [int((part.counts.sum(axis=0) > 0).sum()) for part in split],
+        "mean cell": [part.counts.mean() for part in split],
+        "empty patients": [int((part.counts.sum(axis=1) == 0).sum()) for part in split],
     },
     index=["training", "validation", "test"],
 )
@@ -77,6 +79,33 @@ plots.table(
     parts,
     "The three parts; a profile may train on fewer patients, which the pages of the runs say",
     {"mean cell": "{:.4f}"},
+)
+
+# %% [markdown]
+# (d1)=
+# ## Beside the report
+#
+# The report describes two cohorts without noticing. The figures of its text are those of the public synthetic tables
+# that come with PyHealth; its matrix and its workbook are MIMIC-III. With MIMIC-III as the source, the last column must
+# agree with those two.
+
+# %% tags=["hide-input"]
+visits = records.statistics(records.load(dataset, source))
+here = {
+    **visits,
+    "train": len(cohort.train) + len(cohort.validation),
+    "test": len(test),
+    "codes": len(test.codes),
+    "density": np.average([part.mean_cell for part in split], weights=[len(part) for part in split]),
+}
+printed = {f"report, {row['where']}": row for row in pages.reported()["cohort"]}
+rows = ["patients", "visits", "visits per patient", "codes per visit", "train", "test", "codes", "density"]
+plots.table(
+    pd.DataFrame({**printed, "here": here}, index=rows).rename(
+        index={"train": "training patients", "test": "test patients", "density": "mean cell"}
+    ),
+    "The cohort as the report prints it in three places, and as it is here; the report has no validation patients",
+    digits=5,
 )
 
 # %% [markdown]

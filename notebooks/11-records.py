@@ -51,6 +51,7 @@ runs = pages.runs(dataset, source, profile, seed)
 pages.origin(runs, dataset=dataset, profile=profile, seed=seed)
 
 # %% [markdown]
+# (w1)=
 # ## From tables to visits
 #
 # A record holds a patient's admissions in their order, and in each the codes that the diagnosis table has there. A row
@@ -103,6 +104,7 @@ pages.Words(
 )
 
 # %% [markdown]
+# (w2)=
 # ## With the names of the codes
 #
 # The report could not name the codes of its synthetic patients, since it had thrown the vocabulary away. Here it

@@ -50,6 +50,7 @@ runs = pages.runs(dataset, source, profile, seed)
 pages.origin(runs, dataset=dataset, profile=profile, seed=seed)
 
 # %% [markdown]
+# (h2)=
 # ## What the printed answers amount to
 #
 # As many real as synthetic records were labelled realistic or unrealistic by each of the three, and three rules make
