@@ -21,7 +21,7 @@ profiles:
 experiments:
   fast: {title: fast path, preset: fast, settings: &small {latent: 16, batch: 32, autoencoder_batch: 32}}
   thinning: {title: thinning, preset: thinning}
-  longer: {title: more epochs, group: epochs, preset: fast, settings: {<<: *small, epochs: 300}, after: fast}
+  longer: {title: more epochs, group: epochs, preset: fast, settings: {<<: *small, epochs: 6000}, after: fast}
 """
 RUNS = 5  # two main rows at two random seeds, one other row at one
 
@@ -53,19 +53,19 @@ def results(home):
     return {path.parent.name: path.stat().st_mtime_ns for path in home.glob("saved_models/*/metrics.json")}
 
 
+@pytest.mark.slow
 def test_killed_half_way_nothing_is_lost_or_repeated_and_one_deleted_result_is_made_again_alone(home):
     process = start(home)
     deadline = time.monotonic() + 300
-    while len(results(home)) < 2 and time.monotonic() < deadline and process.poll() is None:
+    while not results(home) and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.1)
-    for line in subprocess.run(["ps", "-eo", "pid=,args="], capture_output=True, text=True, check=True).stdout.split(
-        "\n"
-    ):
+    listed = subprocess.run(["ps", "-eo", "pid=,args="], capture_output=True, text=True, check=True).stdout
+    for line in listed.splitlines():
         if str(home) in line:  # every process of the graph, as when a machine goes down
             os.kill(int(line.split()[0]), signal.SIGKILL)
     process.communicate()
     before = results(home)
-    assert 2 <= len(before) < RUNS
+    assert 1 <= len(before) < RUNS
 
     finish(start(home))
     after = results(home)
