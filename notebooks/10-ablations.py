@@ -41,6 +41,8 @@ profile = "quick"
 seed = 0
 
 # %% tags=["hide-input"]
+from IPython.display import display
+
 from scoehr import ablations, pages, plots, seeds
 
 rows = pages.rows(dataset, source, profile, seed)
@@ -59,35 +61,31 @@ pages.origin(rows, dataset=dataset, profile=profile, seed=seed)
 pages.missing(rows, ablations.names("sizes"))
 
 # %% tags=["hide-input"]
-group = ablations.pick(rows, "sizes")
-plots.table(
-    ablations.as_reported(rows, "sizes"),
-    f"Latent dimensions, scores as the report computes them. {seeds.said(group)} {seeds.divergences(group)}",
-)
+if group := ablations.pick(rows, "sizes"):
+    said = f"{seeds.said(group)} {seeds.divergences(group)}"
+    display(
+        plots.table(
+            ablations.as_reported(rows, "sizes"), f"Latent dimensions, scores as the report computes them. {said}"
+        )
+    )
+    display(plots.table(ablations.corrected(rows, "sizes"), f"Latent dimensions, scores that can tell. {said}"))
+    plots.show(
+        plots.dots(ablations.panels(rows, "sizes"), ablations.points(rows, "sizes")),
+        "Latent dimensions: means over random seeds with 95 % intervals, and two reference points.",
+    )
 
 # %% tags=["hide-input"]
-plots.table(
-    ablations.corrected(rows, "sizes"),
-    f"Latent dimensions, scores that can tell. {seeds.said(group)} {seeds.divergences(group)}",
-)
-
-# %% tags=["hide-input"]
-plots.show(
-    plots.dots(ablations.panels(rows, "sizes"), ablations.points(rows, "sizes")),
-    "Latent dimensions: means over random seeds with 95 % intervals, between fresh real patients and independent "
-    "columns.",
-)
-
-# %% tags=["hide-input"]
-pairs = ablations.order(rows, "sizes")
-plots.table(ablations.tally(pairs), "Printed differences between two rows: how many are found here, by score")
+if len(pairs := ablations.order(rows, "sizes")):
+    display(
+        plots.table(ablations.tally(pairs), "Printed differences between two rows: how many are found here, by score")
+    )
 
 # %% tags=["hide-input", "hide-output"]
-plots.table(pairs, "Every printed difference between two rows, and ours with its 95 % interval (Welch's, over seeds)")
+if len(pairs):
+    display(plots.table(pairs, "Every printed difference between two rows, and ours with its 95 % interval (Welch's)"))
 
 # %% tags=["hide-input"]
-says = [ablations.best(rows, "sizes", key) for key in ablations.DRAWN]
-pages.Words("\n".join(f"- {sentence}" for sentence in (ablations.told(pairs), *says)))
+pages.Words(ablations.says(rows, "sizes"))
 
 # %% tags=["hide-input"]
 attention = {
@@ -97,10 +95,13 @@ attention = {
     "144 to 256, with": ("reported-144-attention", "reported-256"),
     "negatives kept": ("reported-none", "reported-none-unclipped"),
 }
-plots.table(
-    ablations.changes(rows, attention, ablations.CORRECTED),
-    "What attention, size and negatives change, each with the other held: differences with their 95 % intervals",
-)
+if len(changes := ablations.changes(rows, attention, ablations.CORRECTED)):
+    display(
+        plots.table(
+            changes,
+            "What attention, size and negatives change, each with the other held: differences with 95 % intervals",
+        )
+    )
 
 # %% [markdown]
 # (t3)=
@@ -114,42 +115,38 @@ plots.table(
 pages.missing(rows, ablations.names("rates"))
 
 # %% tags=["hide-input"]
-group = ablations.pick(rows, "rates")
-plots.table(
-    ablations.as_reported(rows, "rates"),
-    f"Learning rate, scores as the report computes them. {seeds.said(group)} {seeds.divergences(group)}",
-)
+if group := ablations.pick(rows, "rates"):
+    said = f"{seeds.said(group)} {seeds.divergences(group)}"
+    display(
+        plots.table(ablations.as_reported(rows, "rates"), f"Learning rate, scores as the report computes them. {said}")
+    )
+    display(plots.table(ablations.corrected(rows, "rates"), f"Learning rate, scores that can tell. {said}"))
+    plots.show(
+        plots.dots(ablations.panels(rows, "rates"), ablations.points(rows, "rates")),
+        "Learning rate: means over random seeds with 95 % intervals, and two reference points.",
+    )
 
 # %% tags=["hide-input"]
-plots.table(
-    ablations.corrected(rows, "rates"),
-    f"Learning rate, scores that can tell. {seeds.said(group)} {seeds.divergences(group)}",
-)
+if group := ablations.pick(rows, "rates"):
+    ended = [
+        f"rate {label}: {sum(run.verdict == 'diverged' for run in runs)} of {len(runs)} diverged, validation loss "
+        f"{seeds.over_seeds(runs, 'loss.score')}"
+        for label, runs in group.items()
+    ]
+    display(pages.Words(f"How training ended: {'; '.join(ended)}."))
 
 # %% tags=["hide-input"]
-plots.show(
-    plots.dots(ablations.panels(rows, "rates"), ablations.points(rows, "rates")),
-    "Learning rate: means over random seeds with 95 % intervals, between fresh real patients and independent columns.",
-)
-
-# %% tags=["hide-input"]
-ended = {
-    label: f"{sum(run.verdict == 'diverged' for run in runs)} of {len(runs)} diverged, validation loss "
-    f"{seeds.over_seeds(runs, 'loss.score')}"
-    for label, runs in ablations.pick(rows, "rates").items()
-}
-pages.Words("How training ended: " + "; ".join(f"rate {label}: {end}" for label, end in ended.items()) + ".")
-
-# %% tags=["hide-input"]
-pairs = ablations.order(rows, "rates")
-plots.table(ablations.tally(pairs), "Printed differences between two rows: how many are found here, by score")
+if len(pairs := ablations.order(rows, "rates")):
+    display(
+        plots.table(ablations.tally(pairs), "Printed differences between two rows: how many are found here, by score")
+    )
 
 # %% tags=["hide-input", "hide-output"]
-plots.table(pairs, "Every printed difference between two rows, and ours with its 95 % interval (Welch's, over seeds)")
+if len(pairs):
+    display(plots.table(pairs, "Every printed difference between two rows, and ours with its 95 % interval (Welch's)"))
 
 # %% tags=["hide-input"]
-says = [ablations.best(rows, "rates", key) for key in ablations.DRAWN]
-pages.Words("\n".join(f"- {sentence}" for sentence in (ablations.told(pairs), *says)))
+pages.Words(ablations.says(rows, "rates"))
 
 # %% [markdown]
 # (t4)=
@@ -163,27 +160,31 @@ pages.Words("\n".join(f"- {sentence}" for sentence in (ablations.told(pairs), *s
 pages.missing(rows, ablations.names("epochs"))
 
 # %% tags=["hide-input"]
-group = ablations.pick(rows, "epochs")
-plots.table(
-    ablations.as_reported(rows, "epochs"),
-    f"Epochs, the report's schedule, scores as it computes them. {seeds.said(group)} {seeds.divergences(group)}",
-)
-
-# %% tags=["hide-input"]
-plots.table(
-    ablations.corrected(rows, "epochs"),
-    f"Epochs, the report's schedule, scores that can tell. {seeds.said(group)} {seeds.divergences(group)}",
-)
+if group := ablations.pick(rows, "epochs"):
+    said = f"{seeds.said(group)} {seeds.divergences(group)}"
+    display(
+        plots.table(
+            ablations.as_reported(rows, "epochs"),
+            f"Epochs under the report's schedule, scores as the report computes them. {said}",
+        )
+    )
+    display(
+        plots.table(
+            ablations.corrected(rows, "epochs"), f"Epochs under the report's schedule, scores that can tell. {said}"
+        )
+    )
 
 # %% tags=["hide-input"]
 pages.missing(rows, ablations.names("official"))
 
 # %% tags=["hide-input"]
-group = ablations.pick(rows, "official")
-plots.table(
-    ablations.corrected(rows, "official"),
-    f"Epochs, the paper's schedule, scores that can tell. {seeds.said(group)} {seeds.divergences(group)}",
-) if group else None
+if group := ablations.pick(rows, "official"):
+    said = f"{seeds.said(group)} {seeds.divergences(group)}"
+    display(
+        plots.table(
+            ablations.corrected(rows, "official"), f"Epochs under the paper's schedule, scores that can tell. {said}"
+        )
+    )
 
 # %% tags=["hide-input"]
 keys = ("loss.score", *ablations.DRAWN)
@@ -200,35 +201,34 @@ longer = {
     "paper's schedule, 50 to 100": ("official-epochs-50", "official-epochs-100"),
     "paper's less report's, at 100": ("reported-epochs-100", "official-epochs-100"),
 }
-changes = ablations.changes(rows, longer, keys)
-plots.table(changes, "What more epochs change under each schedule: differences with their 95 % intervals")
+if len(changes := ablations.changes(rows, longer, keys)):
+    display(plots.table(changes, "What more epochs change under each schedule: differences with 95 % intervals"))
 
 # %% tags=["hide-input"]
-still = {
-    name: ablations.frozen(rows.get(row, []), 50)
-    for name, row in {"the report's": "reported-epochs-100", "the paper's": "official-epochs-100"}.items()
-}
+long = {"the report's": "reported-epochs-100", "the paper's": "official-epochs-100"}
+parts = [
+    f"under {schedule} schedule by {ablations.frozen(runs, 50)} %, with {ablations.left(runs, 50):.1%} of the learning "
+    "rate's sum still to come"
+    for schedule, runs in ablations.labelled(rows, long).items()
+]
 pages.Words(
-    "From epoch 50 to epoch 100 of one run the validation loss of the score network changes by "
-    + " and ".join(f"{change} % under {name} schedule" for name, change in still.items())
-    + ", and the learning rate spent after epoch 50 is "
-    + " and ".join(
-        f"{100 * ablations.left(rows.get(row, []), 50):.1f} % of the sum under {name} schedule"
-        for name, row in {"the report's": "reported-epochs-100", "the paper's": "official-epochs-100"}.items()
-    )
-    + "."
+    f"From epoch 50 to the last of 100 the validation loss of the score network changes {' and '.join(parts)}."
+    if parts
+    else ""
 )
 
 # %% tags=["hide-input"]
-pairs = ablations.order(rows, "epochs")
-plots.table(ablations.tally(pairs), "Printed differences between two rows: how many are found here, by score")
+if len(pairs := ablations.order(rows, "epochs")):
+    display(
+        plots.table(ablations.tally(pairs), "Printed differences between two rows: how many are found here, by score")
+    )
 
 # %% tags=["hide-input", "hide-output"]
-plots.table(pairs, "Every printed difference between two rows, and ours with its 95 % interval (Welch's, over seeds)")
+if len(pairs):
+    display(plots.table(pairs, "Every printed difference between two rows, and ours with its 95 % interval (Welch's)"))
 
 # %% tags=["hide-input"]
-says = [ablations.best(rows, "epochs", key) for key in ablations.DRAWN]
-pages.Words("\n".join(f"- {sentence}" for sentence in (ablations.told(pairs), *says)))
+pages.Words(ablations.says(rows, "epochs"))
 
 # %% [markdown]
 # ## The start of the network
@@ -239,28 +239,24 @@ pages.Words("\n".join(f"- {sentence}" for sentence in (ablations.told(pairs), *s
 pages.missing(rows, ablations.names("start"))
 
 # %% tags=["hide-input"]
-group = ablations.pick(rows, "start")
-plots.table(
-    ablations.as_reported(rows, "start"),
-    f"Start of the score network, scores as the report computes them. {seeds.said(group)} {seeds.divergences(group)}",
-)
+if group := ablations.pick(rows, "start"):
+    said = f"{seeds.said(group)} {seeds.divergences(group)}"
+    display(
+        plots.table(
+            ablations.as_reported(rows, "start"),
+            f"Start of the score network, scores as the report computes them. {said}",
+        )
+    )
+    display(
+        plots.table(ablations.corrected(rows, "start"), f"Start of the score network, scores that can tell. {said}")
+    )
+    plots.show(
+        plots.dots(ablations.panels(rows, "start"), ablations.points(rows, "start")),
+        "Start of the score network: means over random seeds with 95 % intervals, and two reference points.",
+    )
 
 # %% tags=["hide-input"]
-plots.table(
-    ablations.corrected(rows, "start"),
-    f"Start of the score network, scores that can tell. {seeds.said(group)} {seeds.divergences(group)}",
-)
-
-# %% tags=["hide-input"]
-plots.show(
-    plots.dots(ablations.panels(rows, "start"), ablations.points(rows, "start")),
-    "Start of the score network: means over random seeds with 95 % intervals, between fresh real patients and "
-    "independent columns.",
-)
-
-# %% tags=["hide-input"]
-says = [ablations.best(rows, "start", key) for key in ablations.DRAWN]
-pages.Words("\n".join(f"- {sentence}" for sentence in says))
+pages.Words(ablations.says(rows, "start"))
 
 # %% [markdown]
 # ## What the decoder means
@@ -271,28 +267,21 @@ pages.Words("\n".join(f"- {sentence}" for sentence in says))
 pages.missing(rows, ablations.names("counts"))
 
 # %% tags=["hide-input"]
-group = ablations.pick(rows, "counts")
-plots.table(
-    ablations.as_reported(rows, "counts"),
-    f"Heads on counts, scores as the report computes them. {seeds.said(group)} {seeds.divergences(group)}",
-)
+if group := ablations.pick(rows, "counts"):
+    said = f"{seeds.said(group)} {seeds.divergences(group)}"
+    display(
+        plots.table(
+            ablations.as_reported(rows, "counts"), f"Heads on counts, scores as the report computes them. {said}"
+        )
+    )
+    display(plots.table(ablations.corrected(rows, "counts"), f"Heads on counts, scores that can tell. {said}"))
+    plots.show(
+        plots.dots(ablations.panels(rows, "counts"), ablations.points(rows, "counts")),
+        "Heads on counts: means over random seeds with 95 % intervals, and two reference points.",
+    )
 
 # %% tags=["hide-input"]
-plots.table(
-    ablations.corrected(rows, "counts"),
-    f"Heads on counts, scores that can tell. {seeds.said(group)} {seeds.divergences(group)}",
-)
-
-# %% tags=["hide-input"]
-plots.show(
-    plots.dots(ablations.panels(rows, "counts"), ablations.points(rows, "counts")),
-    "Heads on counts: means over random seeds with 95 % intervals, between fresh real patients and independent "
-    "columns.",
-)
-
-# %% tags=["hide-input"]
-says = [ablations.best(rows, "counts", key) for key in ablations.DRAWN]
-pages.Words("\n".join(f"- {sentence}" for sentence in says))
+pages.Words(ablations.says(rows, "counts"))
 
 # %% [markdown]
 # Presence of codes with the report's head, with cross-entropy, and in the paper's whole configuration.
@@ -301,25 +290,18 @@ pages.Words("\n".join(f"- {sentence}" for sentence in says))
 pages.missing(rows, ablations.names("presence"))
 
 # %% tags=["hide-input"]
-group = ablations.pick(rows, "presence")
-plots.table(
-    ablations.as_reported(rows, "presence"),
-    f"Heads on presence, scores as the report computes them. {seeds.said(group)} {seeds.divergences(group)}",
-)
+if group := ablations.pick(rows, "presence"):
+    said = f"{seeds.said(group)} {seeds.divergences(group)}"
+    display(
+        plots.table(
+            ablations.as_reported(rows, "presence"), f"Heads on presence, scores as the report computes them. {said}"
+        )
+    )
+    display(plots.table(ablations.corrected(rows, "presence"), f"Heads on presence, scores that can tell. {said}"))
+    plots.show(
+        plots.dots(ablations.panels(rows, "presence"), ablations.points(rows, "presence")),
+        "Heads on presence: means over random seeds with 95 % intervals, and two reference points.",
+    )
 
 # %% tags=["hide-input"]
-plots.table(
-    ablations.corrected(rows, "presence"),
-    f"Heads on presence, scores that can tell. {seeds.said(group)} {seeds.divergences(group)}",
-)
-
-# %% tags=["hide-input"]
-plots.show(
-    plots.dots(ablations.panels(rows, "presence"), ablations.points(rows, "presence")),
-    "Heads on presence: means over random seeds with 95 % intervals, between fresh real patients and independent "
-    "columns.",
-)
-
-# %% tags=["hide-input"]
-says = [ablations.best(rows, "presence", key) for key in ablations.DRAWN]
-pages.Words("\n".join(f"- {sentence}" for sentence in says))
+pages.Words(ablations.says(rows, "presence"))

@@ -134,7 +134,7 @@ for kind, group in kinds.items():
         table[name] = {
             "data": pages.KINDS[kind],
             "SRA": str(seeds.over_seeds(found, "utility.sra")),
-            "fresh real patients": (plots.cell(np.mean(again)) if again else "–") + spread,
+            "fresh real patients": plots.cell(np.mean(again) if again else point["utility"].get("sra")) + spread,
             "independent columns": plots.cell(seeds.reference(group, "independent", "utility.sra")),
         }
 plots.table(

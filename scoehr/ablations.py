@@ -288,8 +288,6 @@ def tally(pairs: pd.DataFrame) -> pd.DataFrame:
 
 def told(pairs: pd.DataFrame) -> str:
     """One sentence on how much of the printed order is found."""
-    if pairs.empty:
-        return "Fewer than two printed rows have been run, so no order can be compared."
     counts = pairs["verdict"].value_counts()
     share = ", ".join(f"{counts[verdict]} {verdict}" for verdict in (FOUND, REVERSED, OPEN, GONE) if verdict in counts)
     whole = [name for name, part in pairs.groupby("score", sort=False)["verdict"] if (part == FOUND).all()]
@@ -298,10 +296,11 @@ def told(pairs: pd.DataFrame) -> str:
 
 
 def best(found: Rows, which: str, key: str) -> str:
-    """One sentence on the best row of an ablation by a score, and whether it can be told from the second best."""
+    """One sentence on the best row of an ablation by a score, and whether it can be told from the next; empty for
+    fewer than two rows with a value."""
     means = {label: numbers for label, runs in pick(found, which).items() if (numbers := _numbers(runs, key))}
     if len(means) < 2:
-        return f"{METRICS[key].title}: fewer than two rows to compare."
+        return ""
     worth = {label: claims.badness(key, numbers) for label, numbers in means.items()}
     first, second, *_ = sorted(worth, key=lambda label: sum(worth[label]) / len(worth[label]))
     gap = claims.difference(worth[first], worth[second])
@@ -312,6 +311,13 @@ def best(found: Rows, which: str, key: str) -> str:
     )
 
 
+def says(found: Rows, which: str) -> str:
+    """What an ablation says, as a Markdown list: how much of the printed order is found, and the best row by score."""
+    pairs = order(found, which)
+    lines = [told(pairs)] * (len(pairs) > 0) + [best(found, which, key) for key in DRAWN]
+    return "\n".join(f"- {line}" for line in lines if line)
+
+
 def change(found: Rows, one: str, other: str, key: str) -> str:
     """The change of a quantity from one row of the plan to another, with its interval; a dash where one lacks it."""
     parts = [_numbers(found.get(name, []), key) for name in (one, other)]
@@ -319,7 +325,10 @@ def change(found: Rows, one: str, other: str, key: str) -> str:
 
 
 def changes(found: Rows, pairs: Mapping[str, tuple[str, str]], keys: Sequence[str]) -> pd.DataFrame:
-    """Changes between two rows each, {name: (from, to)}, a column a pair; a row a quantity."""
+    """Changes between two rows each, {name: (from, to)}, a column a pair that is run; a row a quantity."""
+    pairs = {name: pair for name, pair in pairs.items() if all(found.get(row) for row in pair)}
+    if not pairs:
+        return pd.DataFrame()
     table: dict[str, dict[str, Any]] = {
         claims.title(key): {name: change(found, *pair, key) for name, pair in pairs.items()} for key in keys
     }

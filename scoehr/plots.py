@@ -520,7 +520,7 @@ def dots(
             else:
                 ax.annotate("no value", (0.5, height), xycoords=("axes fraction", "data"), ha="center", va="center",
                             fontsize=8.5, color=GREY)  # fmt: skip
-        ax.set(ylim=(-0.6, len(rows) - 0.4), xlabel=textwrap.fill(score, 34))
+        ax.set(ylim=(-0.6, len(rows) - 0.4), xlabel=textwrap.fill(score, 34, break_on_hyphens=False))
         ax.set_yticks(heights, [textwrap.fill(name, 30) for name in rows] if _first_column(ax) else [""] * len(rows))
         ax.xaxis.set_major_locator(MaxNLocator(nbins=4))
         ax.grid(axis="y", visible=False)
@@ -552,7 +552,7 @@ def against(
             x, values = shift + np.array(list(line), dtype=float), np.array(list(line.values())).reshape(-1, 3)
             ax.plot(x, values[:, 0], "o-", color=shades[name], markersize=4, label=name)
             ax.vlines(x, values[:, 1], values[:, 2], color=shades[name], linewidth=1.6)
-        ax.set(xlabel=xlabel, title=textwrap.fill(score, 36))
+        ax.set(xlabel=xlabel, title=textwrap.fill(score, 36, break_on_hyphens=False))
     handles, labels = max((ax.get_legend_handles_labels() for ax in axes), key=lambda found: len(found[1]))
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=9)
     return figure

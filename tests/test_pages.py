@@ -10,6 +10,7 @@ from scipy import stats
 
 from scoehr import ablations, pages, plots, printed, seeds, study
 from scoehr.metrics import METRICS, REFERENCES
+from scoehr.simulate import sample_matrix
 
 CODES = ["001", "002", "003", "004"]
 
@@ -170,9 +171,8 @@ def test_a_whole_order_is_told(world):
 
 def test_with_one_row_there_is_no_order(world):
     found = {"reported": world("reported", [1.0])}
-    assert ablations.tally(ablations.order(found, "sizes")).to_numpy().sum() == 0
-    assert ablations.told(ablations.order(found, "sizes")).startswith("Fewer than two")
-    assert "fewer than two" in ablations.best(found, "sizes", "reported.pcd")
+    assert ablations.order(found, "sizes").empty
+    assert ablations.says(found, "sizes") == ""
 
 
 def test_every_row_of_an_ablation_is_planned_and_quoted():
@@ -216,6 +216,20 @@ def test_a_score_sees_copies_beyond_chance(world):
     keys = ["reported.cosine_share", "privacy.membership_auc", "privacy.dcr", "privacy.nndr", "privacy.attribute_f1"]
     seen = pages.copies_seen({"a": world("a", [1.0], points=points)}, keys)["sees the copies"]
     assert seen.tolist() == ["no", "yes", "yes", "yes"], "a score without reference points is left out"
+
+
+def test_the_cosine_share_drawn_again_does_not_see_copies_nor_does_chance(world):
+    """One draw may differ by chance, as here twofold; many draws of the same patients do not."""
+    whole = sample_matrix(2400, seed=2)
+    data = study.Cohort(whole.take(range(1200)), whole.take([]), whole.take(range(1200, 2400)), {}, "")
+    draws = pages.cosine_draws(data, 400, seed=0)
+    assert len(draws["real"]) == len(draws["copy"]) == 20 and 0 < np.mean(draws["real"]) < 0.1
+    points = {"real": {"reported": {"cosine_share": 0.01}}, "copy": {"reported": {"cosine_share": 0.03}}}
+    rows = {"a": world("a", [1.0], points=points)}
+    key = "reported.cosine_share"
+    assert pages.copies_seen(rows, [key])["sees the copies"].tolist() == ["yes"]
+    assert pages.copies_seen(rows, [key], {key: draws})["sees the copies"].tolist() == ["no"]
+    assert pages.copies_seen(rows, [key], {key: {**draws, "copy": [0.9]}})["sees the copies"].tolist() == ["yes"]
 
 
 # Figures
