@@ -221,7 +221,7 @@ def test_a_score_sees_copies_beyond_chance(world):
 def test_the_cosine_share_drawn_again_does_not_see_copies_nor_does_chance(world):
     """One draw may differ by chance, as here twofold; many draws of the same patients do not."""
     whole = sample_matrix(2400, seed=2)
-    data = study.Cohort(whole.take(range(1200)), whole.take([]), whole.take(range(1200, 2400)), {}, "")
+    data = study.Cohort(whole.take(range(1200)), whole.take(np.arange(0)), whole.take(range(1200, 2400)), {}, "")
     draws = pages.cosine_draws(data, 400, seed=0)
     assert len(draws["real"]) == len(draws["copy"]) == 20 and 0 < np.mean(draws["real"]) < 0.1
     points = {"real": {"reported": {"cosine_share": 0.01}}, "copy": {"reported": {"cosine_share": 0.03}}}
