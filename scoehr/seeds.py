@@ -1,9 +1,9 @@
 """Rows of the plan over their random seeds: a mean with its interval in place of one run's score.
 
 Runs of one row differ in everything that is drawn in training and sampling: initial weights, batches, noise, samples.
-They are compared with the same held-out patients. With two runs or more the interval is Student's over them. One run alone has the bootstrap interval over the
-patients compared, where the score has one; that says nothing about training again. A run that diverged has no scores:
-it is counted and named, never dropped in silence.
+They are compared with the same held-out patients. With two runs or more the interval is Student's over them. One run
+alone has the bootstrap interval over the patients compared, where the score has one; that says nothing about training
+again. A run that diverged has no scores: it is counted and named, never dropped in silence.
 """
 
 from __future__ import annotations
@@ -133,8 +133,8 @@ def said(rows: Rows) -> str:
     number = str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
     alone = " (rows of one seed: over the patients compared)" if seeds[0] == 1 else ""
     return (
-        f"Means over {number} random seeds; the intervals, 95 % of Student's t over the seeds{alone}, cover training and "
-        "sampling, not the choice of the patients compared with."
+        f"Means over {number} random seeds; the intervals, 95 % of Student's t over the seeds{alone}, cover training "
+        "and sampling, not the choice of the patients compared with."
     )
 
 
