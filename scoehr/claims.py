@@ -266,15 +266,18 @@ def settled(found: Found, *, run: str, longer: str, scores: list[str]) -> Findin
 
 
 def blind(found: Found, *, run: str, key: str) -> Finding:
-    """Whether a privacy score sees a training set handed out verbatim; one that does not says nothing about privacy."""
+    """Whether a privacy score sees a training set handed out verbatim, which gives everybody away.
+
+    A share of records at risk that stays below one half there says nothing about privacy.
+    """
     family, name = key.split(".")
     here = mean(values(found, run, key))
     reference = found[run][0].metrics["reference"]
-    copied, fresh, n = reference["copy"][family][name], reference["real"][family][name], reference["real"]["n"]
+    copied, fresh = reference["copy"][family][name], reference["real"][family][name]
     ours = f"{title(key)} {here}, training patients copied {plots.cell(copied)}, fresh real ones {plots.cell(fresh)}"
-    if printed.newcombe(round(copied * n), round(fresh * n), n)[0] > 0:
+    if copied > 0.5:
         return Finding("cannot be tested", "what share of such pairs does harm is not said", ours)
-    return Finding("fails", "a verbatim copy of the training set scores like fresh real patients", ours)
+    return Finding("fails", "the training set handed out verbatim would count as nearly all protected", ours)
 
 
 def private(found: Found, *, run: str) -> Finding:
