@@ -100,7 +100,7 @@ plots.table(
 
 # %% [markdown]
 # Both studies also printed a privacy score. The paper's 0 % and the report's 2.8 % are both shares of pairs with a
-# cosine above one half; what that is worth, and what else there is, stands under [privacy](13-privacy.ipynb).
+# cosine above one half; what that is worth, and what else there is, stands under [privacy](10-privacy.ipynb).
 #
 # (p3)=
 # ## Without an autoencoder

@@ -296,7 +296,7 @@ def test_the_workflow_repeats_nothing_that_is_finished():
     (place / "account-3.txt").touch()
     snakemake("--touch")
     assert "Nothing to be done" in snakemake("--dry-run")
-    (tiny_study.root() / "notebooks" / "08-artefacts.py").touch()
+    (tiny_study.root() / "notebooks" / "13-artefacts.py").touch()
     planned = snakemake("--dry-run")
     jobs = dict(re.findall(r"^(\w+) +(\d+)$", planned, re.MULTILINE))
     assert jobs == {"notebook": "1", "book": "1", "all": "1", "total": "3"}

@@ -173,7 +173,7 @@ def test_every_printed_value_is_in_the_file_of_quoted_values(name):
 
 
 def test_every_printed_value_is_shown_on_the_page_that_needs_no_data():
-    notebook = nbformat.read(tiny_study.executed("09-printed-numbers"), as_version=4)
+    notebook = nbformat.read(tiny_study.executed("08-printed-numbers"), as_version=4)
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     shown = " ".join(
         BeautifulSoup(output.data["text/html"], "html.parser").get_text(" ")
