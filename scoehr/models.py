@@ -157,8 +157,9 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.norm(x)
-        q, k, v = (f(h).flatten(2).transpose(1, 2) for f in (self.query, self.key, self.value))  # (B, HW, C)
-        h = F.scaled_dot_product_attention(q, k, v)  # (B, HW, C)
+        rows = (f(h).flatten(2).transpose(1, 2)[:, None] for f in (self.query, self.key, self.value))
+        q, k, v = (part.contiguous() for part in rows)  # (B, 1, HW, C): one head, in the layout of the fused kernel
+        h = F.scaled_dot_product_attention(q, k, v)[:, 0]  # (B, HW, C)
         return x + self.out(h.transpose(1, 2).reshape(x.shape))
 
 
