@@ -7,6 +7,7 @@ import torch
 
 from scoehr import InputError, generators
 from scoehr.generators import NAMES, ScoEHR, Thinning, check_memory
+from scoehr.metrics import evaluate
 from scoehr.models import SelfAttention
 from tests.problems import patients
 
@@ -97,6 +98,33 @@ def test_without_autoencoder_the_counts_are_padded_and_cut_again():
     sample = model.sample(10, progress=False)
     assert sample.shape == (10, 60)
     assert sample.counts.data.min(initial=0) >= 0
+
+
+def test_signed_keeps_the_negative_counts_of_the_same_network():
+    settings = {"latent": None, "width": 32, "epochs": 1, "steps": 3}
+    cut, kept = (
+        ScoEHR.preset("reported", **settings, kind=kind).fit(MATRIX, progress=False).sample(10, progress=False)
+        for kind in ("count", "signed")
+    )
+    assert kept.counts.data.min() < 0
+    assert (kept.counts.toarray().clip(0) == cut.counts.toarray()).all()
+    assert kept.to_binary().counts.toarray().max() == 1
+    assert kept.to_binary().equals(cut.to_binary())
+    results = evaluate(MATRIX, kept, n=10)
+    assert results["reported"]["ddm"] is not None
+
+
+def test_a_batch_that_was_made_is_not_made_again(tmp_path):
+    model = fitted(epochs=1, autoencoder_epochs=1)
+    first = model.sample(30, seed=3, store=tmp_path, progress=False)
+    made = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    assert made
+    again = model.sample(30, seed=3, store=tmp_path, progress=False)
+    assert again.equals(first)
+    assert again.equals(model.sample(30, seed=3, progress=False))
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == made
+    assert not model.sample(30, seed=4, store=tmp_path, progress=False).equals(first)
+    assert not fitted(epochs=2, autoencoder_epochs=1).sample(30, seed=3, store=tmp_path, progress=False).equals(first)
 
 
 def test_unreachable_codes_are_never_produced():
