@@ -55,6 +55,8 @@ def over_seeds(runs: Sequence[study.Run], key: str) -> Estimate:
     found = estimate(runs, lambda run: value(run, key), limits)
     score = METRICS.get(key)
     least, most = (score.low, score.high) if score else (0.0 if key.startswith("costs.") else None, None)
+    if least is not None and found.value < least:  # of a run that holds negative counts, as the report's did
+        return found
     low, high = np.clip([found.low, found.high], least, most)
     return found._replace(low=float(low), high=float(high))
 
