@@ -156,7 +156,10 @@ def test_evaluate_without_the_training_table(readme_folder, tmp_path):
 
 
 def test_experiments_lists_the_plan():
-    assert {"reported", "fast"} <= {line.split()[0] for line in done("experiments").splitlines()}
+    lines = done("experiments", "--list").splitlines()
+    assert {"finished", "to do"} >= {line[:9].strip() for line in lines}
+    for row in ("reported", "official-epochs-100", "thinning"):
+        assert any(f"simulated-quick-{row}-s0-" in line for line in lines)
 
 
 def test_run_of_an_unknown_name():
