@@ -27,7 +27,7 @@ from scoehr import datasets, generators, metrics
 from scoehr.codes import CodeMatrix, Kind
 from scoehr.datasets import Digits
 from scoehr.files import CHECKOUT, ROOT, InputError, read_json, replacing, write_json
-from scoehr.generators import Generator, ScoEHR, ScoEHRConfig, ThinningConfig
+from scoehr.generators import Generator, ScoEHR
 from scoehr.training import Diverged, parameters
 
 #: The plan of the working root, if it has one of its own, else the checkout's.
@@ -44,7 +44,7 @@ class Experiment:
 
     name: str
     title: str
-    config: ScoEHRConfig | ThinningConfig
+    config: generators.Config
     dataset: str = "simulated"
     source: str | None = None  # where the data lie on this machine; no part of the id
     digits: Digits = "three"
@@ -234,21 +234,26 @@ def _plan_file() -> dict[str, Any]:
     return yaml.safe_load(PLAN.read_text(encoding="utf-8"))
 
 
-def _scaled(config: Any, scale: dict[str, Any]) -> Any:
-    unet = config.network == "unet"
-    steps = config.steps * (scale["euler_steps"] if config.sampler == "euler_maruyama" else 1)
-    width = config.width * scale["unet_width" if unet else "mlp_width"]
-    changes = {"width": max(16 if unet else 8, 4 * round(width / 4)), "steps": max(2, round(steps))}
+def _scaled(config: generators.Config, scale: dict[str, Any]) -> Any:
+    """The settings at the scale of a profile; a factor works on the settings that a generator has."""
+    has = asdict(config)
+    unet = has.get("network") == "unet"
+    changes: dict[str, Any] = {}
+    if "width" in has:
+        width = has["width"] * scale["unet_width" if unet else "mlp_width"]
+        changes["width"] = max(16 if unet else 8, 4 * round(width / 4))
+    if has["sampler"] == "euler_maruyama":
+        changes["steps"] = max(2, round(has["steps"] * scale["euler_steps"]))
     if unet:
         changes |= {
             "epoch_share": scale["unet_epoch_share"],
-            "batch": max(1, round(config.batch * scale["unet_batch"])),
-            "rate": config.rate * scale["unet_rate"],
+            "batch": max(1, round(has["batch"] * scale["unet_batch"])),
+            "rate": has["rate"] * scale["unet_rate"],
         }
-    else:
-        changes["epochs"] = max(1, round(config.epochs * scale["mlp_epochs"]))
-    if isinstance(config, ScoEHRConfig):
-        changes["autoencoder_epochs"] = min(config.autoencoder_epochs, scale.get("autoencoder_epochs", math.inf))
+    elif "epochs" in has:
+        changes["epochs"] = max(1, round(has["epochs"] * scale["mlp_epochs"]))
+    if "autoencoder_epochs" in has:
+        changes["autoencoder_epochs"] = min(has["autoencoder_epochs"], scale.get("autoencoder_epochs", math.inf))
     return replace(config, **changes)
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from scoehr import InputError, generators
-from scoehr.generators import NAMES, ScoEHR, Thinning, check_memory
+from scoehr.generators import ScoEHR, Thinning, check_memory
 from scoehr.metrics import evaluate
 from scoehr.models import SelfAttention
 from tests.problems import patients
@@ -29,7 +29,7 @@ def fast():
     return fitted()
 
 
-@pytest.mark.parametrize("preset", NAMES)
+@pytest.mark.parametrize("preset", SMALL)
 def test_each_variant_makes_patients_of_its_kind(preset):
     model = fitted(preset)
     sample = model.sample(150, seed=2, progress=False)

@@ -1,4 +1,7 @@
-"""The generators: ScoEHR with its variants, and thinning diffusion. All ``fit``, ``sample``, ``save``, ``load``."""
+"""The generators: ScoEHR with its variants, thinning diffusion, and the baselines: GANs, EDM and a Gaussian copula.
+
+All ``fit``, ``sample``, ``save``, ``load``.
+"""
 
 from __future__ import annotations
 
@@ -7,23 +10,34 @@ from typing import Any
 
 from scoehr.files import InputError
 from scoehr.generators.base import Generator, check_memory, saved_config
+from scoehr.generators.copula import Copula, CopulaConfig
+from scoehr.generators.edm import EDM, EDMConfig
+from scoehr.generators.gan import GAN, GAN_PRESETS, GANConfig
 from scoehr.generators.scoehr import PRESETS, ScoEHR, ScoEHRConfig
 from scoehr.generators.thinning import Thinning, ThinningConfig
 
-GENERATORS: dict[str, type[Generator]] = {kind.name: kind for kind in (ScoEHR, Thinning)}
-NAMES = (*PRESETS, Thinning.name)
+Config = ScoEHRConfig | ThinningConfig | GANConfig | EDMConfig | CopulaConfig
+GENERATORS: dict[str, type[Generator]] = {kind.name: kind for kind in (ScoEHR, Thinning, GAN, EDM, Copula)}
+#: Named variants: the generator, and what the name changes in its settings.
+VARIANTS: dict[str, tuple[type[Generator], dict[str, Any]]] = {
+    **{name: (ScoEHR, changes) for name, changes in PRESETS.items()},
+    **{kind.name: (kind, {}) for kind in (Thinning, EDM, Copula)},
+    **{name: (GAN, changes) for name, changes in GAN_PRESETS.items()},
+}
+NAMES = tuple(VARIANTS)
 
 
 def preset(name: str, **changes: Any) -> Generator:
-    """An unfitted generator by name (``reported``, ``paper``, ``fast``, ``thinning``), with changes to its settings."""
-    if name not in NAMES:
+    """An unfitted generator by name (``reported``, ``thinning``, ``medgan``, …), with changes to its settings."""
+    if name not in VARIANTS:
         raise InputError(f"preset {name!r} is unknown; choose one of {', '.join(NAMES)}")
-    return Thinning(ThinningConfig.from_dict(changes)) if name == Thinning.name else ScoEHR.preset(name, **changes)
+    kind, fixed = VARIANTS[name]
+    return kind(kind.settings.from_dict({**fixed, **changes}))
 
 
-def unfitted(config: ScoEHRConfig | ThinningConfig) -> Generator:
+def unfitted(config: Config) -> Generator:
     """The generator that these settings belong to."""
-    return ScoEHR(config) if isinstance(config, ScoEHRConfig) else Thinning(config)
+    return next(kind for kind in GENERATORS.values() if kind.settings is type(config))(config)
 
 
 def load(folder: str | Path) -> Generator:
@@ -35,9 +49,16 @@ def load(folder: str | Path) -> Generator:
 
 
 __all__ = [
+    "EDM",
+    "GAN",
     "GENERATORS",
     "NAMES",
     "PRESETS",
+    "Config",
+    "Copula",
+    "CopulaConfig",
+    "EDMConfig",
+    "GANConfig",
     "Generator",
     "ScoEHR",
     "ScoEHRConfig",
