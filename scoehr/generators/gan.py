@@ -90,7 +90,7 @@ class RecordAutoencoder(Autoencoder):
     """medGAN's: as the paper's, but the code of counts is rectified (Choi et al. 2017, equations 1 and 2).
 
     Its loss is summed over codes as those equations have it; the published code takes the mean over codes for counts,
-    next to which the weight decay is so strong that nothing is learned.
+    next to which the weight decay is so strong that little is learned.
     """
 
     def encode(self, x: Tensor) -> Tensor:
