@@ -49,8 +49,8 @@ def finish(process):
     return out + err
 
 
-def results(home):
-    return {path.parent.name: path.stat().st_mtime_ns for path in home.glob("saved_models/*/metrics.json")}
+def results(home, file="metrics.json"):
+    return {path.parent.name: path.stat().st_mtime_ns for path in home.glob(f"saved_models/*/{file}")}
 
 
 @pytest.mark.slow
@@ -59,18 +59,18 @@ def test_killed_half_way_nothing_is_lost_or_repeated_and_one_deleted_result_is_m
     deadline = time.monotonic() + 300
     while not results(home) and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.1)
-    listed = subprocess.run(["ps", "-eo", "pid=,args="], capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(["ps", "-ww", "-eo", "pid=,args="], capture_output=True, text=True, check=True).stdout
     for line in listed.splitlines():
         if str(home) in line:  # every process of the graph, as when a machine goes down
             os.kill(int(line.split()[0]), signal.SIGKILL)
     process.communicate()
-    before = results(home)
+    before = results(home, "config.json")
     assert 1 <= len(before) < RUNS
 
     finish(start(home))
     after = results(home)
     assert len(after) == RUNS
-    assert before.items() <= after.items(), "what was finished is not made again"
+    assert before.items() <= results(home, "config.json").items(), "what was finished is not made again"
     assert finish(start(home, "--list")).count("finished ") == RUNS
 
     gone = sorted(after)[0]
