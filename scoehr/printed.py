@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from scipy.stats import binomtest
 
-from scoehr import plots
+from scoehr import plots, review
 from scoehr.files import CHECKOUT, read_json
 from scoehr.metrics.clusters import Clusters
 from scoehr.training import Schedule, rate_factor
@@ -239,9 +238,8 @@ def newcombe(one: int, other: int, n: int) -> tuple[float, float]:
 
     Newcombe (1998), Statistics in Medicine 17, method 10.
     """
-    (low, high), (below, above) = (binomtest(part, n).proportion_ci(method="wilson") for part in (one, other))
-    p, q = one / n, other / n
-    return p - q - math.hypot(p - low, above - q), p - q + math.hypot(high - p, q - below)
+    low, high = review.difference(review.share(one, n), review.share(other, n))["interval"]
+    return low, high
 
 
 # Figures -------------------------------------------------------------------------------------------------------------

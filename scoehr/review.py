@@ -188,7 +188,7 @@ def score(sheets: Sequence[Path], key: Path, *, seed: int = 0) -> dict[str, Any]
         raise InputError(f"{key}, column origin: has no {ORIGINS[int(not synthetic.all())]} record; restore the key")
     given = np.array([_given(path, list(origins)) for path in sheets])
     votes = [np.bincount(given.sum(axis=0)[side], minlength=len(sheets) + 1) for side in (~synthetic, synthetic)]
-    right = {str(path): _share((row != synthetic).sum(), len(row)) for path, row in zip(sheets, given, strict=True)}
+    right = {str(path): share((row != synthetic).sum(), len(row)) for path, row in zip(sheets, given, strict=True)}
     return {**judge(votes, seed=seed), "right answers": right}
 
 
@@ -308,18 +308,18 @@ def _bootstrapped(measure: Callable[[np.ndarray], np.ndarray], votes: np.ndarray
 
 def _rule(votes: np.ndarray, realistic: np.ndarray) -> dict[str, Any]:
     """Shares of real and synthetic records that count as realistic, and their difference; (2, m + 1) and (m + 1,)."""
-    real, synthetic = (_share(row[realistic].sum(), row.sum()) for row in votes)
-    return {"real": real, "synthetic": synthetic, "difference": _difference(real, synthetic)}
+    real, synthetic = (share(row[realistic].sum(), row.sum()) for row in votes)
+    return {"real": real, "synthetic": synthetic, "difference": difference(real, synthetic)}
 
 
-def _share(part: int, whole: int) -> dict[str, Any]:
+def share(part: int, whole: int) -> dict[str, Any]:
     """A share with its Wilson interval."""
     found = binomtest(int(part), int(whole))
     return {"value": float(found.statistic), "interval": [*map(float, found.proportion_ci(method="wilson"))]}
 
 
-def _difference(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+def difference(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
     """The difference of two shares with the hybrid score interval of Newcombe (1998)."""
-    (p, (low, high)), (q, (below, above)) = (share.values() for share in (first, second))
+    (p, (low, high)), (q, (below, above)) = (side.values() for side in (first, second))
     interval = [p - q - np.hypot(p - low, above - q), p - q + np.hypot(high - p, q - below)]
     return {"value": p - q, "interval": [*map(float, interval)]}

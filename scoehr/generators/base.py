@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from scoehr.codes import CodeMatrix
 from scoehr.files import InputError, read_json, replacing, sha256
+from scoehr.training import Loss, TrainingConfig, train
 
 FORMAT = 1  # of a saved model; raised when a folder of the version before can no longer be read
 
@@ -94,6 +95,35 @@ class Generator(ABC):
         self, data: Tensor, held_out: Tensor | None, seed: int, folder: Path | None, progress: bool
     ) -> list[dict[str, Any]]:
         """Train the networks on counts ``(n, n_codes)``: a row an epoch, with its stage."""
+
+    def _learn(
+        self,
+        stage: str,
+        module: nn.Module,
+        loss: Loss,
+        data: Tensor,
+        held_out: Tensor | None,
+        seed: int,
+        folder: Path | None,
+        progress: bool,
+        **more: Any,
+    ) -> list[dict[str, Any]]:
+        """Train a module on the device by the settings of the same names, and ``more``: a row an epoch."""
+        config = self.config
+        shared = {name: getattr(config, name) for name in ("epochs", "rate", "schedule", "clip", "ema")}
+        rows = train(
+            module.to(self.device),
+            loss,
+            data.to(self.device),
+            TrainingConfig(batch=min(config.batch, len(data)), **shared, **more),
+            seed=seed,
+            validation=None if held_out is None else held_out.to(self.device),
+            store=folder,
+            name=stage,
+            progress=progress,
+        )
+        module.cpu()
+        return [{"stage": stage, **row} for row in rows]
 
     @property
     @abstractmethod

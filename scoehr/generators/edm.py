@@ -24,7 +24,7 @@ from scoehr.codes import CodeMatrix
 from scoehr.files import InputError
 from scoehr.generators.base import Generator, Settings, Weights
 from scoehr.models import ResidualMLP
-from scoehr.training import Schedule, TrainingConfig, train
+from scoehr.training import Schedule
 
 SIGMA_MIN, SIGMA_MAX, POWER = 0.02, 80.0, 7.0  # of sampling: EHRDiff's least and Karras et al.'s greatest noise, and ρ
 LOG_MEAN, LOG_STD = -1.2, 1.2  # of the noise levels in training: ln σ is normal
@@ -124,7 +124,7 @@ class EDM(Generator):
     def _train(
         self, data: Tensor, held_out: Tensor | None, seed: int, folder: Path | None, progress: bool
     ) -> list[dict[str, Any]]:
-        config, denoiser = self.config, self.denoiser
+        denoiser = self.denoiser
         spread = float(data.std())
         if not spread > 0:
             raise InputError("every cell of the matrix is the same, so there is nothing to learn; give other patients")
@@ -134,26 +134,7 @@ class EDM(Generator):
             sigma = torch.exp(LOG_MEAN + LOG_STD * torch.randn(len(x), generator=rng)).to(x)
             return denoising_loss(denoiser, x, sigma, torch.randn(x.shape, generator=rng).to(x)).mean()
 
-        rows = train(
-            denoiser.to(self.device),
-            loss,
-            data.to(self.device),
-            TrainingConfig(
-                epochs=config.epochs,
-                batch=min(config.batch, len(data)),
-                rate=config.rate,
-                schedule=config.schedule,
-                clip=config.clip,
-                ema=config.ema,
-            ),
-            seed=seed,
-            validation=None if held_out is None else held_out.to(self.device),
-            store=folder,
-            name="denoiser",
-            progress=progress,
-        )
-        denoiser.cpu()
-        return [{"stage": "denoiser", **row} for row in rows]
+        return self._learn("denoiser", denoiser, loss, data, held_out, seed, folder, progress)
 
     @property
     def network(self) -> nn.Module:

@@ -216,28 +216,9 @@ class ScoEHR(Generator):
         latents = self._encode(data)
         if config.standardise:
             self.shift, self.scale = latents.mean(0), latents.std(0).clamp_min(1e-3)
-        rows = train(
-            score.to(self.device),
-            loss,
-            self._standardised(latents).to(self.device),
-            TrainingConfig(
-                epochs=config.epochs,
-                batch=min(config.batch, len(data)),
-                rate=config.rate,
-                schedule=config.schedule,
-                drop_last=config.drop_last,
-                share=config.epoch_share,
-                clip=config.clip,
-                ema=config.ema,
-            ),
-            seed=seed,
-            validation=None if held_out is None else self._standardised(self._encode(held_out)).to(self.device),
-            store=folder,
-            name="score",
-            progress=progress,
-        )
-        score.cpu()
-        return [{"stage": "score", **row} for row in rows]
+        more = {"drop_last": config.drop_last, "share": config.epoch_share}
+        codes = None if held_out is None else self._standardised(self._encode(held_out))
+        return self._learn("score", score, loss, self._standardised(latents), codes, seed, folder, progress, **more)
 
     def _build(self, vocabulary: CodeMatrix, seed: int) -> None:
         """Make the networks, freshly initialised, for this vocabulary."""

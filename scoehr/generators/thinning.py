@@ -25,7 +25,7 @@ from scoehr.files import InputError
 from scoehr.generators.base import Generator, Settings, Weights
 from scoehr.models import ResidualMLP
 from scoehr.processes import RateModel, thin, thinning_loss, thinning_times
-from scoehr.training import Schedule, TrainingConfig, train
+from scoehr.training import Schedule
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Thinning(Generator):
     def _train(
         self, data: Tensor, held_out: Tensor | None, seed: int, folder: Path | None, progress: bool
     ) -> list[dict[str, Any]]:
-        config, rate = self.config, self.rate
+        rate = self.rate
         rate.log_mean.copy_(torch.log(data.mean(0) + 0.3 / len(data)))  # a code never seen keeps a rate, a small one
 
         def loss(x: Tensor, rng: torch.Generator) -> Tensor:
@@ -73,26 +73,7 @@ class Thinning(Generator):
             thinned = thin(x.cpu(), level, rng).to(x)
             return thinning_loss(rate, x, thinned, level.to(x)).mean()
 
-        rows = train(
-            rate.to(self.device),
-            loss,
-            data.to(self.device),
-            TrainingConfig(
-                epochs=config.epochs,
-                batch=min(config.batch, len(data)),
-                rate=config.rate,
-                schedule=config.schedule,
-                clip=config.clip,
-                ema=config.ema,
-            ),
-            seed=seed,
-            validation=None if held_out is None else held_out.to(self.device),
-            store=folder,
-            name="rate",
-            progress=progress,
-        )
-        rate.cpu()
-        return [{"stage": "rate", **row} for row in rows]
+        return self._learn("rate", rate, loss, data, held_out, seed, folder, progress)
 
     @property
     def network(self) -> nn.Module:
