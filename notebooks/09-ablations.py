@@ -58,27 +58,11 @@ pages.origin(rows, dataset=dataset, profile=profile, seed=seed)
 # 256 without, and none with the negatives cut.
 
 # %% tags=["hide-input"]
-pages.missing(rows, ablations.names("sizes"))
+ablations.show(rows, "sizes", "Latent dimensions")
 
 # %% tags=["hide-input"]
-if group := ablations.pick(rows, "sizes"):
-    said = f"{seeds.said(group)} {seeds.divergences(group)}"
-    display(
-        plots.table(
-            ablations.as_reported(rows, "sizes"), f"Latent dimensions, scores as the report computes them. {said}"
-        )
-    )
-    display(plots.table(ablations.corrected(rows, "sizes"), f"Latent dimensions, scores that can tell. {said}"))
-    plots.show(
-        plots.dots(ablations.panels(rows, "sizes"), ablations.points(rows, "sizes")),
-        "Latent dimensions: means over random seeds with 95 % intervals, and two reference points.",
-    )
-
-# %% tags=["hide-input"]
-if len(pairs := ablations.order(rows, "sizes")):
-    display(
-        plots.table(ablations.tally(pairs), "Printed differences between two rows: how many are found here, by score")
-    )
+pairs = ablations.order(rows, "sizes")
+ablations.show_tally(pairs)
 
 # %% tags=["hide-input", "hide-output"]
 if len(pairs):
@@ -112,19 +96,7 @@ if len(changes := ablations.changes(rows, attention, ablations.CORRECTED)):
 # diverged. The profile may scale all rates alike, as its box says.
 
 # %% tags=["hide-input"]
-pages.missing(rows, ablations.names("rates"))
-
-# %% tags=["hide-input"]
-if group := ablations.pick(rows, "rates"):
-    said = f"{seeds.said(group)} {seeds.divergences(group)}"
-    display(
-        plots.table(ablations.as_reported(rows, "rates"), f"Learning rate, scores as the report computes them. {said}")
-    )
-    display(plots.table(ablations.corrected(rows, "rates"), f"Learning rate, scores that can tell. {said}"))
-    plots.show(
-        plots.dots(ablations.panels(rows, "rates"), ablations.points(rows, "rates")),
-        "Learning rate: means over random seeds with 95 % intervals, and two reference points.",
-    )
+ablations.show(rows, "rates", "Learning rate")
 
 # %% tags=["hide-input"]
 if group := ablations.pick(rows, "rates"):
@@ -136,10 +108,8 @@ if group := ablations.pick(rows, "rates"):
     display(pages.Words(f"How training ended: {'; '.join(ended)}."))
 
 # %% tags=["hide-input"]
-if len(pairs := ablations.order(rows, "rates")):
-    display(
-        plots.table(ablations.tally(pairs), "Printed differences between two rows: how many are found here, by score")
-    )
+pairs = ablations.order(rows, "rates")
+ablations.show_tally(pairs)
 
 # %% tags=["hide-input", "hide-output"]
 if len(pairs):
@@ -157,34 +127,10 @@ pages.Words(ablations.says(rows, "rates"))
 # stand still. Under the paper's schedule the rate follows the number of epochs.
 
 # %% tags=["hide-input"]
-pages.missing(rows, ablations.names("epochs"))
+ablations.show(rows, "epochs", "Epochs under the report's schedule", figure=False)
 
 # %% tags=["hide-input"]
-if group := ablations.pick(rows, "epochs"):
-    said = f"{seeds.said(group)} {seeds.divergences(group)}"
-    display(
-        plots.table(
-            ablations.as_reported(rows, "epochs"),
-            f"Epochs under the report's schedule, scores as the report computes them. {said}",
-        )
-    )
-    display(
-        plots.table(
-            ablations.corrected(rows, "epochs"), f"Epochs under the report's schedule, scores that can tell. {said}"
-        )
-    )
-
-# %% tags=["hide-input"]
-pages.missing(rows, ablations.names("official"))
-
-# %% tags=["hide-input"]
-if group := ablations.pick(rows, "official"):
-    said = f"{seeds.said(group)} {seeds.divergences(group)}"
-    display(
-        plots.table(
-            ablations.corrected(rows, "official"), f"Epochs under the paper's schedule, scores that can tell. {said}"
-        )
-    )
+ablations.show(rows, "official", "Epochs under the paper's schedule", report=False, figure=False)
 
 # %% tags=["hide-input"]
 keys = ("loss.score", *ablations.DRAWN)
@@ -218,10 +164,8 @@ pages.Words(
 )
 
 # %% tags=["hide-input"]
-if len(pairs := ablations.order(rows, "epochs")):
-    display(
-        plots.table(ablations.tally(pairs), "Printed differences between two rows: how many are found here, by score")
-    )
+pairs = ablations.order(rows, "epochs")
+ablations.show_tally(pairs)
 
 # %% tags=["hide-input", "hide-output"]
 if len(pairs):
@@ -236,24 +180,7 @@ pages.Words(ablations.says(rows, "epochs"))
 # The report initialises all weights anew, over the start near zero that the network comes with.
 
 # %% tags=["hide-input"]
-pages.missing(rows, ablations.names("start"))
-
-# %% tags=["hide-input"]
-if group := ablations.pick(rows, "start"):
-    said = f"{seeds.said(group)} {seeds.divergences(group)}"
-    display(
-        plots.table(
-            ablations.as_reported(rows, "start"),
-            f"Start of the score network, scores as the report computes them. {said}",
-        )
-    )
-    display(
-        plots.table(ablations.corrected(rows, "start"), f"Start of the score network, scores that can tell. {said}")
-    )
-    plots.show(
-        plots.dots(ablations.panels(rows, "start"), ablations.points(rows, "start")),
-        "Start of the score network: means over random seeds with 95 % intervals, and two reference points.",
-    )
+ablations.show(rows, "start", "Start of the score network")
 
 # %% tags=["hide-input"]
 pages.Words(ablations.says(rows, "start"))
@@ -264,21 +191,7 @@ pages.Words(ablations.says(rows, "start"))
 # Counts with the report's squared error on a ReLU, and with a Poisson likelihood.
 
 # %% tags=["hide-input"]
-pages.missing(rows, ablations.names("counts"))
-
-# %% tags=["hide-input"]
-if group := ablations.pick(rows, "counts"):
-    said = f"{seeds.said(group)} {seeds.divergences(group)}"
-    display(
-        plots.table(
-            ablations.as_reported(rows, "counts"), f"Heads on counts, scores as the report computes them. {said}"
-        )
-    )
-    display(plots.table(ablations.corrected(rows, "counts"), f"Heads on counts, scores that can tell. {said}"))
-    plots.show(
-        plots.dots(ablations.panels(rows, "counts"), ablations.points(rows, "counts")),
-        "Heads on counts: means over random seeds with 95 % intervals, and two reference points.",
-    )
+ablations.show(rows, "counts", "Heads on counts")
 
 # %% tags=["hide-input"]
 pages.Words(ablations.says(rows, "counts"))
@@ -287,21 +200,7 @@ pages.Words(ablations.says(rows, "counts"))
 # Presence of codes with the report's head, with cross-entropy, and in the paper's whole configuration.
 
 # %% tags=["hide-input"]
-pages.missing(rows, ablations.names("presence"))
-
-# %% tags=["hide-input"]
-if group := ablations.pick(rows, "presence"):
-    said = f"{seeds.said(group)} {seeds.divergences(group)}"
-    display(
-        plots.table(
-            ablations.as_reported(rows, "presence"), f"Heads on presence, scores as the report computes them. {said}"
-        )
-    )
-    display(plots.table(ablations.corrected(rows, "presence"), f"Heads on presence, scores that can tell. {said}"))
-    plots.show(
-        plots.dots(ablations.panels(rows, "presence"), ablations.points(rows, "presence")),
-        "Heads on presence: means over random seeds with 95 % intervals, and two reference points.",
-    )
+ablations.show(rows, "presence", "Heads on presence")
 
 # %% tags=["hide-input"]
 pages.Words(ablations.says(rows, "presence"))

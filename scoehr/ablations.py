@@ -242,6 +242,32 @@ def points(found: Rows, which: str, keys: Sequence[str] = DRAWN) -> dict[str, di
     }
 
 
+def show(found: Rows, which: str, title: str, *, report: bool = True, figure: bool = True) -> None:
+    """Display an ablation in a notebook: rows not run yet, scores as the report computes them, scores that can tell,
+    and these as a figure. Without ``report`` or ``figure`` that part is left out."""
+    from IPython.display import Markdown, display  # only notebooks need IPython
+
+    if lacking := [name for name in names(which) if name not in found]:
+        display(Markdown(f"Not run yet: {', '.join(f'`{name}`' for name in lacking)}."))
+    if not (group := pick(found, which)):
+        return
+    said = f"{seeds.said(group)} {seeds.divergences(group)}".strip()
+    if report:
+        display(plots.table(as_reported(found, which), f"{title}, scores as the report computes them. {said}"))
+    display(plots.table(corrected(found, which), f"{title}, scores that can tell. {said}"))
+    if figure:
+        caption = f"{title}: means over random seeds with 95 % intervals, and two reference points."
+        plots.show(plots.dots(panels(found, which), points(found, which)), caption)
+
+
+def show_tally(pairs: pd.DataFrame) -> None:
+    """Display :func:`tally` of printed differences, if there are any."""
+    from IPython.display import display
+
+    if len(pairs):
+        display(plots.table(tally(pairs), "Printed differences between two rows: how many are found here, by score"))
+
+
 # The printed order ---------------------------------------------------------------------------------------------------
 
 FOUND, REVERSED, OPEN, GONE = "as printed", "reversed", "not told apart", "no score"

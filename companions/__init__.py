@@ -1,0 +1,1 @@
+"""Companion studies of the book. They use scoehr; scoehr never uses them."""
