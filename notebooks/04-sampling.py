@@ -96,7 +96,7 @@ plots.show(
 # nothing: what is left is the error of the network.
 
 # %% tags=["hide-input"]
-small = {name: run for name, run in runs.items() if run.config["config"]["network"] == "mlp"}
+small = {name: run for name, run in runs.items() if run.config["config"]["network"] != "unet"}
 cohort = pages.cohort(small, source)
 size = min(1000, len(cohort.test), len(cohort.train))
 present = pages.shares(cohort.test)

@@ -117,7 +117,9 @@ def split(
 def fit(
     table: Table,
     out: Annotated[Path, typer.Option(help="Folder for the trained generator.")],
-    preset: Annotated[str, typer.Option(help="thinning, fast, reported or paper.")] = "thinning",
+    preset: Annotated[
+        str, typer.Option(help="thinning, fast, reported, paper or a baseline: medwgan, edm, copula, …")
+    ] = "thinning",
     validation: Annotated[Path | None, typer.Option(help="Table whose losses are written down each epoch.")] = None,
     kind: Annotated[Kind | None, typer.Option(help="Learn occurrences or 0/1, in place of the preset's.")] = None,
     seed: Seed = 0,
@@ -129,8 +131,8 @@ def fit(
     from scoehr import generators
     from scoehr.training import Diverged
 
-    weights = {f"{part}.safetensors" for part in ("autoencoder", "score", "rate")}
-    _may_replace(out, {"config.json", "history.csv", *weights})
+    weights = {f"{part}.safetensors" for part in ("autoencoder", "score", "rate", "generator", "denoiser", "copula")}
+    _may_replace(out, {"config.json", "history.csv", "MODEL_CARD.md", "DATA_CARD.md", *weights})
     settings = _settings(change or []) | ({"kind": kind} if kind else {})
     generator = generators.preset(preset, **settings)
     matrix = _read(table)
@@ -154,11 +156,14 @@ def sample(
         str | None, typer.Option(help="Of a latent diffusion: euler_maruyama, heun, dpm_solver_pp_2m or ddim.")
     ] = None,
     steps: Annotated[int | None, typer.Option(min=2, help="Steps of the sampler.")] = None,
+    given: Annotated[
+        list[str] | None, typer.Option(metavar="CODE", help="A code that every patient has (thinning); repeatable.")
+    ] = None,
 ) -> None:
     """Draw synthetic patients from a trained generator."""
     from scoehr import generators
 
-    synthetic = generators.load(model).sample(n, seed=seed, sampler=sampler, steps=steps)
+    synthetic = generators.load(model).sample(n, seed=seed, sampler=sampler, steps=steps, condition=given or ())
     synthetic.write(out)
     print(
         f"wrote {out}: {len(synthetic):,} patients, {len(synthetic.codes):,} codes, mean cell {synthetic.mean_cell:.4f}"

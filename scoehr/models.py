@@ -291,15 +291,17 @@ class ResidualMLP(nn.Module):
         dim: size of the latent, any.
         width: hidden units of a block.
         depth: number of blocks.
+        context: size of what modulates the blocks, the time embedding; ``width`` by default.
     """
 
-    def __init__(self, dim: int, width: int = 512, depth: int = 4):
+    def __init__(self, dim: int, width: int = 512, depth: int = 4, context: int | None = None):
         super().__init__()
         self.width = width
-        self.time = nn.Sequential(nn.Linear(width, width), nn.SiLU())
+        context = context or width
+        self.time = nn.Sequential(nn.Linear(width, context), nn.SiLU())
         self.begin = nn.Linear(dim, width)
         self.norms = nn.ModuleList(nn.LayerNorm(width, elementwise_affine=False) for _ in range(depth))
-        self.modulation = nn.ModuleList(nn.Linear(width, 2 * width) for _ in range(depth))
+        self.modulation = nn.ModuleList(nn.Linear(context, 2 * width) for _ in range(depth))
         self.blocks = nn.ModuleList(
             nn.Sequential(nn.Linear(width, 2 * width), nn.SiLU(), nn.Linear(2 * width, width)) for _ in range(depth)
         )
@@ -309,9 +311,49 @@ class ResidualMLP(nn.Module):
         self.end = nn.Sequential(nn.LayerNorm(width), last)
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        time = self.time(time_embedding(t, self.width))  # (B, width)
-        h = self.begin(x)  # (B, width)
+        return self.end(self.blocked(self.begin(x), self.time(time_embedding(t, self.width))))  # (B, D)
+
+    def blocked(self, h: Tensor, context: Tensor) -> Tensor:
+        """The blocks on ``h`` ``(B, width)``, modulated by ``context`` ``(B, context)``."""
         for norm, modulation, block in zip(self.norms, self.modulation, self.blocks, strict=True):
-            scale, shift = modulation(time).chunk(2, dim=1)
+            scale, shift = modulation(context).chunk(2, dim=1)
             h = h + block(norm(h) * (1 + scale) + shift)
-        return self.end(h)  # (B, D)
+        return h
+
+
+class RecordMLP(ResidualMLP):
+    """The residual MLP on a patient's record: ``log1p`` of counts ``(B, n_codes)`` and time ``(B,)`` to the same shape.
+
+    Three things that a record needs and a latent vector does not. Its size, occurrences and distinct codes, goes into
+    the modulation beside time, since normalisation hides it from the blocks. A code that stands in the record already
+    is read by weights of its own, because to come again is another matter than to come first, and a narrow hidden layer
+    cannot tell every code of itself. And codes may be ``given``, known from the start: their embeddings are added.
+    """
+
+    EMBEDDING = 64
+
+    def __init__(self, n_codes: int, width: int = 256, depth: int = 2):
+        super().__init__(n_codes, width, depth, context=self.EMBEDDING)
+        wide, narrow = 3 * self.EMBEDDING, self.EMBEDDING
+        self.time = nn.Sequential(nn.Linear(wide, wide), nn.SiLU(), nn.Linear(wide, narrow), nn.SiLU())
+        self.given = nn.Embedding(n_codes, width)
+        self.last = nn.Linear(narrow, 2 * width)
+        self.again = nn.Embedding(n_codes, width + 1)  # weights and bias of the second head
+        for layer in (self.last, self.again):
+            nn.init.zeros_(layer.weight)
+        nn.init.zeros_(self.last.bias)
+
+    def forward(self, x: Tensor, t: Tensor, given: Tensor | None = None) -> Tensor:
+        size = (200 * torch.log1p(total) for total in (torch.expm1(x).sum(dim=1), (x > 0).float().sum(dim=1)))
+        context = self.time(torch.cat([time_embedding(value, self.EMBEDDING) for value in (t, *size)], dim=1))
+        rows, codes = x.nonzero(as_tuple=True)  # the occupied cells, few of all
+        h = self.begin.bias.expand(len(x), -1)  # (B, width)
+        h = h.index_add(0, rows, x[rows, codes, None] * self.begin.weight.T[codes])
+        if given is not None:
+            known, which = given.nonzero(as_tuple=True)
+            h = h.index_add(0, known, self.given(which))
+        norm, first = self.end
+        scale, shift = self.last(context).chunk(2, dim=1)
+        h = norm(self.blocked(h, context)) * (1 + scale) + shift
+        again = self.again(codes)  # (occupied cells, width + 1)
+        return first(h).index_put((rows, codes), (h[rows] * again[:, :-1]).sum(dim=1) + again[:, -1])  # (B, n_codes)

@@ -182,7 +182,11 @@ def shares(matrix: CodeMatrix) -> np.ndarray:
     return np.asarray((matrix.counts > 0).mean(axis=0)).ravel()
 
 
-NETWORKS = {"unet": "U-Net", "mlp": "residual MLP"}
+NETWORKS = {
+    "unet": "U-Net", "mlp": "residual MLP", "record": "residual MLP on records", "gan": "GAN", "copula": "none",
+}  # fmt: skip
+#: What a network puts out where its settings do not say.
+PUTS_OUT = {"thinning": "rate", "edm": "record", "gan": "code"}
 #: What the cells of a kind of matrix hold, in a sentence.
 KINDS = {"count": "counts", "binary": "presence of codes"}
 
@@ -208,12 +212,12 @@ def _settings(run: study.Run) -> dict[str, str]:
         "decoder head": config["head"] if latent else "–",
         "autoencoder epochs": str(config["autoencoder_epochs"]) if latent else "–",
         "latents standardised": ("yes" if config["standardise"] else "no") if latent else "–",
-        "network": NETWORKS[config["network"]],
-        "width": str(config["width"]),
+        "network": NETWORKS[config.get("network", run.config["generator"])],
+        "width": str(config.get("width", "–")),
         "parameters": f"{run.costs['parameters']:,}",
-        "epochs": str(config["epochs"]),
-        "learning-rate schedule": config["schedule"],
-        "network puts out": config.get("prediction", "rate"),
+        "epochs": str(config.get("epochs", "–")),
+        "learning-rate schedule": config.get("schedule", "–"),
+        "network puts out": config.get("prediction", PUTS_OUT.get(run.config["generator"], "–")),
         "sampler": config["sampler"].replace("_", " "),
         "steps": str(config["steps"]),
     }

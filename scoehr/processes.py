@@ -116,44 +116,120 @@ def score_matching_loss(score: Score, sde: VPSDE, x: Tensor, t: Tensor, noise: T
 class RateModel(nn.Module):
     """A network read as E[x₁ - x_a | x_a]: how many more of each code the whole record holds.
 
-    The rate is exp(network) times what an average patient lacks at level a, so an untrained network grows records with
-    the right marginals and no dependence.
+    The rate is exp(network) times what it would be if codes were independent, which follows from how often each count
+    of a code occurs (:func:`lonely_rates`). So an untrained network grows independent columns, and a trained one need
+    only know what codes have to do with each other.
+
+    Args:
+        network: maps ``log1p`` of counts ``(B, n_codes)``, times ``(B,)`` and what is given to ``(B, n_codes)``.
+        n_codes: size of the vocabulary.
     """
+
+    LARGEST, PRESENT, LEVELS = 40, 15, 33  # counts told apart in whole and in thinned records; levels tabulated
 
     def __init__(self, network: nn.Module, n_codes: int):
         super().__init__()
         self.network = network
-        self.register_buffer("log_mean", torch.zeros(n_codes))
-        self.log_mean: Tensor
+        shares = torch.zeros(self.LARGEST + 1, n_codes)
+        shares[0] = 1.0
+        self.register_buffer("shares", shares)  # shares[m, j]: of patients who have m of code j
+        self.register_buffer("alone", torch.zeros(self.LEVELS, self.PRESENT + 1, n_codes), persistent=False)
+        self.shares: Tensor
+        self.alone: Tensor
 
-    def log_rate(self, x: Tensor, level: Tensor) -> Tensor:
-        """``x`` ``(B, n_codes)`` thinned to ``level`` ``(B,)`` in [0, 1): log rates ``(B, n_codes)``."""
-        average = self.log_mean + torch.log1p(-level)[:, None]
-        return (self.network(torch.log1p(x), 1000 * (1 - level)) + average).clamp(max=8.0)
+    def learn_shares(self, x: Tensor) -> None:
+        """Take the shares from counts ``x`` ``(n, n_codes)``; a code never seen keeps a small one."""
+        counts = torch.stack([(x.clamp(max=self.LARGEST) == m).sum(0) for m in range(self.LARGEST + 1)]).double()
+        counts[1] += 0.3
+        self.shares.copy_(counts / counts.sum(0))
+        self.tabulate()
 
-    def forward(self, x: Tensor, level: Tensor) -> Tensor:
-        return self.log_rate(x, level).exp()
+    def tabulate(self) -> None:
+        """Make the table of lonely rates; to be called when ``shares`` has changed.
+
+        Of a code that is there k times the rate is kept between 0.01 and 5 (k + 1), where that of a geometric count is
+        at most k + 1: gaps between the few patients who have many of a code are chance, and would pass for certainty.
+        """
+        levels = torch.linspace(0, 1, self.LEVELS, dtype=torch.float64)
+        rates, k = lonely_rates(self.shares.double(), levels, self.PRESENT), torch.arange(self.PRESENT + 1)[:, None]
+        rates[:, 1:] = rates[:, 1:].clamp(min=0.01).minimum(5.0 * (k[1:] + 1))
+        self.alone.copy_(rates.clamp(min=1e-6).log())
+
+    def log_rate(self, x: Tensor, level: Tensor, given: Tensor | None = None) -> Tensor:
+        """Log rates ``(B, n_codes)`` of ``x`` ``(B, n_codes)`` thinned to ``level`` ``(B,)`` in [0, 1).
+
+        ``given`` ``(B, n_codes)`` is 1 for codes of which one occurrence is known and was spared by the thinning.
+        """
+        network = self.network(torch.log1p(x), 1000 * (1 - level), given)
+        return (network + self._alone(x, level) + torch.log1p(-level)[:, None]).clamp(max=8.0)
+
+    def _alone(self, x: Tensor, level: Tensor) -> Tensor:
+        """Log lonely rates ``(B, n_codes)``, interpolated between tabulated levels; most cells are empty."""
+        place = level * (self.LEVELS - 1)
+        below = place.long().clamp(max=self.LEVELS - 2)  # (B,)
+        left = place - below
+        empty = torch.lerp(self.alone[below, 0], self.alone[below + 1, 0], left[:, None])  # (B, n_codes)
+        rows, codes = x.nonzero(as_tuple=True)
+        k, at = x[rows, codes].clamp(max=self.PRESENT).long(), below[rows]
+        return empty.index_put(
+            (rows, codes), torch.lerp(self.alone[at, k, codes], self.alone[at + 1, k, codes], left[rows])
+        )
+
+    def forward(self, x: Tensor, level: Tensor, given: Tensor | None = None) -> Tensor:
+        return self.log_rate(x, level, given).exp()
+
+
+def lonely_rates(shares: Tensor, levels: Tensor, most: int) -> Tensor:
+    """E[x₁ - k | x_a = k] / (1 - a) of a code on its own, ``(levels, most + 1, n_codes)`` for k = 0 … ``most``.
+
+    With P(x₁ = m) = ``shares[m]`` it is Σ_m (m - k) w_m / Σ_m w_m, w_m = P(x₁ = m) C(m, k) (1 - a)^(m - k), over 1 - a:
+    Bayes' rule, in which a^k cancels. At a = 1 its limit, (k + 1) P(x₁ = k + 1) / P(x₁ = k). It is 0 where no patient
+    has so many.
+    """
+    m, k = torch.arange(len(shares)).double(), torch.arange(most + 1).double()[:, None]
+    missing = (m - k).clamp(min=0)  # (most + 1, M + 1)
+    choose = (torch.lgamma(m + 1) - torch.lgamma(missing + 1) - torch.lgamma(k + 1)).exp() * (m >= k)
+    kept = (1 - levels).clamp(min=1e-6)[:, None, None]
+    weights = choose * kept**missing  # (levels, most + 1, M + 1)
+    held, removed = weights @ shares, (weights * missing / kept) @ shares
+    return torch.where(held > 0, removed / held.clamp(min=1e-300), torch.zeros_like(held))
 
 
 def thinning_times(n: int, rng: torch.Generator) -> Tensor:
-    """Levels ``(n,)`` in [0, 1), one uniform in each of n equal cells, shuffled."""
-    cells = (torch.arange(n) + torch.rand(n, generator=rng)) / n
-    return cells[torch.randperm(n, generator=rng)].clamp(max=1 - T_MIN)
+    """Levels a ``(n,)`` in [0, 0.999], of density ½ (1 - a)^(-½), one in each of n equally likely cells, shuffled.
 
-
-def thin(x: Tensor, level: Tensor, rng: torch.Generator) -> Tensor:
-    """x_a ~ Binomial(x₁, a) for counts ``x`` ``(B, n_codes)`` and levels ``(B,)``."""
-    return torch.binomial(x, level[:, None].expand_as(x).contiguous(), generator=rng)
-
-
-def thinning_loss(rate: RateModel, x: Tensor, thinned: Tensor, level: Tensor) -> Tensor:
-    """Poisson (Bregman) loss of the removed counts, per unit of level: ``(B,)`` (Chen & Zhou 2023).
-
-    Its minimum is the conditional mean of what was removed. The weight 1 / (1 - a) makes it the negative log-likelihood
-    of the births that grow the record back, up to a constant.
+    Close to 1 little is removed and each removal weighs much in :func:`thinning_loss`. Under this density the removals
+    of all levels add alike to the variance of the loss, which makes the whole smallest.
     """
-    log_rate = rate.log_rate(thinned, level)  # (B, n_codes)
-    return (log_rate.exp() - (x - thinned) * log_rate).sum(dim=1) / (1 - level)
+    cells = (torch.arange(n) + torch.rand(n, generator=rng)) / n
+    return (1 - cells[torch.randperm(n, generator=rng)] ** 2).clamp(max=1 - T_MIN)
+
+
+def thin(x: Tensor, level: Tensor, rng: torch.Generator, given: Tensor | None = None) -> Tensor:
+    """x_a ~ Binomial(x₁, a) for counts ``x`` ``(B, n_codes)`` and levels ``(B,)``; one of each given code is spared."""
+    spared = torch.zeros_like(x) if given is None else given
+    return spared + torch.binomial(x - spared, level[:, None].expand_as(x).contiguous(), generator=rng)
+
+
+def some_given(x: Tensor, share: float, rng: torch.Generator) -> Tensor:
+    """A code or two of each record ``x`` ``(B, n_codes)`` for a ``share`` of the records: 1 where given, else 0."""
+    given = torch.zeros_like(x)
+    rows = torch.nonzero((torch.rand(len(x), generator=rng) < share) & (x > 0).any(dim=1))[:, 0]
+    if len(rows):
+        drawn = torch.multinomial((x[rows] > 0).float(), 2, replacement=True, generator=rng)  # (rows, 2), may be equal
+        given[rows[:, None], drawn] = 1.0
+    return given
+
+
+def thinning_loss(rate: RateModel, x: Tensor, thinned: Tensor, level: Tensor, given: Tensor | None = None) -> Tensor:
+    """Poisson (Bregman) loss of the removed counts at levels of :func:`thinning_times`: ``(B,)`` (Chen & Zhou 2023).
+
+    Its minimum is the conditional mean of what was removed. Weighted by 1 / (1 - a) and integrated over a it is the
+    negative log-likelihood of the births that grow the record back, up to a constant; over the density of the levels
+    that leaves a weight of 2 / √(1 - a).
+    """
+    log_rate = rate.log_rate(thinned, level, given)  # (B, n_codes)
+    return 2 * (log_rate.exp() - (x - thinned) * log_rate).sum(dim=1) / (1 - level).sqrt()
 
 
 # ----------------------------------------------------------------------------

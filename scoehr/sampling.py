@@ -128,22 +128,41 @@ def evaluations(sampler: str, steps: int) -> int:
 
 
 def births(
-    rate: RateModel, size: int, n_codes: int, steps: int, *, binary: bool = False, rng: torch.Generator
+    rate: RateModel,
+    start: Tensor,
+    steps: int,
+    *,
+    given: Tensor | None = None,
+    binary: bool = False,
+    device: str = "cpu",
+    rng: torch.Generator,
 ) -> Tensor:
-    """Grow ``size`` records from nothing by ``steps`` leaps in the level a, from 0 to 1: counts ``(size, n_codes)``.
+    """Grow records from ``start`` ``(B, n_codes)``, as a rule empty, by ``steps`` leaps in the level a, from 0 to 1.
 
     Between a and b each code gets Poisson(rate · (b - a) / (1 - a)) births (Chen & Zhou 2023, Algorithm 2); in a binary
-    record at most one. Order 1 in the length of the leap, one evaluation a step.
+    record at most one, with that probability. Leaps are short at first, when every birth says much about the patient:
+    the levels are (i / steps)^1.5. Order 1 in the length of the leap, one evaluation a step.
     """
-    device = rate.log_mean.device
-    levels = torch.linspace(0, 1, steps + 1)
-    x = torch.zeros(size, n_codes)
-    for a, b in pairwise(levels):
-        expected = rate(x.to(device), a.expand(size).to(device)).cpu() * (b - a) / (1 - a)
-        x = x + torch.poisson(expected, generator=rng)
+    x = start
+    for a, b in pairwise(torch.linspace(0, 1, steps + 1) ** 1.5):
+        known = None if given is None else given.to(device)
+        expected = rate(x.to(device), a.expand(len(x)).to(device), known).cpu() * (b - a) / (1 - a)
         if binary:
-            x = x.clamp(max=1.0)
+            x = x + torch.bernoulli((expected * (1 - x)).clamp(0, 1), generator=rng)
+        else:
+            x = x + _poisson(expected, rng)
     return x
+
+
+def _poisson(mean: Tensor, rng: torch.Generator) -> Tensor:
+    """Poisson counts of ``mean`` ``(B, n_codes)``, small in sum: first how many a record, then which."""
+    many = torch.poisson(mean.sum(dim=1), generator=rng).long()  # (B,)
+    rows = torch.repeat_interleave(torch.arange(len(mean)), many)
+    counts = torch.zeros_like(mean)
+    if len(rows):
+        which = torch.multinomial(mean[rows], 1, generator=rng)[:, 0]
+        counts.index_put_((rows, which), torch.ones(len(rows)), accumulate=True)
+    return counts
 
 
 def solve(sampler: str, score: Score, sde: VPSDE, x: Tensor, steps: int, *, rng: torch.Generator) -> Tensor:

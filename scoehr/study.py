@@ -23,7 +23,7 @@ import pandas as pd
 import torch
 import yaml
 
-from scoehr import datasets, generators, metrics
+from scoehr import cards, datasets, generators, metrics
 from scoehr.codes import CodeMatrix, Kind
 from scoehr.datasets import Digits
 from scoehr.files import CHECKOUT, ROOT, InputError, read_json, replacing, write_json
@@ -235,11 +235,15 @@ def _plan_file() -> dict[str, Any]:
 
 
 def _scaled(config: generators.Config, scale: dict[str, Any]) -> Any:
-    """The settings at the scale of a profile; a factor works on the settings that a generator has."""
+    """The settings at the scale of a profile; a factor works on the settings that a generator has.
+
+    Thinning is left as it is: it trains within any profile's budget.
+    """
     has = asdict(config)
-    unet = has.get("network") == "unet"
+    network = has.get("network")
+    unet = network == "unet"
     changes: dict[str, Any] = {}
-    if "width" in has:
+    if network in ("unet", "mlp"):
         width = has["width"] * scale["unet_width" if unet else "mlp_width"]
         changes["width"] = max(16 if unet else 8, 4 * round(width / 4))
     if has["sampler"] == "euler_maruyama":
@@ -250,7 +254,7 @@ def _scaled(config: generators.Config, scale: dict[str, Any]) -> Any:
             "batch": max(1, round(has["batch"] * scale["unet_batch"])),
             "rate": has["rate"] * scale["unet_rate"],
         }
-    elif "epochs" in has:
+    elif network == "mlp":
         changes["epochs"] = max(1, round(has["epochs"] * scale["mlp_epochs"]))
     if "autoencoder_epochs" in has:
         changes["autoencoder_epochs"] = min(has["autoencoder_epochs"], scale.get("autoencoder_epochs", math.inf))
@@ -412,6 +416,7 @@ def _write(
             },
         )
         write_json(scratch / "metrics.json", results)
+        cards.write(scratch)  # again, with the scores
         write_json(scratch / "costs.json", costs)
         frequency.to_csv(scratch / "frequency.csv", float_format="%.6g")
         (scratch / "environment.txt").write_text(environment(), encoding="utf-8")

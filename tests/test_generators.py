@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from scoehr import InputError, generators
+from scoehr.codes import CodeMatrix
 from scoehr.generators import ScoEHR, Thinning, check_memory
 from scoehr.metrics import evaluate
 from scoehr.models import SelfAttention
@@ -176,7 +177,7 @@ class TestFolder:
         assert model.history.equals(fast.history.reset_index(drop=True)) or len(model.history) == len(fast.history)
         assert json.loads((folder / "config.json").read_text())["note"] == "kept"
         assert {path.name for path in folder.iterdir()} == {
-            "config.json", "history.csv", "score.safetensors", "autoencoder.safetensors"
+            "config.json", "history.csv", "score.safetensors", "autoencoder.safetensors", "MODEL_CARD.md", "DATA_CARD.md"
         }  # fmt: skip
 
     def test_corrupted_weights(self, folder):
@@ -240,3 +241,24 @@ def test_sampling_before_fitting():
 def test_memory_is_checked_first(n, message):
     with pytest.raises(InputError, match=message):
         check_memory(n, 1071)
+
+
+def test_on_condition_every_patient_has_the_codes_and_what_goes_with_them():
+    """A and B come together, C comes alone."""
+    rng = np.random.default_rng(0)
+    sick = rng.random(3000) < 0.2
+    counts = np.c_[sick, sick, rng.random(3000) < 0.3].astype(int)
+    matrix = CodeMatrix.from_array(counts, ["A", "B", "C"], titles=["a", "b", "c"], kind="binary")
+    model = generators.preset("thinning", kind="binary", width=32, epochs=30).fit(matrix, progress=False)
+    free, given = (model.sample(2000, seed=1, condition=codes, progress=False).dense() for codes in ((), ("A",)))
+    assert free[:, 0].mean() == pytest.approx(0.2, abs=0.04)
+    assert (given[:, 0] == 1).all()
+    assert given[:, 1].mean() > 0.95
+    assert given[:, 2].mean() == pytest.approx(0.3, abs=0.05)
+
+
+def test_conditions_that_cannot_be_met(fast):
+    with pytest.raises(InputError, match="a model of kind 'scoehr' cannot sample on condition; fit preset thinning"):
+        fast.sample(3, condition=["000"], progress=False)
+    with pytest.raises(InputError, match="condition 'XYZ' is no code of this model"):
+        fitted("thinning").sample(3, condition=["XYZ"], progress=False)

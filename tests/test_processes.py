@@ -10,7 +10,9 @@ from scoehr.processes import (
     RateModel,
     ReverseSDE,
     ScoreModel,
+    lonely_rates,
     score_matching_loss,
+    some_given,
     stratified_times,
     thin,
     thinning_loss,
@@ -126,7 +128,7 @@ def test_an_untrained_noise_model_is_right_about_standard_normal_data():
 
 
 class Nothing(torch.nn.Module):
-    def forward(self, y, s):
+    def forward(self, y, s, given=None):
         return torch.zeros_like(y)
 
 
@@ -147,7 +149,7 @@ class TestThinning:
         thinned = thin(x, level, rng(2))
 
         def loss(factor):
-            model.log_mean.copy_(torch.log(factor * mean))
+            model.learn_shares(torch.poisson(factor * mean.expand(100_000, 3), generator=rng(3)))
             return float(thinning_loss(model, x, thinned, level).mean())
 
         assert loss(1.0) < min(loss(0.9), loss(1.1))
@@ -159,3 +161,44 @@ class TestThinning:
         thinned = thin(x, level, rng(1))
         removed = (x - thinned)[thinned == 0].mean()
         assert float(removed) == pytest.approx(3 * 0.6**3 / (1 + 0.6**3), abs=0.01)
+
+    def test_lonely_rates_are_bayes_rule(self):
+        """Against the definition, summed by hand over what a patient may have had; and three closed forms."""
+        chance = {0: 0.5, 1: 0.2, 3: 0.2, 7: 0.1}
+        shares = torch.zeros(8, 1, dtype=torch.float64)
+        for m, share in chance.items():
+            shares[m] = share
+        levels = torch.tensor([0.0, 0.3, 0.9, 1.0], dtype=torch.float64)
+        found = lonely_rates(shares, levels, 4)
+        for i, a in enumerate((0.0, 0.3, 0.9)):
+            for k in range(5):
+                odds = {m: p * math.comb(m, k) * (1 - a) ** (m - k) for m, p in chance.items() if m >= k}
+                whole = sum(odds.values())
+                mean = sum((m - k) * odd for m, odd in odds.items()) / whole / (1 - a) if whole else 0.0
+                assert float(found[i, k, 0]) == pytest.approx(mean, rel=1e-9)
+        assert float(found[3, 0, 0]) == pytest.approx(0.2 / 0.5, rel=1e-4)  # the limit: P(1) / P(0)
+        poisson = torch.exp(
+            torch.arange(41).double() * math.log(0.7) - torch.lgamma(torch.arange(41).double() + 1) - 0.7
+        )
+        assert torch.allclose(lonely_rates(poisson[:, None], levels, 5), torch.tensor(0.7, dtype=torch.float64))
+        binary = lonely_rates(torch.tensor([[0.8], [0.2]], dtype=torch.float64), levels, 2)
+        torch.testing.assert_close(binary[:, 0, 0], 0.2 / (0.8 + 0.2 * (1 - levels)), rtol=1e-5, atol=0)
+        assert not binary[:, 1:].any()  # who has it cannot get it again
+
+    def test_what_is_given_survives(self):
+        x = torch.tensor([[3.0, 0.0, 1.0]]).expand(50_000, 3)
+        given = torch.tensor([[1.0, 0.0, 1.0]]).expand(50_000, 3)
+        thinned = thin(x, torch.full((50_000,), 0.25), rng(), given)
+        assert torch.all(thinned[:, 2] == 1)
+        assert torch.all(thinned[:, 1] == 0)
+        assert float(thinned[:, 0].mean()) == pytest.approx(1 + 2 * 0.25, abs=0.01)
+        assert int(thinned[:, 0].min()) == 1
+
+    def test_only_codes_that_are_there_are_given(self):
+        x = torch.poisson(torch.full((4000, 6), 0.3), generator=rng())
+        given = some_given(x, 0.25, rng(1))
+        assert torch.all(given <= (x > 0))
+        assert int(given.sum(1).max()) <= 2
+        some = (x > 0).any(1)
+        assert float((given.sum(1) > 0)[some].float().mean()) == pytest.approx(0.25, abs=0.02)
+        assert not some_given(x, 0.0, rng(1)).any()

@@ -80,34 +80,55 @@ def test_bad_sampler_and_steps():
         solve("heun", PROBLEM.score, PROBLEM.sde, torch.randn(2, 1), 1, rng=torch.Generator())
 
 
+def empty(size: int, n_codes: int) -> torch.Tensor:
+    return torch.zeros(size, n_codes)
+
+
+class Twins:
+    """Two codes both present or both absent, even odds: the known rate brings the dependence back."""
+
+    def __call__(self, x, level, given=None):
+        either = (x > 0).any(dim=1, keepdim=True)
+        odds = (1 - level[:, None]) ** 2
+        missing = torch.where(either, 1.0, odds / (1 + odds))
+        return missing * (1 - x).clamp(min=0)
+
+
 class TestBirths:
-    def test_independent_poisson_counts_are_exact_in_any_number_of_steps(self):
+    @pytest.mark.parametrize("steps", [1, 7])
+    def test_independent_poisson_counts_are_exact_in_any_number_of_steps(self, steps):
         class Nothing(torch.nn.Module):
-            def forward(self, y, s):
+            def forward(self, y, s, given=None):
                 return torch.zeros_like(y)
 
         mean = torch.tensor([0.05, 0.4, 2.0])
-        model = RateModel(Nothing(), 3)
-        model.log_mean.copy_(mean.log())
-        for steps in (1, 7):
-            x = births(model, 100_000, 3, steps, rng=torch.Generator().manual_seed(0))
-            torch.testing.assert_close(x.mean(0), mean, rtol=0.05, atol=0.003)
-            torch.testing.assert_close(x.var(0), mean, rtol=0.05, atol=0.003)
+        model, rng = RateModel(Nothing(), 3), torch.Generator().manual_seed(0)
+        model.learn_shares(torch.poisson(mean.expand(200_000, 3), generator=rng))
+        x = births(model, empty(100_000, 3), steps, rng=rng)
+        torch.testing.assert_close(x.mean(0), mean, rtol=0.05, atol=0.003)
+        torch.testing.assert_close(x.var(0), mean, rtol=0.05, atol=0.003)
+
+    def test_independent_counts_of_any_shape_come_out_in_short_steps(self):
+        class Nothing(torch.nn.Module):
+            def forward(self, y, s, given=None):
+                return torch.zeros_like(y)
+
+        counts = torch.tensor([0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 2.0, 2.0, 2.0, 3.0])[:, None]
+        model = RateModel(Nothing(), 1)
+        model.learn_shares(counts.repeat(1000, 1))
+        x = births(model, empty(40_000, 1), 300, rng=torch.Generator().manual_seed(0))
+        shares = [float((x == m).float().mean()) for m in (0, 1, 2, 3)]
+        assert shares == pytest.approx([0.4, 0.2, 0.3, 0.1], abs=0.02)
 
     @pytest.mark.parametrize("binary", [True, False])
     def test_two_codes_that_come_together(self, binary):
-        """Both codes present or both absent, even odds: the known rate brings the dependence back."""
-
-        class Twins:
-            log_mean = torch.zeros(2)
-
-            def __call__(self, x, level):
-                either = (x > 0).any(dim=1, keepdim=True)
-                odds = (1 - level[:, None]) ** 2
-                missing = torch.where(either, 1.0, odds / (1 + odds))
-                return missing * (1 - x).clamp(min=0)
-
-        x = births(Twins(), 40_000, 2, 200, binary=binary, rng=torch.Generator().manual_seed(0))
+        x = births(Twins(), empty(40_000, 2), 200, binary=binary, rng=torch.Generator().manual_seed(0))
         present = (x > 0).float()
         assert float(present.mean()) == pytest.approx(0.5, abs=0.02)
         assert float((present[:, 0] == present[:, 1]).float().mean()) > 0.98
+
+    def test_what_is_given_stays_and_brings_its_twin(self):
+        given = torch.tensor([[1.0, 0.0]]).expand(5000, 2)
+        x = births(Twins(), given, 100, given=given, binary=True, rng=torch.Generator().manual_seed(0))
+        assert torch.all(x[:, 0] == 1)
+        assert float(x[:, 1].mean()) > 0.99

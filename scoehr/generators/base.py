@@ -8,6 +8,7 @@ import math
 import os
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -21,6 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from scoehr import cards
 from scoehr.codes import CodeMatrix
 from scoehr.files import InputError, read_json, replacing, sha256
 from scoehr.training import Loss, TrainingConfig, train
@@ -59,6 +61,7 @@ class Generator(ABC):
         self.config: Any = config or self.settings()
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")  # of the network while it works
         self.history = pd.DataFrame()
+        self.patients: int | None = None  # that it was trained on
         self.evaluations = 0  # of the network, per patient of the last sample
         self.seconds = 0.0  # that the last sample took when it was made
         self.vocabulary: CodeMatrix  # the codes, without patients
@@ -85,6 +88,7 @@ class Generator(ABC):
             InputError: settings and data do not fit together.
         """
         self._build(train_set, seed)
+        self.patients = len(train_set)
         held_out = None if validation is None else self._tensor(validation.align(train_set.codes))
         rows = self._train(self._tensor(train_set), held_out, seed, Path(folder) if folder else None, progress)
         self.history = pd.DataFrame(rows)
@@ -138,6 +142,10 @@ class Generator(ABC):
     def _draw(self, size: int, sampler: str, steps: int, rng: torch.Generator) -> Tensor:
         """The end points of the reverse process, ``(size, D)``; notes the evaluations."""
 
+    def _draw_given(self, given: Sequence[int], size: int, sampler: str, steps: int, rng: torch.Generator) -> Tensor:
+        """The same for patients who have the codes in these columns."""
+        raise InputError(f"a model of kind {self.name!r} cannot sample on condition; fit preset thinning")
+
     @abstractmethod
     def decode(self, latents: Tensor, rng: torch.Generator | None = None) -> Tensor:
         """End points ``(n, D)`` to whole counts ``(n, n_codes)``."""
@@ -163,6 +171,7 @@ class Generator(ABC):
         seed: int = 0,
         sampler: str | None = None,
         steps: int | None = None,
+        condition: Sequence[str] = (),
         store: Path | None = None,
         progress: bool = True,
     ) -> CodeMatrix:
@@ -170,17 +179,20 @@ class Generator(ABC):
 
         Args:
             sampler, steps: in place of the configured ones.
+            condition: codes that every patient is to have; only :class:`~scoehr.generators.Thinning` knows how.
             store: folder where each batch is kept as it is made, and taken from if the same network made it before.
 
         Raises:
-            InputError: the model is not fitted, ``n`` is not positive, or the result does not fit in memory.
+            InputError: the model is not fitted, ``n`` is not positive, the result does not fit in memory, or the
+                condition names a code that the model does not know, or the model takes none.
             FloatingPointError: the reverse process left the finite numbers.
         """
         if not hasattr(self, "vocabulary"):
             raise InputError("the model is not fitted; call fit, or load a saved one")
         check_memory(n, len(self.vocabulary.codes))
         sampler, steps = sampler or self.config.sampler, steps or self.config.steps
-        maker = [_digest(self.network.state_dict()), sampler, steps, seed] if store else []
+        given = self._places(condition)
+        maker = [_digest(self.network.state_dict()), sampler, steps, seed, *given] if store else []
         batch = self.config.sample_batch
         self.seconds = 0.0
         parts = []
@@ -189,7 +201,7 @@ class Generator(ABC):
             size = min(batch, n - start)
             path = store and store / f"latents-{_digest({}, [*maker, start, size])}.safetensors"
             with torch.no_grad():
-                counts = self.decode(self._kept(path, size, sampler, steps, rng), decoding)
+                counts = self.decode(self._kept(path, size, sampler, steps, rng, given), decoding)
             if not bool(torch.isfinite(counts).all()):
                 raise FloatingPointError("sampling diverged: counts are not finite; train anew at a lower rate")
             parts.append(sp.csr_array(counts.clamp(-(2.0**30), 2.0**30).numpy().astype(np.int32)))
@@ -198,14 +210,25 @@ class Generator(ABC):
             sp.vstack(parts, format="csr"), words.codes, titles=words.titles, kind=self.config.kind
         )
 
-    def _kept(self, path: Path | None, size: int, sampler: str, steps: int, rng: torch.Generator) -> Tensor:
+    def _places(self, condition: Sequence[str]) -> list[int]:
+        """Columns of the codes of a condition."""
+        place = {code: column for column, code in enumerate(self.vocabulary.codes)}
+        for code in condition:
+            if code not in place:
+                raise InputError(f"condition {code!r} is no code of this model; its config.json lists them")
+        return sorted({place[code] for code in condition})
+
+    def _kept(
+        self, path: Path | None, size: int, sampler: str, steps: int, rng: torch.Generator, given: Sequence[int]
+    ) -> Tensor:
         """A batch of end points ``(size, D)``, from ``path`` if it is there, else made and kept there."""
         if path is not None and path.exists():
             kept = load_file(path)
             latents, seconds, self.evaluations = kept["latents"], float(kept["seconds"]), int(kept["evaluations"])
         else:
             begun = time.perf_counter()
-            latents = self._draw(size, sampler, steps, rng)
+            how = (size, sampler, steps, rng)
+            latents = self._draw_given(given, *how) if given else self._draw(*how)
             seconds = time.perf_counter() - begun
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -224,7 +247,7 @@ class Generator(ABC):
     # ----------------------------------------------------------- save, load
 
     def save(self, folder: str | Path, **extra: Any) -> Path:
-        """Write config.json, history.csv and the weights (safetensors) to a new folder, all or nothing.
+        """Write config.json, history.csv, the cards and the weights (safetensors) to a new folder, all or nothing.
 
         ``extra`` goes into config.json beside the model's own entries.
         """
@@ -246,10 +269,12 @@ class Generator(ABC):
             "config": asdict(self.config),
             "weights": {name: sha256(folder / name) for name in weights},
             "vocabulary": {"codes": list(self.vocabulary.codes), "titles": list(self.vocabulary.titles)},
+            "data": {"train": self.patients},
             **extra,
         }
         (folder / "config.json").write_text(json.dumps(config, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         self.history.to_csv(folder / "history.csv", index=False)
+        cards.write(folder)
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
@@ -265,6 +290,7 @@ class Generator(ABC):
         none = sp.csr_array((0, len(words["codes"])), dtype=np.int32)
         model._build(CodeMatrix.from_array(none, words["codes"], titles=words["titles"]), seed=0)
         model._take({name: _load_weights(folder / name, digest) for name, digest in saved["weights"].items()})
+        model.patients = saved.get("data", {}).get("train")
         if (folder / "history.csv").exists():
             model.history = pd.read_csv(folder / "history.csv")
         return model

@@ -11,6 +11,7 @@ Lubbers & Lin (2023), Blackout Diffusion, ICML.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -23,8 +24,8 @@ from scoehr import sampling
 from scoehr.codes import CodeMatrix
 from scoehr.files import InputError
 from scoehr.generators.base import Generator, Settings, Weights
-from scoehr.models import ResidualMLP
-from scoehr.processes import RateModel, thin, thinning_loss, thinning_times
+from scoehr.models import RecordMLP
+from scoehr.processes import RateModel, some_given, thin, thinning_loss, thinning_times
 from scoehr.training import Schedule
 
 
@@ -33,17 +34,18 @@ class ThinningConfig(Settings):
     """Every choice of the model."""
 
     kind: Literal["count", "binary"] = "count"
-    network: Literal["mlp"] = "mlp"
-    width: int = 512
+    network: Literal["record"] = "record"
+    width: int = 256
     depth: int = 2
-    epochs: int = 100
-    batch: int = 128
-    rate: float = 1e-3
+    epochs: int = 60
+    batch: int = 256
+    rate: float = 2e-3
     schedule: Schedule = "cosine"
-    clip: float = 1.0
+    clip: float = 10.0  # above the norms of all but a few batches: clipped gradients would pull rates off their means
+    given: float = 0.25  # share of training records of which a code or two are given, for sampling on condition
     ema: float = 0.999
     sampler: Literal["births"] = "births"
-    steps: int = 48
+    steps: int = 64
     sample_batch: int = 1024
 
 
@@ -52,6 +54,10 @@ class Thinning(Generator):
 
     >>> model = Thinning().fit(matrix)                                # doctest: +SKIP
     >>> model.sample(1_000, seed=1).write("synthetic.parquet")        # doctest: +SKIP
+    >>> model.sample(1_000, condition=["428"])                        # doctest: +SKIP
+
+    On condition, every patient has the codes named, and the rest as patients with them have it: the network has seen
+    records of which some codes are known from the start. A label (sex, age group, outcome) is a code like any other.
     """
 
     name = "thinning"
@@ -66,12 +72,12 @@ class Thinning(Generator):
         self, data: Tensor, held_out: Tensor | None, seed: int, folder: Path | None, progress: bool
     ) -> list[dict[str, Any]]:
         rate = self.rate
-        rate.log_mean.copy_(torch.log(data.mean(0) + 0.3 / len(data)))  # a code never seen keeps a rate, a small one
+        rate.learn_shares(data)
 
         def loss(x: Tensor, rng: torch.Generator) -> Tensor:
-            level = thinning_times(len(x), rng)
-            thinned = thin(x.cpu(), level, rng).to(x)
-            return thinning_loss(rate, x, thinned, level.to(x)).mean()
+            level, given = thinning_times(len(x), rng), some_given(x.cpu(), self.config.given, rng)
+            thinned = thin(x.cpu(), level, rng, given).to(x)
+            return thinning_loss(rate, x, thinned, level.to(x), given.to(x)).mean()
 
         return self._learn("rate", rate, loss, data, held_out, seed, folder, progress)
 
@@ -84,18 +90,21 @@ class Thinning(Generator):
         n_codes = len(vocabulary.codes)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.rate = RateModel(ResidualMLP(n_codes, self.config.width, self.config.depth), n_codes)
+            self.rate = RateModel(RecordMLP(n_codes, self.config.width, self.config.depth), n_codes)
 
     def _draw(self, size: int, sampler: str, steps: int, rng: torch.Generator) -> Tensor:
+        return self._draw_given((), size, sampler, steps, rng)
+
+    def _draw_given(self, given: Sequence[int], size: int, sampler: str, steps: int, rng: torch.Generator) -> Tensor:
         if sampler != "births":
             raise InputError(f"sampler {sampler!r} does not suit thinning; it has one, 'births'")
-        rate = self.rate.eval().to(self.device)
-        counts = sampling.births(
-            rate, size, len(self.vocabulary.codes), steps, binary=self.config.kind == "binary", rng=rng
-        )
-        self.rate.cpu()
+        known = torch.zeros(size, len(self.vocabulary.codes))
+        known[:, list(given)] = 1.0
         self.evaluations = steps
-        return counts
+        return sampling.births(
+            self.rate.eval().to(self.device), known, steps, given=known if len(given) else None,
+            binary=self.config.kind == "binary", device=self.device, rng=rng,
+        )  # fmt: skip
 
     def decode(self, latents: Tensor, rng: torch.Generator | None = None) -> Tensor:
         """The end points are whole counts already."""
@@ -106,3 +115,4 @@ class Thinning(Generator):
 
     def _take(self, weights: Weights) -> None:
         self.rate.load_state_dict(weights["rate.safetensors"])
+        self.rate.tabulate()
