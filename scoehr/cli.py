@@ -238,6 +238,34 @@ def review(
     print(f"wrote {key}: which record is which; keep it away from reviewers")
 
 
+@app.command()
+def visits(
+    dataset: DatasetName = "simulated",
+    source: Source = None,
+    profile: ProfileName = "quick",
+    seed: Seed = 0,
+    patients: Annotated[int | None, typer.Option("-n", "--patients", min=1, help="Draw so many for --out.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Synthetic admissions: .parquet, or .jsonl for PyHealth.")
+    ] = None,
+) -> None:
+    """Learn admissions, draw others and score them, or go on with it.
+
+    A table of your own has the columns patient_id, visit and code.
+    """
+    from scoehr import records, visits_study
+
+    if out and out.suffix not in (".parquet", ".jsonl"):
+        raise InputError(f"{out}: neither .parquet nor .jsonl; give --out one of these endings")
+    made = visits_study.run(visits_study.VisitRun(dataset, source, profile, seed))
+    print(visits_study.scores([made]).to_string())
+    print(f"{made.id}: in {made.folder}")
+    if out:
+        drawn = made.generator.sample(patients, seed=seed) if patients else made.synthetic
+        drawn.write(out) if out.suffix == ".parquet" else records.write(drawn.to_records(), out)
+        print(f"wrote {out}: {len(drawn):,} patients, {drawn.starts[-1]:,} admissions")
+
+
 # The study ----------------------------------------------------------------------------------------------------------
 
 

@@ -177,7 +177,8 @@ class TestFolder:
         assert model.history.equals(fast.history.reset_index(drop=True)) or len(model.history) == len(fast.history)
         assert json.loads((folder / "config.json").read_text())["note"] == "kept"
         assert {path.name for path in folder.iterdir()} == {
-            "config.json", "history.csv", "score.safetensors", "autoencoder.safetensors", "MODEL_CARD.md", "DATA_CARD.md"
+            "config.json", "history.csv", "score.safetensors", "autoencoder.safetensors",
+            "MODEL_CARD.md", "DATA_CARD.md",
         }  # fmt: skip
 
     def test_corrupted_weights(self, folder):

@@ -47,7 +47,7 @@ def root() -> Path:
 
 def copy_checkout(folder: Path) -> None:
     """Copy what a notebook or the book needs of the checkout."""
-    for part in ("scoehr", "book", "notebooks", "workflow"):
+    for part in ("scoehr", "companions", "book", "notebooks", "workflow"):
         ignored = shutil.ignore_patterns("__pycache__", ".snakemake")
         shutil.copytree(CHECKOUT / part, folder / part, ignore=ignored)
     shutil.copy(CHECKOUT / "pyproject.toml", folder)

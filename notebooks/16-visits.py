@@ -1,0 +1,162 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% tags=["remove-cell"]
+# On Colab: fetch the project and what Colab lacks, beside its own PyTorch. Elsewhere this cell does nothing.
+import importlib.util
+import os
+import pathlib
+import subprocess
+import sys
+
+if importlib.util.find_spec("google") and importlib.util.find_spec("google.colab"):
+    address = os.environ.get("SCOEHR_REPOSITORY", "@repository@")
+    subprocess.run(["git", "clone", "--quiet", "--depth=1", address, "scoehr"], check=True)
+    lacking = ["icd-mappings", "torchsde", "trampoline"]
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *lacking], check=True)
+    os.chdir("scoehr")
+    sys.path.insert(0, str(pathlib.Path.cwd()))
+
+# %% [markdown]
+# # Visits
+#
+# The models of the other pages make one row a patient. Longitudinal work, from readmission to disease progression,
+# needs the admissions: how many, what each records, and what comes again. Here a generator makes records admission by
+# admission. Given the record so far it draws whether another admission comes and how many codes it has, and then grows
+# its codes one by one by thinning diffusion {cite:p}`chen2023`.
+
+# %% tags=["parameters"]
+dataset = "simulated"
+source = None
+profile = "quick"
+seed = 0
+
+# %% tags=["hide-input"]
+import pandas as pd
+from IPython.display import display
+
+from scoehr import pages, plots, records, visits_study
+from scoehr.files import ROOT
+from scoehr.metrics.visits import VISIT_METRICS
+
+runs = visits_study.shown(dataset, source, profile, seed)
+first = runs[0]
+curves = first.metrics["curves"]
+pages.origin({}, dataset=dataset, profile=first.profile, seed=seed)
+
+# %% tags=["hide-input"]
+pages.Words(visits_study.told(runs))
+
+# %% [markdown]
+# (v1)=
+# ## Scores beside their reference points
+#
+# *Independent codes* keeps the number of admissions of each patient and draws every code of every admission on its own.
+# *Shuffled admissions* deals whole real admissions to patients at random: right within an admission, wrong across. The
+# gap is 0 where a score is that of fresh real patients and 1 where it is that of independent codes. R² over pairs of
+# codes {cite:p}`theodorou2023` is ruled by a few frequent pairs, so that even independent codes score well; the
+# differences of correlations, the recurrence and the discriminator see what is lost.
+
+# %% tags=["hide-input"]
+plots.table(visits_study.scores(runs), visits_study.said(runs))
+
+# %% tags=["hide-input"]
+drawn = (
+    "across_difference", "recurrence_mae", "new_share_mae", "discriminator_auc_returning",
+)  # fmt: skip
+points = {
+    visits_study.NAMES[point]: {VISIT_METRICS[name].title: first.metrics["reference"][point][name] for name in drawn}
+    for point in ("real", "shuffled", "independent")
+}
+panels = {VISIT_METRICS[name].title: {"synthetic": visits_study.estimate(runs, name)[:3]} for name in drawn}
+plots.show(
+    plots.dots(panels, references=points),
+    "Scores that need the order of admissions; lower is better, and a line is a reference point.",
+)
+
+# %% [markdown]
+# (v2)=
+# ## How often patients come, and with how many codes
+
+# %% tags=["hide-input"]
+plots.show(
+    visits_study.shares(curves),
+    "Admissions per patient and codes per admission; the last point holds all that lies beyond it.",
+)
+
+# %% [markdown]
+# (v3)=
+# ## What comes again
+#
+# A chronic condition is recorded again and again, an acute one mostly once. For each code that could come again often
+# enough: the share of later admissions that record it again, among patients who had it before.
+
+# %% tags=["hide-input"]
+again = pd.DataFrame(curves["recurrence"])
+plots.show(
+    plots.agreement(
+        {"synthetic": (again["real"], again["synthetic"])},
+        xlabel="comes again, real",
+        ylabel="comes again, synthetic",
+    ),
+    f"Recurrence; a dot is a code, {len(again)} codes, first random seed.",
+)
+
+# %% tags=["hide-input"]
+shown = again.sort_values("real", ascending=False).head(10).set_index("code")
+names = shown["title"].where(shown["title"] != "", shown.index)
+plots.table(shown.assign(diagnosis=names)[["diagnosis", "real", "synthetic"]], "The codes that come again most surely")
+
+# %% tags=["hide-input"]
+new = pd.DataFrame(curves["new"]).set_index("visit").rename_axis("visit number")
+plots.table(new.reset_index(), "Share of an admission's codes that the patient never had before")
+
+# %% [markdown]
+# (v4)=
+# ## Taking them along
+#
+# The synthetic admissions are a long table, `patient_id, visit, code`; they become PyHealth's records, and summed over
+# admissions the matrix of the other pages (of admissions with a code, since a synthetic admission has a code once).
+
+# %%
+synthetic = first.synthetic
+matrix = synthetic.to_matrix()
+path = ROOT / "runs" / "records" / f"{first.id}.jsonl"
+written = records.write(synthetic.to_records(), path)
+
+# %% tags=["hide-input"]
+pages.Words(
+    f"Written: `runs/records/{path.name}`, {written:,} patients with {synthetic.starts[-1]:,} admissions; as a matrix "
+    f"{matrix.shape[0]:,} × {matrix.shape[1]:,}, mean cell {matrix.mean_cell:.4f}."
+)
+
+# %% [markdown]
+# The same for other data, from Python or the shell:
+#
+# ```python
+# from scoehr import visits
+# from scoehr.generators.visits import VisitThinning
+#
+# admissions, account = visits.load("table", "admissions.parquet")  # columns patient_id, visit, code
+# model = VisitThinning().fit(admissions)
+# model.sample(1_000, seed=1).write("synthetic.parquet")
+# ```
+
+# %% [markdown]
+# (v5)=
+# ## Every run that is kept
+#
+# The finished runs on each data set, at the largest profile that has any.
+
+# %% tags=["hide-input"]
+for name, found in visits_study.published().items():
+    display(plots.table(visits_study.scores(found), f"{name}. {visits_study.said(found)}"))

@@ -1,0 +1,474 @@
+"""Admission by admission: a thinning diffusion on the codes of one admission, given the record so far.
+
+A patient begins with an empty record. At each moment the model says how likely another admission is; if it comes, how
+many codes it has; then its codes are grown from nothing. Forward, every code of the admission survives with probability
+a, independently, as in :mod:`scoehr.generators.thinning`. Once the number of codes is known the level a tells nothing
+more, since every part of the admission of one size is as likely as another: in its place the network sees, beside the
+half-grown admission, how many codes are still to come, and is asked which is the next. So births come one at a time and
+no leap is too long. All of it is given the record so far: how often each code was recorded, the codes of the last
+admission and the number of admissions. So chronic codes come again, and one condition makes others likely later.
+
+Chen & Zhou (2023), Learning to Jump, ICML, for thinning. Hoogeboom et al. (2022), Autoregressive Diffusion Models,
+ICLR, for births one at a time in any order. Theodorou, Xiao & Sun (2023), HALO, Nature Communications 14:5305, for
+records generated admission by admission (there by a transformer).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors.torch import save_file
+from scipy import sparse
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from scoehr.files import InputError, replacing, sha256
+from scoehr.generators.base import FORMAT, Settings, _load_weights, _stream, check_memory, saved_config
+from scoehr.models import ResidualMLP
+from scoehr.training import Schedule, TrainingConfig, train
+from scoehr.visits import Visits
+
+#: How many observations the prior of a code's, or of a visit number's, rate counts for.
+PRIOR = 5.0
+WEIGHTS = "admissions.safetensors"
+
+
+@dataclass(frozen=True)
+class VisitConfig(Settings):
+    """Every choice of the model."""
+
+    width: int = 512
+    depth: int = 2
+    epochs: int = 32
+    batch: int = 256
+    rate: float = 2e-3
+    schedule: Schedule = "cosine"
+    weight_decay: float = 1e-5
+    clip: float = 1.0
+    ema: float = 0.999
+    sample_batch: int = 1024
+
+
+class Record(NamedTuple):
+    """Patients' records so far, B of them."""
+
+    history: Tensor  # (B, n_codes) how many admissions recorded the code
+    last: Tensor  # (B, n_codes) 1 where the last admission did
+    number: Tensor  # (B,) how many admissions there were, int64
+
+    def with_admission(self, codes: Tensor) -> Record:
+        """The records with one more admission, of these codes ``(B, n_codes)``."""
+        return Record(self.history + codes, codes, self.number + 1)
+
+    def at(self, rows: Tensor) -> Record:
+        """Some of the records."""
+        return Record(self.history[rows], self.last[rows], self.number[rows])
+
+    def to(self, device: str) -> Record:
+        return Record(*(part.to(device) for part in self))
+
+
+class Context(NamedTuple):
+    """What the model makes of records, once for all births of the next admission."""
+
+    summary: Tensor  # (B, width) what the network keeps of them
+    average: Tensor  # (B, n_codes) log odds of each code, but for what the network adds
+    known: Tensor  # (B, n_codes) 1 where the code was recorded before
+
+    def at(self, rows: Tensor) -> Context:
+        """That of some of the records."""
+        return Context(self.summary[rows], self.average[rows], self.known[rows])
+
+
+class AdmissionModel(nn.Module):
+    """The chance of another admission, of each number of codes in it, and of each code to be the next.
+
+    All three start from what the training patients show on average, at a first and at a later admission: the network
+    adds to these log odds, and an untrained one adds nothing.
+
+    Args:
+        n_codes: of the vocabulary.
+        most: admissions that a patient has at most.
+        largest: codes that an admission has at most.
+        width, depth: of the residual network.
+    """
+
+    def __init__(self, n_codes: int, most: int, largest: int, width: int, depth: int):
+        super().__init__()
+        self.past = nn.Sequential(nn.Linear(2 * n_codes + 2, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
+        self.grow = ResidualMLP(n_codes, width, depth)
+        self.grow.begin = nn.Linear(n_codes + width, width)
+        self.another, self.many = nn.Linear(width, 1), nn.Linear(width, largest + 1)
+        self.again = nn.Parameter(torch.zeros(2, n_codes))  # per code: if in the last admission, and how often before
+        self.repeat = nn.Linear(width, 1)  # of all known codes alike
+        for layer in (self.another, self.many, self.repeat):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        self.register_buffer("visit_odds", torch.zeros(most + 1))  # of another after 0, 1, … admissions
+        self.register_buffer("size_odds", torch.zeros(2, largest + 1))  # of 0, 1, … codes, first and later
+        self.register_buffer("code_odds", torch.zeros(3, n_codes))  # first, later and new, later and recorded before
+        self.visit_odds: Tensor
+        self.size_odds: Tensor
+        self.code_odds: Tensor
+
+    def read(self, record: Record) -> Context:
+        """What the records say, in the form that the other functions take."""
+        number = record.number[:, None].to(record.last)
+        scalars = [number.log1p(), number.clamp(max=1)]
+        summary = self.past(torch.cat([record.history.log1p(), record.last, *scalars], dim=1))
+        first, later, again = self.code_odds
+        again = again + self.again[0] * record.last + self.again[1] * record.history.log1p()
+        average = torch.where(number > 0, torch.where(record.history > 0, again, later), first)
+        return Context(summary, average, (record.history > 0).to(summary))
+
+    def hazard(self, record: Record, context: Context) -> Tensor:
+        """Log odds that another admission follows, ``(B,)``."""
+        return self.visit_odds[record.number.clamp(max=len(self.visit_odds) - 1)] + self.another(context.summary)[:, 0]
+
+    def sizes(self, record: Record, context: Context) -> Tensor:
+        """Logits of the number of codes in the next admission, ``(B, largest + 1)``."""
+        return self.size_odds[record.number.clamp(max=1)] + self.many(context.summary)
+
+    def forward(self, grown: Tensor, missing: Tensor, context: Context) -> Tensor:
+        """Log probabilities that each code is born next ``(B, n_codes)``, when ``missing`` ``(B,)`` are to come.
+
+        The next of r codes is c with probability P(c is among them) / r, which a certain code does not exceed, whatever
+        its odds. So the log odds of all absent codes are shifted until their probabilities add up to r.
+        """
+        change = self.grow(torch.cat([grown, context.summary], dim=1), missing.to(grown))
+        logits = change + context.average + self.repeat(context.summary) * context.known
+        logits = logits.masked_fill(grown > 0, -math.inf)
+        return F.logsigmoid(logits + _shift(logits.detach(), missing)).log_softmax(dim=1)
+
+
+def _shift(logits: Tensor, missing: Tensor, rounds: int = 8) -> Tensor:
+    """What to add to log odds ``(B, n_codes)`` so that probabilities sum to ``missing``: ``(B, 1)``, by Newton."""
+    wanted = missing[:, None].clamp(min=1).to(logits)
+    shift = torch.zeros_like(wanted)
+    for _ in range(rounds):
+        chance = torch.sigmoid(logits + shift)
+        slope = (chance * (1 - chance)).sum(dim=1, keepdim=True)
+        shift = shift + ((wanted - chance.sum(dim=1, keepdim=True)) / slope.clamp(min=1e-3)).clamp(-2, 2)
+    return shift
+
+
+def admission_loss(births: Tensor, codes: Tensor, grown: Tensor) -> Tensor:
+    """Negative log-likelihood of growing ``codes`` from ``grown``, a bound in expectation over levels: ``(B,)``.
+
+    Under a uniform level every number of survivors from none to all is as likely, so that one drawn stands for the
+    number of codes plus one (Hoogeboom et al. 2022, eq. 9); ``births`` are log probabilities ``(B, n_codes)``.
+    """
+    removed = codes - grown
+    total = -torch.where(removed > 0, births, 0.0).sum(dim=1)
+    return (codes.sum(dim=1) + 1) * total / removed.sum(dim=1).clamp(min=1)
+
+
+class VisitThinning:
+    """A generator of patients with admissions: ``fit`` on :class:`Visits`, ``sample`` others, ``save`` and ``load``.
+
+    >>> model = VisitThinning().fit(visits)                                # doctest: +SKIP
+    >>> model.sample(1_000, seed=1).write("synthetic.parquet")             # doctest: +SKIP
+    """
+
+    name = "visits"
+    settings = VisitConfig
+
+    def __init__(self, config: VisitConfig | None = None, device: str | None = None):
+        self.config = config or VisitConfig()
+        self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self.history = pd.DataFrame()
+        self.model: AdmissionModel
+        self.vocabulary: Visits  # the codes, without patients
+
+    def fit(
+        self,
+        train_set: Visits,
+        validation: Visits | None = None,
+        *,
+        seed: int = 0,
+        folder: str | Path | None = None,
+        progress: bool = True,
+    ) -> Self:
+        """Train on which codes each admission has; how often it has them is not learned.
+
+        Args:
+            train_set: the patients to learn from.
+            validation: patients whose loss is written down each epoch; nothing is chosen by it.
+            seed: of weights, order, levels and noise.
+            folder: where checkpoints go, to resume from after an interruption.
+
+        Raises:
+            Diverged: see :func:`scoehr.training.train`.
+            InputError: no admissions, or fewer moments than a batch.
+        """
+        if not train_set.starts[-1]:
+            raise InputError("no patient has an admission to learn from; give at least one")
+        largest = int(np.diff(train_set.counts.indptr).max())
+        self._build(train_set, {"most": int(train_set.numbers.max()), "largest": largest}, seed)
+        self.model.visit_odds.copy_(_visit_odds(train_set))
+        self.model.size_odds.copy_(_size_odds(train_set, largest))
+        self.model.code_odds.copy_(_code_odds(train_set))
+        moments = Moments(train_set)
+        data = torch.arange(len(moments))
+        held_out = None
+        if validation is not None:
+            moments = moments.and_those_of(validation.align(train_set.codes))
+            held_out = torch.arange(len(data), len(moments))
+        config = self.config
+        shared = {name: getattr(config, name) for name in ("epochs", "rate", "schedule", "weight_decay", "clip", "ema")}
+        rows = train(
+            self.model.to(self.device),
+            lambda chosen, rng: self._loss(moments, chosen, rng),
+            data,
+            TrainingConfig(batch=min(config.batch, len(data)), **shared),
+            seed=seed,
+            validation=held_out,
+            store=Path(folder) if folder else None,
+            name=f"visits-{moments.digest}",
+            progress=progress,
+        )
+        self.model.cpu()
+        self.history = pd.DataFrame([{"stage": "admissions", **row} for row in rows])
+        return self
+
+    def _loss(self, moments: Moments, chosen: Tensor, rng: torch.Generator) -> Tensor:
+        """Mean loss of some moments: of whether another admission comes and, if so, of its size and its codes."""
+        record, codes, comes = moments.at(chosen.numpy())
+        survives = torch.rand(codes.shape, generator=rng) < torch.rand(len(codes), 1, generator=rng)
+        record, codes, comes = record.to(self.device), codes.to(self.device), comes.to(self.device)
+        grown = codes * survives.to(self.device)
+        context = self.model.read(record)
+        loss = F.binary_cross_entropy_with_logits(self.model.hazard(record, context), comes.float(), reduction="sum")
+        rows = comes.nonzero()[:, 0]
+        record, context, codes, grown = record.at(rows), context.at(rows), codes[rows], grown[rows]
+        sizes = codes.sum(dim=1).long().clamp(max=self.model.size_odds.shape[1] - 1)
+        loss = loss + F.cross_entropy(self.model.sizes(record, context), sizes, reduction="sum")
+        births = self.model(grown, (codes - grown).sum(dim=1).long(), context)
+        return (loss + admission_loss(births, codes, grown).sum()) / len(comes)
+
+    def _build(self, vocabulary: Visits, limits: dict[str, int], seed: int) -> None:
+        self.vocabulary = vocabulary.take([])
+        self.limits = limits  # most admissions of a patient, largest number of codes of an admission
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            sizes = {"width": self.config.width, "depth": self.config.depth}
+            self.model = AdmissionModel(len(vocabulary.codes), **limits, **sizes)
+
+    # --------------------------------------------------------------- sample
+
+    def sample(self, n: int, *, seed: int = 0, progress: bool = True) -> Visits:
+        """``n`` synthetic patients, each code at most once an admission.
+
+        No patient has more admissions, and no admission more codes, than a training one had. The work needs memory for
+        ``sample_batch`` dense records; the result is sparse.
+
+        Raises:
+            InputError: the model is not fitted, ``n`` is not positive, or the result does not fit in memory.
+        """
+        if not hasattr(self, "model"):
+            raise InputError("the model is not fitted; call fit, or load a saved one")
+        check_memory(n, len(self.vocabulary.codes))
+        parts, numbers = [], []
+        self.model.eval().to(self.device)
+        for start in tqdm(range(0, n, self.config.sample_batch), "sampling", disable=not progress or None):
+            rows, number = self._patients(min(self.config.sample_batch, n - start), _stream(seed, start, 0))
+            parts.append(rows)
+            numbers.append(number)
+        self.model.cpu()
+        words = self.vocabulary
+        starts = np.concatenate([[0], np.cumsum(np.concatenate(numbers))])
+        return Visits(sparse.vstack(parts, format="csr"), starts, np.arange(n), words.codes, words.titles)
+
+    @torch.no_grad()
+    def _patients(self, size: int, rng: torch.Generator) -> tuple[sparse.csr_array, np.ndarray]:
+        """Admissions ``(n_visits, n_codes)`` of ``size`` patients, in order, and how many each has ``(size,)``."""
+        none = sparse.csr_array((0, len(self.vocabulary.codes)), dtype=np.int32)
+        owners, rows = [np.empty(0, dtype=np.int64)], [none]
+        for owner, codes in self._rounds(size, rng):
+            owners.append(owner)
+            rows.append(codes)
+        owner = np.concatenate(owners)
+        order = np.argsort(owner, kind="stable")
+        return sparse.csr_array(sparse.vstack(rows, format="csr"))[order], np.bincount(owner, minlength=size)
+
+    def _rounds(self, size: int, rng: torch.Generator) -> Iterator[tuple[np.ndarray, sparse.csr_array]]:
+        """Round after round: the patients who have another admission, and its codes."""
+        empty = torch.zeros(size, len(self.vocabulary.codes), device=self.device)
+        record = Record(empty, empty, torch.zeros(size, dtype=torch.int64, device=self.device))
+        owner = torch.arange(size)
+        for _ in range(self.limits["most"]):
+            comes = torch.sigmoid(self.model.hazard(record, self.model.read(record))).cpu()
+            stay = (torch.rand(len(owner), generator=rng) < comes).nonzero()[:, 0]
+            owner, record = owner[stay], record.at(stay.to(self.device))
+            if not len(owner):
+                return
+            codes = self._admission(record, rng)
+            yield owner.numpy(), sparse.csr_array(codes.cpu().numpy().astype(np.int32))
+            record = record.with_admission(codes)
+
+    def _admission(self, record: Record, rng: torch.Generator) -> Tensor:
+        """Grow one admission for each record, code by code: ``(B, n_codes)``."""
+        context = self.model.read(record)
+        sizes = self.model.sizes(record, context).softmax(dim=1).cpu()
+        missing = torch.multinomial(sizes, 1, generator=rng)[:, 0]
+        grown = torch.zeros_like(context.average)
+        while len(rows := missing.nonzero()[:, 0]):
+            here = rows.to(self.device)
+            births = self.model(grown[here], missing[rows].to(self.device), context.at(here))
+            born = torch.multinomial(births.exp().cpu(), 1, generator=rng)[:, 0]
+            grown[here, born.to(self.device)] = 1
+            missing[rows] -= 1
+        return grown
+
+    # ----------------------------------------------------------- save, load
+
+    def save(self, folder: str | Path, **extra: Any) -> Path:
+        """Write config.json, history.csv and the weights (safetensors) to a new folder, all or nothing.
+
+        ``extra`` goes into config.json beside the model's own entries.
+        """
+        folder = Path(folder)
+        with replacing(folder) as scratch:
+            scratch.mkdir()
+            self.write(scratch, **extra)
+        return folder
+
+    def write(self, folder: Path, **extra: Any) -> None:
+        """Write the files of :meth:`save` into an existing folder."""
+        save_file({key: value.contiguous() for key, value in self.model.state_dict().items()}, folder / WEIGHTS)
+        (folder / WEIGHTS).chmod(0o644)  # safetensors would let nobody else read them
+        config = {
+            "format": FORMAT,
+            "generator": self.name,
+            "config": asdict(self.config),
+            "limits": self.limits,
+            "weights": {WEIGHTS: sha256(folder / WEIGHTS)},
+            "vocabulary": {"codes": self.vocabulary.codes.tolist(), "titles": self.vocabulary.titles.tolist()},
+            **extra,
+        }
+        (folder / "config.json").write_text(json.dumps(config, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        self.history.to_csv(folder / "history.csv", index=False)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """A saved model; :class:`InputError` if files are missing, altered, or of another generator or version."""
+        folder = Path(folder)
+        saved = saved_config(folder)
+        if saved["generator"] != cls.name:
+            raise InputError(f"{folder}: holds a model of kind {saved['generator']!r}, which has no admissions")
+        made = cls(VisitConfig.from_dict(saved["config"]))
+        words = saved["vocabulary"]
+        none = sparse.csr_array((0, len(words["codes"])), dtype=np.int32)
+        nobody = Visits(none, np.zeros(1), np.empty(0, dtype=int), words["codes"], words["titles"])
+        made._build(nobody, saved["limits"], seed=0)
+        made.model.load_state_dict(_load_weights(folder / WEIGHTS, saved["weights"].get(WEIGHTS, "")))
+        if (folder / "history.csv").exists():
+            made.history = pd.read_csv(folder / "history.csv")
+        return made
+
+
+# ----------------------------------------------------------------------------
+# What is learned from
+
+
+class Moments:
+    """Every moment at which another admission comes or does not: before each admission, and after the last."""
+
+    def __init__(self, visits: Visits):
+        presence, totals = visits.presence(), visits.totals()
+        last = np.where(visits.numbers > 0, visits.starts[1:] - 1, 0)
+        ends = sparse.csr_array(sparse.diags_array((visits.numbers > 0).astype(np.float32)) @ presence[last])
+        nothing = sparse.csr_array(totals.shape, dtype=np.float32)
+        self.history = _stacked(visits.earlier(), totals)  # (n_moments, n_codes), as are the next two
+        self.last = _stacked(visits.previous(), ends)
+        self.codes = _stacked(presence, nothing)
+        self.number = np.concatenate([visits.order, visits.numbers])  # (n_moments,)
+        self.comes = np.arange(len(self.number)) < len(visits.order)  # (n_moments,)
+
+    def __len__(self) -> int:
+        return len(self.number)
+
+    @property
+    def digest(self) -> str:
+        """A name for these admissions."""
+        parts = (self.codes.indptr, self.codes.indices, self.number)
+        return hashlib.sha256(b"".join(np.ascontiguousarray(part).tobytes() for part in parts)).hexdigest()[:12]
+
+    def and_those_of(self, visits: Visits) -> Moments:
+        """These, then those of other patients over the same vocabulary."""
+        other = Moments(visits)
+        for name in ("history", "last", "codes"):
+            setattr(other, name, _stacked(getattr(self, name), getattr(other, name)))
+        for name in ("number", "comes"):
+            setattr(other, name, np.concatenate([getattr(self, name), getattr(other, name)]))
+        return other
+
+    def at(self, rows: np.ndarray) -> tuple[Record, Tensor, Tensor]:
+        """Records before, the codes of the next admission ``(B, n_codes)``, and whether there is one ``(B,)``."""
+        history, last, codes = (
+            torch.from_numpy(part[rows].toarray()) for part in (self.history, self.last, self.codes)
+        )
+        number, comes = (torch.from_numpy(part[rows]) for part in (self.number, self.comes))
+        return Record(history, last, number), codes, comes
+
+
+def _stacked(*parts: sparse.csr_array) -> sparse.csr_array:
+    return sparse.csr_array(sparse.vstack(parts, format="csr"), dtype=np.float32)
+
+
+def _code_odds(visits: Visits) -> Tensor:
+    """Log odds of each code at a first admission, at a later one if new, and if recorded before: ``(3, n_codes)``.
+
+    A rate is shrunk towards that of all admissions, and that of coming again towards the mean of all codes.
+    """
+    presence, earlier, order = visits.presence(), visits.earlier(), visits.order
+    known = sparse.csr_array(earlier > 0, dtype=np.float32)
+    first, later, again, at_risk = (
+        np.asarray(part.sum(axis=0), dtype=float).ravel()
+        for part in (presence[order == 0], presence[order > 0], presence * known, known)
+    )
+    n_first = max(1, int((order == 0).sum()))
+    overall = (first + later + 0.3) / (len(order) + 1)  # a code never seen keeps a rate, a small one
+    rates = np.stack(
+        [
+            (first + PRIOR * overall) / (n_first + PRIOR),
+            (later - again + PRIOR * overall) / (np.maximum((order > 0).sum() - at_risk, 0) + PRIOR),
+            (again + PRIOR * again.sum() / max(1.0, at_risk.sum())) / (at_risk + PRIOR),
+        ]
+    )
+    return _logit(rates)
+
+
+def _visit_odds(visits: Visits) -> Tensor:
+    """Log odds of another admission after 0, 1, … of them ``(most + 1,)``, shrunk towards that after any but 0."""
+    numbers = visits.numbers
+    at_risk = np.array([(numbers >= k).sum() for k in range(numbers.max() + 1)], dtype=float)
+    more = np.append(at_risk[1:], 0.0)
+    mean = more[1:].sum() / max(1.0, at_risk[1:].sum())
+    prior = np.where(np.arange(len(at_risk)) > 0, PRIOR, 0.0)
+    return _logit((more + prior * mean) / (at_risk + prior))
+
+
+def _size_odds(visits: Visits, largest: int) -> Tensor:
+    """Log shares of the admissions with 0, 1, … codes, first ones and later ones: ``(2, largest + 1)``."""
+    sizes, later = np.diff(visits.counts.indptr), visits.order > 0
+    overall = np.bincount(sizes, minlength=largest + 1) + 0.1
+    overall = overall / overall.sum()
+    found = np.stack([np.bincount(sizes[chosen], minlength=largest + 1) for chosen in (~later, later)])
+    rates = (found + PRIOR * overall) / (found.sum(axis=1, keepdims=True) + PRIOR)
+    return torch.from_numpy(np.log(rates).astype(np.float32))
+
+
+def _logit(rates: np.ndarray) -> Tensor:
+    rates = np.clip(rates, 1e-6, 1 - 1e-6)
+    return torch.from_numpy(np.log(rates / (1 - rates)).astype(np.float32))

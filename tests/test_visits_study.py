@@ -1,0 +1,58 @@
+"""Runs of the generator of admissions: made once, then read, and refused where they are of something else."""
+
+import json
+
+import pytest
+import tiny_study
+
+from scoehr.simulate import sample_matrix
+
+pytestmark = pytest.mark.timeout(600)
+
+RUN = """
+from scoehr import visits_study
+made = visits_study.run(visits_study.VisitRun('table', {source!r}, 'tiny', 3), progress=False)
+"""
+
+
+def run(more="", source=None, check=True):
+    code = RUN.format(source=str(source or tiny_study.source()))
+    return tiny_study.python("-c", code + more, check=check)
+
+
+@pytest.fixture(scope="module")
+def folder():
+    run()
+    return tiny_study.root() / "saved_models" / "visits-table-tiny-s3"
+
+
+def test_a_run_leaves_its_files(folder):
+    names = {path.name for path in folder.iterdir()}
+    assert names == {
+        *("config.json", "history.csv", "metrics.json", "costs.json", "environment.txt", "admissions.safetensors")
+    }
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    assert config["credentialed"] and str(tiny_study.root()) not in json.dumps(config)
+    assert (tiny_study.root() / "synthetic_data" / "visits-table-tiny-s3.parquet").exists()
+
+
+def test_a_finished_run_is_read_and_its_weights_give_its_patients_again(folder):
+    before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    run("assert made.synthetic.equals(made.generator.sample(len(made.synthetic), seed=3, progress=False))")
+    assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+
+
+def test_a_run_on_other_data_is_refused(folder, tmp_path):
+    sample_matrix(500, seed=1).write(tmp_path / "other.parquet")
+    refused = run(source=tmp_path / "other.parquet", check=False)
+    assert "the run is of other data" in refused.stderr and refused.returncode
+
+
+def test_a_run_with_other_settings_is_refused(folder):
+    path = folder / "config.json"
+    text = path.read_text(encoding="utf-8")
+    try:
+        path.write_text(text.replace('"depth": 2', '"depth": 3'), encoding="utf-8")
+        assert "made with other settings" in run(check=False).stderr
+    finally:
+        path.write_text(text, encoding="utf-8")
