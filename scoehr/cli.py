@@ -245,9 +245,7 @@ def visits(
     profile: ProfileName = "quick",
     seed: Seed = 0,
     patients: Annotated[int | None, typer.Option("-n", "--patients", min=1, help="Draw so many for --out.")] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Synthetic admissions: .parquet, or .jsonl for PyHealth.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Synthetic admissions: .parquet, or .jsonl for PyHealth.")] = None,
 ) -> None:
     """Learn admissions, draw others and score them, or go on with it.
 

@@ -78,7 +78,19 @@ def rows(dataset: str, source: str | None, profile: str, seed: int) -> dict[str,
 
 def main(found: Rows) -> dict[str, Sequence[study.Run]]:
     """The main rows among others."""
-    return {name: runs for name, runs in found.items() if runs[0].experiment["group"] == study.MAIN}
+    return grouped(found, study.MAIN)
+
+
+def grouped(found: Rows, group: str) -> dict[str, Sequence[study.Run]]:
+    """The rows of one group of the plan."""
+    return {name: runs for name, runs in found.items() if runs[0].experiment["group"] == group}
+
+
+def elsewhere(dataset: str, profile: str, seed: int) -> dict[str, dict[str, list[study.Run]]]:
+    """Finished rows of the other open data sets, by data set; nothing is computed."""
+    others = [name for name, entry in DATASETS.items() if name != dataset and not entry.credentialed]
+    found = {name: study.finished(name, None, profile, seed) for name in others}
+    return {name: rows for name, rows in found.items() if rows}
 
 
 def missing(found: Rows, names: Sequence[str]) -> Html:

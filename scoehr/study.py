@@ -224,6 +224,16 @@ def finished(dataset: str, source: str | None, profile: str, seed: int = 0) -> d
     return best
 
 
+def largest(name: str, dataset: str, source: str | None, profile: str, seed: int = 0) -> list[Run]:
+    """The finished runs of one row over its random seeds, at the largest profile from ``profile`` up that has any."""
+    sizes = list(_plan_file()["profiles"])
+    for size in reversed(sizes[sizes.index(profile) :] if profile in sizes else [profile]):
+        row = plan(dataset, source, size, seed)[name]
+        if runs := [Run(again.folder) for again in replicates(row) if again.finished]:
+            return runs
+    return []
+
+
 def scale(profile: str) -> dict[str, Any]:
     """The factors of a profile, to print beside results."""
     return _plan_file()["profiles"][profile]

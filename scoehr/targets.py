@@ -1,0 +1,108 @@
+"""What the recommended generator is asked to reach, and what it reaches.
+
+Limits are for large comparisons; with fewer patients the scores of fresh real patients themselves scatter, so their
+values stand beside every measurement. A target counts as met where the mean over random seeds meets it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import pandas as pd
+
+from scoehr import plots, seeds
+from scoehr.study import Run
+
+#: Data sets of simulated patients; the others are real.
+SIMULATED = ("simulated",)
+
+
+class Target(NamedTuple):
+    """A quantity of a run, and the most that it may be on simulated and on real data."""
+
+    title: str
+    read: Callable[[Run], float | None]
+    simulated: float
+    real: float
+
+
+def _score(key: str) -> Callable[[Run], float | None]:
+    return lambda run: seeds.value(run, key)
+
+
+def _reference(run: Run, key: str, point: str = "real") -> float | None:
+    family, name = key.split(".")
+    return run.metrics["reference"][point][family].get(name)
+
+
+def _largest_gap(run: Run) -> float | None:
+    gaps = [value for key, value in run.metrics["gap"].items() if key.startswith("fidelity.") and value is not None]
+    return max(gaps, default=None)
+
+
+def _codes_short(run: Run) -> float | None:
+    made, real = seeds.value(run, "fidelity.codes_produced"), _reference(run, "fidelity.codes_produced")
+    return 1 - made / real if made is not None and real else None
+
+
+def _apart(key: str, ideal: float) -> Callable[[Run], float | None]:
+    def read(run: Run) -> float | None:
+        value = seeds.value(run, key)
+        return None if value is None else abs(value - ideal)
+
+    return read
+
+
+def _below_replicates(key: str) -> Callable[[Run], float | None]:
+    """How far a score falls short of the least that fresh real patients score on other draws; 0 if it does not."""
+
+    def read(run: Run) -> float | None:
+        drawn = run.metrics["reference"]["real"].get("replicates", {}).get(key)
+        value = seeds.value(run, key)
+        return max(0.0, min(drawn) - value) if drawn and value is not None else None
+
+    return read
+
+
+def _attributes(run: Run) -> float | None:
+    known, other = (seeds.value(run, f"privacy.attribute_f1{end}") for end in ("", "_holdout"))
+    return known - other if known is not None and other is not None else None
+
+
+TARGETS = (
+    Target("largest gap of fidelity", _largest_gap, 0.05, 0.10),
+    Target("discriminator AUC", _score("utility.discriminator_auc"), 0.52, 0.55),
+    Target("share of a real sample's codes missing", _codes_short, 0.03, 0.03),
+    Target("density ratio, distance from 1", _apart("fidelity.density_ratio", 1.0), 0.01, 0.01),
+    Target("synthetic ranking agreement, below real replicates", _below_replicates("utility.sra"), 0.0, 0.0),
+    Target(
+        "correlation of predictions, below real replicates", _below_replicates("utility.prediction_correlation"), 0, 0
+    ),
+    Target("AUROC lost by training on synthetic", _score("utility.auroc_loss"), 0.01, 0.01),
+    Target("membership AUC", _score("privacy.membership_auc"), 0.52, 0.52),
+    Target("nearest-neighbour accuracy, distance from ½", _apart("privacy.adversarial_train", 0.5), 0.03, 0.03),
+    Target("attribute inference, above the holdout's", _attributes, 0.0, 0.0),
+)
+
+
+def table(runs: Sequence[Run], dataset: str) -> pd.DataFrame:
+    """A row a target; columns: at most, measured (mean and 95 % interval over random seeds), missed by."""
+    rows = {}
+    for target in TARGETS:
+        limit = target.simulated if dataset in SIMULATED else target.real
+        found = seeds.estimate(runs, target.read)
+        missed = found.value - limit
+        said = "–" if math.isnan(missed) else "met" if missed <= 0 else plots.cell(missed)
+        rows[target.title] = {"at most": plots.cell(limit), "measured": str(found), "missed by": said}
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def told(runs: Sequence[Run], dataset: str) -> str:
+    """One sentence: how many targets are met, and which are not."""
+    missed = table(runs, dataset)["missed by"]
+    open_ = [title for title, said in missed.items() if said not in ("met", "–")]
+    known = int((missed != "–").sum())
+    rest = f" Missed: {'; '.join(str(title) for title in open_)}." if open_ else ""
+    return f"{known - len(open_)} of {known} targets are met.{rest}"
