@@ -39,6 +39,7 @@ experiments: $(STAMP)  ## make every run of every table, at all random seeds: DA
 bench: $(STAMP)  ## cost of reading full-size tables beside a line-by-line reference, and of the scores
 	$(BIN)/python -m benchmarks.read_tables
 	$(BIN)/python -m benchmarks.metrics
+	$(BIN)/python -m benchmarks.attack
 
 lint: $(STAMP)  ## formatting, style and types
 	$(BIN)/ruff format --check .

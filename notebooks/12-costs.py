@@ -106,27 +106,31 @@ pages.Words(
 plots.table(pages.costs(rows), f"Costs of every row of the plan. {seeds.said(rows)} {seeds.divergences(rows)}")
 
 # %% [markdown]
+# (pareto)=
 # ## What the cost buys
+#
+# Quality against seconds, of training and of sampling. What lies on the line is beaten by nothing that is cheaper. How
+# few steps will do for each sampler stands under [sampling](04-sampling.ipynb).
 
 # %% tags=["hide-input"]
 key = "utility.discriminator_auc"
-named = {name: name for name in pages.main(rows)} | {
+named = {name: name for name in [*pages.main(rows), *pages.grouped(rows, "baselines")]} | {
     f"reported, {label}": name for label, name in ablations.NETWORKS.items()
 }
 named.pop("reported, 144")
-points = {
-    label: (seeds.estimate(runs, pages.thousand).value, seeds.over_seeds(runs, key)[:3])
-    for label, runs in ablations.labelled(rows, named).items()
-}
-points = {label: point for label, point in points.items() if point[0] == point[0]}
-quickest, closest = min(points, key=lambda label: points[label][0]), min(points, key=lambda label: points[label][1][0])
-plots.show(
-    plots.tradeoff(
-        points,
-        xlabel="seconds per 1,000 patients",
-        ylabel="discriminator AUC (lower is better)",
-        floor=seeds.reference(rows, "real", key),
-    ),
-    f"Cost against quality: means over random seeds with 95 % intervals. The quickest is {quickest}, the hardest to "
-    f"tell from real patients {closest}.",
-)
+for kind, group in pages.by_kind(ablations.labelled(rows, named)).items():
+    quality = {label: seeds.over_seeds(runs, key)[:3] for label, runs in group.items()}
+    for cost, what in ((pages.training_seconds, "seconds of training"), (pages.thousand, "seconds per 1,000 patients")):
+        spent = {label: seeds.estimate(runs, cost).value for label, runs in group.items()}
+        points = {label: (spent[label], quality[label]) for label in group if spent[label] > 0}
+        front = plots.pareto({label: (price, value[0]) for label, (price, value) in points.items()})
+        plots.show(
+            plots.tradeoff(
+                points,
+                xlabel=what,
+                ylabel="discriminator AUC (lower is better)",
+                floor=seeds.reference(group, "real", key),
+            ),
+            f"{pages.KINDS[kind].capitalize()}: {what} against quality, means over random seeds with 95 % intervals. "
+            f"On the front: {', '.join(front)}.",
+        )

@@ -11,6 +11,7 @@ A difference between two rows of the plan counts where its 95 % interval exclude
 from __future__ import annotations
 
 import html
+import importlib
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -87,6 +88,12 @@ def ledger(found: Found) -> pd.DataFrame:
             **finding._asdict(),
         }
     return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def companions(dataset: str, source: str | None, profile: str, seed: int) -> list[pd.DataFrame]:
+    """The ledgers of the companion studies, which ``book/claims.yml`` names by their modules; in the form of ours."""
+    modules = [importlib.import_module(name) for name in read().get("companions", [])]
+    return [module.of_book(dataset, source, profile, seed) for module in modules]
 
 
 def judge(claim: Mapping[str, Any], found: Found, verdicts: Verdicts) -> Finding:
@@ -454,7 +461,7 @@ def page(claims: pd.DataFrame) -> str:
     )
     heads = "".join(f'<th class="words">{head}</th>' for head in ("claim", "printed", "here", "verdict", "evidence"))
     body = "\n".join(_row(str(name), row) for name, row in claims.iterrows())
-    caption = "What the paper and the report claim, a row a claim; verdicts are computed when the book is made"
+    caption = "What the studies claim, a row a claim; verdicts are computed when the book is made"
     return (
         f"Of {len(claims)} claims {tally}.\n\n"
         f'<div class="table-scroll"><table class="scores claims"><caption>{caption}</caption>\n'

@@ -253,7 +253,7 @@ def costs(found: Rows) -> pd.DataFrame:
         rows[name] = {
             "parameters": f"{first['parameters']:,}",
             "autoencoder (s)": str(seeds.over_seeds(runs, "costs.autoencoder_seconds")),
-            "diffusion network (s)": str(seeds.estimate(runs, network_seconds, least=0)),
+            "model (s)": str(seeds.estimate(runs, network_seconds, least=0)),
             "1,000 patients (s)": str(seeds.estimate(runs, thousand, least=0)),
             "evaluations a patient": plots.cell(first.get("evaluations_per_patient")),
             "peak memory (MiB)": str(seeds.estimate(runs, memory, least=0)),
@@ -262,8 +262,16 @@ def costs(found: Rows) -> pd.DataFrame:
 
 
 def network_seconds(run: study.Run) -> float | None:
-    """Seconds that training the diffusion network took, of scores or of rates."""
-    return run.costs.get("score_seconds", run.costs.get("rate_seconds"))
+    """Seconds of training but for the autoencoder: of scores or rates, of a GAN's players, of a copula's pairs."""
+    others = ("autoencoder_seconds", "sampling_seconds")
+    stages = [value for name, value in run.costs.items() if name.endswith("_seconds") and name not in others]
+    return sum(stages) if stages else None
+
+
+def training_seconds(run: study.Run) -> float | None:
+    """Seconds of all stages of training."""
+    stages = [value for name, value in run.costs.items() if name.endswith("_seconds") and name != "sampling_seconds"]
+    return sum(stages) if stages else None
 
 
 def memory(run: study.Run) -> float:
@@ -445,7 +453,8 @@ def write(folder: Path, *, dataset: str, source: str | None, profile: str, seed:
     figure = f"```{{figure}} generated/answer.svg\n:alt: {caption}\n:width: 100%\n\n{caption}\n```"
     every = rows(dataset, source, profile, seed)
     _write(folder / "answer.md", answer(main(every)) + "\n\n" + figure)
-    _write(folder / "claims.md", claims.page(claims.ledger(every)))
+    ledgers = [claims.ledger(every), *claims.companions(dataset, source, profile, seed)]
+    _write(folder / "claims.md", claims.page(pd.concat(ledgers)))
     _write(folder / "origin.md", origin(every, dataset=dataset, profile=profile, seed=seed).text)
     _write(folder / "environment.md", environment())
     _write(

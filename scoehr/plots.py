@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import html
 import io
+import math
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
@@ -562,9 +563,15 @@ def against(
 def tradeoff(
     points: Mapping[str, tuple[float, Spread]], *, xlabel: str, ylabel: str, floor: float | None = None
 ) -> Figure:
-    """Quality against cost: {name: (cost, (value, low, high))}, the cost logarithmic, a mark a name."""
+    """Quality against cost: {name: (cost, (value, low, high))}, the cost logarithmic, a mark a name.
+
+    A line joins the Pareto front: the points that none is both cheaper and better (lower) than.
+    """
     figure, ax = _axes(7.4, 3.6)
     shades = colours(list(points))
+    front = pareto({name: (cost, value) for name, (cost, (value, _, _)) in points.items()})
+    steps = np.array([(points[name][0], points[name][1][0]) for name in front]).reshape(-1, 2)
+    ax.step(steps[:, 0], steps[:, 1], where="post", color=GREY, linewidth=0.9, zorder=0, label="Pareto front")
     for place, (name, (cost, (value, low, high))) in enumerate(points.items()):
         ax.vlines(cost, low, high, color=shades[name], linewidth=1.8)
         ax.plot(cost, value, MARKERS[place % len(MARKERS)], color=shades[name], label=name, linestyle="none")
@@ -573,6 +580,16 @@ def tradeoff(
     ax.set(xscale="log", xlabel=xlabel, ylabel=ylabel)
     ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
+
+
+def pareto(points: Mapping[str, tuple[float, float]]) -> list[str]:
+    """The names that no other beats in both numbers, lower being better, from the first number's least up."""
+    best, front = math.inf, []
+    for name, (_, value) in sorted(points.items(), key=lambda item: item[1]):
+        if value < best:
+            best = value
+            front.append(name)
+    return front
 
 
 #: Marks of points that are more than there are colours.

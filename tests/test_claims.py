@@ -98,7 +98,8 @@ VALUES = {
     "W2": (),
 }
 CLAIMS = {
-    "P1.log-cluster", "P1.pcd", "P1.sra", "P2.ddm", "P2.log-cluster", "P2.sra", "P3.needed", "P3.ddm", "PR.none",
+    "P1.log-cluster", "P1.pcd", "P1.sra", "P1.ranking", "P2.ddm", "P2.log-cluster", "P2.sra", "P3.needed", "P3.ddm",
+    "PR.none",
     "H2.clinicians", "D1.cohort", "D2.matrix", "A1.epochs", "A2.size", "N1.epochs", "T1.log-cluster", "T1.pcd",
     "T1.ddm", "T1.reproducible", "T2.autoencoder", "T2.dimension", "T3.smallest", "T3.largest", "T4.twelve",
     "T4.converged", "F1.fewer", "F1.quoted", "C1.time", "C1.memory", "C1.gpu", "SRA.labels", "PR.share",

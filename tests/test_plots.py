@@ -1,0 +1,22 @@
+"""What figures compute before they draw."""
+
+import math
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scoehr import plots
+
+numbers = st.floats(0, 100) | st.just(math.nan)
+
+
+@given(st.dictionaries(st.text(max_size=3), st.tuples(st.floats(0, 100), numbers), max_size=8))
+def test_nothing_on_the_front_is_beaten_and_all_else_is(points):
+    front = plots.pareto(points)
+    known = {name: point for name, point in points.items() if not math.isnan(point[1])}
+    for name, (cost, value) in known.items():
+        beaten = any(c <= cost and v <= value and (c, v) != (cost, value) for c, v in known.values())
+        twin = any(points[other] == (cost, value) for other in front)
+        assert (name in front) <= (not beaten)
+        assert beaten or name in front or twin
+    assert set(front) <= set(known)
