@@ -1,0 +1,326 @@
+"""The shell: ``python -m companions.mortality_attack COMMAND``. Status 0 when done, else 2 with one line.
+
+``--source`` is the folder of MIMIC-III's tables, the URL of a PostgreSQL server that has them, or a set of the
+Challenge 2012: its folder of text files, or a Parquet or CSV file. Left out, stays are simulated.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from scoehr import cli
+from scoehr.files import InputError, replacing, write_json
+
+app = typer.Typer(
+    name="mortality_attack",
+    help="Death in hospital from the first 48 hours in intensive care: prediction, and attacks on it.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+Source = Annotated[str | None, typer.Option(help="MIMIC-III folder or postgresql:// URL, or a Challenge 2012 set.")]
+Outcomes = Annotated[Path | None, typer.Option(help="Outcomes of a Challenge 2012 set; found if beside it.")]
+Model = Annotated[Path | None, typer.Option(help="Folder of a trained model; without it one is trained.")]
+Profile = Annotated[Literal["tiny", "quick", "standard", "paper"], typer.Option(help="Scale of the study.")]
+Row = Annotated[str, typer.Option("--row", help="Row of plan.yaml to train.")]
+Seed = Annotated[int, typer.Option(min=0, help="Fixes every random number.")]
+Json = Annotated[Path | None, typer.Option(help="Write the results here.")]
+Part = Annotated[
+    Literal["auto", "test", "all"],
+    typer.Option(help="Stays judged: test ones, or all. auto: test ones of the source trained on, else all."),
+]
+BEST = "grud-all"
+
+
+@app.command("extract")
+def extract_(
+    source: Source = None,
+    outcomes: Outcomes = None,
+    out: Annotated[Path | None, typer.Option(help="New folder for stays.parquet and events.parquet.")] = None,
+    json: Json = None,
+) -> None:
+    """Read a source; say what was kept and left out."""
+    from companions.mortality_attack import study
+
+    begin = time.perf_counter()
+    data = _stays(source, outcomes, "standard")
+    facts = study.cohort(data) | {"source": data.kind, "seconds": time.perf_counter() - begin}
+    for name, value in facts["account"].items():
+        print(f"{name:52} {value:>12,}")
+    for row in facts["features"]:
+        print(f"{row['title']:30} {row['stays']:7.1%} of stays {row['cells']:7.1%} of hours")
+    if out:
+        cli._may_replace(out, {"stays.parquet", "events.parquet"})
+        data.write(out)
+        print(f"wrote {out}")
+    _write(json, facts)
+
+
+@app.command("train")
+def train_(
+    source: Source = None,
+    outcomes: Outcomes = None,
+    profile: Profile = "quick",
+    row: Row = BEST,
+    seed: Seed = 0,
+    out: Annotated[Path | None, typer.Option(help="Also copy the trained model to this new folder.")] = None,
+    json: Json = None,
+) -> None:
+    """Train the models of a row, or go on with them."""
+    made = _trained(source, outcomes, profile, row, seed)
+    print(f"model: {made.folder}")
+    if out:
+        import shutil
+
+        if out.exists():
+            raise InputError(f"{out}: is there already; give --out a new folder")
+        with replacing(out) as scratch:
+            shutil.copytree(made.folder, scratch)
+        print(f"wrote {out}")
+    _print(made.metrics["test"])
+    _write(json, {"model": str(made.folder), **made.metrics["test"], **made.metrics})
+
+
+@app.command("evaluate")
+def evaluate_(
+    source: Source = None,
+    outcomes: Outcomes = None,
+    model: Model = None,
+    profile: Profile = "quick",
+    row: Row = BEST,
+    part: Part = "auto",
+    seed: Seed = 0,
+    json: Json = None,
+) -> None:
+    """Score a model on a source, with 95 % intervals over patients."""
+    from companions.mortality_attack import evaluate, study
+
+    folder, fitted, series = _judged(source, outcomes, model, profile, row, part, seed)
+    chance = study.ensemble(fitted, series)
+    threshold = _threshold(folder, fitted)
+    found = evaluate.with_intervals(chance, series.died > 0, series.patients, threshold, seed=seed)
+    _print(found)
+    facts = {
+        "threshold": {"value": threshold, "interval": None},
+        "stays": len(series),
+        "deaths": int(series.died.sum()),
+    }
+    _write(json, found | facts | {"calibration": evaluate.calibration(chance, series.died), "model": str(folder)})
+
+
+@app.command("attack")
+def attack_(
+    source: Source = None,
+    outcomes: Outcomes = None,
+    model: Model = None,
+    profile: Profile = "quick",
+    row: Row = "bilstm-study",
+    part: Part = "auto",
+    seed: Seed = 0,
+    stays: Annotated[int | None, typer.Option(min=1, help="Attack at most so many stays.")] = None,
+    kappa: Annotated[float, typer.Option(min=0, help="Confidence κ.")] = 0.0,
+    penalty: Annotated[float | None, typer.Option(min=0, help="λ of the L1 norm.")] = None,
+    rate: Annotated[float | None, typer.Option(help="Step size.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps at most.")] = None,
+    optimiser: Annotated[Literal["sgd", "adam", "rmsprop"], typer.Option(help="Of the margin.")] = "sgd",
+    momentum: Annotated[bool, typer.Option(help="FISTA; for sgd.")] = False,
+    box: Annotated[Literal["normalised", "clinical"], typer.Option(help="Where values may go.")] = "normalised",
+    measured_only: Annotated[bool, typer.Option(help="Leave filled-in cells alone.")] = True,
+    direction: Annotated[Literal["both", "0to1", "1to0"], typer.Option(help="Verdicts attacked.")] = "both",
+    json: Json = None,
+) -> None:
+    """Attack the first model of a folder on a source's stays; say how many verdicts turn and where."""
+    import numpy as np
+
+    from companions.mortality_attack import attack, features, study, susceptibility
+
+    text = study.plan_file()
+    base = text["attacks"]["settings"]
+    config = attack.AttackConfig(
+        kappa=kappa,
+        penalty=base["penalty"] if penalty is None else penalty,
+        rate=base["rate"] if rate is None else rate,
+        steps=steps or max(5, round(base["steps"] * text["profiles"][profile]["steps"])),
+        patience=base["patience"],
+        optimiser=optimiser,
+        momentum=momentum,
+        box=box,
+        measured_only=measured_only,
+        direction=direction,
+    )
+    folder, fitted, series = _judged(source, outcomes, model, profile, row, part, seed)
+    series = series.take(np.arange(len(series))[:stays])
+    statistics = study.load_models(folder)[1]
+    before, begin = attack.fingerprint(fitted[0]), time.perf_counter()
+    found = attack.attack(fitted[0], series, statistics, config)
+    facts = study.summary(found, series, config.steps, seed) | {"seconds": time.perf_counter() - begin}
+    facts["victim"] = {"before": before, "after": attack.fingerprint(fitted[0])}
+    for name in ("both", "0to1", "1to0"):
+        share, cells = facts[name]["success"], facts[name]["best"]["median"]["cells"]["value"]
+        print(f"{name:5} {share['stays']:6} attacked, {share['value']:7.1%} turned, median cells changed {cells:g}")
+    changes = found.best[found.success]
+    sums = susceptibility.by_feature_with_intervals(changes, series.patients[found.rows[found.success]], seed=seed)
+    facts["features"] = {
+        name: {key: sums[key][:, place].tolist() for key in sums} for place, name in enumerate(features.names())
+    }
+    facts["noise"] = susceptibility.noise(fitted[0], series, statistics, found, measured_only=measured_only, seed=seed)
+    _write(json, facts | {"attack": asdict(config), "model": str(folder)})
+
+
+@app.command("tune")
+def tune_(
+    source: Source = None,
+    outcomes: Outcomes = None,
+    model: Model = None,
+    what: Annotated[Literal["model", "attack"], typer.Option(help="What is tuned.")] = "model",
+    objective: Annotated[
+        str, typer.Option(help="Of an attack: sparsity, sparse_small, sparse_small_max, max_num_nonzero_perts.")
+    ] = "sparse_small",
+    trials: Annotated[int, typer.Option(min=1, help="Until there are so many.")] = 15,
+    folds: Annotated[int, typer.Option(min=2, help="Of the training part.")] = 3,
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs a block.")] = 3,
+    blocks: Annotated[int, typer.Option(min=1, help="Blocks; trials may be pruned after each.")] = 5,
+    storage: Annotated[str, typer.Option(help="Journal file, or a URL of Optuna's storages.")] = "runs/tuning.log",
+    logs: Annotated[Path | None, typer.Option(help="Folder for TensorBoard.")] = None,
+    profile: Profile = "quick",
+    row: Row = "bilstm-study",
+    stays: Annotated[int, typer.Option(min=1, help="Candidate stays of an attack.")] = 200,
+    seed: Seed = 0,
+    json: Json = None,
+) -> None:
+    """Search the study's spaces, or go on searching."""
+    import numpy as np
+
+    from companions.mortality_attack import attack, study, tune
+
+    kind = _kind(source)
+    name = f"{what}-{kind}-{profile}-s{seed}" + (f"-{objective}" if what == "attack" else "")
+    direction: tune.Direction = "minimize" if what == "model" else "maximize"
+    opened = tune.open_study(name, direction=direction, storage=storage, seed=seed)
+    if what == "model":
+        data = study.Place(source, str(outcomes) if outcomes else None).data(study.plan(kind, profile, seed)[row])
+        goal = tune.model_objective(data, epochs=epochs, blocks=blocks, number=folds, seed=seed)
+    else:
+        folder, fitted, series = _judged(source, outcomes, model, profile, row, "auto", seed)
+        steps = max(5, round(300 * study.plan_file()["profiles"][profile]["steps"]))
+        base = attack.AttackConfig(steps=steps)
+        some = series.take(np.arange(len(series))[:stays])
+        goal = tune.attack_objective(fitted[0], some, study.load_models(folder)[1], base, objective)
+    tune.search(opened, goal, trials, logs=logs)
+    for entry in tune.table(opened, 5):
+        print("  ".join(f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
+                        for key, value in entry.items()))  # fmt: skip
+    _write(json, {"study": name, "trials": tune.table(opened, trials)})
+
+
+@app.command()
+def run(source: Source = None, outcomes: Outcomes = None, profile: Profile = "quick", seed: Seed = 0) -> None:
+    """Make every run of the plan, or go on with them."""
+    from companions.mortality_attack import study
+
+    place = study.Place(source, str(outcomes) if outcomes else None)
+    for planned in study.plan(_kind(source), profile, seed).values():
+        made = study.run(planned, place)
+        print(f"{made.id}: {made.metrics['costs']['processor_seconds']:.0f} s of a processor", flush=True)
+
+
+# Helpers ------------------------------------------------------------------------------------------------------------
+
+
+def _kind(source: str | None) -> str:
+    """The data set that a source is."""
+    from companions.mortality_attack import study
+
+    if source is None:
+        return "simulated"
+    if "://" not in source and not Path(source).exists():
+        raise InputError(f"{source}: no such file or folder; check --source")
+    return study.readable(source) or "physionet2012"
+
+
+def _stays(source: str | None, outcomes: Path | None, profile: str) -> Any:
+    from companions.mortality_attack import study
+
+    number = study.plan_file()["profiles"][profile]["stays"]
+    return study.stays(_kind(source), source, str(outcomes) if outcomes else None, number)
+
+
+def _trained(source: str | None, outcomes: Path | None, profile: str, row: str, seed: int) -> Any:
+    from companions.mortality_attack import study
+
+    rows = study.plan(_kind(source), profile, seed)
+    if row not in rows or rows[row].task != "model":
+        able = [name for name, planned in rows.items() if planned.task == "model"]
+        raise InputError(f"no row {row!r} to train; choose one of {', '.join(able)}")
+    return study.run(rows[row], study.Place(source, str(outcomes) if outcomes else None))
+
+
+def _judged(
+    source: str | None, outcomes: Path | None, model: Path | None, profile: str, row: str, part: str, seed: int
+) -> Any:
+    """The model's folder, its models, and the stays it is judged on, in the units it reads."""
+    from companions.mortality_attack import models, protocol, study
+    from scoehr.files import read_json
+
+    data = _stays(source, outcomes, profile)
+    folder = _trained(source, outcomes, profile, row, seed).folder if model is None else model
+    fitted, statistics = study.load_models(folder)
+    _, _, facts = models.read(next(iter(sorted(folder.glob("*/model.json")))).parent)
+    rules = protocol.Protocol(**facts["protocol"])
+    config = read_json(folder / "config.json")
+    if part == "test" or (part == "auto" and config["data"] == study.fingerprint(data)):
+        rows = protocol.split(data, config["seed"], mixed=rules.mixed_patients).test
+        data = data.take(rows)
+    return folder, fitted, protocol.prepare(data, statistics, rules)
+
+
+def _threshold(folder: Path, fitted: list[Any]) -> float:
+    """The one chosen for the row, on validation stays."""
+    from scoehr.files import read_json
+
+    path = folder / "metrics.json"
+    return float(read_json(path)["threshold"] if path.exists() else fitted[0].threshold)
+
+
+def _print(found: dict[str, Any]) -> None:
+    from companions.mortality_attack.evaluate import SCORES
+
+    for name, title in SCORES.items():
+        low, high = found[name]["interval"]
+        print(f"{title:12} {found[name]['value']:.3f} [{low:.3f}, {high:.3f}]")
+
+
+def _write(path: Path | None, facts: dict[str, Any]) -> None:
+    if path:
+        write_json(path, facts)
+        print(f"wrote {path}")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the shell on ``arguments`` and leave with its exit status."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        status = typer.main.get_command(app).main(
+            arguments or ["--help"], prog_name="mortality_attack", standalone_mode=False
+        )
+        if status == cli.CTRL_C:
+            raise KeyboardInterrupt
+        sys.stdout.flush()
+    except (Exception, KeyboardInterrupt) as error:
+        message = cli.explain(error)
+        if message is None:
+            raise
+        print(f"mortality_attack: error: {message}", file=sys.stderr)
+        sys.exit(2)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+if __name__ == "__main__":
+    main()

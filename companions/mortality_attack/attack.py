@@ -1,0 +1,264 @@
+"""Small, sparse changes of a stay's measurements that turn a model's verdict: the elastic attack with its L1 part done.
+
+For each stay that the model has right, minimise over changes P, with m the model's margin towards the right verdict,
+
+    max(m(X + P), -κ) + λ ‖P‖₁   subject to X + P in a box,
+
+by proximal gradient steps: a step on the margin alone, then soft thresholding by λ times the step size, then clipping
+(ISTA; Beck & Teboulle 2009, SIAM J. Imaging Sci. 2, with momentum FISTA). The margin is that of Carlini & Wagner (2017,
+IEEE S&P), the L1 form that of Chen et al. (2018, AAAI) and Sun et al. (2018, KDD). λ is in logits per unit of change: a
+cell whose slope is smaller never leaves 0.
+
+The model is frozen, and its bits are compared afterwards. Every step's success is looked at: the first and the best
+change of each stay, the one with the lowest objective, are kept. Stays that no longer improve leave the batch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from companions.mortality_attack import features
+from companions.mortality_attack.models import Classifier
+from companions.mortality_attack.protocol import Series, Statistics
+from companions.mortality_attack.train import Optimiser, device, tensors
+from scoehr.files import InputError
+
+Box = Literal["normalised", "clinical"]
+Direction = Literal["both", "0to1", "1to0"]
+#: Steps between two looks for stays that are finished, and the relative fall of the objective that counts.
+COMPACT_EVERY, WORTHWHILE = 10, 1e-3
+BETAS, EPSILON = (0.9, 0.999), 1e-8
+SMOOTHING = 0.99  # of RMSprop
+
+
+@dataclass(frozen=True)
+class AttackConfig:
+    """Everything that determines an attack but the model and the stays.
+
+    ``kappa`` κ and ``penalty`` λ as above; ``momentum``: FISTA, for plain gradient steps; ``box``: changed values stay
+    in [0, 1] in units of models or where they were, or within the plausible clinical values; ``measured_only``: cells
+    that were filled in are left alone; ``direction``: which verdicts are attacked, those of survival (0to1) or of
+    death; ``patience``: steps without a worthwhile fall of the objective after which a stay is finished, turned or
+    not, 0 for never.
+    """
+
+    kappa: float = 0.0
+    penalty: float = 0.1
+    rate: float = 0.05
+    steps: int = 300
+    optimiser: Optimiser = "sgd"
+    momentum: bool = False
+    box: Box = "normalised"
+    measured_only: bool = True
+    direction: Direction = "both"
+    patience: int = 40
+    batch: int = 256
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("optimiser", Optimiser), ("box", Box), ("direction", Direction)):
+            if getattr(self, name) not in get_args(allowed):
+                raise InputError(f"{name} {getattr(self, name)!r} is unknown; choose one of {get_args(allowed)}")
+        if min(self.kappa, self.penalty, self.patience) < 0 or self.rate <= 0 or min(self.steps, self.batch) < 1:
+            raise InputError("kappa, penalty and patience must not be negative; rate, steps and batch be positive")
+        if self.momentum and self.optimiser != "sgd":
+            raise InputError(f"momentum is that of FISTA, for sgd; {self.optimiser} has its own")
+
+
+@dataclass(frozen=True)
+class Attacked:
+    """What became of each attacked stay, a row each.
+
+    ``rows`` place in the series, ``verdict`` the right one (0 survival, 1 death), ``success``; ``first`` and ``best``
+    changes ``(n, 48, F)`` in units of models, 0 where there is none; ``first_step``, ``best_step`` from 1, 0 for none;
+    ``steps``: how many were made before the stay was finished.
+    """
+
+    rows: np.ndarray
+    verdict: np.ndarray
+    success: np.ndarray
+    first: np.ndarray
+    best: np.ndarray
+    first_step: np.ndarray
+    best_step: np.ndarray
+    steps: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def attack(
+    model: Classifier,
+    series: Series,
+    statistics: Statistics,
+    config: AttackConfig,
+    *,
+    progress: bool = True,
+    name: str = "attack",
+) -> Attacked:
+    """Attack every stay that the model has right.
+
+    Raises:
+        RuntimeError: a weight of the model is not what it was.
+    """
+    where = device()
+    model.to(where).eval()
+    values, mask, static, died = tensors(series, where)
+    with frozen(model):
+        with torch.no_grad():
+            verdict = torch.cat([model.margin(model(values[r], mask[r], static[r])) >= 0
+                                 for r in torch.arange(len(series)).split(512)])  # fmt: skip
+        wanted = (verdict == (died > 0)) & {"both": died >= 0, "0to1": died == 0, "1to0": died > 0}[config.direction]
+        rows = wanted.nonzero()[:, 0]
+        low, high = bounds(values, statistics, config.box)
+        free = allowed(model, mask, statistics, config.measured_only)
+        with tqdm(total=len(rows), desc=name, disable=not progress or None) as bar:
+            parts = []
+            for some in rows.split(config.batch):
+                down, up = ((side[some] - values[some]) * free[some] for side in (low, high))
+                part = (values[some], mask[some], static[some], verdict[some])
+                parts.append(_Batch(model, config, *part, down, up).run())
+                bar.update(len(some))
+    model.cpu()
+    shape = (0, *values.shape[1:])
+    if not parts:
+        empty = np.zeros(0, int)
+        return Attacked(empty, empty, empty > 0, np.zeros(shape), np.zeros(shape), empty, empty, empty)
+    found = [torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True)]
+    return Attacked(rows.cpu().numpy(), verdict[rows].long().cpu().numpy(), found[2] > 0, *found)
+
+
+class _Batch:
+    """Stays attacked together; those that are finished leave the tensors and stay in the results."""
+
+    def __init__(
+        self, model: Classifier, config: AttackConfig, values: Tensor, mask: Tensor, static: Tensor, verdict: Tensor,
+        low: Tensor, high: Tensor,
+    ):  # fmt: skip
+        self.model, self.config = model, config
+        sign = verdict.to(values) * 2 - 1  # the margin towards the right verdict is positive
+        #: what is needed a stay, cut together when some are finished
+        self.parts = {"values": values, "mask": mask, "static": static, "sign": sign, "low": low, "high": high}
+        self.parts |= {"change": torch.zeros_like(values), "last": torch.zeros_like(values)}
+        if config.optimiser != "sgd":
+            self.parts |= {"mean": torch.zeros_like(values), "square": torch.zeros_like(values)}
+        self.parts["lowest"] = torch.full_like(sign, torch.inf)
+        self.parts["least"] = torch.full_like(sign, torch.inf)
+        self.parts["since"] = torch.zeros_like(sign)
+        self.place = torch.arange(len(values), device=values.device)
+        zeros = torch.zeros(len(values), dtype=torch.long, device=values.device)
+        self.first, self.best = torch.zeros_like(values), torch.zeros_like(values)
+        self.first_step, self.best_step, self.steps = zeros.clone(), zeros.clone(), zeros.clone()
+
+    def run(self) -> tuple[Tensor, ...]:
+        """first, best, first_step, best_step, steps of all stays."""
+        for step in range(1, self.config.steps + 1):
+            slope = self._look(step)
+            self._move(slope, step)
+            if self.config.patience and step % COMPACT_EVERY == 0 and not self._compact():
+                break
+        return self.first, self.best, self.first_step, self.best_step, self.steps
+
+    def _look(self, step: int) -> Tensor:
+        """Judge the present changes, keep the successes, and return the slope of the margin."""
+        part, config = self.parts, self.config
+        change = part["change"].requires_grad_()
+        margin = part["sign"] * self.model.margin(self.model(part["values"] + change, part["mask"], part["static"]))
+        (slope,) = torch.autograd.grad(margin.clamp(min=-config.kappa).sum(), change)
+        part["change"] = change = change.detach()
+        margin = margin.detach()
+        objective = margin.clamp(min=-config.kappa) + config.penalty * change.abs().sum((1, 2))
+        turned = margin < 0
+        new = turned & (self.first_step[self.place] == 0)
+        better = turned & (objective < part["lowest"])
+        worth = objective < part["least"] - WORTHWHILE * objective.abs()
+        self.first[self.place[new]], self.first_step[self.place[new]] = change[new], step
+        self.best[self.place[better]], self.best_step[self.place[better]] = change[better], step
+        part["lowest"] = torch.where(better, objective, part["lowest"])
+        part["least"] = torch.where(worth, objective, part["least"])
+        part["since"] = torch.where(worth, torch.zeros_like(part["since"]), part["since"] + 1)
+        self.steps[self.place] = step
+        return slope
+
+    def _move(self, slope: Tensor, step: int) -> None:
+        """A step on the margin, the proximal step of λ‖P‖₁, the box; with momentum, on to where FISTA looks next."""
+        part, config = self.parts, self.config
+        if config.optimiser == "adam":
+            part["mean"] = torch.lerp(slope, part["mean"], BETAS[0])
+            part["square"] = torch.lerp(slope**2, part["square"], BETAS[1])
+            mean, square = part["mean"] / (1 - BETAS[0] ** step), part["square"] / (1 - BETAS[1] ** step)
+            slope = mean / (square.sqrt() + EPSILON)
+        elif config.optimiser == "rmsprop":
+            part["square"] = torch.lerp(slope**2, part["square"], SMOOTHING)
+            slope = slope / (part["square"].sqrt() + EPSILON)
+        moved = part["change"] - config.rate * slope
+        moved = soft_threshold(moved, config.rate * config.penalty).clamp(part["low"], part["high"])
+        part["change"] = moved
+        if config.momentum:
+            ahead = moved + (step - 1) / (step + 2) * (moved - part["last"])
+            part["change"] = ahead.clamp(part["low"], part["high"])
+            part["last"] = moved
+
+    def _compact(self) -> bool:
+        """Drop the finished stays from the tensors; False where none is left."""
+        going = self.parts["since"] < self.config.patience
+        if not going.all():
+            self.parts = {name: tensor[going] for name, tensor in self.parts.items()}
+            self.place = self.place[going]
+        return len(self.place) > 0
+
+
+def soft_threshold(values: Tensor, by: float) -> Tensor:
+    """The proximal operator of ``by`` times the elementwise L1 norm: towards 0 by so much, and no farther."""
+    return values - values.clamp(-by, by)
+
+
+def bounds(values: Tensor, statistics: Statistics, box: Box) -> tuple[Tensor, Tensor]:
+    """Lowest and highest value that a changed cell may have; the value itself is always inside."""
+    if box == "normalised":
+        return values.clamp(max=0), values.clamp(min=1)
+    low, high = (torch.as_tensor(side).to(values) for side in statistics.limits())
+    return torch.minimum(values, low), torch.maximum(values, high)
+
+
+def allowed(model: Classifier, mask: Tensor, statistics: Statistics, measured_only: bool) -> Tensor:
+    """Cells that may be changed, bool: of features that the model reads and the data have, measured if so wanted."""
+    usable = torch.zeros(len(features.table()), dtype=torch.bool, device=mask.device)
+    usable[model.inputs.chosen] = True
+    usable &= torch.as_tensor(statistics.available).to(mask.device).bool()
+    return mask & usable if measured_only else usable.expand_as(mask)
+
+
+def fingerprint(model: torch.nn.Module) -> str:
+    """SHA-256 over the bits of all parameters and buffers."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+@contextmanager
+def frozen(model: torch.nn.Module) -> Iterator[None]:
+    """No parameter of the model takes a gradient inside, and none may have changed afterwards.
+
+    Raises:
+        RuntimeError: the model's bits are not what they were.
+    """
+    before = fingerprint(model)
+    took = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+    model.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(took[name])
+    if fingerprint(model) != before:
+        raise RuntimeError("the attack changed the model that it attacked; its results are void")

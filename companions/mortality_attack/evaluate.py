@@ -1,0 +1,117 @@
+"""How well a model ranks and how true its probabilities are, with intervals over patients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import precision_recall_curve
+
+from scoehr.metrics.utility import area
+
+#: Scores of one set of predictions, in the order of tables, with their titles.
+SCORES = {
+    "auroc": "AUROC", "auprc": "AUPRC", "brier": "Brier score", "f1": "F1", "precision": "precision",
+    "recall": "recall", "accuracy": "accuracy",
+}  # fmt: skip
+DRAWS = 500
+Scores = dict[str, float]
+
+
+def scores(probability: np.ndarray, died: np.ndarray, threshold: float) -> Scores:
+    """The scores of predictions ``(n,)``; NaN where they are undefined, as with no death.
+
+    auroc, auprc (average precision), f1, precision, recall and accuracy lie in [0, 1], 1 best; brier, the mean squared
+    error of the probability, in [0, 1], 0 best. Death is called from ``threshold`` on.
+    """
+    died = np.asarray(died).astype(bool)
+    called = probability >= threshold
+    hits = float((called & died).sum())
+    mixed = bool(died.any() and not died.all())
+    precision = hits / called.sum() if called.any() else np.nan
+    recall = hits / died.sum() if died.any() else np.nan
+    return {
+        "auroc": area(probability[died], probability[~died]) if mixed else np.nan,
+        "auprc": average_precision(probability, died) if mixed else np.nan,
+        "brier": float(np.mean((probability - died) ** 2)),
+        "f1": float(2 * hits / (called.sum() + died.sum())) if called.any() or died.any() else np.nan,
+        "precision": float(precision),
+        "recall": float(recall),
+        "accuracy": float((called == died).mean()),
+    }
+
+
+def average_precision(probability: np.ndarray, died: np.ndarray) -> float:
+    """Area under the precision-recall curve as a sum of steps, in [0, 1]; the share who died is that of chance."""
+    order = np.argsort(-probability, kind="stable")
+    ends = np.append(np.diff(probability[order]) != 0, True)  # stays of equal probability are called together
+    hits = np.cumsum(died[order])[ends]
+    precision = hits / (np.flatnonzero(ends) + 1)
+    return float(np.sum(np.diff(hits, prepend=0) * precision) / max(hits[-1], 1))
+
+
+def resample(patients: np.ndarray, draws: int, seed: int) -> list[np.ndarray]:
+    """Bootstrap draws of patients, each the rows of all stays of the patients drawn."""
+    _, group = np.unique(patients, return_inverse=True)
+    order = np.argsort(group, kind="stable")
+    bounds = np.searchsorted(group[order], np.arange(group.max() + 2))
+    rng = np.random.default_rng([seed, 95])
+    rows = []
+    for _ in range(draws):
+        drawn = rng.integers(0, group.max() + 1, group.max() + 1)
+        rows.append(np.concatenate([order[bounds[g] : bounds[g + 1]] for g in drawn]))
+    return rows
+
+
+def interval(values: list[float] | np.ndarray) -> list[float]:
+    """The 2.5th and 97.5th percentile of bootstrap values, those undefined left out."""
+    known = np.asarray(values, float)
+    known = known[np.isfinite(known)]
+    return [float(v) for v in np.percentile(known, [2.5, 97.5])] if len(known) else [np.nan, np.nan]
+
+
+def with_intervals(
+    probability: np.ndarray, died: np.ndarray, patients: np.ndarray, threshold: float, *, seed: int = 0,
+    draws: int = DRAWS,
+) -> dict[str, dict[str, Any]]:  # fmt: skip
+    """Each score as ``{"value", "interval"}``: the 95 % percentile bootstrap over patients."""
+    point = scores(probability, died, threshold)
+    again = [scores(probability[rows], died[rows], threshold) for rows in resample(patients, draws, seed)]
+    return {name: {"value": value, "interval": interval([draw[name] for draw in again])}
+            for name, value in point.items()}  # fmt: skip
+
+
+def difference(
+    score: Callable[[np.ndarray, np.ndarray], float], one: np.ndarray, other: np.ndarray, died: np.ndarray,
+    patients: np.ndarray, *, seed: int = 0, draws: int = DRAWS,
+) -> dict[str, Any]:  # fmt: skip
+    """A score of one model less that of another on the same stays, with its interval over patients."""
+    drawn = [score(one[rows], died[rows]) - score(other[rows], died[rows]) for rows in resample(patients, draws, seed)]
+    return {"value": score(one, died) - score(other, died), "interval": interval(drawn)}
+
+
+def best_threshold(probability: np.ndarray, died: np.ndarray) -> float:
+    """The probability from which calling death gives the highest F1, to be chosen on validation stays; 0.5 if none
+    died."""
+    if not np.any(died):
+        return 0.5
+    precision, recall, thresholds = precision_recall_curve(died, probability)
+    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
+    return float(np.clip(thresholds[np.argmax(f1[:-1])], 1e-6, 1 - 1e-6))
+
+
+def calibration(probability: np.ndarray, died: np.ndarray, bins: int = 10) -> list[dict[str, float]]:
+    """Mean probability and share who died in groups of equal size, by rising probability."""
+    groups = np.array_split(np.argsort(probability, kind="stable"), bins)
+    return [
+        {"predicted": float(probability[rows].mean()), "died": float(np.mean(died[rows])), "stays": len(rows)}
+        for rows in groups
+        if len(rows)
+    ]
+
+
+def balanced_draw(died: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The reported sampler: as many rows as there are, with replacement, deaths as often as survivals."""
+    weight = np.where(np.asarray(died) > 0, 1 / max(np.sum(died), 1), 1 / max(np.sum(1 - died), 1))
+    return rng.choice(len(died), len(died), p=weight / weight.sum())

@@ -1,0 +1,182 @@
+"""What successful changes say of a model: where, how often and how far its inputs have to be moved.
+
+All functions take changes ``(N, T, F)`` of N stays whose verdict was turned, in units of models. Names as in the LSTM
+attack study, after Sun et al. (2018, KDD).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from companions.mortality_attack import evaluate
+from companions.mortality_attack.attack import Attacked, allowed
+from companions.mortality_attack.models import Classifier
+from companions.mortality_attack.protocol import Series, Statistics
+from companions.mortality_attack.train import predict, tensors
+
+Maps = dict[str, np.ndarray]
+#: A change of less than a thousandth of a series' range is none.
+NEGLIGIBLE = 1e-3
+
+
+def maps(changes: np.ndarray) -> Maps:
+    """Per hour and feature, each ``(T, F)``; zeros where no change is.
+
+    gmp: largest absolute change. gap: mean absolute change over all N (the study's code averages over cells too, and
+    gives one number). gpp: share of the stays whose cell is changed. ganzp: mean absolute change where it is changed.
+    s: gmp · gpp. sensitivity: gpp / ganzp, large where small changes turn many verdicts.
+    """
+    size = sizes(changes)
+    count = max(len(size), 1)
+    changed = (size > 0).sum(0)
+    total = size.sum(0)
+    gpp = changed / count
+    ganzp = np.divide(total, changed, out=np.zeros_like(total), where=changed > 0)
+    gmp = size.max(0) if len(size) else np.zeros(size.shape[1:])
+    sensitivity = np.divide(gpp, ganzp, out=np.zeros_like(gpp), where=ganzp > 0)
+    return {"gmp": gmp, "gap": total / count, "gpp": gpp, "ganzp": ganzp, "s": gmp * gpp, "sensitivity": sensitivity}
+
+
+def sizes(changes: np.ndarray) -> np.ndarray:
+    """Absolute changes, 0 where they are negligible."""
+    size = np.abs(np.asarray(changes, float))
+    return np.where(size < NEGLIGIBLE, 0, size)
+
+
+def by_feature(changes: np.ndarray) -> Maps:
+    """s_j and sensitivity_j, the sums over hours of the maps, and the share of stays with any change, each ``(F,)``."""
+    found = maps(changes)
+    touched = (sizes(changes) > 0).any(1).mean(0) if len(changes) else np.zeros(np.shape(changes)[2])
+    return {"s": found["s"].sum(0), "sensitivity": found["sensitivity"].sum(0), "touched": touched}
+
+
+def by_feature_with_intervals(changes: np.ndarray, patients: np.ndarray, *, seed: int = 0, draws: int = 200) -> Maps:
+    """:func:`by_feature` with 95 % bootstrap intervals over patients: each ``(3, F)`` of value, low, high."""
+    point = by_feature(changes)
+    if not len(changes):
+        return {name: np.stack([value, value * np.nan, value * np.nan]) for name, value in point.items()}
+    drawn = [by_feature(changes[rows]) for rows in evaluate.resample(patients, draws, seed)]
+    limits = {name: np.percentile([draw[name] for draw in drawn], [2.5, 97.5], axis=0) for name in point}
+    return {name: np.stack([value, *limits[name]]) for name, value in point.items()}
+
+
+def per_example(changes: np.ndarray, allowed_cells: np.ndarray | None = None) -> Maps:
+    """Of each stay, ``(N,)``: cells changed, their share, L1 norm, largest, mean and smallest absolute change, signs.
+
+    ``allowed_cells`` ``(N,)``: what the share is of; all cells if left out.
+    """
+    changes = np.asarray(changes, float)
+    size = sizes(changes).reshape(len(changes), int(np.prod(changes.shape[1:])))
+    number = (size > 0).sum(1)
+    total = size.sum(1)
+    cells = np.full(len(size), size.shape[1]) if allowed_cells is None else allowed_cells
+    return {
+        "cells": number,
+        "share": number / np.maximum(cells, 1),
+        "l1": total,
+        "largest": size.max(1, initial=0),
+        "mean": total / np.maximum(number, 1),
+        "smallest": np.where(number > 0, np.where(size > 0, size, np.inf).min(1, initial=np.inf), 0),
+        "up": (changes >= NEGLIGIBLE).sum((1, 2)),
+        "down": (changes <= -NEGLIGIBLE).sum((1, 2)),
+    }
+
+
+def objective(changes: np.ndarray, name: str, cut_off: int = 10) -> float:
+    """What tuning maximises: a sum over successful stays.
+
+    sparsity: 1 less the share of changed cells. sparse_small: that over the L1 norm. sparse_small_max: that over the
+    largest change. max_num_nonzero_perts: 1 for a stay with at most ``cut_off`` changed cells.
+    """
+    found = per_example(changes)
+    sparsity = 1 - found["share"]
+    changed = found["cells"] > 0
+    match name:
+        case "sparsity":
+            return float(sparsity.sum())
+        case "sparse_small":
+            return float((sparsity[changed] / found["l1"][changed]).sum())
+        case "sparse_small_max":
+            return float((sparsity[changed] / found["largest"][changed]).sum())
+        case "max_num_nonzero_perts":
+            return float((found["cells"] <= cut_off).sum())
+    raise ValueError(f"objective {name!r} is unknown")
+
+
+OBJECTIVES = ("sparsity", "sparse_small", "sparse_small_max", "max_num_nonzero_perts")
+
+
+def curve(measure: np.ndarray, success: np.ndarray, points: Sequence[float]) -> np.ndarray:
+    """Share of attacked stays turned within each of ``points`` of a measure (steps, cells, L1), ``(len(points),)``."""
+    reached = np.where(success, measure, np.inf)
+    return np.array([float(np.mean(reached <= point)) if len(reached) else np.nan for point in points])
+
+
+def share(success: np.ndarray, patients: np.ndarray, *, seed: int = 0, draws: int = 500) -> dict[str, Any]:
+    """Share of attacked stays that were turned, with its 95 % bootstrap interval over patients."""
+    if not len(success):
+        return {"value": np.nan, "interval": [np.nan, np.nan], "stays": 0}
+    drawn = [float(success[rows].mean()) for rows in evaluate.resample(patients, draws, seed)]
+    return {"value": float(success.mean()), "interval": evaluate.interval(drawn), "stays": len(success)}
+
+
+def turned(model: Classifier, series: Series, changes: np.ndarray) -> np.ndarray:
+    """Whether the verdict of each stay, right before, is wrong after a change ``(N, T, F)``; False where it was wrong.
+
+    A model that reads no filled-in values is given the change where something was measured.
+    """
+    margin = model.margin(torch.as_tensor(predict(model, series))).numpy()
+    moved = Series(series.values + changes.astype(np.float32), *(getattr(series, name) for name in
+                   ("mask", "static", "died", "ids", "patients")))  # fmt: skip
+    after = model.margin(torch.as_tensor(predict(model, moved))).numpy()
+    died = series.died > 0
+    return ((margin >= 0) == died) & ((after >= 0) != died)
+
+
+def right(model: Classifier, series: Series) -> np.ndarray:
+    """Whether the model has each stay right."""
+    return (model.margin(torch.as_tensor(predict(model, series))).numpy() >= 0) == (series.died > 0)
+
+
+def transfer(
+    crafted: Mapping[str, Attacked], models: Mapping[str, Classifier], series: Series
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """How often changes made against one model turn another's right verdict: {made against: {tried on: share}}.
+
+    Of the successful changes on stays that the other model has right too.
+    """
+    table: dict[str, dict[str, dict[str, Any]]] = {}
+    for source, found in crafted.items():
+        some = series.take(found.rows[found.success])
+        changes = found.best[found.success]
+        table[source] = {}
+        for name, model in models.items():
+            fit = right(model, some)
+            table[source][name] = share(turned(model, some, changes)[fit], some.patients[fit])
+    return table
+
+
+def noise(
+    model: Classifier, series: Series, statistics: Statistics, found: Attacked, *, measured_only: bool, seed: int = 0,
+    draws: int = 10,
+) -> dict[str, Any]:  # fmt: skip
+    """The baseline: the same sizes of change with random signs in random allowed cells of the same stays."""
+    if not found.success.any():
+        return share(np.zeros(0), np.zeros(0))
+    some = series.take(found.rows[found.success])
+    cells = allowed(model, tensors(some)[1], statistics, measured_only).numpy().reshape(len(some), -1)
+    moves = np.abs(found.best[found.success]).reshape(len(some), -1)
+    rng = np.random.default_rng([seed, 5])
+    hits = []
+    for _ in range(draws):
+        moved = np.zeros_like(moves)
+        for row in range(len(some)):
+            steps = moves[row][moves[row] > 0]
+            where = rng.permutation(np.flatnonzero(cells[row]))[: len(steps)]
+            moved[row, where] = steps * rng.choice([-1, 1], len(steps))
+        hits.append(turned(model, some, moved.reshape(found.best[found.success].shape)))
+    return share(np.mean(hits, 0), some.patients)

@@ -1,0 +1,260 @@
+"""Training a network under a protocol: resumable, and with the state that the protocol says to keep."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import safetensors
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from companions.mortality_attack import evaluate
+from companions.mortality_attack.models import Classifier
+from companions.mortality_attack.protocol import Prepared, Protocol, Series
+from scoehr.files import InputError, replacing
+
+Optimiser = Literal["adam", "rmsprop", "sgd"]
+OPTIMISERS: dict[str, Any] = {
+    "adam": torch.optim.Adam, "rmsprop": torch.optim.RMSprop, "sgd": torch.optim.SGD,
+}  # fmt: skip
+#: Seconds between two checkpoints.
+SAVE_EVERY = 15.0
+Row = dict[str, float]
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Everything that determines a training but network, data and seed.
+
+    ``patience``: epochs without a lower validation loss after which training ends; ``looks``: how often, evenly over
+    the epochs, stays are scored as reported and held out; ``adversarial``: how far, in units of models, each measured
+    value may be moved against the model while it learns (projected gradient, Madry et al. 2018), 0 for plain training;
+    ``hide``: share of the measured values that are left out anew at each step, so that models lean on no single one.
+    """
+
+    epochs: int = 40
+    batch: int = 128
+    rate: float = 2e-3
+    optimiser: Optimiser = "adam"
+    weight_decay: float = 1e-4
+    patience: int = 8
+    looks: int = 0
+    adversarial: float = 0.0
+    hide: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.optimiser not in get_args(Optimiser):
+            raise InputError(f"optimiser {self.optimiser!r} is unknown; choose one of {get_args(Optimiser)}")
+        if min(self.epochs, self.batch, self.patience) < 1 or self.rate <= 0:
+            raise InputError("epochs, batch and patience must be at least 1 and the rate positive")
+
+
+def device() -> torch.device:
+    """A GPU if there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def tensors(series: Series, where: torch.device | str = "cpu") -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """values, mask, static, died."""
+    parts = (series.values, series.mask, series.static, series.died)
+    return tuple(torch.as_tensor(part).to(where) for part in parts)  # type: ignore[return-value]
+
+
+@torch.no_grad()
+def predict(model: Classifier, series: Series, batch: int = 512) -> np.ndarray:
+    """Logits ``(n, 2)`` in evaluation mode."""
+    model.eval()
+    where = next(model.parameters()).device
+    values, mask, static, _ = tensors(series)
+    parts = [
+        model(values[rows].to(where), mask[rows].to(where), static[rows].to(where)).cpu()
+        for rows in torch.arange(len(series)).split(batch)
+    ]
+    return torch.cat(parts).numpy() if parts else np.zeros((0, 2), np.float32)
+
+
+def probability(model: Classifier, series: Series) -> np.ndarray:
+    """Probability of death ``(n,)``."""
+    return torch.softmax(torch.as_tensor(predict(model, series)), -1)[:, 1].numpy().astype(float)
+
+
+@dataclass
+class _State:
+    """What changes during training; all random numbers follow from seed and epoch."""
+
+    model: Classifier
+    optimiser: torch.optim.Optimizer
+    best: dict[str, Tensor]
+    lowest: float
+    history: list[Row]
+
+    def write(self, path: Path) -> None:
+        flat = {f"weights/{key}": value for key, value in self.model.state_dict().items()}
+        flat |= {f"best/{key}": value for key, value in self.best.items()}
+        for index, moments in self.optimiser.state_dict()["state"].items():
+            flat |= {f"moments/{index}/{name}": torch.as_tensor(value) for name, value in moments.items()}
+        with replacing(path) as scratch:
+            progress = json.dumps([self.lowest, self.history])
+            save_file({key: value.clone().contiguous() for key, value in flat.items()}, scratch, {"progress": progress})
+
+    def read(self, path: Path) -> None:
+        try:
+            with safetensors.safe_open(path, "pt") as file:
+                flat = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+                self.lowest, self.history = json.loads(file.metadata()["progress"])
+        except safetensors.SafetensorError as error:
+            raise InputError(f"{path}: not a readable checkpoint ({error}); delete it to train anew") from None
+        part: dict[str, dict[str, Any]] = {"weights": {}, "best": {}, "moments": {}}
+        for key, value in flat.items():
+            kind, name = key.split("/", 1)
+            part[kind][name] = value
+        self.model.load_state_dict(part["weights"])
+        self.best = part["best"]
+        state: dict[int, dict[str, Tensor]] = {}
+        for key, value in part["moments"].items():
+            index, name = key.split("/")
+            state.setdefault(int(index), {})[name] = value
+        self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": state})
+
+
+def train(
+    model: Classifier,
+    data: Prepared,
+    config: TrainingConfig,
+    protocol: Protocol,
+    *,
+    seed: int = 0,
+    checkpoint: Path | None = None,
+    name: str = "training",
+    progress: bool = True,
+) -> list[Row]:
+    """Train ``model`` in place, leave the state kept in it with its threshold, and return a row an epoch.
+
+    ``checkpoint`` is written every few seconds and read if it is there; a training that was killed ends with the same
+    bits as one that was not. Rows hold epoch, train_loss, validation_loss, validation_auroc, learning_rate, seconds,
+    and at each look the scores of :func:`look`.
+    """
+    model.to(device())
+    optimiser = OPTIMISERS[config.optimiser](model.parameters(), lr=config.rate, weight_decay=config.weight_decay)
+    state = _State(model, optimiser, {}, np.inf, [])
+    if checkpoint and checkpoint.exists():
+        state.read(checkpoint)
+    whole, saved = tensors(data.train, device()), time.monotonic()
+    look_at = {round(share * config.epochs / config.looks) for share in range(1, config.looks + 1)}
+    done = len(state.history)
+    for epoch in tqdm(range(done, config.epochs), name, config.epochs, initial=done, disable=not progress or None):
+        if not protocol.fixed_epochs and _stale(state.history, config.patience):
+            break
+        start = time.perf_counter()
+        row = {"epoch": epoch + 1.0, "train_loss": _epoch(state, whole, config, protocol, [seed, epoch])}
+        row |= _held_out(model, data.validation) | {"learning_rate": config.rate}
+        if epoch + 1 in look_at:
+            row |= look(model, data, seed)
+        judged = row.get("reported_loss", np.inf) if protocol.fixed_epochs and look_at else row["validation_loss"]
+        if judged < state.lowest or not state.best:
+            state.lowest = judged
+            state.best = {key: value.clone() for key, value in model.state_dict().items()}
+        state.history.append({**row, "seconds": time.perf_counter() - start})
+        if checkpoint and time.monotonic() - saved > SAVE_EVERY:
+            state.write(checkpoint)
+            saved = time.monotonic()
+    model.load_state_dict(state.best)
+    model.cpu().eval()
+    if not protocol.scored_on_training:
+        chosen = evaluate.best_threshold(probability(model, data.validation), data.validation.died)
+        model.threshold.fill_(0.5 if protocol.balanced_training else chosen)
+    if checkpoint:
+        checkpoint.unlink(missing_ok=True)
+    return state.history
+
+
+class Trainer:
+    """A training that is gone on with some epochs at a time, as tuning does to compare folds while they run."""
+
+    def __init__(self, model: Classifier, data: Prepared, config: TrainingConfig, protocol: Protocol, seed: int = 0):
+        self.data, self.config, self.protocol, self.seed = data, config, protocol, seed
+        optimiser = OPTIMISERS[config.optimiser](model.parameters(), lr=config.rate, weight_decay=config.weight_decay)
+        self.state = _State(model, optimiser, {}, np.inf, [])
+        self.whole = tensors(data.train)
+        self.done = 0
+
+    def epochs(self, number: int) -> Row:
+        """Train on, and return the validation loss and AUROC after that."""
+        for _ in range(number):
+            _epoch(self.state, self.whole, self.config, self.protocol, [self.seed, self.done])
+            self.done += 1
+        return _held_out(self.state.model, self.data.validation)
+
+
+def _stale(history: list[Row], patience: int) -> bool:
+    losses = [row["validation_loss"] for row in history]
+    return len(losses) > patience and min(losses[-patience:]) > min(losses[:-patience])
+
+
+def _epoch(
+    state: _State, whole: tuple[Tensor, Tensor, Tensor, Tensor], config: TrainingConfig, protocol: Protocol,
+    seed: list[int],
+) -> float:  # fmt: skip
+    """One pass over the data, or over as many draws of the balanced sampler; mean loss."""
+    rng = np.random.default_rng([*seed, 1])
+    died = whole[3].cpu().numpy()
+    order = evaluate.balanced_draw(died, rng) if protocol.balanced_training else rng.permutation(len(died))
+    state.model.train()
+    total = 0.0
+    with torch.random.fork_rng():
+        torch.manual_seed(int(rng.integers(2**31)))
+        for rows in torch.as_tensor(order).to(whole[0].device).split(config.batch):
+            values, mask, static, outcome = (part[rows] for part in whole)
+            if config.hide:
+                mask = mask & (torch.rand(mask.shape, device=mask.device) >= config.hide)
+                values = values * mask
+            if config.adversarial:
+                values = worsened(state.model, values, mask, static, outcome, config.adversarial)
+            state.optimiser.zero_grad()
+            loss = state.model.loss(state.model(values, mask, static), outcome)
+            loss.backward()
+            nn.utils.clip_grad_norm_(state.model.parameters(), 5.0)
+            state.optimiser.step()
+            total += loss.item() * len(rows)
+    return total / len(order)
+
+
+def worsened(
+    model: Classifier, values: Tensor, mask: Tensor, static: Tensor, died: Tensor, radius: float, steps: int = 2
+) -> Tensor:
+    """Values whose measured cells are moved by at most ``radius`` so that the loss rises (Madry et al. 2018)."""
+    change = torch.zeros_like(values)
+    for _ in range(steps):
+        change.requires_grad_()
+        (slope,) = torch.autograd.grad(model.loss(model(values + change * mask, mask, static), died), change)
+        change = (change.detach() + radius / steps * 1.5 * slope.sign()).clamp(-radius, radius)
+    return values + change.detach() * mask
+
+
+def _held_out(model: Classifier, series: Series) -> Row:
+    logits = torch.as_tensor(predict(model, series))
+    loss = float(model.loss(logits, torch.as_tensor(series.died)))
+    scored = evaluate.scores(torch.softmax(logits, -1)[:, 1].numpy(), series.died, 0.5)
+    return {"validation_loss": loss, "validation_auroc": scored["auroc"]}
+
+
+def look(model: Classifier, data: Prepared, seed: int) -> Row:
+    """Scores at an epoch: as reported (training stays, balanced draw) and of held-out stays, at a probability of 0.5.
+
+    Nothing is chosen by those of held-out stays.
+    """
+    drawn = data.train.take(evaluate.balanced_draw(data.train.died, np.random.default_rng([seed, 7])))
+    found: Row = {}
+    for name, series in (("reported", drawn), ("test", data.test)):
+        logits = torch.as_tensor(predict(model, series))
+        found[f"{name}_loss"] = float(model.loss(logits, torch.as_tensor(series.died)))
+        chance = torch.softmax(logits, -1)[:, 1].numpy().astype(float)
+        found |= {f"{name}_{score}": value for score, value in evaluate.scores(chance, series.died, 0.5).items()}
+    return found

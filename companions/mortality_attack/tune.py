@@ -1,0 +1,187 @@
+"""Hyperparameter search with Optuna over the study's spaces: TPE, median pruning, resumable, watched with TensorBoard.
+
+Trials are kept in a JournalStorage file by default; any storage URL of Optuna does instead, such as
+``sqlite:///tuning.db`` or ``postgresql://…`` of a server for many workers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+
+from companions.mortality_attack import attack as attacks
+from companions.mortality_attack import susceptibility, train
+from companions.mortality_attack.attack import AttackConfig
+from companions.mortality_attack.features import FeatureSet
+from companions.mortality_attack.models import Activation, Classifier, ModelConfig
+from companions.mortality_attack.protocol import CORRECTED, Prepared, Protocol, Series, Statistics, folds
+from companions.mortality_attack.train import Optimiser, TrainingConfig
+from scoehr.files import InputError
+
+Direction = Literal["minimize", "maximize"]
+ACTIVATIONS: list[Activation] = ["relu", "tanh"]
+OPTIMISERS: list[Optimiser] = ["adam", "rmsprop", "sgd"]
+#: The pruner's settings, as in the study.
+STARTUP_TRIALS, WARMUP_STEPS = 5, 3
+
+
+def open_study(
+    name: str,
+    *,
+    direction: Direction,
+    storage: str | Path,
+    seed: int = 0,
+    sampler: optuna.samplers.BaseSampler | None = None,
+) -> optuna.Study:
+    """A new Optuna study, or the one of this name that the storage holds: a URL, or the path of a journal file.
+
+    Raises:
+        InputError: the storage cannot be opened.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    text = str(storage)
+    try:
+        if "://" not in text:
+            Path(text).parent.mkdir(parents=True, exist_ok=True)
+        kept = text if "://" in text else JournalStorage(JournalFileBackend(text))
+        return optuna.create_study(
+            study_name=name, storage=kept, direction=direction, load_if_exists=True,
+            sampler=sampler or optuna.samplers.TPESampler(seed=seed),
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=WARMUP_STEPS),
+        )  # fmt: skip
+    except Exception as error:  # each storage has errors of its own
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{text}: cannot be opened as a storage of trials ({reason}); give a file or a URL") from None
+
+
+def search(
+    study: optuna.Study, objective: Callable[[optuna.Trial], float], trials: int, *, logs: Path | None = None,
+    progress: bool = True,
+) -> optuna.Study:  # fmt: skip
+    """Add trials until the study has so many finished or pruned; ``logs`` is a folder for TensorBoard."""
+    ended = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
+    left = trials - len(study.get_trials(deepcopy=False, states=ended))
+    if left > 0:
+        callbacks = [_board(logs)] if logs else []
+        study.optimize(objective, n_trials=left, callbacks=callbacks, show_progress_bar=progress)
+    return study
+
+
+def _board(logs: Path) -> Callable[[optuna.Study, optuna.trial.FrozenTrial], None]:
+    """Write each trial's course and result for TensorBoard."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    def write(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
+        with SummaryWriter(str(logs / f"{study.study_name}-{trial.number}")) as writer:
+            for step, value in trial.intermediate_values.items():
+                writer.add_scalar("course", value, step)
+            if trial.value is not None:
+                writer.add_scalar("result", trial.value, trial.number)
+            writer.add_text("settings", str(trial.params))
+
+    return write
+
+
+# The model ----------------------------------------------------------------------------------------------------------
+
+
+def _choice(trial: optuna.Trial, name: str, allowed: list[Any]) -> Any:
+    return trial.suggest_categorical(name, allowed)
+
+
+def propose_model(trial: optuna.Trial, features: FeatureSet = "study") -> tuple[ModelConfig, TrainingConfig]:
+    """A point of the study's space: hidden 2⁵-2⁷, dense 2⁴-2⁸, dropout 0-0.5, activations, optimiser, rate, batch."""
+    chosen = ModelConfig(
+        features=features,
+        hidden=2 ** trial.suggest_int("log2_hidden", 5, 7),
+        activation=_choice(trial, "activation", ACTIVATIONS),
+        dropout=trial.suggest_float("dropout", 0.0, 0.5),
+        dense=2 ** trial.suggest_int("log2_dense", 4, 8),
+        dense_activation=_choice(trial, "dense_activation", ACTIVATIONS),
+    )
+    training = TrainingConfig(
+        optimiser=_choice(trial, "optimiser", OPTIMISERS),
+        rate=trial.suggest_float("rate", 1e-5, 1e-1, log=True),
+        batch=2 ** trial.suggest_int("log2_batch", 5, 8),
+        weight_decay=0.0,
+    )
+    return chosen, training
+
+
+def model_objective(
+    data: Prepared, *, epochs: int, blocks: int, number: int = 5, features: FeatureSet = "study", seed: int = 0,
+    protocol: Protocol = CORRECTED,
+) -> Callable[[optuna.Trial], float]:  # fmt: skip
+    """Lowest mean validation loss over the folds: ``blocks`` blocks of ``epochs`` epochs, reported after each.
+
+    The folds are of the training part; they go on together, so that the pruner sees a mean of all. Test and validation
+    stays have no part in tuning.
+    """
+    parts = [
+        data._replace(train=data.train.take(learn), validation=data.train.take(choose))
+        for learn, choose in folds(data.train, number, seed)
+    ]
+
+    def objective(trial: optuna.Trial) -> float:
+        chosen, training = propose_model(trial, features)
+        fitted = [Classifier(chosen, data.statistics, seed + k) for k in range(len(parts))]
+        going = [train.Trainer(model, part, training, protocol, seed + k)
+                 for k, (model, part) in enumerate(zip(fitted, parts, strict=True))]  # fmt: skip
+        lowest = np.inf
+        for block in range(blocks):
+            losses = [trainer.epochs(epochs)["validation_loss"] for trainer in going]
+            mean = float(np.mean(losses))
+            if not np.isfinite(mean):
+                raise optuna.TrialPruned
+            lowest = min(lowest, mean)
+            trial.report(mean, block)
+            if trial.should_prune():
+                raise optuna.TrialPruned
+        return lowest
+
+    return objective
+
+
+# The attack ---------------------------------------------------------------------------------------------------------
+
+
+def propose_attack(trial: optuna.Trial, base: AttackConfig) -> AttackConfig:
+    """A point of the study's space: κ 0-2, λ 1e-7-1 and rate 1e-5-1 on log scales, optimiser, batch 2⁵-2⁷."""
+    return replace(
+        base,
+        kappa=trial.suggest_float("kappa", 0.0, 2.0),
+        penalty=trial.suggest_float("penalty", 1e-7, 1.0, log=True),
+        rate=trial.suggest_float("rate", 1e-5, 1.0, log=True),
+        optimiser=_choice(trial, "optimiser", OPTIMISERS),
+        batch=2 ** trial.suggest_int("log2_batch", 5, 7),
+    )
+
+
+def attack_objective(
+    model: Classifier, series: Series, statistics: Statistics, base: AttackConfig, name: str = "sparse_small"
+) -> Callable[[optuna.Trial], float]:
+    """The sum of an objective of :func:`susceptibility.objective` over the best changes found."""
+    if name not in susceptibility.OBJECTIVES:
+        raise InputError(f"objective {name!r} is unknown; choose one of {', '.join(susceptibility.OBJECTIVES)}")
+
+    def objective(trial: optuna.Trial) -> float:
+        found = attacks.attack(model, series, statistics, propose_attack(trial, base), progress=False)
+        trial.set_user_attr("success", float(found.success.mean()) if len(found) else 0.0)
+        return susceptibility.objective(found.best[found.success], name)
+
+    return objective
+
+
+def table(study: optuna.Study, most: int = 10) -> list[dict[str, Any]]:
+    """The best finished trials, best first: number, value, settings."""
+    done = [trial for trial in study.get_trials(deepcopy=False) if trial.state.name == "COMPLETE"]
+    sign = -1 if study.direction.name == "MAXIMIZE" else 1
+    done.sort(key=lambda trial: sign * (trial.value or 0.0))
+    return [{"trial": trial.number, "value": trial.value, **trial.params, **trial.user_attrs} for trial in done[:most]]

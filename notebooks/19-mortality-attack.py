@@ -1,0 +1,134 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% tags=["remove-cell"]
+# On Colab: fetch the project and what Colab lacks, beside its own PyTorch. Elsewhere this cell does nothing.
+import importlib.util
+import os
+import pathlib
+import subprocess
+import sys
+
+if importlib.util.find_spec("google") and importlib.util.find_spec("google.colab"):
+    address = os.environ.get("SCOEHR_REPOSITORY", "@repository@")
+    subprocess.run(["git", "clone", "--quiet", "--depth=1", address, "scoehr"], check=True)
+    lacking = ["icd-mappings", "torchsde", "trampoline"]
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *lacking], check=True)
+    os.chdir("scoehr")
+    sys.path.insert(0, str(pathlib.Path.cwd()))
+
+# %% [markdown]
+# # Intensive care: the attack
+#
+# How little has to change for a prediction to turn? For each stay that a model has right, the attack looks for a change
+# of the measurements that turns the verdict, and keeps it small and sparse: most values stay as they are. It says which
+# hours and series a model leans on, and how far it can be trusted with noisy records.
+#
+# The study's own attack has four faults: it takes the largest column sum for the L1 norm, counts that norm twice,
+# trains the attacked model along in the last batch, and attacks stays that the model has learnt from; it prints no
+# result. Here the norm is a true proximal step, the model is frozen and its bits are compared afterwards, and only
+# held-out stays are attacked. Only cells that were measured may change, and what is carried forward from them changes
+# along.
+
+# %% tags=["parameters"]
+dataset = "simulated"
+source = None
+profile = "quick"
+seed = 0
+
+# %% tags=["hide-input"]
+from companions.mortality_attack import claims, pages
+from scoehr import plots
+from scoehr.pages import Words
+
+runs = pages.runs(dataset, source, profile, seed)
+attacks = {name: run for name, run in runs.items() if run.study.task in ("attack", "side")}
+pages.origin(attacks, dataset=dataset, profile=profile, seed=seed)
+
+# %% [markdown]
+# (m7)=
+# ## How many verdicts turn
+#
+# Changes are in units in which the middle 98 % of a series' values span from 0 to 1, and 0 to 1 is the box that changed
+# values stay in. A verdict is death from the threshold on that validation stays chose.
+
+# %% tags=["hide-input"]
+plots.table(
+    pages.attack_table(runs),
+    "Attacks on held-out stays, by direction: share of right verdicts turned and the best change found, 95 % intervals",
+)
+
+# %% tags=["hide-input"]
+plots.show(pages.budgets(attacks), "Share of right verdicts turned by changes within a budget, both directions.")
+
+# %% tags=["hide-input"]
+plots.show(
+    pages.discovery(attacks), "Share of verdicts turned by each step: first change found (dashed), best one (solid)."
+)
+
+# %% tags=["hide-input"]
+plots.table(
+    pages.noise_table(runs),
+    "Is it the place or the size? The changes found, and the same sizes in random cells of the stay with random signs",
+)
+
+# %% [markdown]
+# (m8)=
+# ## Where models are susceptible
+#
+# The share of stays whose cell is changed (gpp), the mean change where it is (ganzp), and their ratio, the sensitivity:
+# high where small changes turn many verdicts. Of the bi-LSTM, as in the study.
+
+# %% tags=["hide-input"]
+attack = attacks["attack-bilstm-study"]
+plots.show(pages.heat_maps(attack, "gpp", "share of stays changed (gpp)"), "Share of stays whose value is changed.")
+
+# %% tags=["hide-input"]
+plots.show(pages.heat_maps(attack, "ganzp", "mean change where changed (ganzp)"), "How far values are moved there.")
+
+# %% tags=["hide-input"]
+plots.show(pages.heat_maps(attack, "sensitivity", "sensitivity (gpp / ganzp)"), "Sensitivity: often and by little.")
+
+# %% tags=["hide-input"]
+plots.table(pages.most_susceptible(attack), "Series of the highest sensitivity, summed over hours, with 95 % intervals")
+
+# %% tags=["hide-input"]
+plots.show(pages.histograms(attack), "How many cells are changed and how far, of the changes that turn a verdict.")
+
+# %% [markdown]
+# (m9)=
+# ## Do changes carry over?
+
+# %% tags=["hide-input"]
+plots.table(
+    pages.transfer_table(runs),
+    "Share of changes found against one model (row) that turn the right verdict of another (column), 95 % intervals",
+)
+
+# %% tags=["hide-input"]
+Words(pages.defence(runs))
+
+# %% [markdown]
+# ## Other ways to attack
+
+# %% tags=["hide-input"]
+plots.table(pages.side_table(runs), "The same held-out stays of the bi-LSTM, one thing changed at a time")
+
+# %% tags=["hide-input"]
+Words(pages.speed())
+
+# %% [markdown]
+# (m10)=
+# ## What is left of the claims
+
+# %% tags=["hide-input"]
+plots.table(claims.table(runs, pages="attack"), "The study's claims about its attack, tested on the runs of this page")
