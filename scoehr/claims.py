@@ -90,10 +90,10 @@ def ledger(found: Found) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def companions(dataset: str, source: str | None, profile: str, seed: int) -> list[pd.DataFrame]:
-    """The ledgers of the companion studies, which ``book/claims.yml`` names by their modules; in the form of ours."""
-    modules = [importlib.import_module(name) for name in read().get("companions", [])]
-    return [module.of_book(dataset, source, profile, seed) for module in modules]
+def companions(dataset: str, source: str | None, profile: str, seed: int) -> dict[str, pd.DataFrame]:
+    """The ledgers of the companion studies by title, in the form of ours; ``book/claims.yml`` names their modules."""
+    modules = {title: importlib.import_module(name) for title, name in read()["companions"].items()}
+    return {title: module.of_book(dataset, source, profile, seed) for title, module in modules.items()}
 
 
 def judge(claim: Mapping[str, Any], found: Found, verdicts: Verdicts) -> Finding:
@@ -455,15 +455,25 @@ SAID = {"holds": "hold", "fails": "fail", "not run yet": "are not run yet"}
 
 def page(claims: pd.DataFrame) -> str:
     """The ledger as Markdown: how many claims hold, then a table whose rows link to their evidence."""
+    return f"Of {len(claims)} claims {_tally(claims)}.\n\n{_sheet(claims)}"
+
+
+def folded(title: str, claims: pd.DataFrame) -> str:
+    """The ledger of a companion study as HTML that opens when its line, the title and the tally, is clicked."""
+    said = f"<strong>{title}</strong>: of {len(claims)} claims {_tally(claims)}"
+    return f'<details class="ledger"><summary>{said}</summary>\n{_sheet(claims)}\n</details>'
+
+
+def _tally(claims: pd.DataFrame) -> str:
     counts = claims["verdict"].str.partition(":")[0].value_counts()
-    tally = ", ".join(
-        f"{number} {SAID.get(str(name), name) if number > 1 else name}" for name, number in counts.items()
-    )
+    return ", ".join(f"{number} {SAID.get(str(name), name) if number > 1 else name}" for name, number in counts.items())
+
+
+def _sheet(claims: pd.DataFrame) -> str:
     heads = "".join(f'<th class="words">{head}</th>' for head in ("claim", "printed", "here", "verdict", "evidence"))
     body = "\n".join(_row(str(name), row) for name, row in claims.iterrows())
-    caption = "What the studies claim, a row a claim; verdicts are computed when the book is made"
+    caption = "What the study claims, a row a claim; verdicts are computed when the book is made"
     return (
-        f"Of {len(claims)} claims {tally}.\n\n"
         f'<div class="table-scroll"><table class="scores claims"><caption>{caption}</caption>\n'
         f"<thead><tr>{heads}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>"
     )

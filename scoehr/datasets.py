@@ -214,7 +214,7 @@ def _refer_to_admissions(database: Database, path: Path, ids: Iterable[str]) -> 
 def _diabetes130(database: Database, source: Path, digits: Digits) -> tuple[CodeMatrix, Account]:
     ids = {"patient_nbr": "patient", "encounter_id": "visit"}
     columns = {"diag_1": "d1", "diag_2": "d2", "diag_3": "d3"}
-    with _unzipped(source) as path:
+    with unzipped(source) as path:
         tables.read(database, "admissions", path, ids | columns, whole=ids)
     tables.refuse_repeats(database, "admissions", "visit", path, "encounter_id")
     parts = (f"select patient, nullif({column}, '?') as raw from admissions" for column in columns.values())
@@ -227,7 +227,7 @@ def _diabetes130(database: Database, source: Path, digits: Digits) -> tuple[Code
 
 
 @contextmanager
-def _unzipped(source: Path) -> Iterator[Path]:
+def unzipped(source: Path) -> Iterator[Path]:
     """The .csv of Diabetes 130-US, taken out of diabetic_data.zip for as long as the block runs."""
     if source.is_dir():
         found = [source / name for name in ("diabetic_data.csv", "diabetic_data.zip") if (source / name).exists()]

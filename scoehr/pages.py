@@ -453,8 +453,9 @@ def write(folder: Path, *, dataset: str, source: str | None, profile: str, seed:
     figure = f"```{{figure}} generated/answer.svg\n:alt: {caption}\n:width: 100%\n\n{caption}\n```"
     every = rows(dataset, source, profile, seed)
     _write(folder / "answer.md", answer(main(every)) + "\n\n" + figure)
-    ledgers = [claims.ledger(every), *claims.companions(dataset, source, profile, seed)]
-    _write(folder / "claims.md", claims.page(pd.concat(ledgers)))
+    beside = claims.companions(dataset, source, profile, seed)
+    ledgers = [claims.page(claims.ledger(every)), *(claims.folded(title, table) for title, table in beside.items())]
+    _write(folder / "claims.md", "\n\n".join(ledgers))
     _write(folder / "origin.md", origin(every, dataset=dataset, profile=profile, seed=seed).text)
     _write(folder / "environment.md", environment())
     _write(

@@ -1,0 +1,153 @@
+"""The shell: ``python -m companions.dualk prepare|train|evaluate|runs --dataset … --source … --json OUT``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from scoehr.files import InputError, write_json
+
+app = typer.Typer(
+    name="companions.dualk",
+    help="DuaLK: next-visit diagnoses from a disease graph and laboratory knowledge.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+Dataset = Annotated[str, typer.Option("--dataset", help="simulated, mimic3, mimic4 or diabetes130.")]
+Source = Annotated[Path | None, typer.Option("--source", help="Folder of the data set's tables.")]
+Profile = Annotated[Literal["quick", "standard", "paper"], typer.Option("--profile", help="Scale of the run.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Fixes every random number.")]
+Json = Annotated[Path, typer.Option("--json", help="Write the results here.")]
+#: Runs that ``train`` and ``evaluate`` know by name.
+Which = Annotated[str, typer.Option("--run", help="corrected, better, reported, first-day, or flaw-… of one flaw.")]
+
+
+@app.command()
+def prepare(
+    json: Json,
+    dataset: Dataset = "simulated",
+    source: Source = None,
+    digits: Annotated[Literal["full", "three"], typer.Option(help="Full codes, as the study, or categories.")] = "full",
+    after: Annotated[int, typer.Option(help="Admissions of MIMIC-IV count if their year is later.")] = 2012,
+    split: Annotated[Literal["forced", "random"], typer.Option(help="The study's split, or by chance.")] = "forced",
+    patients: Annotated[int, typer.Option(min=10, help="Simulated patients, where no source is given.")] = 2_000,
+    seed: Seed = 0,
+) -> None:
+    """Read the tables; write every count of the nine phases beside the study's."""
+    from companions.dualk import prepare as phases
+    from companions.dualk import verdicts
+
+    found = phases.load(dataset, _text(source), digits=digits, after=after, simulated=patients, seed=seed)
+    account = phases.account(found, split, 42 + seed)
+    write_json(json, {"account": account, "reported": verdicts.printed()["counts"]})
+    _show(account, verdicts.printed()["counts"])
+    print(f"wrote {json}")
+
+
+@app.command()
+def train(
+    json: Json,
+    dataset: Dataset = "simulated",
+    source: Source = None,
+    profile: Profile = "quick",
+    seed: Seed = 0,
+    run: Which = "corrected",
+) -> None:
+    """Train one run through all its stages, or go on with it; write its history and parameters."""
+    made = _made(dataset, source, profile, seed, run)
+    write_json(json, {"run": made.id, "config": made.config, "history": made.history.to_dict("records")})
+    print(f"wrote {json}: {made.id}, in {made.folder}")
+
+
+@app.command()
+def evaluate(
+    json: Json,
+    dataset: Dataset = "simulated",
+    source: Source = None,
+    profile: Profile = "quick",
+    seed: Seed = 0,
+    run: Which = "corrected",
+) -> None:
+    """Score a run on its test patients beside the baselines, training it first if need be."""
+    from companions.dualk import study
+
+    made = _made(dataset, source, profile, seed, run)
+    patients = made.metrics["patients"]
+    if patients < study.ENOUGH:
+        print(f"warning: {patients} test patients are too few for these figures to mean anything", file=sys.stderr)
+    write_json(json, {"run": made.id, **made.metrics})
+    print(f"{'':24}{made.experiment.name:>26}{'copy-forward':>26}")
+    for name in ("recall@10", "recall@20", "ndcg@20", "auprc", "new.recall@20", "reported.f1", "reported.recall@20"):
+        cells = (made.value(name, of) for of in ("", "copy-forward"))
+        print(f"{name:24}" + "".join(f"{f'{v.value:.3f} [{v.low:.3f}, {v.high:.3f}]':>26}" for v in cells))
+    print(f"wrote {json}")
+
+
+@app.command()
+def runs(dataset: Dataset = "simulated", source: Source = None, profile: Profile = "quick", seed: Seed = 0) -> None:
+    """Make every run that the book shows, or go on with them."""
+    from companions.dualk import study
+
+    for experiment in study.plan(dataset, _text(source), profile, seed).values():
+        if study.applies(experiment):
+            print(f"finished: {study.run(experiment).id}", flush=True)
+
+
+def _made(dataset: str, source: Path | None, profile: str, seed: int, name: str) -> Any:
+    from companions.dualk import study
+
+    plan = study.plan(dataset, _text(source), profile, seed)
+    models = [key for key, experiment in plan.items() if experiment.kind == "model"]
+    if name not in models:
+        raise InputError(f"no run {name!r}; choose one of {', '.join(models)}")
+    if not study.applies(plan[name]):
+        raise InputError(f"run {name!r} needs a table of laboratory events, which {dataset} lacks here")
+    return study.run(plan[name], verbose=True)
+
+
+def _text(source: Path | None) -> str | None:
+    return None if source is None else str(source)
+
+
+def _show(account: dict[str, Any], reported: dict[str, Any], indent: str = "") -> None:
+    """Counts in two columns: here, and in the study where it prints them."""
+    for name, value in account.items():
+        theirs = reported.get(name, {}) if isinstance(reported, dict) else {}
+        label = f"{indent}{str(name).replace('_', ' ')}"
+        if isinstance(value, dict):
+            print(label)
+            _show(value, theirs, indent + "  ")
+        else:
+            print(f"{label:42}{_figure(value):>24}{_figure(theirs.get('value', '')):>24}".rstrip())
+
+
+def _figure(value: Any) -> str:
+    if isinstance(value, list):
+        return " × ".join(f"{part:,}" for part in value)
+    return f"{value:,.1f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the shell and leave with its exit status: 0 when done, 2 with one line where it cannot be done."""
+    from scoehr.cli import explain
+
+    given = sys.argv[1:] if arguments is None else arguments
+    try:
+        status = typer.main.get_command(app).main(given or ["--help"], prog_name=app.info.name, standalone_mode=False)
+        sys.stdout.flush()
+    except (Exception, KeyboardInterrupt) as error:
+        message = explain(error)
+        if message is None:
+            raise
+        print(f"dualk: error: {message}", file=sys.stderr)
+        sys.exit(2)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+"""What a model has to beat: predictors that need no network, a linear one, and RETAIN.
+
+All give logits (n, targets) for patients, from their histories alone. *Copy-forward* repeats what the last visit had,
+then what earlier ones had, then what is frequent; chronic codes make it strong. *Recurrence rates* turn the same three
+states of a code into its own probabilities.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy import special
+from torch import Tensor, nn
+from torch.nn import functional
+
+from companions.dualk import rates
+from companions.dualk.batches import Feed
+from companions.dualk.models import Batch
+from companions.dualk.prepare import Records, Split
+from companions.dualk.train import Stage, cross_entropy, dense, fingerprint, fit, scored
+
+TITLES = {
+    "frequency": "most frequent codes",
+    "copy-forward": "copy-forward",
+    "recurrence": "recurrence rates",
+    "logistic": "logistic regression",
+    "retain": "RETAIN",
+}
+
+
+def frequency(feed: Feed, parts: Split, patients: np.ndarray) -> np.ndarray:
+    """The share of training targets with each code, the same for everybody."""
+    return np.tile(rates.overall(feed, parts.train), (len(patients), 1))
+
+
+def copy_forward(feed: Feed, parts: Split, patients: np.ndarray) -> np.ndarray:
+    """Codes of the last visit, then those of earlier ones, then the rest by frequency; within a group by frequency.
+
+    The levels of the first two groups are their mean rates in training, so that the logits are of sensible size.
+    """
+    there, positive = (part.sum(axis=1) for part in rates.counts(feed, parts.train))
+    level = special.logit((positive + 1) / (there + 2))
+    state, common = rates.of(feed, patients), rates.overall(feed, parts.train)
+    within = 0.1 * special.expit(common)  # orders a group, and never reaches the next
+    top = level[1] - 0.2
+    rest = top - np.logaddexp(0, top - common)  # below the other groups, and in the order of frequency
+    found = np.select([state == 0, state == 1], [max(level[0], level[1] + 0.2) + within, level[1] + within], rest)
+    return found.astype(np.float32)
+
+
+def recurrence(feed: Feed, parts: Split, patients: np.ndarray) -> np.ndarray:
+    """Each code's own training rate given whether the last visit, only an earlier one, or none had it."""
+    return np.take_along_axis(rates.table(feed, parts.train), rates.of(feed, patients), axis=0)
+
+
+class Logistic(nn.Module):
+    """One logistic regression a code on all codes of the last visit and of the history, trained together."""
+
+    def __init__(self, targets: int):
+        super().__init__()
+        self.linear = nn.Linear(2 * targets, targets)
+        nn.init.zeros_(self.linear.weight)
+
+    def forward(self, batch: Batch) -> Tensor:
+        return self.linear(torch.cat([batch.last, batch.ever], dim=1))
+
+
+class Retain(nn.Module):
+    """Two recurrences that read visits backwards and weigh visits and channels (Choi et al. 2016, NeurIPS)."""
+
+    def __init__(self, targets: int, codes: int, width: int = 128, dropout: float = 0.3):
+        super().__init__()
+        self.embed = nn.Embedding(codes + 1, width, padding_idx=0)
+        self.alpha, self.beta = nn.GRU(width, width, batch_first=True), nn.GRU(width, width, batch_first=True)
+        self.visit, self.channel = nn.Linear(width, 1), nn.Linear(width, width)
+        self.linear, self.dropout = nn.Linear(width, targets), nn.Dropout(dropout)
+        nn.init.normal_(self.embed.weight, std=0.1)
+
+    def forward(self, batch: Batch) -> Tensor:
+        visits = functional.pad(self.embed(batch.codes).sum(dim=1), (0, 0, 1, 0))
+        there = batch.visits > 0
+        length = there.sum(dim=1, keepdim=True)
+        back = (length - 1 - torch.arange(there.shape[1])).clamp(min=0)  # the last visit first
+        values = self.dropout(functional.embedding(batch.visits, visits))
+        turned = values.gather(1, back[..., None].expand_as(values))
+        weight = self.visit(self.alpha(turned)[0]).masked_fill(~there[..., None], -1e30).softmax(dim=1)
+        context = weight * torch.tanh(self.channel(self.beta(turned)[0])) * turned
+        return self.linear(self.dropout(context.sum(dim=1)))
+
+
+def learnt(
+    module: Logistic | Retain,
+    feed: Feed,
+    parts: Split,
+    patients: np.ndarray,
+    *,
+    epochs: int,
+    rate: float,
+    batch: int = 64,
+    seed: int = 0,
+    store: Path | None = None,
+    progress: bool = True,
+) -> np.ndarray:
+    """Logits of a trained network, which begins at the training rates; validation patients choose its epoch."""
+    module.linear.bias.data = torch.from_numpy(rates.overall(feed, parts.train))
+    name = type(module).__name__
+    held = parts.validation if len(parts.validation) else parts.train
+    truth = feed.answers(held).toarray() > 0
+
+    def forward(rows: np.ndarray) -> Tensor:
+        return module(feed.batch(rows))
+
+    def score() -> dict[str, object]:
+        with torch.no_grad():
+            logits = torch.cat([forward(part) for part in np.array_split(held, -(-len(held) // 512))])
+        value = float(cross_entropy(logits, torch.from_numpy(truth).float()))
+        return scored(logits.numpy(), truth, value, "validation patients") | {"merit": -value}
+
+    stage = Stage(name, epochs, batch, lambda epoch: rate, keep="best")
+    facts = [fingerprint(feed.records), len(parts.train)]
+    fit(module, lambda rows: cross_entropy(forward(rows), dense(feed.answers(rows))), parts.train, stage, score,
+        facts=facts, seed=seed, store=store, progress=progress)  # fmt: skip
+    with torch.no_grad():
+        return torch.cat([forward(part) for part in np.array_split(patients, -(-len(patients) // 512))]).numpy()
+
+
+def all_of(
+    records: Records, parts: Split, patients: np.ndarray, *, epochs: int, seed: int, store: Path | None, progress: bool
+) -> dict[str, np.ndarray]:
+    """Logits of every baseline for ``patients``, from their histories alone."""
+    feed = Feed(records)
+    found = {
+        "frequency": frequency(feed, parts, patients),
+        "copy-forward": copy_forward(feed, parts, patients),
+        "recurrence": recurrence(feed, parts, patients),
+    }
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        networks: dict[str, Logistic | Retain] = {
+            "logistic": Logistic(records.targets),
+            "retain": Retain(records.targets, len(records.codes)),
+        }
+    for (name, module), rate in zip(networks.items(), (3e-3, 1e-3), strict=True):
+        found[name] = learnt(
+            module, feed, parts, patients, epochs=epochs, rate=rate, seed=seed, store=store, progress=progress
+        )
+    return found

