@@ -40,21 +40,25 @@ Entry = TypeVar("Entry", bound=study.Run | Sequence[study.Run])
 reported, printed, paper = quoted.values, quoted.report, quoted.paper
 
 
-class Html:
-    """A piece of HTML that a notebook shows, and that a Markdown page may include."""
+class _Piece:
+    """A piece of text that a notebook shows, and that a Markdown page may include."""
 
     def __init__(self, text: str):
         self.text = text
-
-    def _repr_html_(self) -> str:
-        return self.text
 
     def __repr__(self) -> str:
         return self.text
 
 
-class Words(Html):
-    """A piece of Markdown that a notebook shows."""
+class Html(_Piece):
+    """A piece of HTML."""
+
+    def _repr_html_(self) -> str:
+        return self.text
+
+
+class Words(_Piece):
+    """A piece of Markdown. It has no HTML of its own, which would be shown in its place."""
 
     def _repr_markdown_(self) -> str:
         return self.text
