@@ -27,8 +27,6 @@ if importlib.util.find_spec("google") and importlib.util.find_spec("google.colab
     sys.path.insert(0, str(pathlib.Path.cwd()))
 
 # %% [markdown]
-
-# %% [markdown]
 # # DuaLK: from tables to a disease graph
 #
 # The second study predicts the diagnoses of a patient's next visit. DuaLK has two kinds of knowledge: a graph of

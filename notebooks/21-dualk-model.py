@@ -27,8 +27,6 @@ if importlib.util.find_spec("google") and importlib.util.find_spec("google.colab
     sys.path.insert(0, str(pathlib.Path.cwd()))
 
 # %% [markdown]
-
-# %% [markdown]
 # # DuaLK: the model and its training
 #
 # Attention over the disease graph gives every code a vector, attention over the codes of a visit gives the visit one,

@@ -27,8 +27,6 @@ if importlib.util.find_spec("google") and importlib.util.find_spec("google.colab
     sys.path.insert(0, str(pathlib.Path.cwd()))
 
 # %% [markdown]
-
-# %% [markdown]
 # # DuaLK: what it is worth
 #
 # Two protocols stand side by side: that of the study, and a corrected one in which nothing of the visit to predict goes
