@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # benchmarks/ is not installed
@@ -20,3 +21,15 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("no open data here: set SCOEHR_DATA to their folder (see data/README.md)")
     return folder
+
+
+class TinyTogether(LoadFileScheduling):
+    """By file, with all files that share the tiny study on one worker: it is dear to make."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        return "tiny" if "tiny_study" in (ROOT / file).read_text(encoding="utf-8") else file
+
+
+def pytest_xdist_make_scheduler(config, log):
+    return TinyTogether(config, log)

@@ -177,9 +177,10 @@ def test_every_printed_value_is_shown_on_the_page_that_needs_no_data():
     notebook = nbformat.read(tiny_study.executed("08-printed-numbers"), as_version=4)
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     shown = " ".join(
-        BeautifulSoup(output.data["text/html"], "html.parser").get_text(" ")
+        BeautifulSoup(output.data[form], "html.parser").get_text(" ")
         for output in outputs
-        if "text/html" in output.get("data", {})
+        for form in ("text/html", "text/markdown")
+        if form in output.get("data", {})
     )
     seen = {float(number) for number in re.findall(r"-?\d+(?:\.\d+)?", shown.replace(",", ""))}
     for name, values in VALUES.items():

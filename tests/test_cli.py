@@ -20,7 +20,7 @@ from scoehr.codes import CodeMatrix
 from scoehr.files import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
-COMMANDS = ["simulate", "data", "split", "fit", "sample", "evaluate", "review"]
+COMMANDS = ["simulate", "data", "split", "fit", "sample", "evaluate", "review", "visits"]
 COMMANDS += ["experiments", "run", "report", "notebook", "build", "publish"]
 
 
