@@ -79,12 +79,22 @@ def ledger(found: Found) -> pd.DataFrame:
     DataFrame indexed by the claim's id: study, source, statement, evidence, reported, verdict, why, ours. The verdict
     is "holds", "fails", "cannot be tested", or "not run yet: …" with the rows of the plan that are missing.
     """
+    return tabulate(read()["claims"], lambda claim, verdicts: judge(claim, found, verdicts), quoted)
+
+
+def tabulate(
+    claims: Iterable[Mapping[str, Any]],
+    find: Callable[[Mapping[str, Any], Verdicts], Finding],
+    say: Callable[[str], str],
+) -> pd.DataFrame:
+    """The ledger of a study: ``find`` judges a claim by itself and the verdicts before it, ``say`` puts printed values
+    in words."""
     rows: dict[str, dict[str, str]] = {}
-    for claim in read()["claims"]:
-        finding = judge(claim, found, {name: row["verdict"] for name, row in rows.items()})
+    for claim in claims:
+        finding = find(claim, {name: row["verdict"] for name, row in rows.items()})
         rows[claim["id"]] = {
             **{name: claim[name] for name in ("study", "source", "statement", "evidence")},
-            "reported": quoted(claim.get("reported", "")),
+            "reported": say(claim.get("reported", "")),
             **finding._asdict(),
         }
     return pd.DataFrame.from_dict(rows, orient="index")
@@ -98,12 +108,22 @@ def companions(dataset: str, source: str | None, profile: str, seed: int) -> dic
 
 def judge(claim: Mapping[str, Any], found: Found, verdicts: Verdicts) -> Finding:
     """The finding of one claim; ``verdicts`` are those of the claims before it."""
+    given = {"verdicts": verdicts} if claim["test"] == together.__name__ else {"found": found}
+    return attempt(claim, found, TESTS, given)
+
+
+def attempt(
+    claim: Mapping[str, Any],
+    found: Mapping[str, Any],
+    tests: Mapping[str, Callable[..., Finding]],
+    given: Mapping[str, Any],
+) -> Finding:
+    """What the test of a claim finds from ``given`` and what the claim gives it; none without the runs it needs."""
     missing = [name for name in claim.get("needs", []) if not found.get(name)]
     if missing:
         return Finding(f"not run yet: {', '.join(missing)}", "")
-    given = {"verdicts": verdicts} if claim["test"] == together.__name__ else {"found": found}
     try:
-        return TESTS[claim["test"]](**given, **claim.get("given", {}))
+        return tests[claim["test"]](**given, **claim.get("given", {}))
     except Untestable as reason:
         return Finding("cannot be tested", str(reason))
 

@@ -542,12 +542,17 @@ def explain(error: BaseException) -> str | None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the shell on ``arguments`` (default: those of the process) and leave with its exit status."""
+    run_shell(app, "scoehr", arguments)
+
+
+def run_shell(app: typer.Typer, name: str, arguments: list[str] | None = None) -> None:
+    """Run a shell, ours or a companion's, and leave with 0 when done, 2 with one line where it cannot be done."""
     for ending in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(ending) is signal.SIG_DFL:
             signal.signal(ending, signal.default_int_handler)
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        status = typer.main.get_command(app).main(arguments or ["--help"], prog_name="scoehr", standalone_mode=False)
+        status = typer.main.get_command(app).main(arguments or ["--help"], prog_name=name, standalone_mode=False)
         if status == CTRL_C:
             raise KeyboardInterrupt
         sys.stdout.flush()
@@ -557,7 +562,7 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         if isinstance(error, BrokenPipeError):  # the reader has gone: leave nothing for the interpreter to flush to it
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        print(f"scoehr: error: {message}", file=sys.stderr)
+        print(f"{name}: error: {message}", file=sys.stderr)
         sys.exit(2)
     sys.exit(status if isinstance(status, int) else 0)
 

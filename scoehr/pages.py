@@ -267,14 +267,16 @@ def costs(found: Rows) -> pd.DataFrame:
 
 def network_seconds(run: study.Run) -> float | None:
     """Seconds of training but for the autoencoder: of scores or rates, of a GAN's players, of a copula's pairs."""
-    others = ("autoencoder_seconds", "sampling_seconds")
-    stages = [value for name, value in run.costs.items() if name.endswith("_seconds") and name not in others]
-    return sum(stages) if stages else None
+    return _stages(run, but=("autoencoder_seconds", "sampling_seconds"))
 
 
 def training_seconds(run: study.Run) -> float | None:
     """Seconds of all stages of training."""
-    stages = [value for name, value in run.costs.items() if name.endswith("_seconds") and name != "sampling_seconds"]
+    return _stages(run, but=("sampling_seconds",))
+
+
+def _stages(run: study.Run, but: Sequence[str]) -> float | None:
+    stages = [value for name, value in run.costs.items() if name.endswith("_seconds") and name not in but]
     return sum(stages) if stages else None
 
 

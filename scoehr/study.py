@@ -23,7 +23,7 @@ import pandas as pd
 import torch
 import yaml
 
-from scoehr import cards, datasets, generators, metrics
+from scoehr import datasets, generators, metrics
 from scoehr.codes import CodeMatrix, Kind
 from scoehr.datasets import Digits
 from scoehr.files import CHECKOUT, ROOT, InputError, read_json, replacing, write_json
@@ -198,8 +198,7 @@ def shown(dataset: str, source: str | None, profile: str, seed: int = 0) -> dict
 
     So published runs of a larger profile stand in the book in place of smaller ones, all of them or none.
     """
-    sizes = list(_plan_file()["profiles"])
-    for size in reversed(sizes[sizes.index(profile) + 1 :] if profile in sizes else []):
+    for size in reversed(upward(profile)[1:]):
         candidate = main(plan(dataset, source, size, seed))
         if all(experiment.finished for experiment in candidate.values()):
             return candidate
@@ -211,9 +210,8 @@ def finished(dataset: str, source: str | None, profile: str, seed: int = 0) -> d
 
     All are of one profile, ``profile`` or a larger one: that with the most rows, the largest of those.
     """
-    sizes = list(_plan_file()["profiles"])
     best: dict[str, list[Run]] = {}
-    for size in sizes[sizes.index(profile) :] if profile in sizes else [profile]:
+    for size in upward(profile):
         rows = plan(dataset, source, size, seed)
         runs = {
             name: [Run(again.folder) for again in replicates(experiment) if again.finished]
@@ -226,12 +224,17 @@ def finished(dataset: str, source: str | None, profile: str, seed: int = 0) -> d
 
 def largest(name: str, dataset: str, source: str | None, profile: str, seed: int = 0) -> list[Run]:
     """The finished runs of one row over its random seeds, at the largest profile from ``profile`` up that has any."""
-    sizes = list(_plan_file()["profiles"])
-    for size in reversed(sizes[sizes.index(profile) :] if profile in sizes else [profile]):
+    for size in reversed(upward(profile)):
         row = plan(dataset, source, size, seed)[name]
         if runs := [Run(again.folder) for again in replicates(row) if again.finished]:
             return runs
     return []
+
+
+def upward(profile: str) -> list[str]:
+    """A profile and the larger ones, from small to large; one that the plan lacks alone."""
+    sizes = list(_plan_file()["profiles"])
+    return sizes[sizes.index(profile) :] if profile in sizes else [profile]
 
 
 def scale(profile: str) -> dict[str, Any]:
@@ -412,6 +415,7 @@ def _write(
     }
     with replacing(experiment.folder) as scratch:
         scratch.mkdir()
+        write_json(scratch / "metrics.json", results)  # before the model, whose card shows the scores
         model.write(
             scratch,
             experiment=facts,
@@ -425,8 +429,6 @@ def _write(
                 "account": data.account,
             },
         )
-        write_json(scratch / "metrics.json", results)
-        cards.write(scratch)  # again, with the scores
         write_json(scratch / "costs.json", costs)
         frequency.to_csv(scratch / "frequency.csv", float_format="%.6g")
         (scratch / "environment.txt").write_text(environment(), encoding="utf-8")

@@ -167,8 +167,7 @@ def shown(dataset: str, source: str | None, profile: str, seed: int = 0) -> list
 
     Made at ``profile`` if there is none.
     """
-    sizes = list(study._plan_file()["profiles"])  # from small to large
-    for size in reversed(sizes[sizes.index(profile) :] if profile in sizes else []):
+    for size in reversed(study.upward(profile)):
         if found := finished(dataset, source, size, seed):
             return found
     return [run(VisitRun(dataset, source, profile, seed))]

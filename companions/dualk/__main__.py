@@ -133,20 +133,10 @@ def _figure(value: Any) -> str:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the shell and leave with its exit status: 0 when done, 2 with one line where it cannot be done."""
-    from scoehr.cli import explain
+    """Run the shell on ``arguments`` and leave with its exit status."""
+    from scoehr import cli
 
-    given = sys.argv[1:] if arguments is None else arguments
-    try:
-        status = typer.main.get_command(app).main(given or ["--help"], prog_name=app.info.name, standalone_mode=False)
-        sys.stdout.flush()
-    except (Exception, KeyboardInterrupt) as error:
-        message = explain(error)
-        if message is None:
-            raise
-        print(f"dualk: error: {message}", file=sys.stderr)
-        sys.exit(2)
-    sys.exit(status if isinstance(status, int) else 0)
+    cli.run_shell(app, "dualk", arguments)
 
 
 if __name__ == "__main__":

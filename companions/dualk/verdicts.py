@@ -25,7 +25,7 @@ from companions.dualk.prepare import Records
 from companions.dualk.protocols import REPORTED
 from companions.dualk.study import ENOUGH, Run
 from scoehr import plots
-from scoehr.claims import Finding, Untestable
+from scoehr.claims import Finding, Untestable, attempt, tabulate
 from scoehr.files import read_json
 
 CLAIMS, PRINTED = (Path(__file__).parent / name for name in ("claims.yml", "reported.json"))
@@ -55,22 +55,12 @@ def read() -> dict[str, Any]:
 
 def ledger(found: Found) -> pd.DataFrame:
     """Every claim with its verdict, as :func:`scoehr.claims.ledger` has them; ``found`` maps names to finished runs."""
-    rows = {}
-    for claim in read()["claims"]:
-        shared = {name: claim[name] for name in ("study", "source", "statement", "evidence")}
-        rows[claim["id"]] = shared | {"reported": quoted(claim.get("reported", "")), **judge(claim, found)._asdict()}
-    return pd.DataFrame.from_dict(rows, orient="index")
+    return tabulate(read()["claims"], lambda claim, _: judge(claim, found), quoted)
 
 
 def judge(claim: Mapping[str, Any], found: Found) -> Finding:
     """The finding of one claim."""
-    missing = [name for name in claim.get("needs", []) if name not in found]
-    if missing:
-        return Finding(f"not run yet: {', '.join(missing)}", "")
-    try:
-        return TESTS[claim["test"]](found, **claim.get("given", {}))
-    except Untestable as reason:
-        return Finding("cannot be tested", str(reason))
+    return attempt(claim, found, TESTS, {"found": found})
 
 
 def quoted(text: str) -> str:

@@ -6,7 +6,6 @@ Challenge 2012: its folder of text files, or a Parquet or CSV file. Left out, st
 
 from __future__ import annotations
 
-import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -305,21 +304,7 @@ def _write(path: Path | None, facts: dict[str, Any]) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the shell on ``arguments`` and leave with its exit status."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    try:
-        status = typer.main.get_command(app).main(
-            arguments or ["--help"], prog_name="mortality_attack", standalone_mode=False
-        )
-        if status == cli.CTRL_C:
-            raise KeyboardInterrupt
-        sys.stdout.flush()
-    except (Exception, KeyboardInterrupt) as error:
-        message = cli.explain(error)
-        if message is None:
-            raise
-        print(f"mortality_attack: error: {message}", file=sys.stderr)
-        sys.exit(2)
-    sys.exit(status if isinstance(status, int) else 0)
+    cli.run_shell(app, "mortality_attack", arguments)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import yaml
 
 from companions.mortality_attack import pages as shown
 from companions.mortality_attack.study import Run
-from scoehr.claims import Finding, Untestable
+from scoehr.claims import Finding, Untestable, attempt, tabulate
 
 Runs = Mapping[str, Run]
 #: A gap between scores as printed and held-out ones that counts as an artefact.
@@ -31,14 +31,7 @@ def read() -> list[dict[str, Any]]:
 
 def ledger(found: Runs) -> pd.DataFrame:
     """A row a claim, by its id: study, source, statement, evidence, reported, verdict, why, ours."""
-    rows = {}
-    for claim in read():
-        rows[claim["id"]] = {
-            **{name: claim[name] for name in ("study", "source", "statement", "evidence")},
-            "reported": quoted(claim.get("reported", "")),
-            **judge(claim, found)._asdict(),
-        }
-    return pd.DataFrame.from_dict(rows, orient="index")
+    return tabulate(read(), lambda claim, _: judge(claim, found), quoted)
 
 
 def of_book(dataset: str, source: str | None, profile: str, seed: int) -> pd.DataFrame:
@@ -48,13 +41,7 @@ def of_book(dataset: str, source: str | None, profile: str, seed: int) -> pd.Dat
 
 def judge(claim: Mapping[str, Any], found: Runs) -> Finding:
     """The finding of one claim."""
-    missing = [name for name in claim.get("needs", []) if name not in found]
-    if missing:
-        return Finding(f"not run yet: {', '.join(missing)}", "")
-    try:
-        return TESTS[claim["test"]](found, **claim.get("given", {}))
-    except Untestable as reason:
-        return Finding("cannot be tested", str(reason))
+    return attempt(claim, found, TESTS, {"found": found})
 
 
 def table(found: Runs, pages: str) -> pd.DataFrame:
