@@ -162,12 +162,13 @@ def sample(
 ) -> None:
     """Draw synthetic patients from a trained generator."""
     from scoehr import generators
+    from scoehr.codes import write_batches
 
-    synthetic = generators.load(model).sample(n, seed=seed, sampler=sampler, steps=steps, condition=given or ())
-    synthetic.write(out)
-    print(
-        f"wrote {out}: {len(synthetic):,} patients, {len(synthetic.codes):,} codes, mean cell {synthetic.mean_cell:.4f}"
-    )
+    generator = generators.load(model)
+    generators.check_disk(n, len(generator.vocabulary.codes), out)
+    batches = generator.batches(n, seed=seed, sampler=sampler, steps=steps, condition=given or ())
+    codes, occurrences = write_batches(out, batches, n)
+    print(f"wrote {out}: {n:,} patients, {codes:,} codes, mean cell {occurrences / (n * codes):.4f}")
 
 
 @app.command()

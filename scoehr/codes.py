@@ -7,7 +7,7 @@ codes, so that a column never loses its meaning between data, model and output.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
@@ -161,23 +161,18 @@ class CodeMatrix:
         (their number alone when the ids are 0, 1, …), so codes without patients and patients without codes survive.
         """
         numbered = np.array_equal(self.patients, np.arange(len(self)))
-        extra = {
-            "kind": self.kind,
-            "codes": self.codes.tolist(),
-            "titles": self.titles.tolist(),
-            "patients": len(self) if numbered else self.patients.tolist(),
-        }
+        write_batches(path, iter([self]), len(self) if numbered else self.patients.tolist())
+
+    def _table(self) -> pa.Table:
+        """Columns ``patient_id, code, count`` of the cells that are not empty."""
         rows, columns = _entries(self.counts)
-        table = pa.table(
+        return pa.table(
             {
                 "patient_id": pa.array(self.patients[rows]),
                 "code": pa.DictionaryArray.from_arrays(columns.astype(np.int32), pa.array(self.codes, pa.string())),
                 "count": pa.array(self.counts.data),
             }
         )
-        table = table.replace_schema_metadata({METADATA_KEY: json.dumps(extra, ensure_ascii=False).encode()})
-        with replacing(path) as scratch:
-            pq.write_table(table, scratch, compression="zstd")
 
     @classmethod
     def read(cls, path: str | Path) -> CodeMatrix:
@@ -326,6 +321,30 @@ class CodeMatrix:
                 "numeric_value": np.full(len(rows), np.nan, dtype=np.float32),
             }
         )
+
+
+def write_batches(path: str | Path, batches: Iterator[CodeMatrix], patients: int | list[int]) -> tuple[int, int]:
+    """Write matrices of one vocabulary, patient under patient, as :meth:`CodeMatrix.write` would write them in one.
+
+    Only one is held at a time. ``patients`` are the ids of all of them, or their number if the ids are 0, 1, ….
+    Returns the number of codes and the sum of all counts.
+    """
+    first = next(batches)
+    extra = {
+        "kind": first.kind,
+        "codes": first.codes.tolist(),
+        "titles": first.titles.tolist(),
+        "patients": patients,
+    }
+    table = first._table()
+    schema = table.schema.with_metadata({METADATA_KEY: json.dumps(extra, ensure_ascii=False).encode()})
+    with replacing(path) as scratch, pq.ParquetWriter(scratch, schema, compression="zstd") as writer:
+        writer.write_table(table)
+        total = int(first.counts.sum())
+        for batch in batches:
+            writer.write_table(batch._table())
+            total += int(batch.counts.sum())
+    return len(first.codes), total
 
 
 def _check(matrix: CodeMatrix) -> None:

@@ -322,7 +322,9 @@ class ResidualMLP(nn.Module):
 
 
 class RecordMLP(ResidualMLP):
-    """The residual MLP on a patient's record: ``log1p`` of counts ``(B, n_codes)`` and time ``(B,)`` to the same shape.
+    """The residual MLP on a patient's record: ``log1p`` of counts ``(B, n_codes)`` to the same shape.
+
+    Times are ``(B,)``, or ``(1,)`` where one serves all.
 
     Three things that a record needs and a latent vector does not. Its size, occurrences and distinct codes, goes into
     the modulation beside time, since normalisation hides it from the blocks. A code that stands in the record already
@@ -344,11 +346,15 @@ class RecordMLP(ResidualMLP):
         nn.init.zeros_(self.last.bias)
 
     def forward(self, x: Tensor, t: Tensor, given: Tensor | None = None) -> Tensor:
-        size = (200 * torch.log1p(total) for total in (torch.expm1(x).sum(dim=1), (x > 0).float().sum(dim=1)))
-        context = self.time(torch.cat([time_embedding(value, self.EMBEDDING) for value in (t, *size)], dim=1))
         rows, codes = x.nonzero(as_tuple=True)  # the occupied cells, few of all
+        values = x[rows, codes]
+        sizes = (
+            x.new_zeros(len(x)).index_add(0, rows, each) for each in (torch.expm1(values), torch.ones_like(values))
+        )
+        told = (t.expand(len(x)), *(200 * torch.log1p(size) for size in sizes))
+        context = self.time(torch.cat([time_embedding(value, self.EMBEDDING) for value in told], dim=1))
         h = self.begin.bias.expand(len(x), -1)  # (B, width)
-        h = h.index_add(0, rows, x[rows, codes, None] * self.begin.weight.T[codes])
+        h = h.index_add(0, rows, values[:, None] * self.begin.weight.T[codes])
         if given is not None:
             known, which = given.nonzero(as_tuple=True)
             h = h.index_add(0, known, self.given(which))

@@ -134,8 +134,10 @@ class RateModel(nn.Module):
         shares[0] = 1.0
         self.register_buffer("shares", shares)  # shares[m, j]: of patients who have m of code j
         self.register_buffer("alone", torch.zeros(self.LEVELS, self.PRESENT + 1, n_codes), persistent=False)
+        self.register_buffer("most", torch.zeros(n_codes), persistent=False)  # of a code in any patient
         self.shares: Tensor
         self.alone: Tensor
+        self.most: Tensor
 
     def learn_shares(self, x: Tensor) -> None:
         """Take the shares from counts ``x`` ``(n, n_codes)``; a code never seen keeps a small one."""
@@ -145,7 +147,7 @@ class RateModel(nn.Module):
         self.tabulate()
 
     def tabulate(self) -> None:
-        """Make the table of lonely rates; to be called when ``shares`` has changed.
+        """Make the table of lonely rates and the largest counts; to be called when ``shares`` has changed.
 
         Of a code that is there k times the rate is kept between 0.01 and 5 (k + 1), where that of a geometric count is
         at most k + 1: gaps between the few patients who have many of a code are chance, and would pass for certainty.
@@ -154,9 +156,11 @@ class RateModel(nn.Module):
         rates, k = lonely_rates(self.shares.double(), levels, self.PRESENT), torch.arange(self.PRESENT + 1)[:, None]
         rates[:, 1:] = rates[:, 1:].clamp(min=0.01).minimum(5.0 * (k[1:] + 1))
         self.alone.copy_(rates.clamp(min=1e-6).log())
+        many = torch.arange(len(self.shares))[:, None] * (self.shares > 0)
+        self.most.copy_(many.amax(0) * torch.where(self.shares[-1] > 0, 2, 1))  # more than LARGEST are not told apart
 
     def log_rate(self, x: Tensor, level: Tensor, given: Tensor | None = None) -> Tensor:
-        """Log rates ``(B, n_codes)`` of ``x`` ``(B, n_codes)`` thinned to ``level`` ``(B,)`` in [0, 1).
+        """Log rates ``(B, n_codes)`` of ``x`` ``(B, n_codes)`` thinned to ``level`` ``(B,)``, or ``(1,)``, in [0, 1).
 
         ``given`` ``(B, n_codes)`` is 1 for codes of which one occurrence is known and was spared by the thinning.
         """
@@ -166,17 +170,17 @@ class RateModel(nn.Module):
     def _alone(self, x: Tensor, level: Tensor) -> Tensor:
         """Log lonely rates ``(B, n_codes)``, interpolated between tabulated levels; most cells are empty."""
         place = level * (self.LEVELS - 1)
-        below = place.long().clamp(max=self.LEVELS - 2)  # (B,)
+        below = place.long().clamp(max=self.LEVELS - 2)  # (B,) or (1,)
         left = place - below
-        empty = torch.lerp(self.alone[below, 0], self.alone[below + 1, 0], left[:, None])  # (B, n_codes)
+        empty = torch.lerp(self.alone[below, 0], self.alone[below + 1, 0], left[:, None])  # as many rows as levels
         rows, codes = x.nonzero(as_tuple=True)
-        k, at = x[rows, codes].clamp(max=self.PRESENT).long(), below[rows]
-        return empty.index_put(
-            (rows, codes), torch.lerp(self.alone[at, k, codes], self.alone[at + 1, k, codes], left[rows])
-        )
+        k, at = x[rows, codes].clamp(max=self.PRESENT).long(), below.expand(len(x))[rows]
+        present = torch.lerp(self.alone[at, k, codes], self.alone[at + 1, k, codes], left.expand(len(x))[rows])
+        return empty.expand_as(x).index_put((rows, codes), present)
 
     def forward(self, x: Tensor, level: Tensor, given: Tensor | None = None) -> Tensor:
-        return self.log_rate(x, level, given).exp()
+        """Rates, so that no code is expected more often than any patient had it: what feeds on itself must end."""
+        return self.log_rate(x, level, given).exp().minimum((self.most - x).clamp(min=0))
 
 
 def lonely_rates(shares: Tensor, levels: Tensor, most: int) -> Tensor:

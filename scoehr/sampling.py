@@ -141,12 +141,12 @@ def births(
 
     Between a and b each code gets Poisson(rate · (b - a) / (1 - a)) births (Chen & Zhou 2023, Algorithm 2); in a binary
     record at most one, with that probability. Leaps are short at first, when every birth says much about the patient:
-    the levels are (i / steps)^1.5. Order 1 in the length of the leap, one evaluation a step.
+    the levels are (i / steps)². Order 1 in the length of the leap, one evaluation a step.
     """
     x = start
-    for a, b in pairwise(torch.linspace(0, 1, steps + 1) ** 1.5):
+    for a, b in pairwise(torch.linspace(0, 1, steps + 1) ** 2):
         known = None if given is None else given.to(device)
-        expected = rate(x.to(device), a.expand(len(x)).to(device), known).cpu() * (b - a) / (1 - a)
+        expected = rate(x.to(device), a[None].to(device), known).cpu() * (b - a) / (1 - a)
         if binary:
             x = x + torch.bernoulli((expected * (1 - x)).clamp(0, 1), generator=rng)
         else:
@@ -156,13 +156,12 @@ def births(
 
 def _poisson(mean: Tensor, rng: torch.Generator) -> Tensor:
     """Poisson counts of ``mean`` ``(B, n_codes)``, small in sum: first how many a record, then which."""
-    many = torch.poisson(mean.sum(dim=1), generator=rng).long()  # (B,)
+    running = mean.double().cumsum(dim=1)
+    many = torch.poisson(running[:, -1], generator=rng).long()  # (B,)
     rows = torch.repeat_interleave(torch.arange(len(mean)), many)
-    counts = torch.zeros_like(mean)
-    if len(rows):
-        which = torch.multinomial(mean[rows], 1, generator=rng)[:, 0]
-        counts.index_put_((rows, which), torch.ones(len(rows)), accumulate=True)
-    return counts
+    place = torch.rand(len(rows), 1, generator=rng, dtype=torch.float64) * running[rows, -1:]
+    which = torch.searchsorted(running[rows], place, right=True)[:, 0].clamp(max=mean.shape[1] - 1)
+    return torch.zeros_like(mean).index_put_((rows, which), torch.ones(len(rows)), accumulate=True)
 
 
 def solve(sampler: str, score: Score, sde: VPSDE, x: Tensor, steps: int, *, rng: torch.Generator) -> Tensor:

@@ -223,7 +223,7 @@ def draw(model, out, n=20):
     return inside("sample", model, "-n", n, "--out", out)
 
 
-def test_more_samples_than_memory(model, tmp_path):
+def test_more_samples_than_the_disk_holds(model, tmp_path):
     refused(draw(model, tmp_path / "out.parquet", 10**13), "GiB")
     assert not (tmp_path / "out.parquet").exists()
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from scoehr import InputError, generators
-from scoehr.codes import CodeMatrix
-from scoehr.generators import ScoEHR, Thinning, check_memory
+from scoehr.codes import CodeMatrix, write_batches
+from scoehr.generators import ScoEHR, Thinning, check_disk, check_memory
 from scoehr.metrics import evaluate
 from scoehr.models import SelfAttention
 from tests.problems import patients
@@ -242,6 +242,27 @@ def test_sampling_before_fitting():
 def test_memory_is_checked_first(n, message):
     with pytest.raises(InputError, match=message):
         check_memory(n, 1071)
+
+
+def test_batches_written_as_they_are_made_are_the_sample(tmp_path):
+    model, sizes = fitted(sample_batch=32), []
+
+    def told():
+        for batch in model.batches(70, seed=3, progress=False):
+            sizes.append(len(batch))
+            yield batch
+
+    codes, total = write_batches(tmp_path / "a.parquet", told(), 70)
+    read = CodeMatrix.read(tmp_path / "a.parquet")
+    assert read.equals(model.sample(70, seed=3, progress=False))
+    assert (sizes, codes, total) == ([32, 32, 6], len(MATRIX.codes), read.counts.sum())
+
+
+def test_a_table_larger_than_the_disk_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"on the disk of .*; ask for at most [\d,]+ at a time"):
+        check_disk(10**13, 1071, tmp_path / "new" / "a.parquet")
+    check_disk(10, 1071, tmp_path / "new" / "a.parquet")
+    assert not (tmp_path / "new").exists()
 
 
 def test_on_condition_every_patient_has_the_codes_and_what_goes_with_them():

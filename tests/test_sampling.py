@@ -120,6 +120,19 @@ class TestBirths:
         shares = [float((x == m).float().mean()) for m in (0, 1, 2, 3)]
         assert shares == pytest.approx([0.4, 0.2, 0.3, 0.1], abs=0.02)
 
+    def test_a_code_that_feeds_on_itself_stays_within_what_patients_had(self):
+        class Excited(torch.nn.Module):
+            def forward(self, y, s, given=None):
+                return 3 * y
+
+        counts = torch.tensor([[0.0, 0.0], [0.0, 60.0], [9.0, 1.0]])
+        model, rng = RateModel(Excited(), 2), torch.Generator().manual_seed(0)
+        model.learn_shares(counts.repeat(100, 1))
+        x = births(model, empty(2_000, 2), 200, rng=rng)
+        assert model.most.tolist() == [9, 80]
+        assert x[:, 0].max() <= 12
+        assert 12 < x[:, 1].max() <= 100
+
     @pytest.mark.parametrize("binary", [True, False])
     def test_two_codes_that_come_together(self, binary):
         x = births(Twins(), empty(40_000, 2), 200, binary=binary, rng=torch.Generator().manual_seed(0))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from scoehr.files import InputError
-from scoehr.generators.base import Generator, check_memory, saved_config
+from scoehr.generators.base import Generator, check_disk, check_memory, saved_config
 from scoehr.generators.copula import Copula, CopulaConfig
 from scoehr.generators.edm import EDM, EDMConfig
 from scoehr.generators.gan import GAN, GAN_PRESETS, GANConfig
@@ -64,6 +64,7 @@ __all__ = [
     "ScoEHRConfig",
     "Thinning",
     "ThinningConfig",
+    "check_disk",
     "check_memory",
     "load",
     "preset",

@@ -6,9 +6,10 @@ import hashlib
 import json
 import math
 import os
+import shutil
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -187,15 +188,41 @@ class Generator(ABC):
                 condition names a code that the model does not know, or the model takes none.
             FloatingPointError: the reverse process left the finite numbers.
         """
-        if not hasattr(self, "vocabulary"):
-            raise InputError("the model is not fitted; call fit, or load a saved one")
-        check_memory(n, len(self.vocabulary.codes))
+        check_memory(n, len(self._words().codes))
+        parts = list(
+            self.batches(
+                n, seed=seed, sampler=sampler, steps=steps, condition=condition, store=store, progress=progress
+            )
+        )
+        words = self.vocabulary
+        return CodeMatrix.from_array(
+            sp.vstack([part.counts for part in parts], format="csr"),
+            words.codes,
+            titles=words.titles,
+            kind=self.config.kind,
+        )
+
+    def batches(
+        self,
+        n: int,
+        *,
+        seed: int = 0,
+        sampler: str | None = None,
+        steps: int | None = None,
+        condition: Sequence[str] = (),
+        store: Path | None = None,
+        progress: bool = True,
+    ) -> Iterator[CodeMatrix]:
+        """The patients of :meth:`sample`, numbered from 0 on, as many at a time as ``sample_batch``.
+
+        For :func:`scoehr.codes.write_batches`: what does not fit in memory goes to a file as it is made.
+        """
+        words = self._words()
         sampler, steps = sampler or self.config.sampler, steps or self.config.steps
         given = self._places(condition)
         maker = [_digest(self.network.state_dict()), sampler, steps, seed, *given] if store else []
         batch = self.config.sample_batch
         self.seconds = 0.0
-        parts = []
         for start in tqdm(range(0, n, batch), "sampling", disable=not progress or None):
             rng, decoding = (_stream(seed, start, role) for role in (0, 1))
             size = min(batch, n - start)
@@ -204,11 +231,16 @@ class Generator(ABC):
                 counts = self.decode(self._kept(path, size, sampler, steps, rng, given), decoding)
             if not bool(torch.isfinite(counts).all()):
                 raise FloatingPointError("sampling diverged: counts are not finite; train anew at a lower rate")
-            parts.append(sp.csr_array(counts.clamp(-(2.0**30), 2.0**30).numpy().astype(np.int32)))
-        words = self.vocabulary
-        return CodeMatrix.from_array(
-            sp.vstack(parts, format="csr"), words.codes, titles=words.titles, kind=self.config.kind
-        )
+            yield CodeMatrix.from_array(
+                sp.csr_array(counts.clamp(-(2.0**30), 2.0**30).numpy().astype(np.int32)),
+                words.codes, titles=words.titles, patients=np.arange(start, start + size), kind=self.config.kind,
+            )  # fmt: skip
+
+    def _words(self) -> CodeMatrix:
+        """The codes of the fitted model."""
+        if not hasattr(self, "vocabulary"):
+            raise InputError("the model is not fitted; call fit, or load a saved one")
+        return self.vocabulary
 
     def _places(self, condition: Sequence[str]) -> list[int]:
         """Columns of the codes of a condition."""
@@ -351,12 +383,21 @@ def check_memory(n: int, n_codes: int) -> None:
 
     A record is taken to hold 4 % of the codes, some three times what MIMIC-III's do, at 8 bytes each, twice over.
     """
+    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    _check_room(n, 100 + 2 * 8 * math.ceil(0.04 * n_codes), free, "of memory")
+
+
+def check_disk(n: int, n_codes: int, path: Path) -> None:
+    """:class:`InputError` unless a table of ``n`` such records, at 8 bytes a cell, fits on the disk of ``path``."""
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    _check_room(n, 8 * math.ceil(0.04 * n_codes), shutil.disk_usage(folder).free, f"on the disk of {path}")
+
+
+def _check_room(n: int, each: int, free: int, where: str) -> None:
     if n < 1:
         raise InputError(f"the number of patients must be at least 1, not {n}")
-    need = n * (100 + 2 * 8 * math.ceil(0.04 * n_codes))
-    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if need > free:
+    if n * each > free:
         raise InputError(
-            f"{n:,} patients need about {need / 2**30:,.1f} GiB and {free / 2**30:,.1f} GiB are free; "
-            f"ask for at most {int(n * free / need):,} at a time, under different seeds"
+            f"{n:,} patients need about {n * each / 2**30:,.1f} GiB {where} and {free / 2**30:,.1f} GiB are free; "
+            f"ask for at most {free // each:,} at a time, under different seeds"
         )

@@ -45,7 +45,7 @@ class ThinningConfig(Settings):
     given: float = 0.25  # share of training records of which a code or two are given, for sampling on condition
     ema: float = 0.999
     sampler: Literal["births"] = "births"
-    steps: int = 64
+    steps: int = 40
     sample_batch: int = 1024
 
 
