@@ -36,9 +36,10 @@ report: $(STAMP)  ## make the whole book: DATASET=, SOURCE=, PROFILE=, SEED=
 experiments: $(STAMP)  ## make every run of every table, at all random seeds: DATASET=, SOURCE=, PROFILE=, SEED=
 	$(BIN)/scoehr experiments $(STUDY)
 
-bench: $(STAMP)  ## cost of reading full-size tables beside a line-by-line reference, and of the scores
+bench: $(STAMP)  ## speed beside the reported code: reading, training, sampling, scores, attacks; growth with size
 	$(BIN)/python -m benchmarks.read_tables
 	$(BIN)/python -m benchmarks.metrics
+	$(BIN)/python -m benchmarks.speed
 	$(BIN)/python -m benchmarks.attack
 
 lint: $(STAMP)  ## formatting, style and types

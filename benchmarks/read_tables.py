@@ -36,7 +36,7 @@ def read_once(reader: str, folder: Path) -> dict[str, Any]:
         imported = time.perf_counter()
         matrix = load("mimic3", folder).matrix
         seconds = time.perf_counter() - imported
-        peak = _peak()
+        peak = peak_mb()
         counts, patients, codes = matrix.dense(), matrix.patients.tolist(), matrix.codes.tolist()
     else:
         from benchmarks.reference import read
@@ -44,7 +44,7 @@ def read_once(reader: str, folder: Path) -> dict[str, Any]:
         imported = time.perf_counter()
         counts, patients, codes = read(folder)
         seconds = time.perf_counter() - imported
-        peak = _peak()
+        peak = peak_mb()
         codes = [code.removeprefix("D_") for code in codes]
     return {
         "seconds": seconds,
@@ -56,7 +56,8 @@ def read_once(reader: str, folder: Path) -> dict[str, Any]:
     }
 
 
-def _peak() -> float:
+def peak_mb() -> float:
+    """Peak memory of this process."""
     scale = 1 if platform.system() == "Darwin" else 1024  # bytes there, KiB elsewhere
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 1e6
 
