@@ -143,6 +143,20 @@ for kind, group in pages.by_kind(others).items():
     display(plots.table(ablations.main_table(beside, {}), f"{pages.KINDS[kind].capitalize()}. {seeds.said(beside)}"))
 
 # %% [markdown]
+# (contest)=
+# ## The contest
+#
+# Which generator to recommend: all that model whole records, in order of the median of their floor-normalised gaps
+# {eq}`gap` over every score that has one. Latent diffusion with a Poisson head that decodes by a draw is `fast`. What
+# each spent on training and sampling stands beside, in seconds of the machine that ran them while other runs shared it.
+
+# %% tags=["hide-input"]
+rivals = {**rows, **others}
+for kind, group in pages.by_kind(rivals).items():
+    display(plots.table(targets.contest(group), f"{pages.KINDS[kind].capitalize()}. {seeds.said(group)}"))
+    display(pages.Words(targets.best(group)))
+
+# %% [markdown]
 # (targets)=
 # ## What the recommended generator was to reach
 #
@@ -169,6 +183,7 @@ for name, found in pages.elsewhere(dataset, profile, seed).items():
     for kind, group in pages.by_kind(found).items():
         caption = f"{name}, {pages.KINDS[kind]}, profile {group[next(iter(group))][0].experiment['profile']}. "
         display(plots.table(ablations.main_table(group, {}), caption + seeds.said(group)))
+        display(plots.table(targets.contest(group), f"The contest on {caption}{seeds.said(group)}"))
     if reached := study.largest("thinning", name, None, profile, seed):
         caption = f"{name}, profile {reached[0].experiment['profile']}: targets of the recommended generator"
         display(plots.table(targets.table(reached, name), caption))

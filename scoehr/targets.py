@@ -1,4 +1,4 @@
-"""What the recommended generator is asked to reach, and what it reaches.
+"""Which generator is recommended, what it is asked to reach, and what it reaches.
 
 Limits are for large comparisons; with fewer patients the scores of fresh real patients themselves scatter, so their
 values stand beside every measurement. A target counts as met where the mean over random seeds meets it.
@@ -7,12 +7,13 @@ values stand beside every measurement. A target counts as met where the mean ove
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import pandas as pd
 
-from scoehr import plots, seeds
+from scoehr import claims, pages, plots, seeds
 from scoehr.study import Run
 
 #: Data sets of simulated patients; the others are real.
@@ -34,12 +35,22 @@ def _score(key: str) -> Callable[[Run], float | None]:
 
 def _reference(run: Run, key: str, point: str = "real") -> float | None:
     family, name = key.split(".")
-    return run.metrics["reference"][point][family].get(name)
+    return run.metrics.get("reference", {}).get(point, {}).get(family, {}).get(name)
+
+
+def _gaps(run: Run, family: str = "") -> list[float]:
+    """The gaps that there are; none in a run that diverged."""
+    gaps = run.metrics.get("gap", {})
+    return [value for key, value in gaps.items() if key.startswith(family) and value is not None]
 
 
 def _largest_gap(run: Run) -> float | None:
-    gaps = [value for key, value in run.metrics["gap"].items() if key.startswith("fidelity.") and value is not None]
-    return max(gaps, default=None)
+    return max(_gaps(run, "fidelity."), default=None)
+
+
+def _median_gap(run: Run) -> float | None:
+    gaps = _gaps(run)
+    return statistics.median(gaps) if gaps else None
 
 
 def _codes_short(run: Run) -> float | None:
@@ -59,7 +70,7 @@ def _below_replicates(key: str) -> Callable[[Run], float | None]:
     """How far a score falls short of the least that fresh real patients score on other draws; 0 if it does not."""
 
     def read(run: Run) -> float | None:
-        drawn = run.metrics["reference"]["real"].get("replicates", {}).get(key)
+        drawn = run.metrics.get("reference", {}).get("real", {}).get("replicates", {}).get(key)
         value = seeds.value(run, key)
         return max(0.0, min(drawn) - value) if drawn and value is not None else None
 
@@ -106,3 +117,39 @@ def told(runs: Sequence[Run], dataset: str) -> str:
     known = int((missed != "–").sum())
     rest = f" Missed: {'; '.join(str(title) for title in open_)}." if open_ else ""
     return f"{known - len(open_)} of {known} targets are met.{rest}"
+
+
+#: What the contest shows of every generator, and what it is ordered by.
+ORDER = "median gap"
+CONTEST: dict[str, Callable[[Run], float | None]] = {
+    ORDER: _median_gap,
+    "largest gap of fidelity": _largest_gap,
+    "discriminator AUC": _score("utility.discriminator_auc"),
+    "density ratio": _score("fidelity.density_ratio"),
+    "codes missing": _codes_short,
+    "training (s)": pages.training_seconds,
+    "1,000 patients (s)": pages.thousand,
+}
+
+
+def contest(rows: seeds.Rows) -> pd.DataFrame:
+    """A row a generator, best median gap over all scores first; columns of :data:`CONTEST`, means with intervals."""
+    found = {
+        name: {title: seeds.estimate(runs, read) for title, read in CONTEST.items()} for name, runs in rows.items()
+    }
+    placed = sorted(found, key=lambda name: (math.isnan(found[name][ORDER].value), found[name][ORDER].value))
+    return seeds.texts({name: found[name] for name in placed})
+
+
+def best(rows: seeds.Rows) -> str:
+    """One sentence: the generator of the smallest median gap, and whether it is told apart from the next."""
+    gaps = {name: [gap for run in runs if (gap := _median_gap(run)) is not None] for name, runs in rows.items()}
+    placed = sorted((name for name in gaps if gaps[name]), key=lambda name: statistics.fmean(gaps[name]))
+    if len(placed) < 2:
+        return ""
+    first, second = placed[:2]
+    apart = claims.difference(gaps[first], gaps[second])
+    return (
+        f"The smallest median gap is that of `{first}` ({claims.mean(gaps[first])}), "
+        f"{'told' if apart.high < 0 else 'not told'} apart from the next, `{second}` ({claims.mean(gaps[second])})."
+    )
