@@ -16,6 +16,7 @@ from scoehr.files import read_json, replacing
 WHAT = {
     "scoehr": "Latent diffusion: an autoencoder, and a score network that turns noise into its codes.",
     "thinning": "Thinning diffusion: records are grown from nothing, diagnosis by diagnosis.",
+    "private": "Thinning diffusion, trained under differential privacy.",
     "gan": "A generative adversarial network on the codes of an autoencoder.",
     "edm": "Gaussian diffusion on the records themselves.",
     "copula": "A Gaussian copula: margins as observed, dependence by pairs of codes.",
@@ -62,7 +63,7 @@ def model_card(config: Mapping[str, Any], scores: Mapping[str, Any]) -> str:
         "those on real records.",
         "## Limits\n\nA patient has codes and how often they were recorded; times, values and texts are not modelled. "
         "Groups that are rare in the training set are rendered worse than common ones, and biases of the records stay. "
-        "Training gave no formal guarantee of privacy: the scores above are tests, not proofs.",
+        + _promise(config.get("privacy")),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -91,6 +92,16 @@ def data_card(config: Mapping[str, Any]) -> str:
         "records they were trained on, so the terms of the source hold for them too.",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _promise(privacy: Mapping[str, Any] | None) -> str:
+    if not privacy:
+        return "Training gave no formal guarantee of privacy: the scores above are tests, not proofs."
+    return (
+        f"Training kept (ε = {privacy['epsilon']:.3g}, δ = {privacy['delta']:.3g}) differential privacy, where "
+        f"neighbours differ by {privacy['neighbours']} and vocabulary and number of patients are public. Choosing "
+        "settings on the same patients is not counted in it."
+    )
 
 
 def _kind(config: Mapping[str, Any]) -> str:

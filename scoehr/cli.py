@@ -118,7 +118,7 @@ def fit(
     table: Table,
     out: Annotated[Path, typer.Option(help="Folder for the trained generator.")],
     preset: Annotated[
-        str, typer.Option(help="thinning, fast, reported, paper or a baseline: medwgan, edm, copula, …")
+        str, typer.Option(help="thinning, private, fast, reported, paper or a baseline: medwgan, edm, copula, …")
     ] = "thinning",
     validation: Annotated[Path | None, typer.Option(help="Table whose losses are written down each epoch.")] = None,
     kind: Annotated[Kind | None, typer.Option(help="Learn occurrences or 0/1, in place of the preset's.")] = None,
@@ -143,6 +143,8 @@ def fit(
     except Diverged as error:
         raise InputError(str(error)) from None
     generator.save(out)
+    if isinstance(generator, generators.Private):
+        print(f"differential privacy: ε = {generator.spent:.3g} at δ = {generator.config.delta:g}")
     print(f"wrote {out}: to sample, scoehr sample {out} -n {len(matrix)} --out synthetic.parquet")
 
 

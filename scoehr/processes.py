@@ -141,7 +141,12 @@ class RateModel(nn.Module):
 
     def learn_shares(self, x: Tensor) -> None:
         """Take the shares from counts ``x`` ``(n, n_codes)``; a code never seen keeps a small one."""
-        counts = torch.stack([(x.clamp(max=self.LARGEST) == m).sum(0) for m in range(self.LARGEST + 1)]).double()
+        self.take_counts(
+            torch.stack([(x.clamp(max=self.LARGEST) == m).sum(0) for m in range(self.LARGEST + 1)]).double()
+        )
+
+    def take_counts(self, counts: Tensor) -> None:
+        """Take the shares from how many patients have m of a code, ``(LARGEST + 1, n_codes)`` float64."""
         counts[1] += 0.3
         self.shares.copy_(counts / counts.sum(0))
         self.tabulate()

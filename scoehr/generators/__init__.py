@@ -13,15 +13,16 @@ from scoehr.generators.base import Generator, check_disk, check_memory, saved_co
 from scoehr.generators.copula import Copula, CopulaConfig
 from scoehr.generators.edm import EDM, EDMConfig
 from scoehr.generators.gan import GAN, GAN_PRESETS, GANConfig
+from scoehr.generators.private import Private, PrivateConfig
 from scoehr.generators.scoehr import PRESETS, ScoEHR, ScoEHRConfig
 from scoehr.generators.thinning import Thinning, ThinningConfig
 
-Config = ScoEHRConfig | ThinningConfig | GANConfig | EDMConfig | CopulaConfig
-GENERATORS: dict[str, type[Generator]] = {kind.name: kind for kind in (ScoEHR, Thinning, GAN, EDM, Copula)}
+Config = ScoEHRConfig | ThinningConfig | PrivateConfig | GANConfig | EDMConfig | CopulaConfig
+GENERATORS: dict[str, type[Generator]] = {kind.name: kind for kind in (ScoEHR, Thinning, Private, GAN, EDM, Copula)}
 #: Named variants: the generator, and what the name changes in its settings.
 VARIANTS: dict[str, tuple[type[Generator], dict[str, Any]]] = {
     **{name: (ScoEHR, changes) for name, changes in PRESETS.items()},
-    **{kind.name: (kind, {}) for kind in (Thinning, EDM, Copula)},
+    **{kind.name: (kind, {}) for kind in (Thinning, Private, EDM, Copula)},
     **{name: (GAN, changes) for name, changes in GAN_PRESETS.items()},
 }
 NAMES = tuple(VARIANTS)
@@ -60,6 +61,8 @@ __all__ = [
     "EDMConfig",
     "GANConfig",
     "Generator",
+    "Private",
+    "PrivateConfig",
     "ScoEHR",
     "ScoEHRConfig",
     "Thinning",

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -61,7 +61,7 @@ class Thinning(Generator):
     """
 
     name = "thinning"
-    settings = ThinningConfig
+    settings: ClassVar[type[Settings]] = ThinningConfig
     config: ThinningConfig
 
     def __init__(self, config: ThinningConfig | None = None, device: str | None = None):

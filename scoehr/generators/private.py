@@ -1,0 +1,199 @@
+"""Thinning diffusion with differential privacy: a bound, ε, on what the model can tell about any one patient.
+
+The patients are looked at twice, each time under noise: how often each count of a code occurs (Gaussian mechanism), and
+the gradients, clipped patient by patient (DP-SGD; Abadi et al. 2016). Opacus (Yousefpour et al. 2021), which training
+alone needs, clips, adds the noise and accounts for both in Rényi divergence. Two sets of patients are neighbours if one
+has a patient more; the vocabulary and the number of patients are taken as public. Noise is drawn from the system's
+entropy and not from the seed: who knew the seed could take it off. It is floating-point noise, of which Mironov (2012)
+shows that it leaks more than the theory says when each bit of the weights is examined.
+"""
+
+from __future__ import annotations
+
+import math
+import secrets
+import time
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from scipy.optimize import brentq
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import tqdm
+
+from scoehr.codes import CodeMatrix
+from scoehr.files import InputError
+from scoehr.generators.thinning import Thinning, ThinningConfig
+from scoehr.models import ResidualMLP
+from scoehr.processes import T_MIN, RateModel, thin, thinning_loss
+from scoehr.training import rate_factor
+
+if TYPE_CHECKING:
+    from opacus.grad_sample import GradSampleModuleFastGradientClipping as Clipped
+    from opacus.optimizers import DPOptimizerFastGradientClipping as Noisy
+
+
+@dataclass(frozen=True)
+class PrivateConfig(ThinningConfig):
+    """Every choice of the model; ``epsilon`` and ``delta`` are the promise, the rest serves it."""
+
+    network: Literal["mlp"] = "mlp"  # type: ignore[assignment]
+    width: int = 128
+    epochs: int = 40
+    batch: int = 1024  # on average: every patient is in each batch with the same probability
+    given: float = 0.0  # this network is told of nothing
+    epsilon: float = 8.0
+    delta: float = 1e-5
+    norm: float = 1.0  # of a patient's gradient
+    most_codes: int = 40  # of a patient that count for the shares
+    shares_noise: float = 4.0  # standard deviation over sensitivity
+
+    def __post_init__(self) -> None:
+        for name in ("epsilon", "delta", "norm", "shares_noise"):
+            if getattr(self, name) <= 0:
+                raise InputError(f"setting {name} must be above 0, not {getattr(self, name)}")
+
+
+class PlainMLP(ResidualMLP):
+    """The residual MLP under the call of :class:`~scoehr.models.RecordMLP`, of layers that Opacus can take apart."""
+
+    def forward(self, x: Tensor, t: Tensor, given: Tensor | None = None) -> Tensor:
+        return super().forward(x, t)
+
+
+class Private(Thinning):
+    """Thinning diffusion under (ε, δ)-differential privacy; ``spent`` says which ε was reached.
+
+    >>> model = Private(PrivateConfig(epsilon=3.0)).fit(matrix)       # doctest: +SKIP
+    >>> model.spent                                                   # doctest: +SKIP
+    """
+
+    name = "private"
+    settings = PrivateConfig
+    config: PrivateConfig
+
+    def _build(self, vocabulary: CodeMatrix, seed: int) -> None:
+        self.vocabulary = vocabulary.take(np.arange(0))
+        n_codes = len(vocabulary.codes)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.rate = RateModel(PlainMLP(n_codes, self.config.width, self.config.depth), n_codes)
+
+    def _places(self, condition: Any) -> list[int]:
+        if condition:
+            raise InputError("a private model cannot sample on condition; fit preset thinning for that")
+        return []
+
+    def _train(
+        self, data: Tensor, held_out: Tensor | None, seed: int, folder: Path | None, progress: bool
+    ) -> list[dict[str, Any]]:
+        """No losses are written down and no checkpoints kept: they would tell of patients without noise."""
+        config, n = self.config, len(data)
+        if config.delta >= 1 / n:
+            raise InputError(f"delta {config.delta:g} promises nothing to {n:,} patients; set it below {1 / n:.1g}")
+        rng = torch.Generator().manual_seed(secrets.randbits(63))
+        each = min(1.0, config.batch / n)  # probability of a patient to be in a batch
+        steps = math.ceil(1 / each)  # of an epoch
+        noise = noise_for(config, each, config.epochs * steps)
+        self.rate.take_counts(noised_counts(data, config, rng))
+        self.rate.to(self.device)
+        clipped, optimiser = self._private(noise, rng)
+        average = AveragedModel(self.rate.network, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
+        rows = []
+        for epoch in tqdm(range(config.epochs), "rate", disable=not progress or None):
+            begun = time.perf_counter()
+            rate = config.rate * rate_factor(config.schedule, epoch, config.epochs)
+            optimiser.param_groups[0]["lr"] = rate
+            for _ in range(steps):
+                self._step(data[torch.rand(n, generator=rng) < each], clipped, optimiser, rng)
+                average.update_parameters(self.rate.network)
+            spent = epsilon(config, noise, each, (epoch + 1) * steps)
+            seconds = time.perf_counter() - begun
+            rows.append(
+                {"stage": "rate", "epoch": epoch + 1, "epsilon": spent, "learning_rate": rate, "seconds": seconds}
+            )
+        clipped.to_standard_module()
+        self.rate.network.load_state_dict(average.module.state_dict())
+        self.rate.cpu()
+        return rows
+
+    def _private(self, noise: float, rng: torch.Generator) -> tuple[Clipped, Noisy]:
+        """The network that knows the norm of each patient's gradient, and Adam on their noised sum."""
+        from opacus.grad_sample import GradSampleModuleFastGradientClipping as Clipped
+        from opacus.optimizers import DPOptimizerFastGradientClipping as Noisy
+
+        config = self.config
+        clipped = Clipped(self.rate.network, max_grad_norm=config.norm, loss_reduction="sum")
+        adam = torch.optim.Adam(self.rate.network.parameters(), lr=config.rate)
+        return clipped, Noisy(
+            adam, noise_multiplier=noise, max_grad_norm=config.norm, expected_batch_size=config.batch, generator=rng
+        )
+
+    def _step(self, x: Tensor, clipped: Clipped, optimiser: Noisy, rng: torch.Generator) -> None:
+        """One step on a batch ``(B, n_codes)`` of any size; the noise hides how many there were."""
+        level = (1 - torch.rand(len(x), generator=rng) ** 2).clamp(max=1 - T_MIN)  # no patient's depends on another
+        clipped.enable_hooks()
+        losses = thinning_loss(self.rate, *(part.to(self.device) for part in (x, thin(x, level, rng), level)))  # (B,)
+        with warnings.catch_warnings():  # counts want no gradients, and PyTorch wonders why a layer's input does not
+            warnings.filterwarnings("ignore", "Full backward hook is firing")
+            losses.sum().backward(retain_graph=True)  # for the norms alone
+            share = clipped.get_clipping_coef()  # (B,) that is left of each patient's gradient
+            clipped.disable_hooks()
+            optimiser.zero_grad()
+            (share * losses).sum().backward()
+        optimiser.step()
+
+    @property
+    def spent(self) -> float:
+        """The ε of the training, at ``config.delta``."""
+        if "epsilon" not in self.history:
+            raise InputError("the model is not fitted; call fit, or load a saved one")
+        return float(self.history["epsilon"].iloc[-1])
+
+    def write(self, folder: Path, **extra: Any) -> None:
+        promise = {"epsilon": self.spent, "delta": self.config.delta, "neighbours": "one patient more or less"}
+        super().write(folder, **{"privacy": promise, **extra})
+
+
+def noised_counts(data: Tensor, config: PrivateConfig, rng: torch.Generator) -> Tensor:
+    """How many patients have m of a code, for m = 0 … LARGEST: ``(LARGEST + 1, n_codes)``, under Gaussian noise.
+
+    Of a patient with more codes than ``most_codes`` as many count, drawn evenly; so a patient moves the cells of m > 0
+    by at most √most_codes in Euclidean norm. What stays below one standard deviation of the noise, or four where m is
+    above 1 and most cells are empty, is taken for none.
+    """
+    score = torch.rand(data.shape, generator=rng) * (data > 0)
+    least = score.topk(min(config.most_codes, data.shape[1]), dim=1).values[:, -1:]
+    kept = torch.where((score > 0) & (score >= least), data, 0.0).clamp(max=RateModel.LARGEST)
+    counts = torch.stack([(kept == m).sum(0) for m in range(1, RateModel.LARGEST + 1)]).double()
+    spread = config.shares_noise * math.sqrt(config.most_codes)
+    noised = counts + spread * torch.randn(counts.shape, generator=rng, dtype=torch.float64)
+    least_seen = spread * torch.tensor([1.0] + [4.0] * (len(counts) - 1))[:, None]
+    noised = torch.where(noised > least_seen, noised, 0.0)
+    return torch.cat([(len(data) - noised.sum(0, keepdim=True)).clamp(min=0), noised])
+
+
+def epsilon(config: PrivateConfig, noise: float, each: float, steps: int) -> float:
+    """ε at ``config.delta`` of the shares and of ``steps`` steps under ``noise``, by Rényi accounting."""
+    try:
+        from opacus.accountants import RDPAccountant
+    except ImportError:
+        raise InputError("differential privacy needs Opacus; install it with: pip install 'scoehr[private]'") from None
+    accountant = RDPAccountant()
+    accountant.history = [(config.shares_noise, 1.0, 1), (noise, each, steps)]
+    return accountant.get_epsilon(config.delta)
+
+
+def noise_for(config: PrivateConfig, each: float, steps: int) -> float:
+    """The least noise of the gradients, over their norm, that keeps all within ``config.epsilon``."""
+    lowest, highest = 0.3, 1e4
+    over = lambda noise: epsilon(config, noise, each, steps) - config.epsilon  # noqa: E731
+    if over(highest) > 0:
+        raise InputError(
+            f"epsilon {config.epsilon:g} is less than the shares of the codes spend; raise shares_noise or epsilon"
+        )
+    return lowest if over(lowest) < 0 else float(brentq(over, lowest, highest, xtol=1e-4)) + 1e-4

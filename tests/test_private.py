@@ -1,0 +1,120 @@
+"""The private generator: what it clips, what it spends, and what it learns nevertheless."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from opacus.accountants.utils import get_noise_multiplier
+
+from scoehr import InputError, generators
+from scoehr.generators import Private, PrivateConfig, private
+from scoehr.processes import RateModel
+from tests.problems import patients
+
+MATRIX = patients()
+SMALL = {"width": 32, "epochs": 2, "batch": 60, "delta": 1e-4}
+
+
+@pytest.fixture(scope="module")
+def model():
+    return Private(PrivateConfig(**SMALL)).fit(MATRIX, progress=False)
+
+
+def test_it_spends_what_was_asked_and_says_so(model, tmp_path):
+    assert 7.9 < model.spent <= 8.0
+    folder = model.save(tmp_path / "model")
+    again = generators.load(folder)
+    assert isinstance(again, Private) and again.spent == pytest.approx(model.spent)
+    assert again.sample(40, seed=1, progress=False).equals(model.sample(40, seed=1, progress=False))
+    card = (folder / "MODEL_CARD.md").read_text()
+    assert f"ε = {model.spent:.3g}" in card and "no formal guarantee" not in card
+
+
+def test_nothing_is_kept_that_was_not_noised(model):
+    assert set(model.history) == {"stage", "epoch", "epsilon", "learning_rate", "seconds"}
+    assert model.history["epsilon"].is_monotonic_increasing
+
+
+def test_the_noise_is_not_the_seeds(model):
+    other = Private(PrivateConfig(**SMALL)).fit(MATRIX, progress=False)
+    same = [torch.equal(a, b) for a, b in zip(model.rate.parameters(), other.rate.parameters(), strict=True)]
+    assert not all(same)
+
+
+def test_a_patient_moves_the_sum_of_gradients_by_the_norm_and_no_more():
+    """With the noise off: the step's gradient is the sum of clipped ones, as one by one."""
+    model = Private(PrivateConfig(**SMALL, norm=0.5))
+    model._build(MATRIX, seed=0)
+    x = torch.from_numpy(MATRIX.dense())[:7]
+    model.rate.learn_shares(torch.from_numpy(MATRIX.dense()))
+    torch.nn.init.normal_(model.rate.network.end[1].weight, std=0.3)
+    clipped, optimiser = model._private(0.0, torch.Generator())
+
+    def gradient(rows, seed=5):
+        before = {name: value.clone() for name, value in model.rate.network.state_dict().items()}
+        model._step(rows, clipped, optimiser, torch.Generator().manual_seed(seed))
+        found = torch.cat([p.grad.flatten() for p in model.rate.network.parameters()]) * model.config.batch
+        model.rate.network.load_state_dict(before)
+        return found
+
+    single = gradient(x[:1])
+    assert float(single.norm()) == pytest.approx(0.5, rel=1e-3)
+    assert float(gradient(x[:0]).norm()) == 0
+    assert float(gradient(x).norm()) <= 7 * 0.5 + 1e-4
+
+
+@pytest.mark.parametrize(("n", "epochs"), [(6_000, 3), (46_520, 40)])
+def test_the_noise_agrees_with_the_librarys_own_choice(n, epochs):
+    """Where the shares cost nearly nothing."""
+    config = PrivateConfig(epochs=epochs, shares_noise=1e4, epsilon=3.0)
+    each = config.batch / n
+    steps = epochs * math.ceil(1 / each)
+    theirs = get_noise_multiplier(
+        target_epsilon=3.0, target_delta=config.delta, sample_rate=each, steps=steps, accountant="rdp",
+        epsilon_tolerance=0.001,
+    )  # fmt: skip
+    assert private.noise_for(config, each, steps) == pytest.approx(theirs, rel=0.01)
+
+
+def test_shares_move_by_no_more_than_their_sensitivity():
+    """One patient more moves the counts above 0 by √most_codes at most, whatever the patient has."""
+    config = PrivateConfig(most_codes=9, shares_noise=1e-9)
+    few = torch.zeros(50, 100)
+    many = torch.cat([few, torch.randint(1, 60, (1, 100)).float()])
+    one, other = (private.noised_counts(x, config, torch.Generator().manual_seed(0)) for x in (few, many))
+    assert float((other - one)[1:].norm()) == pytest.approx(3.0, abs=1e-6)
+    assert one.shape == (RateModel.LARGEST + 1, 100)
+    assert torch.allclose(other.sum(0), torch.tensor(51.0, dtype=torch.float64))
+
+
+def test_shares_of_common_codes_survive_the_noise():
+    rng = torch.Generator().manual_seed(0)
+    x = (torch.rand(20_000, 30, generator=rng) < 0.2).float()
+    counts = private.noised_counts(x, PrivateConfig(), rng)
+    assert float((counts[1] / 20_000 - 0.2).abs().max()) < 0.02
+    assert float(counts[2:].sum()) < 0.01 * float(counts[1].sum())
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"epsilon": 0.0}, "epsilon must be above 0"),
+        ({"delta": 0.5}, "delta 0.5 promises nothing"),
+        ({"epsilon": 0.05}, "epsilon 0.05 is less than the shares"),
+    ],
+)
+def test_promises_that_cannot_be_kept(settings, message):
+    with pytest.raises(InputError, match=message):
+        generators.preset("private", **{**SMALL, **settings}).fit(MATRIX, progress=False)
+
+
+def test_no_condition(model):
+    with pytest.raises(InputError, match="private model cannot sample on condition"):
+        model.sample(3, condition=[MATRIX.codes[0]], progress=False)
+
+
+def test_patients_are_of_their_kind(model):
+    made = model.sample(200, seed=1, progress=False)
+    assert made.shape == (200, MATRIX.shape[1])
+    assert np.all(made.counts.data >= 0)
