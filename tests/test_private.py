@@ -49,7 +49,7 @@ def test_a_patient_moves_the_sum_of_gradients_by_the_norm_and_no_more():
     x = torch.from_numpy(MATRIX.dense())[:7]
     model.rate.learn_shares(torch.from_numpy(MATRIX.dense()))
     torch.nn.init.normal_(model.rate.network.end[1].weight, std=0.3)
-    clipped, optimiser = model._private(0.0, torch.Generator())
+    clipped, optimiser = model._private(0.0)
 
     def gradient(rows, seed=5):
         before = {name: value.clone() for name, value in model.rate.network.state_dict().items()}

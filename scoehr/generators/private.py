@@ -95,13 +95,13 @@ class Private(Thinning):
         config, n = self.config, len(data)
         if config.delta >= 1 / n:
             raise InputError(f"delta {config.delta:g} promises nothing to {n:,} patients; set it below {1 / n:.1g}")
-        rng = torch.Generator().manual_seed(secrets.randbits(63))
+        rng = _secret()
         each = min(1.0, config.batch / n)  # probability of a patient to be in a batch
         steps = math.ceil(1 / each)  # of an epoch
         noise = noise_for(config, each, config.epochs * steps)
         self.rate.take_counts(noised_counts(data, config, rng))
         self.rate.to(self.device)
-        clipped, optimiser = self._private(noise, rng)
+        clipped, optimiser = self._private(noise)
         average = AveragedModel(self.rate.network, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
         rows = []
         for epoch in tqdm(range(config.epochs), "rate", disable=not progress or None):
@@ -121,7 +121,7 @@ class Private(Thinning):
         self.rate.cpu()
         return rows
 
-    def _private(self, noise: float, rng: torch.Generator) -> tuple[Clipped, Noisy]:
+    def _private(self, noise: float) -> tuple[Clipped, Noisy]:
         """The network that knows the norm of each patient's gradient, and Adam on their noised sum."""
         from opacus.grad_sample import GradSampleModuleFastGradientClipping as Clipped
         from opacus.optimizers import DPOptimizerFastGradientClipping as Noisy
@@ -130,7 +130,11 @@ class Private(Thinning):
         clipped = Clipped(self.rate.network, max_grad_norm=config.norm, loss_reduction="sum")
         adam = torch.optim.Adam(self.rate.network.parameters(), lr=config.rate)
         return clipped, Noisy(
-            adam, noise_multiplier=noise, max_grad_norm=config.norm, expected_batch_size=config.batch, generator=rng
+            adam,
+            noise_multiplier=noise,
+            max_grad_norm=config.norm,
+            expected_batch_size=config.batch,
+            generator=_secret(self.device),
         )
 
     def _step(self, x: Tensor, clipped: Clipped, optimiser: Noisy, rng: torch.Generator) -> None:
@@ -157,6 +161,11 @@ class Private(Thinning):
     def write(self, folder: Path, **extra: Any) -> None:
         promise = {"epsilon": self.spent, "delta": self.config.delta, "neighbours": "one patient more or less"}
         super().write(folder, **{"privacy": promise, **extra})
+
+
+def _secret(device: str = "cpu") -> torch.Generator:
+    """Random numbers that nobody can draw again."""
+    return torch.Generator(device).manual_seed(secrets.randbits(63))
 
 
 def noised_counts(data: Tensor, config: PrivateConfig, rng: torch.Generator) -> Tensor:
