@@ -114,7 +114,9 @@ def test_no_condition(model):
         model.sample(3, condition=[MATRIX.codes[0]], progress=False)
 
 
-def test_patients_are_of_their_kind(model):
-    made = model.sample(200, seed=1, progress=False)
-    assert made.shape == (200, MATRIX.shape[1])
+def test_records_are_as_long_as_the_shares_say(model):
+    made = model.sample(2000, seed=1, progress=False)
+    said = float((model.rate.shares * torch.arange(len(model.rate.shares))[:, None]).sum())
+    assert made.counts.sum() / 2000 == pytest.approx(said, rel=0.25)
+    assert made.shape == (2000, MATRIX.shape[1])
     assert np.all(made.counts.data >= 0)
