@@ -159,11 +159,12 @@ class Private(Thinning):
 
         Cut gradients leave rates too low. No patient is looked at, so it costs nothing of ε.
         """
-        shares, last = self.rate.shares, self.rate.network.end[-1]  # type: ignore[index, union-attr]
+        shares = self.rate.shares
         wanted = float((shares * torch.arange(len(shares))[:, None]).sum())
+        bias = self.rate.network.get_parameter("end.1.bias")
         for _ in range(rounds):
             made = float(self._draw(patients, "births", self.config.steps, _secret()).sum()) / patients
-            last.bias += math.log(wanted / max(made, 0.01 * wanted))
+            bias += math.log(wanted / max(made, 0.01 * wanted))
 
     @property
     def spent(self) -> float:
