@@ -164,7 +164,7 @@ class Private(Thinning):
         bias = self.rate.network.get_parameter("end.1.bias")
         for _ in range(rounds):
             made = float(self._draw(patients, "births", self.config.steps, _secret()).sum()) / patients
-            bias += math.log(wanted / max(made, 0.01 * wanted))
+            bias.add_(math.log(wanted / max(made, 0.01 * wanted)))
 
     @property
     def spent(self) -> float:
