@@ -240,7 +240,7 @@ def grown(what: str, size: int) -> dict[str, float]:
             case "training":
                 stage = lambda: generators.preset("thinning", epochs=1).fit(matrix, progress=False)  # noqa: E731
             case "sampling":
-                model = generators.preset("thinning", epochs=1, steps=2).fit(
+                model = generators.preset("thinning", epochs=1, sampler="births", steps=2).fit(
                     matrix.take(np.arange(256)), progress=False
                 )
                 many = 2_000 if by_codes else size
@@ -253,7 +253,7 @@ def grown(what: str, size: int) -> dict[str, float]:
         return {"seconds": time.perf_counter() - begin, "peak_mb": peak_mb()}
 
 
-#: Stages, and the sizes that each is measured at. Sampling takes 2 steps here: memory is what it is about.
+#: Stages, and the sizes that each is measured at. Sampling takes 2 leaps here: memory is what it is about.
 STAGES = {
     "reading, by patients": SIZES["patients"][:3],
     "training an epoch, by patients": SIZES["patients"][:3],

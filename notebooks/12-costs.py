@@ -171,8 +171,8 @@ pages.Words(
 )
 
 # %% [markdown]
-# How time and memory grow with the number of patients and of codes, each size in a process of its own. Sampling takes a
-# few steps only here: its memory is what is asked, since patients go to the file as they are made.
+# How time and memory grow with the number of patients and of codes, each size in a process of its own. Sampling takes
+# two leaps only here: its memory is what is asked, since patients go to the file as they are made.
 
 # %% tags=["hide-input"]
 plots.table(

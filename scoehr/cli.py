@@ -155,7 +155,7 @@ def sample(
     out: Annotated[Path, typer.Option(help="Long Parquet table: patient_id, code, count.")],
     seed: Seed = 0,
     sampler: Annotated[
-        str | None, typer.Option(help="Of a latent diffusion: euler_maruyama, heun, dpm_solver_pp_2m or ddim.")
+        str | None, typer.Option(help="Latent: euler_maruyama, heun, dpm_solver_pp_2m, ddim; thinning: events, births.")
     ] = None,
     steps: Annotated[int | None, typer.Option(min=2, help="Steps of the sampler.")] = None,
     given: Annotated[

@@ -235,7 +235,7 @@ def _settings(run: study.Run) -> dict[str, str]:
         "learning-rate schedule": config.get("schedule", "–"),
         "network puts out": config.get("prediction", PUTS_OUT.get(run.config["generator"], "–")),
         "sampler": config["sampler"].replace("_", " "),
-        "steps": str(config["steps"]),
+        "steps": "–" if config["sampler"] == "events" else str(config["steps"]),
     }
 
 

@@ -131,7 +131,8 @@ def test_same_seed_same_patients(readme_folder, tmp_path):
 
 
 def test_fewer_steps(readme_folder, tmp_path):
-    said = done("sample", readme_folder / "model", "-n", 30, "--steps", 4, "--out", tmp_path / "out.parquet")
+    leaps = ("--sampler", "births", "--steps", 4)
+    said = done("sample", readme_folder / "model", "-n", 30, *leaps, "--out", tmp_path / "out.parquet")
     assert "30 patients" in said
     assert len(CodeMatrix.read(tmp_path / "out.parquet")) == 30
 

@@ -9,6 +9,7 @@ from scoehr.sampling import (
     ddim,
     dpm_solver_pp_2m,
     evaluations,
+    events,
     heun,
     power_schedule,
     solve,
@@ -94,33 +95,43 @@ class Twins:
         return missing * (1 - x).clamp(min=0)
 
 
-class TestBirths:
-    @pytest.mark.parametrize("steps", [1, 7])
-    def test_independent_poisson_counts_are_exact_in_any_number_of_steps(self, steps):
-        class Nothing(torch.nn.Module):
-            def forward(self, y, s, given=None):
-                return torch.zeros_like(y)
+class Nothing(torch.nn.Module):
+    """Codes have nothing to do with each other."""
 
+    def forward(self, y, s, given=None):
+        return torch.zeros_like(y)
+
+
+def grown(*args, **how):
+    return events(*args, **how)[0]
+
+
+def leaps(steps):
+    return lambda rate, start, **how: births(rate, start, steps, **how)
+
+
+class TestRecordsGrow:
+    @pytest.mark.parametrize("sampler", [grown, leaps(1), leaps(7)])
+    def test_independent_poisson_counts_are_exact(self, sampler):
         mean = torch.tensor([0.05, 0.4, 2.0])
         model, rng = RateModel(Nothing(), 3), torch.Generator().manual_seed(0)
         model.learn_shares(torch.poisson(mean.expand(200_000, 3), generator=rng))
-        x = births(model, empty(100_000, 3), steps, rng=rng)
+        x = sampler(model, empty(100_000, 3), rng=rng)
         torch.testing.assert_close(x.mean(0), mean, rtol=0.05, atol=0.003)
         torch.testing.assert_close(x.var(0), mean, rtol=0.05, atol=0.003)
 
-    def test_independent_counts_of_any_shape_come_out_in_short_steps(self):
-        class Nothing(torch.nn.Module):
-            def forward(self, y, s, given=None):
-                return torch.zeros_like(y)
-
+    @pytest.mark.parametrize(("sampler", "error"), [(grown, 0.008), (leaps(300), 0.02)])
+    def test_independent_counts_of_any_shape(self, sampler, error):
+        """Births one by one leave the chance alone, four standard errors of it."""
         counts = torch.tensor([0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 2.0, 2.0, 2.0, 3.0])[:, None]
         model = RateModel(Nothing(), 1)
         model.learn_shares(counts.repeat(1000, 1))
-        x = births(model, empty(40_000, 1), 300, rng=torch.Generator().manual_seed(0))
+        x = sampler(model, empty(60_000, 1), rng=torch.Generator().manual_seed(0))
         shares = [float((x == m).float().mean()) for m in (0, 1, 2, 3)]
-        assert shares == pytest.approx([0.4, 0.2, 0.3, 0.1], abs=0.02)
+        assert shares == pytest.approx([0.4, 0.2, 0.3, 0.1], abs=error)
 
-    def test_a_code_that_feeds_on_itself_stays_within_what_patients_had(self):
+    @pytest.mark.parametrize("sampler", [grown, leaps(200)])
+    def test_a_code_that_feeds_on_itself_stays_within_what_patients_had(self, sampler):
         class Excited(torch.nn.Module):
             def forward(self, y, s, given=None):
                 return 3 * y
@@ -128,20 +139,40 @@ class TestBirths:
         counts = torch.tensor([[0.0, 0.0], [0.0, 60.0], [9.0, 1.0]])
         model, rng = RateModel(Excited(), 2), torch.Generator().manual_seed(0)
         model.learn_shares(counts.repeat(100, 1))
-        x = births(model, empty(2_000, 2), 200, rng=rng)
+        x = sampler(model, empty(2_000, 2), rng=rng)
         assert model.most.tolist() == [9, 80]
         assert x[:, 0].max() <= 12
         assert 12 < x[:, 1].max() <= 100
 
     @pytest.mark.parametrize("binary", [True, False])
-    def test_two_codes_that_come_together(self, binary):
-        x = births(Twins(), empty(40_000, 2), 200, binary=binary, rng=torch.Generator().manual_seed(0))
+    @pytest.mark.parametrize("sampler", [grown, leaps(200)])
+    def test_two_codes_that_come_together(self, sampler, binary):
+        x = sampler(Twins(), empty(40_000, 2), binary=binary, rng=torch.Generator().manual_seed(0))
         present = (x > 0).float()
         assert float(present.mean()) == pytest.approx(0.5, abs=0.02)
         assert float((present[:, 0] == present[:, 1]).float().mean()) > 0.98
 
-    def test_what_is_given_stays_and_brings_its_twin(self):
+    @pytest.mark.parametrize("sampler", [grown, leaps(100)])
+    def test_what_is_given_stays_and_brings_its_twin(self, sampler):
         given = torch.tensor([[1.0, 0.0]]).expand(5000, 2)
-        x = births(Twins(), given, 100, given=given, binary=True, rng=torch.Generator().manual_seed(0))
+        x = sampler(Twins(), given, given=given, binary=True, rng=torch.Generator().manual_seed(0))
         assert torch.all(x[:, 0] == 1)
         assert float(x[:, 1].mean()) > 0.99
+
+    def test_a_record_of_fixed_length_has_it_where_leaps_miss(self):
+        """Always three codes of twenty: what is still to come is known from what is there."""
+
+        def rate(x, level, given=None):
+            free = (1 - x).clamp(min=0)
+            return (3 - x.sum(dim=1, keepdim=True)).clamp(min=0) * free / free.sum(dim=1, keepdim=True)
+
+        x, evaluations = events(rate, empty(20_000, 20), rng=torch.Generator().manual_seed(0))
+        missed = births(rate, empty(20_000, 20), 64, rng=torch.Generator().manual_seed(0)).sum(1) != 3
+        assert float((x.sum(1) == 3).float().mean()) > 0.99
+        assert float(missed.float().mean()) > 0.05
+        assert evaluations == pytest.approx(1 + 3 * 2, abs=0.1)  # a first look; a proposal and a look for each birth
+
+    def test_an_empty_law_grows_nothing(self):
+        x, evaluations = events(lambda x, level, given=None: 0 * x, empty(5, 4), rng=torch.Generator().manual_seed(0))
+        assert float(x.sum()) == 0
+        assert evaluations == 1

@@ -163,7 +163,7 @@ class Private(Thinning):
         wanted = float((shares * torch.arange(len(shares))[:, None]).sum())
         bias = self.rate.network.get_parameter("end.1.bias")
         for _ in range(rounds):
-            made = float(self._draw(patients, "births", self.config.steps, _secret()).sum()) / patients
+            made = float(self._draw(patients, "events", self.config.steps, _secret()).sum()) / patients
             bias.add_(math.log(wanted / max(made, 0.01 * wanted)))
 
     @property

@@ -44,8 +44,8 @@ class ThinningConfig(Settings):
     clip: float = 10.0  # above the norms of all but a few batches: clipped gradients would pull rates off their means
     given: float = 0.25  # share of training records of which a code or two are given, for sampling on condition
     ema: float = 0.999
-    sampler: Literal["births"] = "births"
-    steps: int = 40
+    sampler: Literal["events", "births"] = "events"
+    steps: int = 64  # of births, which leaps; events take none
     sample_batch: int = 1024
 
 
@@ -96,15 +96,23 @@ class Thinning(Generator):
         return self._draw_given((), size, sampler, steps, rng)
 
     def _draw_given(self, given: Sequence[int], size: int, sampler: str, steps: int, rng: torch.Generator) -> Tensor:
-        if sampler != "births":
-            raise InputError(f"sampler {sampler!r} does not suit thinning; it has one, 'births'")
-        known = torch.zeros(size, len(self.vocabulary.codes))
-        known[:, list(given)] = 1.0
-        self.evaluations = steps
-        return sampling.births(
-            self.rate.eval().to(self.device), known, steps, given=known if len(given) else None,
-            binary=self.config.kind == "binary", device=self.device, rng=rng,
-        )  # fmt: skip
+        if sampler not in ("events", "births"):
+            raise InputError(f"sampler {sampler!r} does not suit thinning; it has 'events' and 'births'")
+        if sampler == "events" and steps != self.config.steps:
+            raise InputError(
+                "sampler 'events' draws birth by birth and takes no steps; name sampler 'births' with them"
+            )
+        start = torch.zeros(size, len(self.vocabulary.codes))
+        start[:, list(given)] = 1.0
+        how: dict[str, Any] = {"given": start if len(given) else None, "binary": self.config.kind == "binary"}
+        how |= {"device": self.device, "rng": rng}
+        rate = self.rate.eval().to(self.device)
+        if sampler == "births":
+            self.evaluations = steps
+            return sampling.births(rate, start, steps, **how)
+        grown, evaluations = sampling.events(rate, start, **how)
+        self.evaluations = round(evaluations)
+        return grown
 
     def decode(self, latents: Tensor, rng: torch.Generator | None = None) -> Tensor:
         """The end points are whole counts already."""
