@@ -18,14 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 import torch
 from scipy.optimize import brentq
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from scoehr.codes import CodeMatrix
 from scoehr.files import InputError
 from scoehr.generators.thinning import Thinning, ThinningConfig
 from scoehr.models import ResidualMLP
@@ -75,14 +73,8 @@ class Private(Thinning):
 
     name = "private"
     settings = PrivateConfig
+    layers = PlainMLP
     config: PrivateConfig
-
-    def _build(self, vocabulary: CodeMatrix, seed: int) -> None:
-        self.vocabulary = vocabulary.take(np.arange(0))
-        n_codes = len(vocabulary.codes)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.rate = RateModel(PlainMLP(n_codes, self.config.width, self.config.depth), n_codes)
 
     def _places(self, condition: Any) -> list[int]:
         if condition:

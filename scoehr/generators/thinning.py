@@ -24,7 +24,7 @@ from scoehr import sampling
 from scoehr.codes import CodeMatrix
 from scoehr.files import InputError
 from scoehr.generators.base import Generator, Settings, Weights
-from scoehr.models import RecordMLP
+from scoehr.models import RecordMLP, ResidualMLP
 from scoehr.processes import RateModel, some_given, thin, thinning_loss, thinning_times
 from scoehr.training import Schedule
 
@@ -62,6 +62,7 @@ class Thinning(Generator):
 
     name = "thinning"
     settings: ClassVar[type[Settings]] = ThinningConfig
+    layers: ClassVar[type[ResidualMLP]] = RecordMLP
     config: ThinningConfig
 
     def __init__(self, config: ThinningConfig | None = None, device: str | None = None):
@@ -90,7 +91,7 @@ class Thinning(Generator):
         n_codes = len(vocabulary.codes)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.rate = RateModel(RecordMLP(n_codes, self.config.width, self.config.depth), n_codes)
+            self.rate = RateModel(self.layers(n_codes, self.config.width, self.config.depth), n_codes)
 
     def _draw(self, size: int, sampler: str, steps: int, rng: torch.Generator) -> Tensor:
         return self._draw_given((), size, sampler, steps, rng)
