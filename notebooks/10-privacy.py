@@ -41,12 +41,14 @@ profile = "quick"
 seed = 0
 
 # %% tags=["hide-input"]
+import pandas as pd
 from IPython.display import display
 
-from scoehr import ablations, pages, plots, seeds
+from scoehr import ablations, pages, plots, seeds, targets
 from scoehr.metrics import METRICS, REFERENCES
 
-every = pages.main(pages.rows(dataset, source, profile, seed))
+planned = pages.rows(dataset, source, profile, seed)
+every = pages.main(planned)
 rows = seeds.ended(every)
 kinds = pages.by_kind(rows)
 keys = ["reported.cosine_share", *(key for key in METRICS if key.startswith("privacy."))]
@@ -141,3 +143,25 @@ pages.Words(
     + "; ".join(f"{name} {gap}" for name, gap in excess.items())
     + ". An interval that holds 0 means that members cannot be told from others by their nearest synthetic patient."
 )
+
+# %% [markdown]
+# (promise)=
+# ## What a promise costs
+#
+# Scores of privacy are tests: they find what they look for. Training under [differential privacy](../methods.md#private)
+# bounds what anybody can find, at a price. Beside thinning diffusion stands the same under such a bound.
+
+# %% tags=["hide-input"]
+pages.missing(planned, ["private"])
+
+# %% tags=["hide-input"]
+if bound := pages.grouped(planned, "private"):
+    beside = {"thinning": planned["thinning"], **bound} if "thinning" in planned else bound
+    config = next(iter(bound.values()))[0].config
+    display(
+        plots.table(
+            pd.concat([targets.contest(beside), seeds.scores(beside, drawn).T], axis=1),
+            f"What a bound of ε = {config['privacy']['epsilon']:.3g} at δ = {config['privacy']['delta']:g} costs. "
+            f"{seeds.said(beside)}",
+        )
+    )

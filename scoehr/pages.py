@@ -199,10 +199,10 @@ def shares(matrix: CodeMatrix) -> np.ndarray:
 
 
 NETWORKS = {
-    "unet": "U-Net", "mlp": "residual MLP", "record": "residual MLP on records", "gan": "GAN", "copula": "none",
+    "unet": "U-Net", "mlp": "residual MLP", "record": "residual MLP on records", "plain": "residual MLP", "gan": "GAN", "copula": "none",
 }  # fmt: skip
 #: What a network puts out where its settings do not say.
-PUTS_OUT = {"thinning": "rate", "edm": "record", "gan": "code"}
+PUTS_OUT = {"thinning": "rate", "private": "rate", "edm": "record", "gan": "code"}
 #: What the cells of a kind of matrix hold, in a sentence.
 KINDS = {"count": "counts", "binary": "presence of codes"}
 

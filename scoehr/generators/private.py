@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 class PrivateConfig(ThinningConfig):
     """Every choice of the model; ``epsilon`` and ``delta`` are the promise, the rest serves it."""
 
-    network: Literal["mlp"] = "mlp"  # type: ignore[assignment]
+    network: Literal["plain"] = "plain"  # type: ignore[assignment]
     width: int = 128
     epochs: int = 40
     batch: int = 1024  # on average: every patient is in each batch with the same probability
