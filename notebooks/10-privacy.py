@@ -148,8 +148,8 @@ pages.Words(
 # (promise)=
 # ## What a promise costs
 #
-# Scores of privacy are tests: they find what they look for. Training under [differential privacy](../methods.md#private)
-# bounds what anybody can find, at a price. Beside thinning diffusion stands the same under such a bound.
+# Scores of privacy are tests: they find what they look for. Training under {ref}`differential privacy <private>` bounds
+# what anybody can find, at a price. Beside thinning diffusion stands the same under such a bound.
 
 # %% tags=["hide-input"]
 pages.missing(planned, ["private"])

@@ -199,7 +199,8 @@ def shares(matrix: CodeMatrix) -> np.ndarray:
 
 
 NETWORKS = {
-    "unet": "U-Net", "mlp": "residual MLP", "record": "residual MLP on records", "plain": "residual MLP", "gan": "GAN", "copula": "none",
+    "unet": "U-Net", "mlp": "residual MLP", "record": "residual MLP on records", "plain": "residual MLP", "gan": "GAN",
+    "copula": "none",
 }  # fmt: skip
 #: What a network puts out where its settings do not say.
 PUTS_OUT = {"thinning": "rate", "private": "rate", "edm": "record", "gan": "code"}
