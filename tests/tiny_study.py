@@ -50,7 +50,9 @@ def copy_checkout(folder: Path) -> None:
     for part in ("scoehr", "companions", "book", "notebooks", "workflow"):
         ignored = shutil.ignore_patterns("__pycache__", ".snakemake")
         shutil.copytree(CHECKOUT / part, folder / part, ignore=ignored)
-    shutil.copy(CHECKOUT / "pyproject.toml", folder)
+    for part in ("pyproject.toml", "benchmarks/speed.json"):
+        (folder / part).parent.mkdir(exist_ok=True)
+        shutil.copy(CHECKOUT / part, folder / part)
 
 
 def environment(**more: str) -> dict[str, str]:

@@ -398,6 +398,12 @@ def _check_room(n: int, each: int, free: int, where: str) -> None:
         raise InputError(f"the number of patients must be at least 1, not {n}")
     if n * each > free:
         raise InputError(
-            f"{n:,} patients need about {n * each / 2**30:,.1f} GiB {where} and {free / 2**30:,.1f} GiB are free; "
+            f"{n:,} patients need about {_size(n * each)} {where} and {_size(free)} are free; "
             f"ask for at most {free // each:,} at a time, under different seeds"
         )
+
+
+def _size(count: float) -> str:
+    """A number of bytes in the unit that suits it, up to GiB."""
+    power = min(3, int(math.log2(max(count, 1)) // 10))
+    return f"{count / 1024**power:,.1f} {('B', 'KiB', 'MiB', 'GiB')[power]}"
