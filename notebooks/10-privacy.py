@@ -160,7 +160,7 @@ if bound := pages.grouped(planned, "private"):
     config = next(iter(bound.values()))[0].config
     display(
         plots.table(
-            pd.concat([targets.contest(beside), seeds.scores(beside, drawn).T], axis=1),
+            pd.concat([targets.contest(beside).T[list(beside)], seeds.scores(beside, drawn)]),
             f"What a bound of ε = {config['privacy']['epsilon']:.3g} at δ = {config['privacy']['delta']:g} costs. "
             f"{seeds.said(beside)}",
         )
