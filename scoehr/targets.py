@@ -135,7 +135,11 @@ CONTEST: dict[str, Callable[[Run], float | None]] = {
 def contest(rows: seeds.Rows) -> pd.DataFrame:
     """A row a generator, best median gap over all scores first; columns of :data:`CONTEST`, means with intervals."""
     found = {
-        name: {title: seeds.estimate(runs, read) for title, read in CONTEST.items()} for name, runs in rows.items()
+        name: {
+            title: seeds.estimate(runs, read, least=0 if "(s)" in title else -math.inf)
+            for title, read in CONTEST.items()
+        }
+        for name, runs in rows.items()
     }
     placed = sorted(found, key=lambda name: (math.isnan(found[name][ORDER].value), found[name][ORDER].value))
     return seeds.texts({name: found[name] for name in placed})
