@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import os
 import platform
-import resource
 import sys
 import time
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from benchmarks.read_tables import peak_mb
 from scoehr.files import write_json
 from scoehr.metrics import REFERENCES, evaluate
 from scoehr.metrics.scores import STEPS, Members, Pair
@@ -68,7 +68,7 @@ def measure_privacy(patients: int = PATIENTS, trained: int = TRAINED) -> dict[st
         sample_matrix(n, seed=seed).counts for n, seed in ((patients, 1), (patients, 2), (trained, 3))
     )
     pair = Pair(real, synthetic, Members(train, train[:patients]), seed=0, dense=False)
-    before, processor, seconds = _peak(), time.process_time(), {}
+    before, processor, seconds = peak_mb(), time.process_time(), {}
     for name in PRIVACY:
         begin = time.perf_counter()
         STEPS[name](pair)
@@ -82,12 +82,8 @@ def measure_privacy(patients: int = PATIENTS, trained: int = TRAINED) -> dict[st
         "processor_seconds": time.process_time() - processor,
         "limit_seconds": LIMIT,
         "steps": seconds,
-        "memory_bytes": _peak() - before,
+        "memory_bytes": round(1e6 * (peak_mb() - before)),
     }
-
-
-def _peak() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """The reported path beside ours: seconds of a training step, of a sampled patient, of a score; and growth with size.
 
 ``reported`` is a plain transcription of how the report's code computes: a loader that collates patient by patient, a
-U-Net without fused kernels, one evaluation after the other with all states kept, nearest records row by row. Both
+U-Net without fused kernels, nearest records row by row; its sampling follows from the time of one evaluation. Both
 sides of a pair take turns on the same data in this process, and the best of their turns counts. Growth is measured in
 a process of its own for every size, so that peaks of memory do not hide each other. Written to
 ``benchmarks/speed.json``. Run with ``make bench`` or ``python -m benchmarks.speed``.

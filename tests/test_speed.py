@@ -27,7 +27,7 @@ def test_row_by_row_is_block_by_block():
     )
 
 
-def test_growth_knows_every_stage(tmp_path):
+def test_growth_knows_every_stage():
     for stage in speed.STAGES:
         found = speed.grown(speed.command(stage), 300)
         assert found["seconds"] > 0
