@@ -10,14 +10,13 @@ from __future__ import annotations
 import json
 import os
 import platform
-import resource
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from scoehr.files import ROOT, write_json
+from scoehr.files import ROOT, peak_memory, write_json
 
 COMMAND = "python -m benchmarks.dualk"
 #: Patients of a pre-training epoch and of a fine-tuning epoch in the study.
@@ -95,9 +94,7 @@ MEASURED = {"prepare": prepare, "step": step}
 if __name__ == "__main__":
     place = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "data" / "dualk-simulated" / "full"
     if len(sys.argv) > 2:
-        usage = resource.getrusage
         made = MEASURED[sys.argv[2]](place)
-        spent = usage(resource.RUSAGE_SELF)
-        print(json.dumps(made | {"peak_mb": spent.ru_maxrss / 1024, "cpu_seconds": spent.ru_utime + spent.ru_stime}))
+        print(json.dumps(made | {"peak_mb": peak_memory() / 1e6, "cpu_seconds": time.process_time()}))
     else:
         main(place)

@@ -15,8 +15,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.read_tables import peak_mb
-from scoehr.files import write_json
+from scoehr.files import peak_memory, write_json
 from scoehr.metrics import REFERENCES, evaluate
 from scoehr.metrics.scores import STEPS, Members, Pair
 from scoehr.simulate import sample_matrix
@@ -68,7 +67,7 @@ def measure_privacy(patients: int = PATIENTS, trained: int = TRAINED) -> dict[st
         sample_matrix(n, seed=seed).counts for n, seed in ((patients, 1), (patients, 2), (trained, 3))
     )
     pair = Pair(real, synthetic, Members(train, train[:patients]), seed=0, dense=False)
-    before, processor, seconds = peak_mb(), time.process_time(), {}
+    before, processor, seconds = peak_memory(), time.process_time(), {}
     for name in PRIVACY:
         begin = time.perf_counter()
         STEPS[name](pair)
@@ -82,7 +81,7 @@ def measure_privacy(patients: int = PATIENTS, trained: int = TRAINED) -> dict[st
         "processor_seconds": time.process_time() - processor,
         "limit_seconds": LIMIT,
         "steps": seconds,
-        "memory_bytes": round(1e6 * (peak_mb() - before)),
+        "memory_bytes": peak_memory() - before,
     }
 
 

@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -20,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from scoehr.files import ROOT, write_json
+from scoehr.files import ROOT, peak_memory, write_json
 
 READERS = {"loader": "scoehr.datasets.load", "reference": "line-by-line Python (the reported algorithm)"}
 REPEATS = 5
@@ -36,7 +35,7 @@ def read_once(reader: str, folder: Path) -> dict[str, Any]:
         imported = time.perf_counter()
         matrix = load("mimic3", folder).matrix
         seconds = time.perf_counter() - imported
-        peak = peak_mb()
+        peak = peak_memory() / 1e6
         counts, patients, codes = matrix.dense(), matrix.patients.tolist(), matrix.codes.tolist()
     else:
         from benchmarks.reference import read
@@ -44,7 +43,7 @@ def read_once(reader: str, folder: Path) -> dict[str, Any]:
         imported = time.perf_counter()
         counts, patients, codes = read(folder)
         seconds = time.perf_counter() - imported
-        peak = peak_mb()
+        peak = peak_memory() / 1e6
         codes = [code.removeprefix("D_") for code in codes]
     return {
         "seconds": seconds,
@@ -54,16 +53,6 @@ def read_once(reader: str, folder: Path) -> dict[str, Any]:
         "codes": len(codes),
         "digest": _digest(counts, patients, codes),
     }
-
-
-def peak_mb() -> float:
-    """Peak memory of this process: by its status, since a child's resource usage begins with its parent's peak."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024 / 1e6
-    scale = 1 if platform.system() == "Darwin" else 1024  # bytes there, KiB elsewhere
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 1e6
 
 
 def _digest(counts: np.ndarray, patients: list[int], codes: list[str]) -> str:

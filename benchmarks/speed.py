@@ -28,10 +28,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
-from benchmarks.read_tables import peak_mb
 from scoehr import generators
 from scoehr.codes import CodeMatrix, write_batches
-from scoehr.files import write_json
+from scoehr.files import peak_memory, write_json
 from scoehr.metrics.neighbours import nearest
 from scoehr.models import Autoencoder, ResidualBlock, ResidualMLP, SelfAttention, UNet, time_embedding
 from scoehr.processes import VPSDE, ScoreModel, score_matching_loss, stratified_times
@@ -250,7 +249,7 @@ def grown(what: str, size: int) -> dict[str, float]:
                 stage = lambda: CodeMatrix.read(path)  # noqa: E731
         begin = time.perf_counter()
         stage()
-        return {"seconds": time.perf_counter() - begin, "peak_mb": peak_mb()}
+        return {"seconds": time.perf_counter() - begin, "peak_mb": peak_memory() / 1e6}
 
 
 #: Stages, and the sizes that each is measured at. Sampling takes 2 leaps here: memory is what it is about.

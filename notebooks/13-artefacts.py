@@ -65,7 +65,8 @@ plots.table(pd.DataFrame(files).T.sort_index(), "Files of each run in saved_mode
 # %% [markdown]
 # | file | holds |
 # |---|---|
-# | `config.json` | settings, vocabulary with titles, account of the data, SHA-256 of the weights, verdict |
+# | `config.json` | settings, account of the data, SHA-256 of weights and vocabulary, verdict |
+# | `vocabulary.csv` | the codes and their titles |
 # | `history.csv` | stage, epoch, training and validation loss, learning rate, seconds |
 # | `metrics.json` | all scores, the five reference points, gaps, intervals, numbers of patients, versions |
 # | `costs.json` | seconds a stage, peak memory, evaluations a patient, threads |

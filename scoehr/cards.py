@@ -54,8 +54,8 @@ def model_card(config: Mapping[str, Any], scores: Mapping[str, Any]) -> str:
     parts = [
         f"# Model card: {config.get('experiment', {}).get('title', config['generator'])}",
         WHAT.get(config["generator"], f"A generator of kind {config['generator']}."),
-        f"It makes patients as {_kind(config)} over {len(config['vocabulary']['codes']):,} codes, which `config.json` "
-        "lists with their titles. It was made by scoehr; `scoehr.generators.load` reads it.",
+        f"It makes patients as {_kind(config)} over {config['vocabulary']['codes']:,} codes, which "
+        "`vocabulary.csv` lists with their titles. It was made by scoehr; `scoehr.generators.load` reads it.",
         "## Settings\n\n| setting | value |\n|---|---|\n" + "\n".join(settings),
         "## How good it is\n\n" + _scored(scores),
         "## Use\n\nFor developing and testing methods, teaching, and deciding whether access to the real records is "
@@ -78,7 +78,7 @@ def data_card(config: Mapping[str, Any]) -> str:
         "held out": data.get("test"),
         "admissions in the source": account.get("admissions"),
         "diagnosis rows read": account.get("rows_read"),
-        "codes": len(config["vocabulary"]["codes"]),
+        "codes": config["vocabulary"]["codes"],
         "cells": _kind(config),
         "mean cell of the source": account.get("mean_cell"),
         "behind an agreement": AGREEMENT.get(config.get("credentialed")),

@@ -132,7 +132,7 @@ def fit(
     from scoehr.training import Diverged
 
     weights = {f"{part}.safetensors" for part in ("autoencoder", "score", "rate", "generator", "denoiser", "copula")}
-    _may_replace(out, {"config.json", "history.csv", "MODEL_CARD.md", "DATA_CARD.md", *weights})
+    _may_replace(out, {"config.json", "vocabulary.csv", "history.csv", "MODEL_CARD.md", "DATA_CARD.md", *weights})
     settings = _settings(change or []) | ({"kind": kind} if kind else {})
     generator = generators.preset(preset, **settings)
     matrix = _read(table)

@@ -1,10 +1,12 @@
-"""Where things lie, how files are written, and what bad input raises."""
+"""Where things lie, how files are written, what bad input raises, and what memory was used."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import platform
+import resource
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -65,6 +67,16 @@ def sha256(path: str | Path) -> str:
     """Hexadecimal SHA-256 of a file's bytes."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def peak_memory() -> int:
+    """Peak memory of this process in bytes: by its status, since a child's resource usage begins with its parent's."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
+    scale = 1 if platform.system() == "Darwin" else 1024  # bytes there, KiB elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
 
 
 def _finite(value: Any) -> Any:

@@ -11,7 +11,6 @@ import hashlib
 import json
 import math
 import platform
-import resource
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, lru_cache
 from importlib import metadata
@@ -26,7 +25,7 @@ import yaml
 from scoehr import datasets, generators, metrics
 from scoehr.codes import CodeMatrix, Kind
 from scoehr.datasets import Digits
-from scoehr.files import CHECKOUT, ROOT, InputError, read_json, replacing, write_json
+from scoehr.files import CHECKOUT, ROOT, InputError, peak_memory, read_json, replacing, write_json
 from scoehr.generators import Generator, ScoEHR
 from scoehr.training import Diverged, parameters
 
@@ -324,7 +323,7 @@ def run(experiment: Experiment, *, progress: bool = True) -> Run:
     costs: dict[str, Any] = {}
     if verdict == "finished":
         synthetic, costs, verdict = _sample(model, experiment, store, progress)
-    costs["peak_memory_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    costs["peak_memory_bytes"] = peak_memory()
     results: dict[str, Any] = {}
     if synthetic is not None:
         results = _scores(experiment, synthetic)

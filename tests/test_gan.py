@@ -220,7 +220,7 @@ def test_a_saved_model_makes_the_same_patients_and_holds_no_discriminator(tmp_pa
     assert again.sample(60, seed=3, progress=False).equals(model.sample(60, seed=3, progress=False))
     assert {path.name for path in folder.glob("*.safetensors")} == {"generator.safetensors", "autoencoder.safetensors"}
     shutil.copy(folder / "generator.safetensors", folder / "autoencoder.safetensors")
-    with pytest.raises(InputError, match=r"autoencoder\.safetensors: not the weights"):
+    with pytest.raises(InputError, match=r"autoencoder\.safetensors: not the file"):
         generators.load(folder)
 
 

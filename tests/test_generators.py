@@ -177,7 +177,7 @@ class TestFolder:
         assert model.history.equals(fast.history.reset_index(drop=True)) or len(model.history) == len(fast.history)
         assert json.loads((folder / "config.json").read_text())["note"] == "kept"
         assert {path.name for path in folder.iterdir()} == {
-            "config.json", "history.csv", "score.safetensors", "autoencoder.safetensors",
+            "config.json", "vocabulary.csv", "history.csv", "score.safetensors", "autoencoder.safetensors",
             "MODEL_CARD.md", "DATA_CARD.md",
         }  # fmt: skip
 
@@ -185,13 +185,25 @@ class TestFolder:
         data = bytearray((folder / "score.safetensors").read_bytes())
         data[-5] ^= 1
         (folder / "score.safetensors").write_bytes(data)
-        with pytest.raises(InputError, match=r"score\.safetensors: not the weights that config\.json names"):
+        with pytest.raises(InputError, match=r"score\.safetensors: not the file that config\.json names"):
             ScoEHR.load(folder)
+
+    def test_reordered_vocabulary(self, folder):
+        head, first, second, *others = (folder / "vocabulary.csv").read_text().splitlines(keepends=True)
+        (folder / "vocabulary.csv").write_text("".join([head, second, first, *others]))
+        with pytest.raises(InputError, match=r"vocabulary\.csv: not the file that config\.json names"):
+            ScoEHR.load(folder)
+
+    def test_codes_and_titles_come_back_as_they_were(self, tmp_path):
+        words = {"NA": "", "1.0": 'a "quoted", title', "007": "two\nlines", "Ä": "nan"}
+        matrix = CodeMatrix.from_array(np.eye(4, dtype=int), list(words), titles=list(words.values()))
+        again = generators.load(generators.preset("copula").fit(matrix).save(tmp_path / "model"))
+        assert dict(zip(again.vocabulary.codes, again.vocabulary.titles, strict=True)) == words
 
     def test_swapped_weights(self, folder, tmp_path):
         other = fitted(epochs=1).save(tmp_path / "other")
         shutil.copy(other / "score.safetensors", folder)
-        with pytest.raises(InputError, match="not the weights"):
+        with pytest.raises(InputError, match="not the file"):
             ScoEHR.load(folder)
 
     def test_missing_weights(self, folder):

@@ -69,8 +69,8 @@ def test_a_run_is_made_once_and_survives_kill(home):
     made = folder(home)
     resumed = sha256(made / "score.safetensors"), sha256(made / "autoencoder.safetensors")
     assert {path.name for path in made.iterdir()} == {
-        "config.json", "history.csv", "metrics.json", "frequency.csv", "costs.json", "environment.txt",
-        "autoencoder.safetensors", "score.safetensors", "MODEL_CARD.md", "DATA_CARD.md",
+        "config.json", "vocabulary.csv", "history.csv", "metrics.json", "frequency.csv", "costs.json",
+        "environment.txt", "autoencoder.safetensors", "score.safetensors", "MODEL_CARD.md", "DATA_CARD.md",
     }  # fmt: skip
 
     before = {path: path.stat().st_mtime_ns for path in made.iterdir()}

@@ -199,7 +199,7 @@ def test_an_altered_or_missing_file_is_refused(fitted, tmp_path):
     folder = fitted.save(tmp_path / "model")
     weights = folder / "admissions.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
-    with pytest.raises(InputError, match="not the weights that config"):
+    with pytest.raises(InputError, match="not the file that config"):
         VisitThinning.load(folder)
     weights.unlink()
     with pytest.raises(InputError, match="no such file"):

@@ -29,8 +29,9 @@ def folder():
 def test_a_run_leaves_its_files(folder):
     names = {path.name for path in folder.iterdir()}
     assert names == {
-        *("config.json", "history.csv", "metrics.json", "costs.json", "environment.txt", "admissions.safetensors")
-    }
+        "config.json", "vocabulary.csv", "history.csv", "metrics.json", "costs.json", "environment.txt",
+        "admissions.safetensors",
+    }  # fmt: skip
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     assert config["credentialed"] and str(tiny_study.root()) not in json.dumps(config)
     assert (tiny_study.root() / "synthetic_data" / "visits-table-tiny-s3.parquet").exists()

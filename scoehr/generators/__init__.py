@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from scoehr.files import InputError
-from scoehr.generators.base import Generator, check_disk, check_memory, saved_config
+from scoehr.generators import saved
+from scoehr.generators.base import Generator, check_disk, check_memory
 from scoehr.generators.copula import Copula, CopulaConfig
 from scoehr.generators.edm import EDM, EDMConfig
 from scoehr.generators.gan import GAN, GAN_PRESETS, GANConfig
@@ -43,7 +44,7 @@ def unfitted(config: Config) -> Generator:
 
 def load(folder: str | Path) -> Generator:
     """A saved generator of any kind; :class:`InputError` if the folder does not hold a whole one."""
-    kind = saved_config(Path(folder))["generator"]
+    kind = saved.config(Path(folder))["generator"]
     if kind not in GENERATORS:
         raise InputError(f"{folder}: holds a model of kind {kind!r}, which this version does not know")
     return GENERATORS[kind].load(folder)

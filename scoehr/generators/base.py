@@ -18,17 +18,15 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from scoehr import cards
 from scoehr.codes import CodeMatrix
-from scoehr.files import InputError, read_json, replacing, sha256
+from scoehr.files import InputError, replacing
+from scoehr.generators import saved
 from scoehr.training import Loss, TrainingConfig, train
-
-FORMAT = 1  # of a saved model; raised when a folder of the version before can no longer be read
 
 Weights = dict[str, dict[str, Tensor]]  # file name -> tensors
 
@@ -279,7 +277,7 @@ class Generator(ABC):
     # ----------------------------------------------------------- save, load
 
     def save(self, folder: str | Path, **extra: Any) -> Path:
-        """Write config.json, history.csv, the cards and the weights (safetensors) to a new folder, all or nothing.
+        """Write config.json, vocabulary.csv, history.csv, cards and weights to a new folder, all or nothing.
 
         ``extra`` goes into config.json beside the model's own entries.
         """
@@ -291,40 +289,25 @@ class Generator(ABC):
 
     def write(self, folder: Path, **extra: Any) -> None:
         """Write the files of :meth:`save` into an existing folder."""
-        weights = self._weights()
-        for name, tensors in weights.items():
-            save_file({key: value.contiguous() for key, value in tensors.items()}, folder / name)
-            (folder / name).chmod(0o644)  # safetensors would let nobody else read them
-        config = {
-            "format": FORMAT,
-            "generator": self.name,
-            "config": asdict(self.config),
-            "weights": {name: sha256(folder / name) for name in weights},
-            "vocabulary": {"codes": list(self.vocabulary.codes), "titles": list(self.vocabulary.titles)},
-            "data": {"train": self.patients},
-            **extra,
-        }
-        (folder / "config.json").write_text(json.dumps(config, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        self.history.to_csv(folder / "history.csv", index=False)
+        head = {"generator": self.name, "config": asdict(self.config), "data": {"train": self.patients}, **extra}
+        saved.write(folder, head, self._weights(), self.vocabulary, self.history)
         cards.write(folder)
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
         """A saved model; :class:`InputError` if files are missing, altered, swapped or of another version."""
         folder = Path(folder)
-        saved = saved_config(folder)
-        if saved["generator"] != cls.name:
+        config = saved.config(folder)
+        if config["generator"] != cls.name:
             raise InputError(
-                f"{folder}: holds a model of kind {saved['generator']!r}; load it as that, not as {cls.name!r}"
+                f"{folder}: holds a model of kind {config['generator']!r}; load it as that, not as {cls.name!r}"
             )
-        model = cls(cls.settings.from_dict(saved["config"]))
-        words = saved["vocabulary"]
-        none = sp.csr_array((0, len(words["codes"])), dtype=np.int32)
-        model._build(CodeMatrix.from_array(none, words["codes"], titles=words["titles"]), seed=0)
-        model._take({name: _load_weights(folder / name, digest) for name, digest in saved["weights"].items()})
-        model.patients = saved.get("data", {}).get("train")
-        if (folder / "history.csv").exists():
-            model.history = pd.read_csv(folder / "history.csv")
+        model = cls(cls.settings.from_dict(config["config"]))
+        codes, titles = saved.vocabulary(folder)
+        model._build(CodeMatrix.from_array(sp.csr_array((0, len(codes)), dtype=np.int32), codes, titles), seed=0)
+        model._take(saved.weights(folder))
+        model.patients = config.get("data", {}).get("train")
+        model.history = saved.history(folder)
         return model
 
 
@@ -348,34 +331,6 @@ def _check_type(name: str, value: Any, default: Any) -> None:
         raise InputError(f"setting {name} must be like {default!r}, not {value!r}")
     if type(value) in (int, float) and not 0 <= value < float("inf"):
         raise InputError(f"setting {name} must not be negative or endless, as {value!r} is")
-
-
-def saved_config(folder: Path) -> dict[str, Any]:
-    """config.json of a saved model, checked."""
-    path = folder / "config.json"
-    saved = read_json(path)
-    for key in ("format", "generator", "config", "weights", "vocabulary"):
-        if not isinstance(saved, dict) or key not in saved:
-            raise InputError(f"{path}: has no entry {key!r}, so it is not of a saved model; give the folder of one")
-    if saved["format"] != FORMAT:
-        raise InputError(
-            f"{path}: format {saved['format']} is of another version of scoehr, this one reads {FORMAT}; "
-            "install that version or fit the model anew"
-        )
-    return saved
-
-
-def _load_weights(path: Path, digest: str) -> dict[str, Tensor]:
-    if not path.exists():
-        raise InputError(f"{path}: no such file; restore it or fit the model anew")
-    if sha256(path) != digest:
-        raise InputError(
-            f"{path}: not the weights that config.json names (other SHA-256); restore the file or fit anew"
-        )
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise InputError(f"{path}: not readable as safetensors ({error}); restore the file or fit anew") from None
 
 
 def check_memory(n: int, n_codes: int) -> None:

@@ -16,7 +16,6 @@ records generated admission by admission (there by a transformer).
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -26,14 +25,14 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import pandas as pd
 import torch
-from safetensors.torch import save_file
 from scipy import sparse
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from scoehr.files import InputError, replacing, sha256
-from scoehr.generators.base import FORMAT, Settings, _load_weights, _stream, check_memory, saved_config
+from scoehr.files import InputError, replacing
+from scoehr.generators import saved
+from scoehr.generators.base import Settings, _stream, check_memory
 from scoehr.models import ResidualMLP
 from scoehr.training import Schedule, TrainingConfig, train
 from scoehr.visits import Visits
@@ -345,35 +344,22 @@ class VisitThinning:
 
     def write(self, folder: Path, **extra: Any) -> None:
         """Write the files of :meth:`save` into an existing folder."""
-        save_file({key: value.contiguous() for key, value in self.model.state_dict().items()}, folder / WEIGHTS)
-        (folder / WEIGHTS).chmod(0o644)  # safetensors would let nobody else read them
-        config = {
-            "format": FORMAT,
-            "generator": self.name,
-            "config": asdict(self.config),
-            "limits": self.limits,
-            "weights": {WEIGHTS: sha256(folder / WEIGHTS)},
-            "vocabulary": {"codes": self.vocabulary.codes.tolist(), "titles": self.vocabulary.titles.tolist()},
-            **extra,
-        }
-        (folder / "config.json").write_text(json.dumps(config, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        self.history.to_csv(folder / "history.csv", index=False)
+        head = {"generator": self.name, "config": asdict(self.config), "limits": self.limits, **extra}
+        saved.write(folder, head, {WEIGHTS: self.model.state_dict()}, self.vocabulary, self.history)
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
         """A saved model; :class:`InputError` if files are missing, altered, or of another generator or version."""
         folder = Path(folder)
-        saved = saved_config(folder)
-        if saved["generator"] != cls.name:
-            raise InputError(f"{folder}: holds a model of kind {saved['generator']!r}, which has no admissions")
-        made = cls(VisitConfig.from_dict(saved["config"]))
-        words = saved["vocabulary"]
-        none = sparse.csr_array((0, len(words["codes"])), dtype=np.int32)
-        nobody = Visits(none, np.zeros(1), np.empty(0, dtype=int), words["codes"], words["titles"])
-        made._build(nobody, saved["limits"], seed=0)
-        made.model.load_state_dict(_load_weights(folder / WEIGHTS, saved["weights"].get(WEIGHTS, "")))
-        if (folder / "history.csv").exists():
-            made.history = pd.read_csv(folder / "history.csv")
+        config = saved.config(folder)
+        if config["generator"] != cls.name:
+            raise InputError(f"{folder}: holds a model of kind {config['generator']!r}, which has no admissions")
+        made = cls(VisitConfig.from_dict(config["config"]))
+        codes, titles = saved.vocabulary(folder)
+        none = sparse.csr_array((0, len(codes)), dtype=np.int32)
+        made._build(Visits(none, np.zeros(1), np.empty(0, dtype=int), codes, titles), config["limits"], seed=0)
+        made.model.load_state_dict(saved.weights(folder)[WEIGHTS])
+        made.history = saved.history(folder)
         return made
 
 
