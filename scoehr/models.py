@@ -322,36 +322,42 @@ class ResidualMLP(nn.Module):
 
 
 class RecordMLP(ResidualMLP):
-    """The residual MLP on a patient's record: ``log1p`` of counts ``(B, n_codes)`` to the same shape.
+    """The residual MLP on a patient's record: ``log1p`` of counts ``(B, n_codes)`` to ``(B, n_codes + 1)``.
 
-    Times are ``(B,)``, or ``(1,)`` where one serves all.
+    The last column is of the record as a whole. Times are ``(B,)``, or ``(1,)`` where one serves all.
 
-    Three things that a record needs and a latent vector does not. Its size, occurrences and distinct codes, goes into
-    the modulation beside time, since normalisation hides it from the blocks. A code that stands in the record already
-    is read by weights of its own, because to come again is another matter than to come first, and a narrow hidden layer
-    cannot tell every code of itself. And codes may be ``given``, known from the start: their embeddings are added.
+    Four things that a record needs and a latent vector does not. How large it is (occurrences, distinct codes, codes
+    that came again, the most of any) goes into the modulation beside time, since normalisation hides it from the
+    blocks; it tells how many admissions the patient had. A code that stands in the record already is read by weights of
+    its own, because to come again is another matter than to come first, and a narrow hidden layer cannot tell every
+    code of itself. How often it stands there is set against the size: no code comes oftener than the patient does. And
+    codes may be ``given``, known from the start: their embeddings are added.
     """
 
-    EMBEDDING = 64
+    EMBEDDING, TIMES = 64, 16  # of each number told; counts of a code told apart
 
     def __init__(self, n_codes: int, width: int = 256, depth: int = 2):
         super().__init__(n_codes, width, depth, context=self.EMBEDDING)
-        wide, narrow = 3 * self.EMBEDDING, self.EMBEDDING
+        wide, narrow = 5 * self.EMBEDDING, self.EMBEDDING
         self.time = nn.Sequential(nn.Linear(wide, wide), nn.SiLU(), nn.Linear(wide, narrow), nn.SiLU())
         self.given = nn.Embedding(n_codes, width)
         self.last = nn.Linear(narrow, 2 * width)
         self.again = nn.Embedding(n_codes, width + 1)  # weights and bias of the second head
-        for layer in (self.last, self.again):
+        self.times = nn.Embedding(self.TIMES + 1, narrow)
+        self.whole = nn.Linear(width, 1)
+        for layer in (self.last, self.again, self.times, self.whole):
             nn.init.zeros_(layer.weight)
-        nn.init.zeros_(self.last.bias)
+        for linear in (self.last, self.whole):
+            nn.init.zeros_(linear.bias)
 
     def forward(self, x: Tensor, t: Tensor, given: Tensor | None = None) -> Tensor:
         rows, codes = x.nonzero(as_tuple=True)  # the occupied cells, few of all
         values = x[rows, codes]
-        sizes = (
-            x.new_zeros(len(x)).index_add(0, rows, each) for each in (torch.expm1(values), torch.ones_like(values))
-        )
-        told = (t.expand(len(x)), *(200 * torch.log1p(size) for size in sizes))
+        counts = torch.expm1(values).round()
+        sizes = [
+            x.new_zeros(len(x)).index_add(0, rows, each) for each in (counts, (counts > 0).to(x), (counts > 1).to(x))
+        ]
+        told = (t.expand(len(x)), *(200 * torch.log1p(size) for size in sizes), 200 * x.amax(dim=1))
         context = self.time(torch.cat([time_embedding(value, self.EMBEDDING) for value in told], dim=1))
         h = self.begin.bias.expand(len(x), -1)  # (B, width)
         h = h.index_add(0, rows, values[:, None] * self.begin.weight.T[codes])
@@ -362,4 +368,6 @@ class RecordMLP(ResidualMLP):
         scale, shift = self.last(context).chunk(2, dim=1)
         h = norm(self.blocked(h, context)) * (1 + scale) + shift
         again = self.again(codes)  # (occupied cells, width + 1)
-        return first(h).index_put((rows, codes), (h[rows] * again[:, :-1]).sum(dim=1) + again[:, -1])  # (B, n_codes)
+        against = (context[rows] * self.times(counts.clamp(max=self.TIMES).long())).sum(dim=1)
+        second = (h[rows] * again[:, :-1]).sum(dim=1) + again[:, -1] + against
+        return torch.cat([first(h).index_put((rows, codes), second), self.whole(h)], dim=1)  # (B, n_codes + 1)

@@ -113,49 +113,68 @@ def score_matching_loss(score: Score, sde: VPSDE, x: Tensor, t: Tensor, noise: T
 # Thinning
 
 
+#: Lengths of record that are told apart, whole numbers: each up to 512, then in steps of 2 %.
+LENGTHS = torch.cat([torch.arange(512), (512 * 1.02 ** torch.arange(512)).round()]).double()
+
+
 class RateModel(nn.Module):
     """A network read as E[x₁ - x_a | x_a]: how many more of each code the whole record holds.
 
-    The rate is exp(network) times what it would be if codes were independent, which follows from how often each count
-    of a code occurs (:func:`lonely_rates`). So an untrained network grows independent columns, and a trained one need
-    only know what codes have to do with each other.
+    How many more in all follows by Bayes' rule from how long records are (:meth:`remaining`); which codes, if they were
+    independent, from how often each count of a code occurs (:func:`lonely_rates`). The network changes both by factors.
+    So untrained it grows records of the right lengths from independent codes, and it need only learn what codes have
+    to do with each other and with the length.
 
     Args:
-        network: maps ``log1p`` of counts ``(B, n_codes)``, times ``(B,)`` and what is given to ``(B, n_codes)``.
+        network: maps ``log1p`` of counts ``(B, n_codes)``, times ``(B,)`` and what is given to ``(B, n_codes + 1)``:
+            the logarithms of the factors on each code and, last, on all.
         n_codes: size of the vocabulary.
+        blur: by which the lengths of the training records are blurred, relative to them.
     """
 
     LARGEST, PRESENT, LEVELS = 40, 15, 33  # counts told apart in whole and in thinned records; levels tabulated
+    NEVER = -30.0  # log of the factor on a code of which no patient had more
 
-    def __init__(self, network: nn.Module, n_codes: int):
+    def __init__(self, network: nn.Module, n_codes: int, blur: float = 0.05):
         super().__init__()
-        self.network = network
+        self.network, self.blur = network, blur
         shares = torch.zeros(self.LARGEST + 1, n_codes)
         shares[0] = 1.0
         self.register_buffer("shares", shares)  # shares[m, j]: of patients who have m of code j
         self.register_buffer("alone", torch.zeros(self.LEVELS, self.PRESENT + 1, n_codes), persistent=False)
         self.register_buffer("most", torch.zeros(n_codes), persistent=False)  # of a code in any patient
+        self.register_buffer("sizes", torch.zeros(len(LENGTHS)))  # of patients, shares by the length of the record
+        self.register_buffer("lengths", LENGTHS[:1], persistent=False)  # those up to the longest, and with them
+        self.register_buffer("odds", torch.zeros(1), persistent=False)  # log of the share times (length)!
         self.shares: Tensor
         self.alone: Tensor
         self.most: Tensor
+        self.sizes: Tensor
+        self.lengths: Tensor
+        self.odds: Tensor
 
     def learn_shares(self, x: Tensor) -> None:
         """Take the shares from counts ``x`` ``(n, n_codes)``; a code never seen keeps a small one."""
-        self.take_counts(
-            torch.stack([(x.clamp(max=self.LARGEST) == m).sum(0) for m in range(self.LARGEST + 1)]).double()
-        )
+        counts = torch.stack([(x.clamp(max=self.LARGEST) == m).sum(0) for m in range(self.LARGEST + 1)])
+        self.take_counts(counts.double(), by_length(x))
 
-    def take_counts(self, counts: Tensor) -> None:
-        """Take the shares from how many patients have m of a code, ``(LARGEST + 1, n_codes)`` float64."""
+    def take_counts(self, counts: Tensor, lengths: Tensor) -> None:
+        """Take the shares from numbers of patients, float64.
+
+        ``counts`` ``(LARGEST + 1, n_codes)``: who have m of a code; ``lengths`` ``(1024,)``: whose records are as long
+        as :data:`LENGTHS`.
+        """
         counts = torch.cat([counts[:1], counts[1:2] + 0.3, counts[2:]])
         self.shares.copy_(counts / counts.sum(0))
+        self.sizes.copy_(blurred(lengths / lengths.sum(), self.blur))
         self.tabulate()
 
     def tabulate(self) -> None:
-        """Make the table of lonely rates and the largest counts; to be called when ``shares`` has changed.
+        """Make the tables that follow from the shares; to be called when these have changed.
 
-        Of a code that is there k times the rate is kept between 0.01 and 5 (k + 1), where that of a geometric count is
-        at most k + 1: gaps between the few patients who have many of a code are chance, and would pass for certainty.
+        Of a code that is there k times the lonely rate is kept between 0.01 and 5 (k + 1), where that of a geometric
+        count is at most k + 1: gaps between the few patients who have many of a code are chance, and would pass for
+        certainty.
         """
         levels = torch.linspace(0, 1, self.LEVELS, dtype=torch.float64)
         rates, k = lonely_rates(self.shares.double(), levels, self.PRESENT), torch.arange(self.PRESENT + 1)[:, None]
@@ -163,14 +182,32 @@ class RateModel(nn.Module):
         self.alone.copy_(rates.clamp(min=1e-6).log())
         many = torch.arange(len(self.shares))[:, None] * (self.shares > 0)
         self.most.copy_(many.amax(0) * torch.where(self.shares[-1] > 0, 2, 1))  # more than LARGEST are not told apart
+        possible = (self.sizes > 1e-9) & (self.most.sum() >= LENGTHS)
+        longest = int(possible.nonzero()[-1]) if possible.any() else 0
+        self.lengths = LENGTHS[: longest + 1].to(self.sizes.device)
+        self.odds = torch.where(possible, self.sizes, 0.0)[: longest + 1].double().log() + torch.lgamma(
+            self.lengths + 1
+        )
 
     def log_rate(self, x: Tensor, level: Tensor, given: Tensor | None = None) -> Tensor:
         """Log rates ``(B, n_codes)`` of ``x`` ``(B, n_codes)`` thinned to ``level`` ``(B,)``, or ``(1,)``, in [0, 1).
 
         ``given`` ``(B, n_codes)`` is 1 for codes of which one occurrence is known and was spared by the thinning.
+        A code of which no training patient had more does not come again: what feeds on itself must end.
         """
-        network = self.network(torch.log1p(x), 1000 * (1 - level), given)
-        return (network + self._alone(x, level) + torch.log1p(-level)[:, None]).clamp(max=8.0)
+        factors = self.network(torch.log1p(x), 1000 * (1 - level), given)  # (B, n_codes + 1), logarithms
+        which = (factors[:, :-1] + self._alone(x, level)).masked_fill(x >= self.most, self.NEVER)
+        many = self.remaining(x.sum(dim=1), level).clamp(min=1e-6).log().to(x) + factors[:, -1]
+        return (torch.log_softmax(which, dim=1) + many[:, None]).clamp(max=8.0)
+
+    def remaining(self, length: Tensor, level: Tensor) -> Tensor:
+        """E[|x₁| - |x_a| | |x_a|] ``(B,)`` for lengths ``(B,)`` of records thinned to ``level`` ``(B,)`` or ``(1,)``.
+
+        Of P(|x₁| = m) C(m, n) (1 - a)^(m - n) over m the mean of m - n: Bayes' rule, in which n! and a^n cancel.
+        """
+        left = self.lengths - length.double().clamp(max=float(self.lengths[-1]))[:, None]  # (B, lengths)
+        odds = self.odds - torch.lgamma(left.clamp(min=0) + 1) + left * torch.log1p(-level.double())[:, None]
+        return (torch.softmax(odds.masked_fill(left < 0, -torch.inf), dim=1) * left).sum(dim=1)
 
     def _alone(self, x: Tensor, level: Tensor) -> Tensor:
         """Log lonely rates ``(B, n_codes)``, interpolated between tabulated levels; most cells are empty."""
@@ -184,8 +221,22 @@ class RateModel(nn.Module):
         return empty.expand_as(x).index_put((rows, codes), present)
 
     def forward(self, x: Tensor, level: Tensor, given: Tensor | None = None) -> Tensor:
-        """Rates, so that no code is expected more often than any patient had it: what feeds on itself must end."""
-        return self.log_rate(x, level, given).exp().minimum((self.most - x).clamp(min=0))
+        """Rates ``(B, n_codes)``."""
+        return self.log_rate(x, level, given).exp()
+
+
+def by_length(x: Tensor) -> Tensor:
+    """Numbers of patients ``(1024,)`` by length of record, each at the nearest of :data:`LENGTHS`."""
+    between = (LENGTHS[1:] + LENGTHS[:-1]) / 2
+    return torch.bincount(torch.bucketize(x.sum(dim=1).double(), between), minlength=len(LENGTHS)).double()
+
+
+def blurred(sizes: Tensor, blur: float) -> Tensor:
+    """Shares by length ``(1024,)``, each spread normally over those near by: no one record's length stands out."""
+    cells = torch.diff(LENGTHS, append=LENGTHS[-1:] * 1.02)
+    off = (LENGTHS - LENGTHS[:, None]) / (max(blur, 1e-6) * (LENGTHS[:, None] + 1))  # (1024 from, 1024 to)
+    kernel = torch.exp(-(off**2) / 2) * cells
+    return sizes @ (kernel / kernel.sum(dim=1, keepdim=True))
 
 
 def lonely_rates(shares: Tensor, levels: Tensor, most: int) -> Tensor:

@@ -9,11 +9,11 @@ from opacus.accountants.utils import get_noise_multiplier
 
 from scoehr import InputError, generators
 from scoehr.generators import Private, PrivateConfig, private
-from scoehr.processes import RateModel
+from scoehr.processes import LENGTHS, RateModel
 from tests.problems import patients
 
 MATRIX = patients()
-SMALL = {"width": 32, "epochs": 2, "batch": 60, "delta": 1e-4}
+SMALL = {"width": 32, "epochs": 2, "batch": 60, "delta": 1e-4, "shares_noise": 1.0}
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +84,9 @@ def test_shares_move_by_no_more_than_their_sensitivity():
     many = torch.cat([few, torch.randint(1, 60, (1, 100)).float()])
     one, other = (private.noised_counts(x, config, torch.Generator().manual_seed(0)) for x in (few, many))
     assert float((other - one)[1:].norm()) == pytest.approx(3.0, abs=1e-6)
+    short, long = (private.noised_lengths(x, config, torch.Generator().manual_seed(0)) for x in (few, many))
+    assert torch.allclose(short, long, atol=1e-6), "what is too rare is left out"
+    assert private._spread(config) == pytest.approx(1e-9 * math.sqrt(10))
     assert one.shape == (RateModel.LARGEST + 1, 100)
     assert torch.allclose(other.sum(0), torch.tensor(51.0, dtype=torch.float64))
 
@@ -94,6 +97,18 @@ def test_shares_of_common_codes_survive_the_noise():
     counts = private.noised_counts(x, PrivateConfig(), rng)
     assert float((counts[1] / 20_000 - 0.2).abs().max()) < 0.02
     assert float(counts[2:].sum()) < 0.01 * float(counts[1].sum())
+
+
+def test_lengths_of_common_records_survive_the_noise():
+    rng = torch.Generator().manual_seed(0)
+    x = torch.poisson(torch.full((20_000, 30), 0.3), generator=rng)
+    x[0] = 1_000.0
+    lengths = private.noised_lengths(x, PrivateConfig(), rng)
+    shares = lengths / lengths.sum()
+    assert float((shares * LENGTHS).sum()) == pytest.approx(9.0, abs=0.3)
+    assert float(shares[LENGTHS > 40].sum()) == 0, "a single long record does not show"
+    with pytest.raises(InputError, match="100 patients are too few"):
+        private.noised_lengths(x[:100], PrivateConfig(), rng)
 
 
 @pytest.mark.parametrize(
@@ -114,9 +129,10 @@ def test_no_condition(model):
         model.sample(3, condition=[MATRIX.codes[0]], progress=False)
 
 
-def test_records_are_as_long_as_the_shares_say(model):
+def test_records_are_as_long_as_the_noised_lengths_say(model):
     made = model.sample(2000, seed=1, progress=False)
-    said = float((model.rate.shares * torch.arange(len(model.rate.shares))[:, None]).sum())
-    assert made.counts.sum() / 2000 == pytest.approx(said, rel=0.25)
+    said = float((model.rate.sizes * LENGTHS).sum())
+    assert made.counts.sum() / 2000 == pytest.approx(said, rel=0.1)
+    assert said == pytest.approx(MATRIX.counts.sum() / len(MATRIX), rel=0.4)
     assert made.shape == (2000, MATRIX.shape[1])
     assert np.all(made.counts.data >= 0)

@@ -5,11 +5,14 @@ import torch
 import torchsde
 
 from scoehr.processes import (
+    LENGTHS,
     T_MIN,
     VPSDE,
     RateModel,
     ReverseSDE,
     ScoreModel,
+    blurred,
+    by_length,
     lonely_rates,
     score_matching_loss,
     some_given,
@@ -132,6 +135,13 @@ class Nothing(torch.nn.Module):
         return torch.zeros_like(y)
 
 
+class Alone(torch.nn.Module):
+    """Changes no rate."""
+
+    def forward(self, y, s, given=None):
+        return torch.zeros(len(y), y.shape[1] + 1)
+
+
 class TestThinning:
     def test_what_survives_has_the_binomial_moments(self):
         x, level = torch.full((100_000, 1), 4.0), torch.full((100_000,), 0.3)
@@ -143,7 +153,7 @@ class TestThinning:
     def test_an_untrained_model_is_right_about_independent_poisson_counts(self):
         """Of Poisson counts, what was removed does not depend on what is left: the loss has its minimum there."""
         mean = torch.tensor([0.1, 0.5, 2.0])
-        model = RateModel(Nothing(), 3)
+        model = RateModel(Alone(), 3)
         x = torch.poisson(mean.expand(100_000, 3), generator=rng())
         level = thinning_times(len(x), rng(1))
         thinned = thin(x, level, rng(2))
@@ -184,6 +194,31 @@ class TestThinning:
         binary = lonely_rates(torch.tensor([[0.8], [0.2]], dtype=torch.float64), levels, 2)
         torch.testing.assert_close(binary[:, 0, 0], 0.2 / (0.8 + 0.2 * (1 - levels)), rtol=1e-5, atol=0)
         assert not binary[:, 1:].any()  # who has it cannot get it again
+
+    def test_how_many_more_follows_by_bayes_rule(self):
+        """Against the definition, summed by hand over the lengths that records may have."""
+        chance = {1: 0.4, 2: 0.3, 5: 0.2, 30: 0.1}
+        model = RateModel(Alone(), 40, blur=0.0)
+        patients = [torch.arange(40) < n for n, p in chance.items() for _ in range(round(10 * p))]
+        model.learn_shares(torch.stack(patients).float())
+        for a in (0.0, 0.4, 0.95):
+            for n in (0, 1, 3, 30, 31):
+                odds = {m: p * math.comb(m, n) * (1 - a) ** (m - n) for m, p in chance.items() if m >= n}
+                mean = sum((m - n) * odd for m, odd in odds.items()) / sum(odds.values()) if odds else 0.0
+                found = model.remaining(torch.tensor([float(n)]), torch.tensor([a]))
+                assert float(found[0]) == pytest.approx(mean, rel=1e-6, abs=1e-9)
+
+    def test_records_of_any_length_are_told_apart_and_blurred_without_bias(self):
+        x = torch.tensor([[0.0], [3.0], [3.0], [200.0], [1e6]])
+        counts = by_length(x)
+        assert counts[[0, 3, 200]].tolist() == [1, 2, 1] and int(counts.sum()) == 5
+        assert float(LENGTHS[counts.nonzero()[-1, 0]]) == pytest.approx(1e6, rel=0.01)
+        for m in (0, 3, 50, 400):
+            one = blurred(torch.nn.functional.one_hot(torch.tensor(m), len(LENGTHS)).double(), 0.05)
+            assert float(one.sum()) == pytest.approx(1)
+            assert float((one * LENGTHS).sum()) == pytest.approx(m, rel=2e-3, abs=1e-9)
+            spread = float((one * (LENGTHS - m) ** 2).sum()) ** 0.5
+            assert spread == pytest.approx(0.05 * (m + 1), rel=0.02) if m >= 50 else spread < 0.01
 
     def test_what_is_given_survives(self):
         x = torch.tensor([[3.0, 0.0, 1.0]]).expand(50_000, 3)

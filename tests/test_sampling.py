@@ -99,7 +99,7 @@ class Nothing(torch.nn.Module):
     """Codes have nothing to do with each other."""
 
     def forward(self, y, s, given=None):
-        return torch.zeros_like(y)
+        return torch.zeros(len(y), y.shape[1] + 1)
 
 
 def grown(*args, **how):
@@ -134,15 +134,29 @@ class TestRecordsGrow:
     def test_a_code_that_feeds_on_itself_stays_within_what_patients_had(self, sampler):
         class Excited(torch.nn.Module):
             def forward(self, y, s, given=None):
-                return 3 * y
+                return torch.nn.functional.pad(3 * y, (0, 1), value=2.0)
 
         counts = torch.tensor([[0.0, 0.0], [0.0, 60.0], [9.0, 1.0]])
         model, rng = RateModel(Excited(), 2), torch.Generator().manual_seed(0)
         model.learn_shares(counts.repeat(100, 1))
         x = sampler(model, empty(2_000, 2), rng=rng)
         assert model.most.tolist() == [9, 80]
-        assert x[:, 0].max() <= 12
-        assert 12 < x[:, 1].max() <= 100
+        over = 0 if sampler is grown else 15  # a leap does not see its own births
+        assert x[:, 0].max() <= 9 + over
+        assert 12 < x.sum(1).max() <= float(model.lengths[-1]) + over <= 89 + over
+
+    @pytest.mark.parametrize("n_codes", [1, 7])
+    def test_records_are_as_long_as_patients_whatever_their_codes(self, n_codes):
+        """Codes all alike: the length alone has a law, here of two humps."""
+        rng = torch.Generator().manual_seed(0)
+        short = torch.rand(50_000, generator=rng) < 0.7
+        length = torch.where(short, 2.0, torch.poisson(torch.full((50_000,), 40.0), generator=rng))
+        model = RateModel(Nothing(), n_codes)
+        model.learn_shares(length[:, None] * torch.eye(n_codes)[torch.arange(50_000) % n_codes])
+        made = grown(model, empty(20_000, n_codes), rng=rng).sum(1)
+        assert float((made == 2).float().mean()) == pytest.approx(0.7, abs=0.02)
+        assert float(made.mean()) == pytest.approx(0.7 * 2 + 0.3 * 40, rel=0.03)
+        assert float(made[made > 10].std()) == pytest.approx(40**0.5 * (1 + 0.05**2 * 40) ** 0.5, rel=0.08)
 
     @pytest.mark.parametrize("binary", [True, False])
     @pytest.mark.parametrize("sampler", [grown, leaps(200)])

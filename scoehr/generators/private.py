@@ -1,11 +1,11 @@
 """Thinning diffusion with differential privacy: a bound, ε, on what the model can tell about any one patient.
 
-The patients are looked at twice, each time under noise: how often each count of a code occurs (Gaussian mechanism), and
-the gradients, clipped patient by patient (DP-SGD; Abadi et al. 2016). Opacus (Yousefpour et al. 2021), which training
-alone needs, clips, adds the noise and accounts for both in Rényi divergence. Two sets of patients are neighbours if one
-has a patient more; the vocabulary and the number of patients are taken as public. Noise is drawn from the system's
-entropy and not from the seed: who knew the seed could take it off. It is floating-point noise, of which Mironov (2012)
-shows that it leaks more than the theory says when each bit of the weights is examined.
+The patients are looked at twice, each time under noise: how often each count of a code occurs and how long records are
+(Gaussian mechanism), and the gradients, clipped patient by patient (DP-SGD; Abadi et al. 2016). Opacus (Yousefpour et
+al. 2021), which training alone needs, clips, adds the noise and accounts for both in Rényi divergence. Two sets of
+patients are neighbours if one has a patient more; the vocabulary and the number of patients are taken as public. Noise
+is drawn from the system's entropy and not from the seed: who knew the seed could take it off. It is floating-point
+noise, of which Mironov (2012) shows that it leaks more than the theory says when each bit of the weights is examined.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from scipy.optimize import brentq
 from torch import Tensor
+from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from scoehr.files import InputError
 from scoehr.generators.thinning import Thinning, ThinningConfig
 from scoehr.models import ResidualMLP
-from scoehr.processes import T_MIN, RateModel, thin, thinning_loss
+from scoehr.processes import LENGTHS, T_MIN, RateModel, by_length, thin, thinning_loss
 from scoehr.training import rate_factor
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class PlainMLP(ResidualMLP):
     """The residual MLP under the call of :class:`~scoehr.models.RecordMLP`, of layers that Opacus can take apart."""
 
     def forward(self, x: Tensor, t: Tensor, given: Tensor | None = None) -> Tensor:
-        return super().forward(x, t)
+        return F.pad(super().forward(x, t), (0, 1))  # no factor on the whole: records are as long as Bayes' rule says
 
 
 class Private(Thinning):
@@ -92,7 +93,7 @@ class Private(Thinning):
         each = min(1.0, config.batch / n)  # probability of a patient to be in a batch
         steps = math.ceil(1 / each)  # of an epoch
         noise = noise_for(config, each, config.epochs * steps)
-        self.rate.take_counts(noised_counts(data, config, rng))
+        self.rate.take_counts(noised_counts(data, config, rng), noised_lengths(data, config, rng))
         self.rate.to(self.device)
         clipped, optimiser = self._private(noise)
         average = AveragedModel(self.rate.network, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
@@ -112,7 +113,6 @@ class Private(Thinning):
         clipped.to_standard_module()
         self.rate.network.load_state_dict(average.module.state_dict())
         self.rate.cpu()
-        self._level()
         return rows
 
     def _private(self, noise: float) -> tuple[Clipped, Noisy]:
@@ -145,19 +145,6 @@ class Private(Thinning):
             (share * losses).sum().backward()
         optimiser.step()
 
-    @torch.no_grad()
-    def _level(self, patients: int = 2048, rounds: int = 3) -> None:
-        """Shift all rates alike until synthetic records are as long as the noised shares say they are.
-
-        Cut gradients leave rates too low. No patient is looked at, so it costs nothing of ε.
-        """
-        shares = self.rate.shares
-        wanted = float((shares * torch.arange(len(shares))[:, None]).sum())
-        bias = self.rate.network.get_parameter("end.1.bias")
-        for _ in range(rounds):
-            made = float(self._draw(patients, "events", self.config.steps, _secret()).sum()) / patients
-            bias.add_(math.log(wanted / max(made, 0.01 * wanted)))
-
     @property
     def spent(self) -> float:
         """The ε of the training, at ``config.delta``."""
@@ -179,18 +166,42 @@ def noised_counts(data: Tensor, config: PrivateConfig, rng: torch.Generator) -> 
     """How many patients have m of a code, for m = 0 … LARGEST: ``(LARGEST + 1, n_codes)``, under Gaussian noise.
 
     Of a patient with more codes than ``most_codes`` as many count, drawn evenly; so a patient moves the cells of m > 0
-    by at most √most_codes in Euclidean norm. What stays below one standard deviation of the noise, or four where m is
-    above 1 and most cells are empty, is taken for none.
+    by at most √most_codes in Euclidean norm, and by √(most_codes + 1) together with the one of the lengths. What stays
+    below one standard deviation of the noise, or four where m is above 1 and most cells are empty, is taken for none.
     """
     score = torch.rand(data.shape, generator=rng) * (data > 0)
     least = score.topk(min(config.most_codes, data.shape[1]), dim=1).values[:, -1:]
     kept = torch.where((score > 0) & (score >= least), data, 0.0).clamp(max=RateModel.LARGEST)
     counts = torch.stack([(kept == m).sum(0) for m in range(1, RateModel.LARGEST + 1)]).double()
-    spread = config.shares_noise * math.sqrt(config.most_codes)
+    spread = _spread(config)
     noised = counts + spread * torch.randn(counts.shape, generator=rng, dtype=torch.float64)
     least_seen = spread * torch.tensor([1.0] + [4.0] * (len(counts) - 1))[:, None]
     noised = torch.where(noised > least_seen, noised, 0.0)
     return torch.cat([(len(data) - noised.sum(0, keepdim=True)).clamp(min=0), noised])
+
+
+def noised_lengths(data: Tensor, config: PrivateConfig, rng: torch.Generator) -> Tensor:
+    """How many patients have records of each of ``LENGTHS``, ``(1024,)``, under the same noise.
+
+    Lengths within a quarter of each other are counted together and shared out evenly. What lies beyond a count that is
+    within four standard deviations of the noise is left out: no synthetic record is as long as the rarest. InputError
+    if none stands out.
+    """
+    together = torch.log1p(LENGTHS).div(math.log(1.25)).long()  # (1024,) bin of each length
+    counts = torch.zeros(int(together[-1]) + 1, dtype=torch.float64).index_add(0, together, by_length(data))
+    noised = counts + _spread(config) * torch.randn(len(counts), generator=rng, dtype=torch.float64)
+    bins = together.bincount(minlength=len(counts))
+    seen = (noised > 4 * _spread(config)) | (bins == 0)
+    fullest = int(noised.argmax())
+    if not seen[fullest]:
+        raise InputError(f"{len(data):,} patients are too few: no length of record stands out; lower shares_noise")
+    seen[fullest:] = seen[fullest:].cumprod(0).bool()
+    return (torch.where(seen, noised, 0.0) / bins.clamp(min=1))[together]
+
+
+def _spread(config: PrivateConfig) -> float:
+    """Standard deviation of the noise on counts of patients, all together."""
+    return config.shares_noise * math.sqrt(config.most_codes + 1)
 
 
 def epsilon(config: PrivateConfig, noise: float, each: float, steps: int) -> float:

@@ -42,6 +42,7 @@ class ThinningConfig(Settings):
     rate: float = 2e-3
     schedule: Schedule = "cosine"
     clip: float = 10.0  # above the norms of all but a few batches: clipped gradients would pull rates off their means
+    blur: float = 0.05  # of the lengths of the training records, relative to them
     given: float = 0.25  # share of training records of which a code or two are given, for sampling on condition
     ema: float = 0.999
     sampler: Literal["events", "births"] = "events"
@@ -91,7 +92,7 @@ class Thinning(Generator):
         n_codes = len(vocabulary.codes)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.rate = RateModel(self.layers(n_codes, self.config.width, self.config.depth), n_codes)
+            self.rate = RateModel(self.layers(n_codes, self.config.width, self.config.depth), n_codes, self.config.blur)
 
     def _draw(self, size: int, sampler: str, steps: int, rng: torch.Generator) -> Tensor:
         return self._draw_given((), size, sampler, steps, rng)
