@@ -144,8 +144,8 @@ class RateModel(nn.Module):
         self.register_buffer("alone", torch.zeros(self.LEVELS, self.PRESENT + 1, n_codes), persistent=False)
         self.register_buffer("most", torch.zeros(n_codes), persistent=False)  # of a code in any patient
         self.register_buffer("sizes", torch.zeros(len(LENGTHS)))  # of patients, shares by the length of the record
-        self.register_buffer("lengths", LENGTHS[:1], persistent=False)  # those up to the longest, and with them
-        self.register_buffer("odds", torch.zeros(1), persistent=False)  # log of the share times (length)!
+        self.register_buffer("lengths", LENGTHS[:1], persistent=False)  # those up to the longest, and
+        self.register_buffer("odds", torch.zeros(1), persistent=False)  # the logarithms of their shares
         self.shares: Tensor
         self.alone: Tensor
         self.most: Tensor
@@ -185,9 +185,7 @@ class RateModel(nn.Module):
         possible = (self.sizes > 1e-9) & (self.most.sum() >= LENGTHS)
         longest = int(possible.nonzero()[-1]) if possible.any() else 0
         self.lengths = LENGTHS[: longest + 1].to(self.sizes.device)
-        self.odds = torch.where(possible, self.sizes, 0.0)[: longest + 1].double().log() + torch.lgamma(
-            self.lengths + 1
-        )
+        self.odds = torch.where(possible, self.sizes, 0.0)[: longest + 1].double().log()
 
     def log_rate(self, x: Tensor, level: Tensor, given: Tensor | None = None) -> Tensor:
         """Log rates ``(B, n_codes)`` of ``x`` ``(B, n_codes)`` thinned to ``level`` ``(B,)``, or ``(1,)``, in [0, 1).
@@ -197,16 +195,21 @@ class RateModel(nn.Module):
         """
         factors = self.network(torch.log1p(x), 1000 * (1 - level), given)  # (B, n_codes + 1), logarithms
         which = (factors[:, :-1] + self._alone(x, level)).masked_fill(x >= self.most, self.NEVER)
-        many = self.remaining(x.sum(dim=1), level).clamp(min=1e-6).log().to(x) + factors[:, -1]
+        known = None if given is None else given.sum(dim=1)
+        many = self.remaining(x.sum(dim=1), level, known).clamp(min=1e-6).log().to(x) + factors[:, -1]
         return (torch.log_softmax(which, dim=1) + many[:, None]).clamp(max=8.0)
 
-    def remaining(self, length: Tensor, level: Tensor) -> Tensor:
+    def remaining(self, length: Tensor, level: Tensor, known: Tensor | None = None) -> Tensor:
         """E[|x₁| - |x_a| | |x_a|] ``(B,)`` for lengths ``(B,)`` of records thinned to ``level`` ``(B,)`` or ``(1,)``.
 
-        Of P(|x₁| = m) C(m, n) (1 - a)^(m - n) over m the mean of m - n: Bayes' rule, in which n! and a^n cancel.
+        Of P(|x₁| = m) C(m, n) (1 - a)^(m - n) over m the mean of m - n: Bayes' rule, in which n! and a^n cancel. Of the
+        length ``known`` ``(B,)`` were spared by the thinning and do not count among the n of m.
         """
-        left = self.lengths - length.double().clamp(max=float(self.lengths[-1]))[:, None]  # (B, lengths)
-        odds = self.odds - torch.lgamma(left.clamp(min=0) + 1) + left * torch.log1p(-level.double())[:, None]
+        length = length.double().clamp(max=float(self.lengths[-1]))[:, None]
+        left = self.lengths - length  # (B, lengths)
+        whole = self.lengths if known is None else (self.lengths - known[:, None]).clamp(min=0)
+        odds = self.odds + torch.lgamma(whole + 1) - torch.lgamma(left.clamp(min=0) + 1)
+        odds = odds + left * torch.log1p(-level.double())[:, None]
         return (torch.softmax(odds.masked_fill(left < 0, -torch.inf), dim=1) * left).sum(dim=1)
 
     def _alone(self, x: Tensor, level: Tensor) -> Tensor:
@@ -271,14 +274,21 @@ def thin(x: Tensor, level: Tensor, rng: torch.Generator, given: Tensor | None = 
     return spared + torch.binomial(x - spared, level[:, None].expand_as(x).contiguous(), generator=rng)
 
 
-def some_given(x: Tensor, share: float, rng: torch.Generator) -> Tensor:
-    """A code or two of each record ``x`` ``(B, n_codes)`` for a ``share`` of the records: 1 where given, else 0."""
-    given = torch.zeros_like(x)
-    rows = torch.nonzero((torch.rand(len(x), generator=rng) < share) & (x > 0).any(dim=1))[:, 0]
-    if len(rows):
-        drawn = torch.multinomial((x[rows] > 0).float(), 2, replacement=True, generator=rng)  # (rows, 2), may be equal
-        given[rows[:, None], drawn] = 1.0
-    return given
+def some_given(x: Tensor, share: float, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Records ``x`` ``(B, n_codes)`` of which a code or two are given in a ``share`` of the rows, and 1 where given.
+
+    Those rows hold records of the batch drawn anew, each as likely as it has codes, or pairs of codes, to give. So the
+    records with a certain code given are as those of all patients who have it, and not as of patients with few others.
+    """
+    present, lottery = (x > 0).float(), torch.rand(len(x), generator=rng)
+    codes, made, given = present.sum(dim=1), x.clone(), torch.zeros_like(x)
+    for many, ways, low in ((1, codes, 0.0), (2, codes * (codes - 1), share / 2)):
+        rows = torch.nonzero((lottery >= low) & (lottery < low + share / 2))[:, 0]
+        if len(rows) and ways.any():
+            drawn = torch.multinomial(ways, len(rows), replacement=True, generator=rng)
+            made[rows] = x[drawn]
+            given[rows[:, None], torch.multinomial(present[drawn], many, generator=rng)] = 1.0
+    return made, given
 
 
 def thinning_loss(rate: RateModel, x: Tensor, thinned: Tensor, level: Tensor, given: Tensor | None = None) -> Tensor:

@@ -242,6 +242,18 @@ def test_model_with_spoilt_settings(model, tmp_path, text):
     refused(draw(model, tmp_path / "out.parquet"), "config.json")
 
 
+@pytest.mark.parametrize("key", ["config", "weights", "vocabulary"])
+def test_model_with_a_damaged_entry(model, tmp_path, key):
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps({**config, key: ["spoilt"]}))
+    refused(draw(model, tmp_path / "out.parquet"), "config.json", key)
+
+
+def test_missing_vocabulary(model, tmp_path):
+    (model / "vocabulary.csv").unlink()
+    refused(draw(model, tmp_path / "out.parquet"), "vocabulary.csv", "restore")
+
+
 def test_corrupted_weights(model, tmp_path):
     file = model / "score.safetensors"
     content = bytearray(file.read_bytes())

@@ -291,6 +291,20 @@ def test_on_condition_every_patient_has_the_codes_and_what_goes_with_them():
     assert given[:, 2].mean() == pytest.approx(0.3, abs=0.05)
 
 
+def test_on_condition_records_are_as_long_as_of_patients_with_the_codes():
+    """A stands in most of the long records and in few of the short ones."""
+    rng = np.random.default_rng(0)
+    long = rng.random(4000) < 0.3
+    a = rng.random(4000) < np.where(long, 0.6, 0.2)
+    counts = np.c_[a, rng.poisson(np.where(long, 1.5, 0.15)[:, None], (4000, 8))]
+    matrix = CodeMatrix.from_array(counts, list("ABCDEFGHI"))
+    model = generators.preset("thinning", width=64, epochs=40).fit(matrix, progress=False)
+    made = model.sample(4000, seed=1, condition=["A"], progress=False).dense()
+    real, others = counts[a].sum(1), counts.sum(1)
+    assert made.sum(1).mean() == pytest.approx(real.mean(), rel=0.08)
+    assert real.mean() > 1.3 * others.mean(), "which is not as long as all records are"
+
+
 def test_conditions_that_cannot_be_met(fast):
     with pytest.raises(InputError, match="a model of kind 'scoehr' cannot sample on condition; fit preset thinning"):
         fast.sample(3, condition=["000"], progress=False)

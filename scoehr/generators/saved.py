@@ -58,6 +58,9 @@ def config(folder: Path) -> dict[str, Any]:
             f"{path}: format {saved['format']} is of another version of scoehr, this one reads {FORMAT}; "
             "install that version or fit the model anew"
         )
+    for key in ("config", "weights", "vocabulary"):
+        if not isinstance(saved[key], dict):
+            raise InputError(f"{path}: entry {key!r} is damaged; restore the file or fit the model anew")
     return saved
 
 

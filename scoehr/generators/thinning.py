@@ -77,9 +77,9 @@ class Thinning(Generator):
         rate.learn_shares(data)
 
         def loss(x: Tensor, rng: torch.Generator) -> Tensor:
-            level, given = thinning_times(len(x), rng), some_given(x.cpu(), self.config.given, rng)
-            thinned = thin(x.cpu(), level, rng, given).to(x)
-            return thinning_loss(rate, x, thinned, level.to(x), given.to(x)).mean()
+            level, (whole, given) = thinning_times(len(x), rng), some_given(x.cpu(), self.config.given, rng)
+            thinned = thin(whole, level, rng, given)
+            return thinning_loss(rate, *(part.to(x) for part in (whole, thinned, level, given))).mean()
 
         return self._learn("rate", rate, loss, data, held_out, seed, folder, progress)
 
