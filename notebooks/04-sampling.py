@@ -42,8 +42,9 @@ seed = 0
 # %% tags=["hide-input"]
 import numpy as np
 import pandas as pd
+from IPython.display import display
 
-from scoehr import pages, plots, seeds
+from scoehr import conditions, pages, plots, seeds
 
 runs = pages.runs(dataset, source, profile, seed)
 pages.origin(runs, dataset=dataset, profile=profile, seed=seed)
@@ -125,3 +126,18 @@ plots.show(
     f"{size:,} patients each. The least error is {best['score']:.2g}; {enough['sampler']} comes within a tenth of it "
     f"at {enough['evaluations']} evaluations a patient. {size:,} fresh real patients score {floor:.2g}.",
 )
+
+# %% [markdown]
+# (on-condition)=
+# ## Patients on condition
+#
+# Thinning diffusion starts a record from the codes that it must have; the rest is to grow as in real patients who have
+# them. For the most common codes: how long records are, and how the prevalence of all other codes correlates with that
+# among the held-out patients with the code. All patients, the code or not, show what ignoring the condition gives.
+
+# %% tags=["hide-input"]
+for name, run in small.items():
+    if run.config["generator"] == "thinning":
+        beside = conditions.beside(run.generator, cohort.test, seed=seed)
+        caption = f"{name}: patients on condition of a code beside held-out patients who have it"
+        display(plots.table(beside, caption) if len(beside) else pages.Words("No code has enough held-out patients."))

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from scoehr import InputError, generators
+from scoehr import InputError, conditions, generators
 from scoehr.codes import CodeMatrix, write_batches
 from scoehr.generators import ScoEHR, Thinning, check_disk, check_memory
 from scoehr.metrics import evaluate
@@ -299,10 +299,14 @@ def test_on_condition_records_are_as_long_as_of_patients_with_the_codes():
     counts = np.c_[a, rng.poisson(np.where(long, 1.5, 0.15)[:, None], (4000, 8))]
     matrix = CodeMatrix.from_array(counts, list("ABCDEFGHI"))
     model = generators.preset("thinning", width=64, epochs=40).fit(matrix, progress=False)
-    made = model.sample(4000, seed=1, condition=["A"], progress=False).dense()
+    shown = conditions.beside(model, matrix, codes=9, patients=4000, seed=1).loc["A"]
     real, others = counts[a].sum(1), counts.sum(1)
-    assert made.sum(1).mean() == pytest.approx(real.mean(), rel=0.08)
+    assert shown["real patients"] == a.sum()
+    assert shown["occurrences, real"] == pytest.approx(real.mean())
+    assert shown["occurrences, all real"] == pytest.approx(others.mean())
+    assert shown["occurrences, synthetic"] == pytest.approx(real.mean(), rel=0.08)
     assert real.mean() > 1.3 * others.mean(), "which is not as long as all records are"
+    assert conditions.beside(model, matrix.take(np.arange(99))).empty
 
 
 def test_conditions_that_cannot_be_met(fast):

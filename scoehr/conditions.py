@@ -1,0 +1,56 @@
+"""Patients sampled on condition of a code, beside the real patients who have it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from scoehr.codes import CodeMatrix
+from scoehr.generators import Generator
+
+ENOUGH = 100  # real patients with a code; fewer say little of the rest of their records
+
+
+def beside(model: Generator, real: CodeMatrix, *, codes: int = 6, patients: int = 1000, seed: int = 0) -> pd.DataFrame:
+    """The most common ``codes`` of held-out ``real`` patients, a row each.
+
+    Mean occurrences in a record, of all real patients, of those with the code, and of as many synthetic ones as
+    ``patients`` on condition of it; and how the prevalence of all other codes among the real patients with the code
+    correlates with that among all real patients (what ignoring the condition gives) and among the synthetic ones. Empty
+    where no code has :data:`ENOUGH` patients.
+    """
+    rows = list(_rows(model, real.align(model.vocabulary.codes), codes, patients, seed))
+    return pd.DataFrame(rows).set_index("code") if rows else pd.DataFrame()
+
+
+def _rows(model: Generator, real: CodeMatrix, codes: int, patients: int, seed: int) -> Iterator[dict[str, Any]]:
+    has = real.counts > 0
+    many = np.asarray(has.sum(axis=0)).ravel()
+    for place in np.argsort(-many, kind="stable")[:codes]:
+        if many[place] < ENOUGH:
+            return
+        name = str(real.codes[place])
+        sick = real.take(np.flatnonzero(has[:, [place]].toarray()[:, 0]))
+        made = model.sample(patients, seed=seed, condition=[name], progress=False)
+        others = np.arange(len(real.codes)) != place
+        prevalence = {
+            part: np.asarray((matrix.counts > 0).mean(axis=0)).ravel()[others]
+            for part, matrix in (("all", real), ("sick", sick), ("made", made))
+        }
+        yield {
+            "code": f"{name} {real.titles[place]}".strip(),
+            "real patients": len(sick),
+            "occurrences, all real": real.counts.sum() / len(real),
+            "occurrences, real": sick.counts.sum() / len(sick),
+            "occurrences, synthetic": made.counts.sum() / patients,
+            "correlation, all real": _correlation(prevalence["all"], prevalence["sick"]),
+            "correlation, synthetic": _correlation(prevalence["made"], prevalence["sick"]),
+        }
+
+
+def _correlation(one: np.ndarray, other: np.ndarray) -> float:
+    """Pearson's, not a number where a side does not vary."""
+    return float(np.corrcoef(one, other)[0, 1]) if one.std() and other.std() else float("nan")
