@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from scoehr import claims, pages, plots, seeds
+from scoehr import claims, metrics, pages, plots, seeds
+from scoehr.metrics import METRICS
 from scoehr.study import Run
 
 #: Data sets of simulated patients; the others are real.
@@ -111,12 +112,32 @@ def table(runs: Sequence[Run], dataset: str) -> pd.DataFrame:
 
 
 def told(runs: Sequence[Run], dataset: str) -> str:
-    """One sentence: how many targets are met, and which are not."""
+    """How many targets are met, which are not, and where fidelity is farthest from real patients."""
     missed = table(runs, dataset)["missed by"]
     open_ = [title for title, said in missed.items() if said not in ("met", "–")]
     known = int((missed != "–").sum())
     rest = f" Missed: {'; '.join(str(title) for title in open_)}." if open_ else ""
-    return f"{known - len(open_)} of {known} targets are met.{rest}"
+    return f"{known - len(open_)} of {known} targets are met.{rest} {_farthest(runs)}".strip()
+
+
+def _farthest(runs: Sequence[Run]) -> str:
+    """The two fidelity scores of the largest mean gaps, beside those of training patients drawn anew."""
+    gaps = [run.metrics.get("gap", {}) for run in runs]
+    drawn = [metrics.gaps(run.metrics["reference"]["resampled"], run.metrics["reference"]) for run in runs]
+
+    def mean(found: Sequence[dict[str, float | None]], key: str) -> float:
+        values = [value for gap in found if (value := gap.get(key)) is not None]
+        return statistics.fmean(values) if values else -math.inf
+
+    placed = sorted((key for key in METRICS if key.startswith("fidelity.")), key=lambda key: -mean(gaps, key))
+    said = [
+        f"{METRICS[key].title} {plots.cell(mean(gaps, key))} ({plots.cell(mean(drawn, key))})"
+        for key in placed[:2]
+        if mean(gaps, key) > -math.inf
+    ]
+    return (
+        f"Largest gaps of fidelity, and in brackets those of real rows drawn anew: {'; '.join(said)}." if said else ""
+    )
 
 
 #: What the contest shows of every generator, and what it is ordered by.
