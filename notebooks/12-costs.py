@@ -192,8 +192,8 @@ plots.table(
 # ## Generators for tables of a few columns
 #
 # CTGAN and TVAE {cite:p}`xu2019` give each column a head and a loss of its own. Their authors' package is not openly
-# licensed, so it is no part of this project and neither is in the contest; what a step takes was timed, with presence of
-# the most common codes for columns, by `python -m benchmarks.wide`.
+# licensed, so it is no part of this project and neither is in the contest; what a step takes was timed, with presence
+# of the most common codes for columns, by `python -m benchmarks.wide`.
 
 # %% tags=["hide-input"]
 wide = read_json(CHECKOUT / "benchmarks" / "wide.json")
@@ -209,6 +209,6 @@ columns = {
 plots.table(
     pd.DataFrame(columns).T,
     f"Processor seconds of a step of {wide['batch']} patients ({wide['package']}, threads: {wide['threads']}), and the "
-    f"hours that {asked['epochs']} epochs of {asked['patients']:,} patients with {asked['codes']:,} codes would take, if "
-    "growth goes on as over the last doubling",
+    f"hours that {asked['epochs']} epochs of {asked['patients']:,} patients with {asked['codes']:,} codes would take, "
+    "if growth goes on as over the last doubling",
 )
