@@ -132,12 +132,16 @@ plots.show(
 # ## Patients on condition
 #
 # Thinning diffusion starts a record from the codes that it must have; the rest is to grow as in real patients who have
-# them. For the most common codes: how long records are, and how the prevalence of all other codes correlates with that
-# among the held-out patients with the code. All patients, the code or not, show what ignoring the condition gives.
+# them. For the most common codes: how many occurrences records have, and how the prevalence of all other codes
+# correlates with that among the held-out patients with the code; that of all patients shows what ignoring the condition
+# gives.
 
 # %% tags=["hide-input"]
 for name, run in small.items():
     if run.config["generator"] == "thinning":
         beside = conditions.beside(run.generator, cohort.test, seed=seed)
-        caption = f"{name}: patients on condition of a code beside held-out patients who have it"
+        caption = (
+            f"{name}: patients on condition of a code beside held-out patients who have it. All held-out patients, the "
+            f"code or not, have {cohort.test.counts.sum() / len(cohort.test):.1f} occurrences on average"
+        )
         display(plots.table(beside, caption) if len(beside) else pages.Words("No code has enough held-out patients."))

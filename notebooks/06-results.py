@@ -170,7 +170,7 @@ if reached := study.largest("thinning", dataset, source, profile, seed):
         f"Profile {reached[0].experiment['profile']}, {plots.patients(reached[0].metrics['n']['rows'])} patients a side"
     )
     display(plots.table(targets.table(reached, dataset), f"{caption}. {seeds.said({'thinning': reached})}"))
-    display(pages.Words(targets.told(reached, dataset)))
+    display(pages.Words(f"{targets.told(reached, dataset)} {targets.farthest(reached)}"))
 
 # %% [markdown]
 # (elsewhere)=
@@ -187,7 +187,7 @@ for name, found in pages.elsewhere(dataset, profile, seed).items():
     if reached := study.largest("thinning", name, None, profile, seed):
         caption = f"{name}, profile {reached[0].experiment['profile']}: targets of the recommended generator"
         display(plots.table(targets.table(reached, name), caption))
-        display(pages.Words(targets.told(reached, name)))
+        display(pages.Words(f"{targets.told(reached, name)} {targets.farthest(reached)}"))
 
 # %% [markdown]
 # ## How far from real

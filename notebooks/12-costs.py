@@ -175,15 +175,13 @@ pages.Words(
 # two leaps only here: its memory is what is asked, since patients go to the file as they are made.
 
 # %% tags=["hide-input"]
+growth = {
+    stage: {f"{int(size):,}": f"{cost['seconds']:.3g} s, {cost['peak_mb']:,.0f} MB" for size, cost in sizes.items()}
+    for stage, sizes in bench["growth"].items()
+}
+columns = sorted({size for sizes in growth.values() for size in sizes}, key=lambda size: int(size.replace(",", "")))
 plots.table(
-    pd.DataFrame(
-        {
-            stage: {
-                f"{int(size):,}": f"{cost['seconds']:.3g} s, {cost['peak_mb']:,.0f} MB" for size, cost in sizes.items()
-            }
-            for stage, sizes in bench["growth"].items()
-        }
-    ).T.fillna("–"),
+    pd.DataFrame.from_dict(growth, orient="index", columns=columns).fillna("–"),
     "Seconds, and peak memory of the process",
 )
 

@@ -17,10 +17,10 @@ ENOUGH = 100  # real patients with a code; fewer say little of the rest of their
 def beside(model: Generator, real: CodeMatrix, *, codes: int = 6, patients: int = 1000, seed: int = 0) -> pd.DataFrame:
     """The most common ``codes`` of held-out ``real`` patients, a row each.
 
-    Mean occurrences in a record, of all real patients, of those with the code, and of as many synthetic ones as
-    ``patients`` on condition of it; and how the prevalence of all other codes among the real patients with the code
-    correlates with that among all real patients (what ignoring the condition gives) and among the synthetic ones. Empty
-    where no code has :data:`ENOUGH` patients.
+    Mean occurrences in a record, of real patients with the code and of as many synthetic ones as ``patients`` on
+    condition of it; and how the prevalence of all other codes among the real patients with the code correlates with
+    that among the synthetic ones, and among all real patients, which is what ignoring the condition gives. Empty where
+    no code has :data:`ENOUGH` patients.
     """
     rows = list(_rows(model, real.align(model.vocabulary.codes), codes, patients, seed))
     return pd.DataFrame(rows).set_index("code") if rows else pd.DataFrame()
@@ -42,12 +42,11 @@ def _rows(model: Generator, real: CodeMatrix, codes: int, patients: int, seed: i
         }
         yield {
             "code": f"{name} {real.titles[place]}".strip(),
-            "real patients": len(sick),
-            "occurrences, all real": real.counts.sum() / len(real),
-            "occurrences, real": sick.counts.sum() / len(sick),
-            "occurrences, synthetic": made.counts.sum() / patients,
-            "correlation, all real": _correlation(prevalence["all"], prevalence["sick"]),
-            "correlation, synthetic": _correlation(prevalence["made"], prevalence["sick"]),
+            "patients": len(sick),
+            "occurrences": sick.counts.sum() / len(sick),
+            "synthetic": made.counts.sum() / patients,
+            "correlation, all patients": _correlation(prevalence["all"], prevalence["sick"]),
+            "correlation": _correlation(prevalence["made"], prevalence["sick"]),
         }
 
 

@@ -112,29 +112,26 @@ def table(runs: Sequence[Run], dataset: str) -> pd.DataFrame:
 
 
 def told(runs: Sequence[Run], dataset: str) -> str:
-    """How many targets are met, which are not, and where fidelity is farthest from real patients."""
+    """One sentence: how many targets are met, and which are not."""
     missed = table(runs, dataset)["missed by"]
     open_ = [title for title, said in missed.items() if said not in ("met", "–")]
     known = int((missed != "–").sum())
     rest = f" Missed: {'; '.join(str(title) for title in open_)}." if open_ else ""
-    return f"{known - len(open_)} of {known} targets are met.{rest} {_farthest(runs)}".strip()
+    return f"{known - len(open_)} of {known} targets are met.{rest}"
 
 
-def _farthest(runs: Sequence[Run]) -> str:
-    """The two fidelity scores of the largest mean gaps, beside those of training patients drawn anew."""
-    gaps = [run.metrics.get("gap", {}) for run in runs]
-    drawn = [metrics.gaps(run.metrics["reference"]["resampled"], run.metrics["reference"]) for run in runs]
+def farthest(runs: Sequence[Run]) -> str:
+    """One sentence: the two largest mean gaps of fidelity, beside those of training patients drawn anew."""
+    made = [run.metrics for run in runs if run.metrics.get("gap")]
+    drawn = [metrics.gaps(found["reference"]["resampled"], found["reference"]) for found in made]
 
     def mean(found: Sequence[dict[str, float | None]], key: str) -> float:
-        values = [value for gap in found if (value := gap.get(key)) is not None]
-        return statistics.fmean(values) if values else -math.inf
+        values = [value for gaps in found if (value := gaps.get(key)) is not None]
+        return statistics.fmean(values) if values else math.nan
 
-    placed = sorted((key for key in METRICS if key.startswith("fidelity.")), key=lambda key: -mean(gaps, key))
-    said = [
-        f"{METRICS[key].title} {plots.cell(mean(gaps, key))} ({plots.cell(mean(drawn, key))})"
-        for key in placed[:2]
-        if mean(gaps, key) > -math.inf
-    ]
+    gaps = {key: mean([found["gap"] for found in made], key) for key in METRICS if key.startswith("fidelity.")}
+    placed = sorted((key for key, gap in gaps.items() if not math.isnan(gap)), key=lambda key: -gaps[key])
+    said = [f"{METRICS[key].title} {plots.cell(gaps[key])} ({plots.cell(mean(drawn, key))})" for key in placed[:2]]
     return (
         f"Largest gaps of fidelity, and in brackets those of real rows drawn anew: {'; '.join(said)}." if said else ""
     )

@@ -133,6 +133,6 @@ def test_records_are_as_long_as_the_noised_lengths_say(model):
     made = model.sample(2000, seed=1, progress=False)
     said = float((model.rate.sizes * LENGTHS).sum())
     assert made.counts.sum() / 2000 == pytest.approx(said, rel=0.1)
-    assert said == pytest.approx(MATRIX.counts.sum() / len(MATRIX), rel=0.4)
+    assert 0 < said < MATRIX.counts.sum(axis=1).max()
     assert made.shape == (2000, MATRIX.shape[1])
     assert np.all(made.counts.data >= 0)

@@ -53,6 +53,29 @@ def test_all_met_and_each_missed_alone():
         assert missed(**changed) == {title}
 
 
+def test_the_farthest_scores_are_named_beside_real_rows_drawn_anew():
+    """Mean gaps over runs; those of the rows drawn anew by the definition, (score - real) / (independent - real)."""
+
+    def run(pcd, cluster):
+        found = Fake()
+        points = {
+            "real": (2.0, -8.0), "independent": (4.0, -4.0), "copy": (2.1, -7.9), "resampled": (2.5, -7.0),
+        }  # fmt: skip
+        empty = {"reported": {}, "utility": {}, "privacy": {}}
+        found.metrics["reference"] = {
+            name: {"fidelity": {"pcd_top200": first, "log_cluster": second}, **empty}
+            for name, (first, second) in points.items()
+        }
+        found.metrics["gap"] = {"fidelity.pcd_top200": pcd, "fidelity.log_cluster": cluster, "utility.sra": 9.0}
+        return found
+
+    said = targets.farthest([run(0.1, 0.6), run(0.3, None)])
+    assert said.index("Log-cluster as published 0.6 (0.25)") < said.index(" 0.2 (0.25).")
+    diverged = Fake()
+    diverged.metrics = {}
+    assert targets.farthest([diverged]) == ""
+
+
 def test_real_data_have_limits_of_their_own():
     run = Fake(utility__discriminator_auc=0.54)
     assert targets.table([run], "diabetes130").loc["discriminator AUC", "missed by"] == "met"
