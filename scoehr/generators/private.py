@@ -183,19 +183,17 @@ def noised_counts(data: Tensor, config: PrivateConfig, rng: torch.Generator) -> 
 def noised_lengths(data: Tensor, config: PrivateConfig, rng: torch.Generator) -> Tensor:
     """How many patients have records of each of ``LENGTHS``, ``(1024,)``, under the same noise.
 
-    Lengths within a quarter of each other are counted together and shared out evenly. What lies beyond a count that is
-    within four standard deviations of the noise is left out: no synthetic record is as long as the rarest. InputError
-    if none stands out.
+    Lengths within a quarter of each other are counted together and shared out evenly. What stays below five standard
+    deviations of the noise is taken for none, so no synthetic record is as long as the rarest. InputError if none
+    stands out.
     """
     together = torch.log1p(LENGTHS).div(math.log(1.25)).long()  # (1024,) bin of each length
     counts = torch.zeros(int(together[-1]) + 1, dtype=torch.float64).index_add(0, together, by_length(data))
     noised = counts + _spread(config) * torch.randn(len(counts), generator=rng, dtype=torch.float64)
     bins = together.bincount(minlength=len(counts))
-    seen = (noised > 4 * _spread(config)) | (bins == 0)
-    fullest = int(noised.argmax())
-    if not seen[fullest]:
+    seen = noised > 5 * _spread(config)
+    if not seen.any():
         raise InputError(f"{len(data):,} patients are too few: no length of record stands out; lower shares_noise")
-    seen[fullest:] = seen[fullest:].cumprod(0).bool()
     return (torch.where(seen, noised, 0.0) / bins.clamp(min=1))[together]
 
 
