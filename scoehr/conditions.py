@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from scoehr import pages
 from scoehr.codes import CodeMatrix
 from scoehr.generators import Generator
 
@@ -28,7 +29,7 @@ def beside(model: Generator, real: CodeMatrix, *, codes: int = 6, patients: int 
 
 def _rows(model: Generator, real: CodeMatrix, codes: int, patients: int, seed: int) -> Iterator[dict[str, Any]]:
     has = real.counts > 0
-    many = np.asarray(has.sum(axis=0)).ravel()
+    many, everyone = np.asarray(has.sum(axis=0)).ravel(), pages.shares(real)
     for place in np.argsort(-many, kind="stable")[:codes]:
         if many[place] < ENOUGH:
             return
@@ -36,17 +37,14 @@ def _rows(model: Generator, real: CodeMatrix, codes: int, patients: int, seed: i
         sick = real.take(np.flatnonzero(has[:, [place]].toarray()[:, 0]))
         made = model.sample(patients, seed=seed, condition=[name], progress=False)
         others = np.arange(len(real.codes)) != place
-        prevalence = {
-            part: np.asarray((matrix.counts > 0).mean(axis=0)).ravel()[others]
-            for part, matrix in (("all", real), ("sick", sick), ("made", made))
-        }
+        among = pages.shares(sick)[others]
         yield {
             "code": f"{name} {real.titles[place]}".strip(),
             "patients": len(sick),
             "occurrences": sick.counts.sum() / len(sick),
             "synthetic": made.counts.sum() / patients,
-            "correlation, all patients": _correlation(prevalence["all"], prevalence["sick"]),
-            "correlation": _correlation(prevalence["made"], prevalence["sick"]),
+            "correlation, all patients": _correlation(everyone[others], among),
+            "correlation": _correlation(pages.shares(made)[others], among),
         }
 
 

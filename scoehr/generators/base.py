@@ -303,9 +303,9 @@ class Generator(ABC):
                 f"{folder}: holds a model of kind {config['generator']!r}; load it as that, not as {cls.name!r}"
             )
         model = cls(cls.settings.from_dict(config["config"]))
-        codes, titles = saved.vocabulary(folder)
+        codes, titles = saved.vocabulary(folder, config)
         model._build(CodeMatrix.from_array(sp.csr_array((0, len(codes)), dtype=np.int32), codes, titles), seed=0)
-        model._take(saved.weights(folder))
+        model._take(saved.weights(folder, config))
         model.patients = config.get("data", {}).get("train")
         model.history = saved.history(folder)
         return model

@@ -64,16 +64,16 @@ def config(folder: Path) -> dict[str, Any]:
     return saved
 
 
-def vocabulary(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+def vocabulary(folder: Path, config: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     """Codes and titles, each ``(n_codes,)``; :class:`InputError` if the file is missing or not config.json's."""
-    path = _named(folder / VOCABULARY, config(folder)["vocabulary"].get("sha256"))
+    path = _named(folder / VOCABULARY, config["vocabulary"].get("sha256"))
     table = pd.read_csv(path, dtype=str, keep_default_na=False)
     return table["code"].to_numpy(), table["title"].to_numpy()
 
 
-def weights(folder: Path) -> dict[str, dict[str, Tensor]]:
+def weights(folder: Path, config: dict[str, Any]) -> dict[str, dict[str, Tensor]]:
     """Tensors by file and name; :class:`InputError` if a file is missing, unreadable, or not config.json's."""
-    return {name: _tensors(_named(folder / name, digest)) for name, digest in config(folder)["weights"].items()}
+    return {name: _tensors(_named(folder / name, digest)) for name, digest in config["weights"].items()}
 
 
 def history(folder: Path) -> pd.DataFrame:

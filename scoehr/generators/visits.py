@@ -355,10 +355,10 @@ class VisitThinning:
         if config["generator"] != cls.name:
             raise InputError(f"{folder}: holds a model of kind {config['generator']!r}, which has no admissions")
         made = cls(VisitConfig.from_dict(config["config"]))
-        codes, titles = saved.vocabulary(folder)
+        codes, titles = saved.vocabulary(folder, config)
         none = sparse.csr_array((0, len(codes)), dtype=np.int32)
         made._build(Visits(none, np.zeros(1), np.empty(0, dtype=int), codes, titles), config["limits"], seed=0)
-        made.model.load_state_dict(saved.weights(folder)[WEIGHTS])
+        made.model.load_state_dict(saved.weights(folder, config)[WEIGHTS])
         made.history = saved.history(folder)
         return made
 
