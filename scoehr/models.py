@@ -326,12 +326,11 @@ class RecordMLP(ResidualMLP):
 
     The last column is of the record as a whole. Times are ``(B,)``, or ``(1,)`` where one serves all.
 
-    Four things that a record needs and a latent vector does not. How large it is (occurrences, distinct codes, codes
+    Three things that a record needs and a latent vector does not. How large it is (occurrences, distinct codes, codes
     that came again, the most of any) goes into the modulation beside time, since normalisation hides it from the
     blocks; it tells how many admissions the patient had. A code that stands in the record already is read by weights of
     its own, because to come again is another matter than to come first, and a narrow hidden layer cannot tell every
-    code of itself. How often it stands there is set against the size: no code comes oftener than the patient does. And
-    codes may be ``given``, known from the start: their embeddings are added.
+    code of itself. And how often it stands there is set against the size: no code comes oftener than the patient does.
     """
 
     EMBEDDING, TIMES = 64, 16  # of each number told; counts of a code told apart
@@ -340,7 +339,6 @@ class RecordMLP(ResidualMLP):
         super().__init__(n_codes, width, depth, context=self.EMBEDDING)
         wide, narrow = 5 * self.EMBEDDING, self.EMBEDDING
         self.time = nn.Sequential(nn.Linear(wide, wide), nn.SiLU(), nn.Linear(wide, narrow), nn.SiLU())
-        self.given = nn.Embedding(n_codes, width)
         self.last = nn.Linear(narrow, 2 * width)
         self.again = nn.Embedding(n_codes, width + 1)  # weights and bias of the second head
         self.times = nn.Embedding(self.TIMES + 1, narrow)
@@ -350,7 +348,7 @@ class RecordMLP(ResidualMLP):
         for linear in (self.last, self.whole):
             nn.init.zeros_(linear.bias)
 
-    def forward(self, x: Tensor, t: Tensor, given: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
         rows, codes = x.nonzero(as_tuple=True)  # the occupied cells, few of all
         values = x[rows, codes]
         counts = torch.expm1(values).round()
@@ -361,9 +359,6 @@ class RecordMLP(ResidualMLP):
         context = self.time(torch.cat([time_embedding(value, self.EMBEDDING) for value in told], dim=1))
         h = self.begin.bias.expand(len(x), -1)  # (B, width)
         h = h.index_add(0, rows, values[:, None] * self.begin.weight.T[codes])
-        if given is not None:
-            known, which = given.nonzero(as_tuple=True)
-            h = h.index_add(0, known, self.given(which))
         norm, first = self.end
         scale, shift = self.last(context).chunk(2, dim=1)
         h = norm(self.blocked(h, context)) * (1 + scale) + shift

@@ -126,8 +126,8 @@ class RateModel(nn.Module):
     to do with each other and with the length.
 
     Args:
-        network: maps ``log1p`` of counts ``(B, n_codes)``, times ``(B,)`` and what is given to ``(B, n_codes + 1)``:
-            the logarithms of the factors on each code and, last, on all.
+        network: maps ``log1p`` of counts ``(B, n_codes)`` and times ``(B,)`` to ``(B, n_codes + 1)``: the logarithms of
+            the factors on each code and, last, on all.
         n_codes: size of the vocabulary.
         blur: by which the lengths of the training records are blurred, relative to them.
     """
@@ -145,13 +145,15 @@ class RateModel(nn.Module):
         self.register_buffer("most", torch.zeros(n_codes), persistent=False)  # of a code in any patient
         self.register_buffer("sizes", torch.zeros(len(LENGTHS)))  # of patients, shares by the length of the record
         self.register_buffer("lengths", LENGTHS[:1], persistent=False)  # those up to the longest, and
-        self.register_buffer("odds", torch.zeros(1), persistent=False)  # the logarithms of their shares
+        self.register_buffer("odds", torch.zeros(1), persistent=False)  # the logarithms of their shares, times m!
+        self.register_buffer("log_factorials", torch.zeros(1), persistent=False)  # up to the longest
         self.shares: Tensor
         self.alone: Tensor
         self.most: Tensor
         self.sizes: Tensor
         self.lengths: Tensor
         self.odds: Tensor
+        self.log_factorials: Tensor
 
     def learn_shares(self, x: Tensor) -> None:
         """Take the shares from counts ``x`` ``(n, n_codes)``; a code never seen keeps a small one."""
@@ -185,31 +187,27 @@ class RateModel(nn.Module):
         possible = (self.sizes > 1e-9) & (self.most.sum() >= LENGTHS)
         longest = int(possible.nonzero()[-1]) if possible.any() else 0
         self.lengths = LENGTHS[: longest + 1].to(self.sizes.device)
-        self.odds = torch.where(possible, self.sizes, 0.0)[: longest + 1].double().log()
+        self.log_factorials = torch.lgamma(torch.arange(1, float(self.lengths[-1]) + 2).to(self.lengths))
+        shares = torch.where(possible, self.sizes, 0.0)[: longest + 1].double()
+        self.odds = shares.log() + self.log_factorials[self.lengths.long()]
 
-    def log_rate(self, x: Tensor, level: Tensor, given: Tensor | None = None) -> Tensor:
+    def log_rate(self, x: Tensor, level: Tensor) -> Tensor:
         """Log rates ``(B, n_codes)`` of ``x`` ``(B, n_codes)`` thinned to ``level`` ``(B,)``, or ``(1,)``, in [0, 1).
 
-        ``given`` ``(B, n_codes)`` is 1 for codes of which one occurrence is known and was spared by the thinning.
         A code of which no training patient had more does not come again: what feeds on itself must end.
         """
-        factors = self.network(torch.log1p(x), 1000 * (1 - level), given)  # (B, n_codes + 1), logarithms
+        factors = self.network(torch.log1p(x), 1000 * (1 - level))  # (B, n_codes + 1), logarithms
         which = (factors[:, :-1] + self._alone(x, level)).masked_fill(x >= self.most, self.NEVER)
-        known = None if given is None else given.sum(dim=1)
-        many = self.remaining(x.sum(dim=1), level, known).clamp(min=1e-6).log().to(x) + factors[:, -1]
+        many = self.remaining(x.sum(dim=1), level).clamp(min=1e-6).log().to(x) + factors[:, -1]
         return (torch.log_softmax(which, dim=1) + many[:, None]).clamp(max=8.0)
 
-    def remaining(self, length: Tensor, level: Tensor, known: Tensor | None = None) -> Tensor:
+    def remaining(self, length: Tensor, level: Tensor) -> Tensor:
         """E[|x₁| - |x_a| | |x_a|] ``(B,)`` for lengths ``(B,)`` of records thinned to ``level`` ``(B,)`` or ``(1,)``.
 
-        Of P(|x₁| = m) C(m, n) (1 - a)^(m - n) over m the mean of m - n: Bayes' rule, in which n! and a^n cancel. Of the
-        length ``known`` ``(B,)`` were spared by the thinning and do not count among the n of m.
+        Of P(|x₁| = m) C(m, n) (1 - a)^(m - n) over m the mean of m - n: Bayes' rule, in which n! and a^n cancel.
         """
-        length = length.double().clamp(max=float(self.lengths[-1]))[:, None]
-        left = self.lengths - length  # (B, lengths)
-        whole = self.lengths if known is None else (self.lengths - known[:, None]).clamp(min=0)
-        odds = self.odds + torch.lgamma(whole + 1) - torch.lgamma(left.clamp(min=0) + 1)
-        odds = odds + left * torch.log1p(-level.double())[:, None]
+        left = self.lengths - length.double().clamp(max=float(self.lengths[-1]))[:, None]  # (B, lengths)
+        odds = self.odds - self.log_factorials[left.clamp(min=0).long()] + left * torch.log1p(-level.double())[:, None]
         return (torch.softmax(odds.masked_fill(left < 0, -torch.inf), dim=1) * left).sum(dim=1)
 
     def _alone(self, x: Tensor, level: Tensor) -> Tensor:
@@ -223,9 +221,9 @@ class RateModel(nn.Module):
         present = torch.lerp(self.alone[at, k, codes], self.alone[at + 1, k, codes], left.expand(len(x))[rows])
         return empty.expand_as(x).index_put((rows, codes), present)
 
-    def forward(self, x: Tensor, level: Tensor, given: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, level: Tensor) -> Tensor:
         """Rates ``(B, n_codes)``."""
-        return self.log_rate(x, level, given).exp()
+        return self.log_rate(x, level).exp()
 
 
 def by_length(x: Tensor) -> Tensor:
@@ -268,37 +266,19 @@ def thinning_times(n: int, rng: torch.Generator) -> Tensor:
     return (1 - cells[torch.randperm(n, generator=rng)] ** 2).clamp(max=1 - T_MIN)
 
 
-def thin(x: Tensor, level: Tensor, rng: torch.Generator, given: Tensor | None = None) -> Tensor:
-    """x_a ~ Binomial(x₁, a) for counts ``x`` ``(B, n_codes)`` and levels ``(B,)``; one of each given code is spared."""
-    spared = torch.zeros_like(x) if given is None else given
-    return spared + torch.binomial(x - spared, level[:, None].expand_as(x).contiguous(), generator=rng)
+def thin(x: Tensor, level: Tensor, rng: torch.Generator) -> Tensor:
+    """x_a ~ Binomial(x₁, a) for counts ``x`` ``(B, n_codes)`` and levels ``(B,)``."""
+    return torch.binomial(x, level[:, None].expand_as(x).contiguous(), generator=rng)
 
 
-def some_given(x: Tensor, share: float, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Records ``x`` ``(B, n_codes)`` of which a code or two are given in a ``share`` of the rows, and 1 where given.
-
-    Those rows hold records of the batch drawn anew, each as likely as it has codes, or pairs of codes, to give. So the
-    records with a certain code given are as those of all patients who have it, and not as of patients with few others.
-    """
-    present, lottery = (x > 0).float(), torch.rand(len(x), generator=rng)
-    codes, made, given = present.sum(dim=1), x.clone(), torch.zeros_like(x)
-    for many, ways, low in ((1, codes, 0.0), (2, codes * (codes - 1), share / 2)):
-        rows = torch.nonzero((lottery >= low) & (lottery < low + share / 2))[:, 0]
-        if len(rows) and ways.any():
-            drawn = torch.multinomial(ways, len(rows), replacement=True, generator=rng)
-            made[rows] = x[drawn]
-            given[rows[:, None], torch.multinomial(present[drawn], many, generator=rng)] = 1.0
-    return made, given
-
-
-def thinning_loss(rate: RateModel, x: Tensor, thinned: Tensor, level: Tensor, given: Tensor | None = None) -> Tensor:
+def thinning_loss(rate: RateModel, x: Tensor, thinned: Tensor, level: Tensor) -> Tensor:
     """Poisson (Bregman) loss of the removed counts at levels of :func:`thinning_times`: ``(B,)`` (Chen & Zhou 2023).
 
     Its minimum is the conditional mean of what was removed. Weighted by 1 / (1 - a) and integrated over a it is the
     negative log-likelihood of the births that grow the record back, up to a constant; over the density of the levels
     that leaves a weight of 2 / √(1 - a).
     """
-    log_rate = rate.log_rate(thinned, level, given)  # (B, n_codes)
+    log_rate = rate.log_rate(thinned, level)  # (B, n_codes)
     return 2 * (log_rate.exp() - (x - thinned) * log_rate).sum(dim=1) / (1 - level).sqrt()
 
 

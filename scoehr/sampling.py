@@ -132,7 +132,6 @@ def events(
     rate: RateModel,
     start: Tensor,
     *,
-    given: Tensor | None = None,
     binary: bool = False,
     device: str = "cpu",
     rng: torch.Generator,
@@ -150,8 +149,7 @@ def events(
     level, bound = torch.zeros(2, len(x), dtype=torch.float64)
     bound[:] = math.inf  # not known: the record has just changed, and nothing was proposed
     while len(rows):
-        known = None if given is None else given[rows].to(device)
-        expected = rate(x[rows].to(device), level[rows].float().to(device), known).cpu()
+        expected = rate(x[rows].to(device), level[rows].float().to(device)).cpu()
         running = (expected * (1 - x[rows]) if binary else expected).double().cumsum(dim=1)
         total, spent = running[:, -1], spent + len(rows)  # codes still expected
         if not bool(torch.isfinite(total).all()):
@@ -170,7 +168,6 @@ def births(
     start: Tensor,
     steps: int,
     *,
-    given: Tensor | None = None,
     binary: bool = False,
     device: str = "cpu",
     rng: torch.Generator,
@@ -183,8 +180,7 @@ def births(
     """
     x = start
     for a, b in pairwise(torch.linspace(0, 1, steps + 1) ** 1.5):
-        known = None if given is None else given.to(device)
-        expected = rate(x.to(device), a[None].to(device), known).cpu() * (b - a) / (1 - a)
+        expected = rate(x.to(device), a[None].to(device)).cpu() * (b - a) / (1 - a)
         if binary:
             x = x + torch.bernoulli((expected * (1 - x)).clamp(0, 1), generator=rng)
         else:

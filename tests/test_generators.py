@@ -303,9 +303,24 @@ def test_on_condition_records_are_as_long_as_of_patients_with_the_codes():
     real, others = counts[a].sum(1), counts.sum(1)
     assert shown["patients"] == a.sum()
     assert shown["occurrences"] == pytest.approx(real.mean())
-    assert shown["synthetic"] == pytest.approx(real.mean(), rel=0.08)
-    assert real.mean() > 1.3 * others.mean(), "which is not as long as all records are"
+    assert shown["synthetic"] == pytest.approx(real.mean(), rel=0.15)
+    assert real.mean() > 1.3 * others.mean(), "which all records are not"
     assert conditions.beside(model, matrix.take(np.arange(99))).empty
+
+
+@pytest.mark.parametrize("sampler", ["events", "births"])
+def test_on_condition_counts_are_those_of_patients_with_the_code(sampler):
+    """Who has it five times would come five times as often as who has it once, if each occurrence were a patient.
+
+    Untrained, a model of one code is Bayes' rule and so exact; leaps of births are nearly so.
+    """
+    counts = np.repeat([0, 1, 5], [800, 800, 400])[:, None]
+    model = generators.preset("thinning", epochs=1, rate=1e-12, blur=0.0).fit(
+        CodeMatrix.from_array(counts, ["A"]), progress=False
+    )
+    made = model.sample(3000, seed=1, sampler=sampler, condition=["A"], progress=False).dense()
+    assert made.min() == 1
+    assert (made < 3).mean() == pytest.approx(2 / 3, abs=0.03)
 
 
 def test_conditions_that_cannot_be_met(fast):

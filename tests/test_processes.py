@@ -15,7 +15,6 @@ from scoehr.processes import (
     by_length,
     lonely_rates,
     score_matching_loss,
-    some_given,
     stratified_times,
     thin,
     thinning_loss,
@@ -131,14 +130,14 @@ def test_an_untrained_noise_model_is_right_about_standard_normal_data():
 
 
 class Nothing(torch.nn.Module):
-    def forward(self, y, s, given=None):
+    def forward(self, y, s):
         return torch.zeros_like(y)
 
 
 class Alone(torch.nn.Module):
     """Changes no rate."""
 
-    def forward(self, y, s, given=None):
+    def forward(self, y, s):
         return torch.zeros(len(y), y.shape[1] + 1)
 
 
@@ -201,14 +200,6 @@ class TestThinning:
         model = RateModel(Alone(), 40, blur=0.0)
         patients = [torch.arange(40) < n for n, p in chance.items() for _ in range(round(10 * p))]
         model.learn_shares(torch.stack(patients).float())
-        # one code, spared by the thinning: every length is as likely as it was, but for what else must have gone
-        assert float(
-            model.remaining(torch.tensor([1.0]), torch.tensor([0.4]), torch.tensor([1.0]))[0]
-        ) == pytest.approx(
-            sum((m - 1) * p * 0.6 ** (m - 1) for m, p in chance.items())
-            / sum(p * 0.6 ** (m - 1) for m, p in chance.items()),
-            rel=1e-6,
-        )
         for a in (0.0, 0.4, 0.95):
             for n in (0, 1, 3, 30, 31):
                 odds = {m: p * math.comb(m, n) * (1 - a) ** (m - n) for m, p in chance.items() if m >= n}
@@ -227,35 +218,3 @@ class TestThinning:
             assert float((one * LENGTHS).sum()) == pytest.approx(m, rel=2e-3, abs=1e-9)
             spread = float((one * (LENGTHS - m) ** 2).sum()) ** 0.5
             assert spread == pytest.approx(0.05 * (m + 1), rel=0.02) if m >= 50 else spread < 0.01
-
-    def test_what_is_given_survives(self):
-        x = torch.tensor([[3.0, 0.0, 1.0]]).expand(50_000, 3)
-        given = torch.tensor([[1.0, 0.0, 1.0]]).expand(50_000, 3)
-        thinned = thin(x, torch.full((50_000,), 0.25), rng(), given)
-        assert torch.all(thinned[:, 2] == 1)
-        assert torch.all(thinned[:, 1] == 0)
-        assert float(thinned[:, 0].mean()) == pytest.approx(1 + 2 * 0.25, abs=0.01)
-        assert int(thinned[:, 0].min()) == 1
-
-    def test_only_codes_that_are_there_are_given(self):
-        x = torch.poisson(torch.full((4000, 6), 0.3), generator=rng())
-        made, given = some_given(x, 0.25, rng(1))
-        assert torch.all(given <= (made > 0))
-        assert set(given.sum(1).tolist()) == {0, 1, 2}
-        assert float((given.sum(1) > 0).float().mean()) == pytest.approx(0.25, abs=0.02)
-        untouched = given.sum(1) == 0
-        torch.testing.assert_close(made[untouched], x[untouched])
-        assert not some_given(x, 0.0, rng(1))[1].any()
-        assert not some_given(torch.zeros(50, 3), 0.5, rng(1))[1].any()
-
-    def test_who_is_given_a_code_is_as_who_has_it(self):
-        """The first code stands in short and in long records; what goes with it must be as among all who have it."""
-        long = torch.rand(40_000, 1, generator=rng()) < 0.5
-        first = torch.rand(40_000, 1, generator=rng(1)) < torch.where(long, 0.6, 0.3)
-        second = torch.rand(40_000, 1, generator=rng(2)) < torch.where(long, 0.7, 0.1)
-        x = torch.cat([first, second, long.expand(-1, 8)], dim=1).float()
-        made, given = some_given(x, 1.0, rng(3))
-        for codes in ([0], [0, 1]):
-            alone = (given[:, codes].sum(1) == len(codes)) & (given.sum(1) == len(codes))
-            real = x[(x[:, codes] > 0).all(1)].mean(0)
-            torch.testing.assert_close(made[alone].mean(0), real, atol=0.03, rtol=0)

@@ -88,7 +88,7 @@ def empty(size: int, n_codes: int) -> torch.Tensor:
 class Twins:
     """Two codes both present or both absent, even odds: the known rate brings the dependence back."""
 
-    def __call__(self, x, level, given=None):
+    def __call__(self, x, level):
         either = (x > 0).any(dim=1, keepdim=True)
         odds = (1 - level[:, None]) ** 2
         missing = torch.where(either, 1.0, odds / (1 + odds))
@@ -98,7 +98,7 @@ class Twins:
 class Nothing(torch.nn.Module):
     """Codes have nothing to do with each other."""
 
-    def forward(self, y, s, given=None):
+    def forward(self, y, s):
         return torch.zeros(len(y), y.shape[1] + 1)
 
 
@@ -133,7 +133,7 @@ class TestRecordsGrow:
     @pytest.mark.parametrize("sampler", [grown, leaps(200)])
     def test_a_code_that_feeds_on_itself_stays_within_what_patients_had(self, sampler):
         class Excited(torch.nn.Module):
-            def forward(self, y, s, given=None):
+            def forward(self, y, s):
                 return torch.nn.functional.pad(3 * y, (0, 1), value=2.0)
 
         counts = torch.tensor([[0.0, 0.0], [0.0, 60.0], [9.0, 1.0]])
@@ -167,16 +167,16 @@ class TestRecordsGrow:
         assert float((present[:, 0] == present[:, 1]).float().mean()) > 0.98
 
     @pytest.mark.parametrize("sampler", [grown, leaps(100)])
-    def test_what_is_given_stays_and_brings_its_twin(self, sampler):
-        given = torch.tensor([[1.0, 0.0]]).expand(5000, 2)
-        x = sampler(Twins(), given, given=given, binary=True, rng=torch.Generator().manual_seed(0))
+    def test_what_is_there_at_the_start_stays_and_brings_its_twin(self, sampler):
+        start = torch.tensor([[1.0, 0.0]]).expand(5000, 2)
+        x = sampler(Twins(), start, binary=True, rng=torch.Generator().manual_seed(0))
         assert torch.all(x[:, 0] == 1)
         assert float(x[:, 1].mean()) > 0.99
 
     def test_a_record_of_fixed_length_has_it_where_leaps_miss(self):
         """Always three codes of twenty: what is still to come is known from what is there."""
 
-        def rate(x, level, given=None):
+        def rate(x, level):
             free = (1 - x).clamp(min=0)
             return (3 - x.sum(dim=1, keepdim=True)).clamp(min=0) * free / free.sum(dim=1, keepdim=True)
 
@@ -187,6 +187,6 @@ class TestRecordsGrow:
         assert evaluations == pytest.approx(1 + 3 * 2, abs=0.1)  # a first look; a proposal and a look for each birth
 
     def test_an_empty_law_grows_nothing(self):
-        x, evaluations = events(lambda x, level, given=None: 0 * x, empty(5, 4), rng=torch.Generator().manual_seed(0))
+        x, evaluations = events(lambda x, level: 0 * x, empty(5, 4), rng=torch.Generator().manual_seed(0))
         assert float(x.sum()) == 0
         assert evaluations == 1

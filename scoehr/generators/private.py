@@ -45,7 +45,6 @@ class PrivateConfig(ThinningConfig):
     epochs: int = 40
     batch: int = 1024  # on average: every patient is in each batch with the same probability
     rate: float = 5e-4
-    given: float = 0.0  # this network is told of nothing
     epsilon: float = 8.0
     delta: float = 1e-5
     norm: float = 100.0  # of a patient's gradient; less noise below, and rates too low, since long records are cut most
@@ -61,7 +60,7 @@ class PrivateConfig(ThinningConfig):
 class PlainMLP(ResidualMLP):
     """The residual MLP under the call of :class:`~scoehr.models.RecordMLP`, of layers that Opacus can take apart."""
 
-    def forward(self, x: Tensor, t: Tensor, given: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
         return F.pad(super().forward(x, t), (0, 1))  # no factor on the whole: records are as long as Bayes' rule says
 
 
@@ -76,11 +75,6 @@ class Private(Thinning):
     settings = PrivateConfig
     layers = PlainMLP
     config: PrivateConfig
-
-    def _places(self, condition: Any) -> list[int]:
-        if condition:
-            raise InputError("a private model cannot sample on condition; fit preset thinning for that")
-        return []
 
     def _train(
         self, data: Tensor, held_out: Tensor | None, seed: int, folder: Path | None, progress: bool

@@ -11,6 +11,7 @@ Lubbers & Lin (2023), Blackout Diffusion, ICML.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ from scoehr.codes import CodeMatrix
 from scoehr.files import InputError
 from scoehr.generators.base import Generator, Settings, Weights
 from scoehr.models import RecordMLP, ResidualMLP
-from scoehr.processes import RateModel, some_given, thin, thinning_loss, thinning_times
+from scoehr.processes import RateModel, thin, thinning_loss, thinning_times
 from scoehr.training import Schedule
 
 
@@ -43,7 +44,6 @@ class ThinningConfig(Settings):
     schedule: Schedule = "cosine"
     clip: float = 10.0  # above the norms of all but a few batches: clipped gradients would pull rates off their means
     blur: float = 0.05  # of the lengths of the training records, relative to them
-    given: float = 0.25  # share of training records of which a code or two are given, for sampling on condition
     ema: float = 0.999
     sampler: Literal["events", "births"] = "events"
     steps: int = 64  # of births, which leaps; events take none
@@ -57,8 +57,8 @@ class Thinning(Generator):
     >>> model.sample(1_000, seed=1).write("synthetic.parquet")        # doctest: +SKIP
     >>> model.sample(1_000, condition=["428"])                        # doctest: +SKIP
 
-    On condition, every patient has the codes named, and the rest as patients with them have it: the network has seen
-    records of which some codes are known from the start. A label (sex, age group, outcome) is a code like any other.
+    On condition, every patient has the codes named, and the rest as patients with them have it. A label (sex, age
+    group, outcome) is a code like any other.
     """
 
     name = "thinning"
@@ -77,9 +77,8 @@ class Thinning(Generator):
         rate.learn_shares(data)
 
         def loss(x: Tensor, rng: torch.Generator) -> Tensor:
-            level, (whole, given) = thinning_times(len(x), rng), some_given(x.cpu(), self.config.given, rng)
-            thinned = thin(whole, level, rng, given)
-            return thinning_loss(rate, *(part.to(x) for part in (whole, thinned, level, given))).mean()
+            level = thinning_times(len(x), rng)
+            return thinning_loss(rate, x, thin(x.cpu(), level, rng).to(x), level.to(x)).mean()
 
         return self._learn("rate", rate, loss, data, held_out, seed, folder, progress)
 
@@ -95,19 +94,35 @@ class Thinning(Generator):
             self.rate = RateModel(self.layers(n_codes, self.config.width, self.config.depth), n_codes, self.config.blur)
 
     def _draw(self, size: int, sampler: str, steps: int, rng: torch.Generator) -> Tensor:
-        return self._draw_given((), size, sampler, steps, rng)
+        return self._grow(torch.zeros(size, len(self.vocabulary.codes)), sampler, steps, rng)
 
     def _draw_given(self, given: Sequence[int], size: int, sampler: str, steps: int, rng: torch.Generator) -> Tensor:
+        """Records grown from one each of the codes ``given``, kept with probability 1 over the product of their counts.
+
+        As a → 0, nothing but these survives of a record with a chance in proportion to that product: grown from them
+        are records of patients drawn as often as they have the codes. Keeping so takes each patient once.
+        """
+        start = torch.zeros(1, len(self.vocabulary.codes))
+        start[:, list(given)] = 1.0
+        kept, drawn, spent = start[:0], 0, 0
+        while missing := size - len(kept):
+            many = min(size, math.ceil(missing * (drawn + 1) / (len(kept) + 1)))
+            grown = self._grow(start.expand(many, -1), sampler, steps, rng)
+            chance = 1 / grown[:, list(given)].prod(dim=1)
+            kept = torch.cat([kept, grown[torch.rand(many, generator=rng) < chance]])[:size]
+            drawn, spent = drawn + many, spent + many * self.evaluations
+        self.evaluations = round(spent / size)
+        return kept
+
+    def _grow(self, start: Tensor, sampler: str, steps: int, rng: torch.Generator) -> Tensor:
+        """Whole records from ``start`` ``(B, n_codes)``."""
         if sampler not in ("events", "births"):
             raise InputError(f"sampler {sampler!r} does not suit thinning; it has 'events' and 'births'")
         if sampler == "events" and steps != self.config.steps:
             raise InputError(
                 "sampler 'events' draws birth by birth and takes no steps; name sampler 'births' with them"
             )
-        start = torch.zeros(size, len(self.vocabulary.codes))
-        start[:, list(given)] = 1.0
-        how: dict[str, Any] = {"given": start if len(given) else None, "binary": self.config.kind == "binary"}
-        how |= {"device": self.device, "rng": rng}
+        how: dict[str, Any] = {"binary": self.config.kind == "binary", "device": self.device, "rng": rng}
         rate = self.rate.eval().to(self.device)
         if sampler == "births":
             self.evaluations = steps
