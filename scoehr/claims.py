@@ -475,16 +475,17 @@ SAID = {"holds": "hold", "fails": "fail", "not run yet": "are not run yet"}
 
 def page(claims: pd.DataFrame) -> str:
     """The ledger as Markdown: how many claims hold, then a table whose rows link to their evidence."""
-    return f"Of {len(claims)} claims {_tally(claims)}.\n\n{_sheet(claims)}"
+    return f"Of {len(claims)} claims {tally(claims)}.\n\n{_sheet(claims)}"
 
 
 def folded(title: str, claims: pd.DataFrame) -> str:
     """The ledger of a companion study as HTML that opens when its line, the title and the tally, is clicked."""
-    said = f"<strong>{title}</strong>: of {len(claims)} claims {_tally(claims)}"
+    said = f"<strong>{title}</strong>: of {len(claims)} claims {tally(claims)}"
     return f'<details class="ledger"><summary>{said}</summary>\n{_sheet(claims)}\n</details>'
 
 
-def _tally(claims: pd.DataFrame) -> str:
+def tally(claims: pd.DataFrame) -> str:
+    """How many claims have each verdict, in words."""
     counts = claims["verdict"].str.partition(":")[0].value_counts()
     return ", ".join(f"{number} {SAID.get(str(name), name) if number > 1 else name}" for name, number in counts.items())
 

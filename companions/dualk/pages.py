@@ -16,6 +16,7 @@ from companions.dualk.protocols import CORRECTED, FIRST_DAY, FLAWS, REPORTED
 from companions.dualk.study import ENOUGH, TITLES, Run
 from companions.dualk.verdicts import said
 from scoehr import plots
+from scoehr.claims import tally as tallied
 from scoehr.pages import QUICK, Html, Words
 
 #: Figures of the main table, with their titles.
@@ -481,5 +482,5 @@ def claims(found: Runs, part: str) -> pd.DataFrame:
 
 def tally(found: Runs) -> Words:
     """How many claims hold, fail, or cannot be tested here."""
-    numbers = verdicts.ledger(found)["verdict"].str.partition(":")[0].value_counts()
-    return Words(f"Of {numbers.sum()} claims: " + ", ".join(f"{n} {name}" for name, n in numbers.items()) + ".")
+    table = verdicts.ledger(found)
+    return Words(f"Of {len(table)} claims {tallied(table)}.")
