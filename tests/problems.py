@@ -12,6 +12,13 @@ from scoehr.codes import CodeMatrix
 from scoehr.processes import VPSDE
 
 
+class Alone(torch.nn.Module):
+    """The network of a RateModel whose codes have nothing to do with each other."""
+
+    def forward(self, y: Tensor, s: Tensor) -> Tensor:
+        return torch.zeros(len(y), y.shape[1] + 1)
+
+
 @dataclass
 class Gaussian:
     """Data N(mean, variance) in every dimension; under the VP-SDE score and probability flow are known."""

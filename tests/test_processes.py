@@ -21,7 +21,7 @@ from scoehr.processes import (
     thinning_times,
     uniform_times,
 )
-from tests.problems import Gaussian
+from tests.problems import Alone, Gaussian
 
 SDE = VPSDE()
 
@@ -132,13 +132,6 @@ def test_an_untrained_noise_model_is_right_about_standard_normal_data():
 class Nothing(torch.nn.Module):
     def forward(self, y, s):
         return torch.zeros_like(y)
-
-
-class Alone(torch.nn.Module):
-    """Changes no rate."""
-
-    def forward(self, y, s):
-        return torch.zeros(len(y), y.shape[1] + 1)
 
 
 class TestThinning:

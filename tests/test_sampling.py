@@ -15,7 +15,7 @@ from scoehr.sampling import (
     solve,
     uniform_schedule,
 )
-from tests.problems import Gaussian
+from tests.problems import Alone, Gaussian
 
 PROBLEM = Gaussian()
 
@@ -95,13 +95,6 @@ class Twins:
         return missing * (1 - x).clamp(min=0)
 
 
-class Nothing(torch.nn.Module):
-    """Codes have nothing to do with each other."""
-
-    def forward(self, y, s):
-        return torch.zeros(len(y), y.shape[1] + 1)
-
-
 def grown(*args, **how):
     return events(*args, **how)[0]
 
@@ -114,7 +107,7 @@ class TestRecordsGrow:
     @pytest.mark.parametrize("sampler", [grown, leaps(1), leaps(7)])
     def test_independent_poisson_counts_are_exact(self, sampler):
         mean = torch.tensor([0.05, 0.4, 2.0])
-        model, rng = RateModel(Nothing(), 3), torch.Generator().manual_seed(0)
+        model, rng = RateModel(Alone(), 3), torch.Generator().manual_seed(0)
         model.learn_shares(torch.poisson(mean.expand(200_000, 3), generator=rng))
         x = sampler(model, empty(100_000, 3), rng=rng)
         torch.testing.assert_close(x.mean(0), mean, rtol=0.05, atol=0.003)
@@ -124,7 +117,7 @@ class TestRecordsGrow:
     def test_independent_counts_of_any_shape(self, sampler, error):
         """Births one by one leave the chance alone, four standard errors of it."""
         counts = torch.tensor([0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 2.0, 2.0, 2.0, 3.0])[:, None]
-        model = RateModel(Nothing(), 1)
+        model = RateModel(Alone(), 1)
         model.learn_shares(counts.repeat(1000, 1))
         x = sampler(model, empty(60_000, 1), rng=torch.Generator().manual_seed(0))
         shares = [float((x == m).float().mean()) for m in (0, 1, 2, 3)]
@@ -151,7 +144,7 @@ class TestRecordsGrow:
         rng = torch.Generator().manual_seed(0)
         short = torch.rand(50_000, generator=rng) < 0.7
         length = torch.where(short, 2.0, torch.poisson(torch.full((50_000,), 40.0), generator=rng))
-        model = RateModel(Nothing(), n_codes)
+        model = RateModel(Alone(), n_codes)
         model.learn_shares(length[:, None] * torch.eye(n_codes)[torch.arange(50_000) % n_codes])
         made = grown(model, empty(20_000, n_codes), rng=rng).sum(1)
         assert float((made == 2).float().mean()) == pytest.approx(0.7, abs=0.02)
