@@ -322,9 +322,9 @@ class ResidualMLP(nn.Module):
 
 
 class RecordMLP(ResidualMLP):
-    """The residual MLP on a patient's record: ``log1p`` of counts ``(B, n_codes)`` to ``(B, n_codes + 1)``.
+    """The residual MLP on a patient's record, as :class:`~scoehr.processes.RateModel` asks for it.
 
-    The last column is of the record as a whole. Times are ``(B,)``, or ``(1,)`` where one serves all.
+    Records are ``log1p`` of counts ``(B, n_codes)``; times are ``(B,)``, or ``(1,)`` where one serves all.
 
     Three things that a record needs and a latent vector does not. How large it is (occurrences, distinct codes, codes
     that came again, the most of any) goes into the modulation beside time, since normalisation hides it from the
@@ -348,7 +348,8 @@ class RecordMLP(ResidualMLP):
         for linear in (self.last, self.whole):
             nn.init.zeros_(linear.bias)
 
-    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+    def read(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """The record ``(B, width)``, and its size and time ``(B, 64)``."""
         rows, codes = x.nonzero(as_tuple=True)  # the occupied cells, few of all
         values = x[rows, codes]
         counts = torch.expm1(values).round()
@@ -359,10 +360,18 @@ class RecordMLP(ResidualMLP):
         context = self.time(torch.cat([time_embedding(value, self.EMBEDDING) for value in told], dim=1))
         h = self.begin.bias.expand(len(x), -1)  # (B, width)
         h = h.index_add(0, rows, values[:, None] * self.begin.weight.T[codes])
-        norm, first = self.end
         scale, shift = self.last(context).chunk(2, dim=1)
-        h = norm(self.blocked(h, context)) * (1 + scale) + shift
+        return self.end[0](self.blocked(h, context)) * (1 + scale) + shift, context
+
+    def codes(self, x: Tensor, h: Tensor, context: Tensor) -> Tensor:
+        """A number a code, ``(B, n_codes)``, from what was read."""
+        rows, codes = x.nonzero(as_tuple=True)
+        counts = torch.expm1(x[rows, codes]).round()
         again = self.again(codes)  # (occupied cells, width + 1)
         against = (context[rows] * self.times(counts.clamp(max=self.TIMES).long())).sum(dim=1)
         second = (h[rows] * again[:, :-1]).sum(dim=1) + again[:, -1] + against
-        return torch.cat([first(h).index_put((rows, codes), second), self.whole(h)], dim=1)  # (B, n_codes + 1)
+        return self.end[1](h).index_put((rows, codes), second)
+
+    def length(self, h: Tensor, context: Tensor) -> Tensor:
+        """A number a record, ``(B,)``."""
+        return self.whole(h)[:, 0]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -126,8 +126,9 @@ class RateModel(nn.Module):
     to do with each other and with the length.
 
     Args:
-        network: maps ``log1p`` of counts ``(B, n_codes)`` and times ``(B,)`` to ``(B, n_codes + 1)``: the logarithms of
-            the factors on each code and, last, on all.
+        network: its ``read(y, s)`` makes tensors of B rows of ``y``, ``log1p`` of counts ``(B, n_codes)``, and times
+            ``s`` ``(B,)``; from these ``length(*made)`` ``(B,)`` makes the logarithm of the factor on the length and
+            ``codes(y, *made)`` ``(B, n_codes)`` those on each code.
         n_codes: size of the vocabulary.
         blur: by which the lengths of the training records are blurred, relative to them.
     """
@@ -137,7 +138,8 @@ class RateModel(nn.Module):
 
     def __init__(self, network: nn.Module, n_codes: int, blur: float = 0.05):
         super().__init__()
-        self.network, self.blur = network, blur
+        self.network: Any = network
+        self.blur = blur
         shares = torch.zeros(self.LARGEST + 1, n_codes)
         shares[0] = 1.0
         self.register_buffer("shares", shares)  # shares[m, j]: of patients who have m of code j
@@ -196,10 +198,24 @@ class RateModel(nn.Module):
 
         A code of which no training patient had more does not come again: what feeds on itself must end.
         """
-        factors = self.network(torch.log1p(x), 1000 * (1 - level))  # (B, n_codes + 1), logarithms
-        which = (factors[:, :-1] + self._alone(x, level)).masked_fill(x >= self.most, self.NEVER)
-        many = self.remaining(x.sum(dim=1), level).clamp(min=1e-6).log().to(x) + factors[:, -1]
-        return (torch.log_softmax(which, dim=1) + many[:, None]).clamp(max=8.0)
+        many, which = self.outlook(x, level)
+        return (which(slice(None)) + many[:, None]).clamp(max=8.0)
+
+    def outlook(self, x: Tensor, level: Tensor) -> tuple[Tensor, Callable[[Any], Tensor]]:
+        """Log of how many codes are still expected ``(B,)``; and, for the rows asked for, log of each code's share.
+
+        Which codes they are costs as much again as how many, and a sampler mostly asks how many.
+        """
+        y = torch.log1p(x)
+        made = self.network.read(y, 1000 * (1 - level))
+
+        def which(rows: Any) -> Tensor:
+            at = level if len(level) == 1 else level[rows]
+            log = self.network.codes(y[rows], *(part[rows] for part in made)) + self._alone(x[rows], at)
+            return torch.log_softmax(log.masked_fill(x[rows] >= self.most, self.NEVER), dim=1)
+
+        remaining = self.remaining(x.sum(dim=1), level).clamp(min=1e-6).log().to(x)
+        return remaining + self.network.length(*made), which
 
     def remaining(self, length: Tensor, level: Tensor) -> Tensor:
         """E[|x₁| - |x_a| | |x_a|] ``(B,)`` for lengths ``(B,)`` of records thinned to ``level`` ``(B,)`` or ``(1,)``.

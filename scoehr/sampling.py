@@ -128,11 +128,13 @@ def evaluations(sampler: str, steps: int) -> int:
     return 2 * steps - 1 if sampler == "heun" else steps
 
 
+TOGETHER = 1024  # records looked at together, however many grow: it bounds the memory
+
+
 def events(
     rate: RateModel,
     start: Tensor,
     *,
-    binary: bool = False,
     device: str = "cpu",
     rng: torch.Generator,
 ) -> tuple[Tensor, float]:
@@ -145,21 +147,22 @@ def events(
 
     Returns the records and the evaluations a record took on average.
     """
-    x, rows, spent = start.clone(), torch.arange(len(start)), 0
+    x, left, spent = start.clone(), torch.arange(len(start)), 0
     level, bound = torch.zeros(2, len(x), dtype=torch.float64)
     bound[:] = math.inf  # not known: the record has just changed, and nothing was proposed
-    while len(rows):
-        expected = rate(x[rows].to(device), level[rows].float().to(device)).cpu()
-        running = (expected * (1 - x[rows]) if binary else expected).double().cumsum(dim=1)
-        total, spent = running[:, -1], spent + len(rows)  # codes still expected
-        if not bool(torch.isfinite(total).all()):
-            raise FloatingPointError("sampling diverged: rates are not finite; train anew at a lower rate")
-        uniform, wait = torch.rand(len(rows), generator=rng), torch.empty_like(total).exponential_(generator=rng)
-        born = bound[rows].isfinite() & (uniform < total / bound[rows])
-        x[rows[born], _drawn(running[born], rng)] += 1
-        bound[rows] = torch.where(born, math.inf, total)
-        level[rows] = torch.where(born, level[rows], 1 - (1 - level[rows]) * torch.exp(-wait / total))
-        rows = rows[level[rows] < 1 - T_MIN]
+    while len(left):
+        for rows in left.split(TOGETHER):
+            many, which = rate.outlook(x[rows].to(device), level[rows].float().to(device))
+            total, spent = many.cpu().double().exp(), spent + len(rows)  # codes still expected
+            if not bool(torch.isfinite(total).all()):
+                raise FloatingPointError("sampling diverged: rates are not finite; train anew at a lower rate")
+            uniform, wait = torch.rand(len(rows), generator=rng), torch.empty_like(total).exponential_(generator=rng)
+            born = bound[rows].isfinite() & (uniform < total / bound[rows])
+            running = which(born.to(device)).cpu().double().exp().cumsum(dim=1)
+            x[rows[born], _drawn(running, rng)] += 1
+            bound[rows] = torch.where(born, math.inf, total)
+            level[rows] = torch.where(born, level[rows], 1 - (1 - level[rows]) * torch.exp(-wait / total))
+        left = left[level[left] < 1 - T_MIN]
     return x, spent / len(x)
 
 

@@ -15,8 +15,14 @@ from scoehr.processes import VPSDE
 class Alone(torch.nn.Module):
     """The network of a RateModel whose codes have nothing to do with each other."""
 
-    def forward(self, y: Tensor, s: Tensor) -> Tensor:
-        return torch.zeros(len(y), y.shape[1] + 1)
+    def read(self, y: Tensor, s: Tensor) -> tuple[Tensor]:
+        return (y,)
+
+    def codes(self, y: Tensor, read: Tensor) -> Tensor:
+        return torch.zeros_like(y)
+
+    def length(self, read: Tensor) -> Tensor:
+        return torch.zeros(len(read))
 
 
 @dataclass

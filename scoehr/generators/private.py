@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from scipy.optimize import brentq
 from torch import Tensor
-from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
@@ -58,10 +57,16 @@ class PrivateConfig(ThinningConfig):
 
 
 class PlainMLP(ResidualMLP):
-    """The residual MLP under the call of :class:`~scoehr.models.RecordMLP`, of layers that Opacus can take apart."""
+    """The residual MLP in the place of :class:`~scoehr.models.RecordMLP`, of layers that Opacus can take apart."""
 
-    def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        return F.pad(super().forward(x, t), (0, 1))  # no factor on the whole: records are as long as Bayes' rule says
+    def read(self, x: Tensor, t: Tensor) -> tuple[Tensor]:
+        return (self(x, t),)
+
+    def codes(self, x: Tensor, read: Tensor) -> Tensor:
+        return read
+
+    def length(self, read: Tensor) -> Tensor:
+        return torch.zeros_like(read[:, 0])  # records are as long as Bayes' rule says
 
 
 class Private(Thinning):

@@ -47,7 +47,7 @@ class ThinningConfig(Settings):
     ema: float = 0.999
     sampler: Literal["events", "births"] = "events"
     steps: int = 64  # of births, which leaps; events take none
-    sample_batch: int = 1024
+    sample_batch: int = 4096  # grown together: when most are whole, few are left to fill the processor
 
 
 class Thinning(Generator):
@@ -122,11 +122,11 @@ class Thinning(Generator):
             raise InputError(
                 "sampler 'events' draws birth by birth and takes no steps; name sampler 'births' with them"
             )
-        how: dict[str, Any] = {"binary": self.config.kind == "binary", "device": self.device, "rng": rng}
+        how: dict[str, Any] = {"device": self.device, "rng": rng}
         rate = self.rate.eval().to(self.device)
         if sampler == "births":
             self.evaluations = steps
-            return sampling.births(rate, start, steps, **how)
+            return sampling.births(rate, start, steps, binary=self.config.kind == "binary", **how)
         grown, evaluations = sampling.events(rate, start, **how)
         self.evaluations = round(evaluations)
         return grown
