@@ -204,7 +204,7 @@ class RateModel(nn.Module):
     def outlook(self, x: Tensor, level: Tensor) -> tuple[Tensor, Callable[[Any], Tensor]]:
         """Log of how many codes are still expected ``(B,)``; and, for the rows asked for, log of each code's share.
 
-        Which codes they are costs as much again as how many, and a sampler mostly asks how many.
+        A sampler needs the second only where a birth happens.
         """
         y = torch.log1p(x)
         made = self.network.read(y, 1000 * (1 - level))
