@@ -135,6 +135,7 @@ class RateModel(nn.Module):
 
     LARGEST, PRESENT, LEVELS = 40, 15, 33  # counts told apart in whole and in thinned records; levels tabulated
     NEVER = -30.0  # log of the factor on a code of which no patient had more
+    MOST = 12.0  # log of the factor on the length: past the longest record even this brings nothing, so growth ends
 
     def __init__(self, network: nn.Module, n_codes: int, blur: float = 0.05):
         super().__init__()
@@ -199,7 +200,7 @@ class RateModel(nn.Module):
         A code of which no training patient had more does not come again: what feeds on itself must end.
         """
         many, which = self.outlook(x, level)
-        return (which(slice(None)) + many[:, None]).clamp(max=8.0)
+        return which(slice(None)) + many[:, None]
 
     def outlook(self, x: Tensor, level: Tensor) -> tuple[Tensor, Callable[[Any], Tensor]]:
         """Log of how many codes are still expected ``(B,)``; and, for the rows asked for, log of each code's share.
@@ -215,7 +216,7 @@ class RateModel(nn.Module):
             return torch.log_softmax(log.masked_fill(x[rows] >= self.most, self.NEVER), dim=1)
 
         remaining = self.remaining(x.sum(dim=1), level).clamp(min=1e-6).log().to(x)
-        return remaining + self.network.length(*made), which
+        return remaining + self.network.length(*made).clamp(max=self.MOST), which
 
     def remaining(self, length: Tensor, level: Tensor) -> Tensor:
         """E[|x₁| - |x_a| | |x_a|] ``(B,)`` for lengths ``(B,)`` of records thinned to ``level`` ``(B,)`` or ``(1,)``.

@@ -4,6 +4,7 @@ import pytest
 import torch
 import torchsde
 
+from scoehr.models import RecordMLP
 from scoehr.processes import (
     LENGTHS,
     T_MIN,
@@ -199,6 +200,21 @@ class TestThinning:
                 mean = sum((m - n) * odd for m, odd in odds.items()) / sum(odds.values()) if odds else 0.0
                 found = model.remaining(torch.tensor([float(n)]), torch.tensor([a]))
                 assert float(found[0]) == pytest.approx(mean, rel=1e-6, abs=1e-9)
+
+    @pytest.mark.parametrize("levels", [1, 50])
+    def test_how_many_and_which_make_the_rates_of_any_rows(self, levels):
+        torch.manual_seed(0)
+        network = RecordMLP(6, width=16)
+        for weights in network.parameters():
+            torch.nn.init.normal_(weights, std=0.1)
+        model = RateModel(network, 6)
+        model.learn_shares(torch.poisson(torch.full((500, 6), 0.7), generator=rng()))
+        x, level = torch.poisson(torch.full((50, 6), 0.7), generator=rng(1)), torch.rand(levels, generator=rng(2))
+        rates, (many, which) = model(x, level), model.outlook(x, level)
+        torch.testing.assert_close(rates.sum(1), many.exp())
+        rows = torch.arange(50) % 3 == 0
+        torch.testing.assert_close(rates[rows], which(rows).exp() * many[rows].exp()[:, None])
+        assert which(rows & False).shape == (0, 6)
 
     def test_records_of_any_length_are_told_apart_and_blurred_without_bias(self):
         x = torch.tensor([[0.0], [3.0], [3.0], [200.0], [1e6]])
