@@ -55,7 +55,7 @@ pages.origin(rows, dataset=dataset, profile=profile, seed=seed)
 plots.table(pages.settings(rows), "What was run: the settings after the profile's factors")
 
 # %% tags=["hide-input"]
-pages.Words(seeds.divergences(every) or "No run of any row diverged.")
+pages.Words(seeds.divergences(every))
 
 # %% [markdown]
 # (t1)=

@@ -251,7 +251,7 @@ def show(found: Rows, which: str, title: str, *, report: bool = True, figure: bo
         display(Markdown(f"Not run yet: {', '.join(f'`{name}`' for name in lacking)}."))
     if not (group := pick(found, which)):
         return
-    said = f"{seeds.said(group)} {seeds.divergences(group)}".strip()
+    said = f"{seeds.said(group)} {seeds.divergences(group)}"
     if report:
         display(plots.table(as_reported(found, which), f"{title}, scores as the report computes them. {said}"))
     display(plots.table(corrected(found, which), f"{title}, scores that can tell. {said}"))

@@ -97,9 +97,10 @@ def elsewhere(dataset: str, profile: str, seed: int) -> dict[str, dict[str, list
     return {name: rows for name, rows in found.items() if rows}
 
 
-def missing(found: Rows, names: Sequence[str]) -> Html:
-    """A line for each of these rows of the plan that has no finished run; nothing if all have."""
-    return Html("".join(f"<p>not run yet: <code>{name}</code></p>" for name in names if name not in found))
+def missing(found: Rows, names: Sequence[str]) -> Html | None:
+    """A line for each of these rows of the plan that has no finished run; None if all have."""
+    lines = [f"<p>not run yet: <code>{name}</code></p>" for name in names if name not in found]
+    return Html("".join(lines)) if lines else None
 
 
 def origin(found: Mapping[str, study.Run | Sequence[study.Run]], *, dataset: str, profile: str, seed: int) -> Html:

@@ -146,10 +146,10 @@ def ended(rows: Rows) -> dict[str, Sequence[study.Run]]:
 
 
 def divergences(rows: Rows) -> str:
-    """A sentence on the runs that diverged; empty if none did."""
+    """A sentence on the runs that diverged."""
     counts = {name: sum(run.verdict == "diverged" for run in runs) for name, runs in rows.items()}
     parts = [f"{name} ({count} of {len(rows[name])} runs)" for name, count in counts.items() if count]
-    return f"Diverged: {', '.join(parts)}." if parts else ""
+    return f"Diverged: {', '.join(parts)}." if parts else "No run diverged."
 
 
 # Tables that every run keeps -----------------------------------------------------------------------------------------

@@ -61,6 +61,7 @@ def test_executes_with_other_parameters(name):
     outputs = [output for cell in cells for output in cell.outputs]
     assert [output.ename for output in outputs if output.output_type == "error"] == []
     assert [output.text for output in outputs if output.get("name") == "stderr"] == []
+    assert [data for output in outputs for data in output.get("data", {}).items() if not data[1]] == [], "empty boxes"
     assert "profile <code>tiny</code>, random seed 3" in json.dumps(notebook.cells)
 
 

@@ -98,6 +98,7 @@ def test_diverged_runs_are_named_and_never_dropped(world):
     assert shown["some"].startswith("2 [") and shown["some"].endswith("(1 of 3 diverged)")
     assert shown["fresh real patients"] == "5"
     assert seeds.divergences(rows) == "Diverged: all (2 of 2 runs), some (1 of 3 runs)."
+    assert seeds.divergences({"none": rows["none"]}) == "No run diverged."
     assert list(seeds.ended(rows)) == ["some", "none"]
     assert "diverged under every random seed (2)" in pages.says("all", rows["all"])
     assert pages.costs(rows).loc["all", "1,000 patients (s)"] == "diverged"
@@ -129,7 +130,9 @@ def test_rows_are_grouped_by_what_their_patients_hold(world):
 
 
 def test_rows_that_are_not_run_are_named(world):
-    assert pages.missing({"a": world("a", [1.0])}, ["a", "b"]).text == "<p>not run yet: <code>b</code></p>"
+    rows = {"a": world("a", [1.0])}
+    assert pages.missing(rows, ["a", "b"]).text == "<p>not run yet: <code>b</code></p>"
+    assert pages.missing(rows, ["a"]) is None
 
 
 # The printed order
