@@ -130,12 +130,13 @@ pages.Words("\n".join(f"- {ablations.best(every, 'bare', key)}" for key in ablat
 # ## Other generators
 #
 # The paper set its model beside three generative adversarial networks. Here they are again, with diffusion on the
-# records themselves, a Gaussian copula, and thinning diffusion on presence; each is trained about as long as thinning
-# diffusion is, not to its published length. Independent columns and resampled patients are among the reference points.
+# records themselves, a Gaussian copula, and thinning diffusion on presence; some of them on counts as well. Each is
+# trained about as long as thinning diffusion is, not to its published length. Independent columns and resampled
+# patients are among the reference points.
 
 # %% tags=["hide-input"]
 others = pages.grouped(every, "baselines")
-pages.missing(every, ["medgan", "medbgan", "medwgan", "edm", "copula", "thinning-binary", "copula-counts"])
+pages.missing(every, [name for name, row in study.plan().items() if row.group == "baselines"])
 
 # %% tags=["hide-input"]
 for kind, group in pages.by_kind(others).items():

@@ -10,6 +10,7 @@ from __future__ import annotations
 import html
 import io
 import math
+import re
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
@@ -52,6 +53,8 @@ STYLE: Any = {
 }
 #: Mark of table cells that hold words.
 CLASS = ' class="words"'
+#: The letter of a number such as 4.7e-05.
+EXPONENT = re.compile(r"(?<=\d)e(?=[+-]\d)")
 #: Panels side by side.
 PER_ROW = 3
 #: Counts of patients below this are shown as a range, so that no table points at a handful of people.
@@ -126,7 +129,9 @@ class Table:
         heads = [_tag("th", name, wordy) for name, wordy in zip(self.frame.columns, words, strict=True)]
         rows = [["<th></th>"] * named + heads]
         for label, row in zip(self.frame.index, self.text().itertuples(index=False), strict=True):
-            cells = [_tag("td", value, wordy) for value, wordy in zip(row, words, strict=True)]
+            cells = [
+                _tag("td", value if wordy else _unbroken(value), wordy) for value, wordy in zip(row, words, strict=True)
+            ]
             rows.append([_tag("th", label, True)] * named + cells)
         head, *body = [f"<tr>{''.join(cells)}</tr>" for cells in rows]
         caption = f"<caption>{html.escape(self.caption, quote=False)}</caption>"
@@ -144,8 +149,13 @@ def _tag(tag: str, value: Any, words: bool) -> str:
     return f"<{tag}{CLASS if words else ''}>{html.escape(str(value), quote=False)}</{tag}>"
 
 
+def _unbroken(number: str) -> str:
+    """A number that goes on the next line only before its interval."""
+    return number.replace(" ", "\N{NO-BREAK SPACE}").replace("\N{NO-BREAK SPACE}[", " [")
+
+
 def _is_words(value: Any) -> bool:
-    return isinstance(value, str) and any(letter.isalpha() for letter in value)
+    return isinstance(value, str) and any(letter.isalpha() for letter in EXPONENT.sub("", value))
 
 
 def table(frame: pd.DataFrame, caption: str, formats: Mapping[str, str] | None = None, digits: int = 3) -> Table:

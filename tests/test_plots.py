@@ -2,6 +2,7 @@
 
 import math
 
+import pandas as pd
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,3 +21,12 @@ def test_nothing_on_the_front_is_beaten_and_all_else_is(points):
         assert (name in front) <= (not beaten)
         assert beaten or name in front or twin
     assert set(front) <= set(known)
+
+
+def test_numbers_stand_right_and_break_only_before_their_interval():
+    frame = pd.DataFrame({"score": ["0.1 [4.7e-05, 0.2]", "2 ± 1"], "verdict": ["holds [1, 2]", "–"]}, index=["a", "b"])
+    rows = [line for line in plots.table(frame, "caption")._repr_html_().splitlines() if "<td" in line]
+    assert rows == [
+        '<tr><th class="words">a</th><td>0.1 [4.7e-05,\xa00.2]</td><td class="words">holds [1, 2]</td></tr>',
+        '<tr><th class="words">b</th><td>2\xa0±\xa01</td><td class="words">–</td></tr>',
+    ]
