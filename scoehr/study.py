@@ -27,6 +27,7 @@ from scoehr.codes import CodeMatrix, Kind
 from scoehr.datasets import Digits
 from scoehr.files import CHECKOUT, ROOT, InputError, peak_memory, read_json, replacing, write_json
 from scoehr.generators import Generator, ScoEHR
+from scoehr.runs import Finished, Planned, mark
 from scoehr.training import Diverged, parameters
 
 #: The plan of the working root, if it has one of its own, else the checkout's.
@@ -38,7 +39,7 @@ PACKAGES = ("scoehr", "torch", "torchsde", "numpy", "scipy", "pandas", "scikit-l
 
 
 @dataclass(frozen=True)
-class Experiment:
+class Experiment(Planned):
     """Everything that determines a run, with the scale of its profile applied."""
 
     name: str
@@ -60,21 +61,7 @@ class Experiment:
         """Name of the run's folder: readable parts, then a hash of the rest."""
         apart = ("source", "title", "group", "seeds", "after")
         settings = {key: value for key, value in asdict(self).items() if key not in apart}
-        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
-        return f"{self.dataset}-{self.profile}-{self.name}-s{self.seed}-{digest}"
-
-    @property
-    def folder(self) -> Path:
-        return ROOT / "saved_models" / self.id
-
-    @property
-    def finished(self) -> bool:
-        """Whether its run is there, scores included."""
-        return (self.folder / "config.json").exists() and (self.folder / "metrics.json").exists()
-
-    @property
-    def synthetic_path(self) -> Path:
-        return ROOT / "synthetic_data" / f"{self.id}.parquet"
+        return f"{self.dataset}-{self.profile}-{self.name}-s{self.seed}-{mark(settings)}"
 
     def cohort(self) -> Cohort:
         """The patients this experiment trains on and is judged by."""
@@ -94,16 +81,12 @@ class Cohort:
     fingerprint: str
 
 
-class Run:
-    """A finished run, read from its folder as far as asked."""
+class Run(Finished):
+    """A finished run of a generator.
 
-    def __init__(self, folder: Path):
-        self.folder = folder
-        self.id = folder.name
-
-    @cached_property
-    def config(self) -> dict[str, Any]:
-        return read_json(self.folder / "config.json")
+    ``history`` has the columns stage, epoch, train_loss, validation_loss, learning_rate and seconds; ``metrics`` are
+    the results of :func:`scoehr.metrics.evaluate`, empty for a run that diverged.
+    """
 
     @property
     def experiment(self) -> dict[str, Any]:
@@ -116,24 +99,10 @@ class Run:
         return self.config["verdict"]
 
     @cached_property
-    def history(self) -> pd.DataFrame:
-        """stage, epoch, train_loss, validation_loss, learning_rate, seconds."""
-        return pd.read_csv(self.folder / "history.csv")
-
-    @cached_property
-    def metrics(self) -> dict[str, Any]:
-        """The results of :func:`scoehr.metrics.evaluate`; empty for a run that diverged."""
-        return read_json(self.folder / "metrics.json")
-
-    @cached_property
     def frequency(self) -> pd.DataFrame:
         """A row a code: mean count among ``real`` (test) and ``synthetic`` patients; with an autoencoder also among
         ``reconstructed`` test patients, and whether it is ``reachable``."""
         return pd.read_csv(self.folder / "frequency.csv", index_col="code", dtype={"code": str})
-
-    @cached_property
-    def costs(self) -> dict[str, Any]:
-        return read_json(self.folder / "costs.json")
 
     @cached_property
     def synthetic(self) -> CodeMatrix:

@@ -26,6 +26,7 @@ from scoehr.datasets import Account, Digits
 from scoehr.files import ROOT, InputError, read_json, replacing, write_json
 from scoehr.generators.visits import VisitConfig, VisitThinning
 from scoehr.metrics.visits import VISIT_METRICS, VISIT_REFERENCES, evaluate
+from scoehr.runs import Planned
 from scoehr.seeds import POINTS, Estimate
 from scoehr.training import parameters
 from scoehr.visits import Visits, VisitSplit
@@ -38,7 +39,7 @@ NAMES = POINTS | {"independent": "independent codes", "shuffled": "shuffled admi
 
 
 @dataclass(frozen=True)
-class VisitRun:
+class VisitRun(Planned):
     """A run, finished or to be made."""
 
     dataset: str = "simulated"
@@ -50,18 +51,6 @@ class VisitRun:
     @property
     def id(self) -> str:
         return f"visits-{self.dataset}-{self.profile}-s{self.seed}"
-
-    @property
-    def folder(self) -> Path:
-        return ROOT / "saved_models" / self.id
-
-    @property
-    def synthetic_path(self) -> Path:
-        return ROOT / "synthetic_data" / f"{self.id}.parquet"
-
-    @property
-    def finished(self) -> bool:
-        return all((self.folder / name).exists() for name in ("config.json", "metrics.json"))
 
     @property
     def settings(self) -> VisitConfig:

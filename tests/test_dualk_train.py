@@ -15,7 +15,7 @@ from companions.dualk.models import ModelConfig
 from companions.dualk.prepare import Records
 from companions.dualk.protocols import CORRECTED, FLAWS, REPORTED, Protocol, with_flaw
 from companions.dualk.train import Learner, Stage, TrainingConfig
-from scoehr import plots
+from scoehr import plots, runs
 from scoehr.files import InputError, write_json
 
 CONFIG = ModelConfig(features=6, width=8, decoder=6)
@@ -209,7 +209,7 @@ def root(tmp_path_factory):
     """A folder for runs at the smallest profile, with the runs that the tests need."""
     place = tmp_path_factory.mktemp("root")
     with pytest.MonkeyPatch.context() as patch:
-        for module in (study, prepare):
+        for module in (runs, study, prepare):
             patch.setattr(module, "ROOT", place)
         patch.setattr(study, "records", study.records.__wrapped__)
         yield place
@@ -318,7 +318,7 @@ def test_every_count_and_every_figure_of_the_logs_is_a_claim():
 
 @pytest.mark.parametrize(("middle", "verdict"), [(0.1, "holds"), (0.01, "fails"), (-0.1, "fails")])
 def test_beating_copy_forward_needs_an_interval_above_zero(tmp_path, monkeypatch, middle, verdict):
-    monkeypatch.setattr(study, "ROOT", tmp_path)
+    monkeypatch.setattr(runs, "ROOT", tmp_path)
     run = study.Run(study.plan("simulated", None, "tiny", 0)["corrected"])
     value = {"value": 0.5, "low": 0.4, "high": 0.6}
     other = {"value": 0.5 - middle, "low": 0.3, "high": 0.6}

@@ -17,6 +17,7 @@ from companions.mortality_attack.attack import AttackConfig
 from companions.mortality_attack.models import Classifier, ModelConfig
 from companions.mortality_attack.protocol import CORRECTED
 from companions.mortality_attack.train import TrainingConfig, train
+from scoehr import runs
 from scoehr.files import InputError
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -28,7 +29,8 @@ def root(tmp_path_factory):
     """Runs go to a folder of their own."""
     folder = tmp_path_factory.mktemp("root")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(study, "ROOT", folder)
+        for module in (runs, study):
+            patch.setattr(module, "ROOT", folder)
         yield folder
 
 

@@ -7,8 +7,6 @@ weights.safetensors. Stages of training that several runs share are kept in ``ru
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache, cached_property
@@ -30,7 +28,8 @@ from companions.dualk.protocols import CORRECTED, FIRST_DAY, FLAWS, REPORTED, Pr
 from companions.dualk.train import Learner, TrainingConfig
 from scoehr import generators
 from scoehr.datasets import Digits
-from scoehr.files import ROOT, InputError, read_json, replacing, write_json
+from scoehr.files import ROOT, InputError, replacing, write_json
+from scoehr.runs import Finished, Planned, mark
 
 Kind = Literal["model", "knowledge", "baselines", "bridge"]
 #: Figures whose bootstrap draws are kept.
@@ -113,7 +112,7 @@ PROFILES = {
 
 
 @dataclass(frozen=True)
-class Experiment:
+class Experiment(Planned):
     """Everything that determines a run."""
 
     name: str
@@ -133,36 +132,18 @@ class Experiment:
     def id(self) -> str:
         """Name of the run's folder: readable parts, then a hash of all settings."""
         settings = {key: value for key, value in asdict(self).items() if key != "source"} | asdict(self.scale)
-        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
-        return f"dualk-{self.dataset}-{self.profile}-{self.name}-s{self.seed}-{digest}"
-
-    @property
-    def folder(self) -> Path:
-        return ROOT / "saved_models" / self.id
-
-    @property
-    def finished(self) -> bool:
-        return (self.folder / "metrics.json").exists()
+        return f"dualk-{self.dataset}-{self.profile}-{self.name}-s{self.seed}-{mark(settings)}"
 
 
-class Run:
-    """A finished run, read from its folder as far as asked."""
+class Run(Finished):
+    """A finished run of the companion.
+
+    ``history`` has the columns stage, epoch, train_loss, scored_on, loss, f1, recall@k, learning_rate and seconds.
+    """
 
     def __init__(self, experiment: Experiment):
-        self.experiment, self.folder, self.id = experiment, experiment.folder, experiment.id
-
-    @cached_property
-    def config(self) -> dict[str, Any]:
-        return read_json(self.folder / "config.json")
-
-    @cached_property
-    def metrics(self) -> dict[str, Any]:
-        return read_json(self.folder / "metrics.json")
-
-    @cached_property
-    def history(self) -> pd.DataFrame:
-        """A row an epoch: stage, epoch, train_loss, scored_on, loss, f1, recall@k, learning_rate, seconds."""
-        return pd.read_csv(self.folder / "history.csv")
+        super().__init__(experiment.folder)
+        self.experiment = experiment
 
     @cached_property
     def draws(self) -> pd.DataFrame:

@@ -8,7 +8,6 @@ susceptibility. A run that is there is loaded; a training that was cut off goes 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import time
 from collections.abc import Mapping
@@ -41,7 +40,8 @@ from companions.mortality_attack.protocol import (
     refuse_leaks,
 )
 from companions.mortality_attack.train import TrainingConfig
-from scoehr.files import ROOT, InputError, read_json, replacing, write_json
+from scoehr.files import ROOT, InputError, replacing, write_json
+from scoehr.runs import Finished, Planned, mark
 from scoehr.study import environment
 
 Task = Literal["cohort", "model", "attack", "side"]
@@ -54,7 +54,7 @@ RUNG = "ladder-{}-{}"
 
 
 @dataclass(frozen=True)
-class Study:
+class Study(Planned):
     """Everything that determines one run.
 
     ``peer``, if given, stands in place of ``model`` and ``training``; ``members``: how many models, at random seeds one
@@ -85,37 +85,18 @@ class Study:
     def id(self) -> str:
         """Name of the run's folder: readable parts, then a hash of all."""
         settings = {key: value for key, value in asdict(self).items() if key != "title"}
-        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
-        return f"mortality_attack-{self.dataset}-{self.profile}-{self.name}-s{self.seed}-{digest}"
-
-    @property
-    def folder(self) -> Path:
-        return ROOT / "saved_models" / self.id
-
-    @property
-    def finished(self) -> bool:
-        """Whether its results are there."""
-        return (self.folder / "metrics.json").exists()
+        return f"mortality_attack-{self.dataset}-{self.profile}-{self.name}-s{self.seed}-{mark(settings)}"
 
 
-class Run:
-    """A finished run, read from its folder as far as asked."""
+class Run(Finished):
+    """A finished run of the companion.
+
+    ``history`` has a row an epoch and a member; see :func:`companions.mortality_attack.train.train`.
+    """
 
     def __init__(self, study: Study):
-        self.study, self.folder, self.id = study, study.folder, study.id
-
-    @cached_property
-    def metrics(self) -> dict[str, Any]:
-        return read_json(self.folder / "metrics.json")
-
-    @cached_property
-    def config(self) -> dict[str, Any]:
-        return read_json(self.folder / "config.json")
-
-    @cached_property
-    def history(self) -> pd.DataFrame:
-        """A row an epoch and a member; see :func:`companions.mortality_attack.train.train`."""
-        return pd.read_csv(self.folder / "history.csv")
+        super().__init__(study.folder)
+        self.study = study
 
     @cached_property
     def maps(self) -> dict[str, np.ndarray]:

@@ -1,0 +1,70 @@
+"""The folder of a run: what it is named, whether it is finished, and what every finished one holds."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from scoehr.files import ROOT, read_json
+
+
+def mark(settings: Mapping[str, Any]) -> str:
+    """Eight hexadecimal digits that stand for all settings at the end of a run's name."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
+
+
+class Planned:
+    """What determines a run, and so where it lies."""
+
+    @property
+    def id(self) -> str:
+        """Name of the run's folder."""
+        raise NotImplementedError
+
+    @property
+    def folder(self) -> Path:
+        return ROOT / "saved_models" / self.id
+
+    @property
+    def synthetic_path(self) -> Path:
+        """The table of synthetic patients, for runs that make some."""
+        return ROOT / "synthetic_data" / f"{self.id}.parquet"
+
+    @property
+    def finished(self) -> bool:
+        """Whether its run is there, scores included."""
+        return all((self.folder / name).exists() for name in ("config.json", "metrics.json"))
+
+
+class Finished:
+    """A finished run, read from its folder as far as asked."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.id = folder.name
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The settings, and what the run was made from."""
+        return read_json(self.folder / "config.json")
+
+    @cached_property
+    def metrics(self) -> dict[str, Any]:
+        """The scores."""
+        return read_json(self.folder / "metrics.json")
+
+    @cached_property
+    def history(self) -> pd.DataFrame:
+        """A row an epoch of training."""
+        return pd.read_csv(self.folder / "history.csv")
+
+    @cached_property
+    def costs(self) -> dict[str, Any]:
+        """Seconds, memory and parameters, for runs that note them."""
+        return read_json(self.folder / "costs.json")
