@@ -161,17 +161,13 @@ for kind, group in pages.by_kind(rivals).items():
 # (targets)=
 # ## What the recommended generator was to reach
 #
-# Thinning diffusion against the limits that the project set itself before it was built, at the largest profile it has
-# been run at: it is small enough to train on all patients, and to be compared with thousands, on two cores. With few
-# patients a side the scores of real patients scatter by more than the limits.
+# Thinning diffusion, on counts and on presence, against the limits that the project set itself before it was built, at
+# the largest profile it has been run at: it is small enough to train on all patients, and to be compared with
+# thousands, on two cores. With few patients a side the scores of real patients scatter by more than the limits.
 
 # %% tags=["hide-input"]
-if reached := study.largest("thinning", dataset, source, profile, seed):
-    caption = (
-        f"Profile {reached[0].experiment['profile']}, {plots.patients(reached[0].metrics['n']['rows'])} patients a side"
-    )
-    display(plots.table(targets.table(reached, dataset), f"{caption}. {seeds.said({'thinning': reached})}"))
-    display(pages.Words(f"{targets.told(reached, dataset)} {targets.farthest(reached)}"))
+for sheet, words in targets.reached(dataset, source, profile, seed):
+    display(sheet, words)
 
 # %% [markdown]
 # (elsewhere)=
@@ -185,10 +181,8 @@ for name, found in pages.elsewhere(dataset, profile, seed).items():
         caption = f"{name}, {pages.KINDS[kind]}, profile {group[next(iter(group))][0].experiment['profile']}. "
         display(plots.table(ablations.main_table(group, {}), caption + seeds.said(group)))
         display(plots.table(targets.contest(group), f"The contest on {caption}{seeds.said(group)}"))
-    if reached := study.largest("thinning", name, None, profile, seed):
-        caption = f"{name}, profile {reached[0].experiment['profile']}: targets of the recommended generator"
-        display(plots.table(targets.table(reached, name), caption))
-        display(pages.Words(f"{targets.told(reached, name)} {targets.farthest(reached)}"))
+    for sheet, words in targets.reached(name, None, profile, seed):
+        display(sheet, words)
 
 # %% [markdown]
 # ## How far from real

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import pandas as pd
 
 from scoehr import claims, metrics, pages, plots, seeds
 from scoehr.metrics import METRICS
-from scoehr.study import Run
+from scoehr.study import Run, largest
 
 #: Data sets of simulated patients; the others are real.
 SIMULATED = ("simulated",)
+#: Rows of the plan that are asked to reach the targets: the recommended generator on counts and on presence.
+RECOMMENDED = ("thinning", "thinning-binary")
 
 
 class Target(NamedTuple):
@@ -137,28 +140,32 @@ def farthest(runs: Sequence[Run]) -> str:
     )
 
 
+def reached(dataset: str, source: str | None, profile: str, seed: int) -> Iterator[tuple[plots.Table, pages.Words]]:
+    """A table of targets and a sentence for each of :data:`RECOMMENDED`, at the largest profile it has been run at."""
+    for name in RECOMMENDED:
+        if runs := largest(name, dataset, source, profile, seed):
+            made, scored = runs[0].experiment, plots.patients(runs[0].metrics["n"]["rows"])
+            of = f"{made['title']}: {dataset}, profile {made['profile']}, {scored} patients a side."
+            sheet = plots.table(table(runs, dataset), f"{of} {seeds.said({name: runs})}")
+            yield sheet, pages.Words(f"{told(runs, dataset)} {farthest(runs)}")
+
+
 #: What the contest shows of every generator, and what it is ordered by.
 ORDER = "median gap"
-CONTEST: dict[str, Callable[[Run], float | None]] = {
-    ORDER: _median_gap,
-    "largest gap of fidelity": _largest_gap,
-    "discriminator AUC": _score("utility.discriminator_auc"),
-    "density ratio": _score("fidelity.density_ratio"),
-    "codes missing": _codes_short,
-    "training (s)": pages.training_seconds,
-    "1,000 patients (s)": pages.thousand,
+CONTEST: dict[str, Callable[[Sequence[Run]], seeds.Estimate]] = {
+    ORDER: partial(seeds.estimate, read=_median_gap),
+    "largest gap of fidelity": partial(seeds.estimate, read=_largest_gap),
+    "discriminator AUC": partial(seeds.over_seeds, key="utility.discriminator_auc"),
+    "density ratio": partial(seeds.over_seeds, key="fidelity.density_ratio"),
+    "codes missing": partial(seeds.estimate, read=_codes_short),
+    "training (s)": partial(seeds.estimate, read=pages.training_seconds, least=0),
+    "1,000 patients (s)": partial(seeds.estimate, read=pages.thousand, least=0),
 }
 
 
 def contest(rows: seeds.Rows) -> pd.DataFrame:
     """A row a generator, best median gap over all scores first; columns of :data:`CONTEST`, means with intervals."""
-    found = {
-        name: {
-            title: seeds.estimate(runs, read, least=0 if "(s)" in title else -math.inf)
-            for title, read in CONTEST.items()
-        }
-        for name, runs in rows.items()
-    }
+    found = {name: {title: over(runs) for title, over in CONTEST.items()} for name, runs in rows.items()}
     placed = sorted(found, key=lambda name: (math.isnan(found[name][ORDER].value), found[name][ORDER].value))
     return seeds.texts({name: found[name] for name in placed})
 
