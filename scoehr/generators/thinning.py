@@ -126,7 +126,8 @@ class Thinning(Generator):
         rate = self.rate.eval().to(self.device)
         if sampler == "births":
             self.evaluations = steps
-            return sampling.births(rate, start, steps, binary=self.config.kind == "binary", **how)
+            binary, parts = self.config.kind == "binary", start.split(sampling.TOGETHER)
+            return torch.cat([sampling.births(rate, part, steps, binary=binary, **how) for part in parts])
         grown, evaluations = sampling.events(rate, start, **how)
         self.evaluations = round(evaluations)
         return grown
