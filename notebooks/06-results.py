@@ -152,10 +152,14 @@ for kind, group in pages.by_kind(others).items():
 # each spent on training and sampling stands beside, in seconds of the machine that ran them while other runs shared it.
 
 # %% tags=["hide-input"]
-rivals = {**rows, **others}
-for kind, group in pages.by_kind(rivals).items():
+for kind, group in pages.by_kind(pages.rivals(every)).items():
     display(plots.table(targets.contest(group), f"{pages.KINDS[kind].capitalize()}. {seeds.said(group)}"))
     display(pages.Words(targets.best(group)))
+
+# %% tags=["hide-input"]
+abroad = pages.elsewhere(dataset, profile, seed)
+contests = [group for found in (every, *abroad.values()) for group in pages.by_kind(pages.rivals(found)).values()]
+pages.Words(targets.choice(contests))
 
 # %% [markdown]
 # (targets)=
@@ -173,14 +177,16 @@ for sheet, words in targets.reached(dataset, source, profile, seed):
 # (elsewhere)=
 # ## On other data
 #
-# The same rows on the other open data sets, where they have been run.
+# The same generators on the other open data sets, where they have been run; their {ref}`ablations <abroad>` stand with
+# the others.
 
 # %% tags=["hide-input"]
-for name, found in pages.elsewhere(dataset, profile, seed).items():
-    for kind, group in pages.by_kind(found).items():
+for name, found in abroad.items():
+    for kind, group in pages.by_kind(pages.rivals(found)).items():
         caption = f"{name}, {pages.KINDS[kind]}, profile {group[next(iter(group))][0].experiment['profile']}. "
         display(plots.table(ablations.main_table(group, {}), caption + seeds.said(group)))
         display(plots.table(targets.contest(group), f"The contest on {caption}{seeds.said(group)}"))
+        display(pages.Words(targets.best(group)))
     for sheet, words in targets.reached(name, None, profile, seed):
         display(sheet, words)
 

@@ -58,7 +58,7 @@ pages.origin(rows, dataset=dataset, profile=profile, seed=seed)
 # 256 without, and none with the negatives cut.
 
 # %% tags=["hide-input"]
-ablations.show(rows, "sizes", "Latent dimensions")
+ablations.show(rows, "sizes")
 
 # %% tags=["hide-input"]
 pairs = ablations.order(rows, "sizes")
@@ -96,7 +96,7 @@ if len(changes := ablations.changes(rows, attention, ablations.CORRECTED)):
 # diverged. The profile may scale all rates alike, as its box says.
 
 # %% tags=["hide-input"]
-ablations.show(rows, "rates", "Learning rate")
+ablations.show(rows, "rates")
 
 # %% tags=["hide-input"]
 if group := ablations.pick(rows, "rates"):
@@ -127,10 +127,10 @@ pages.Words(ablations.says(rows, "rates"))
 # stand still. Under the paper's schedule the rate follows the number of epochs.
 
 # %% tags=["hide-input"]
-ablations.show(rows, "epochs", "Epochs under the report's schedule", figure=False)
+ablations.show(rows, "epochs", figure=False)
 
 # %% tags=["hide-input"]
-ablations.show(rows, "official", "Epochs under the paper's schedule", report=False, figure=False)
+ablations.show(rows, "official", report=False, figure=False)
 
 # %% tags=["hide-input"]
 keys = ("loss.score", *ablations.DRAWN)
@@ -180,7 +180,7 @@ pages.Words(ablations.says(rows, "epochs"))
 # The report initialises all weights anew, over the start near zero that the network comes with.
 
 # %% tags=["hide-input"]
-ablations.show(rows, "start", "Start of the score network")
+ablations.show(rows, "start")
 
 # %% tags=["hide-input"]
 pages.Words(ablations.says(rows, "start"))
@@ -191,7 +191,7 @@ pages.Words(ablations.says(rows, "start"))
 # Counts with the report's squared error on a ReLU, and with a Poisson likelihood.
 
 # %% tags=["hide-input"]
-ablations.show(rows, "counts", "Heads on counts")
+ablations.show(rows, "counts")
 
 # %% tags=["hide-input"]
 pages.Words(ablations.says(rows, "counts"))
@@ -200,7 +200,19 @@ pages.Words(ablations.says(rows, "counts"))
 # Presence of codes with the report's head, with cross-entropy, and in the paper's whole configuration.
 
 # %% tags=["hide-input"]
-ablations.show(rows, "presence", "Heads on presence")
+ablations.show(rows, "presence")
 
 # %% tags=["hide-input"]
 pages.Words(ablations.says(rows, "presence"))
+
+# %% [markdown]
+# (abroad)=
+# ## On other data
+#
+# The same on the other open data sets, where they have been run.
+
+# %% tags=["hide-input"]
+for name, found in pages.elsewhere(dataset, profile, seed).items():
+    for which in ablations.TITLES:
+        ablations.show(found, which, of=f"{name}: ", figure=False)
+        display(pages.Words(ablations.says(found, which)))

@@ -63,6 +63,16 @@ ABLATIONS: dict[str, tuple[Row, ...]] = {
         Row("paper", "the paper's model"),
     ),
 }
+#: What each of :data:`ABLATIONS` is about.
+TITLES = {
+    "sizes": "Latent dimensions",
+    "rates": "Learning rate",
+    "epochs": "Epochs under the report's schedule",
+    "official": "Epochs under the paper's schedule",
+    "start": "Start of the score network",
+    "counts": "Heads on counts",
+    "presence": "Heads on presence",
+}
 #: Scores that the report printed, as it computes them, by their name in its table.
 REPORTED = {
     "DDM": "reported.ddm",
@@ -242,11 +252,12 @@ def points(found: Rows, which: str, keys: Sequence[str] = DRAWN) -> dict[str, di
     }
 
 
-def show(found: Rows, which: str, title: str, *, report: bool = True, figure: bool = True) -> None:
+def show(found: Rows, which: str, *, of: str = "", report: bool = True, figure: bool = True) -> None:
     """Display an ablation in a notebook: rows not run yet, scores as the report computes them, scores that can tell,
-    and these as a figure. Without ``report`` or ``figure`` that part is left out."""
+    and these as a figure. Without ``report`` or ``figure`` that part is left out; ``of`` is put before captions."""
     from IPython.display import Markdown, display  # only notebooks need IPython
 
+    title = of + TITLES[which]
     if lacking := [name for name in names(which) if name not in found]:
         display(Markdown(f"Not run yet: {', '.join(f'`{name}`' for name in lacking)}."))
     if not (group := pick(found, which)):

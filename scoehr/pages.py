@@ -9,7 +9,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -41,7 +41,9 @@ reported, printed, paper = quoted.values, quoted.report, quoted.paper
 
 
 class _Piece:
-    """A piece of text that a notebook shows, and that a Markdown page may include."""
+    """A piece of text that a notebook shows unless it is empty, and that a Markdown page may include."""
+
+    mime: ClassVar[str]
 
     def __init__(self, text: str):
         self.text = text
@@ -49,19 +51,23 @@ class _Piece:
     def __repr__(self) -> str:
         return self.text
 
+    def _ipython_display_(self) -> None:
+        from IPython.display import display  # only notebooks need IPython
+
+        if self.text:
+            display({self.mime: self.text, "text/plain": self.text}, raw=True)
+
 
 class Html(_Piece):
     """A piece of HTML."""
 
-    def _repr_html_(self) -> str:
-        return self.text
+    mime = "text/html"
 
 
 class Words(_Piece):
     """A piece of Markdown. It has no HTML of its own, which would be shown in its place."""
 
-    def _repr_markdown_(self) -> str:
-        return self.text
+    mime = "text/markdown"
 
 
 # Runs ----------------------------------------------------------------------------------------------------------------
@@ -90,6 +96,11 @@ def grouped(found: Rows, group: str) -> dict[str, Sequence[study.Run]]:
     return {name: runs for name, runs in found.items() if runs[0].experiment["group"] == group}
 
 
+def rivals(found: Rows) -> dict[str, Sequence[study.Run]]:
+    """The rows of the contest: the main ones and the other generators."""
+    return main(found) | grouped(found, "baselines")
+
+
 def elsewhere(dataset: str, profile: str, seed: int) -> dict[str, dict[str, list[study.Run]]]:
     """Finished rows of the other open data sets, by data set; nothing is computed."""
     others = [name for name, entry in DATASETS.items() if name != dataset and not entry.credentialed]
@@ -97,10 +108,9 @@ def elsewhere(dataset: str, profile: str, seed: int) -> dict[str, dict[str, list
     return {name: rows for name, rows in found.items() if rows}
 
 
-def missing(found: Rows, names: Sequence[str]) -> Html | None:
-    """A line for each of these rows of the plan that has no finished run; None if all have."""
-    lines = [f"<p>not run yet: <code>{name}</code></p>" for name in names if name not in found]
-    return Html("".join(lines)) if lines else None
+def missing(found: Rows, names: Sequence[str]) -> Html:
+    """A line for each of these rows of the plan that has no finished run; nothing if all have."""
+    return Html("".join(f"<p>not run yet: <code>{name}</code></p>" for name in names if name not in found))
 
 
 def origin(found: Mapping[str, study.Run | Sequence[study.Run]], *, dataset: str, profile: str, seed: int) -> Html:
