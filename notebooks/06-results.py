@@ -136,7 +136,8 @@ pages.Words("\n".join(f"- {ablations.best(every, 'bare', key)}" for key in ablat
 
 # %% tags=["hide-input"]
 others = pages.grouped(every, "baselines")
-pages.missing(every, [name for name, row in study.plan().items() if row.group == "baselines"])
+planned = study.plan(dataset, source, profile, seed)
+pages.missing(every, [name for name, row in planned.items() if row.group == "baselines"])
 
 # %% tags=["hide-input"]
 for kind, group in pages.by_kind(others).items():
