@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -19,13 +20,13 @@ def mark(settings: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
 
 
-class Planned:
+class Planned(ABC):
     """What determines a run, and so where it lies."""
 
     @property
+    @abstractmethod
     def id(self) -> str:
         """Name of the run's folder."""
-        raise NotImplementedError
 
     @property
     def folder(self) -> Path:
@@ -42,12 +43,12 @@ class Planned:
         return all((self.folder / name).exists() for name in ("config.json", "metrics.json"))
 
 
-class Finished:
-    """A finished run, read from its folder as far as asked."""
+class Results(ABC):
+    """What a finished run leaves in its folder, read as far as asked."""
 
-    def __init__(self, folder: Path):
-        self.folder = folder
-        self.id = folder.name
+    @property
+    @abstractmethod
+    def folder(self) -> Path: ...
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -68,3 +69,18 @@ class Finished:
     def costs(self) -> dict[str, Any]:
         """Seconds, memory and parameters, for runs that note them."""
         return read_json(self.folder / "costs.json")
+
+
+class Finished(Results):
+    """A finished run, known by its folder alone."""
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+
+    @property
+    def folder(self) -> Path:
+        return self._folder
+
+    @property
+    def id(self) -> str:
+        return self.folder.name

@@ -23,10 +23,10 @@ from matplotlib.ticker import MaxNLocator
 
 from scoehr import claims, datasets, plots, study, visits
 from scoehr.datasets import Account, Digits
-from scoehr.files import ROOT, InputError, read_json, replacing, write_json
+from scoehr.files import ROOT, InputError, replacing, write_json
 from scoehr.generators.visits import VisitConfig, VisitThinning
 from scoehr.metrics.visits import VISIT_METRICS, VISIT_REFERENCES, evaluate
-from scoehr.runs import Planned
+from scoehr.runs import Planned, Results
 from scoehr.seeds import POINTS, Estimate
 from scoehr.training import parameters
 from scoehr.visits import Visits, VisitSplit
@@ -39,8 +39,8 @@ NAMES = POINTS | {"independent": "independent codes", "shuffled": "shuffled admi
 
 
 @dataclass(frozen=True)
-class VisitRun(Planned):
-    """A run, finished or to be made."""
+class VisitRun(Planned, Results):
+    """A run, finished or to be made; ``metrics`` are the results of :func:`scoehr.metrics.visits.evaluate`."""
 
     dataset: str = "simulated"
     source: str | None = None  # where the data lie on this machine
@@ -64,19 +64,6 @@ class VisitRun(Planned):
         parts, _, digest = cohort(self.dataset, self.source, self.digits)
         train = _first(parts.train, study.scale(self.profile).get("patients"))
         return parts._replace(train=train, validation=_first(parts.validation, VALIDATED)), digest
-
-    @cached_property
-    def config(self) -> dict[str, Any]:
-        return read_json(self.folder / "config.json")
-
-    @cached_property
-    def metrics(self) -> dict[str, Any]:
-        """The results of :func:`scoehr.metrics.visits.evaluate`."""
-        return read_json(self.folder / "metrics.json")
-
-    @cached_property
-    def costs(self) -> dict[str, Any]:
-        return read_json(self.folder / "costs.json")
 
     @cached_property
     def synthetic(self) -> Visits:
