@@ -7,7 +7,13 @@ DATASET ?= simulated
 SOURCE ?=
 PROFILE ?= quick
 SEED ?= 0
-STUDY = --dataset $(DATASET) $(if $(SOURCE),--source "$(SOURCE)") --profile $(PROFILE) --seed $(SEED)
+# As they were typed: what Make would read in them stays text, and the shell takes them from the environment as data.
+override DATASET := $(value DATASET)
+override SOURCE := $(value SOURCE)
+override PROFILE := $(value PROFILE)
+override SEED := $(value SEED)
+export DATASET SOURCE PROFILE SEED
+STUDY = --dataset="$$DATASET" $${SOURCE:+--source="$$SOURCE"} --profile="$$PROFILE" --seed="$$SEED"
 
 .PHONY: help setup test test-slow report experiments bench lint format clean
 

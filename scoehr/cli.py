@@ -369,15 +369,17 @@ def _workflow(dataset: str, source: str | None, profile: str, seed: int) -> dict
     if source and not Path(source).exists():
         raise InputError(f"{source}: no such file or folder; check --source")
     told: dict[str, Any] = {"dataset": dataset, "profile": profile, "seed": seed}
-    return told | ({"source": Path(source).resolve()} if source else {})
+    return told | ({"source": str(Path(source).resolve())} if source else {})
 
 
 def _snakemake(settings: dict[str, Any], cores: int, target: str, profile: Path | None) -> None:
     """Run the workflow; locks and half-made files that a killed run left are cleared first."""
     command = [sys.executable, "-m", "snakemake", target, "--snakefile", str(WORKFLOW), "--directory", str(ROOT)]
     command += ["--cores", str(cores)] if profile is None else ["--workflow-profile", str(profile.resolve())]
-    command += ["--config", *(f"{key}={value}" for key, value in settings.items())]
+    told = ROOT / "logs" / "report.json"  # a file, since Snakemake reads what stands in a command as YAML
+    command += ["--configfile", str(told)]
     with _alone(ROOT / "logs" / "report.lock") as lock:
+        write_json(told, settings)
         if any((ROOT / ".snakemake" / "locks").glob("*")):
             _call([*command, "--unlock", "--quiet", "all"], lock)
         status = _call([*command, "--rerun-incomplete", "--quiet", "rules", "host"], lock)
