@@ -193,9 +193,8 @@ class UNet(nn.Module):
         self, dim: int, width: int = 128, multiples: tuple[int, ...] = (1, 2, 2), attention: tuple[int, ...] = (16,)
     ):
         super().__init__()
+        check_unet(dim, width)
         self.side = side = unet_side(dim)
-        if width < 16 or width % 4:
-            raise InputError(f"width {width} does not suit the U-Net; take a multiple of 4 that is at least 16")
         time_dim, groups = 4 * width, width // 4
         self.width = width
         self.time = nn.Sequential(_dense(width, time_dim), nn.SiLU(), _dense(time_dim, time_dim))
@@ -246,6 +245,14 @@ class UNet(nn.Module):
         return self.end(h).flatten(1)  # (B, D)
 
 
+def check_unet(dim: int | None, width: int) -> None:
+    """:class:`InputError` unless a U-Net can have this latent size (None: not known yet) and width."""
+    if dim is not None:
+        unet_side(dim)
+    if width < 16 or width % 4:
+        raise InputError(f"width {width} does not suit the U-Net; take a multiple of 4 that is at least 16")
+
+
 def unet_side(dim: int) -> int:
     """Side of the square image that holds ``dim`` values; :class:`InputError` unless ``dim`` is ``(4 k)²``."""
     side = math.isqrt(max(dim, 0))
@@ -280,6 +287,12 @@ def reinitialise(module: nn.Module) -> nn.Module:
 
 # ----------------------------------------------------------------------------
 # Residual MLP of the fast path
+
+
+def check_width(width: int) -> None:
+    """:class:`InputError` unless a residual MLP can be so wide: half of the time embedding are sines."""
+    if width < 4 or width % 2:
+        raise InputError(f"width {width} does not suit the residual MLP; take an even number from 4")
 
 
 class ResidualMLP(nn.Module):

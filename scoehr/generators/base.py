@@ -10,7 +10,7 @@ import shutil
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -26,25 +26,10 @@ from scoehr import cards
 from scoehr.codes import CodeMatrix
 from scoehr.files import InputError, replacing
 from scoehr.generators import saved
+from scoehr.generators.settings import Settings
 from scoehr.training import Loss, TrainingConfig, train
 
 Weights = dict[str, dict[str, Tensor]]  # file name -> tensors
-
-
-class Settings:
-    """Base of the frozen settings of a generator, which are plain data both ways."""
-
-    @classmethod
-    def from_dict(cls, settings: dict[str, Any]) -> Self:
-        """From plain data, such as a JSON file; :class:`InputError` names an entry that is none of ours."""
-        unknown = sorted(set(settings) - {field.name for field in fields(cls)})  # type: ignore[arg-type]
-        if unknown:
-            raise InputError(f"unknown setting {unknown[0]!r}; see {cls.__name__} for the names")
-        settings = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
-        for field in fields(cls):  # type: ignore[arg-type]
-            if field.name in settings:
-                _check_type(field.name, settings[field.name], field.default)
-        return cls(**settings)
 
 
 class Generator(ABC):
@@ -322,15 +307,6 @@ def _digest(tensors: dict[str, Tensor], facts: list[Any] | None = None) -> str:
     for name, value in tensors.items():
         digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
-
-
-def _check_type(name: str, value: Any, default: Any) -> None:
-    """A setting is of its default's type; a whole number serves for a real one, None for no autoencoder."""
-    fits = isinstance(value, type(default)) and isinstance(value, bool) == isinstance(default, bool)
-    if not (fits or (isinstance(default, float) and type(value) is int) or (value is None and name == "latent")):
-        raise InputError(f"setting {name} must be like {default!r}, not {value!r}")
-    if type(value) in (int, float) and not 0 <= value < float("inf"):
-        raise InputError(f"setting {name} must not be negative or endless, as {value!r} is")
 
 
 def check_memory(n: int, n_codes: int) -> None:

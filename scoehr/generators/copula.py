@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from scoehr.codes import CodeMatrix
 from scoehr.files import InputError
 from scoehr.generators.base import Generator, Settings, Weights
+from scoehr.generators.settings import check_limits
 
 LARGEST = 0.99  # correlation, either way
 ANGLES = 150  # steps on the way to it
@@ -41,8 +42,8 @@ class CopulaConfig(Settings):
     sample_batch: int = 1024
 
     def __post_init__(self) -> None:
-        if self.kind not in ("count", "binary"):
-            raise InputError(f"kind {self.kind!r} is unknown; choose one of count, binary")
+        super().__post_init__()
+        check_limits("steps", self.steps, "[1, 1]")
 
 
 class Copula(Generator):

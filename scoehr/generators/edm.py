@@ -23,7 +23,8 @@ from torch import Tensor, nn
 from scoehr.codes import CodeMatrix
 from scoehr.files import InputError
 from scoehr.generators.base import Generator, Settings, Weights
-from scoehr.models import ResidualMLP
+from scoehr.generators.settings import check_limits
+from scoehr.models import ResidualMLP, check_width
 from scoehr.training import Schedule
 
 SIGMA_MIN, SIGMA_MAX, POWER = 0.02, 80.0, 7.0  # of sampling: EHRDiff's least and Karras et al.'s greatest noise, and ρ
@@ -49,8 +50,9 @@ class EDMConfig(Settings):
     sample_batch: int = 1024
 
     def __post_init__(self) -> None:
-        if self.kind not in ("count", "binary"):
-            raise InputError(f"kind {self.kind!r} is unknown; choose one of count, binary")
+        super().__post_init__()
+        check_limits("steps", self.steps, "[2, inf)")
+        check_width(self.width)
 
 
 class Denoiser(nn.Module):

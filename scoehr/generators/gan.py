@@ -20,7 +20,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 import safetensors
@@ -33,6 +33,7 @@ from tqdm import tqdm
 from scoehr.codes import CodeMatrix
 from scoehr.files import InputError, replacing
 from scoehr.generators.base import Generator, Settings, Weights
+from scoehr.generators.settings import check_limits
 from scoehr.models import Autoencoder, Head, reinitialise
 from scoehr.training import Diverged, TrainingConfig, train
 
@@ -64,12 +65,8 @@ class GANConfig(Settings):
     sample_batch: int = 1000
 
     def __post_init__(self) -> None:
-        for name, choices in {"kind": tuple(HEADS), "objective": get_args(Objective)}.items():
-            if getattr(self, name) not in choices:
-                raise InputError(f"{name} {getattr(self, name)!r} is unknown; choose one of {', '.join(choices)}")
-        for name in ("embedding", "epochs", "discriminator_steps"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} must be at least 1, not {getattr(self, name)}")
+        super().__post_init__()
+        check_limits("steps", self.steps, "[1, 1]")
         if self.width < 2 or self.batch < 2:
             raise InputError("width and batch must be at least 2: the width is halved, batches are averaged over")
 

@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from scoehr.files import InputError
 from scoehr.generators.thinning import Thinning, ThinningConfig
-from scoehr.models import ResidualMLP
+from scoehr.models import ResidualMLP, check_width
 from scoehr.processes import LENGTHS, T_MIN, RateModel, by_length, thin, thinning_loss
 from scoehr.training import rate_factor
 
@@ -51,9 +51,8 @@ class PrivateConfig(ThinningConfig):
     shares_noise: float = 4.0  # standard deviation over sensitivity
 
     def __post_init__(self) -> None:
-        for name in ("epsilon", "delta", "norm", "shares_noise"):
-            if getattr(self, name) <= 0:
-                raise InputError(f"setting {name} must be above 0, not {getattr(self, name)}")
+        super().__post_init__()
+        check_width(self.width)
 
 
 class PlainMLP(ResidualMLP):

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -22,7 +22,17 @@ from scoehr import sampling
 from scoehr.codes import CodeMatrix, Kind
 from scoehr.files import InputError
 from scoehr.generators.base import Generator, Settings, Weights
-from scoehr.models import Autoencoder, Head, ResidualMLP, UNet, reinitialise, unet_dim
+from scoehr.generators.settings import check_choice, check_limits
+from scoehr.models import (
+    Autoencoder,
+    Head,
+    ResidualMLP,
+    UNet,
+    check_unet,
+    check_width,
+    reinitialise,
+    unet_dim,
+)
 from scoehr.processes import (
     VPSDE,
     Prediction,
@@ -76,18 +86,15 @@ class ScoEHRConfig(Settings):
     clip_latents: bool = False  # to (-1, 1), where the decoder was trained
 
     def __post_init__(self) -> None:
-        for name, choices in {
-            "kind": get_args(Kind),
-            "head": get_args(Head),
-            "network": ("unet", "mlp"),
-            "prediction": get_args(Prediction),
-            "times": tuple(TIMES),
-            "sampler": tuple(sampling.SAMPLERS),
-        }.items():
-            if getattr(self, name) not in choices:
-                raise InputError(f"{name} {getattr(self, name)!r} is unknown; choose one of {', '.join(choices)}")
-        if self.head == "sigmoid" and self.kind == "count":
+        super().__post_init__()
+        check_choice("sampler", self.sampler, sampling.SAMPLERS)
+        check_limits("steps", self.steps, "[2, inf)")
+        if self.head == "sigmoid" and self.kind != "binary":
             raise InputError("the sigmoid head knows presence, not counts; set kind to binary or take another head")
+        if self.network == "mlp":
+            check_width(self.width)
+        else:
+            check_unet(self.latent, self.width)
 
 
 #: What each named variant changes in the report's settings.

@@ -33,7 +33,7 @@ from tqdm import tqdm
 from scoehr.files import InputError, replacing
 from scoehr.generators import saved
 from scoehr.generators.base import Settings, _stream, check_memory
-from scoehr.models import ResidualMLP
+from scoehr.models import ResidualMLP, check_width
 from scoehr.training import Schedule, TrainingConfig, train
 from scoehr.visits import Visits
 
@@ -56,6 +56,10 @@ class VisitConfig(Settings):
     clip: float = 1.0
     ema: float = 0.999
     sample_batch: int = 1024
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_width(self.width)
 
 
 class Record(NamedTuple):

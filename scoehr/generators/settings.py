@@ -1,0 +1,124 @@
+"""The settings of a generator: plain data, every value checked when it is given."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import fields
+from types import NoneType, UnionType
+from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
+
+import numpy as np
+
+from scoehr.files import InputError
+
+#: Where settings of these names may lie; a round bracket leaves its limit out. The large limits are
+#: sizes that no machine holds and lengths that no training lasts.
+LIMITS = {
+    "attention": "[1, 4096]",
+    "autoencoder_batch": "[1, 1048576]",
+    "autoencoder_epochs": "[1, 1000000]",
+    "autoencoder_rate": "(0, inf)",
+    "batch": "[1, 1048576]",
+    "clip": "(0, inf)",
+    "delta": "(0, 1)",
+    "depth": "[1, 256]",
+    "discriminator_steps": "[1, 1000]",
+    "ema": "[0, 1)",
+    "embedding": "[1, 16384]",
+    "epoch_share": "(0, 1]",
+    "epochs": "[1, 1000000]",
+    "epsilon": "(0, inf)",
+    "latent": "[1, 16384]",
+    "most_codes": "[1, 1000000]",
+    "norm": "(0, inf)",
+    "prior": "(0, inf)",
+    "rate": "(0, inf)",
+    "sample_batch": "[1, 131072]",
+    "shares_noise": "(0, inf)",
+    "steps": "[1, 1000000]",
+    "time_scale": "(0, inf)",
+    "width": "[1, 16384]",
+}
+#: How a type is named in a message.
+TYPES = {int: "a whole number", float: "a number", bool: "true or false", str: "a word", NoneType: "null"}
+
+
+class Settings:
+    """Base of the frozen settings of a generator, which are plain data both ways.
+
+    :class:`InputError` if a value is not of the type its field declares, not finite, or outside
+    :data:`LIMITS`.
+    """
+
+    def __post_init__(self) -> None:
+        for name, kind in get_type_hints(type(self)).items():
+            value = getattr(self, name)
+            if isinstance(value, np.generic):
+                value = value.item()
+            if isinstance(value, list):
+                value = tuple(value)
+            object.__setattr__(self, name, value)
+            _check_type(name, value, kind)
+            for number in value if isinstance(value, tuple) else [value]:
+                check_limits(name, number, LIMITS.get(name, "[0, inf)"))
+
+    @classmethod
+    def from_dict(cls, settings: dict[str, Any]) -> Self:
+        """From plain data, such as a JSON file; an :class:`InputError` names an entry that is none of ours."""
+        unknown = sorted(set(settings) - {field.name for field in fields(cls)})  # type: ignore[arg-type]
+        if unknown:
+            raise InputError(f"unknown setting {shown(unknown[0])}; see {cls.__name__} for the names")
+        return cls(**settings)
+
+
+def _check_type(name: str, value: Any, kind: Any) -> None:
+    """:class:`InputError` unless the value is of this type; a whole number serves for a real one."""
+    if get_origin(kind) is Literal:
+        check_choice(name, value, get_args(kind))
+    elif not _is(value, kind):
+        raise InputError(f"setting {name} must be {_named(kind)}, not {shown(value)}")
+
+
+def _is(value: Any, kind: Any) -> bool:
+    if get_origin(kind) is UnionType:
+        return any(_is(value, each) for each in get_args(kind))
+    if get_origin(kind) is tuple:
+        return isinstance(value, tuple) and all(_is(each, get_args(kind)[0]) for each in value)
+    return type(value) is kind or (kind is float and type(value) is int)
+
+
+def _named(kind: Any) -> str:
+    if get_origin(kind) is UnionType:
+        return " or ".join(map(_named, get_args(kind)))
+    return "a list of whole numbers" if get_origin(kind) is tuple else TYPES[kind]
+
+
+def check_choice(name: str, value: Any, choices: Any) -> None:
+    """:class:`InputError` unless the value is one of these words, spelled exactly so."""
+    if value not in tuple(choices):
+        raise InputError(f"{name} {shown(value)} is unknown; choose one of {', '.join(choices)}")
+
+
+def check_limits(name: str, value: Any, limits: str) -> None:
+    """:class:`InputError` unless a number lies in an interval such as ``[0, 1)``; other values pass."""
+    if type(value) not in (int, float):
+        return
+    low, high = map(float, limits[1:-1].split(","))
+    if isinstance(value, float) and not math.isfinite(value):
+        wanted = "finite"
+    elif value < low or (value == low and limits[0] == "("):
+        wanted = f"{'above' if limits[0] == '(' else 'at least'} {low:g}"
+    elif value > high or (value == high and limits[-1] == ")"):
+        wanted = f"{'below' if limits[-1] == ')' else 'at most'} {high:.15g}"
+    else:
+        return
+    raise InputError(f"setting {name} must be {wanted}, not {shown(value)}")
+
+
+def shown(value: Any) -> str:
+    """A value as a message quotes it, never a long one."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # a number of endless length
+        text = type(value).__name__
+    return text if len(text) <= 60 else f"{text[:57]}..."
