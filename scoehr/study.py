@@ -135,12 +135,12 @@ def plan(
         name: Experiment(
             name=name,
             title=row["title"],
-            config=_scaled(generators.preset(row["preset"], **row.get("settings", {})).config, scale),
+            config=_scaled(generators.preset(row["preset"], **row.get("settings", {})), scale),
             dataset=dataset,
             source=str(source) if source else None,
             digits=digits,
             profile=profile,
-            patients=scale.get("patients"),
+            patients=_most(scale.get("patients"), row["preset"]),
             evaluated=scale["evaluated"],
             seed=seed,
             group=row.get("group", MAIN),
@@ -215,31 +215,22 @@ def _plan_file() -> dict[str, Any]:
     return yaml.safe_load(PLAN.read_text(encoding="utf-8"))
 
 
-def _scaled(config: generators.Config, scale: dict[str, Any]) -> Any:
-    """The settings at the scale of a profile; a factor works on the settings that a generator has.
+def _most(patients: int | dict[str, int] | None, preset: str) -> int | None:
+    """How many patients a row of this preset is trained on at most; None: on all."""
+    return patients.get(preset) if isinstance(patients, dict) else patients
 
-    Thinning is left as it is: it trains within any profile's budget.
-    """
-    has = asdict(config)
-    network = has.get("network")
-    unet = network == "unet"
+
+def _scaled(generator: Generator, scale: dict[str, Any]) -> Any:
+    """The settings at the scale of a profile: whole numbers stay whole, and a U-Net keeps a width that it can have."""
+    has = asdict(generator.config)
+    kind = has["network"] if isinstance(generator, ScoEHR) else generator.name
     changes: dict[str, Any] = {}
-    if network in ("unet", "mlp"):
-        width = has["width"] * scale["unet_width" if unet else "mlp_width"]
-        changes["width"] = max(16 if unet else 8, 4 * round(width / 4))
-    if has["sampler"] == "euler_maruyama":
-        changes["steps"] = max(2, round(has["steps"] * scale["euler_steps"]))
-    if unet:
-        changes |= {
-            "epoch_share": scale["unet_epoch_share"],
-            "batch": max(1, round(has["batch"] * scale["unet_batch"])),
-            "rate": has["rate"] * scale["unet_rate"],
-        }
-    elif network == "mlp":
-        changes["epochs"] = max(1, round(has["epochs"] * scale["mlp_epochs"]))
-    if "autoencoder_epochs" in has:
-        changes["autoencoder_epochs"] = min(has["autoencoder_epochs"], scale.get("autoencoder_epochs", math.inf))
-    return replace(config, **changes)
+    for name, factor in scale.get("factors", {}).get(kind, {}).items():
+        value = factor * has[name]
+        changes[name] = max(1, round(value)) if isinstance(has[name], int) else value
+    if "width" in changes:
+        changes["width"] = max(16 if kind == "unet" else 8, 4 * round(changes["width"] / 4))
+    return replace(generator.config, **changes)
 
 
 @lru_cache(maxsize=4)

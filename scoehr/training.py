@@ -19,6 +19,9 @@ from tqdm import tqdm
 
 from scoehr.files import InputError, replacing
 
+#: Part of every checkpoint's name: raise it when a network, a loss or a process computes something else than before.
+CODE_VERSION = 1
+
 Schedule = Literal["reported", "official", "cosine", "constant"]
 Loss = Callable[[Tensor, torch.Generator], Tensor]  # (B, D) -> one value
 Row = dict[str, float]
@@ -130,8 +133,9 @@ def _below(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
 class _Store:
     """Checkpoints by what decides them, so that whoever trains the same thing goes on from the furthest one.
 
-    The name of a file is made of the settings, the data, the untrained module and the learning rates of the epochs
-    done. So a run of 75 epochs takes up where one of 50 ended, if their schedules agree so far.
+    The name of a file is made of the settings, every byte of the training and validation data, the untrained weights,
+    :data:`CODE_VERSION` and the learning rates of the epochs done. So a run of 75 epochs goes on where one of 50 ended,
+    if their schedules agree so far, and no run ever goes on from weights of other data.
     """
 
     def __init__(self, folder: Path | None, name: str, facts: list[Any], rates: list[float]):
@@ -206,7 +210,8 @@ def train(
     state = _State(module, average, optimiser, torch.Generator().manual_seed(seed), initial)
     settings = {key: value for key, value in asdict(config).items() if key not in ("epochs", "schedule")}
     rates = config.rates()
-    facts = [settings, seed, list(data.shape), float(data.double().sum()), parameters(module), f"{initial:.3g}"]
+    weights = [digest(value) for value in module.state_dict().values()]
+    facts = [CODE_VERSION, settings, seed, digest(data), validation is not None and digest(validation), weights]
     kept = _Store(store, name, facts, rates)
     kept.read(state)
 
@@ -278,6 +283,12 @@ def _guard(state: _State, patience: float, name: str) -> None:
             "lower the learning rate",
             state.history,
         )
+
+
+def digest(data: Tensor) -> str:
+    """SHA-256 of a tensor's type, shape and every byte."""
+    values = data.detach().cpu().contiguous()
+    return hashlib.sha256(f"{values.dtype} {list(values.shape)}".encode() + values.numpy().tobytes()).hexdigest()
 
 
 def parameters(module: nn.Module) -> int:

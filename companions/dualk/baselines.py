@@ -19,7 +19,8 @@ from companions.dualk import rates
 from companions.dualk.batches import Feed
 from companions.dualk.models import Batch
 from companions.dualk.prepare import Records, Split
-from companions.dualk.train import Stage, cross_entropy, dense, fingerprint, fit, scored
+from companions.dualk.train import Stage, contents, cross_entropy, dense, everything, fit, scored
+from scoehr.training import CODE_VERSION
 
 TITLES = {
     "frequency": "most frequent codes",
@@ -119,7 +120,7 @@ def learnt(
         return scored(logits.numpy(), truth, value, "validation patients") | {"merit": -value}
 
     stage = Stage(name, epochs, batch, lambda epoch: rate, keep="best")
-    facts = [fingerprint(feed.records), len(parts.train)]
+    facts = [CODE_VERSION, contents(*everything(feed.records)), parts.train.tolist()]
     fit(module, lambda rows: cross_entropy(forward(rows), dense(feed.answers(rows))), parts.train, stage, score,
         facts=facts, seed=seed, store=store, progress=progress)  # fmt: skip
     with torch.no_grad():

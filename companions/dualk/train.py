@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,6 +28,7 @@ from companions.dualk.models import Batch, DuaLK, Graph, LaboratoryNet, ModelCon
 from companions.dualk.prepare import CATEGORIES, Records, Split, heart_failure
 from companions.dualk.protocols import Protocol
 from scoehr.files import InputError, replacing
+from scoehr.training import CODE_VERSION
 
 Row = dict[str, Any]
 Rates = Callable[[int], float]
@@ -260,7 +261,7 @@ class Learner:
         found = set(self.records.categories.tolist())
         items = {name: len(self.records.category(name)) for name in CATEGORIES if name in found}
         self.sizes = Sizes(self.records.targets, items, self.feed.labs != "none")
-        self.facts = [fingerprint(self.records), p.graph, p.split, p.repeated_codes, p.keeps_dropout, str(self.config)]
+        self.facts = [CODE_VERSION, contents(*everything(self.records)), p.graph, p.split, p.repeated_codes, p.keeps_dropout, str(self.config)]
 
     def learn(self) -> DuaLK:
         """All four stages; the fine-tuned network, in evaluation mode."""
@@ -456,7 +457,7 @@ def train_laboratory(
 
     t = training
     stage = Stage("laboratory", t.laboratory_epochs, t.laboratory_batch, lambda e: laboratory_rate(t.rate, e), keep)
-    facts = [hashlib.sha256(part.indices.tobytes()).hexdigest() for part in (labs, codes)]
+    facts = [CODE_VERSION, contents(labs, codes)]
     rows = np.arange(end)
     return net, fit(net, loss, rows, stage, score, facts=facts, seed=seed, store=store, progress=progress)
 
@@ -515,6 +516,22 @@ def fingerprint(records: Records) -> str:
         found.update(np.ascontiguousarray(part, dtype=np.int64).tobytes())
     found.update("|".join(records.codes.tolist()).encode())
     return found.hexdigest()[:16]
+
+
+def everything(records: Records) -> list[Any]:
+    """All arrays of the records, laboratory values and days included: what a training can see."""
+    return [getattr(records, field.name) for field in fields(records) if field.name != "counts"]
+
+
+def contents(*parts: Any) -> str:
+    """SHA-256 of every value of these dense and sparse arrays, numbers and texts."""
+    found = hashlib.sha256()
+    for part in parts:
+        arrays = (part.data, part.indices, part.indptr) if sparse.issparse(part) else (np.asarray(part),)
+        for array in arrays:
+            values = array.astype(str) if array.dtype == object else array
+            found.update(f"{values.dtype} {values.shape}".encode() + values.tobytes())
+    return found.hexdigest()
 
 
 def as_table(history: list[Row]) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from companions.mortality_attack import evaluate
 from companions.mortality_attack.models import Classifier
 from companions.mortality_attack.protocol import Prepared, Protocol, Series
 from scoehr.files import InputError, replacing
+from scoehr.training import CODE_VERSION, digest
 
 Optimiser = Literal["adam", "rmsprop", "sgd"]
 OPTIMISERS: dict[str, Any] = {
@@ -137,15 +139,17 @@ def train(
 ) -> list[Row]:
     """Train ``model`` in place, leave the state kept in it with its threshold, and return a row an epoch.
 
-    ``checkpoint`` is written every few seconds and read if it is there; a training that was killed ends with the same
-    bits as one that was not. Rows hold epoch, train_loss, validation_loss, validation_auroc, learning_rate, seconds,
+    ``checkpoint`` is written every few seconds, under a name that a hash of data, settings and untrained weights is
+    added to, and read if it is there; a training that was killed ends with the same bits as one that was not. Rows hold epoch, train_loss, validation_loss, validation_auroc, learning_rate, seconds,
     and at each look the scores of :func:`look`.
     """
     model.to(device())
     optimiser = OPTIMISERS[config.optimiser](model.parameters(), lr=config.rate, weight_decay=config.weight_decay)
     state = _State(model, optimiser, {}, np.inf, [])
-    if checkpoint and checkpoint.exists():
-        state.read(checkpoint)
+    if checkpoint:
+        checkpoint = checkpoint.with_stem(f"{checkpoint.stem}-{_digest(model, data, config, protocol, seed)}")
+        if checkpoint.exists():
+            state.read(checkpoint)
     whole, saved = tensors(data.train, device()), time.monotonic()
     look_at = {round(share * config.epochs / config.looks) for share in range(1, config.looks + 1)}
     done = len(state.history)
@@ -173,6 +177,17 @@ def train(
     if checkpoint:
         checkpoint.unlink(missing_ok=True)
     return state.history
+
+
+def _digest(model: Classifier, data: Prepared, config: TrainingConfig, protocol: Protocol, seed: int) -> str:
+    """Sixteen hexadecimal digits of all that decides a training."""
+    found = hashlib.sha256(f"{CODE_VERSION} {config} {protocol} {seed}".encode())
+    for series in (data.train, data.validation, data.test):
+        for part in tensors(series):
+            found.update(digest(part).encode())
+    for value in model.state_dict().values():
+        found.update(digest(value).encode())
+    return found.hexdigest()[:16]
 
 
 class Trainer:

@@ -35,7 +35,7 @@ from scoehr.files import InputError, replacing
 from scoehr.generators.base import Generator, Settings, Weights
 from scoehr.generators.settings import check_limits
 from scoehr.models import Autoencoder, Head, reinitialise
-from scoehr.training import Diverged, TrainingConfig, train
+from scoehr.training import CODE_VERSION, Diverged, TrainingConfig, digest, train
 
 Objective = Literal["gan", "boundary", "wasserstein"]
 HEADS: dict[str, Head] = {"binary": "sigmoid", "count": "relu"}
@@ -377,8 +377,9 @@ class _Game:
 
     def _digest(self) -> str:
         """Name for what decides the course of the game: settings, seed, data, and the networks as they enter it."""
-        entering = [float(value.double().abs().sum()) for value in self.modules.state_dict().values()]
-        facts = [asdict(self.config), self.seed, list(self.data.shape), float(self.data.double().sum()), entering]
+        entering = [digest(value) for value in self.modules.state_dict().values()]
+        held_out = None if self.held_out is None else digest(self.held_out)
+        facts = [CODE_VERSION, asdict(self.config), self.seed, digest(self.data), held_out, entering]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
     def _write(self, path: Path) -> None:
