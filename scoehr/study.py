@@ -130,21 +130,21 @@ def plan(
         raise InputError(f"profile {profile!r} is unknown; choose one of {', '.join(text['profiles'])}")
     if dataset not in datasets.DATASETS:
         raise InputError(f"data set {dataset!r} is unknown; choose one of {', '.join(datasets.DATASETS)}")
-    scale = text["profiles"][profile]
+    size = text["profiles"][profile]
     return {
         name: Experiment(
             name=name,
             title=row["title"],
-            config=_scaled(generators.preset(row["preset"], **row.get("settings", {})), scale),
+            config=_scaled(generators.preset(row["preset"], **row.get("settings", {})), profile),
             dataset=dataset,
             source=str(source) if source else None,
             digits=digits,
             profile=profile,
-            patients=_most(scale.get("patients"), row["preset"]),
-            evaluated=scale["evaluated"],
+            patients=most(row["preset"], profile),
+            evaluated=size["evaluated"],
             seed=seed,
             group=row.get("group", MAIN),
-            seeds=scale.get("seeds", {}).get("main" if row.get("group", MAIN) == MAIN else "others", 1),
+            seeds=size.get("seeds", {}).get("main" if row.get("group", MAIN) == MAIN else "others", 1),
             after=row.get("after"),
         )
         for name, row in text["experiments"].items()
@@ -206,7 +206,7 @@ def upward(profile: str) -> list[str]:
 
 
 def scale(profile: str) -> dict[str, Any]:
-    """The factors of a profile, to print beside results."""
+    """What a profile says: see ``workflow/experiments.yaml``."""
     return _plan_file()["profiles"][profile]
 
 
@@ -215,22 +215,30 @@ def _plan_file() -> dict[str, Any]:
     return yaml.safe_load(PLAN.read_text(encoding="utf-8"))
 
 
-def _most(patients: int | dict[str, int] | None, preset: str) -> int | None:
-    """How many patients a row of this preset is trained on at most; None: on all."""
-    return patients.get(preset) if isinstance(patients, dict) else patients
+def most(kind: str, profile: str) -> int | None:
+    """How many patients a preset, or the generator of visits, is trained on at most in a profile; None: on all."""
+    patients = scale(profile).get("patients")
+    return patients.get(kind) if isinstance(patients, dict) else patients
 
 
-def _scaled(generator: Generator, scale: dict[str, Any]) -> Any:
-    """The settings at the scale of a profile: whole numbers stay whole, and a U-Net keeps a width that it can have."""
-    has = asdict(generator.config)
-    kind = has["network"] if isinstance(generator, ScoEHR) else generator.name
-    changes: dict[str, Any] = {}
-    for name, factor in scale.get("factors", {}).get(kind, {}).items():
+def _scaled(generator: Generator, profile: str) -> Any:
+    """The settings of a generator at the scale of a profile."""
+    kind = generator.config.network if isinstance(generator, ScoEHR) else generator.name
+    return scaled(generator.config, kind, profile)
+
+
+def scaled(config: Any, kind: str, profile: str) -> Any:
+    """Settings times the factors that a profile has for a kind of network or generator.
+
+    Whole numbers stay whole, and a width stays one that the network can have.
+    """
+    has, changes = asdict(config), {}
+    for name, factor in scale(profile).get("factors", {}).get(kind, {}).items():
         value = factor * has[name]
         changes[name] = max(1, round(value)) if isinstance(has[name], int) else value
     if "width" in changes:
         changes["width"] = max(16 if kind == "unet" else 8, 4 * round(changes["width"] / 4))
-    return replace(generator.config, **changes)
+    return replace(config, **changes)
 
 
 @lru_cache(maxsize=4)

@@ -2,7 +2,7 @@
 
 A run leaves ``saved_models/visits-<data set>-<profile>-s<seed>`` (config.json, history.csv, metrics.json, costs.json,
 environment.txt, weights) and ``synthetic_data/visits-<data set>-<profile>-s<seed>.parquet``. The profiles are those of
-``workflow/experiments.yaml``; ``mlp_width`` and ``mlp_epochs`` work on the settings of the generator.
+``workflow/experiments.yaml``, which know this generator as ``visits``.
 """
 
 from __future__ import annotations
@@ -55,14 +55,12 @@ class VisitRun(Planned, Results):
     @property
     def settings(self) -> VisitConfig:
         """Those of the generator at the scale of the profile."""
-        scale, whole = study.scale(self.profile), VisitConfig()
-        width = max(8, 4 * round(whole.width * scale["mlp_width"] / 4))
-        return replace(whole, width=width, epochs=max(1, round(whole.epochs * scale["mlp_epochs"])))
+        return study.scaled(VisitConfig(), "visits", self.profile)
 
     def patients(self) -> tuple[VisitSplit, str]:
         """Training patients of the profile, validation and held-out ones; and a fingerprint of them."""
         parts, _, digest = cohort(self.dataset, self.source, self.digits)
-        train = _first(parts.train, study.scale(self.profile).get("patients"))
+        train = _first(parts.train, study.most("visits", self.profile))
         return parts._replace(train=train, validation=_first(parts.validation, VALIDATED)), digest
 
     @cached_property

@@ -328,3 +328,20 @@ def test_conditions_that_cannot_be_met(fast):
         fast.sample(3, condition=["000"], progress=False)
     with pytest.raises(InputError, match="condition 'XYZ' is no code of this model"):
         fitted("thinning").sample(3, condition=["XYZ"], progress=False)
+
+
+@pytest.mark.parametrize("preset", ["thinning", "edm", "fast", "medgan"])
+def test_a_corrected_table_does_not_go_on_from_the_weights_of_the_old_one(preset, tmp_path):
+    old = patients(300)
+    one, other = np.argsort(-old.counts.sum(axis=0))[:2]
+    counts = old.dense(np.int32)
+    counts[:40, [one, other]] = counts[:40, [other, one]]  # the sum of all cells stays
+    new = CodeMatrix.from_array(counts, old.codes, patients=old.patients)
+    stages = ("autoencoder_epochs",) if preset in ("fast", "medgan") else ()
+    names = []
+    for matrix in (old, new):
+        store = tmp_path / str(len(names))
+        model = generators.preset(preset, epochs=2, **dict.fromkeys(stages, 2))
+        model.fit(matrix, folder=store, progress=False)
+        names.append({path.name for path in store.iterdir()})
+    assert names[0] and not names[0] & names[1]

@@ -18,8 +18,7 @@ RUN = (
 PLAN = """
 profiles:
   tiny:
-    {patients: 240, evaluated: 100, autoencoder_epochs: 6, unet_width: .1, unet_rate: 1, unet_batch: 1,
-     unet_epoch_share: .1, mlp_width: .1, mlp_epochs: .5, euler_steps: .1}
+    {patients: 240, evaluated: 100, factors: {mlp: {width: .1, epochs: .5, autoencoder_epochs: .5}}}
 experiments:
   fast: {title: fast path, preset: fast, settings: &small {latent: 16, batch: 32, autoencoder_batch: 32}}
   wild: {title: far too fast, preset: fast, settings: {<<: *small, autoencoder_rate: 1000}}

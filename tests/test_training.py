@@ -223,3 +223,27 @@ def test_too_few_patients_for_a_batch():
     net, loss = regression()
     with pytest.raises(InputError, match="do not fill one batch"):
         train(net, loss, X[:5], TrainingConfig(1, batch=20), seed=1, progress=False)
+
+
+def test_a_checkpoint_of_other_data_is_never_taken_up(tmp_path):
+    held_out = X[:40] + 1
+    two_rows_exchanged = X.clone()
+    two_rows_exchanged[[0, 1]] = X[[1, 0]]
+    moved = X.clone()  # the sum of all cells stays
+    moved[5, 0], moved[5, 1] = moved[5, 0] + 1, moved[5, 1] - 1
+    names = []
+    for data, validation in ((X, held_out), (two_rows_exchanged, held_out), (moved, held_out), (X, X[:40]), (X, None)):
+        net, loss = regression()
+        store = tmp_path / str(len(names))
+        train(net, loss, data, TrainingConfig(2, batch=20), seed=1, validation=validation, store=store, progress=False)
+        names += [path.name for path in store.iterdir()]
+    assert len(names) == len(set(names)) == 5
+
+
+def test_a_checkpoint_of_other_weights_is_never_taken_up(tmp_path):
+    trained(tmp_path, epochs=2)
+    net, loss = regression()
+    with torch.no_grad():
+        net.weight[0, 0] += 1e-6  # too little to show in a loss of three digits
+    train(net, loss, X, TrainingConfig(2, batch=20), seed=1, store=tmp_path, progress=False)
+    assert len(kept(tmp_path)) == 2

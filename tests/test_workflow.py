@@ -16,8 +16,8 @@ from tests.problems import patients
 PLAN = """
 profiles:
   quick:
-    {report: [main], seeds: {main: 2, others: 1}, patients: 240, evaluated: 100, autoencoder_epochs: 2, unet_width: .1,
-     unet_rate: 1, unet_batch: 1, unet_epoch_share: .1, mlp_width: .05, mlp_epochs: .05, euler_steps: .01}
+    {report: [main], seeds: {main: 2, others: 1}, patients: 240, evaluated: 100,
+     factors: {mlp: {width: .05, epochs: .05, autoencoder_epochs: .2}}}
 experiments:
   fast: {title: fast path, preset: fast, settings: &small {latent: 16, batch: 32, autoencoder_batch: 32}}
   thinning: {title: thinning, preset: thinning}
@@ -106,10 +106,10 @@ def test_every_row_says_what_it_comes_after_in_order():
         assert row.after is None or plan[row.after].config.latent == row.config.latent
 
 
-def test_main_rows_have_five_random_seeds_and_the_others_three_at_what_is_published():
+def test_main_rows_have_three_random_seeds_and_the_others_two_at_what_is_published():
     for profile in ("standard", "paper"):
         counts = {row.group == study.MAIN: len(study.replicates(row)) for row in study.plan(profile=profile).values()}
-        assert counts == {True: 5, False: 3}
+        assert counts == {True: 3, False: 2}
 
 
 def test_the_cluster_profile_names_options_that_snakemake_knows():

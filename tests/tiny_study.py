@@ -20,14 +20,11 @@ PROFILE = {
     "report": ["main"],
     "patients": 400,
     "evaluated": 200,
-    "autoencoder_epochs": 4,
-    "unet_width": 0.1,
-    "unet_rate": 1,
-    "unet_batch": 1,
-    "unet_epoch_share": 0.1,
-    "mlp_width": 0.03,
-    "mlp_epochs": 0.02,
-    "euler_steps": 0.01,
+    "factors": {
+        "unet": {"width": 0.1, "epoch_share": 0.1, "steps": 0.01, "autoencoder_epochs": 0.02},
+        "mlp": {"width": 0.03, "epochs": 0.02, "autoencoder_epochs": 0.3},
+        "visits": {"width": 0.03, "epochs": 0.02},
+    },
 }
 
 

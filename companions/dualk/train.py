@@ -261,7 +261,15 @@ class Learner:
         found = set(self.records.categories.tolist())
         items = {name: len(self.records.category(name)) for name in CATEGORIES if name in found}
         self.sizes = Sizes(self.records.targets, items, self.feed.labs != "none")
-        self.facts = [CODE_VERSION, contents(*everything(self.records)), p.graph, p.split, p.repeated_codes, p.keeps_dropout, str(self.config)]
+        self.facts = [
+            CODE_VERSION,
+            contents(*everything(self.records)),
+            p.graph,
+            p.split,
+            p.repeated_codes,
+            p.keeps_dropout,
+            str(self.config),
+        ]
 
     def learn(self) -> DuaLK:
         """All four stages; the fine-tuned network, in evaluation mode."""
