@@ -171,19 +171,15 @@ def _patients_and_admissions(database: Database, folder: Path, case: Callable[[s
     ids = {subject: "patient", visit: "visit"}
     tables.read(database, "admissions", path, ids | {name: name for name in dates}, whole=ids)
     tables.refuse_repeats(database, "admissions", "visit", path, visit)
-    refuse(
-        database,
-        f"select rowid from admissions where {begin} is null",
-        lambda row: f"{path}, column {begin}, row {row}: is empty; restore the date",
-    )
-    tables.refuse_broken_dates(database, "admissions", path, dates)
+    tables.refuse_empty(database, "admissions", path, {begin: begin}, "date")
+    tables.convert(database, "admissions", path, "date", {name: name for name in dates})
     people = tables.look_for(folder, case("patients"))
     if people:
         dates = [case(name) for name in ("dob", "dod") if name in tables.header(people)]
         columns = {subject: "patient"} | {name: name for name in dates}
         tables.read(database, "patients", people, columns, whole=[subject])
         tables.refuse_repeats(database, "patients", "patient", people, subject)
-        tables.refuse_broken_dates(database, "patients", people, dates)
+        tables.convert(database, "patients", people, "date", {name: name for name in dates})
     return tables.number_of_rows(database, "admissions")
 
 

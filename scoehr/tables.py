@@ -11,9 +11,10 @@ import csv
 import gzip
 import re
 import zlib
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import duckdb
 import pyarrow as pa
@@ -82,8 +83,54 @@ def text(name: str) -> str:
     return f"nullif(trim({quoted(name.lower())}::varchar), '')"
 
 
+def whole(value: str) -> str:
+    """SQL: text as a whole number, ``7`` or ``7.0``; NULL if it is none."""
+    digits = f"regexp_extract({value}, '^([+-]?\\d+)(\\.0*)?$', 1)"
+    return f"try_cast({digits} as bigint)"
+
+
+def number(value: str) -> str:
+    """SQL: text as a finite number; NULL if it is none."""
+    return f"if(isfinite(try_cast({value} as double)), try_cast({value} as double), null)"
+
+
+def date(value: str) -> str:
+    """SQL: text such as 2150-01-31 13:45:00 as a timestamp, an offset from UTC applied; NULL if it is no date."""
+    shape = "^\\d{4}[-/]\\d{1,2}[-/]\\d{1,2}([ T]\\d.*)?$"
+    offset = ":\\d{2}\\S* ?[+-]\\d{2}(:?\\d{2})?$"
+    return (
+        f"case when not regexp_matches({value}, '{shape}') then null "
+        f"when regexp_matches({value}, '{offset}') then make_timestamp(epoch_us(try_cast({value} as timestamptz))) "
+        f"else try_cast({value} as timestamp) end"
+    )
+
+
+def flag(value: str) -> str:
+    """SQL: text that says yes or no (1, 0, 1.0, 0.0, true, false) as 1 or 0; NULL if it is neither."""
+    return (
+        f"case when lower({value}) in ('1', '1.0', 'true') then 1 when lower({value}) in ('0', '0.0', 'false') then 0 "
+        "end"
+    )
+
+
+class Form(NamedTuple):
+    """What the text of a column may have to be: SQL that makes it of text, its type, what to say of other text."""
+
+    sql: Callable[[str], str]
+    kind: str
+    words: str
+
+
+FORMS = {
+    "whole": Form(whole, "bigint", "is not a whole number; restore it"),
+    "number": Form(number, "double", "is not a number; restore it or leave it empty"),
+    "date": Form(date, "timestamp", "is not a date; write it as 2150-01-31 13:45:00"),
+    "flag": Form(flag, "integer", "is neither 0 nor 1; restore it"),
+}
+
+
 def _whole(name: str) -> str:
-    return f"if(contains({text(name)}, '.'), null, try_cast({text(name)} as bigint))"
+    return whole(text(name))
 
 
 def _refuse_broken_number(database: Database, table: str, column: str, path: Path, name: str) -> None:
@@ -120,15 +167,38 @@ def refuse_repeats(database: Database, table: str, column: str, path: Path, name
     )
 
 
-def refuse_broken_dates(database: Database, table: str, path: Path, columns: Sequence[str]) -> None:
-    """Every value of these columns is empty or a date."""
-    for name in columns:
+def refuse_pasted(database: Database, table: str, key: Sequence[str], path: Path, name: str) -> None:
+    """No two rows have the same values, none of them empty, in the columns of ``key``, which ``name`` names."""
+    full = " and ".join(f"{column} is not null" for column in key)
+    refuse(
+        database,
+        f"select max(rowid), min(rowid) + 1 from {table} where {full} group by {', '.join(key)} having count(*) > 1",
+        lambda row, first: f"{path}, row {row}: repeats row {first} (the same {name}); give every row once",
+    )
+
+
+def convert(database: Database, table: str, path: Path, form: str, columns: Mapping[str, str]) -> None:
+    """Columns of text become what ``form`` of :data:`FORMS` says; InputError at the first cell that is no such thing.
+
+    ``columns``: name in the file -> name in the table. Empty cells stay empty.
+    """
+    sql, kind, words = FORMS[form]
+    for name, alias in columns.items():
         refuse(
             database,
-            f"select rowid, {name} from {table} where {name} is not null and try_cast({name} as timestamp) is null",
-            lambda row, value, name=name: (
-                f"{path}, column {name}, row {row}: {value!r} is not a date; write it as 2150-01-31 13:45:00"
-            ),
+            f"select rowid, {alias} from {table} where {alias} is not null and {sql(alias)} is null",
+            lambda row, value, name=name: f"{path}, column {name}, row {row}: {value!r} {words}",
+        )
+        database.execute(f"alter table {table} alter column {alias} set data type {kind} using {sql(alias)}")
+
+
+def refuse_empty(database: Database, table: str, path: Path, columns: Mapping[str, str], what: str) -> None:
+    """No cell of these columns (name in the file -> name in the table) is empty; ``what`` says what it should hold."""
+    for name, alias in columns.items():
+        refuse(
+            database,
+            f"select rowid from {table} where {alias} is null",
+            lambda row, name=name: f"{path}, column {name}, row {row}: is empty; restore the {what}",
         )
 
 

@@ -80,13 +80,11 @@ def test_mimic4_demo_counts(shared_data):
         moved = int(person["anchor_year"]) - int(person["anchor_year_group"][:4])
         if int(row["admittime"][:4]) - moved > 2012:
             kept[row["subject_id"]].append(row["hadm_id"])
-    table = icd._icd10_to_icd9()
     codes, dropped = defaultdict(Counter), 0
     for row in rows(hosp / "diagnoses_icd.csv.gz"):
         code = row["icd_code"]
         if row["icd_version"] == "10":
-            nine = [table.get(code + end) for end in ("", "1")]
-            code = next((each for each in nine if each and each != "NoDx"), None)
+            (code,) = icd.to_icd9([code])
             dropped += code is None
         codes[row["hadm_id"]].update([code] * (code is not None))
     assert found.counts["admissions_kept"] == sum(map(len, kept.values())) == 197

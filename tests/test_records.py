@@ -66,7 +66,7 @@ def test_binary_matrix_both_ways(tables):
 
 @pytest.mark.parametrize(
     ("name", "folder", "patients", "visits", "events"),
-    [("mimic3", "mimic3-demo", 100, 129, 1761), ("mimic4", "mimic4-demo", 100, 275, 4489)],
+    [("mimic3", "mimic3-demo", 100, 129, 1761), ("mimic4", "mimic4-demo", 100, 275, 4499)],
 )
 def test_demos_both_ways(shared_data, name, folder, patients, visits, events):
     said = records.statistics(both_ways(name, shared_data / folder))

