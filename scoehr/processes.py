@@ -16,6 +16,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from scoehr.minibatches import Data, SparseRows
+
 Score = Callable[[Tensor, Tensor], Tensor]  # (B, D), (B,) -> (B, D)
 Prediction = Literal["score", "noise"]
 
@@ -158,9 +160,9 @@ class RateModel(nn.Module):
         self.odds: Tensor
         self.log_factorials: Tensor
 
-    def learn_shares(self, x: Tensor) -> None:
+    def learn_shares(self, x: Data) -> None:
         """Take the shares from counts ``x`` ``(n, n_codes)``; a code never seen keeps a small one."""
-        counts = torch.stack([(x.clamp(max=self.LARGEST) == m).sum(0) for m in range(self.LARGEST + 1)])
+        counts = SparseRows.of(x).frequencies(self.LARGEST)
         self.take_counts(counts.double(), by_length(x))
 
     def take_counts(self, counts: Tensor, lengths: Tensor) -> None:
@@ -243,7 +245,7 @@ class RateModel(nn.Module):
         return self.log_rate(x, level).exp()
 
 
-def by_length(x: Tensor) -> Tensor:
+def by_length(x: Data) -> Tensor:
     """Numbers of patients ``(1024,)`` by length of record, each at the nearest of :data:`LENGTHS`."""
     between = (LENGTHS[1:] + LENGTHS[:-1]) / 2
     return torch.bincount(torch.bucketize(x.sum(dim=1).double(), between), minlength=len(LENGTHS)).double()

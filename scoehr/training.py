@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from scoehr.files import InputError, replacing
+from scoehr.minibatches import Data, SparseRows
 
 #: Part of every checkpoint's name: raise it when a network, a loss or a process computes something else than before.
 CODE_VERSION = 1
@@ -174,11 +175,12 @@ class _Store:
 def train(
     module: nn.Module,
     loss: Loss,
-    data: Tensor,
+    data: Data,
     config: TrainingConfig,
     *,
     seed: int,
-    validation: Tensor | None = None,
+    validation: Data | None = None,
+    about: dict[str, Any] | None = None,
     store: Path | None = None,
     name: str = "training",
     progress: bool = True,
@@ -189,6 +191,7 @@ def train(
     Args:
         loss: ``(batch, rng) -> scalar``; every random number comes from ``rng``.
         validation: data ``(m, D)`` whose loss is written down each epoch, under the same noise each time.
+        about: settings of the loss that neither the module's weights nor the data show.
         store: folder of checkpoints, written at the end of an epoch at most every ``save_every`` seconds, and read by
             any training of the same ``name``, settings and data that passes there; a killed run ends with the same
             bits as one that was not.
@@ -210,8 +213,10 @@ def train(
     state = _State(module, average, optimiser, torch.Generator().manual_seed(seed), initial)
     settings = {key: value for key, value in asdict(config).items() if key not in ("epochs", "schedule")}
     rates = config.rates()
-    weights = [digest(value) for value in module.state_dict().values()]
-    facts = [CODE_VERSION, settings, seed, digest(data), validation is not None and digest(validation), weights]
+    facts: list[Any] = [CODE_VERSION, settings, seed]
+    if store is not None:  # to hash a large table takes seconds
+        facts += [digest(data), validation is not None and digest(validation)]
+        facts += [[digest(value) for value in module.state_dict().values()], *([about] if about else [])]
     kept = _Store(store, name, facts, rates)
     kept.read(state)
 
@@ -234,7 +239,7 @@ def train(
     return state.history
 
 
-def _epoch(state: _State, loss: Loss, data: Tensor, config: TrainingConfig, rate: float) -> float:
+def _epoch(state: _State, loss: Loss, data: Data, config: TrainingConfig, rate: float) -> float:
     """One pass over the data; mean loss of its batches."""
     for group in state.optimiser.param_groups:
         group["lr"] = rate
@@ -265,7 +270,7 @@ def _move_average(state: _State, decay: float) -> None:
 
 
 @torch.no_grad()
-def _mean_loss(module: nn.Module, loss: Loss, data: Tensor | None, batch: int, seed: int) -> float:
+def _mean_loss(module: nn.Module, loss: Loss, data: Data | None, batch: int, seed: int) -> float:
     """Mean loss over ``data``, under noise that is the same at every call."""
     if data is None or not len(data):
         return math.nan
@@ -285,10 +290,14 @@ def _guard(state: _State, patience: float, name: str) -> None:
         )
 
 
-def digest(data: Tensor) -> str:
-    """SHA-256 of a tensor's type, shape and every byte."""
+def digest(data: Data) -> str:
+    """SHA-256 of type, shape and every byte of a tensor; sparse rows have that of the equal dense tensor."""
+    if isinstance(data, SparseRows):
+        return data.digest()
     values = data.detach().cpu().contiguous()
-    return hashlib.sha256(f"{values.dtype} {list(values.shape)}".encode() + values.numpy().tobytes()).hexdigest()
+    found = hashlib.sha256(f"{values.dtype} {list(values.shape)}".encode())
+    found.update(values.reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
 def parameters(module: nn.Module) -> int:

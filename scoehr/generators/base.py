@@ -27,6 +27,7 @@ from scoehr.codes import CodeMatrix
 from scoehr.files import InputError, replacing
 from scoehr.generators import saved
 from scoehr.generators.settings import Settings
+from scoehr.minibatches import Data, SparseRows
 from scoehr.training import Loss, TrainingConfig, train
 
 Weights = dict[str, dict[str, Tensor]]  # file name -> tensors
@@ -73,14 +74,14 @@ class Generator(ABC):
         """
         self._build(train_set, seed)
         self.patients = len(train_set)
-        held_out = None if validation is None else self._tensor(validation.align(train_set.codes))
-        rows = self._train(self._tensor(train_set), held_out, seed, Path(folder) if folder else None, progress)
+        held_out = None if validation is None else self._rows(validation.align(train_set.codes))
+        rows = self._train(self._rows(train_set), held_out, seed, Path(folder) if folder else None, progress)
         self.history = pd.DataFrame(rows)
         return self
 
     @abstractmethod
     def _train(
-        self, data: Tensor, held_out: Tensor | None, seed: int, folder: Path | None, progress: bool
+        self, data: SparseRows, held_out: SparseRows | None, seed: int, folder: Path | None, progress: bool
     ) -> list[dict[str, Any]]:
         """Train the networks on counts ``(n, n_codes)``: a row an epoch, with its stage."""
 
@@ -89,11 +90,12 @@ class Generator(ABC):
         stage: str,
         module: nn.Module,
         loss: Loss,
-        data: Tensor,
-        held_out: Tensor | None,
+        data: Data,
+        held_out: Data | None,
         seed: int,
         folder: Path | None,
         progress: bool,
+        about: dict[str, Any] | None = None,
         **more: Any,
     ) -> list[dict[str, Any]]:
         """Train a module on the device by the settings of the same names, and ``more``: a row an epoch."""
@@ -106,6 +108,7 @@ class Generator(ABC):
             TrainingConfig(batch=min(config.batch, len(data)), **shared, **more),
             seed=seed,
             validation=None if held_out is None else held_out.to(self.device),
+            about=about,
             store=folder,
             name=stage,
             progress=progress,
@@ -142,9 +145,13 @@ class Generator(ABC):
     def _take(self, weights: Weights) -> None:
         """Put saved tensors in place."""
 
-    def _tensor(self, matrix: CodeMatrix) -> Tensor:
-        matrix = matrix.to_binary() if self.config.kind == "binary" else matrix
-        return torch.from_numpy(matrix.dense())  # (n, n_codes)
+    def _rows(self, matrix: CodeMatrix) -> SparseRows:
+        """The counts ``(n, n_codes)`` that training takes."""
+        return SparseRows(self._cut(matrix).counts)
+
+    def _cut(self, matrix: CodeMatrix) -> CodeMatrix:
+        """The matrix, cut to presence where ``kind`` is binary."""
+        return matrix.to_binary() if self.config.kind == "binary" else matrix
 
     # --------------------------------------------------------------- sample
 

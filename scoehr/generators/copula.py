@@ -26,6 +26,7 @@ from scoehr.codes import CodeMatrix
 from scoehr.files import InputError
 from scoehr.generators.base import Generator, Settings, Weights
 from scoehr.generators.settings import check_limits
+from scoehr.minibatches import Data, SparseRows
 
 LARGEST = 0.99  # correlation, either way
 ANGLES = 150  # steps on the way to it
@@ -72,11 +73,11 @@ class Copula(Generator):
         self._take({"copula.safetensors": {"factor": torch.eye(n_codes), "thresholds": torch.zeros(n_codes, 1)}})
 
     def _train(
-        self, data: Tensor, held_out: Tensor | None, seed: int, folder: Path | None, progress: bool
+        self, data: SparseRows, held_out: SparseRows | None, seed: int, folder: Path | None, progress: bool
     ) -> list[dict[str, Any]]:
         begun = time.perf_counter()
         limits = thresholds(data)
-        factor = factorised(tetrachoric((data > 0).double(), self.config.prior))
+        factor = factorised(tetrachoric(data, self.config.prior))
         self._take({"copula.safetensors": {"factor": factor.float(), "thresholds": limits.float()}})
         nothing = {"train_loss": np.nan, "validation_loss": np.nan, "learning_rate": np.nan}  # no epochs, no loss
         return [{"stage": "copula", "epoch": 1, **nothing, "seconds": time.perf_counter() - begun}]
@@ -101,22 +102,26 @@ class Copula(Generator):
         )
 
 
-def thresholds(counts: Tensor) -> Tensor:
+def thresholds(counts: Data) -> Tensor:
     """Normal quantiles of Pr(count ≤ k) for k = 0, 1, … below the largest count: ``(n_codes, K)``, up to infinity."""
-    levels = torch.arange(max(1, int(counts.max())))
-    shares = torch.stack([(counts <= level).double().mean(0) for level in levels], dim=1)
-    return torch.special.ndtri(shares)
+    rows = SparseRows.of(counts)
+    largest = max(1, int(rows.counts.max()))
+    shares = rows.frequencies(largest)[:largest].cumsum(0).double() / len(rows)
+    return torch.special.ndtri(shares.T.contiguous())
 
 
-def tetrachoric(present: Tensor, prior: float) -> Tensor:
-    """Correlations ``(k, k)`` of the normal numbers behind presence ``(n, k)``.
+def tetrachoric(counts: Data, prior: float) -> Tensor:
+    """Correlations ``(k, k)`` of the normal numbers behind the presence of codes in ``counts`` ``(n, k)``.
 
     The ratio of observed to expected pairs is drawn towards 1 by ``prior`` pairs on either side, so that two rare codes
     nobody has together count as independent, two common ones as opposed.
     """
-    shares = present.mean(0)
+    present = SparseRows.of(counts).present()
+    n = present.shape[0]
+    together = torch.from_numpy((present.T @ present).toarray())
+    shares = together.diagonal() / n
     expected = torch.outer(shares, shares)
-    ratio = (present.T @ present + prior) / (len(present) * expected + prior)
+    ratio = (together + prior) / (n * expected + prior)
     excess = torch.minimum(expected * ratio, torch.minimum(shares[:, None], shares)) - expected
     return correlation(-torch.special.ndtri(shares), excess).fill_diagonal_(1.0)
 

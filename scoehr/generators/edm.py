@@ -24,6 +24,7 @@ from scoehr.codes import CodeMatrix
 from scoehr.files import InputError
 from scoehr.generators.base import Generator, Settings, Weights
 from scoehr.generators.settings import check_limits
+from scoehr.minibatches import SparseRows
 from scoehr.models import ResidualMLP, check_width
 from scoehr.training import Schedule
 
@@ -124,7 +125,7 @@ class EDM(Generator):
         self.denoiser: Denoiser
 
     def _train(
-        self, data: Tensor, held_out: Tensor | None, seed: int, folder: Path | None, progress: bool
+        self, data: SparseRows, held_out: SparseRows | None, seed: int, folder: Path | None, progress: bool
     ) -> list[dict[str, Any]]:
         denoiser = self.denoiser
         spread = float(data.std())

@@ -34,6 +34,7 @@ from scoehr.codes import CodeMatrix
 from scoehr.files import InputError, replacing
 from scoehr.generators.base import Generator, Settings, Weights
 from scoehr.generators.settings import check_limits
+from scoehr.minibatches import SparseRows
 from scoehr.models import Autoencoder, Head, reinitialise
 from scoehr.training import CODE_VERSION, Diverged, TrainingConfig, digest, train
 
@@ -219,7 +220,7 @@ class GAN(Generator):
     # ------------------------------------------------------------------ fit
 
     def _train(
-        self, data: Tensor, held_out: Tensor | None, seed: int, folder: Path | None, progress: bool
+        self, data: SparseRows, held_out: SparseRows | None, seed: int, folder: Path | None, progress: bool
     ) -> list[dict[str, Any]]:
         config = self.config
         if len(data) < 2:
@@ -236,6 +237,7 @@ class GAN(Generator):
             ),
             seed=seed,
             validation=held_out,
+            about={"head": self.autoencoder.head, "encoder": type(self.autoencoder).__name__},
             store=folder,
             name="autoencoder",
             progress=progress,
@@ -283,7 +285,7 @@ class GAN(Generator):
 class _Game:
     """Adversarial training: two players, each with its Adam; resumable to the bit."""
 
-    def __init__(self, model: GAN, data: Tensor, held_out: Tensor | None, seed: int):
+    def __init__(self, model: GAN, data: SparseRows, held_out: SparseRows | None, seed: int):
         self.config, self.data, self.held_out, self.seed = model.config, data, held_out, seed
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed + 1)
@@ -337,7 +339,7 @@ class _Game:
         for _ in range(turns):
             self.generator.eval()  # the discriminator learns against the running means, as published
             for _ in range(config.discriminator_steps):
-                rows = torch.randperm(len(self.data), generator=self.rng)[:batch].to(self.data.device)
+                rows = torch.randperm(len(self.data), generator=self.rng)[:batch]
                 with torch.no_grad():
                     records = self._records(batch, self.rng)
                 loss = discriminator_loss(self.discriminator, config.objective, self.data[rows], records, self.rng)
@@ -356,17 +358,17 @@ class _Game:
 
     def _records(self, size: int, rng: torch.Generator) -> Tensor:
         """Records ``(size, n_codes)`` before rounding: probabilities, or counts that are not whole."""
-        noise = torch.randn(size, self.config.embedding, generator=rng).to(self.data)
+        noise = torch.randn(size, self.config.embedding, generator=rng).to(self.data.device)
         return self.autoencoder.output(self.generator(noise))
 
     @torch.no_grad()
-    def _held_out_loss(self, real: Tensor | None) -> float:
+    def _held_out_loss(self, rows: SparseRows | None) -> float:
         """The discriminator's loss on these patients and as many made ones, under the same noise at every call."""
-        if real is None or not len(real):
+        if rows is None or not len(rows):
             return math.nan
         self.generator.eval()
         rng = torch.Generator().manual_seed(self.seed + 1)
-        real = real[: self.config.batch]  # means over more patients would tell more
+        real = next(rows.split(self.config.batch))  # means over more patients would tell more
         made = self._records(len(real), rng)
         return float(discriminator_loss(self.discriminator, self.config.objective, real, made, rng))
 

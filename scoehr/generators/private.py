@@ -26,9 +26,12 @@ from tqdm import tqdm
 
 from scoehr.files import InputError
 from scoehr.generators.thinning import Thinning, ThinningConfig
+from scoehr.minibatches import Data, SparseRows
 from scoehr.models import ResidualMLP, check_width
 from scoehr.processes import LENGTHS, T_MIN, RateModel, by_length, thin, thinning_loss
 from scoehr.training import rate_factor
+
+TOGETHER = 4096  # patients counted at a time
 
 if TYPE_CHECKING:
     from opacus.grad_sample import GradSampleModuleFastGradientClipping as Clipped
@@ -81,7 +84,7 @@ class Private(Thinning):
     config: PrivateConfig
 
     def _train(
-        self, data: Tensor, held_out: Tensor | None, seed: int, folder: Path | None, progress: bool
+        self, data: SparseRows, held_out: SparseRows | None, seed: int, folder: Path | None, progress: bool
     ) -> list[dict[str, Any]]:
         """No losses are written down and no checkpoints kept: they would tell of patients without noise."""
         config, n = self.config, len(data)
@@ -160,17 +163,16 @@ def _secret(device: str = "cpu") -> torch.Generator:
     return torch.Generator(device).manual_seed(secrets.randbits(63))
 
 
-def noised_counts(data: Tensor, config: PrivateConfig, rng: torch.Generator) -> Tensor:
+def noised_counts(data: Data, config: PrivateConfig, rng: torch.Generator) -> Tensor:
     """How many patients have m of a code, for m = 0 … LARGEST: ``(LARGEST + 1, n_codes)``, under Gaussian noise.
 
     Of a patient with more codes than ``most_codes`` as many count, drawn evenly; so a patient moves the cells of m > 0
     by at most √most_codes in Euclidean norm, and by √(most_codes + 1) together with the one of the lengths. What stays
     below one standard deviation of the noise, or four where m is above 1 and most cells are empty, is taken for none.
     """
-    score = torch.rand(data.shape, generator=rng) * (data > 0)
-    least = score.topk(min(config.most_codes, data.shape[1]), dim=1).values[:, -1:]
-    kept = torch.where((score > 0) & (score >= least), data, 0.0).clamp(max=RateModel.LARGEST)
-    counts = torch.stack([(kept == m).sum(0) for m in range(1, RateModel.LARGEST + 1)]).double()
+    counts = torch.zeros(RateModel.LARGEST, data.shape[1], dtype=torch.float64)
+    for part in data.split(TOGETHER):
+        counts += _bounded(part, config.most_codes, rng).frequencies(RateModel.LARGEST)[1:]
     spread = _spread(config)
     noised = counts + spread * torch.randn(counts.shape, generator=rng, dtype=torch.float64)
     least_seen = spread * torch.tensor([1.0] + [4.0] * (len(counts) - 1))[:, None]
@@ -178,7 +180,14 @@ def noised_counts(data: Tensor, config: PrivateConfig, rng: torch.Generator) -> 
     return torch.cat([(len(data) - noised.sum(0, keepdim=True)).clamp(min=0), noised])
 
 
-def noised_lengths(data: Tensor, config: PrivateConfig, rng: torch.Generator) -> Tensor:
+def _bounded(x: Tensor, most: int, rng: torch.Generator) -> SparseRows:
+    """Records ``(B, n_codes)`` with at most so many of their codes, drawn evenly."""
+    score = torch.rand(x.shape, generator=rng) * (x > 0)
+    least = score.topk(min(most, x.shape[1]), dim=1).values[:, -1:]
+    return SparseRows.of(torch.where((score > 0) & (score >= least), x, 0.0))
+
+
+def noised_lengths(data: Data, config: PrivateConfig, rng: torch.Generator) -> Tensor:
     """How many patients have records of each of ``LENGTHS``, ``(1024,)``, under the same noise.
 
     Lengths within a quarter of each other are counted together and shared out evenly. What stays below five standard

@@ -8,6 +8,7 @@ Electronic Health Records using Continuous-time Diffusion Models, PMLR 219.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,14 +16,15 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from scipy import sparse
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from scoehr import sampling
 from scoehr.codes import CodeMatrix, Kind
 from scoehr.files import InputError
 from scoehr.generators.base import Generator, Settings, Weights
 from scoehr.generators.settings import check_choice, check_limits
+from scoehr.minibatches import Data, SparseRows
 from scoehr.models import (
     Autoencoder,
     Head,
@@ -43,6 +45,7 @@ from scoehr.processes import (
 )
 from scoehr.training import Schedule, TrainingConfig, train
 
+TOGETHER = 4096  # patients encoded at a time
 TIMES = {"stratified": stratified_times, "uniform": uniform_times}
 
 
@@ -169,7 +172,7 @@ class ScoEHR(Generator):
     # ------------------------------------------------------------------ fit
 
     def _train(
-        self, data: Tensor, held_out: Tensor | None, seed: int, folder: Path | None, progress: bool
+        self, data: SparseRows, held_out: SparseRows | None, seed: int, folder: Path | None, progress: bool
     ) -> list[dict[str, Any]]:
         rows = []
         if self.autoencoder is not None:
@@ -179,8 +182,8 @@ class ScoEHR(Generator):
     def _fit_autoencoder(
         self,
         autoencoder: Autoencoder,
-        data: Tensor,
-        held_out: Tensor | None,
+        data: SparseRows,
+        held_out: SparseRows | None,
         seed: int,
         folder: Path | None,
         progress: bool,
@@ -203,6 +206,7 @@ class ScoEHR(Generator):
             ),
             seed=seed,
             validation=held_out,
+            about=self._changed("head", "autoencoder_noise"),
             store=folder,
             name="autoencoder",
             progress=progress,
@@ -210,7 +214,7 @@ class ScoEHR(Generator):
         return [{"stage": "autoencoder", **row} for row in rows]
 
     def _fit_score(
-        self, data: Tensor, held_out: Tensor | None, seed: int, folder: Path | None, progress: bool
+        self, data: SparseRows, held_out: SparseRows | None, seed: int, folder: Path | None, progress: bool
     ) -> list[dict[str, Any]]:
         config, score, sde = self.config, self.score, self.sde
         draw_times = TIMES[config.times]
@@ -222,8 +226,10 @@ class ScoEHR(Generator):
 
         latents = self._encode(data)
         if config.standardise:
+            latents = latents if isinstance(latents, Tensor) else latents.dense()
             self.shift, self.scale = latents.mean(0), latents.std(0).clamp_min(1e-3)
-        more = {"drop_last": config.drop_last, "share": config.epoch_share}
+        about = self._changed("prediction", "time_scale", "times")
+        more: dict[str, Any] = {"about": about, "drop_last": config.drop_last, "share": config.epoch_share}
         codes = None if held_out is None else self._standardised(self._encode(held_out))
         return self._learn("score", score, loss, self._standardised(latents), codes, seed, folder, progress, **more)
 
@@ -251,15 +257,22 @@ class ScoEHR(Generator):
         network = UNet(dim, config.width, attention=config.attention)
         return reinitialise(network) if config.reinitialise else network
 
-    @torch.no_grad()
-    def _encode(self, counts: Tensor) -> Tensor:
-        """Counts ``(n, n_codes)`` to latents ``(n, D)``; without autoencoder, padded on the right with zeros."""
-        if self.autoencoder is not None:
-            return self.autoencoder.encode(counts)
-        return F.pad(counts, (0, len(self.shift) - counts.shape[1]))
+    def _changed(self, *names: str) -> dict[str, Any]:
+        """Those of the settings that are not the report's."""
+        settings = {name: getattr(self.config, name) for name in names}
+        return {name: value for name, value in settings.items() if value != getattr(ScoEHRConfig, name)}
 
-    def _standardised(self, latents: Tensor) -> Tensor:
-        return (latents - self.shift) / self.scale
+    @torch.no_grad()
+    def _encode(self, counts: SparseRows) -> Data:
+        """Counts ``(n, n_codes)`` to latents ``(n, D)``; without autoencoder, padded on the right with zeros."""
+        if self.autoencoder is None:
+            return counts.padded(len(self.shift))
+        return torch.cat([self.autoencoder.encode(part) for part in counts.split(_even(len(counts)))])
+
+    def _standardised(self, latents: Data) -> Data:
+        if not self.config.standardise:
+            return latents
+        return ((latents if isinstance(latents, Tensor) else latents.dense()) - self.shift) / self.scale
 
     # --------------------------------------------------------------- sample
 
@@ -285,9 +298,11 @@ class ScoEHR(Generator):
 
     def reconstruct(self, matrix: CodeMatrix, *, seed: int = 0) -> CodeMatrix:
         """Each patient through encoder and decoder, without diffusion: what the autoencoder alone loses."""
-        counts = self.decode(self._encode(self._tensor(matrix)), torch.Generator().manual_seed(seed))
+        rng = torch.Generator().manual_seed(seed)
+        latents = self._encode(self._rows(matrix)).split(_even(len(matrix)))
+        parts = [sparse.csr_array(self.decode(part, rng).numpy().astype(np.int32)) for part in latents]
         return CodeMatrix.from_array(
-            counts.numpy().astype(np.int32),
+            sparse.vstack(parts, format="csr"),
             matrix.codes,
             titles=matrix.titles,
             patients=matrix.patients,
@@ -322,6 +337,11 @@ class ScoEHR(Generator):
         self.score.network.load_state_dict(score)
         if self.autoencoder is not None:
             self.autoencoder.load_state_dict(weights["autoencoder.safetensors"])
+
+
+def _even(n: int) -> int:
+    """Into how large parts to cut ``n`` patients: at most 4,096, and all about the same."""
+    return max(1, math.ceil(n / math.ceil(max(n, 1) / TOGETHER)))
 
 
 class _Counting:

@@ -25,6 +25,7 @@ from scoehr import sampling
 from scoehr.codes import CodeMatrix
 from scoehr.files import InputError
 from scoehr.generators.base import Generator, Settings, Weights
+from scoehr.minibatches import SparseRows
 from scoehr.models import RecordMLP, ResidualMLP
 from scoehr.processes import RateModel, thin, thinning_loss, thinning_times
 from scoehr.training import Schedule
@@ -71,7 +72,7 @@ class Thinning(Generator):
         self.rate: RateModel
 
     def _train(
-        self, data: Tensor, held_out: Tensor | None, seed: int, folder: Path | None, progress: bool
+        self, data: SparseRows, held_out: SparseRows | None, seed: int, folder: Path | None, progress: bool
     ) -> list[dict[str, Any]]:
         rate = self.rate
         rate.learn_shares(data)
