@@ -29,7 +29,7 @@ from bs4 import BeautifulSoup
 from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 
-from scoehr.files import CHECKOUT, ROOT, InputError, replacing
+from scoehr.files import CHECKOUT, ROOT, InputError, replacing, user_path
 
 #: Stands in the notebooks' first cell for the address of the repository.
 ADDRESS = "@repository@"
@@ -65,10 +65,9 @@ def load(name: str) -> NotebookNode:
 
     Raises :class:`InputError` for a name that no notebook has.
     """
-    path = CHECKOUT / "notebooks" / f"{name}.py"
-    if not path.is_file():
+    if name not in notebooks():
         raise InputError(f"{name}: no such notebook; choose one of {', '.join(notebooks())}")
-    notebook = jupytext.read(path)
+    notebook = jupytext.read(CHECKOUT / "notebooks" / f"{name}.py")
     for place, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{place:03d}"
         if ADDRESS in cell.source:
@@ -84,16 +83,16 @@ def execute(
     Raises :class:`InputError` where the notebook did, and ``RuntimeError`` naming the cell for any other failure; the
     notebook as far as it came then lies in ``logs`` beside the folder ``notebooks``.
     """
-    place = folder(dataset, profile)
+    text, place = load(name), folder(dataset, profile)
     target, scratch = place / "notebooks" / f"{name}.ipynb", place / "logs" / f"{name}.ipynb"
     parameters = {
         "dataset": dataset,
-        "source": source and str(Path(source).resolve()),
+        "source": source and str(user_path(source).resolve()),
         "profile": profile,
         "seed": seed,
     }
     scratch.parent.mkdir(parents=True, exist_ok=True)
-    nbformat.write(load(name), scratch)
+    nbformat.write(text, scratch)
     try:
         with _quiet_kernel():
             papermill.execute_notebook(
@@ -191,10 +190,11 @@ def render(place: Path) -> Path:
     """Run Jupyter Book on an assembled folder, warnings as errors, and return the ``index.html`` made."""
     command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", str(place)]
     shutil.rmtree(place / "_build", ignore_errors=True)
-    environment = {**os.environ, "PYTHONWARNINGS": "ignore", "NO_COLOR": "1"}
+    environment = {**os.environ, "PYTHONWARNINGS": "ignore", "NO_COLOR": "1", "PYTHONIOENCODING": "utf-8"}
     done = subprocess.run(
-        [*command, "--all", "-W", "-n", "--keep-going"], capture_output=True, text=True, env=environment, check=False
-    )
+        [*command, "--all", "-W", "-n", "--keep-going"], capture_output=True, env=environment, check=False,
+        encoding="utf-8", errors="replace",
+    )  # fmt: skip
     (place / "logs").mkdir(exist_ok=True)
     (place / "logs" / "build.txt").write_text(done.stdout + done.stderr, encoding="utf-8")
     if done.returncode:

@@ -6,9 +6,7 @@ What takes time to import is imported inside the commands, so that ``scoehr --he
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
-import re
 import signal
 import sys
 from collections.abc import Iterator
@@ -17,16 +15,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from scoehr.files import CHECKOUT, ROOT, InputError, replacing, write_json
+from scoehr import files
+from scoehr.files import ROOT, InputError, replacing, write_json
+from scoehr.shell import PATH, SEED, SOURCE, explain, may_replace, may_write, needs, needs_checkout, run_shell
 
-#: What Typer makes of an interrupt.
-CTRL_C = 130
 #: The graph of the whole report.
-WORKFLOW = CHECKOUT / "workflow" / "Snakefile"
+WORKFLOW = files.WORKFLOW / "Snakefile"
 
 if TYPE_CHECKING:
     from scoehr.codes import CodeMatrix
     from scoehr.metrics import Metric
+
+__all__ = ["app", "explain", "main", "run_shell"]
 
 app = typer.Typer(
     name="scoehr",
@@ -40,19 +40,24 @@ app = typer.Typer(
 
 Digits = Literal["three", "full"]
 Kind = Literal["count", "binary"]
-Profile = Literal["quick", "standard", "paper"]
-Seed = Annotated[int, typer.Option(min=0, help="Fixes every random number.")]
+Seed = Annotated[int, typer.Option(parser=SEED, help="Fixes every random number.")]
 DatasetName = Annotated[str, typer.Option("--dataset", help="simulated, mimic3, mimic4, diabetes130 or table.")]
-Source = Annotated[str | None, typer.Option(help="Folder or file of the data set's tables.")]
-ProfileName = Annotated[Profile, typer.Option("--profile", help="Scale of the study.")]
+Source = Annotated[str | None, typer.Option(parser=SOURCE, help="Folder or file of the data set's tables.")]
+ProfileName = Annotated[
+    str, typer.Option("--profile", help="Scale of the study: quick, standard, paper or another of the plan.")
+]
 KindName = Annotated[Kind, typer.Option("--kind", help="Occurrences, or 0/1: ever recorded.")]
 Cores = Annotated[int, typer.Option(min=1, help="Runs made at the same time.")]
+#: Endings of tables of patients and codes, and of scores.
+TABLES, JSON = (".parquet", ".csv"), (".json",)
 CORES = len(os.sched_getaffinity(0))
 Executor = Annotated[
     Path | None,
-    typer.Option("--workflow-profile", help="Snakemake profile to run by, such as workflow/profiles/slurm."),
+    typer.Option(
+        "--workflow-profile", parser=PATH, help="Snakemake profile to run by, such as workflow/profiles/slurm."
+    ),
 ]
-Table = Annotated[Path, typer.Argument(help="Parquet or CSV; long (patient_id, code, count) or wide.")]
+Table = Annotated[Path, typer.Argument(parser=PATH, help="Parquet or CSV; long (patient_id, code, count) or wide.")]
 
 
 # Data ---------------------------------------------------------------------------------------------------------------
@@ -60,14 +65,14 @@ Table = Annotated[Path, typer.Argument(help="Parquet or CSV; long (patient_id, c
 
 @app.command()
 def simulate(
-    out: Annotated[Path, typer.Option(help="Folder for the tables.")],
+    out: Annotated[Path, typer.Option(parser=PATH, help="Folder for the tables.")],
     patients: Annotated[int, typer.Option(min=1, help="Number of patients.")] = 46_520,
     seed: Seed = 0,
 ) -> None:
     """Write a simulated cohort as MIMIC-III tables."""
     from scoehr.simulate import TABLES, write_tables
 
-    _may_replace(out, {f"{table}.csv.gz" for table in TABLES})
+    may_replace(out, {f"{table}.csv.gz" for table in TABLES})
     with replacing(out) as scratch:
         account = write_tables(scratch, patients=patients, seed=seed)
     _print_account(account)
@@ -80,11 +85,15 @@ def data(
     source: Source = None,
     digits: Annotated[Digits, typer.Option(help="Three-digit categories, or full codes.")] = "three",
     kind: KindName = "count",
-    out: Annotated[Path | None, typer.Option(help="Write the patient by code table here (Parquet).")] = None,
+    out: Annotated[
+        Path | None, typer.Option(parser=PATH, help="Write the patient by code table here: .parquet, or .csv.")
+    ] = None,
 ) -> None:
     """Read a data set; say what was kept and dropped."""
     from scoehr.datasets import load
 
+    if out:
+        may_write(out, source, endings=TABLES)
     loaded = load(name, source, digits=digits, kind=kind)
     _print_account(loaded.account)
     if out:
@@ -95,14 +104,16 @@ def data(
 @app.command()
 def split(
     table: Table,
-    out: Annotated[Path, typer.Option(help="Folder for train.parquet, validation.parquet and test.parquet.")],
+    out: Annotated[
+        Path, typer.Option(parser=PATH, help="Folder for train.parquet, validation.parquet and test.parquet.")
+    ],
     test: Annotated[float, typer.Option(min=0, max=1, help="Fraction of the patients held out.")] = 0.30,
     validation: Annotated[float, typer.Option(min=0, max=1, help="Fraction to choose epochs by.")] = 0.10,
     seed: Seed = 1,
 ) -> None:
     """Cut a table into train, validation and test."""
+    may_replace(out, {f"{name}.parquet" for name in ("train", "validation", "test")}, table)
     parts = _read(table).split(test=test, validation=validation, seed=seed)._asdict()
-    _may_replace(out, {f"{name}.parquet" for name in parts})
     with replacing(out) as scratch:
         for name, part in parts.items():
             part.write(scratch / f"{name}.parquet")
@@ -116,11 +127,13 @@ def split(
 @app.command()
 def fit(
     table: Table,
-    out: Annotated[Path, typer.Option(help="Folder for the trained generator.")],
+    out: Annotated[Path, typer.Option(parser=PATH, help="Folder for the trained generator.")],
     preset: Annotated[
         str, typer.Option(help="thinning, private, fast, reported, paper or a baseline: medwgan, edm, copula, …")
     ] = "thinning",
-    validation: Annotated[Path | None, typer.Option(help="Table whose losses are written down each epoch.")] = None,
+    validation: Annotated[
+        Path | None, typer.Option(parser=PATH, help="Table whose losses are written down each epoch.")
+    ] = None,
     kind: Annotated[Kind | None, typer.Option(help="Learn occurrences or 0/1, in place of the preset's.")] = None,
     seed: Seed = 0,
     change: Annotated[
@@ -132,7 +145,8 @@ def fit(
     from scoehr.training import Diverged
 
     weights = {f"{part}.safetensors" for part in ("autoencoder", "score", "rate", "generator", "denoiser", "copula")}
-    _may_replace(out, {"config.json", "vocabulary.csv", "history.csv", "MODEL_CARD.md", "DATA_CARD.md", *weights})
+    ours = {"config.json", "vocabulary.csv", "history.csv", "MODEL_CARD.md", "DATA_CARD.md", *weights}
+    may_replace(out, ours, table, validation)
     settings = _settings(change or []) | ({"kind": kind} if kind else {})
     generator = generators.preset(preset, **settings)
     matrix = _read(table)
@@ -150,9 +164,9 @@ def fit(
 
 @app.command()
 def sample(
-    model: Annotated[Path, typer.Argument(help="Folder that `scoehr fit` or `scoehr run` wrote.")],
+    model: Annotated[Path, typer.Argument(parser=PATH, help="Folder that `scoehr fit` or `scoehr run` wrote.")],
     n: Annotated[int, typer.Option("-n", "--patients", min=1, help="Number of synthetic patients.")],
-    out: Annotated[Path, typer.Option(help="Long Parquet table: patient_id, code, count.")],
+    out: Annotated[Path, typer.Option(parser=PATH, help="Long table patient_id, code, count: .parquet, or .csv.")],
     seed: Seed = 0,
     sampler: Annotated[
         str | None, typer.Option(help="Latent: euler_maruyama, heun, dpm_solver_pp_2m, ddim; thinning: events, births.")
@@ -166,6 +180,7 @@ def sample(
     from scoehr import generators
     from scoehr.codes import write_batches
 
+    may_write(out, model, endings=TABLES)
     generator = generators.load(model)
     generators.check_disk(n, len(generator.vocabulary.codes), out)
     batches = generator.batches(n, seed=seed, sampler=sampler, steps=steps, condition=given or ())
@@ -175,10 +190,10 @@ def sample(
 
 @app.command()
 def evaluate(
-    real: Annotated[Path, typer.Argument(help="Table of real patients that training has not seen.")],
-    synthetic: Annotated[Path, typer.Argument(help="Table of synthetic patients.")],
-    json: Annotated[Path, typer.Option(help="Write every score, reference and gap here.")],
-    train: Annotated[Path | None, typer.Option(help="Table that the generator was trained on.")] = None,
+    real: Annotated[Path, typer.Argument(parser=PATH, help="Table of real patients that training has not seen.")],
+    synthetic: Annotated[Path, typer.Argument(parser=PATH, help="Table of synthetic patients.")],
+    json: Annotated[Path, typer.Option(parser=PATH, help="Write every score, reference and gap here.")],
+    train: Annotated[Path | None, typer.Option(parser=PATH, help="Table that the generator was trained on.")] = None,
     kind: KindName = "count",
     seed: Seed = 0,
 ) -> None:
@@ -188,6 +203,7 @@ def evaluate(
     """
     from scoehr import metrics
 
+    may_write(json, real, synthetic, train, endings=JSON)
     sets = [_read(path, kind) for path in (real, synthetic)]
     training = _read(train, kind) if train else None
     results = metrics.evaluate(*sets, train=training, seed=seed, progress=sys.stderr.isatty())
@@ -200,12 +216,14 @@ def evaluate(
 def review(
     files: Annotated[
         list[Path],
-        typer.Argument(metavar="FILE", help="[REAL] SYNTHETIC for a packet; with --score, the sheets."),
+        typer.Argument(parser=PATH, metavar="FILE", help="[REAL] SYNTHETIC for a packet; with --score, the sheets."),
     ],
-    out: Annotated[Path | None, typer.Option(help="New folder for what reviewers get.")] = None,
-    key: Annotated[Path | None, typer.Option(help="Which record is which; default: beside the folder.")] = None,
+    out: Annotated[Path | None, typer.Option(parser=PATH, help="New folder for what reviewers get.")] = None,
+    key: Annotated[
+        Path | None, typer.Option(parser=PATH, help="Which record is which; default: beside the folder.")
+    ] = None,
     score: Annotated[bool, typer.Option("--score", help="Evaluate returned sheets by the key.")] = False,
-    json: Annotated[Path | None, typer.Option(help="Write what the sheets say here.")] = None,
+    json: Annotated[Path | None, typer.Option(parser=PATH, help="Write what the sheets say here.")] = None,
     dataset: DatasetName = "simulated",
     source: Source = None,
     records: Annotated[int, typer.Option(min=1, help="Real, and as many synthetic, records.")] = 100,
@@ -220,6 +238,8 @@ def review(
     if score:
         if key is None:
             raise InputError("the sheets cannot be scored without the packet's key; give --key")
+        if json:
+            may_write(json, key, *files, endings=JSON)
         found = reviews.score(files, key, seed=seed)
         _print_review(found)
         if json:
@@ -228,13 +248,14 @@ def review(
         return
     if out is None or len(files) > 2:
         raise InputError("a packet is made of [REAL] SYNTHETIC and --out FOLDER; sheets are scored with --score")
+    key = key or out.with_name(f"{out.name}-key-not-for-reviewers.csv")
+    may_write(key, source, *files, endings=(".csv",))
     if len(files) == 2:
         dataset, real = "table", _read(files[0])
     else:
         from scoehr.datasets import load
 
         real = load(dataset, source).matrix.split().test
-    key = key or out.with_name(f"{out.name}-key-not-for-reviewers.csv")
     packet = reviews.packet(real, _read(files[-1]), n=records, seed=seed)
     reviews.write(packet, out, key, dataset=dataset)
     print(f"wrote {out}: {2 * records} records, half of them real; give each reviewer packet.html or scores.csv")
@@ -248,7 +269,9 @@ def visits(
     profile: ProfileName = "quick",
     seed: Seed = 0,
     patients: Annotated[int | None, typer.Option("-n", "--patients", min=1, help="Draw so many for --out.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Synthetic admissions: .parquet, or .jsonl for PyHealth.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(parser=PATH, help="Synthetic admissions: .parquet, or .jsonl for PyHealth.")
+    ] = None,
 ) -> None:
     """Learn admissions, draw others and score them, or go on with it.
 
@@ -256,14 +279,15 @@ def visits(
     """
     from scoehr import records, visits_study
 
-    if out and out.suffix not in (".parquet", ".jsonl"):
-        raise InputError(f"{out}: neither .parquet nor .jsonl; give --out one of these endings")
+    _known(dataset, profile)
+    if out:
+        may_write(out, source, endings=(".parquet", ".jsonl"))
     made = visits_study.run(visits_study.VisitRun(dataset, source, profile, seed))
     print(visits_study.scores([made]).to_string())
     print(f"{made.id}: in {made.folder}")
     if out:
         drawn = made.generator.sample(patients, seed=seed) if patients else made.synthetic
-        drawn.write(out) if out.suffix == ".parquet" else records.write(drawn.to_records(), out)
+        drawn.write(out) if out.suffix.lower() == ".parquet" else records.write(drawn.to_records(), out)
         print(f"wrote {out}: {len(drawn):,} patients, {drawn.starts[-1]:,} admissions")
 
 
@@ -287,6 +311,7 @@ def experiments(
         for each in study.replicates(row):
             print(f"{'finished' if each.finished else 'to do':9} {row.title:44} {each.id}")
     if not show:
+        needs("pipeline")
         _snakemake(_workflow(dataset, source, profile, seed), cores, "experiments", executor)
         print(f"every run of {dataset} at {profile} is finished: scoehr experiments --list names them")
 
@@ -319,6 +344,8 @@ def report(
     executor: Executor = None,
 ) -> None:
     """Make the whole book, or go on with it."""
+    needs_checkout("the book")
+    needs("book", "pipeline", "companions")
     _snakemake(_workflow(dataset, source, profile, seed), cores, "all", executor)
     print(f"wrote {ROOT / 'build' / f'{dataset}-{profile}' / '_build' / 'html' / 'index.html'}")
 
@@ -332,6 +359,7 @@ def notebook(
     seed: Seed = 0,
 ) -> None:
     """Execute one notebook of the book."""
+    _book(dataset, profile)
     from scoehr import book
 
     print(f"wrote {book.execute(name, dataset=dataset, source=source, profile=profile, seed=seed)}")
@@ -342,6 +370,7 @@ def build(
     dataset: DatasetName = "simulated", source: Source = None, profile: ProfileName = "quick", seed: Seed = 0
 ) -> None:
     """Make the HTML book from the executed notebooks."""
+    _book(dataset, profile)
     from scoehr import book
 
     print(f"wrote {book.build(dataset=dataset, source=source, profile=profile, seed=seed)}")
@@ -352,18 +381,35 @@ def publish(
     dataset: DatasetName = "simulated", source: Source = None, profile: ProfileName = "standard", seed: Seed = 0
 ) -> None:
     """Copy checked notebooks to book/notebooks."""
+    _book(dataset, profile)
     from scoehr import book
 
     for path in book.publish(dataset=dataset, source=source, profile=profile, seed=seed):
         print(f"wrote {path}")
 
 
-def _workflow(dataset: str, source: str | None, profile: str, seed: int) -> dict[str, Any]:
-    """What the workflow is told, checked."""
+def _book(dataset: str, profile: str) -> None:
+    """Refuse at once what the book cannot be made with."""
+    needs_checkout("the book")
+    needs("book")
+    _known(dataset, profile)
+
+
+def _known(dataset: str, profile: str) -> None:
+    """Refuse a data set and a profile that nobody knows."""
+    from scoehr import study
     from scoehr.datasets import DATASETS
 
     if dataset not in DATASETS:
         raise InputError(f"no data set {dataset!r}; choose one of {', '.join(DATASETS)}")
+    study.scale(profile)
+
+
+def _workflow(dataset: str, source: str | None, profile: str, seed: int) -> dict[str, Any]:
+    """What the workflow is told, checked."""
+    from scoehr.datasets import DATASETS
+
+    _known(dataset, profile)
     if DATASETS[dataset].needs_source and source is None:
         raise InputError(f"data set {dataset!r} has to be told where its tables lie; give --source")
     if source and not Path(source).exists():
@@ -392,7 +438,8 @@ def _call(command: list[str], lock: int) -> int:
     import subprocess
 
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    group = subprocess.Popen(command, start_new_session=True, pass_fds=[lock], env={**os.environ, "PATH": path})
+    known = {**os.environ, "PATH": path, "SCOEHR_ROOT": str(ROOT)}
+    group = subprocess.Popen(command, start_new_session=True, pass_fds=[lock], env=known)
     try:
         return group.wait()
     except KeyboardInterrupt:
@@ -435,15 +482,6 @@ def _settings(changes: list[str]) -> dict[str, Any]:
         return {name: yaml.safe_load(value) for name, value in (change.split("=", 1) for change in changes)}
     except yaml.YAMLError:
         raise InputError(f"--set {' '.join(changes)}: not a value; write numbers, true, false, null or words") from None
-
-
-def _may_replace(folder: Path, ours: set[str]) -> None:
-    """Refuse a file, and a folder that holds more than what this command writes."""
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder}: is a file; give --out a folder")
-    others = sorted({path.name for path in folder.iterdir()} - ours) if folder.is_dir() else []
-    if others:
-        raise InputError(f"{folder}: holds other things, such as {others[0]}; give --out a new folder")
 
 
 def _print_account(account: dict[str, Any]) -> None:
@@ -521,55 +559,9 @@ def _verdict(gap: float | None) -> str:
     return "no better than independent columns"
 
 
-# Errors -------------------------------------------------------------------------------------------------------------
-
-
-def explain(error: BaseException) -> str | None:
-    """One sentence for an error that the user or the machine caused; None for a fault of this package."""
-    text = " ".join(str(error).split())
-    if isinstance(error, typer.TyperException):
-        return f"{' '.join(error.format_message().split())} (see scoehr --help)"
-    if isinstance(error, InputError | FloatingPointError):
-        return text
-    if isinstance(error, KeyboardInterrupt):
-        return "interrupted"
-    if isinstance(error, MemoryError) or re.search("can't allocate memory|out of memory", text, re.IGNORECASE):
-        return "not enough memory; ask for fewer patients or a smaller model"
-    if getattr(error, "errno", None) == errno.ENOSPC or re.search("no space left|os error 28", text, re.IGNORECASE):
-        return "no space left on device; nothing was written, free some space and run the command again"
-    if isinstance(error, OSError):
-        reason = error.strerror or text
-        return f"{error.filename}: {reason}; check the path" if error.filename else reason
-    if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("scoehr"):
-        return f"the package {error.name} is missing; install scoehr with its extras book and pipeline"
-    return None
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Run the shell on ``arguments`` (default: those of the process) and leave with its exit status."""
     run_shell(app, "scoehr", arguments)
-
-
-def run_shell(app: typer.Typer, name: str, arguments: list[str] | None = None) -> None:
-    """Run a shell, ours or a companion's, and leave with 0 when done, 2 with one line where it cannot be done."""
-    for ending in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(ending) is signal.SIG_DFL:
-            signal.signal(ending, signal.default_int_handler)
-    arguments = sys.argv[1:] if arguments is None else arguments
-    try:
-        status = typer.main.get_command(app).main(arguments or ["--help"], prog_name=name, standalone_mode=False)
-        if status == CTRL_C:
-            raise KeyboardInterrupt
-        sys.stdout.flush()
-    except (Exception, KeyboardInterrupt) as error:
-        message = explain(error)
-        if message is None:
-            raise
-        if isinstance(error, BrokenPipeError):  # the reader has gone: leave nothing for the interpreter to flush to it
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        print(f"{name}: error: {message}", file=sys.stderr)
-        sys.exit(2)
-    sys.exit(status if isinstance(status, int) else 0)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -155,10 +156,12 @@ class CodeMatrix:
     # Files ------------------------------------------------------------------------------------------------------
 
     def write(self, path: str | Path) -> None:
-        """Write a long Parquet table ``patient_id, code, count`` that any tool reads.
+        """Write a long table ``patient_id, code, count`` that any tool reads: CSV where the name ends so, else Parquet.
 
-        The file's metadata (key ``scoehr``, JSON) adds the kind, the vocabulary with titles and all patients in order
-        (their number alone when the ids are 0, 1, …), so codes without patients and patients without codes survive.
+        A CSV loses titles and order; rows with count 0 keep patients without codes and codes without patients.
+        A Parquet file's metadata (key ``scoehr``, JSON) adds the kind, the vocabulary with titles and all patients in
+        order (their number alone when the ids are 0, 1, …), so codes without patients and patients without codes
+        survive.
         """
         numbered = np.array_equal(self.patients, np.arange(len(self)))
         write_batches(path, iter([self]), len(self) if numbered else self.patients.tolist())
@@ -329,6 +332,8 @@ def write_batches(path: str | Path, batches: Iterator[CodeMatrix], patients: int
     Only one is held at a time. ``patients`` are the ids of all of them, or their number if the ids are 0, 1, ….
     Returns the number of codes and the sum of all counts.
     """
+    if Path(path).suffix.lower() == ".csv":
+        return _write_csv(path, batches)
     first = next(batches)
     extra = {
         "kind": first.kind,
@@ -345,6 +350,31 @@ def write_batches(path: str | Path, batches: Iterator[CodeMatrix], patients: int
             writer.write_table(batch._table())
             total += int(batch.counts.sum())
     return len(first.codes), total
+
+
+def _write_csv(path: str | Path, batches: Iterator[CodeMatrix]) -> tuple[int, int]:
+    """The same as a long CSV; a patient without codes, and a code without patients, has a row with count 0."""
+    first = next(batches)
+    if first.kind == "signed" or not len(first.codes):
+        raise InputError(f"{path}: a CSV cannot hold counts below 0, or patients of no code; write .parquet")
+    unseen, total = np.ones(len(first.codes), dtype=bool), 0
+    with replacing(path) as scratch, scratch.open("w", encoding="utf-8", newline="") as file:
+        for batch in chain([first], batches):
+            empty = batch.patients[np.diff(batch.counts.indptr) == 0]
+            for frame in (batch.to_long(), _zeros(empty, first.codes[:1])):
+                frame.to_csv(file, index=False, header=not file.tell())
+            unseen[batch.counts.indices] = False
+            unseen[:1] &= not len(empty)
+            total += int(batch.counts.sum())
+        _zeros(first.patients[:1], first.codes[unseen]).to_csv(file, index=False, header=False)
+    return len(first.codes), total
+
+
+def _zeros(patients: np.ndarray, codes: np.ndarray) -> pd.DataFrame:
+    """Rows of a long table with count 0: one patient with each code, or each patient with one code."""
+    many = max(len(patients), len(codes)) if len(patients) and len(codes) else 0
+    rows = {"patient_id": np.resize(patients, many), "code": np.resize(codes, many)}
+    return pd.DataFrame(rows | {"count": np.zeros(many, dtype=int)})
 
 
 def _check(matrix: CodeMatrix) -> None:

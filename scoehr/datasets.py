@@ -23,7 +23,7 @@ from scipy import sparse
 
 from scoehr import icd, simulate, tables
 from scoehr.codes import LARGEST_COUNT, METADATA_KEY, CodeMatrix, Kind
-from scoehr.files import ROOT, InputError
+from scoehr.files import ROOT, InputError, user_path
 from scoehr.tables import Database, refuse
 
 Digits = Literal["three", "full"]
@@ -101,7 +101,7 @@ def _source(name: str, source: str | Path | None) -> Path:
         if not all((place / f"{table}.csv.gz").exists() for table in simulate.TABLES):
             simulate.write_tables(place)
         return place
-    place = Path(source).expanduser()
+    place = user_path(source)
     if not place.exists():
         raise InputError(f"{place}: no such file or folder; check the path")
     return place

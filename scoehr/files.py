@@ -19,10 +19,17 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-#: The checkout: ``workflow``, ``notebooks`` and ``book`` lie here.
+#: The folder around the package. In a checkout ``notebooks`` and ``book`` lie here.
 CHECKOUT = Path(__file__).resolve().parents[1]
-#: The folder that holds ``data``, ``saved_models`` and ``synthetic_data``; ``SCOEHR_ROOT`` moves it.
-ROOT = Path(os.environ.get("SCOEHR_ROOT", CHECKOUT))
+#: Whether there is no checkout around the package.
+INSTALLED = not (CHECKOUT / "pyproject.toml").is_file()
+#: The plan of all runs, and the graph of what waits for what.
+WORKFLOW = Path(__file__).resolve().parent / "workflow"
+#: The folder that holds ``data``, ``saved_models`` and ``synthetic_data``: ``SCOEHR_ROOT``, or the
+#: checkout, or, for an installed package, the folder that it is called in.
+ROOT = Path(
+    os.path.abspath(os.path.expanduser(os.environ.get("SCOEHR_ROOT") or (os.curdir if INSTALLED else CHECKOUT)))
+)
 #: The largest seed that every random number generator used here takes.
 LARGEST_SEED = 2**63 - 1
 #: What a spreadsheet runs as a formula, or may: the first letter of a cell, after blanks.
@@ -40,6 +47,19 @@ class InputError(ValueError):
 def warn(text: str) -> None:
     """One line on standard error for what is done nevertheless."""
     print(f"scoehr: warning: {text}", file=sys.stderr)
+
+
+def user_path(path: str | Path) -> Path:
+    """A path as people write it, with ``~`` and ``~name`` expanded.
+
+    InputError if it is empty or nobody has that name.
+    """
+    if not str(path):
+        raise InputError("the path is empty; write it out, or leave the option away")
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise InputError(f"{path}: no home folder is known for it; write the whole path") from None
 
 
 # Seeds and cells ------------------------------------------------------------------------------

@@ -24,13 +24,13 @@ import yaml
 from scoehr import datasets, generators, metrics
 from scoehr.codes import CodeMatrix, Kind
 from scoehr.datasets import Digits
-from scoehr.files import CHECKOUT, ROOT, InputError, peak_memory, read_json, replacing, write_json
+from scoehr.files import ROOT, WORKFLOW, InputError, peak_memory, read_json, replacing, user_path, write_json
 from scoehr.generators import Generator, ScoEHR
 from scoehr.runs import Finished, Planned, mark
 from scoehr.training import Diverged, parameters
 
-#: The plan of the working root, if it has one of its own, else the checkout's.
-PLAN = CHECKOUT / "workflow" / "experiments.yaml"
+#: The plan of the working root, if it has one of its own, else the package's.
+PLAN = WORKFLOW / "experiments.yaml"
 if (ROOT / "workflow" / "experiments.yaml").exists():
     PLAN = ROOT / "workflow" / "experiments.yaml"
 MAIN = "main"  # the group of the rows that every book shows
@@ -136,7 +136,7 @@ def plan(
             title=row["title"],
             config=_scaled(generators.preset(row["preset"], **row.get("settings", {})), profile),
             dataset=dataset,
-            source=str(source) if source else None,
+            source=str(user_path(source)) if source else None,
             digits=digits,
             profile=profile,
             patients=most(row["preset"], profile),
@@ -205,8 +205,11 @@ def upward(profile: str) -> list[str]:
 
 
 def scale(profile: str) -> dict[str, Any]:
-    """What a profile says: see ``workflow/experiments.yaml``."""
-    return _plan_file()["profiles"][profile]
+    """What a profile says: see ``workflow/experiments.yaml``. InputError for one that the plan lacks."""
+    profiles = _plan_file()["profiles"]
+    if profile not in profiles:
+        raise InputError(f"profile {profile!r} is unknown; choose one of {', '.join(profiles)}")
+    return profiles[profile]
 
 
 def _plan_file() -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from scoehr.files import InputError, write_json
+from scoehr.shell import PATH, SEED, SOURCE, may_write, run_shell
 
 app = typer.Typer(
     name="companions.dualk",
@@ -19,10 +20,12 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 Dataset = Annotated[str, typer.Option("--dataset", help="simulated, mimic3, mimic4 or diabetes130.")]
-Source = Annotated[Path | None, typer.Option("--source", help="Folder of the data set's tables.")]
+Source = Annotated[str | None, typer.Option("--source", parser=SOURCE, help="Folder of the data set's tables.")]
 Profile = Annotated[Literal["quick", "standard", "paper"], typer.Option("--profile", help="Scale of the run.")]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Fixes every random number.")]
-Json = Annotated[Path, typer.Option("--json", help="Write the results here.")]
+Seed = Annotated[int, typer.Option("--seed", parser=SEED, help="Fixes every random number.")]
+Json = Annotated[Path, typer.Option("--json", parser=PATH, help="Write the results here.")]
+#: Ending of results.
+JSON = (".json",)
 #: Runs that ``train`` and ``evaluate`` know by name.
 Which = Annotated[str, typer.Option("--run", help="corrected, better, reported, first-day, or flaw-… of one flaw.")]
 
@@ -42,7 +45,8 @@ def prepare(
     from companions.dualk import prepare as phases
     from companions.dualk import verdicts
 
-    found = phases.load(dataset, _text(source), digits=digits, after=after, simulated=patients, seed=seed)
+    may_write(json, source, endings=JSON)
+    found = phases.load(dataset, source, digits=digits, after=after, simulated=patients, seed=seed)
     account = phases.account(found, split, 42 + seed)
     write_json(json, {"account": account, "reported": verdicts.printed()["counts"]})
     _show(account, verdicts.printed()["counts"])
@@ -59,6 +63,7 @@ def train(
     run: Which = "corrected",
 ) -> None:
     """Train one run through all its stages, or go on with it; write its history and parameters."""
+    may_write(json, source, endings=JSON)
     made = _made(dataset, source, profile, seed, run)
     write_json(json, {"run": made.id, "config": made.config, "history": made.history.to_dict("records")})
     print(f"wrote {json}: {made.id}, in {made.folder}")
@@ -76,6 +81,7 @@ def evaluate(
     """Score a run on its test patients beside the baselines, training it first if need be."""
     from companions.dualk import study
 
+    may_write(json, source, endings=JSON)
     made = _made(dataset, source, profile, seed, run)
     patients = made.metrics["patients"]
     if patients < study.ENOUGH:
@@ -93,25 +99,21 @@ def runs(dataset: Dataset = "simulated", source: Source = None, profile: Profile
     """Make every run that the book shows, or go on with them."""
     from companions.dualk import study
 
-    for experiment in study.plan(dataset, _text(source), profile, seed).values():
+    for experiment in study.plan(dataset, source, profile, seed).values():
         if study.applies(experiment):
             print(f"finished: {study.run(experiment).id}", flush=True)
 
 
-def _made(dataset: str, source: Path | None, profile: str, seed: int, name: str) -> Any:
+def _made(dataset: str, source: str | None, profile: str, seed: int, name: str) -> Any:
     from companions.dualk import study
 
-    plan = study.plan(dataset, _text(source), profile, seed)
+    plan = study.plan(dataset, source, profile, seed)
     models = [key for key, experiment in plan.items() if experiment.kind == "model"]
     if name not in models:
         raise InputError(f"no run {name!r}; choose one of {', '.join(models)}")
     if not study.applies(plan[name]):
         raise InputError(f"run {name!r} needs a table of laboratory events, which {dataset} lacks here")
     return study.run(plan[name], verbose=True)
-
-
-def _text(source: Path | None) -> str | None:
-    return None if source is None else str(source)
 
 
 def _show(account: dict[str, Any], reported: dict[str, Any], indent: str = "") -> None:
@@ -134,9 +136,7 @@ def _figure(value: Any) -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the shell on ``arguments`` and leave with its exit status."""
-    from scoehr import cli
-
-    cli.run_shell(app, "dualk", arguments)
+    run_shell(app, "dualk", arguments)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from scipy import sparse
 from companions.dualk import simulate
 from scoehr import icd, tables
 from scoehr.datasets import ICD9, Digits, unzipped
-from scoehr.files import ROOT, InputError
+from scoehr.files import ROOT, InputError, user_path
 from scoehr.tables import Database
 
 #: Data sets of this companion, and whether they hold real patients under a data use agreement.
@@ -156,7 +156,7 @@ def tables_of(dataset: str, source: str | Path | None, patients: int, seed: int)
         if not place.exists():
             simulate.write_tables(place, patients=patients, seed=seed)
         return place
-    place = Path(source).expanduser()
+    place = user_path(source)
     if not place.exists():
         raise InputError(f"{place}: no such file or folder; check the path")
     return place

@@ -13,8 +13,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from scoehr import cli
 from scoehr.files import InputError, replacing, write_json
+from scoehr.shell import PATH, SEED, SOURCE, may_replace, may_write, run_shell
 
 app = typer.Typer(
     name="mortality_attack",
@@ -24,13 +24,17 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-Source = Annotated[str | None, typer.Option(help="MIMIC-III folder or postgresql:// URL, or a Challenge 2012 set.")]
-Outcomes = Annotated[Path | None, typer.Option(help="Outcomes of a Challenge 2012 set; found if beside it.")]
-Model = Annotated[Path | None, typer.Option(help="Folder of a trained model; without it one is trained.")]
+Source = Annotated[
+    str | None, typer.Option(parser=SOURCE, help="MIMIC-III folder or postgresql:// URL, or a Challenge 2012 set.")
+]
+Outcomes = Annotated[
+    Path | None, typer.Option(parser=PATH, help="Outcomes of a Challenge 2012 set; found if beside it.")
+]
+Model = Annotated[Path | None, typer.Option(parser=PATH, help="Folder of a trained model; without it one is trained.")]
 Profile = Annotated[Literal["tiny", "quick", "standard", "paper"], typer.Option(help="Scale of the study.")]
 Row = Annotated[str, typer.Option("--row", help="Row of plan.yaml to train.")]
-Seed = Annotated[int, typer.Option(min=0, help="Fixes every random number.")]
-Json = Annotated[Path | None, typer.Option(help="Write the results here.")]
+Seed = Annotated[int, typer.Option(parser=SEED, help="Fixes every random number.")]
+Json = Annotated[Path | None, typer.Option(parser=PATH, help="Write the results here.")]
 Part = Annotated[
     Literal["auto", "test", "all"],
     typer.Option(help="Stays judged: test ones, or all. auto: test ones of the source trained on, else all."),
@@ -42,12 +46,17 @@ BEST = "grud-all"
 def extract_(
     source: Source = None,
     outcomes: Outcomes = None,
-    out: Annotated[Path | None, typer.Option(help="New folder for stays.parquet and events.parquet.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(parser=PATH, help="New folder for stays.parquet and events.parquet.")
+    ] = None,
     json: Json = None,
 ) -> None:
     """Read a source; say what was kept and left out."""
     from companions.mortality_attack import study
 
+    _may_write(json, source, outcomes)
+    if out:
+        may_replace(out, {"stays.parquet", "events.parquet"}, source, outcomes)
     begin = time.perf_counter()
     data = _stays(source, outcomes, "standard")
     facts = study.cohort(data) | {"source": data.kind, "seconds": time.perf_counter() - begin}
@@ -56,7 +65,6 @@ def extract_(
     for row in facts["features"]:
         print(f"{row['title']:30} {row['stays']:7.1%} of stays {row['cells']:7.1%} of hours")
     if out:
-        cli._may_replace(out, {"stays.parquet", "events.parquet"})
         data.write(out)
         print(f"wrote {out}")
     _write(json, facts)
@@ -69,17 +77,20 @@ def train_(
     profile: Profile = "quick",
     row: Row = BEST,
     seed: Seed = 0,
-    out: Annotated[Path | None, typer.Option(help="Also copy the trained model to this new folder.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(parser=PATH, help="Also copy the trained model to this new folder.")
+    ] = None,
     json: Json = None,
 ) -> None:
     """Train the models of a row, or go on with them."""
+    _may_write(json, source, outcomes)
+    if out and out.exists():
+        raise InputError(f"{out}: is there already; give --out a new folder")
     made = _trained(source, outcomes, profile, row, seed)
     print(f"model: {made.folder}")
     if out:
         import shutil
 
-        if out.exists():
-            raise InputError(f"{out}: is there already; give --out a new folder")
         with replacing(out) as scratch:
             shutil.copytree(made.folder, scratch)
         print(f"wrote {out}")
@@ -101,6 +112,7 @@ def evaluate_(
     """Score a model on a source, with 95 % intervals over patients."""
     from companions.mortality_attack import evaluate, study
 
+    _may_write(json, source, outcomes, model)
     folder, fitted, series = _judged(source, outcomes, model, profile, row, part, seed)
     chance = study.ensemble(fitted, series)
     threshold = _threshold(folder, fitted)
@@ -140,6 +152,7 @@ def attack_(
 
     from companions.mortality_attack import attack, features, study, susceptibility
 
+    _may_write(json, source, outcomes, model)
     text = study.plan_file()
     base = text["attacks"]["settings"]
     config = attack.AttackConfig(
@@ -186,8 +199,10 @@ def tune_(
     folds: Annotated[int, typer.Option(min=2, help="Of the training part.")] = 3,
     epochs: Annotated[int, typer.Option(min=1, help="Epochs a block.")] = 3,
     blocks: Annotated[int, typer.Option(min=1, help="Blocks; trials may be pruned after each.")] = 5,
-    storage: Annotated[str, typer.Option(help="Journal file, or a URL of Optuna's storages.")] = "runs/tuning.log",
-    logs: Annotated[Path | None, typer.Option(help="Folder for TensorBoard.")] = None,
+    storage: Annotated[
+        str, typer.Option(parser=SOURCE, help="Journal file, or a URL of Optuna's storages.")
+    ] = "runs/tuning.log",
+    logs: Annotated[Path | None, typer.Option(parser=PATH, help="Folder for TensorBoard.")] = None,
     profile: Profile = "quick",
     row: Row = "bilstm-study",
     stays: Annotated[int, typer.Option(min=1, help="Candidate stays of an attack.")] = 200,
@@ -199,6 +214,7 @@ def tune_(
 
     from companions.mortality_attack import attack, study, tune
 
+    _may_write(json, source, outcomes, model, storage)
     kind = _kind(source)
     name = f"{what}-{kind}-{profile}-s{seed}" + (f"-{objective}" if what == "attack" else "")
     direction: tune.Direction = "minimize" if what == "model" else "maximize"
@@ -296,6 +312,12 @@ def _print(found: dict[str, Any]) -> None:
         print(f"{title:12} {found[name]['value']:.3f} [{low:.3f}, {high:.3f}]")
 
 
+def _may_write(json: Path | None, *read: Path | str | None) -> None:
+    """Refuse, before any work, a place where results cannot be written."""
+    if json:
+        may_write(json, *read, endings=(".json",))
+
+
 def _write(path: Path | None, facts: dict[str, Any]) -> None:
     if path:
         write_json(path, facts)
@@ -304,7 +326,7 @@ def _write(path: Path | None, facts: dict[str, Any]) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the shell on ``arguments`` and leave with its exit status."""
-    cli.run_shell(app, "mortality_attack", arguments)
+    run_shell(app, "mortality_attack", arguments)
 
 
 if __name__ == "__main__":

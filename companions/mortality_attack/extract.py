@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from companions.mortality_attack import features, queries
 from companions.mortality_attack.queries import HOURS
 from scoehr import tables
-from scoehr.files import InputError, replacing
+from scoehr.files import InputError, replacing, user_path
 
 Kind = Literal["simulated", "physionet2012", "mimic3"]
 #: ICU types of the Challenge 2012, and the care units of MIMIC-III that they are.
@@ -110,7 +110,7 @@ def load(source: str, outcomes: str | Path | None = None) -> Stays:
     """
     if "://" in source:
         return _stays_of_mimic(*_from_server(source))
-    path = Path(source).expanduser()
+    path = user_path(source)
     if not path.exists():
         raise InputError(f"{path}: no such file or folder; check --source")
     if path.is_dir() and tables.look_for(path, "CHARTEVENTS"):
