@@ -9,10 +9,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-import zipfile
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -21,8 +18,9 @@ import numpy as np
 import pyarrow as pa
 from scipy import sparse
 
-from scoehr import icd, simulate, tables
-from scoehr.codes import LARGEST_COUNT, METADATA_KEY, CodeMatrix, Kind
+from scoehr import icd, own, simulate, tables
+from scoehr.cells import LARGEST_COUNT
+from scoehr.codes import CodeMatrix, Kind
 from scoehr.files import ROOT, InputError, user_path
 from scoehr.tables import Database, refuse
 
@@ -210,8 +208,8 @@ def _refer_to_admissions(database: Database, path: Path, ids: Iterable[str]) -> 
 def _diabetes130(database: Database, source: Path, digits: Digits) -> tuple[CodeMatrix, Account]:
     ids = {"patient_nbr": "patient", "encounter_id": "visit"}
     columns = {"diag_1": "d1", "diag_2": "d2", "diag_3": "d3"}
-    with unzipped(source) as path:
-        tables.read(database, "admissions", path, ids | columns, whole=ids)
+    path = diabetic_data(source)
+    tables.read(database, "admissions", path, ids | columns, whole=ids)
     tables.refuse_repeats(database, "admissions", "visit", path, "encounter_id")
     parts = (f"select patient, nullif({column}, '?') as raw from admissions" for column in columns.values())
     database.execute(f"create temp table diagnoses as {' union all '.join(parts)}")
@@ -222,123 +220,22 @@ def _diabetes130(database: Database, source: Path, digits: Digits) -> tuple[Code
     return _matrix(database, "admissions", codes, icd.title), account
 
 
-@contextmanager
-def unzipped(source: Path) -> Iterator[Path]:
-    """The .csv of Diabetes 130-US, taken out of diabetic_data.zip for as long as the block runs."""
+def diabetic_data(source: Path) -> Path:
+    """The table of Diabetes 130-US in a folder or a zip file: a path that :mod:`scoehr.tables` reads, zipped or not."""
     if source.is_dir():
-        found = [source / name for name in ("diabetic_data.csv", "diabetic_data.zip") if (source / name).exists()]
+        found = [source / name for name in ("diabetic_data.csv", "diabetic_data.zip") if (source / name).is_file()]
         if not found:
             raise InputError(f"{source}: has no diabetic_data.csv or diabetic_data.zip; copy it there")
         source = found[0]
-    if source.suffix.lower() != ".zip":
-        yield source
-        return
-    with tempfile.TemporaryDirectory() as scratch:
-        try:
-            with zipfile.ZipFile(source) as archive:
-                member = next((name for name in archive.namelist() if name.endswith("diabetic_data.csv")), None)
-                if member is None:
-                    raise InputError(f"{source}: holds no diabetic_data.csv; fetch it from the UCI repository again")
-                path = Path(archive.extract(member, scratch))
-        except (zipfile.BadZipFile, zlib.error, EOFError):
-            raise InputError(f"{source}: the zip file is damaged; fetch it from the UCI repository again") from None
-        yield path
+    return tables.zipped(source, "diabetic_data.csv") if source.suffix.lower() == ".zip" else source
 
 
 # A user's own table ---------------------------------------------------------------------------------------------
 
 
 def _table(database: Database, source: Path, digits: Digits) -> tuple[CodeMatrix, Account]:
-    """Long (patient_id, code and, optionally, count; else every row counts 1), wide, or written by CodeMatrix."""
-    del digits
-    if source.is_dir() or not source.name.lower().endswith((".parquet", ".csv", ".csv.gz")):
-        raise InputError(f"{source}: not a table; give one .parquet, .csv or .csv.gz file")
-    if source.suffix.lower() == ".parquet" and METADATA_KEY in (tables.schema(source).metadata or {}):
-        matrix = CodeMatrix.read(source)
-        return matrix, {"form": "scoehr", "rows_read": matrix.counts.nnz, "rows_kept": matrix.counts.nnz}
-    names = tables.header(source)
-    if "patient_id" not in names:
-        raise InputError(
-            f"{source}: has no column patient_id (it has {tables.listed(names)}); name the column of patient ids so"
-        )
-    form = _long_table if "code" in names else _wide_table
-    return form(database, source, names)
-
-
-def _long_table(database: Database, path: Path, names: Sequence[str]) -> tuple[CodeMatrix, Account]:
-    counted = "count" in names
-    columns = {"patient_id": "patient", "code": "raw"} | ({"count": "number"} if counted else {})
-    tables.read(database, "diagnoses", path, columns)
-    _no_missing_patient(database, path)
-    if counted:
-        refuse(
-            database,
-            f"select rowid, number from diagnoses where raw is not null and {_not_a_count('number')}",
-            lambda row, value: _bad_count(path, "count", row, value),
-        )
-        refuse(
-            database,
-            "select max(rowid), patient, raw from diagnoses where raw is not null group by all having count(*) > 1",
-            lambda row, patient, code: (
-                f"{path}, row {row}: patient {patient} and code {code} have a row already; put their counts in one row"
-            ),
-        )
-    codes, kept = _translate(database, lambda raw: raw, number="number::double::bigint" if counted else "1")
-    return _matrix(database, "diagnoses", codes, lambda code: ""), {"form": "long"} | kept
-
-
-def _wide_table(database: Database, path: Path, names: Sequence[str]) -> tuple[CodeMatrix, Account]:
-    if len(names) < 2:
-        raise InputError(f"{path}: has no column but patient_id; add one for each code, or columns code and count")
-    tables.read(database, "diagnoses", path, {"patient_id": "patient"})
-    _no_missing_patient(database, path)
-    tables.refuse_repeats(database, "diagnoses", "patient", path, "patient_id")
-    codes = {f"c{n}": name for n, name in enumerate(tables.header(path, casefold=False)) if names[n] != "patient_id"}
-    _unpivot(database, path, codes)
-    refuse(
-        database,
-        f"select diagnoses.rowid, c, number from cells join diagnoses using (patient) where {_not_a_count('number')}",
-        lambda row, alias, value: _bad_count(path, codes[alias], row, value),
-    )
-    vocabulary = sorted(codes.values())
-    places = {"c": list(codes), "place": [vocabulary.index(name) for name in codes.values()]}
-    database.register("places", pa.table(places))
-    number = "number::double::bigint as number"
-    database.execute(f"create temp table events as select patient, place, {number} from cells join places using (c)")
-    rows = tables.number_of_rows(database, "diagnoses")
-    account = {"form": "wide", "rows_read": rows, "rows_kept": rows}
-    return _matrix(database, "diagnoses", vocabulary, lambda code: ""), account
-
-
-def _unpivot(database: Database, path: Path, codes: dict[str, str]) -> None:
-    """Table ``cells`` (patient, c: the alias of the column, number: text) of what is neither empty nor 0."""
-    columns = ", ".join(f"{tables.text(name.casefold())} as {alias}" for alias, name in codes.items())
-    with tables.reading(path):
-        database.execute(
-            "create temp table cells as select patient, c, number from (unpivot "
-            f"(select {tables.text('patient_id')} as patient, {columns} from {tables.scan(path)}) "
-            "on columns(* exclude patient) into name c value number) "
-            "where try_cast(number as double) is distinct from 0",
-            [str(path)],
-        )
-
-
-def _no_missing_patient(database: Database, path: Path) -> None:
-    refuse(
-        database,
-        "select rowid from diagnoses where patient is null",
-        lambda row: f"{path}, column patient_id, row {row}: is empty; give every row a patient id",
-    )
-
-
-def _not_a_count(column: str) -> str:
-    """SQL: the text in ``column`` is not a whole number from 0 that fits the matrix."""
-    value = f"try_cast({column} as double)"
-    return f"coalesce(not ({value} >= 0 and {value} <= {LARGEST_COUNT} and {value} = floor({value})), true)"
-
-
-def _bad_count(path: Path, column: str, row: int, value: str | None) -> str:
-    return f"{path}, column {column}, row {row}: {value or 'empty'!r} is not a whole number from 0; mend the count"
+    del database, digits
+    return own.read(source)
 
 
 # From rows to the matrix ----------------------------------------------------------------------------------------

@@ -1,23 +1,32 @@
-"""Tables of text read by DuckDB and checked: CSV, gzipped CSV and Parquet.
+"""Tables of text, read row by row and checked: CSV, gzipped or in a zip file, and Parquet.
 
-A header may be in any case, quoted or not; files may be gzipped, end their lines with CRLF and begin with a byte order
-mark. What cannot be used raises :class:`~scoehr.files.InputError`: one sentence with the file, the column, the row (the
-first under the header is row 1) and the remedy.
+A header may be in any case, quoted or not; files may be gzipped, end their lines in any way and begin with a byte order
+mark or blank lines. A column without a name is left out. A path names one file: no pattern, no folder's name as a
+column. What cannot be used raises :class:`~scoehr.files.InputError`: one sentence with the file, the column, the row
+(the first under the header is row 1) and the remedy.
 """
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
+import io
+import lzma
 import re
+import stat
+import zipfile
 import zlib
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import duckdb
+import numpy as np
+import pandas as pd
 import pyarrow as pa
+import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from scoehr.files import InputError
@@ -44,15 +53,20 @@ def find(folder: Path, table: str) -> Path:
 
 
 def look_for(folder: Path, table: str) -> Path | None:
-    """The table's file in the folder or in its ``hosp``, name in any case, .csv before .csv.gz; None if absent."""
+    """The table's file in the folder or in its ``hosp``, name in any case, .csv before .csv.gz; None if absent.
+
+    A folder of the file's name, as some programs make it when they unpack, may hold the file.
+    """
     if not folder.is_dir():
         raise InputError(f"{folder}: not a folder; give the folder that holds {table}.csv or {table}.csv.gz")
     places = [folder, *(place for place in folder.iterdir() if place.is_dir() and place.name.lower() == "hosp")]
     for ending in (".csv", ".csv.gz"):
+        wanted = table.lower() + ending
         for place in places:
             for path in sorted(place.iterdir()):
-                if path.name.lower() == table.lower() + ending:
-                    return path
+                inside = path / path.name
+                if path.name.lower() == wanted and (path.is_file() or inside.is_file()):
+                    return path if path.is_file() else inside
     return None
 
 
@@ -69,8 +83,8 @@ def read(database: Database, table: str, path: Path, columns: dict[str, str], *,
         which = f"this is the table {fits}" if fits else f"it has {listed(names)}"
         raise InputError(f"{path}: has no column {missing} ({which}); give the table that has it")
     chosen = (f"{(_whole if name in whole else text)(name)} as {alias}" for name, alias in columns.items())
-    with reading(path):
-        database.execute(f"create temp table {table} as select {', '.join(chosen)} from {scan(path)}", [str(path)])
+    with _registered(database, path, [name.lower() for name in columns]) as source:
+        database.execute(f"create temp table {table} as select {', '.join(chosen)} from {source}").fetchall()
     if not number_of_rows(database, table):
         raise InputError(f"{path}: is empty but for its header; give the whole table")
     for name, alias in columns.items():
@@ -136,8 +150,7 @@ def _whole(name: str) -> str:
 def _refuse_broken_number(database: Database, table: str, column: str, path: Path, name: str) -> None:
     found = database.execute(f"select min(rowid) from {table} where {column} is null").fetchone()
     if found and found[0] is not None:
-        query = f"select {text(name)} from {scan(path)} limit 1 offset {found[0]}"
-        value = (database.execute(query, [str(path)]).fetchone() or ("",))[0]
+        value = _cell(path, name.lower(), found[0])
         where = f"{path}, column {name}, row {found[0] + 1}"
         raise InputError(f"{where}: {value or 'empty'!r} is not a whole number; restore the id")
 
@@ -202,65 +215,414 @@ def refuse_empty(database: Database, table: str, path: Path, columns: Mapping[st
         )
 
 
+# Reading --------------------------------------------------------------------------------------------------------
+
+#: What is read at once; no row is longer.
+BLOCK = 16 * 2**20
+#: A CSV in a zip file is no larger.
+LARGEST_MEMBER = 2**30
+#: Columns that a program names when they have no name.
+UNNAMED = re.compile(r"unnamed: ?\d+|unnamed_\d+|__index_level_\d+__", re.IGNORECASE)
+_QUOTE = ord('"')
+#: What stands before the first quote of a cell and after its last.
+_AROUND = frozenset(b',\r\n"')
+_LINE_END = re.compile(rb"\r\n|\n|\r(?=[^\n])", re.DOTALL)
+
+
+@contextmanager
+def batches(path: Path, columns: Sequence[str] | None = None) -> Iterator[Iterator[pa.RecordBatch]]:
+    """The rows of a file in batches; ``columns``: names in small letters, in the order wanted (default: all).
+
+    Columns of a CSV are text, "" where empty, those of Parquet as they are. Raises InputError, also while read.
+    """
+    names = header(path)
+    chosen = list(names if columns is None else columns)
+    with regular(path).open("rb") as file:
+        if path.suffix.lower() == ".parquet":
+            yield _parquet_batches(path, file, names, chosen)
+            return
+    with _opened(path) as stream:
+        yield _csv_batches(path, _Text(path, stream), chosen)
+
+
+def _parquet_batches(path: Path, file: BinaryIO, names: list[str], chosen: list[str]) -> Iterator[pa.RecordBatch]:
+    try:
+        rows = max(1, 2_000_000 // max(1, len(names)))
+        for batch in pq.ParquetFile(file).iter_batches(batch_size=rows):
+            yield batch.rename_columns(names).select(chosen)
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{path}: not a readable Parquet file ({_first_line(error)}); write it again") from None
+
+
+def _csv_batches(path: Path, text: _Text, chosen: list[str]) -> Iterator[pa.RecordBatch]:
+    names = text.header()
+    ragged: list[Any] = []
+
+    def refuse(row: Any) -> str:
+        ragged.append(row)
+        return "error"
+
+    try:
+        reader = pa_csv.open_csv(
+            text,
+            read_options=pa_csv.ReadOptions(column_names=_folded(names), block_size=BLOCK, use_threads=False),
+            parse_options=pa_csv.ParseOptions(newlines_in_values=True, invalid_row_handler=refuse),
+            convert_options=pa_csv.ConvertOptions(
+                include_columns=chosen, column_types=dict.fromkeys(chosen, pa.string()), check_utf8=False
+            ),
+        )
+        yield from reader
+    except pa.ArrowInvalid as error:
+        if ragged:
+            row = ragged[0]
+            where, wrong = f"{path}, row {row.number}", f"{row.actual_columns} columns"
+            sentence = f"{where}: has {wrong} where the header has {row.expected_columns}; mend the row"
+            raise InputError(sentence) from None
+        if "Empty CSV" in str(error):
+            return
+        if "straddl" in str(error):
+            raise InputError(
+                f"{path}: has a row of more than {BLOCK >> 20} MiB; close its quotes or its line"
+            ) from None
+        raise InputError(f"{path}: cannot be read ({_first_line(error)}); write the table again") from None
+
+
+@contextmanager
+def _registered(database: Database, path: Path, columns: list[str]) -> Iterator[str]:
+    """The name of a view of these columns, which can be read once."""
+    faults: list[InputError] = []
+
+    def remembered(found: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        try:
+            yield from found
+        except InputError as error:  # DuckDB would turn it into words of its own
+            faults.append(error)
+            raise
+
+    with batches(path, columns) as found:
+        rows = remembered(found)
+        try:
+            first = next(rows, None)
+            if first is None:
+                raise InputError(f"{path}: is empty but for its header; give the whole table")
+            reader = pa.RecordBatchReader.from_batches(first.schema, _chain(first, rows))
+            database.execute("select 1").fetchall()  # ends a result that was not read to its end
+            database.register("source_rows", reader)
+            yield "source_rows"
+        except duckdb.Error as error:
+            if faults:
+                raise faults[0] from None
+            raise InputError(_sentence(path, str(error))) from None
+        finally:
+            with suppress(duckdb.Error):  # of a result that was never finished
+                database.unregister("source_rows")
+
+
+def _chain(first: pa.RecordBatch, others: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    yield first
+    yield from others
+
+
+def _cell(path: Path, column: str, row: int) -> str:
+    """What stands in a column in the row with this number, counted from 0."""
+    with batches(path, [column]) as found:
+        for batch in found:
+            if row < len(batch):
+                value = batch.column(0)[row].as_py()
+                return "" if value is None else str(value).strip()
+            row -= len(batch)
+    return ""
+
+
 # Files ----------------------------------------------------------------------------------------------------------
 
 
+def regular(path: Path) -> Path:
+    """The file that holds the table: itself, or the zip file it lies in; InputError if it is none."""
+    inside = _zip_of(path)
+    place = inside[0] if inside else path
+    try:
+        kind = place.stat().st_mode
+    except FileNotFoundError:
+        raise InputError(f"{place}: no such file; check the path") from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"{place}: cannot be opened ({reason}); check the path and its permissions") from None
+    if stat.S_ISDIR(kind):
+        raise InputError(f"{place}: is a folder; give the file")
+    if not stat.S_ISREG(kind):
+        raise InputError(f"{place}: is a device or a pipe, not a file; save the table as a file")
+    return place
+
+
+def zipped(place: Path, name: str) -> Path:
+    """The path of the file with this name in a zip file, for :func:`header`, :func:`batches` and :func:`read`."""
+    try:
+        with zipfile.ZipFile(regular(place)) as archive:
+            found = next((member for member in archive.namelist() if Path(member).name == name), None)
+    except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError, OverflowError):
+        raise InputError(f"{place}: the zip file is damaged; fetch it again") from None
+    if found is None:
+        raise InputError(f"{place}: holds no {name}; give the zip file that holds it")
+    return place / found
+
+
+def _zip_of(path: Path) -> tuple[Path, str] | None:
+    """A zip file and the name of a file in it, if the path leads through a zip file."""
+    for place in path.parents:
+        if place.suffix.lower() == ".zip" and place.is_file():
+            return place, path.relative_to(place).as_posix()
+    return None
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """The bytes of a file, unpacked if its name ends in .gz or it lies in a zip file."""
+    place, inside = regular(path), _zip_of(path)
+    try:
+        if inside:
+            with zipfile.ZipFile(place) as archive, _member(archive, *inside) as file:
+                yield file
+            return
+        with gzip.open(place) if path.suffix.lower() == ".gz" else place.open("rb") as file:
+            yield file  # type: ignore[misc]
+    except _PACKING as error:
+        kind = "zip" if inside else "gz"
+        how = "damaged" if inside else "truncated or damaged"
+        if isinstance(error, NotImplementedError):
+            how = "packed in a way that cannot be read here"
+        raise InputError(f"{place}: the {kind} file is {how}; fetch or write it again") from None
+    except OSError as error:
+        reason = error.strerror or _first_line(error)
+        raise InputError(f"{place}: cannot be opened ({reason}); check the path and its permissions") from None
+
+
+def _member(archive: zipfile.ZipFile, place: Path, name: str) -> BinaryIO:
+    info = next(info for info in archive.infolist() if Path(info.filename) == Path(name))
+    if info.flag_bits & 1:
+        raise InputError(f"{place}: the zip file is locked by a password; unpack it first")
+    if info.file_size > LARGEST_MEMBER:
+        raise InputError(f"{place}: {name} would have {info.file_size:,} bytes; give a zip file of the table alone")
+    return archive.open(info)  # type: ignore[return-value]
+
+
+_PACKING = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, gzip.BadGzipFile)
+
+
+class _Text(io.RawIOBase):
+    """The bytes of a CSV under its header, found to be text in UTF-8 whose quotes stand around whole cells."""
+
+    def __init__(self, path: Path, stream: BinaryIO) -> None:
+        super().__init__()
+        self.path, self.stream = path, stream
+        self.decoder = codecs.getincrementaldecoder("utf-8")()
+        self.waiting = b""
+        self.offset = 0  # of the next chunk in the file
+        self.quoted, self.last = False, ord("\n")
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """At most so many bytes, b"" at the end."""
+        found = self.waiting or self._chunk()
+        end = len(found) if size < 0 else size
+        self.waiting = found[end:]
+        return found[:end]
+
+    def header(self) -> list[str]:
+        """The names in the first line that is not blank, "" where there is none; the rest is left to read."""
+        names, rest = self._record(self._chunk())
+        if not any(name.strip() for name in names or []):
+            raise InputError(f"{self.path}: is empty; give the whole table")
+        first, whole = self._record(rest, keep=True)
+        self.waiting = whole
+        return _fitted([name.strip() for name in names or []], first)
+
+    def _record(self, buffer: bytes, *, keep: bool = False) -> tuple[list[str] | None, bytes]:
+        """The next line that is not blank, or None at the end, and what follows it (or all that was read: ``keep``)."""
+        start = quotes = place = 0
+        while True:
+            for end in _LINE_END.finditer(buffer, place):
+                quotes += buffer.count(b'"', place, end.start())
+                place = end.end()
+                if quotes % 2:
+                    continue
+                line = buffer[start : end.start()]
+                if line.strip():
+                    return self._cells(line), buffer if keep else buffer[place:]
+                start = place
+            if len(buffer) > BLOCK:
+                raise InputError(f"{self.path}: has a line of more than {BLOCK >> 20} MiB; give a table")
+            more = self._chunk()
+            if not more:
+                line = buffer[start:]
+                return self._cells(line) if line.strip() else None, buffer if keep else b""
+            quotes += buffer.count(b'"', place)
+            place = len(buffer) - buffer.endswith(b"\r")
+            buffer += more
+
+    def _cells(self, line: bytes) -> list[str]:
+        try:
+            return next(csv.reader(io.StringIO(line.decode("utf-8"), newline="")), [])
+        except csv.Error:
+            raise InputError(f"{self.path}: a cell has more than 100,000 letters; give a table") from None
+
+    def _chunk(self) -> bytes:
+        chunk = self.stream.read(BLOCK // 4)
+        if self.offset == 0:
+            chunk = self._without_mark(chunk)
+        if b"\0" in chunk:
+            self._refuse(chunk.index(b"\0"), "holds a NUL, so it is no text or damaged; write the table again")
+        self._check_encoding(chunk)
+        if self.quoted or self.last == _QUOTE or b'"' in chunk:
+            self._check_quotes(chunk)
+        self.last = chunk[-1] if chunk else self.last
+        self.offset += len(chunk)
+        return chunk
+
+    def _without_mark(self, chunk: bytes) -> bytes:
+        if chunk.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise InputError(
+                f"{self.path}: the header is not UTF-8 text but UTF-16; save the table as comma-separated UTF-8"
+            )
+        marks = len(chunk) - len(chunk.lstrip(codecs.BOM_UTF8))
+        whole = marks // 3 * 3 if chunk.startswith(codecs.BOM_UTF8) else 0
+        self.offset += whole
+        return chunk[whole:]
+
+    def _check_encoding(self, chunk: bytes) -> None:
+        pending = self.decoder.getstate()[0]
+        if chunk.isascii() and chunk and not pending:
+            return
+        try:
+            self.decoder.decode(chunk, final=not chunk)
+        except UnicodeDecodeError as error:
+            what = "is not UTF-8 text; save the table in one encoding, UTF-8"
+            self._refuse(max(0, error.start - len(pending)), what)
+
+    def _check_quotes(self, chunk: bytes) -> None:
+        """A cell's first quote follows a comma or a line end (or its last one: ""), its last one precedes them."""
+        letters = np.frombuffer(chunk, dtype=np.uint8)
+        places = np.flatnonzero(letters == _QUOTE)
+        around = np.concatenate([[self.last], letters, [ord(",")]]).astype(np.uint8)
+        opens = (np.arange(len(places)) + self.quoted) % 2 == 0
+        before, after = around[places], around[places + 2]
+        wrong = ~np.isin(np.where(opens, before, after), list(_AROUND))
+        if self.last == _QUOTE and not self.quoted and chunk and chunk[0] not in _AROUND:
+            wrong, places = np.array([True]), np.array([0])
+        if not chunk and self.quoted:
+            self._refuse(0, "has a quote that is not closed; close it")
+        if wrong.any():
+            place = int(places[wrong.argmax()])
+            near = chunk[max(0, place - 10) : place + 10].decode("utf-8", errors="ignore")
+            said = f"has a quote inside a cell (near {near!r}); put quotes around whole cells, without blanks before"
+            self._refuse(place, f"{said} them, and double those inside")
+        self.quoted = bool((len(places) + self.quoted) % 2)
+
+    def _refuse(self, place: int, what: str) -> None:
+        row = _row(self.path, self.offset + place)
+        if row == 0 and "UTF-8" in what:
+            what = "the header is not UTF-8 text; save the table as comma-separated UTF-8"
+            raise InputError(f"{self.path}: {what}")
+        raise InputError(f"{self.path}, row {row}: {what}" if row else f"{self.path}: the header {what}")
+
+
+def _row(path: Path, offset: int) -> int:
+    """The row, counted from 1 under the header, in which this byte of the file stands."""
+    with _opened(path) as stream:
+        start = io.TextIOWrapper(io.BytesIO(stream.read(offset + 1)), "utf-8", errors="replace", newline="")
+        try:
+            return max(0, sum(1 for row in csv.reader(start) if row) - 1)
+        except csv.Error:
+            return 0
+
+
+def _fitted(names: list[str], first: list[str] | None) -> list[str]:
+    """A name for every column of the first row: a comma at the end of lines makes a column that has none."""
+    if first and len(first) == len(names) + 1 and not first[-1].strip():
+        names = [*names, ""]
+    if first and len(first) == len(names) - 1 and not names[-1]:
+        names = names[:-1]
+    return [name or f"unnamed_{number}" for number, name in enumerate(names, 1)]
+
+
 def scan(path: Path) -> str:
-    """SQL that reads the file (its path is the parameter) with casefolded column names, all text if it is CSV."""
+    """SQL by which DuckDB reads the file itself, with casefolded column names, all text if it is CSV.
+
+    For what is too large for one thread or is read more than once; all else goes through :func:`batches`.
+    """
     names = header(path)
+    file = literal(path)
     if path.suffix.lower() == ".parquet":
         columns = zip(schema(path).names, names, strict=True)
-        return f"(select {', '.join(f'{quoted(old)} as {quoted(new)}' for old, new in columns)} from read_parquet(?))"
+        chosen = ", ".join(f"{quoted(old)} as {quoted(new)}" for old, new in columns)
+        return f"(select {chosen} from read_parquet({file}, hive_partitioning=false))"
     types = ", ".join(f"'{name.replace(chr(39), chr(39) * 2)}': 'varchar'" for name in names)
     return (
-        f"read_csv(?, columns={{{types}}}, auto_detect=false, header=true, delim=',', quote='\"', escape='\"', "
-        "nullstr='')"
+        f"read_csv({file}, columns={{{types}}}, auto_detect=false, header=true, delim=',', quote='\"', escape='\"', "
+        "nullstr='', hive_partitioning=false)"
     )
 
 
+def literal(path: Path) -> str:
+    """A path in SQL that names this file alone: DuckDB takes paths for patterns."""
+    place = str(path.absolute())
+    if re.search(r"[*?\[]", place):
+        if "\\" in place:
+            raise InputError(f"{path}: has a backslash beside *, ? or [ in its path; rename it")
+        place = re.sub(r"([*?\[])", r"[\1]", place)
+    return "'" + place.replace("'", "''") + "'"
+
+
 def header(path: Path, *, casefold: bool = True) -> list[str]:
-    """The column names of a CSV or Parquet file; InputError if there are none or two are the same."""
-    names = schema(path).names if path.suffix.lower() == ".parquet" else _first_row(path)
-    names = [name.strip() for name in names]
-    folded = [name.casefold() for name in names]
+    """The column names of a CSV or Parquet file; InputError if there are none or two are the same.
+
+    A column without a name is called ``unnamed_`` and its number.
+    """
+    if path.suffix.lower() == ".parquet":
+        names = [name.strip() or f"unnamed_{number}" for number, name in enumerate(schema(path).names, 1)]
+    else:
+        with _opened(path) as stream:
+            names = _Text(path, stream).header()
+    folded = _folded(names)
     if len(set(folded)) < len(folded):
-        twice = next(name for name in folded if folded.count(name) > 1)
+        twice = pd.Index(folded)[pd.Index(folded).duplicated()][0]
         raise InputError(f"{path}: has the column {twice!r} twice; give each column one name")
     if len(names) == 1 and re.search(r"[;\t|]", names[0]):
         raise InputError(f"{path}: the columns are not separated by commas; save it as comma-separated values")
     return folded if casefold else names
 
 
-def _first_row(path: Path) -> list[str]:
-    try:
-        with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
-            row = next(csv.reader([file.readline().decode("utf-8-sig")]), None)
-    except (gzip.BadGzipFile, EOFError, zlib.error):
-        raise InputError(f"{path}: the gz file is truncated or damaged; fetch or write it again") from None
-    except (UnicodeDecodeError, csv.Error):
-        raise InputError(f"{path}: the header is not UTF-8 text; save the table as comma-separated UTF-8") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be opened ({error.strerror}); check the path and its permissions") from None
-    if not row:
-        raise InputError(f"{path}: is empty; give the whole table")
-    return row
+def _folded(names: Sequence[str]) -> list[str]:
+    return [name.casefold() for name in names]
 
 
 def schema(path: Path) -> pa.Schema:
     """The schema of a Parquet file."""
     try:
-        return pq.read_schema(path)
+        with regular(path).open("rb") as file:
+            return pq.read_schema(file)
     except (pa.ArrowException, OSError):
         raise InputError(f"{path}: not a readable Parquet file; write it again") from None
 
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Turn DuckDB's errors about a file into one sentence."""
+    """Turn DuckDB's errors about a file that :func:`scan` names into one sentence."""
     try:
         yield
     except duckdb.Error as error:
+        if path.is_file():
+            _look_for_faults(path)
         raise InputError(_sentence(path, str(error))) from None
+
+
+def _look_for_faults(path: Path) -> None:
+    """Read the whole file for a fault that can be named; InputError names it."""
+    with batches(path) as found:
+        for _ in found:
+            pass
 
 
 def _sentence(path: Path, message: str) -> str:
@@ -273,7 +635,13 @@ def _sentence(path: Path, message: str) -> str:
         return f"{where}: is not UTF-8 text; save the table in one encoding, UTF-8"
     if wrong:
         return f"{where}: has {wrong[2]} columns where the header has {wrong[1]}; mend the row"
+    if "state machine" in message:
+        return f"{where}: its lines end in two ways; save the table with line ends of one kind"
     return f"{where}: cannot be read ({message.splitlines()[0]}); save the table as comma-separated UTF-8"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def quoted(name: str) -> str:

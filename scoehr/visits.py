@@ -21,7 +21,8 @@ import pyarrow.parquet as pq
 from numpy.typing import ArrayLike
 from scipy import sparse
 
-from scoehr import datasets, records, tables
+from scoehr import datasets, own, records, tables
+from scoehr.codes import METADATA_KEY as MATRIX_KEY
 from scoehr.codes import CodeMatrix, _ids, _strings
 from scoehr.datasets import Account, Digits
 from scoehr.files import InputError, replacing
@@ -273,9 +274,9 @@ def load(name: str, source: str | Path | None = None, *, digits: Digits = "three
     """The admissions of a data set; ``name``, ``source`` and ``digits`` as for :func:`scoehr.datasets.load`.
 
     Patients, codes and counts are those of the matrix. A ``table`` is long with columns ``patient_id, visit, code``, a
-    row an occurrence; visits come in the order of that column, by number where all are numbers, else as text (so write
-    dates as 2150-01-31). A row without a code makes an admission without codes. A table without the column ``visit``
-    has no admissions; they are then the fewest in which no code repeats, and the account says so (``visits``: "made").
+    row an occurrence; visits come in the order of that column, by number where all are numbers, else by date. A row
+    without a code makes an admission without codes. A table without the column ``visit`` has no admissions; they are
+    then the fewest in which no code repeats, and the account says so (``visits``: "made").
     """
     if name == "table":
         return _table(datasets._source(name, source), source)
@@ -312,43 +313,53 @@ def _visits(database: Database, matrix: CodeMatrix, coded: str, order: str) -> V
 
 
 def _table(path: Path, source: str | Path | None) -> LoadedVisits:
-    if path.suffix.lower() == ".parquet" and METADATA_KEY in (tables.schema(path).metadata or {}):
+    if own.is_ours(path, METADATA_KEY):
         visits = Visits.read(path)
         return LoadedVisits(visits, {"dataset": "table", "form": "scoehr"} | _shape(visits, "of the table"))
-    if path.is_dir() or "visit" not in tables.header(path):
+    names = [] if path.is_dir() or own.is_ours(path, MATRIX_KEY) else tables.header(path)
+    if "visit" not in names:
+        own.refuse_other_name(path, names, "visit", own.VISIT_NAMES)
         matrix, account = datasets.load("table", source)
         visits = Visits.from_records(matrix.to_records(), codes=matrix.codes)
         return LoadedVisits(replace(visits, titles=matrix.titles), account | _shape(visits, "made"))
-    with _database() as database:
-        matrix, account = _long_table(database, path)
-        visits = _visits(database, matrix, "select visit, raw from diagnoses where raw is not null", "place")
+    visits, account = _long_table(path)
     return LoadedVisits(visits, {"dataset": "table"} | account | _shape(visits, "of the table"))
 
 
-def _long_table(database: Database, path: Path) -> tuple[CodeMatrix, Account]:
-    """A user's table of patient_id, visit and code: the tables ``diagnoses`` and ``admissions``, and the matrix."""
-    if "count" in tables.header(path):
+def _long_table(path: Path) -> tuple[Visits, Account]:
+    """The admissions of a user's table of patient_id, visit and code."""
+    names = own.named_columns(path)
+    if "count" in names:
         raise InputError(f"{path}: has a column count beside visit; give one row for each time a visit has a code")
-    tables.read(database, "diagnoses", path, {"patient_id": "patient", "visit": "written", "code": "raw"})
-    datasets._no_missing_patient(database, path)
-    tables.refuse(
-        database,
-        "select rowid from diagnoses where written is null",
-        lambda row: f"{path}, column visit, row {row}: is empty; give every row the number or date of its visit",
+    columns, _, account = own.long(path, names, visit=True)
+    patient, code, visit = (columns[name] for name in ("patient_id", "code", "visit"))
+    patients, row_of = own.sorted_ids(patient)
+    vocabulary, column_of = own.sorted_codes(code)
+    ranks = _ranks(path, visit)
+    stays = row_of[patient.place] * (ranks.max() + 1) + ranks[visit.place]
+    stay, row = np.unique(stays, return_inverse=True)
+    starts = np.searchsorted(stay // (ranks.max() + 1), np.arange(len(patients) + 1))
+    coded = code.place >= 0
+    cells = (np.ones(int(coded.sum()), dtype=np.int32), (row[coded], column_of[code.place[coded]]))
+    counts = sparse.csr_array(cells, shape=(len(stay), len(vocabulary)))
+    return Visits(counts, starts, patients, np.array(vocabulary, dtype=str), np.full(len(vocabulary), "")), account
+
+
+def _ranks(path: Path, visit: own.Column) -> np.ndarray:
+    """The rank of each word for a visit: by number where all are numbers, by time where all are dates."""
+    with duckdb.connect() as database:
+        for number in ("try_cast(word as hugeint)", tables.number("word"), tables.date("word")):
+            query = f"select dense_rank() over (order by value) - 1, value is null from (select {number} as value, row "
+            query += "from (select unnest(?) as word, unnest(range(?)) as row)) order by row"
+            found = database.execute(query, [visit.words, len(visit.words)]).fetchnumpy()
+            rank, wrong = (np.asarray(values) for values in found.values())
+            if not wrong.any():
+                return rank.astype(np.int64)
+    row = int((visit.place == int(wrong.argmax())).argmax())
+    raise InputError(
+        f"{path}, column visit, row {row + 1}: {visit.words[visit.place[row]]!r} is not a date as 2150-01-31, nor are "
+        "all visits numbers; number the visits of each patient"
     )
-    database.execute(
-        "create temp table admissions as select patient, written, row_number() over () as visit, "
-        "if((select bool_and(try_cast(written as double) is not null) from diagnoses), "
-        "   row_number() over (order by try_cast(written as double)), row_number() over (order by written)) as place "
-        "from (select distinct patient, written from diagnoses)"
-    )
-    database.execute("alter table diagnoses add column visit bigint")
-    database.execute(
-        "update diagnoses set visit = a.visit from admissions a "
-        "where a.patient = diagnoses.patient and a.written = diagnoses.written"
-    )
-    codes, kept = datasets._translate(database, lambda raw: raw)
-    return datasets._matrix(database, "diagnoses", codes, lambda code: ""), {"form": "long"} | kept
 
 
 def _shape(visits: Visits, made: str) -> Account:

@@ -20,7 +20,7 @@ from scipy import sparse
 
 from companions.dualk import simulate
 from scoehr import icd, tables
-from scoehr.datasets import ICD9, Digits, unzipped
+from scoehr.datasets import ICD9, Digits, diabetic_data
 from scoehr.files import ROOT, InputError, user_path
 from scoehr.tables import Database
 
@@ -241,8 +241,7 @@ def _laboratory(database: Database, source: Path) -> dict[str, Any]:
             f"try_cast({tables.text('itemid')} as int) as item, count(*) as rows, "
             f"count(*) filter ({flagged}) as abnormal, "
             f"min(try_cast({tables.text('charttime')} as timestamp)) filter ({flagged}) as first "
-            f"from {tables.scan(events)} group by all",
-            [str(events)],
+            f"from {tables.scan(events)} group by all"
         )
     wanted = ", ".join(f"'{name}'" for name in CATEGORIES)
     database.execute(
@@ -272,8 +271,8 @@ def _diabetes130(database: Database, source: Path, after: int) -> dict[str, Any]
     del after
     ids = {"patient_nbr": "patient", "encounter_id": "visit"}
     diagnoses = {"diag_1": "d1", "diag_2": "d2", "diag_3": "d3"}
-    with unzipped(source) as path:
-        tables.read(database, "encounters", path, ids | diagnoses, whole=ids)
+    path = diabetic_data(source)
+    tables.read(database, "encounters", path, ids | diagnoses, whole=ids)
     tables.refuse_repeats(database, "encounters", "visit", path, "encounter_id")
     order = "row_number() over (partition by patient order by visit)"
     database.execute(

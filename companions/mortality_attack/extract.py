@@ -161,8 +161,7 @@ def _table(connection: tables.Database, table: str, path: Path, columns: dict[st
     if missing:
         raise InputError(f"{path}: has no column {missing} (it has {tables.listed(names)}); give the table {table}")
     casts = ", ".join(f"try_cast({tables.text(name)} as {kind}) as {name}" for name, kind in columns.items())
-    file = "'" + str(path).replace("'", "''") + "'"
-    query = f"select {casts} from {tables.scan(path).replace('?', file, 1)}"
+    query = f"select {casts} from {tables.scan(path)}"
     what = "view"
     if table != "CHARTEVENTS":
         what = "table"
@@ -369,15 +368,15 @@ def _text_files(connection: tables.Database, folder: Path, files: list[Path]) ->
     if names != ["time", "parameter", "value"]:
         raise InputError(f"{files[0]}: has the columns {tables.listed(names)}; a record has Time, Parameter, Value")
     columns = "{'time': 'varchar', 'parameter': 'varchar', 'value': 'varchar'}"
+    places = ", ".join(tables.literal(file) for file in files)
     with tables.reading(folder):
         connection.execute(
             "create temp table events as select cast(regexp_extract(filename, '([0-9]+)[.][^/]*$', 1) as bigint) "
             "as record, 60 * try_cast(split_part(trim(time), ':', 1) as integer) "
             "+ try_cast(split_part(trim(time), ':', 2) as integer) as minutes, nullif(trim(parameter), '') as parameter"
             ", value as number, try_cast(value as double) as value, time from "
-            f"read_csv(?, columns={columns}, auto_detect=false, header=true, delim=',', quote='\"', filename=true) "
-            "where lower(trim(parameter)) <> 'recordid' or parameter is null",
-            [[str(file) for file in files]],
+            f"read_csv([{places}], columns={columns}, auto_detect=false, header=true, delim=',', quote='\"', "
+            "filename=true, hive_partitioning=false) where lower(trim(parameter)) <> 'recordid' or parameter is null"
         )
     tables.refuse(
         connection,
