@@ -452,7 +452,8 @@ def _refuse_no_counts(path: Path, counts: sparse.coo_array, codes: Sequence[str]
     found = counts.tocsc()
     rows = counts.shape[0]
     least = np.zeros(len(codes), dtype=np.int64)
-    full = np.flatnonzero(np.diff(found.indptr) == rows) if rows > 1 else []
+    full: np.ndarray = np.flatnonzero(np.diff(found.indptr) == rows)
+    full = full if rows > 1 else full[:0]
     for column in full:
         values = found.data[found.indptr[column] : found.indptr[column + 1]]
         least[column] = values.min()
