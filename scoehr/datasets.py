@@ -2,12 +2,11 @@
 
 DuckDB holds the tables under the same names for every data set: ``admissions`` (patient, visit), ``diagnoses``
 (patient, raw: the code as it is written) and ``events`` (patient, place in the vocabulary, number). How files are
-read and refused is in :mod:`scoehr.tables`.
+read and refused is in :mod:`scoehr.tables`, what a code is and becomes in :mod:`scoehr.icd`.
 """
 
 from __future__ import annotations
 
-import re
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -19,7 +18,6 @@ import pyarrow as pa
 from scipy import sparse
 
 from scoehr import icd, own, simulate, tables
-from scoehr.cells import LARGEST_COUNT
 from scoehr.codes import CodeMatrix, Kind
 from scoehr.files import ROOT, InputError, user_path
 from scoehr.tables import Database, refuse
@@ -53,9 +51,6 @@ DATASETS = {
     "table": DatasetInfo("Your own patients × codes: long or wide, .parquet, .csv or .csv.gz", True, True),
 }
 
-#: An ICD-9 code whose category is complete.
-ICD9 = re.compile(r"(\d{3}|V\d{2}|E\d{3})[0-9A-Z]*")
-
 
 def load(name: str, source: str | Path | None = None, *, digits: Digits = "three", kind: Kind = "count") -> Loaded:
     """Load a data set.
@@ -72,7 +67,8 @@ def load(name: str, source: str | Path | None = None, *, digits: Digits = "three
     -------
     Loaded
         All patients of the admissions are rows of the matrix, with or without codes; codes are those that occur.
-        Rows without a code are dropped and counted in the account, as are unmapped ICD-10 codes (``mimic4``).
+        Rows without a code are dropped and counted in the account, as are ICD-10 codes that have none in ICD-9
+        (``mimic4``), which it names.
 
     Raises
     ------
@@ -116,69 +112,117 @@ def _shape(matrix: CodeMatrix) -> Account:
     }
 
 
-# MIMIC ----------------------------------------------------------------------------------------------------------
+# Hospitals ------------------------------------------------------------------------------------------------------
+# A reader leaves ``admissions`` (patient, visit, begin: what orders the visits of a patient), ``diagnoses`` (patient,
+# visit, raw: the code as it is written, behind "10:" if it is of ICD-10) and ``places`` (raw, place, code).
+
+#: Entries of an account that name codes: those that took the code of one above them, that have none in ICD-9, and that
+#: are finer than the list of ICD-9; how many rows each has.
+NAMED = ("codes_by_parent", "codes_unmapped", "codes_not_listed")
 
 
-def _mimic3(database: Database, source: Path, digits: Digits) -> tuple[CodeMatrix, Account]:
-    path = tables.find(source, "DIAGNOSES_ICD")
-    admissions = _patients_and_admissions(database, source, str.upper)
-    ids = {"SUBJECT_ID": "patient", "HADM_ID": "visit"}
-    tables.read(database, "diagnoses", path, ids | {"ICD9_CODE": "raw"}, whole=ids)
+def _mimic3(database: Database, source: Path, digits: Digits) -> tuple[list[str], Account]:
+    account = {"digits": digits, "admissions": read_admissions(database, source, str.upper)}
+    path = read_diagnoses(database, source, "ICD9_CODE")
+    codes, kept = map_codes(database, digits, _row_of(database, path, "ICD9_CODE"))
+    return codes, account | kept
+
+
+def _mimic4(database: Database, source: Path, digits: Digits) -> tuple[list[str], Account]:
+    account = {"digits": digits, "admissions": read_admissions(database, source, str.lower)}
+    path = read_diagnoses(database, source, "icd_code", "icd_version")
+    codes, kept = map_codes(database, digits, _row_of(database, path, "icd_code"), mapped=True)
+    rows = dict(database.execute("select version, count(*) from diagnoses group by version").fetchall())
+    kept |= {"rows_icd9": rows.get("9", 0), "rows_icd10": rows.get("10", 0)}
+    return codes, account | kept
+
+
+def _diabetes130(database: Database, source: Path, digits: Digits) -> tuple[list[str], Account]:
+    account = {"digits": digits, "admissions": read_encounters(database, source)}
+
+    def where(raw: str) -> str:
+        found = database.execute("select field, row from diagnoses where raw = ? order by rowid", [raw]).fetchone()
+        return f"{source}, column diag_{found[0]}, row {found[1]}" if found else str(source)
+
+    codes, kept = map_codes(database, digits, where, lost_zeros=True)
+    return codes, account | kept
+
+
+def read_admissions(database: Database, folder: Path, case: Callable[[str], str]) -> int:
+    """Table ``admissions`` of MIMIC and, if the folder has it, PATIENTS, checked; the number of admissions.
+
+    ``case`` writes names as the release does. ``begin`` and the other times are timestamps.
+    """
+    subject, visit, begin = case("subject_id"), case("hadm_id"), case("admittime")
+    path = tables.find(folder, case("admissions"))
+    dates = {begin: "begin"}
+    dates |= {case(name): name for name in ("dischtime", "deathtime") if name in tables.header(path)}
+    ids = {subject: "patient", visit: "visit"}
+    tables.read(database, "admissions", path, ids | dates, whole=ids)
+    tables.refuse_repeats(database, "admissions", "visit", path, visit)
+    tables.refuse_empty(database, "admissions", path, {begin: "begin"}, "date")
+    tables.convert(database, "admissions", path, "date", dates)
+    people = tables.look_for(folder, case("patients"))
+    if people:
+        dates = {case(name): name for name in ("dob", "dod") if name in tables.header(people)}
+        tables.read(database, "patients", people, {subject: "patient"} | dates, whole=[subject])
+        tables.refuse_repeats(database, "patients", "patient", people, subject)
+        tables.convert(database, "patients", people, "date", dates)
+    return tables.number_of_rows(database, "admissions")
+
+
+def read_diagnoses(database: Database, folder: Path, code: str, version: str = "") -> Path:
+    """Table ``diagnoses`` of MIMIC, checked against ``admissions``; its file.
+
+    ``code`` and ``version`` are the columns of the code and, in MIMIC-IV, of the version of the ICD.
+    """
+    case = str.upper if code.isupper() else str.lower
+    path = tables.find(folder, case("diagnoses_icd"))
+    ids = {case("subject_id"): "patient", case("hadm_id"): "visit"}
+    optional = [name for name in ("row_id", "seq_num") if name in tables.header(path)]
+    columns = ids | {code: "raw"} | ({version: "version"} if version else {})
+    tables.read(database, "diagnoses", path, columns | {case(name): name for name in optional}, whole=ids)
     _refer_to_admissions(database, path, ids)
-    codes, kept = _translate(database, lambda raw: _icd9(raw, digits, _place(database, path, "ICD9_CODE", raw)))
-    return _matrix(database, "admissions", codes, icd.title), {"digits": digits, "admissions": admissions} | kept
+    if version:
+        _versions(database, path, version)
+    if "row_id" in optional:
+        tables.refuse_pasted(database, "diagnoses", ["row_id"], path, case("row_id"))
+    if "seq_num" in optional:
+        key = ["visit", "seq_num", "raw"]
+        tables.refuse_pasted(database, "diagnoses", key, path, f"{case('hadm_id')}, {case('seq_num')} and {code}")
+    return path
 
 
-def _mimic4(database: Database, source: Path, digits: Digits) -> tuple[CodeMatrix, Account]:
-    path = tables.find(source, "diagnoses_icd")
-    admissions = _patients_and_admissions(database, source, str.lower)
-    ids = {"subject_id": "patient", "hadm_id": "visit"}
-    tables.read(database, "diagnoses", path, ids | {"icd_code": "written", "icd_version": "version"}, whole=ids)
-    _refer_to_admissions(database, path, ids)
+def _versions(database: Database, path: Path, name: str) -> None:
+    """The version is 9 or 10 in every row; codes of the latter get it in front."""
+    database.execute("update diagnoses set version = regexp_replace(version, '\\.0+$', '')")
     refuse(
         database,
         "select rowid, version from diagnoses where version is null or version not in ('9', '10')",
         lambda row, value: (
-            f"{path}, column icd_version, row {row}: {value or 'empty'!r} is neither 9 nor 10; restore the version"
+            f"{path}, column {name}, row {row}: {value or 'empty'!r} is neither 9 nor 10; restore the version"
         ),
     )
-    database.execute("alter table diagnoses add column raw varchar")
-    database.execute("update diagnoses set raw = version || ':' || written")
-
-    def translate(raw: str) -> str | None:
-        version, code = raw.split(":", 1)
-        if version == "9":
-            return _icd9(code, digits, _place(database, path, "icd_code", raw))
-        (mapped,) = icd.to_icd9([code.upper()])
-        return mapped and _cut(mapped, digits)
-
-    codes, kept = _translate(database, translate, lost="unmapped ICD-10")
-    versions = dict(database.execute("select version, count(*) from diagnoses group by all").fetchall())
-    kept |= {"rows_icd9": versions.get("9", 0), "rows_icd10": versions.get("10", 0)}
-    return _matrix(database, "admissions", codes, icd.title), {"digits": digits, "admissions": admissions} | kept
+    database.execute("update diagnoses set raw = '10:' || raw where version = '10'")
 
 
-def _patients_and_admissions(database: Database, folder: Path, case: Callable[[str], str]) -> int:
-    """Table ``admissions`` and, if the folder has it, PATIENTS, checked; the number of admissions.
+def read_encounters(database: Database, source: Path) -> int:
+    """The tables ``admissions`` and ``diagnoses`` of Diabetes 130-US (folder, zip or csv); the number of encounters.
 
-    ``case`` writes names as the release does.
+    Encounters come in the order of their ids, the only hint of time there is. ``diagnoses`` has the columns row and
+    field (1, 2, 3) beside the usual ones.
     """
-    subject, visit, begin = case("subject_id"), case("hadm_id"), case("admittime")
-    path = tables.find(folder, case("admissions"))
-    dates = [begin, *(case(name) for name in ("dischtime", "deathtime") if name in tables.header(path))]
-    ids = {subject: "patient", visit: "visit"}
-    tables.read(database, "admissions", path, ids | {name: name for name in dates}, whole=ids)
-    tables.refuse_repeats(database, "admissions", "visit", path, visit)
-    tables.refuse_empty(database, "admissions", path, {begin: begin}, "date")
-    tables.convert(database, "admissions", path, "date", {name: name for name in dates})
-    people = tables.look_for(folder, case("patients"))
-    if people:
-        dates = [case(name) for name in ("dob", "dod") if name in tables.header(people)]
-        columns = {subject: "patient"} | {name: name for name in dates}
-        tables.read(database, "patients", people, columns, whole=[subject])
-        tables.refuse_repeats(database, "patients", "patient", people, subject)
-        tables.convert(database, "patients", people, "date", {name: name for name in dates})
-    return tables.number_of_rows(database, "admissions")
+    ids = {"patient_nbr": "patient", "encounter_id": "visit"}
+    columns = {"diag_1": "d1", "diag_2": "d2", "diag_3": "d3"}
+    path = diabetic_data(source)
+    tables.read(database, "encounters", path, ids | columns, whole=ids)
+    tables.refuse_repeats(database, "encounters", "visit", path, "encounter_id")
+    database.execute("create temp table admissions as select patient, visit, visit as begin from encounters")
+    database.execute(
+        "create temp table diagnoses as select patient, visit, nullif(unnest([d1, d2, d3]), '?') as raw, "
+        "unnest([1, 2, 3]) as field, rowid + 1 as row from encounters order by row, field"
+    )
+    return tables.number_of_rows(database, "encounters")
 
 
 def _refer_to_admissions(database: Database, path: Path, ids: Iterable[str]) -> None:
@@ -202,22 +246,88 @@ def _refer_to_admissions(database: Database, path: Path, ids: Iterable[str]) -> 
     )
 
 
-# Diabetes 130-US ------------------------------------------------------------------------------------------------
+def map_codes(
+    database: Database, digits: Digits, where: Callable[[str], str], *, mapped: bool = False, lost_zeros: bool = False
+) -> tuple[list[str], Account]:
+    """Table ``places`` from ``diagnoses``; the sorted codes, and what became of the rows.
 
+    Parameters
+    ----------
+    where : file, column and row in which a raw code first stands
+    mapped : some codes may be of ICD-10; they become ICD-9 by the rule of :func:`scoehr.icd.to_icd9`
+    lost_zeros : as in :func:`scoehr.icd.read_icd9`
 
-def _diabetes130(database: Database, source: Path, digits: Digits) -> tuple[CodeMatrix, Account]:
-    ids = {"patient_nbr": "patient", "encounter_id": "visit"}
-    columns = {"diag_1": "d1", "diag_2": "d2", "diag_3": "d3"}
-    path = diabetic_data(source)
-    tables.read(database, "admissions", path, ids | columns, whole=ids)
-    tables.refuse_repeats(database, "admissions", "visit", path, "encounter_id")
-    parts = (f"select patient, nullif({column}, '?') as raw from admissions" for column in columns.values())
-    database.execute(f"create temp table diagnoses as {' union all '.join(parts)}")
-    codes, kept = _translate(
-        database, lambda raw: _icd9(icd.restore_zeros(raw), digits, lambda: f"{source}, columns diag_1 to diag_3")
+    Returns
+    -------
+    codes, account
+        The account has the rows read, dropped and kept, and the entries of :data:`NAMED` that are not empty.
+
+    Raises
+    ------
+    InputError
+        A code is none, or there are codes and no one becomes one of ICD-9.
+    """
+    rows = dict(
+        database.execute(
+            "select raw, count(*) from diagnoses where raw is not null group by raw order by min(rowid)"
+        ).fetchall()
     )
-    account = {"digits": digits, "admissions": tables.number_of_rows(database, "admissions")} | kept
-    return _matrix(database, "admissions", codes, icd.title), account
+    read = {raw: _read_code(raw, where, lost_zeros) for raw in rows}
+    found = {raw: _cut(code, digits) for raw, (code, _) in read.items() if code}
+    if rows and not found:
+        some = tables.listed([raw.removeprefix("10:") for raw in rows])
+        raise InputError(f"{where(next(iter(rows)))}: no code ({some}) has one in ICD-9; give codes that do")
+    codes = sorted(set(found.values()))
+    place = {code: number for number, code in enumerate(codes)}
+    columns = {"raw": list(found), "code": list(found.values())}
+    texts = {name: pa.array(values, pa.string()) for name, values in columns.items()}
+    database.register(
+        "places", pa.table(texts | {"place": pa.array([place[code] for code in found.values()], pa.int32())})
+    )
+    notes: dict[str, dict[str, int]] = {}
+    for raw, (_, note) in sorted(read.items()):
+        if note:
+            notes.setdefault(note, {})[raw.removeprefix("10:")] = rows[raw]
+    kept = sum(rows[raw] for raw in found)
+    dropped = {"no code": tables.number_of_rows(database, "diagnoses") - sum(rows.values())}
+    dropped |= {"unmapped ICD-10": sum(rows.values()) - kept} if mapped else {}
+    return codes, {"rows_read": sum(dropped.values()) + kept, "rows_dropped": dropped, "rows_kept": kept} | notes
+
+
+def _read_code(raw: str, where: Callable[[str], str], lost_zeros: bool) -> tuple[str | None, str]:
+    """The full ICD-9 code of a raw one, or None, and where the account names it, if at all."""
+    written = raw.removeprefix("10:")
+    try:
+        if written != raw:
+            return _from_icd10(written)
+        code = icd.read_icd9(written, lost_zeros=lost_zeros)
+    except ValueError as error:
+        raise InputError(f"{where(raw)}: {written!r} {error}") from None
+    listed = icd.nearest_icd9(code)
+    return listed, "" if listed == code else "codes_not_listed"
+
+
+def _from_icd10(written: str) -> tuple[str | None, str]:
+    if not icd.is_icd10(written):
+        raise ValueError("is not an ICD-10 code; mend the code, or its version")
+    (code,) = icd.to_icd9([written])
+    if code is None:
+        return None, "codes_unmapped"
+    return code, "" if icd.is_mapped(written) else "codes_by_parent"
+
+
+def _cut(code: str, digits: Digits) -> str:
+    return icd.three_digit(code) if digits == "three" else code
+
+
+def _row_of(database: Database, path: Path, column: str) -> Callable[[str], str]:
+    """Where a raw code first stands, said when asked."""
+
+    def where(raw: str) -> str:
+        found = database.execute("select min(rowid) + 1 from diagnoses where raw = ?", [raw]).fetchone()
+        return f"{path}, column {column}, row {found[0] if found else '?'}"
+
+    return where
 
 
 def diabetic_data(source: Path) -> Path:
@@ -241,82 +351,33 @@ def _table(database: Database, source: Path, digits: Digits) -> tuple[CodeMatrix
 # From rows to the matrix ----------------------------------------------------------------------------------------
 
 
-def _icd9(raw: str, digits: Digits, where: Callable[[], str]) -> str:
-    code = raw.upper().replace(".", "")
-    if not ICD9.fullmatch(code):
-        raise InputError(f"{where()}: {raw!r} is not an ICD-9 code; write it as text, with its leading zeros")
-    return _cut(code, digits)
+Reader = Callable[[Database, Path, Digits], tuple[CodeMatrix, Account]]
 
 
-def _cut(code: str, digits: Digits) -> str:
-    return icd.three_digit(code) if digits == "three" else code
+def _counted(reader: Callable[[Database, Path, Digits], tuple[list[str], Account]]) -> Reader:
+    """The reader of a hospital's tables as one of a matrix."""
+
+    def read(database: Database, source: Path, digits: Digits) -> tuple[CodeMatrix, Account]:
+        codes, account = reader(database, source, digits)
+        return _matrix(database, codes), account
+
+    return read
 
 
-def _place(database: Database, path: Path, column: str, raw: str) -> Callable[[], str]:
-    """Where a raw code first stands, said when asked."""
-
-    def where() -> str:
-        found = database.execute("select min(rowid) + 1 from diagnoses where raw = ?", [raw]).fetchone()
-        return f"{path}, column {column}, row {found[0] if found else '?'}"
-
-    return where
-
-
-def _translate(
-    database: Database, translate: Callable[[str], str | None], *, lost: str = "", number: str = "1"
-) -> tuple[list[str], Account]:
-    """Table ``events`` from ``diagnoses``; the sorted codes in which ``place`` points, and the rows kept and dropped.
-
-    ``translate`` turns a distinct raw code into a code, or into None for the reason ``lost``.
-    """
-    raw = [
-        value for (value,) in database.execute("select distinct raw from diagnoses where raw is not null").fetchall()
-    ]
-    found = {value: code for value in raw if (code := translate(value)) is not None}
-    codes = sorted(set(found.values()))
-    place = {code: number for number, code in enumerate(codes)}
-    columns = {
-        "raw": pa.array(found, pa.string()),
-        "place": pa.array([place[code] for code in found.values()], pa.int32()),
-    }
-    database.register("places", pa.table(columns))
-    database.execute(
-        f"create temp table events as select patient, place, {number} as number from diagnoses join places using (raw)"
-    )
-    rows, empty = database.execute("select count(*), count(*) - count(raw) from diagnoses").fetchall()[0]
-    kept = tables.number_of_rows(database, "events")
-    dropped = {"no code": empty} | ({lost: rows - empty - kept} if lost else {})
-    return codes, {"rows_read": rows, "rows_dropped": dropped, "rows_kept": kept}
-
-
-def _matrix(database: Database, people: str, codes: Sequence[str], title: Callable[[str], str]) -> CodeMatrix:
-    """The count matrix of ``events`` with all patients of the table ``people``, sorted.
-
-    Ids are int64 where all are whole numbers as DuckDB writes them, else str.
-    """
-    same = "coalesce(try_cast(patient as bigint)::varchar = patient::varchar, false)"
-    whole = database.execute(f"select bool_and({same}) from {people}").fetchall()[0][0]
-    kind = "bigint" if whole else "varchar"
-    ids = f"select distinct patient, patient::{kind} as id from {people}"
-    database.execute(f"create temp table people as {ids} order by id")
+def _matrix(database: Database, codes: Sequence[str]) -> CodeMatrix:
+    """Rows of ``diagnoses`` a patient and code; the table ``people`` (id) has the patients in the order of the rows."""
+    database.execute("create temp table people as select distinct patient, patient as id from admissions order by id")
     patients = database.execute("select id from people order by rowid").fetchnumpy()["id"]
     cells = database.execute(
-        "select people.rowid::int as row, place, number::bigint as number from events join people using (patient)"
+        "select people.rowid::int as row, place from diagnoses join places using (raw) join people using (patient)"
     ).fetchnumpy()
-    row, place, number = (np.asarray(cells[name]) for name in ("row", "place", "number"))
-    counts = sparse.csr_array((number, (row, place)), shape=(len(patients), len(codes)))
-    if counts.nnz and counts.max() > LARGEST_COUNT:
-        raise InputError(f"a count is {counts.max()}; the largest that fits is {LARGEST_COUNT}, so scale it")
-    titles = np.array([title(code) for code in codes], dtype=str)
-    return CodeMatrix(
-        counts, np.asarray(patients, dtype=np.int64 if whole else str), np.array(codes, dtype=str), titles
-    )
+    row, place = (np.asarray(cells[name]) for name in ("row", "place"))
+    shape = (len(patients), len(codes))
+    counts = sparse.csr_array((np.ones(len(row), dtype=np.int64), (row, place)), shape=shape)
+    titles = np.array([icd.title(code) for code in codes], dtype=str)
+    return CodeMatrix(counts, np.asarray(patients, dtype=np.int64), np.array(codes, dtype=str), titles)
 
 
-READERS: dict[str, Callable[[Database, Path, Digits], tuple[CodeMatrix, Account]]] = {
-    "simulated": _mimic3,
-    "mimic3": _mimic3,
-    "mimic4": _mimic4,
-    "diabetes130": _diabetes130,
-    "table": _table,
-}
+#: Hospitals: readers that leave their tables, and give the sorted codes and the account.
+HOSPITALS = {"simulated": _mimic3, "mimic3": _mimic3, "mimic4": _mimic4, "diabetes130": _diabetes130}
+READERS: dict[str, Reader] = {name: _counted(reader) for name, reader in HOSPITALS.items()} | {"table": _table}

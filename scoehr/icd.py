@@ -109,6 +109,11 @@ def to_icd9(codes: Iterable[str]) -> list[str | None]:
     return [_to_icd9(code.replace(".", "").upper()) for code in codes]
 
 
+def is_mapped(code: str) -> bool:
+    """Whether the map has this ICD-10-CM code itself."""
+    return code.replace(".", "").upper() in _icd10_to_icd9()
+
+
 @cache
 def _to_icd9(code: str) -> str | None:
     known = _icd10_to_icd9()

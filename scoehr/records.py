@@ -20,15 +20,6 @@ from scoehr.files import InputError, replacing
 
 Record = dict[str, Any]
 
-_OF_MIMIC = ("select visit, rowid as row, raw from diagnoses", "admittime")
-#: How the reader of a data set leaves its codes in DuckDB (visit, row, raw), and what orders the visits of a patient.
-VISITS = {
-    "simulated": _OF_MIMIC,
-    "mimic3": _OF_MIMIC,
-    "mimic4": _OF_MIMIC,
-    "diabetes130": ("select visit, unnest([1, 2, 3]) as row, unnest([d1, d2, d3]) as raw from admissions", "visit"),
-}
-
 
 def load(name: str, source: str | Path | None = None, *, digits: Digits = "three") -> list[Record]:
     """The patients of a data set with their visits; ``name``, ``source`` and ``digits`` as for :func:`datasets.load`.
@@ -36,15 +27,14 @@ def load(name: str, source: str | Path | None = None, *, digits: Digits = "three
     Patients and codes are those of the matrix, in its order, so that :meth:`CodeMatrix.from_records` gives the matrix
     back. Admissions without codes are empty visits. The data set ``table`` has no visits; they are made of its counts.
     """
-    if name not in VISITS:
+    if name not in datasets.HOSPITALS:
         return datasets.load(name, source, digits=digits).matrix.to_records()
     place = datasets._source(name, source)
-    coded, order = VISITS[name]
     with duckdb.connect(config={"threads": 2, "memory_limit": "1GB"}) as database:
         matrix, _ = datasets.READERS[name](database, place, digits)
         found = database.execute(
-            f"with codes as (select visit, row, place from ({coded}) join places using (raw)), "
-            f"visits as (select patient, visit, {order} as begin, "
+            "with codes as (select visit, d.rowid as row, place from diagnoses d join places using (raw)), "
+            "visits as (select patient, visit, begin, "
             "coalesce(list(place order by row) filter (where place is not null), []) as codes "
             "from admissions left join codes using (visit) group by all) "
             "select id, list(visits.codes order by begin, visit) from people join visits using (patient) "

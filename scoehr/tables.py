@@ -143,6 +143,38 @@ FORMS = {
 }
 
 
+def checked(name: str, form: str) -> str:
+    """SQL: a column in one of :data:`FORMS`, NULL for ""; any other text stops the query.
+
+    It is for files too large to be held; :func:`reading_checked` then says where that text stands.
+    """
+    value = text(name)
+    return f"case when {value} is not null then coalesce({FORMS[form].sql(value)}, error('{name}: {form}')) end"
+
+
+@contextmanager
+def reading_checked(database: Database, path: Path, columns: Mapping[str, str]) -> Iterator[None]:
+    """As :func:`reading`; if a :func:`checked` column stopped the query, its first cell of another form is refused.
+
+    ``columns``: name -> one of :data:`FORMS`.
+    """
+    try:
+        yield
+    except duckdb.Error as error:
+        for name, form in columns.items():
+            _refuse_misfit(database, path, name, FORMS[form])
+        raise InputError(_sentence(path, str(error))) from None
+
+
+def _refuse_misfit(database: Database, path: Path, name: str, form: Form) -> None:
+    numbered = f"select row_number() over () as row, {text(name)} as value from {scan(path)}"
+    query = f"select row, value from ({numbered}) where value is not null and {form.sql('value')} is null"
+    with reading(path):
+        found = database.execute(f"{query} order by row limit 1").fetchone()
+    if found:
+        raise InputError(f"{path}, column {name}, row {found[0]}: {found[1]!r} {form.words}")
+
+
 def _whole(name: str) -> str:
     return whole(text(name))
 

@@ -280,13 +280,12 @@ def load(name: str, source: str | Path | None = None, *, digits: Digits = "three
     """
     if name == "table":
         return _table(datasets._source(name, source), source)
-    if name not in records.VISITS:
+    if name not in datasets.HOSPITALS:
         raise InputError(f"data set {name!r} is unknown; choose one of {', '.join(datasets.DATASETS)}")
     place = datasets._source(name, source)
-    coded, order = records.VISITS[name]
     with _database() as database:
         matrix, account = datasets.READERS[name](database, place, digits)
-        visits = _visits(database, matrix, coded, order)
+        visits = _visits(database, matrix)
     return LoadedVisits(visits, {"dataset": name} | account | _shape(visits, "of the tables"))
 
 
@@ -294,16 +293,16 @@ def _database() -> Database:
     return duckdb.connect(config={"threads": 2, "memory_limit": "1GB", "temp_directory": tempfile.gettempdir()})
 
 
-def _visits(database: Database, matrix: CodeMatrix, coded: str, order: str) -> Visits:
+def _visits(database: Database, matrix: CodeMatrix) -> Visits:
     """The admissions of the tables that a reader left behind, patients in the order of its matrix."""
     database.execute(
         "create temp table stays as select people.rowid as row, visit, "
-        f"row_number() over (order by people.rowid, {order}, visit) - 1 as number "
+        "row_number() over (order by people.rowid, begin, visit) - 1 as number "
         "from admissions join people using (patient)"
     )
     owner = database.execute("select row from stays order by number").fetchnumpy()["row"]
     cells = database.execute(
-        f"select number, place, count(*)::int as times from ({coded}) join places using (raw) "
+        "select number, place, count(*)::int as times from diagnoses join places using (raw) "
         "join stays using (visit) group by all"
     ).fetchnumpy()
     number, place, times = (np.asarray(cells[key]) for key in ("number", "place", "times"))

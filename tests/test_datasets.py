@@ -12,9 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from benchmarks import reference
-from scoehr import datasets
+from scoehr import datasets, records, study
 from scoehr.codes import CodeMatrix
 from scoehr.files import InputError
+from scoehr.visits import load as load_visits
 
 LOWER = {
     "ADMISSIONS": """row_id,subject_id,hadm_id,admittime,diagnosis
@@ -132,7 +133,7 @@ def test_loader_counts_as_the_reported_algorithm(tmp_path_factory, visits, crlf,
     rows = rows or [(visits[0][0], 0, "4019")]
     order.shuffle(rows)
     admissions = [f"{n},{patient},{n},2150-01-01 00:00:00" for n, (patient, _) in enumerate(visits)]
-    quoted = [f'{n},{patient},{visit},1,"{code}"' for n, (patient, visit, code) in enumerate(rows)]
+    quoted = [f'{n},{patient},{visit},{n},"{code}"' for n, (patient, visit, code) in enumerate(rows)]
     end = "\r\n" if crlf else "\n"
     text = {
         "ADMISSIONS": end.join(['"ROW_ID","SUBJECT_ID","HADM_ID","ADMITTIME"', *admissions]) + end,
@@ -247,6 +248,160 @@ def test_diabetes130_refused(tmp_path):
     (tmp_path / "diabetic_data.zip").write_bytes(b"PK but no more")
     with pytest.raises(InputError, match="zip file is damaged"):
         datasets.load("diabetes130", tmp_path)
+
+
+# Codes, dates and repeats -------------------------------------------------------------------------------------------
+
+
+def mimic3(folder, rows, admissions=("10,100,2150-01-31 13:45:00", "11,101,2151-01-31 13:45:00")):
+    """Tables of MIMIC-III with these diagnoses (SUBJECT_ID,HADM_ID,SEQ_NUM,ICD9_CODE) and admissions."""
+    head = "SUBJECT_ID,HADM_ID,ADMITTIME", "SUBJECT_ID,HADM_ID,SEQ_NUM,ICD9_CODE"
+    texts = zip(("ADMISSIONS", "DIAGNOSES_ICD"), head, (admissions, rows), strict=True)
+    return put(folder, {name: "\n".join([first, *lines]) + "\n" for name, first, lines in texts})
+
+
+def mimic4(folder, codes):
+    """Tables of MIMIC-IV: patient 1 with one admission and these (code, version)."""
+    rows = [f"1,10,{n},{code},{version}" for n, (code, version) in enumerate(codes)]
+    put(folder, {"admissions": "subject_id,hadm_id,admittime\n1,10,2150-01-01\n"})
+    put(folder, {"diagnoses_icd": "\n".join(["subject_id,hadm_id,seq_num,icd_code,icd_version", *rows]) + "\n"})
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [
+        ("42.0", "it looks like a number"),
+        ("38.9", "it looks like a number"),
+        ("4280.0", "it looks like a number"),
+        ("41401.0", "it looks like a number"),
+        ("486.0", "the list has none such"),
+        ("E119", "it is one of ICD-10"),
+        ("E785", "it is one of ICD-10"),
+        ("I10", "it is one of ICD-10"),
+        ("V4352XA", "it is one of ICD-10"),
+        ("4019999999", "the list has none such"),
+        ("401XYZ", "the list has none such"),
+        ("42.80", "it looks like a number"),
+    ],
+)
+def test_what_is_no_icd9_code_is_refused(tmp_path, code, why):
+    folder = mimic3(tmp_path / "tables", ["10,100,1,4019", f"11,101,1,{code}"])
+    with pytest.raises(InputError) as refusal:
+        datasets.load("mimic3", folder)
+    place = f"{folder / 'DIAGNOSES_ICD.csv'}, column ICD9_CODE, row 2: {code!r} is not an ICD-9 code ({why})"
+    assert str(refusal.value).startswith(place)
+    with pytest.raises(InputError, match="is not an ICD-9 code"):
+        datasets.load("mimic4", mimic4(tmp_path / "hosp", [("4019", 9), (code, 9)]))
+
+
+def test_codes_with_a_dot_and_headings_are_read(tmp_path):
+    rows = ["10,100,1,428.0", "10,100,2,V30.01", "11,101,1,e878.8", "11,101,2,585", "11,101,3, 042 "]
+    matrix = datasets.load("mimic3", mimic3(tmp_path / "tables", rows), digits="full").matrix
+    assert matrix.codes.tolist() == ["042", "4280", "585", "E8788", "V3001"]
+
+
+def test_codes_finer_than_the_list_take_the_listed_one_and_are_named(tmp_path):
+    folder = mimic3(tmp_path / "tables", ["10,100,1,71970", "11,101,1,71970", "11,101,2,7197"])
+    matrix, account = datasets.load("mimic3", folder, digits="full")
+    assert matrix.codes.tolist() == ["7197"] and matrix.dense().tolist() == [[1], [2]]
+    assert account["codes_not_listed"] == {"71970": 2}
+
+
+def test_diabetes130_written_as_floats_is_refused(tmp_path):
+    (tmp_path / "diabetic_data.csv").write_text("encounter_id,patient_nbr,diag_1,diag_2,diag_3\n1,5,250.83,V57,8.0\n")
+    with pytest.raises(InputError, match=r"column diag_3, row 1: '8\.0' is not an ICD-9 code \(it looks like a number"):
+        datasets.load("diabetes130", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("tenth", "ninth"),
+    [
+        ("I4820", "42731"), ("I48.21", "42731"), ("I4811", "42731"), ("N1830", "5853"), ("E7800", "2720"),
+        ("M5450", "7242"), ("I2510", "41401"), ("A419", "0389"), ("I10", "4019"), ("e11.9", "25000"), ("E11", "250"),
+        ("I21", "410"), ("R188", "78959"),
+    ],
+)  # fmt: skip
+def test_icd10_becomes_icd9_by_the_rule(tmp_path, tenth, ninth):
+    matrix, account = datasets.load("mimic4", mimic4(tmp_path / "hosp", [(tenth, 10), ("4019", 9)]), digits="full")
+    assert set(matrix.codes) == {ninth, "4019"}
+    assert account["rows_dropped"] == {"no code": 0, "unmapped ICD-10": 0}
+
+
+def test_one_disease_is_one_column_in_both_versions(tmp_path):
+    codes = [("41401", 9), ("I2510", 10), ("0389", 9), ("A419", 10), ("42731", 9), ("I4891", 10), ("I4819", 10)]
+    matrix = datasets.load("mimic4", mimic4(tmp_path / "hosp", codes)).matrix
+    assert dict(zip(matrix.codes.tolist(), matrix.dense()[0].tolist(), strict=True)) == {"038": 2, "414": 2, "427": 3}
+
+
+def test_what_has_no_icd9_code_is_named_and_counted(tmp_path):
+    codes = [("U071", 10), ("U071", 10), ("F32A", 10), ("E8788", 10), ("I4820", 10), ("", 10)]
+    account = datasets.load("mimic4", mimic4(tmp_path / "hosp", codes)).account
+    assert account["codes_unmapped"] == {"E8788": 1, "F32A": 1, "U071": 2}
+    assert account["codes_by_parent"] == {"I4820": 1}
+    assert account["rows_dropped"] == {"no code": 1, "unmapped ICD-10": 4}
+    with pytest.raises(InputError, match=r"row 1: no code \(U071\) has one in ICD-9"):
+        datasets.load("mimic4", mimic4(tmp_path / "hosp", [("U071", 10)]))
+
+
+@pytest.mark.parametrize("code", ["4019", "25000", "nonsense", "W", "I1000000"])
+def test_what_is_no_icd10_code_is_refused(tmp_path, code):
+    folder = mimic4(tmp_path / "hosp", [("I10", 10), (code, 10)])
+    with pytest.raises(InputError, match=f"column icd_code, row 2: '{code}' is not an ICD-10 code"):
+        datasets.load("mimic4", folder)
+
+
+def test_versions_and_ids_that_were_floats_are_read(tmp_path):
+    folder = mimic4(tmp_path / "hosp", [("4019", "9.0"), ("I10", "10.0")])
+    put(folder, {"admissions": "subject_id,hadm_id,admittime\n1.0,10.0,2150-01-01\n"})
+    matrix, account = datasets.load("mimic4", folder)
+    assert matrix.patients.tolist() == [1] and matrix.dense().tolist() == [[2]]
+    assert (account["rows_icd9"], account["rows_icd10"]) == (1, 1)
+
+
+def test_visits_come_in_the_order_of_their_dates(tmp_path):
+    admissions = [
+        "10,100,2150-10-01 00:00:00", "10,101,2150-2-01 00:00:00",
+        "11,102,2150-10-01T00:00:00", "11,103,2150-10-01 23:00:00", "11,104,2150-10-01 23:30:00+05:00",
+    ]  # fmt: skip
+    rows = ["10,100,1,4019", "10,101,1,25000", "11,102,1,4019", "11,103,1,25000", "11,104,1,4280"]
+    folder = mimic3(tmp_path / "tables", rows, admissions)
+    expected = [
+        {"patient_id": 10, "visits": [["250"], ["401"]]},
+        {"patient_id": 11, "visits": [["401"], ["428"], ["250"]]},
+    ]
+    assert records.load("mimic3", folder) == load_visits("mimic3", folder).visits.to_records() == expected
+
+
+@pytest.mark.parametrize("date", ["infinity", "epoch", "31-01-2150", "01/31/2150 05:00", "2150", "now"])
+def test_what_is_no_date_is_refused(tmp_path, date):
+    folder = mimic3(tmp_path / "tables", ["10,100,1,4019"], ["10,100,2150-01-01", f"10,101,{date}"])
+    with pytest.raises(InputError, match=f"column ADMITTIME, row 2: '{date}' is not a date"):
+        datasets.load("mimic3", folder)
+
+
+def test_rows_pasted_twice_are_refused(tmp_path):
+    rows = ["10,100,1,4019", "10,100,2,4280", "11,101,1,4019"]
+    folder = mimic3(tmp_path / "tables", rows * 2)
+    with pytest.raises(InputError, match=r"row 4: repeats row 1 \(the same HADM_ID, SEQ_NUM and ICD9_CODE"):
+        datasets.load("mimic3", folder)
+    numbered = ["ROW_ID,SUBJECT_ID,HADM_ID,ICD9_CODE", "7,10,100,4019", "8,10,100,4019", "8,10,100,4019"]
+    put(folder, {"DIAGNOSES_ICD": "\n".join(numbered)})
+    with pytest.raises(InputError, match=r"row 3: repeats row 2 \(the same ROW_ID"):
+        datasets.load("mimic3", folder)
+    put(folder, {"DIAGNOSES_ICD": "\n".join(numbered[:3])})
+    assert datasets.load("mimic3", folder).matrix.dense().tolist() == [[2], [0]]
+
+
+@pytest.mark.parametrize(
+    ("name", "folder", "fingerprint"),
+    [("simulated", None, "1cec4bba1c4f1722"), ("diabetes130", "diabetes130", "393a0934130a7cdc")],
+)
+def test_open_cohorts_are_those_of_the_published_runs(shared_data, name, folder, fingerprint):
+    assert study.cohort(name, folder and str(shared_data / folder)).fingerprint == fingerprint
+
+
+# The simulated cohort -----------------------------------------------------------------------------------------------
 
 
 def test_simulated_is_written_once(tmp_path, monkeypatch):

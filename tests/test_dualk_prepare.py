@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 
-from companions.dualk import graph, prepare, simulate
+from companions.dualk import graph, prepare, simulate, train
 from companions.dualk.__main__ import main
 from companions.dualk.prepare import Records
 from companions.dualk.verdicts import _small
@@ -224,6 +224,12 @@ def test_prepare_writes_every_count_beside_the_printed_ones(simulated, tmp_path,
         ("diagnoses_icd", ",9\n", ",8\n", "icd_version"),
         ("diagnoses_icd", "icd_code", "code", "has no column icd_code"),
         ("labevents", "flag", "flags", "has no column flag"),
+        ("labevents", "50016,2", "50016,on 2", "is not a date; write it as 2150-01-31 13:45:00"),
+        ("labevents", ",20000000,", ",visit 20000000,", "'visit 20000000' is not a whole number"),
+        ("labevents", ",50016,", ",potassium,", "'potassium' is not a whole number"),
+        ("diagnoses_icd", "10000000,20000000", "10000001,20000000", "is not of patient 10000001 in ADMISSIONS"),
+        ("diagnoses_icd", "10000000,20000000", "10000000,90000000", "admission 90000000 is not in ADMISSIONS"),
+        ("diagnoses_icd", "\n10000000,20000000,1,", "\n10000000,20000000,1,E11", "is not an ICD-9 code"),
         ("admissions", "hadm_id", "hadm", "has no column hadm_id"),
     ],
 )
@@ -237,6 +243,35 @@ def test_a_broken_table_is_refused_in_one_sentence(simulated, tmp_path, capsys, 
         capsys, "prepare", "--dataset", "mimic4", "--source", tmp_path / "t", "--json", tmp_path / "o.json"
     )
     assert code == 2 and says in said.err and said.err.count("\n") == 1 and not (tmp_path / "o.json").exists()
+
+
+@pytest.mark.parametrize("file", ["diagnoses_icd", "admissions", "patients", "d_labitems"])
+def test_tables_pasted_twice_are_refused(simulated, tmp_path, file):
+    shutil.copytree(simulated, tmp_path / "t")
+    path = tmp_path / "t" / "hosp" / f"{file}.csv.gz"
+    first, *others = gzip.decompress(path.read_bytes()).decode().splitlines(keepends=True)
+    path.write_bytes(gzip.compress("".join([first, *others, *others]).encode()))
+    with pytest.raises(InputError, match=r"has a row already|repeats row"):
+        prepare.load("mimic4", tmp_path / "t")
+
+
+def test_laboratory_events_are_known_by_their_id_and_counted_by_admission(simulated, records, tmp_path):
+    shutil.copytree(simulated, tmp_path / "t")
+    path = tmp_path / "t" / "hosp" / "labevents.csv.gz"
+    first, *others = gzip.decompress(path.read_bytes()).decode().splitlines()
+    lines = [f"labevent_id,{first}", *(f"{n},{line}" for n, line in enumerate(others))]
+    lines.append("9999999,10000000,99999999,50016,2184-03-19 00:31:01,abnormal")
+    path.write_bytes(gzip.compress("\n".join(lines).encode()))
+    counts = prepare.load("mimic4", tmp_path / "t").counts
+    assert counts["labevents_of_no_admission"] == 1 and records.counts["labevents_of_no_admission"] == 0
+    path.write_bytes(gzip.compress("\n".join([*lines, *lines[1:]]).encode()))
+    with pytest.raises(InputError, match=r"labevents\.csv\.gz: the row with the id \d+ stands there more than once"):
+        prepare.load("mimic4", tmp_path / "t")
+
+
+def test_tables_of_diabetes130_give_what_they_gave(shared_data):
+    found = prepare.load("diabetes130", shared_data / "diabetes130", digits="three")
+    assert train.fingerprint(found) == "dcdbdda25aba2706"  # of the published runs
 
 
 def test_unknown_names_and_places_are_refused(tmp_path):

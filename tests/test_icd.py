@@ -32,6 +32,28 @@ def test_a_code_without_counterpart_is_none():
     assert None in icd.to_icd9(icd._icd10_to_icd9())
 
 
+def test_every_code_of_the_list_is_read_and_every_shorter_one_is_a_heading():
+    for code in icd.full_titles():
+        assert icd.nearest_icd9(icd.read_icd9(code)) == code
+        assert icd.read_icd9(icd.three_digit(code)) == icd.three_digit(code)
+
+
+def test_targets_are_codes_of_the_list():
+    targets = {code for code in icd.to_icd9(icd._icd10_to_icd9()) if code}
+    assert targets <= set(icd.full_titles()) and set(icd.CORRECTED.values()) <= targets
+
+
+def test_codes_of_2024_mostly_have_a_target_above_them():
+    newer = [
+        code for code in ("I4811", "I4819", "N1831", "N1832", "K8510", "I2720", "A0471") if not icd.is_mapped(code)
+    ]
+    assert len(newer) == 7 and None not in icd.to_icd9(newer)
+
+
+def test_a_heading_over_several_categories_has_no_target():
+    assert icd.to_icd9(["F10", "S72001", "I48", "E11"]) == [None, None, "4273", "250"]
+
+
 @pytest.mark.parametrize(
     ("code", "title"),
     [

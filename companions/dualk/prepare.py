@@ -15,12 +15,11 @@ from typing import Any, Literal, NamedTuple
 
 import duckdb
 import numpy as np
-import pyarrow as pa
 from scipy import sparse
 
 from companions.dualk import simulate
-from scoehr import icd, tables
-from scoehr.datasets import ICD9, Digits, diabetic_data
+from scoehr import datasets, icd, tables
+from scoehr.datasets import Digits
 from scoehr.files import ROOT, InputError, user_path
 from scoehr.tables import Database
 
@@ -139,9 +138,7 @@ def load(
     place = tables_of(dataset, source, simulated, seed)
     scratch = tempfile.gettempdir()
     with duckdb.connect(config={"threads": 2, "memory_limit": "2GB", "temp_directory": scratch}) as database:
-        database.execute("set preserve_insertion_order = false")
-        counts = READERS[dataset](database, place, after)
-        _map_codes(database, place, digits, counts)
+        counts = READERS[dataset](database, place, digits, after)
         _valid_visits(database, counts)
         records = _arrange(database, dataset, counts)
     return records
@@ -162,16 +159,16 @@ def tables_of(dataset: str, source: str | Path | None, patients: int, seed: int)
     return place
 
 
-def _mimic4(database: Database, source: Path, after: int) -> dict[str, Any]:
-    """Tables ``stays`` (patient, visit, begin) of the kept admissions, ``written`` and ``abnormal``; the counts."""
-    counts = _admissions(database, source, ("subject_id", "hadm_id", "admittime"))
+def _mimic4(database: Database, source: Path, digits: Digits, after: int) -> dict[str, Any]:
+    """Tables ``stays`` (patient, visit, begin) of the kept admissions, ``coded`` and ``abnormal``; the counts."""
+    _, account = datasets.HOSPITALS["mimic4"](database, source, digits)
+    _stays(database)
     path = tables.find(source, "patients")
     columns = {"subject_id": "patient", "anchor_year": "anchor", "anchor_year_group": "years"}
     tables.read(database, "people", path, columns, whole=["subject_id", "anchor_year"])
-    tables.refuse_repeats(database, "people", "patient", path, "subject_id")
     tables.refuse(
         database,
-        "select rowid, years from people where try_cast(left(years, 4) as int) is null",
+        "select rowid, years from people where not coalesce(regexp_matches(years, '^\\d{4}\\D'), false)",
         lambda row, value: (
             f"{path}, column anchor_year_group, row {row}: {value or 'empty'!r} does not begin with a year; "
             "write it as 2014 - 2016"
@@ -184,65 +181,68 @@ def _mimic4(database: Database, source: Path, after: int) -> dict[str, Any]:
     )
     moved = "anchor - left(years, 4)::int from people where people.patient = stays.patient"
     database.execute(f"delete from stays where year(begin) - (select {moved}) <= {after}")
-    counts["admissions_kept"] = tables.number_of_rows(database, "stays")
-    path = tables.find(source, "diagnoses_icd")
-    ids = {"subject_id": "patient", "hadm_id": "visit"}
-    tables.read(database, "written", path, ids | {"icd_code": "raw", "icd_version": "version"}, whole=ids)
-    tables.refuse(
-        database,
-        "select rowid, version from written where version is null or version not in ('9', '10')",
-        lambda row, value: (
-            f"{path}, column icd_version, row {row}: {value or 'empty'!r} is neither 9 nor 10; restore the version"
-        ),
-    )
-    return counts | _laboratory(database, source)
+    return _counts(database, account) | _laboratory(database, source)
 
 
-def _mimic3(database: Database, source: Path, after: int) -> dict[str, Any]:
+def _mimic3(database: Database, source: Path, digits: Digits, after: int) -> dict[str, Any]:
     del after  # MIMIC-III has no anchor years: all its admissions count
-    counts = _admissions(database, source, ("SUBJECT_ID", "HADM_ID", "ADMITTIME"))
-    counts["admissions_kept"] = counts["admissions_read"]
-    path = tables.find(source, "DIAGNOSES_ICD")
-    ids = {"SUBJECT_ID": "patient", "HADM_ID": "visit"}
-    tables.read(database, "written", path, ids | {"ICD9_CODE": "raw"}, whole=ids)
-    database.execute("alter table written add column version varchar default '9'")
-    return counts | _laboratory(database, source)
+    _, account = datasets.HOSPITALS["mimic3"](database, source, digits)
+    _stays(database)
+    return _counts(database, account) | _laboratory(database, source)
 
 
-def _admissions(database: Database, source: Path, columns: tuple[str, str, str]) -> dict[str, Any]:
-    subject, visit, begin = columns
-    path = tables.find(source, "admissions")
-    names = {subject: "patient", visit: "visit", begin: "begin"}
-    tables.read(database, "stays", path, names, whole=[subject, visit])
-    tables.refuse_repeats(database, "stays", "visit", path, visit)
-    tables.refuse_empty(database, "stays", path, {begin: "begin"}, "date")
-    tables.convert(database, "stays", path, "date", {begin: "begin"})
-    return {"admissions_read": tables.number_of_rows(database, "stays")}
+def _diabetes130(database: Database, source: Path, digits: Digits, after: int) -> dict[str, Any]:
+    """Encounters in the order of their ids, a day apart. No laboratory items."""
+    del after
+    _, account = datasets.HOSPITALS["diabetes130"](database, source, digits)
+    number = "row_number() over (partition by patient order by begin)"
+    _stays(database, f"timestamp '2000-01-01' + to_days({number}::int)")
+    _no_results(database)
+    return _counts(database, account) | {"labevents": "no table"}
+
+
+def _stays(database: Database, begin: str = "begin") -> None:
+    """Table ``stays`` of all admissions that :mod:`scoehr.datasets` has read."""
+    database.execute(f"create temp table stays as select patient, visit, {begin} as begin from admissions")
+
+
+def _counts(database: Database, account: dict[str, Any]) -> dict[str, Any]:
+    """Table ``coded`` (visit, code, n) of the kept admissions, and the counts of what the reader did."""
+    database.execute(
+        "create temp table coded as select visit, code, count(*) as n from diagnoses join places using (raw) "
+        "join stays using (visit) group by all"
+    )
+    tenth = "select count(distinct raw) from diagnoses where starts_with(raw, '10:')"
+    unmapped = account.get("codes_unmapped", {})
+    return {
+        "admissions_read": account["admissions"],
+        "admissions_kept": tables.number_of_rows(database, "stays"),
+        "diagnosis_rows": account["rows_read"],
+        "diagnosis_rows_icd10": account.get("rows_icd10", 0),
+        "diagnosis_rows_unmapped": sum(unmapped.values()),
+        "icd10_codes": int((database.execute(tenth).fetchone() or (0,))[0]),
+        "icd10_codes_unmapped": len(unmapped),
+        **{name: account[name] for name in datasets.NAMED if name in account},
+    }
+
+
+def _no_results(database: Database) -> None:
+    """An empty table ``abnormal`` (visit, item, label, category, first)."""
+    database.execute(
+        "create temp table abnormal (visit bigint, item bigint, label varchar, category varchar, first timestamp)"
+    )
 
 
 def _laboratory(database: Database, source: Path) -> dict[str, Any]:
     """Table ``abnormal`` (visit, item, label, category, first): items flagged abnormal at a visit, and first when."""
     names, events = (tables.look_for(source, name) for name in ("d_labitems", "labevents"))
-    database.execute(
-        "create temp table abnormal (visit bigint, item int, label varchar, category varchar, first timestamp)"
-    )
+    _no_results(database)
     if names is None or events is None:
         return {"labevents": "no table"}
-    tables.read(
-        database, "labitems", names, {"itemid": "item", "label": "label", "category": "category"}, whole=["itemid"]
-    )
-    missing = {"hadm_id", "itemid", "charttime", "flag"} - set(tables.header(events))
-    if missing:
-        raise InputError(f"{events}: has no column {sorted(missing)[0]}; give the whole table of laboratory events")
-    flagged = f"lower({tables.text('flag')}) = 'abnormal'"
-    with tables.reading(events):
-        database.execute(
-            f"create temp table tested as select try_cast({tables.text('hadm_id')} as bigint) as visit, "
-            f"try_cast({tables.text('itemid')} as int) as item, count(*) as rows, "
-            f"count(*) filter ({flagged}) as abnormal, "
-            f"min(try_cast({tables.text('charttime')} as timestamp)) filter ({flagged}) as first "
-            f"from {tables.scan(events)} group by all"
-        )
+    columns = {"itemid": "item", "label": "label", "category": "category"}
+    tables.read(database, "labitems", names, columns, whole=["itemid"])
+    tables.refuse_repeats(database, "labitems", "item", names, "itemid")
+    _tested(database, events)
     wanted = ", ".join(f"'{name}'" for name in CATEGORIES)
     database.execute(
         "insert into abnormal select visit, item, label, lower(category) as kind, first "
@@ -252,12 +252,36 @@ def _laboratory(database: Database, source: Path) -> dict[str, Any]:
     rows, without, positive = database.execute(
         "select sum(rows), sum(rows) filter (visit is null), sum(abnormal) filter (visit is not null) from tested"
     ).fetchall()[0]
+    unknown = "select sum(rows) from tested anti join admissions using (visit) where visit is not null"
     return {
-        "labevents": int(rows),
+        "labevents": int(rows or 0),
         "labevents_without_admission": int(without or 0),
+        "labevents_of_no_admission": int((database.execute(unknown).fetchone() or (0,))[0] or 0),
         "labevents_abnormal": int(positive or 0),
         "largest_abnormal_set": _largest_set(database),
     }
+
+
+def _tested(database: Database, path: Path) -> None:
+    """Table ``tested`` (visit, item, rows, abnormal, first) from the events, which are read once and never held."""
+    names = tables.header(path)
+    forms = {"hadm_id": "whole", "itemid": "whole", "charttime": "date"}
+    missing = next((name for name in (*forms, "flag") if name not in names), None)
+    if missing:
+        raise InputError(f"{path}: has no column {missing}; give the whole table of laboratory events")
+    visit, item, time = (tables.checked(name, form) for name, form in forms.items())
+    flagged = f"lower({tables.text('flag')}) = 'abnormal'"
+    key = next((tables.text(name) for name in ("labevent_id", "row_id") if name in names), "null")
+    with tables.reading_checked(database, path, forms):
+        database.execute(
+            f"create temp table tested as select {visit} as visit, {item} as item, count(*) as rows, "
+            f"count(*) filter ({flagged}) as abnormal, min({time}) filter ({flagged}) as first, "
+            f"if(count({key}) > 1 and min({key}) = max({key}), min({key}), null) as again "
+            f"from {tables.scan(path)} group by all"
+        )
+    twice = database.execute("select min(again) from tested").fetchone()
+    if twice and twice[0] is not None:
+        raise InputError(f"{path}: the row with the id {twice[0]} stands there more than once; give every row once")
 
 
 def _largest_set(database: Database) -> int:
@@ -266,75 +290,14 @@ def _largest_set(database: Database) -> int:
     return int((database.execute(f"select max(n) from ({sets})").fetchone() or (0,))[0] or 0)
 
 
-def _diabetes130(database: Database, source: Path, after: int) -> dict[str, Any]:
-    """Encounters in the order of their ids: the only hint of time that the table gives. No laboratory items."""
-    del after
-    ids = {"patient_nbr": "patient", "encounter_id": "visit"}
-    diagnoses = {"diag_1": "d1", "diag_2": "d2", "diag_3": "d3"}
-    path = diabetic_data(source)
-    tables.read(database, "encounters", path, ids | diagnoses, whole=ids)
-    tables.refuse_repeats(database, "encounters", "visit", path, "encounter_id")
-    order = "row_number() over (partition by patient order by visit)"
-    database.execute(
-        f"create temp table stays as select patient, visit, timestamp '2000-01-01' + to_days({order}::int) as begin "
-        "from encounters"
-    )
-    select = "select patient, visit, nullif({}, '?') as raw, '9' as version from encounters"
-    parts = (select.format(name) for name in diagnoses.values())
-    database.execute(f"create temp table written as {' union all '.join(parts)}")
-    raw = [code for (code,) in database.execute("select distinct raw from written where raw is not null").fetchall()]
-    database.register("zeros", pa.table({"raw": raw, "restored": [icd.restore_zeros(code) for code in raw]}))
-    database.execute("update written set raw = (select restored from zeros where zeros.raw = written.raw)")
-    database.execute(
-        "create temp table abnormal (visit bigint, item int, label varchar, category varchar, first timestamp)"
-    )
-    rows = tables.number_of_rows(database, "stays")
-    return {"admissions_read": rows, "admissions_kept": rows, "labevents": "no table"}
-
-
 READERS = {"simulated": _mimic4, "mimic3": _mimic3, "mimic4": _mimic4, "diabetes130": _diabetes130}
 
-# Codes and visits ------------------------------------------------------------------------------------------------
-
-
-def _map_codes(database: Database, source: Path, digits: Digits, counts: dict[str, Any]) -> None:
-    """Table ``events`` (visit, code, n) of the kept admissions.
-
-    ICD-10 codes become ICD-9 by the rule of :func:`scoehr.icd.to_icd9`; rows without an ICD-9 code are dropped.
-    """
-    distinct = database.execute("select distinct version, raw from written where raw is not null").fetchall()
-    nine: dict[tuple[str, str], str] = {}
-    for version, raw in distinct:
-        code = raw.upper().replace(".", "")
-        found: str | None = code
-        if version == "10":
-            (found,) = icd.to_icd9([code])
-        elif not ICD9.fullmatch(code):
-            raise InputError(f"{source}: {raw!r} is not an ICD-9 code; write it as text, with its leading zeros")
-        if found:
-            nine[version, raw] = icd.three_digit(found) if digits == "three" else found
-    columns = {"version": [v for v, _ in nine], "raw": [r for _, r in nine], "code": list(nine.values())}
-    database.register("mapped", pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()}))
-    database.execute(
-        "create temp table events as select visit, code, count(*) as n from written join mapped using (version, raw) "
-        "join stays using (visit) group by all"
-    )
-    rows = dict(database.execute("select version, count(*) from written where raw is not null group by all").fetchall())
-    kept = "from written left join mapped using (version, raw) where raw is not null and code is null"
-    counts |= {
-        "diagnosis_rows": tables.number_of_rows(database, "written"),
-        "diagnosis_rows_icd10": int(rows.get("10", 0)),
-        "diagnosis_rows_unmapped": int(database.execute(f"select count(*) {kept}").fetchall()[0][0]),
-        "icd10_codes": sum(version == "10" for version, _ in distinct),
-        "icd10_codes_unmapped": sum(version == "10" and (version, raw) not in nine for version, raw in distinct),
-    }
+# Visits ----------------------------------------------------------------------------------------------------------
 
 
 def _valid_visits(database: Database, counts: dict[str, Any]) -> None:
     """Table ``visits`` (patient, visit, begin, place): patients with an admission without codes go as a whole."""
-    database.execute(
-        "create temp table incomplete as select distinct patient from stays anti join events using (visit)"
-    )
+    database.execute("create temp table incomplete as select distinct patient from stays anti join coded using (visit)")
     database.execute(
         "create temp table visits as select patient, visit, begin, row_number() over (order by patient, begin, visit) "
         "- 1 as place from stays anti join incomplete using (patient)"
@@ -347,14 +310,14 @@ def _valid_visits(database: Database, counts: dict[str, Any]) -> None:
 
 
 def _arrange(database: Database, dataset: str, counts: dict[str, Any]) -> Records:
-    """Arrays from the tables ``visits``, ``events`` and ``abnormal``."""
+    """Arrays from the tables ``visits``, ``coded`` and ``abnormal``."""
     rows = database.execute(
         "select patient, epoch(begin) / 86400 as day, place from visits order by place"
     ).fetchnumpy()
     patients, first = np.unique(rows["patient"], return_index=True)
     bounds = np.append(first, len(rows["patient"]))
     owner = np.repeat(np.arange(len(patients)), np.diff(bounds))
-    events = database.execute("select place, code, n from events join visits using (visit)").fetchnumpy()
+    events = database.execute("select place, code, n from coded join visits using (visit)").fetchnumpy()
     names, place = np.unique(events["code"].astype(str), return_inverse=True)
     several = np.diff(bounds)[owner[events["place"]]] > 1
     multi = np.zeros(len(names), dtype=bool)
@@ -498,12 +461,12 @@ def account(records: Records, how: Splitting = "forced", seed: int = 42) -> dict
     phase = {
         "1 admissions and diagnoses": [
             "admissions_read", "admissions_kept", "diagnosis_rows", "diagnosis_rows_icd10", "diagnosis_rows_unmapped",
-            "icd10_codes", "icd10_codes_unmapped", "repeated_codes", "patients_removed", "patients", "visits",
-            "most_visits", "most_codes_a_visit",
+            "icd10_codes", "icd10_codes_unmapped", *datasets.NAMED, "repeated_codes", "patients_removed", "patients",
+            "visits", "most_visits", "most_codes_a_visit",
         ],
         "2 abnormal laboratory sets": [
-            "labevents", "labevents_without_admission", "labevents_abnormal", "largest_abnormal_set",
-            "most_abnormal_a_visit", "abnormal_sets",
+            "labevents", "labevents_without_admission", "labevents_of_no_admission", "labevents_abnormal",
+            "largest_abnormal_set", "most_abnormal_a_visit", "abnormal_sets",
         ],
     }  # fmt: skip
     return {
