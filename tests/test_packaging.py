@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import itertools
+import os
 import re
 import shlex
 import shutil
@@ -93,15 +94,80 @@ def test_torch_is_pinned():
     assert locked()["torch"] == "2.13.0"
 
 
-def test_wheel_holds_every_file_of_the_package(tmp_path):
-    for name in ("scoehr", "pyproject.toml", "README.md", "LICENSE", "LICENSE-TEXT"):
-        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-        copy(ROOT / name, tmp_path / name)
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """The wheel, made from a copy of the checkout."""
+    place = tmp_path_factory.mktemp("wheel")
+    for name in ("scoehr", "companions", "workflow"):
+        shutil.copytree(ROOT / name, place / name, symlinks=True)
+    for name in ("pyproject.toml", "README.md", "LICENSE", "LICENSE-TEXT"):
+        shutil.copy(ROOT / name, place / name)
     build = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", "wheel", "."]
-    subprocess.run(build, cwd=tmp_path, check=True)
-    (wheel,) = (tmp_path / "wheel").iterdir()
+    subprocess.run(build, cwd=place, check=True)
+    (made,) = (place / "wheel").iterdir()
+    return made
+
+
+@pytest.fixture(scope="module")
+def installed(wheel):
+    """A function that runs Python in a folder, with the wheel installed and no checkout in sight."""
+    site = wheel.parents[1] / "site"
+    install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-index", "--target", site, wheel]
+    subprocess.run(install, check=True)
+    kept = {key: value for key, value in os.environ.items() if key != "SCOEHR_ROOT"}
+
+    def python(folder, *arguments):
+        return subprocess.run(
+            [sys.executable, *map(str, arguments)], cwd=folder, env={**kept, "PYTHONPATH": str(site)},
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+    before = {path for path in site.rglob("*") if "__pycache__" not in path.parts}
+    yield python
+    assert {path for path in site.rglob("*") if "__pycache__" not in path.parts} == before
+
+
+def test_wheel_holds_every_file_of_the_package(wheel):
     files = {path.relative_to(ROOT).as_posix() for path in (ROOT / "scoehr").rglob("*") if path.is_file()}
-    assert {file for file in files if "__pycache__" not in file} <= set(zipfile.ZipFile(wheel).namelist())
+    held = set(zipfile.ZipFile(wheel).namelist())
+    assert {file for file in files if "__pycache__" not in file} <= held
+    plans = {f"scoehr/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / "workflow").rglob("*.yaml")}
+    assert {"scoehr/workflow/Snakefile", *plans} <= held
+
+
+@pytest.mark.parametrize("command", [["report"], ["notebook", "01-cohort"], ["build"], ["publish"]], ids=" ".join)
+def test_what_needs_a_checkout_says_so_before_any_work(installed, tmp_path, command):
+    done = installed(tmp_path, "-m", "scoehr", *command)
+    sentence = f"needs a checkout of the repository; clone {PROJECT['urls']['Repository']} and run there"
+    assert (done.returncode, done.stderr) == (2, f"scoehr: error: the book {sentence}\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_installed_package_works_in_the_folder_it_is_called_in(installed, tmp_path):
+    code = "from scoehr import files, study; print(files.ROOT, files.INSTALLED, len(study.plan()) > 20)"
+    assert installed(tmp_path, "-c", code).stdout.split() == [str(tmp_path), "True", "True"]
+
+
+@pytest.mark.slow
+def test_an_installed_package_runs_its_plan(installed, tmp_path):
+    """In a folder of the user's own, on a table of his own, with the plan that came with the package."""
+    rows = [f"{patient},{visit},C{code}" for patient in range(200) for visit in range(1 + patient % 3)
+            for code in {patient % 7, (patient + visit) % 5, 9}]  # fmt: skip
+    (tmp_path / "visits.csv").write_text("\n".join(["patient_id,visit,code", *rows]) + "\n")
+    data = ("--dataset", "table", "--source", "visits.csv")
+    assert len(installed(tmp_path, "-m", "scoehr", "experiments", "--list", *data).stdout.splitlines()) > 20
+    commands = {"visits": ["visits", *data, "--out", "made.jsonl"], "run": ["run", "copula", *data]}
+    for name, command in commands.items():
+        done = installed(tmp_path, "-m", "scoehr", *command)
+        assert done.returncode == 0, (name, done.stderr)
+    plan = yaml.safe_load((ROOT / "workflow" / "experiments.yaml").read_text(encoding="utf-8"))
+    own = {"profiles": plan["profiles"], "experiments": {"copula-counts": plan["experiments"]["copula-counts"]}}
+    (tmp_path / "workflow").mkdir()
+    (tmp_path / "workflow" / "experiments.yaml").write_text(yaml.safe_dump(own, sort_keys=False))
+    done = installed(tmp_path, "-m", "scoehr", "experiments", *data, "--cores", 1)
+    assert done.returncode == 0, done.stderr
+    made = {path.name.split("-quick")[0] for path in (tmp_path / "saved_models").iterdir()}
+    assert made == {"visits-table", "table"} and (tmp_path / "made.jsonl").exists()
 
 
 def test_address_of_the_repository_stands_in_one_place():

@@ -178,6 +178,11 @@ def test_independent_codes_keep_their_shares():
     assert np.array_equal(found.starts, other.starts)
 
 
+def test_a_code_of_every_admission_is_no_share_above_one():
+    found = made([[["a"]]] * 10)  # whose mean, in 32 bits, rounds above 1
+    assert scores.independent_codes(found, np.random.default_rng(0)).counts.sum() == 10
+
+
 def test_a_copy_is_perfect():
     found, _ = cohort(1000, 6)
     said = scores.score(found, found)

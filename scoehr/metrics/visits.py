@@ -336,7 +336,7 @@ def independent_codes(visits: Visits, rng: np.random.Generator) -> Visits:
     """As many admissions as each patient has, every code in each on its own, at the share of those that have it."""
     total = visits.counts.shape[0]
     shares = np.asarray(visits.presence().mean(axis=0)).ravel()
-    often = rng.binomial(total, shares)
+    often = rng.binomial(total, np.clip(shares, 0, 1))  # a mean of ones may round above 1
     rows = np.concatenate([rng.choice(total, size, replace=False) for size in often] or [np.empty(0, dtype=int)])
     cells = (np.ones(len(rows), dtype=np.int32), (rows, np.repeat(np.arange(len(often)), often)))
     counts = sparse.csr_array(cells, shape=visits.counts.shape)
