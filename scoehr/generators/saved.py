@@ -1,98 +1,262 @@
-"""The folder of a saved generator: config.json, vocabulary.csv, history.csv and the weights (safetensors)."""
+"""The folder of a saved generator: config.json, vocabulary.csv, history.csv and the weights.
+
+config.json names the SHA-256 of every other file that a model is made from, and one of itself: what
+was altered is not loaded. Values are checked besides, so that a model of format 2, whose
+config.json had no SHA-256, is never taken for something that it cannot be.
+"""
 
 from __future__ import annotations
 
+import csv
+import hashlib
+import io
 import json
+import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+import pyarrow as pa
+import pyarrow.parquet as pq
+import safetensors
+import torch
+from safetensors.torch import save_file
+from scipy import sparse
 from torch import Tensor
 
 from scoehr.codes import CodeMatrix
-from scoehr.files import InputError, read_json, sha256
+from scoehr.files import InputError, clear, neutral, read_json, replacing, restored, sha256
+from scoehr.generators.settings import shown
 from scoehr.visits import Visits
 
-FORMAT = 2  # raised when a folder of the version before can no longer be read
-VOCABULARY = "vocabulary.csv"
+FORMAT = 3  # raised when a folder of the version before can no longer be read
+READ = (2, FORMAT)
+VOCABULARY, HISTORY, PAIRS = "vocabulary.csv", "history.csv", "pairs.parquet"
+TYPES = {torch.float32: "F32", torch.int64: "I64"}  # as safetensors calls them
+REMEDY = "restore the file or fit the model anew"
+Weights = dict[str, dict[str, Tensor]]  # file name -> tensors
+
+
+# Writing --------------------------------------------------------------------------------------
 
 
 def write(
     folder: Path,
     head: dict[str, Any],
-    weights: dict[str, dict[str, Tensor]],
+    weights: Weights,
     words: CodeMatrix | Visits,
     history: pd.DataFrame,
+    pairs: sparse.csr_array | None = None,
 ) -> None:
     """Write the files into an existing folder.
 
-    ``head`` opens config.json, which adds the SHA-256 of every file that a model is made from: ``weights``, tensors by
-    file and name, and the codes and titles of ``words``.
+    Args:
+        head: further entries of config.json.
+        weights: tensors by file and name.
+        words: whose codes and titles are written.
+        history: the losses, a row an epoch.
+        pairs: how many training patients have two codes together, ``(n_codes, n_codes)``, the upper
+            triangle alone.
     """
     for name, tensors in weights.items():
         save_file({key: value.contiguous() for key, value in tensors.items()}, folder / name)
         (folder / name).chmod(0o644)  # safetensors would let nobody else read them
-    pd.DataFrame({"code": words.codes, "title": words.titles}).to_csv(folder / VOCABULARY, index=False)
-    config = {
+    _write_vocabulary(folder / VOCABULARY, words.codes, words.titles)
+    history.to_csv(folder / HISTORY, index=False)
+    named = {"history": sha256(folder / HISTORY)}
+    if pairs is not None:
+        _write_pairs(folder / PAIRS, pairs)
+        named["pairs"] = sha256(folder / PAIRS)
+    entries = {
         "format": FORMAT,
         "weights": {name: sha256(folder / name) for name in weights},
         "vocabulary": {"codes": len(words.codes), "sha256": sha256(folder / VOCABULARY)},
+        **named,
+        "threads": torch.get_num_threads(),  # of the training: other numbers give other bits
         **head,
     }
-    (folder / "config.json").write_text(json.dumps(config, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    history.to_csv(folder / "history.csv", index=False)
+    write_config(folder / "config.json", entries)
+
+
+def write_config(path: Path, entries: dict[str, Any]) -> None:
+    """Write config.json with the SHA-256 of its own entries, all or nothing."""
+    text = json.dumps({**entries, "sha256": ""}, ensure_ascii=False)
+    signed = json.loads(text)
+    signed["sha256"] = digest(signed)
+    with replacing(path) as scratch:
+        scratch.write_text(json.dumps(signed, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def digest(entries: dict[str, Any]) -> str:
+    """SHA-256 of all entries of a config.json but ``sha256`` itself, in whatever order they stand."""
+    others = {key: value for key, value in entries.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(others, sort_keys=True).encode()).hexdigest()
+
+
+def upgrade(folder: Path) -> None:
+    """Write a folder of format 2 that can be loaded as format 3, with its SHA-256; nothing else changes."""
+    entries = config(folder)
+    codes, titles = vocabulary(folder, entries)
+    with replacing(folder) as scratch:
+        shutil.copytree(folder, scratch)
+        _write_vocabulary(scratch / VOCABULARY, codes, titles)
+        entries["format"] = FORMAT
+        entries["vocabulary"] = {"codes": len(codes), "sha256": sha256(scratch / VOCABULARY)}
+        (scratch / HISTORY).touch()
+        entries["history"] = sha256(scratch / HISTORY)
+        write_config(scratch / "config.json", entries)
+
+
+def _write_vocabulary(path: Path, codes: Collection[str], titles: Collection[str]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file, quoting=csv.QUOTE_ALL, lineterminator="\n")
+        rows.writerow(["code", "title"])
+        rows.writerows((neutral(code), neutral(title)) for code, title in zip(codes, titles, strict=True))
+
+
+def _write_pairs(path: Path, pairs: sparse.csr_array) -> None:
+    """One row a pair of codes that any patient has together, by their numbers in the vocabulary."""
+    cells = pairs.tocoo()
+    columns = {"first": cells.row, "second": cells.col, "patients": cells.data}
+    table = pa.table({name: values.astype(np.int32) for name, values in columns.items()})
+    pq.write_table(table.sort_by([("first", "ascending"), ("second", "ascending")]), path, compression="zstd")
+
+
+# Reading --------------------------------------------------------------------------------------
 
 
 def config(folder: Path) -> dict[str, Any]:
-    """config.json, checked; :class:`InputError` if it is not a saved generator's or of another version."""
+    """config.json, its form checked; :class:`InputError` if it is not a saved generator's.
+
+    Whether it was altered is for :func:`check` to say, once its kind is known.
+    """
     path = folder / "config.json"
-    saved = read_json(path)
+    if not folder.exists():
+        clear(folder)  # a killed process may have moved it away
+    entries = read_json(path)
     for key in ("format", "generator", "config", "weights", "vocabulary"):
-        if not isinstance(saved, dict) or key not in saved:
+        if not isinstance(entries, dict) or key not in entries:
             raise InputError(f"{path}: has no entry {key!r}, so it is not of a saved model; give the folder of one")
-    if saved["format"] != FORMAT:
+    if type(entries["format"]) is not int or entries["format"] not in READ:
         raise InputError(
-            f"{path}: format {saved['format']} is of another version of scoehr, this one reads {FORMAT}; "
-            "install that version or fit the model anew"
+            f"{path}: format {shown(entries['format'])} is of another version of scoehr, this one reads "
+            f"{FORMAT}; install that version or fit the model anew"
         )
-    for key in ("config", "weights", "vocabulary"):
-        if not isinstance(saved[key], dict):
-            raise InputError(f"{path}: entry {key!r} is damaged; restore the file or fit the model anew")
-    return saved
+    for key, kind in {"generator": str, "config": dict, "weights": dict, "vocabulary": dict}.items():
+        if not isinstance(entries[key], kind):
+            raise damaged(path, key)
+    if not isinstance(entries.get("data", {}), dict):
+        raise damaged(path, "data")
+    return entries
+
+
+def damaged(path: Path, key: str) -> InputError:
+    """The error to raise for an entry of config.json that no saved model has."""
+    return InputError(f"{path}: entry {key!r} is damaged; {REMEDY}")
+
+
+def check(folder: Path, config: dict[str, Any]) -> None:
+    """:class:`InputError` if config.json is not as it was saved."""
+    path = folder / "config.json"
+    if config["format"] == FORMAT:
+        if config.get("sha256") != digest(config):
+            raise InputError(f"{path}: was altered since the model was saved; {REMEDY}")
+    elif {"sha256", "history", "threads"} & set(config):
+        raise InputError(f"{path}: says format 2 and has entries of format 3, so it was altered; {REMEDY}")
 
 
 def vocabulary(folder: Path, config: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     """Codes and titles, each ``(n_codes,)``; :class:`InputError` if the file is missing or not config.json's."""
     path = _named(folder / VOCABULARY, config["vocabulary"].get("sha256"))
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    return table["code"].to_numpy(), table["title"].to_numpy()
+    try:
+        text = path.read_bytes().decode("utf-8")
+        rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))[1:]
+    except (ValueError, csv.Error):
+        raise InputError(f"{path}: not a list of codes; {REMEDY}") from None
+    new = config["format"] == FORMAT
+    if not text.startswith('"code","title"\n' if new else "code,title\n") or any(len(row) != 2 for row in rows):
+        raise InputError(f"{path}: has other columns than code and title; {REMEDY}")
+    cells = [[restored(cell) if new else cell for cell in row] for row in rows]
+    codes = np.array([code for code, _ in cells], dtype=str)
+    if len(codes) != config["vocabulary"].get("codes") or len(set(codes)) < len(codes) or not len(codes):
+        raise InputError(f"{path}: not as many different codes as config.json says; {REMEDY}")
+    return codes, np.array([title for _, title in cells], dtype=str)
 
 
-def weights(folder: Path, config: dict[str, Any]) -> dict[str, dict[str, Tensor]]:
-    """Tensors by file and name; :class:`InputError` if a file is missing, unreadable, or not config.json's."""
-    return {name: _tensors(_named(folder / name, digest)) for name, digest in config["weights"].items()}
+def weights(folder: Path, config: dict[str, Any], blueprint: Weights, open_ended: Collection[str] = ()) -> Weights:
+    """Tensors by file and name, those of ``blueprint`` in their shapes and types.
+
+    Args:
+        blueprint: tensors that take no memory (on PyTorch's device "meta").
+        open_ended: names of those whose last dimension may be any, and whose values infinite.
+
+    Raises:
+        InputError: a file is missing, unreadable, not config.json's, or of another shape (found before
+            memory is taken); a value is not finite.
+    """
+    if set(config["weights"]) != set(blueprint):
+        raise damaged(folder / "config.json", "weights")
+    return {
+        name: _tensors(_named(folder / name, config["weights"][name]), tensors, open_ended)
+        for name, tensors in blueprint.items()
+    }
 
 
-def history(folder: Path) -> pd.DataFrame:
-    """The losses by stage and epoch; nothing where the file was left out."""
-    path = folder / "history.csv"
-    return pd.read_csv(path) if path.exists() else pd.DataFrame()
+def history(folder: Path, config: dict[str, Any]) -> pd.DataFrame:
+    """The losses by stage and epoch; nothing where a model of format 2 has left the file out."""
+    path = folder / HISTORY
+    if config["format"] == FORMAT:
+        _named(path, config.get("history"))
+    if not path.exists() or not path.read_bytes().strip():
+        return pd.DataFrame()
+    try:
+        return pd.read_csv(path)
+    except ValueError:  # pandas' own errors and those of encodings are such
+        raise InputError(f"{path}: not a table of losses; {REMEDY}") from None
 
 
-def _named(path: Path, digest: str | None) -> Path:
+def pairs(folder: Path, config: dict[str, Any]) -> sparse.csr_array | None:
+    """How many training patients have two codes together ``(n_codes, n_codes)``, if that was written down."""
+    if "pairs" not in config:
+        return None
+    path, n_codes = _named(folder / PAIRS, config["pairs"]), config["vocabulary"]["codes"]
+    try:
+        first, second, patients = (column.to_numpy() for column in pq.read_table(path, partitioning=None))
+        return sparse.csr_array((patients, (first, second)), shape=(n_codes, n_codes))
+    except (pa.ArrowException, OSError, ValueError):
+        raise InputError(f"{path}: not a table of pairs of codes; {REMEDY}") from None
+
+
+def _named(path: Path, digest: Any) -> Path:
     """The file, if it is the one that config.json names."""
-    if not path.exists():
+    if not path.is_file():
         raise InputError(f"{path}: no such file; restore it or fit the model anew")
     if sha256(path) != digest:
         raise InputError(f"{path}: not the file that config.json names (other SHA-256); restore it or fit anew")
     return path
 
 
-def _tensors(path: Path) -> dict[str, Tensor]:
+def _tensors(path: Path, blueprint: dict[str, Tensor], open_ended: Collection[str]) -> dict[str, Tensor]:
     try:
-        return load_file(path)
-    except SafetensorError as error:
+        with safetensors.safe_open(path, "pt") as file:
+            other = set(file.keys()) ^ set(blueprint)
+            for name in sorted(other) or blueprint:
+                if other or not _fits(file.get_slice(name), blueprint[name], name in open_ended):
+                    raise InputError(f"{path}: {name} is not what config.json describes; {REMEDY}")
+            tensors = {name: file.get_tensor(name) for name in blueprint}
+    except safetensors.SafetensorError as error:
         raise InputError(f"{path}: not readable as safetensors ({error}); restore the file or fit anew") from None
+    for name, tensor in tensors.items():
+        if bool((tensor.isnan() if name in open_ended else ~tensor.isfinite()).any()):
+            raise InputError(f"{path}: {name} holds values that are not finite; {REMEDY}")
+    return tensors
+
+
+def _fits(found: Any, wanted: Tensor, open_ended: bool) -> bool:
+    """Whether a stored tensor, whose values are not read, has the shape and type that is wanted."""
+    shape, same = list(found.get_shape()), list(wanted.shape)
+    if open_ended and shape:
+        shape[-1] = same[-1]
+    return shape == same and found.get_dtype() == TYPES[wanted.dtype]
