@@ -259,6 +259,14 @@ def sha256(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def free_memory() -> int:
+    """Memory in bytes that new arrays can have: what is free and what the system only caches files in."""
+    table = Path("/proc/meminfo")
+    if not table.exists():
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return 1024 * int(re.findall(r"MemAvailable:\s*(\d+)", table.read_text())[0])
+
+
 def peak_memory() -> int:
     """Peak memory of this process in bytes: by its status, since a child's resource usage begins with its parent's."""
     status = Path("/proc/self/status")

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from scoehr.files import InputError, replacing
+from scoehr.files import InputError, replacing, warn
 from scoehr.minibatches import Data, SparseRows
 
 #: Part of every checkpoint's name: raise it when a network, a loss or a process computes something else than before.
@@ -106,7 +106,8 @@ class _State:
             tensors |= {f"adam/{index}/{name}": value.clone() for name, value in moments.items()}
         tensors["rng"] = self.rng.get_state()
         with replacing(path) as scratch:
-            save_file(tensors, scratch, {"progress": json.dumps([self.initial, self.history])})
+            progress = json.dumps([self.initial, self.history])
+            save_file(tensors, scratch, {"progress": progress, "threads": str(torch.get_num_threads())})
 
     def read(self, path: Path) -> None:
         """Take up a checkpoint."""
@@ -114,6 +115,7 @@ class _State:
             with safetensors.safe_open(path, "pt") as file:
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
                 self.initial, self.history = json.loads(file.metadata()["progress"])
+                check_threads(file.metadata())
         except safetensors.SafetensorError as error:
             raise InputError(f"{path}: not a readable checkpoint ({error}); delete it to train anew") from None
         part = {name: _below(tensors, name) for name in ("weights", "average", "adam")}
@@ -125,6 +127,16 @@ class _State:
             moments.setdefault(int(index), {})[name] = value
         self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": moments})
         self.rng.set_state(tensors["rng"])
+
+
+def check_threads(metadata: dict[str, str]) -> None:
+    """Warn where a checkpoint was made under another number of threads: sums then round otherwise."""
+    before, now = metadata.get("threads"), str(torch.get_num_threads())
+    if before not in (None, now):
+        warn(
+            f"this training was begun with {before} thread(s) and goes on with {now}: it ends with other "
+            f"bits than without an interruption; set OMP_NUM_THREADS={before} for the same"
+        )
 
 
 def _below(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
@@ -194,7 +206,7 @@ def train(
         about: settings of the loss that neither the module's weights nor the data show.
         store: folder of checkpoints, written at the end of an epoch at most every ``save_every`` seconds, and read by
             any training of the same ``name``, settings and data that passes there; a killed run ends with the same
-            bits as one that was not.
+            bits as one that was not, if both have the same number of threads.
 
     Returns:
         One row an epoch: epoch, train_loss, validation_loss, learning_rate, seconds.

@@ -16,6 +16,7 @@ from scoehr.generators.edm import EDM, EDMConfig
 from scoehr.generators.gan import GAN, GAN_PRESETS, GANConfig
 from scoehr.generators.private import Private, PrivateConfig
 from scoehr.generators.scoehr import PRESETS, ScoEHR, ScoEHRConfig
+from scoehr.generators.settings import shown
 from scoehr.generators.thinning import Thinning, ThinningConfig
 
 Config = ScoEHRConfig | ThinningConfig | PrivateConfig | GANConfig | EDMConfig | CopulaConfig
@@ -46,7 +47,7 @@ def load(folder: str | Path) -> Generator:
     """A saved generator of any kind; :class:`InputError` if the folder does not hold a whole one."""
     kind = saved.config(Path(folder))["generator"]
     if kind not in GENERATORS:
-        raise InputError(f"{folder}: holds a model of kind {kind!r}, which this version does not know")
+        raise InputError(f"{folder}: holds a model of kind {shown(kind)}, which this version does not know")
     return GENERATORS[kind].load(folder)
 
 

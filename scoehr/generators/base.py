@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import shutil
 import time
 from abc import ABC, abstractmethod
@@ -24,7 +23,7 @@ from tqdm import tqdm
 
 from scoehr import cards
 from scoehr.codes import CodeMatrix
-from scoehr.files import InputError, replacing
+from scoehr.files import InputError, check_seed, free_memory, replacing
 from scoehr.generators import saved
 from scoehr.generators.settings import Settings
 from scoehr.minibatches import Data, SparseRows
@@ -41,6 +40,11 @@ class Generator(ABC):
 
     name: ClassVar[str]
     settings: ClassVar[type[Settings]]
+    #: Whether facts of the data (account, fingerprint, sizes, scores against training patients) may
+    #: stand beside a saved model; not where privacy is promised.
+    releases_data_facts: ClassVar[bool] = True
+    #: Saved tensors whose last dimension may be any, and whose values infinite.
+    open_ended: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, config: Any = None, device: str | None = None):
         self.config: Any = config or self.settings()
@@ -49,6 +53,9 @@ class Generator(ABC):
         self.patients: int | None = None  # that it was trained on
         self.evaluations = 0  # of the network, per patient of the last sample
         self.seconds = 0.0  # that the last sample took when it was made
+        self.pairs: sp.csr_array | None = None  # of codes: how many training patients have both, (n_codes, n_codes)
+        self.having = ""  # how many training patients meet the last condition, in words, if known
+        self.accepted, self.grown = 0, 0  # records of the last sample on condition
         self.vocabulary: CodeMatrix  # the codes, without patients
 
     def fit(
@@ -70,14 +77,24 @@ class Generator(ABC):
 
         Raises:
             Diverged: see :func:`scoehr.training.train`.
-            InputError: settings and data do not fit together.
+            InputError: settings and data do not fit together, or not into memory.
         """
+        seed = check_seed(seed)
+        if not len(train_set) or not len(train_set.codes):
+            wanting = "code" if len(train_set) else "patient"
+            raise InputError(f"the training table has no {wanting}, so there is nothing to learn; give another table")
+        self._check_network(train_set)
         self._build(train_set, seed)
         self.patients = len(train_set)
         held_out = None if validation is None else self._rows(validation.align(train_set.codes))
         rows = self._train(self._rows(train_set), held_out, seed, Path(folder) if folder else None, progress)
         self.history = pd.DataFrame(rows)
+        self._learn_pairs(train_set)
         return self
+
+    def _learn_pairs(self, train_set: CodeMatrix) -> None:
+        """Note which codes patients have together, where conditions are taken."""
+        self.pairs = None
 
     @abstractmethod
     def _train(
@@ -124,6 +141,23 @@ class Generator(ABC):
     @abstractmethod
     def _build(self, vocabulary: CodeMatrix, seed: int) -> None:
         """Make the networks, freshly initialised, for this vocabulary."""
+
+    def blueprint(self, vocabulary: CodeMatrix) -> Weights:
+        """The tensors that a model of these settings saves, by file and name, without values or memory."""
+        blank = type(self)(self.config, device="cpu")
+        with torch.device("meta"):
+            blank._build(vocabulary, seed=0)
+            return blank._weights()
+
+    def _check_network(self, vocabulary: CodeMatrix) -> None:
+        """:class:`InputError` if the networks, with gradients, moments and average, do not fit in memory."""
+        tensors = [tensor for file in self.blueprint(vocabulary).values() for tensor in file.values()]
+        size, free = 5 * sum(tensor.nbytes for tensor in tensors), free_memory()
+        if size > free:
+            raise InputError(
+                f"a network of these settings over {len(vocabulary.codes):,} codes takes about {_size(size)} "
+                f"to train and {_size(free)} are free; lower width, depth or latent"
+            )
 
     @abstractmethod
     def _draw(self, size: int, sampler: str, steps: int, rng: torch.Generator) -> Tensor:
@@ -207,12 +241,13 @@ class Generator(ABC):
 
         For :func:`scoehr.codes.write_batches`: what does not fit in memory goes to a file as it is made.
         """
-        words = self._words()
+        words, seed = self._words(), check_seed(seed)
         sampler, steps = sampler or self.config.sampler, steps or self.config.steps
         given = self._places(condition)
+        self._check_given(given)
         maker = [_digest(self.network.state_dict()), sampler, steps, seed, *given] if store else []
         batch = self.config.sample_batch
-        self.seconds = 0.0
+        self.seconds, self.accepted, self.grown = 0.0, 0, 0
         for start in tqdm(range(0, n, batch), "sampling", disable=not progress or None):
             rng, decoding = (_stream(seed, start, role) for role in (0, 1))
             size = min(batch, n - start)
@@ -234,11 +269,17 @@ class Generator(ABC):
 
     def _places(self, condition: Sequence[str]) -> list[int]:
         """Columns of the codes of a condition."""
+        if isinstance(condition, str):
+            raise InputError(f"condition {condition!r} is one text; give a list of codes")
         place = {code: column for column, code in enumerate(self.vocabulary.codes)}
         for code in condition:
             if code not in place:
-                raise InputError(f"condition {code!r} is no code of this model; its config.json lists them")
+                raise InputError(f"condition {code!r} is no code of this model; its vocabulary.csv lists them")
         return sorted({place[code] for code in condition})
+
+    def _check_given(self, given: Sequence[int]) -> None:
+        """:class:`InputError` if no training patient has these codes together, as far as is known."""
+        del given  # taken by no generator but thinning diffusion
 
     def _kept(
         self, path: Path | None, size: int, sampler: str, steps: int, rng: torch.Generator, given: Sequence[int]
@@ -282,7 +323,9 @@ class Generator(ABC):
     def write(self, folder: Path, **extra: Any) -> None:
         """Write the files of :meth:`save` into an existing folder."""
         head = {"generator": self.name, "config": asdict(self.config), "data": {"train": self.patients}, **extra}
-        saved.write(folder, head, self._weights(), self.vocabulary, self.history)
+        if not self.releases_data_facts:
+            head["data"] = {}
+        saved.write(folder, head, self._weights(), self.vocabulary, self.history, self.pairs)
         cards.write(folder)
 
     @classmethod
@@ -294,12 +337,19 @@ class Generator(ABC):
             raise InputError(
                 f"{folder}: holds a model of kind {config['generator']!r}; load it as that, not as {cls.name!r}"
             )
-        model = cls(cls.settings.from_dict(config["config"]))
+        saved.check(folder, config)
+        with saved.naming(folder):
+            model = cls(cls.settings.from_dict(config["config"]))
         codes, titles = saved.vocabulary(folder, config)
-        model._build(CodeMatrix.from_array(sp.csr_array((0, len(codes)), dtype=np.int32), codes, titles), seed=0)
-        model._take(saved.weights(folder, config))
+        words = CodeMatrix.from_array(sp.csr_array((0, len(codes)), dtype=np.int32), codes, titles)
+        with saved.naming(folder):
+            blueprint = model.blueprint(words)
+        weights = saved.weights(folder, config, blueprint, cls.open_ended)
+        model._build(words, seed=0)
+        model._take(weights)
         model.patients = config.get("data", {}).get("train")
-        model.history = saved.history(folder)
+        model.history = saved.history(folder, config)
+        model.pairs = saved.pairs(folder, config)
         return model
 
 
@@ -321,8 +371,7 @@ def check_memory(n: int, n_codes: int) -> None:
 
     A record is taken to hold 4 % of the codes, some three times what MIMIC-III's do, at 8 bytes each, twice over.
     """
-    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    _check_room(n, 100 + 2 * 8 * math.ceil(0.04 * n_codes), free, "of memory")
+    _check_room(n, 100 + 2 * 8 * math.ceil(0.04 * n_codes), free_memory(), "of memory")
 
 
 def check_disk(n: int, n_codes: int, path: Path) -> None:

@@ -56,6 +56,7 @@ class Copula(Generator):
 
     name = "copula"
     settings = CopulaConfig
+    open_ended = ("thresholds",)
     config: CopulaConfig
 
     def __init__(self, config: CopulaConfig | None = None, device: str | None = None):

@@ -36,7 +36,7 @@ from scoehr.generators.base import Generator, Settings, Weights
 from scoehr.generators.settings import check_limits
 from scoehr.minibatches import SparseRows
 from scoehr.models import Autoencoder, Head, reinitialise
-from scoehr.training import CODE_VERSION, Diverged, TrainingConfig, digest, train
+from scoehr.training import CODE_VERSION, Diverged, TrainingConfig, check_threads, digest, train
 
 Objective = Literal["gan", "boundary", "wasserstein"]
 HEADS: dict[str, Head] = {"binary": "sigmoid", "count": "relu"}
@@ -392,7 +392,7 @@ class _Game:
         tensors["rng"] = self.rng.get_state()
         tensors = {key: value.clone() for key, value in tensors.items()}
         with replacing(path) as scratch:
-            save_file(tensors, scratch, {"rows": json.dumps(self.history)})
+            save_file(tensors, scratch, {"rows": json.dumps(self.history), "threads": str(torch.get_num_threads())})
 
     def _read(self, path: Path) -> None:
         """Take up a checkpoint."""
@@ -400,6 +400,7 @@ class _Game:
             with safetensors.safe_open(path, "pt") as file:
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
                 self.history = json.loads(file.metadata()["rows"])
+                check_threads(file.metadata())
         except safetensors.SafetensorError as error:
             raise InputError(f"{path}: not a readable checkpoint ({error}); delete it to train anew") from None
         self.rng.set_state(tensors.pop("rng"))

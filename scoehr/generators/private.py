@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import pandas as pd
 import torch
 from scipy.optimize import brentq
 from torch import Tensor
@@ -81,6 +82,7 @@ class Private(Thinning):
     name = "private"
     settings = PrivateConfig
     layers = PlainMLP
+    releases_data_facts = False
     config: PrivateConfig
 
     def _train(
@@ -151,7 +153,10 @@ class Private(Thinning):
         """The ε of the training, at ``config.delta``."""
         if "epsilon" not in self.history:
             raise InputError("the model is not fitted; call fit, or load a saved one")
-        return float(self.history["epsilon"].iloc[-1])
+        spent = pd.to_numeric(self.history["epsilon"], errors="coerce").iloc[-1:]
+        if not (spent > 0).any():
+            raise InputError("the history does not say which ε was spent; restore the model or fit it anew")
+        return float(spent.iloc[0])
 
     def write(self, folder: Path, **extra: Any) -> None:
         promise = {"epsilon": self.spent, "delta": self.config.delta, "neighbours": "one patient more or less"}

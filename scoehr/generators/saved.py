@@ -12,7 +12,8 @@ import hashlib
 import io
 import json
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +156,15 @@ def config(folder: Path) -> dict[str, Any]:
 def damaged(path: Path, key: str) -> InputError:
     """The error to raise for an entry of config.json that no saved model has."""
     return InputError(f"{path}: entry {key!r} is damaged; {REMEDY}")
+
+
+@contextmanager
+def naming(folder: Path) -> Iterator[None]:
+    """Say of which config.json it is that a value cannot be used."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{folder / 'config.json'}: {error}") from None
 
 
 def check(folder: Path, config: dict[str, Any]) -> None:

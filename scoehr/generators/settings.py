@@ -115,6 +115,12 @@ def check_limits(name: str, value: Any, limits: str) -> None:
     raise InputError(f"setting {name} must be {wanted}, not {shown(value)}")
 
 
+def check_whole(name: str, value: Any, limits: str) -> None:
+    """:class:`InputError` unless the value is a whole number in an interval such as ``[1, 9]``."""
+    _check_type(name, value, int)
+    check_limits(name, value, limits)
+
+
 def shown(value: Any) -> str:
     """A value as a message quotes it, never a long one."""
     try:

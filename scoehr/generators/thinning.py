@@ -19,16 +19,19 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
+from scipy import sparse
 from torch import Tensor, nn
 
 from scoehr import sampling
 from scoehr.codes import CodeMatrix
-from scoehr.files import InputError
+from scoehr.files import InputError, warn
 from scoehr.generators.base import Generator, Settings, Weights
 from scoehr.minibatches import SparseRows
 from scoehr.models import RecordMLP, ResidualMLP
 from scoehr.processes import RateModel, thin, thinning_loss, thinning_times
 from scoehr.training import Schedule
+
+HOPELESS = 1000  # records grown for one that is taken on condition
 
 
 @dataclass(frozen=True)
@@ -107,13 +110,38 @@ class Thinning(Generator):
         start[:, list(given)] = 1.0
         kept, drawn, spent = start[:0], 0, 0
         while missing := size - len(kept):
+            if drawn > HOPELESS * max(size, 100):
+                raise InputError(
+                    f"of {drawn:,} records grown on condition {len(kept)} could be taken, since they have these "
+                    "codes many times; give fewer codes"
+                )
             many = min(size, math.ceil(missing * (drawn + 1) / (len(kept) + 1)))
             grown = self._grow(start.expand(many, -1), sampler, steps, rng)
             chance = 1 / grown[:, list(given)].prod(dim=1)
-            kept = torch.cat([kept, grown[torch.rand(many, generator=rng) < chance]])[:size]
+            taken = grown[torch.rand(many, generator=rng) < chance]
+            kept = torch.cat([kept, taken])[:size]
             drawn, spent = drawn + many, spent + many * self.evaluations
+            self.accepted, self.grown = self.accepted + len(taken), self.grown + many
         self.evaluations = round(spent / size)
         return kept
+
+    def _learn_pairs(self, train_set: CodeMatrix) -> None:
+        self.pairs = together(train_set.counts) if self.releases_data_facts else None
+
+    def _check_given(self, given: Sequence[int]) -> None:
+        if not given:
+            return
+        codes = [str(self.vocabulary.codes[place]) for place in given]
+        if self.pairs is None:
+            warn(f"this model does not know how many patients have {' and '.join(codes)} together, or whether any has")
+            return
+        found = self.pairs[list(given)][:, list(given)].toarray()
+        least = int(found[np.triu_indices(len(given))].min())  # of three codes and more, pairs alone are known
+        each = ", ".join(f"{code}: {n:,}" for code, n in zip(codes, found.diagonal(), strict=True))
+        together = f"all of them: {'at most ' if len(given) > 2 and least else ''}{least:,}"
+        self.having = f"of {self.patients:,} training patients have {each}; {together}"
+        if not least:
+            raise InputError(f"{self.having}; give codes that patients have together")
 
     def _grow(self, start: Tensor, sampler: str, steps: int, rng: torch.Generator) -> Tensor:
         """Whole records from ``start`` ``(B, n_codes)``."""
@@ -143,3 +171,9 @@ class Thinning(Generator):
     def _take(self, weights: Weights) -> None:
         self.rate.load_state_dict(weights["rate.safetensors"])
         self.rate.tabulate()
+
+
+def together(counts: sparse.csr_array) -> sparse.csr_array:
+    """How many rows of ``counts`` ``(n, n_codes)`` have two codes, ``(n_codes, n_codes)``, the upper triangle."""
+    present = sparse.csr_array(counts > 0, dtype=np.int32)
+    return sparse.csr_array(sparse.triu(present.T @ present))

@@ -30,9 +30,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from scoehr.files import InputError, replacing
+from scoehr.files import InputError, check_seed, replacing
 from scoehr.generators import saved
 from scoehr.generators.base import Settings, _stream, check_memory
+from scoehr.generators.settings import check_whole
 from scoehr.models import ResidualMLP, check_width
 from scoehr.training import Schedule, TrainingConfig, train
 from scoehr.visits import Visits
@@ -212,10 +213,13 @@ class VisitThinning:
 
         Raises:
             Diverged: see :func:`scoehr.training.train`.
-            InputError: no admissions, or fewer moments than a batch.
+            InputError: no admissions or no codes, or fewer moments than a batch.
         """
+        seed = check_seed(seed)
         if not train_set.starts[-1]:
             raise InputError("no patient has an admission to learn from; give at least one")
+        if not train_set.counts.nnz:
+            raise InputError("no admission has a code, so there is nothing to learn; give another table")
         largest = int(np.diff(train_set.counts.indptr).max())
         self._build(train_set, {"most": int(train_set.numbers.max()), "largest": largest}, seed)
         self.model.visit_odds.copy_(_visit_odds(train_set))
@@ -281,6 +285,7 @@ class VisitThinning:
         if not hasattr(self, "model"):
             raise InputError("the model is not fitted; call fit, or load a saved one")
         check_memory(n, len(self.vocabulary.codes))
+        seed = check_seed(seed)
         parts, numbers = [], []
         self.model.eval().to(self.device)
         for start in tqdm(range(0, n, self.config.sample_batch), "sampling", disable=not progress or None):
@@ -358,12 +363,23 @@ class VisitThinning:
         config = saved.config(folder)
         if config["generator"] != cls.name:
             raise InputError(f"{folder}: holds a model of kind {config['generator']!r}, which has no admissions")
-        made = cls(VisitConfig.from_dict(config["config"]))
+        saved.check(folder, config)
+        limits = config.get("limits")
+        if not isinstance(limits, dict) or set(limits) != {"most", "largest"}:
+            raise saved.damaged(folder / "config.json", "limits")
+        with saved.naming(folder):
+            made = cls(VisitConfig.from_dict(config["config"]))
+            for name, value in limits.items():
+                check_whole(name, value, "[1, 1000000]")
         codes, titles = saved.vocabulary(folder, config)
         none = sparse.csr_array((0, len(codes)), dtype=np.int32)
-        made._build(Visits(none, np.zeros(1), np.empty(0, dtype=int), codes, titles), config["limits"], seed=0)
-        made.model.load_state_dict(saved.weights(folder, config)[WEIGHTS])
-        made.history = saved.history(folder)
+        words = Visits(none, np.zeros(1), np.empty(0, dtype=int), codes, titles)
+        with torch.device("meta"):
+            made._build(words, limits, seed=0)
+        weights = saved.weights(folder, config, {WEIGHTS: made.model.state_dict()})
+        made._build(words, limits, seed=0)
+        made.model.load_state_dict(weights[WEIGHTS])
+        made.history = saved.history(folder, config)
         return made
 
 
