@@ -19,6 +19,7 @@ import scipy.sparse as sp
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from tqdm import tqdm
 
 from scoehr import cards
@@ -145,7 +146,7 @@ class Generator(ABC):
     def blueprint(self, vocabulary: CodeMatrix) -> Weights:
         """The tensors that a model of these settings saves, by file and name, without values or memory."""
         blank = type(self)(self.config, device="cpu")
-        with torch.device("meta"):
+        with torch.device("meta"), _Unfilled():
             blank._build(vocabulary, seed=0)
             return blank._weights()
 
@@ -351,6 +352,15 @@ class Generator(ABC):
         model.history = saved.history(folder, config)
         model.pairs = saved.pairs(folder, config)
         return model
+
+
+class _Unfilled(TorchFunctionMode):
+    """Within it, no initial values are drawn."""
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(function, "__module__", None) == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return function(*args, **(kwargs or {}))
 
 
 def _stream(seed: int, start: int, role: int) -> torch.Generator:
