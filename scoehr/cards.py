@@ -6,6 +6,8 @@ Reporting, FAT*, and of Gebru et al. (2021), Datasheets for Datasets, Communicat
 
 from __future__ import annotations
 
+import html
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,11 @@ WHAT = {
 }
 #: Whether the data are behind an agreement, where that is known.
 AGREEMENT: dict[Any, str] = {True: "yes", False: "no"}
+#: What the data card says of the table by which conditions are checked.
+PAIRS = (
+    " `pairs.parquet` counts the training patients who have two codes together, small numbers among them: it is not "
+    "for publication where the data are behind an agreement."
+)
 #: Scores that a card shows where they are known, with the value of fresh real patients beside them.
 SCORES = {
     "fidelity.density_ratio": "mean cell, synthetic over real",
@@ -50,10 +57,10 @@ def model_card(config: Mapping[str, Any], scores: Mapping[str, Any]) -> str:
     ``config`` is what config.json of a saved generator holds; ``scores`` what :func:`scoehr.metrics.evaluate` returned,
     or nothing.
     """
-    settings = [f"| {name} | {value} |" for name, value in config["config"].items()]
+    settings = [f"| {plain(name)} | {plain(value)} |" for name, value in config["config"].items()]
     parts = [
-        f"# Model card: {config.get('experiment', {}).get('title', config['generator'])}",
-        WHAT.get(config["generator"], f"A generator of kind {config['generator']}."),
+        f"# Model card: {plain(config.get('experiment', {}).get('title', config['generator']))}",
+        WHAT.get(config["generator"], f"A generator of kind {plain(config['generator'])}."),
         f"It makes patients as {_kind(config)} over {config['vocabulary']['codes']:,} codes, which "
         "`vocabulary.csv` lists with their titles. It was made by scoehr; `scoehr.generators.load` reads it.",
         "## Settings\n\n| setting | value |\n|---|---|\n" + "\n".join(settings),
@@ -69,7 +76,7 @@ def model_card(config: Mapping[str, Any], scores: Mapping[str, Any]) -> str:
 
 
 def data_card(config: Mapping[str, Any]) -> str:
-    """The data card as Markdown: aggregates only, none of fewer patients than the whole training set."""
+    """The data card as Markdown: aggregates over the whole training set."""
     data, experiment = config.get("data", {}), config.get("experiment", {})
     account = data.get("account", {})
     facts = {
@@ -89,7 +96,8 @@ def data_card(config: Mapping[str, Any]) -> str:
         "What the generator in this folder was trained on.",
         "| | |\n|---|---|\n" + "\n".join(rows),
         "No record of a patient lies in this folder: weights and sums over patients only. Weights can carry traces of "
-        "records they were trained on, so the terms of the source hold for them too.",
+        "records they were trained on, so the terms of the source hold for them too."
+        + (PAIRS if "pairs" in config else ""),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -99,7 +107,7 @@ def _promise(privacy: Mapping[str, Any] | None) -> str:
         return "Training gave no formal guarantee of privacy: the scores above are tests, not proofs."
     return (
         f"Training kept (ε = {privacy['epsilon']:.3g}, δ = {privacy['delta']:.3g}) differential privacy, where "
-        f"neighbours differ by {privacy['neighbours']} and vocabulary and number of patients are public. Choosing "
+        f"neighbours differ by {plain(privacy['neighbours'])} and vocabulary and number of patients are public. Choosing "
         "settings on the same patients is not counted in it."
     )
 
@@ -126,4 +134,10 @@ def _number(value: Any) -> str:
         return "–"
     if isinstance(value, float):
         return f"{value:.4g}"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    return f"{value:,}" if isinstance(value, int) else plain(value)
+
+
+def plain(value: Any) -> str:
+    """A value as Markdown that shows it on one line as it is: no markup, no HTML, no end of a table's cell."""
+    text = html.escape(" ".join(str(value).split()), quote=False)
+    return re.sub(r"([\\`*\[\]|$~#])", r"\\\1", text)

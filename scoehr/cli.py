@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Iterator
+from json import loads
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -139,27 +141,39 @@ def fit(
     change: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Change a setting of the preset.")
     ] = None,
+    codes: Annotated[
+        Path | None,
+        typer.Option(parser=PATH, help="Public list of codes (column code) to learn; preset private needs it."),
+    ] = None,
 ) -> None:
-    """Train a generator on a patient by code table."""
+    """Train a generator on a patient by code table, or go on with it.
+
+    A training that was killed goes on from its checkpoints, which lie beside --out until it is finished.
+    """
     from scoehr import generators
     from scoehr.training import Diverged
 
     weights = {f"{part}.safetensors" for part in ("autoencoder", "score", "rate", "generator", "denoiser", "copula")}
-    ours = {"config.json", "vocabulary.csv", "history.csv", "MODEL_CARD.md", "DATA_CARD.md", *weights}
-    may_replace(out, ours, table, validation)
+    ours = {"config.json", "vocabulary.csv", "history.csv", "pairs.parquet", "MODEL_CARD.md", "DATA_CARD.md"}
+    may_replace(out, ours | weights, table, validation, codes)
     settings = _settings(change or []) | ({"kind": kind} if kind else {})
     generator = generators.preset(preset, **settings)
-    matrix = _read(table)
-    held_out = _read(validation) if validation else None
-    print(f"{table}: {len(matrix):,} patients, {len(matrix.codes):,} codes", flush=True)
-    try:
-        generator.fit(matrix, held_out, seed=seed)
-    except Diverged as error:
-        raise InputError(str(error)) from None
-    generator.save(out)
+    public = _public_codes(codes, validation, isinstance(generator, generators.Private))
+    checkpoints = Path(os.path.abspath(out)).with_name(f".{out.name}.training")
+    with replacing(out) as scratch:  # so that a place that cannot be written is found before the training
+        matrix, held_out = _to_learn(table, public), _read(validation) if validation else None
+        try:
+            generator.fit(matrix, held_out, seed=seed, folder=checkpoints)
+        except Diverged as error:
+            shutil.rmtree(checkpoints, ignore_errors=True)
+            raise InputError(str(error)) from None
+        scratch.mkdir()
+        generator.write(scratch)
+    shutil.rmtree(checkpoints, ignore_errors=True)
     if isinstance(generator, generators.Private):
         print(f"differential privacy: ε = {generator.spent:.3g} at δ = {generator.config.delta:g}")
-    print(f"wrote {out}: to sample, scoehr sample {out} -n {len(matrix)} --out synthetic.parquet")
+    n = len(matrix) if public is None else 1000
+    print(f"wrote {out}: to sample, scoehr sample {out} -n {n} --out synthetic.parquet")
 
 
 @app.command()
@@ -185,6 +199,9 @@ def sample(
     generators.check_disk(n, len(generator.vocabulary.codes), out)
     batches = generator.batches(n, seed=seed, sampler=sampler, steps=steps, condition=given or ())
     codes, occurrences = write_batches(out, batches, n)
+    if generator.grown:
+        taken = f"{generator.accepted / generator.grown:.1%} of the records grown were taken"
+        print("; ".join(filter(None, [generator.having, taken])), file=sys.stderr)
     print(f"wrote {out}: {n:,} patients, {codes:,} codes, mean cell {occurrences / (n * codes):.4f}")
 
 
@@ -471,17 +488,57 @@ def _read(path: Path, kind: Kind = "count") -> CodeMatrix:
     return load("table", path, digits="full", kind=kind).matrix
 
 
-def _settings(changes: list[str]) -> dict[str, Any]:
-    """``NAME=VALUE`` texts as a dictionary; values are read as YAML (``0.1``, ``true``, ``null``, words)."""
-    import yaml
+def _public_codes(path: Path | None, validation: Path | None, private: bool) -> dict[str, str] | None:
+    """The public list of codes that a private generator needs, and no other takes."""
+    from scoehr.generators import public_codes
 
+    if private and path is None:
+        raise InputError("the codes of a private table tell of its patients; give a public list of codes by --codes")
+    if private and validation:
+        raise InputError("a private training writes down no losses of patients; leave --validation out")
+    if path is not None and not private:
+        raise InputError(f"--codes {path}: is for preset private; the others learn the codes of the table")
+    return public_codes(path) if path is not None else None
+
+
+def _to_learn(table: Path, public: dict[str, str] | None) -> CodeMatrix:
+    """The table to train on. Under privacy nothing is said of it, not even how many of its codes the list lacks."""
+    from scoehr.generators import on_codes
+
+    matrix = _read(table)
+    if not len(matrix.codes):
+        raise InputError(f"{table}: no patient has a code, so there is nothing to learn; check the column of codes")
+    if public is None:
+        print(f"{table}: {len(matrix):,} patients, {len(matrix.codes):,} codes", flush=True)
+        return matrix
+    print(f"{table}: read, to be learned on {len(public):,} public codes", flush=True)
+    return on_codes(matrix, public)
+
+
+def _settings(changes: list[str]) -> dict[str, Any]:
+    """``NAME=VALUE`` texts as a dictionary."""
+    found: dict[str, Any] = {}
     for change in changes:
-        if "=" not in change:
-            raise InputError(f"--set {change}: write it as NAME=VALUE")
-    try:
-        return {name: yaml.safe_load(value) for name, value in (change.split("=", 1) for change in changes)}
-    except yaml.YAMLError:
-        raise InputError(f"--set {' '.join(changes)}: not a value; write numbers, true, false, null or words") from None
+        name, given, value = (part.strip() for part in change.partition("="))
+        if not given or not name:
+            raise InputError(f"--set {change[:60]}: write it as NAME=VALUE")
+        if name in found:
+            raise InputError(f"--set {name[:60]}: is given twice; give it once")
+        found[name] = _value(value)
+    return found
+
+
+def _value(text: str) -> Any:
+    """A number in any usual form, true, false, null, or a list as JSON has it; any other text as it is."""
+    words = {"true": True, "false": False, "null": None, "none": None, "~": None}
+    if text.lower() in words:
+        return words[text.lower()]
+    for read in (int, float, loads):
+        try:
+            return read(text)
+        except (ValueError, RecursionError):
+            continue
+    return text
 
 
 def _print_account(account: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ from scoehr.generators.copula import Copula, CopulaConfig
 from scoehr.generators.edm import EDM, EDMConfig
 from scoehr.generators.gan import GAN, GAN_PRESETS, GANConfig
 from scoehr.generators.private import Private, PrivateConfig
+from scoehr.generators.public import on_codes, public_codes
 from scoehr.generators.scoehr import PRESETS, ScoEHR, ScoEHRConfig
 from scoehr.generators.settings import shown
 from scoehr.generators.thinning import Thinning, ThinningConfig
@@ -72,6 +73,8 @@ __all__ = [
     "check_disk",
     "check_memory",
     "load",
+    "on_codes",
     "preset",
+    "public_codes",
     "unfitted",
 ]

@@ -146,7 +146,7 @@ class Generator(ABC):
     def blueprint(self, vocabulary: CodeMatrix) -> Weights:
         """The tensors that a model of these settings saves, by file and name, without values or memory."""
         blank = type(self)(self.config, device="cpu")
-        with torch.device("meta"), _Unfilled():
+        with torch.device("meta"), Unfilled():
             blank._build(vocabulary, seed=0)
             return blank._weights()
 
@@ -354,7 +354,7 @@ class Generator(ABC):
         return model
 
 
-class _Unfilled(TorchFunctionMode):
+class Unfilled(TorchFunctionMode):
     """Within it, no initial values are drawn."""
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -71,7 +71,9 @@ class Copula(Generator):
     def _build(self, vocabulary: CodeMatrix, seed: int) -> None:
         self.vocabulary = vocabulary.take(np.arange(0))
         n_codes = len(vocabulary.codes)
-        self._take({"copula.safetensors": {"factor": torch.eye(n_codes), "thresholds": torch.zeros(n_codes, 1)}})
+        self._take(
+            {"copula.safetensors": {"factor": torch.zeros(n_codes, n_codes), "thresholds": torch.zeros(n_codes, 1)}}
+        )
 
     def _train(
         self, data: SparseRows, held_out: SparseRows | None, seed: int, folder: Path | None, progress: bool

@@ -32,7 +32,7 @@ from tqdm import tqdm
 
 from scoehr.files import InputError, check_seed, replacing
 from scoehr.generators import saved
-from scoehr.generators.base import Settings, _stream, check_memory
+from scoehr.generators.base import Settings, Unfilled, _stream, check_memory
 from scoehr.generators.settings import check_whole
 from scoehr.models import ResidualMLP, check_width
 from scoehr.training import Schedule, TrainingConfig, train
@@ -374,7 +374,7 @@ class VisitThinning:
         codes, titles = saved.vocabulary(folder, config)
         none = sparse.csr_array((0, len(codes)), dtype=np.int32)
         words = Visits(none, np.zeros(1), np.empty(0, dtype=int), codes, titles)
-        with torch.device("meta"):
+        with torch.device("meta"), Unfilled():
             made._build(words, limits, seed=0)
         weights = saved.weights(folder, config, {WEIGHTS: made.model.state_dict()})
         made._build(words, limits, seed=0)
