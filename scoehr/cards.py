@@ -107,8 +107,8 @@ def _promise(privacy: Mapping[str, Any] | None) -> str:
         return "Training gave no formal guarantee of privacy: the scores above are tests, not proofs."
     return (
         f"Training kept (ε = {privacy['epsilon']:.3g}, δ = {privacy['delta']:.3g}) differential privacy, where "
-        f"neighbours differ by {plain(privacy['neighbours'])} and vocabulary and number of patients are public. Choosing "
-        "settings on the same patients is not counted in it."
+        f"neighbours differ by {plain(privacy['neighbours'])} and vocabulary and number of patients are public. "
+        "Choosing settings on the same patients is not counted in it."
     )
 
 
