@@ -105,6 +105,11 @@ def labelled(found: Rows, labels: Mapping[str, str]) -> dict[str, Sequence[Run]]
     return {label: found[name] for label, name in labels.items() if found.get(name)}
 
 
+def in_regime(rows: Rows) -> dict[str, Sequence[Run]]:
+    """The rows all of whose runs are in the regime of their study."""
+    return {name: runs for name, runs in rows.items() if not any(run.departures for run in runs)}
+
+
 def pick(found: Rows, which: str) -> dict[str, Sequence[Run]]:
     """The rows of an ablation that have finished runs, by label."""
     return labelled(found, {row.label: row.name for row in ABLATIONS[which]})
@@ -200,7 +205,7 @@ def as_reported(found: Rows, which: str) -> pd.DataFrame:
     for row in ABLATIONS[which]:
         if row.label in rows:
             said = quoted(row.printed)
-            table[row.label] = {
+            table[seeds.label(row.label, rows[row.label])] = {
                 column: text
                 for name, key in REPORTED.items()
                 for column, text in (
@@ -224,7 +229,7 @@ def corrected(found: Rows, which: str, keys: Sequence[str] = CORRECTED) -> pd.Da
 
 def panels(found: Rows, which: str, keys: Sequence[str] = DRAWN) -> dict[str, dict[str, plots.Spread]]:
     """What :func:`scoehr.plots.dots` draws: {title of a score: {row: (mean, low, high)}}."""
-    rows = pick(found, which)
+    rows = seeds.labelled(pick(found, which))
     return {
         METRICS[key].title: {label: seeds.over_seeds(runs, key)[:3] for label, runs in rows.items()} for key in keys
     }
@@ -232,7 +237,10 @@ def panels(found: Rows, which: str, keys: Sequence[str] = DRAWN) -> dict[str, di
 
 def lengths(found: Rows, keys: Sequence[str]) -> dict[str, dict[str, dict[float, plots.Spread]]]:
     """What :func:`scoehr.plots.against` draws: each quantity against the epochs, under both schedules."""
-    series = {"report's schedule": pick(found, "epochs"), "paper's schedule": pick(found, "official")}
+    series = {
+        title: in_regime(pick(found, which))
+        for title, which in {"report's schedule": "epochs", "paper's schedule": "official"}.items()
+    }
     return {
         claims.title(key): {
             name: {float(label): seeds.over_seeds(runs, key)[:3] for label, runs in rows.items()}
@@ -285,13 +293,13 @@ FOUND, REVERSED, OPEN, GONE = "as printed", "reversed", "not told apart", "no sc
 
 
 def order(found: Rows, which: str) -> pd.DataFrame:
-    """Every printed difference between two rows of an ablation beside ours.
+    """Every printed difference between two rows of an ablation beside ours, of rows in the regime alone.
 
     Columns: score, rows, printed (first less second), here (with interval), verdict: "as printed", "reversed", "not
     told apart", or "no score" where a row has none here, as when all its runs diverged. Equal printed values are left
     out.
     """
-    rows, table = pick(found, which), []
+    rows, table = in_regime(pick(found, which)), []
     told = [row for row in ABLATIONS[which] if row.printed and row.label in rows]
     for name, key in REPORTED.items():
         numbers = {row.label: _numbers(rows[row.label], key) for row in told}
@@ -335,7 +343,8 @@ def told(pairs: pd.DataFrame) -> str:
 def best(found: Rows, which: str, key: str) -> str:
     """One sentence on the best row of an ablation by a score, and whether it can be told from the next; empty for
     fewer than two rows with a value."""
-    means = {label: numbers for label, runs in pick(found, which).items() if (numbers := _numbers(runs, key))}
+    rows = in_regime(pick(found, which))
+    means = {label: numbers for label, runs in rows.items() if (numbers := _numbers(runs, key))}
     if len(means) < 2:
         return ""
     worth = {label: claims.badness(key, numbers) for label, numbers in means.items()}

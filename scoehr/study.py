@@ -34,6 +34,14 @@ PLAN = WORKFLOW / "experiments.yaml"
 if (ROOT / "workflow" / "experiments.yaml").exists():
     PLAN = ROOT / "workflow" / "experiments.yaml"
 MAIN = "main"  # the group of the rows that every book shows
+#: Presets that no study reported: no scale departs from their regime.
+OURS = ("thinning", "private", "copula")
+#: Settings that decide whether a model is trained and its process solved. No row may change those of its preset.
+DECISIVE = (
+    "sampler", "steps", "batch", "epoch_share", "autoencoder_epochs", "autoencoder_batch", "discriminator_steps",
+)  # fmt: skip
+#: Settings that a profile may scale.
+WIDTHS = ("width", "sample_batch")
 PACKAGES = ("scoehr", "torch", "torchsde", "numpy", "scipy", "pandas", "scikit-learn", "duckdb", "safetensors")
 
 
@@ -96,6 +104,17 @@ class Run(Finished):
     def verdict(self) -> str:
         """``finished`` or ``diverged``."""
         return self.config["verdict"]
+
+    @cached_property
+    def departures(self) -> list[str]:
+        """How the run leaves the regime in which its study ran the model; empty in the regime, and for models of ours.
+
+        Widths are free. All that decides whether the model is trained and its process solved has to be as reported.
+        """
+        row = _plan_file()["experiments"].get(self.experiment["name"])
+        if row is None or row["preset"] in OURS:
+            return []
+        return _departures(row, self.config["config"], self.experiment["patients"])
 
     @cached_property
     def frequency(self) -> pd.DataFrame:
@@ -215,6 +234,31 @@ def scale(profile: str) -> dict[str, Any]:
 def _plan_file() -> dict[str, Any]:
     """``profiles``, from small to large, and ``experiments``, as they stand in the plan."""
     return yaml.safe_load(PLAN.read_text(encoding="utf-8"))
+
+
+def _departures(row: dict[str, Any], has: dict[str, Any], patients: int | None) -> list[str]:
+    """What settings ``has`` and a cap on patients change of a row of the plan, each in words."""
+    asked = asdict(generators.preset(row["preset"], **row.get("settings", {})).config)
+    asked |= {name: value for name, value in asdict(generators.preset(row["preset"]).config).items() if name in DECISIVE}
+    found = [
+        f"{name.replace('_', ' ')} {_plain(has[name])} in place of {_plain(value)}"
+        for name, value in asked.items()
+        if name not in WIDTHS and _plain(has[name]) != _plain(value)
+    ]
+    return found + [f"{patients:,} patients at most to train on"] * (patients is not None)
+
+
+def narrower(run: Run) -> str:
+    """How wide the network of a run is beside its study's, in words; empty where it is as wide."""
+    row = _plan_file()["experiments"].get(run.experiment["name"])
+    has = run.config["config"].get("width")
+    asked = row and asdict(generators.preset(row["preset"], **row.get("settings", {})).config).get("width")
+    return f"the network is {has} wide in place of {asked}" if asked and has != asked else ""
+
+
+def _plain(value: Any) -> str:
+    """A setting as text, the same before and after JSON."""
+    return f"{value:g}" if isinstance(value, float) else str(list(value) if isinstance(value, tuple) else value)
 
 
 def most(kind: str, profile: str) -> int | None:

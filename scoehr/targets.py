@@ -167,7 +167,7 @@ def contest(rows: seeds.Rows) -> pd.DataFrame:
     """A row a generator, best median gap over all scores first; columns of :data:`CONTEST`, means with intervals."""
     found = {name: {title: over(runs) for title, over in CONTEST.items()} for name, runs in rows.items()}
     placed = sorted(found, key=lambda name: (math.isnan(found[name][ORDER].value), found[name][ORDER].value))
-    return seeds.texts({name: found[name] for name in placed})
+    return seeds.texts({seeds.label(name, rows[name]): found[name] for name in placed})
 
 
 def best(rows: seeds.Rows) -> str:

@@ -140,8 +140,9 @@ def train(
     """Train ``model`` in place, leave the state kept in it with its threshold, and return a row an epoch.
 
     ``checkpoint`` is written every few seconds, under a name that a hash of data, settings and untrained weights is
-    added to, and read if it is there; a training that was killed ends with the same bits as one that was not. Rows hold epoch, train_loss, validation_loss, validation_auroc, learning_rate, seconds,
-    and at each look the scores of :func:`look`.
+    added to, and read if it is there; a training that was killed ends with the same bits as one that was not. Rows
+    hold epoch, train_loss, validation_loss, validation_auroc, learning_rate, seconds, and at each look the scores of
+    :func:`look`.
     """
     model.to(device())
     optimiser = OPTIMISERS[config.optimiser](model.parameters(), lr=config.rate, weight_decay=config.weight_decay)
