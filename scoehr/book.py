@@ -55,9 +55,11 @@ def repository() -> str:
     return project["project"]["urls"]["Repository"]
 
 
-def folder(dataset: str, profile: str) -> Path:
-    """Where the book of a data set and a profile is made: ``build/<dataset>-<profile>``."""
-    return ROOT / "build" / f"{dataset}-{profile}"
+def folder(dataset: str, profile: str, source: str | None = None) -> Path:
+    """Where the book of a data set and a profile is made: ``build/<dataset>-<profile>``, with the data where own."""
+    from scoehr import study  # brings what reads data with it
+
+    return ROOT / "build" / study.place(dataset, source, profile)
 
 
 def load(name: str) -> NotebookNode:
@@ -83,7 +85,7 @@ def execute(
     Raises :class:`InputError` where the notebook did, and ``RuntimeError`` naming the cell for any other failure; the
     notebook as far as it came then lies in ``logs`` beside the folder ``notebooks``.
     """
-    text, place = load(name), folder(dataset, profile)
+    text, place = load(name), folder(dataset, profile, source)
     target, scratch = place / "notebooks" / f"{name}.ipynb", place / "logs" / f"{name}.ipynb"
     parameters = {
         "dataset": dataset,
@@ -158,7 +160,7 @@ def build(*, dataset: str = "simulated", source: str | None = None, profile: str
     setting: dict[str, Any] = {"dataset": dataset, "source": source, "profile": profile, "seed": seed}
     from scoehr import pages  # brings the whole study with it, which executing a notebook does not need here
 
-    place = folder(dataset, profile)
+    place = folder(dataset, profile, source)
     for name in notebooks():
         if not (place / "notebooks" / f"{name}.ipynb").is_file():
             execute(name, **setting)
@@ -279,7 +281,7 @@ def publish(*, dataset: str, source: str | None = None, profile: str = "standard
     home = f"data/{dataset}" if DATASETS[dataset].needs_source else None
     checked = {}
     for name in notebooks():
-        path = folder(dataset, profile) / "notebooks" / f"{name}.ipynb"
+        path = folder(dataset, profile, source) / "notebooks" / f"{name}.ipynb"
         if not path.is_file():
             raise InputError(f"{path}: no such file; execute the notebook first")
         notebook = portable(nbformat.read(path, as_version=4), home)

@@ -364,7 +364,9 @@ def report(
     needs_checkout("the book")
     needs("book", "pipeline", "companions")
     _snakemake(_workflow(dataset, source, profile, seed), cores, "all", executor)
-    print(f"wrote {ROOT / 'build' / f'{dataset}-{profile}' / '_build' / 'html' / 'index.html'}")
+    from scoehr import book
+
+    print(f"wrote {book.folder(dataset, profile, source) / '_build' / 'html' / 'index.html'}")
 
 
 @app.command()

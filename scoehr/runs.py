@@ -12,12 +12,27 @@ from typing import Any
 
 import pandas as pd
 
+from scoehr import datasets
 from scoehr.files import ROOT, read_json
 
 
 def mark(settings: Mapping[str, Any]) -> str:
-    """Eight hexadecimal digits that stand for all settings at the end of a run's name."""
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
+    """Eight hexadecimal digits that stand for all settings at the end of a run's name.
+
+    An entry ``data`` that is empty is left out: the open data set as published is meant (see :func:`own_data`).
+    """
+    named = {key: value for key, value in settings.items() if key != "data" or value}
+    return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def own_data(dataset: str, fingerprint: str) -> str:
+    """What the id of a run says of its data: nothing for an open data set as published, else their fingerprint."""
+    return "" if datasets.is_open(dataset, fingerprint) else fingerprint
+
+
+def place_name(dataset: str, profile: str, data: str) -> str:
+    """Name of the folder for all that is made of some data at a profile; ``data`` as by :func:`own_data`."""
+    return "-".join(part for part in (dataset, profile, data[:8]) if part)
 
 
 class Planned(ABC):

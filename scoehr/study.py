@@ -26,7 +26,7 @@ from scoehr.codes import CodeMatrix, Kind
 from scoehr.datasets import Digits
 from scoehr.files import ROOT, WORKFLOW, InputError, peak_memory, read_json, replacing, user_path, write_json
 from scoehr.generators import Generator, ScoEHR
-from scoehr.runs import Finished, Planned, mark
+from scoehr.runs import Finished, Planned, mark, own_data, place_name
 from scoehr.training import Diverged, parameters
 
 #: The plan of the working root, if it has one of its own, else the package's.
@@ -54,6 +54,7 @@ class Experiment(Planned):
     config: generators.Config
     dataset: str = "simulated"
     source: str | None = None  # where the data lie on this machine; no part of the id
+    data: str = ""  # which data, where they are not the published ones of an open data set
     digits: Digits = "three"
     profile: str = "quick"
     patients: int | None = None  # at most so many to train on
@@ -149,13 +150,16 @@ def plan(
     if dataset not in datasets.DATASETS:
         raise InputError(f"data set {dataset!r} is unknown; choose one of {', '.join(datasets.DATASETS)}")
     size = text["profiles"][profile]
+    source = expanded(source)
+    data = identity(dataset, source, digits)
     return {
         name: Experiment(
             name=name,
             title=row["title"],
             config=_scaled(generators.preset(row["preset"], **row.get("settings", {})), profile),
             dataset=dataset,
-            source=str(user_path(source)) if source else None,
+            source=source,
+            data=data,
             digits=digits,
             profile=profile,
             patients=most(row["preset"], profile),
@@ -167,6 +171,25 @@ def plan(
         )
         for name, row in text["experiments"].items()
     }
+
+
+def expanded(source: str | Path | None) -> str | None:
+    """A source as one path, whether it was written with ``~`` or not."""
+    return str(user_path(source)) if source else None
+
+
+@lru_cache(maxsize=8)
+def identity(dataset: str, source: str | None, digits: Digits = "three") -> str:
+    """What ids say of the data at ``source``, see :func:`scoehr.runs.own_data`: the data are read for it.
+
+    Without a source the published runs of an open data set are meant.
+    """
+    return own_data(dataset, cohort(dataset, source, digits=digits).fingerprint) if source else ""
+
+
+def place(dataset: str, source: str | None, profile: str) -> str:
+    """Name of the folder under ``build`` for a book on these data at a profile."""
+    return place_name(dataset, profile, identity(dataset, expanded(source)))
 
 
 def replicates(experiment: Experiment) -> list[Experiment]:
@@ -239,7 +262,9 @@ def _plan_file() -> dict[str, Any]:
 def _departures(row: dict[str, Any], has: dict[str, Any], patients: int | None) -> list[str]:
     """What settings ``has`` and a cap on patients change of a row of the plan, each in words."""
     asked = asdict(generators.preset(row["preset"], **row.get("settings", {})).config)
-    asked |= {name: value for name, value in asdict(generators.preset(row["preset"]).config).items() if name in DECISIVE}
+    asked |= {
+        name: value for name, value in asdict(generators.preset(row["preset"]).config).items() if name in DECISIVE
+    }
     found = [
         f"{name.replace('_', ' ')} {_plain(has[name])} in place of {_plain(value)}"
         for name, value in asked.items()
@@ -321,11 +346,10 @@ def run(experiment: Experiment, *, progress: bool = True) -> Run:
     """Make the run, or what is left of it; load it if it is finished.
 
     Raises:
-        InputError: the folder holds a run on other data, or the data cannot be read.
+        InputError: the data cannot be read.
     """
     done = Run(experiment.folder)
     if (experiment.folder / "config.json").exists():
-        _same_data(done, experiment)
         if not experiment.finished and experiment.synthetic_path.exists():
             write_json(experiment.folder / "metrics.json", _scores(experiment, done.synthetic))
         if experiment.finished:
@@ -451,13 +475,3 @@ def environment() -> str:
     """Python, the packages that bear on results, and the number of threads, a line each."""
     versions = [f"{name} {metadata.version(name)}" for name in PACKAGES]
     return "\n".join([f"python {platform.python_version()}", *versions, f"threads {torch.get_num_threads()}"]) + "\n"
-
-
-def _same_data(finished: Run, experiment: Experiment) -> None:
-    """A run is only reused on the data it was made from; told by the fingerprint where data are at hand."""
-    if experiment.source is None or not Path(experiment.source).exists():
-        return
-    if finished.config["data"]["fingerprint"] != experiment.cohort().fingerprint:
-        raise InputError(
-            f"{finished.folder}: holds a run on other data than {experiment.source}; delete the folder to run anew"
-        )

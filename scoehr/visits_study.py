@@ -26,7 +26,7 @@ from scoehr.datasets import Account, Digits
 from scoehr.files import ROOT, InputError, replacing, write_json
 from scoehr.generators.visits import VisitConfig, VisitThinning
 from scoehr.metrics.visits import VISIT_METRICS, VISIT_REFERENCES, evaluate
-from scoehr.runs import Planned, Results
+from scoehr.runs import Planned, Results, own_data
 from scoehr.seeds import POINTS, Estimate
 from scoehr.training import parameters
 from scoehr.visits import Visits, VisitSplit
@@ -50,7 +50,8 @@ class VisitRun(Planned, Results):
 
     @property
     def id(self) -> str:
-        return f"visits-{self.dataset}-{self.profile}-s{self.seed}"
+        data = self.source and own_data(self.dataset, cohort(self.dataset, self.source, self.digits)[2])
+        return "-".join(filter(None, ["visits", self.dataset, self.profile, f"s{self.seed}", data]))
 
     @property
     def settings(self) -> VisitConfig:
@@ -92,7 +93,7 @@ def run(planned: VisitRun, *, progress: bool = True) -> VisitRun:
     """Make the run, or take up an interrupted one; nothing is done if it is finished.
 
     Raises:
-        InputError: the folder holds a run with other settings or on other data, or the data cannot be read.
+        InputError: the folder holds a run with other settings, or the data cannot be read.
     """
     if planned.finished:
         _same(planned)
@@ -127,13 +128,10 @@ def run(planned: VisitRun, *, progress: bool = True) -> VisitRun:
 
 
 def _same(planned: VisitRun) -> None:
-    """A run is only reused with the settings it was made with and, where data are at hand, on its data."""
+    """A run is only reused with the settings it was made with."""
     where = planned.folder / "config.json"
     if planned.config["config"] != asdict(planned.settings) or planned.config["experiment"]["digits"] != planned.digits:
         raise InputError(f"{where}: the run was made with other settings; delete the folder to run anew")
-    at_hand = planned.source is not None and Path(planned.source).exists()
-    if at_hand and planned.config["data"]["fingerprint"] != planned.patients()[1]:
-        raise InputError(f"{where}: the run is of other data than {planned.source}; delete the folder to run anew")
 
 
 def shown(dataset: str, source: str | None, profile: str, seed: int = 0) -> list[VisitRun]:

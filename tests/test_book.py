@@ -274,7 +274,7 @@ def test_notebook_pages_have_launch_and_download_buttons_and_described_images():
 def test_a_dead_reference_stops_the_build(tmp_path):
     tiny_study.book()
     place = tmp_path / "broken"
-    shutil.copytree(tiny_study.root() / "build" / "table-tiny", place, ignore=shutil.ignore_patterns("_build"))
+    shutil.copytree(tiny_study.place(), place, ignore=shutil.ignore_patterns("_build"))
     with (place / "methods.md").open("a", encoding="utf-8") as page:
         page.write("\nSee {numref}`no-such-figure` and {cite:t}`nobody1900`.\n")
     with pytest.raises(RuntimeError) as stopped:

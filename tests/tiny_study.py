@@ -78,9 +78,16 @@ def setting() -> str:
     return ", ".join(f"{name}={value!r}" for name, value in {**PARAMETERS, "source": str(source())}.items())
 
 
+@cache
+def place() -> Path:
+    """The folder of the book, whose name ends with a part of its data's fingerprint."""
+    code = "from scoehr import book; print(book.folder('table', 'tiny', sys.argv[1]))"
+    return Path(python("-c", f"import sys; {code}", str(source())).stdout.strip().splitlines()[-1])
+
+
 def executed(name: str) -> Path:
     """A notebook executed on the tiny study."""
-    path = root() / "build" / "table-tiny" / "notebooks" / f"{name}.ipynb"
+    path = place() / "notebooks" / f"{name}.ipynb"
     if not path.is_file():
         execute(name)
     return path
