@@ -325,3 +325,14 @@ class ReverseSDE:
 
     def g(self, s: Tensor, x: Tensor) -> Tensor:
         return torch.sqrt(self.sde.beta(1.0 - s)) * torch.ones_like(x)
+
+
+class AdditiveReverseSDE(ReverseSDE):
+    """The same equation, told to be one of additive noise: methods of higher order ask for that form."""
+
+    noise_type = "additive"
+
+    def g(self, s: Tensor, x: Tensor) -> Tensor:
+        """√β I for every patient, ``(B, D, D)``."""
+        unit = torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
+        return (torch.sqrt(self.sde.beta(1.0 - s)) * unit).expand(len(x), -1, -1)

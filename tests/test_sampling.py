@@ -1,8 +1,9 @@
 import pytest
 import torch
+import torchsde
 
 from scoehr import InputError
-from scoehr.processes import T_MIN, RateModel
+from scoehr.processes import T_MIN, AdditiveReverseSDE, RateModel, ReverseSDE
 from scoehr.sampling import (
     SAMPLERS,
     births,
@@ -33,13 +34,32 @@ def test_order_of_convergence(sampler, order):
 
 
 @pytest.mark.parametrize(
-    ("name", "steps"), [("euler_maruyama", 300), ("ddim", 200), ("heun", 40), ("dpm_solver_pp_2m", 40)]
+    ("name", "steps"), [("euler_maruyama", 300), ("sra1", 60), ("ddim", 200), ("heun", 40), ("dpm_solver_pp_2m", 40)]
 )
 def test_every_sampler_returns_the_data(name, steps):
     rng = torch.Generator().manual_seed(0)
     x = solve(name, PROBLEM.score, PROBLEM.sde, torch.randn(20_000, 1, generator=rng), steps, rng=rng)
     assert float(x.mean()) == pytest.approx(PROBLEM.mean, abs=0.03)
     assert float(x.var()) == pytest.approx(PROBLEM.variance, rel=0.05)
+
+
+def test_the_higher_order_method_follows_the_same_path_more_closely():
+    """Strong errors on one Brownian path, against steps twenty times as fine."""
+    x = torch.randn(400, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    ends = torch.tensor([0.0, 0.9], dtype=x.dtype)
+    brownian = torchsde.BrownianInterval(
+        0.0, 1.0, size=tuple(x.shape), dtype=x.dtype, entropy=3, levy_area_approximation="space-time"
+    )
+
+    def path(kind, method, steps):
+        sde = kind(PROBLEM.sde, PROBLEM.score)
+        return torchsde.sdeint(sde, x, ends, bm=brownian, method=method, dt=1 / steps)[-1]
+
+    truth = path(AdditiveReverseSDE, "srk", 4000)
+    euler = [float((path(ReverseSDE, "euler", steps) - truth).abs().mean()) for steps in (100, 200)]
+    sra1 = [float((path(AdditiveReverseSDE, "srk", steps) - truth).abs().mean()) for steps in (100, 200)]
+    assert sra1[0] < 0.2 * euler[0], (sra1, euler)
+    assert sra1[0] / sra1[1] > 2.2 > euler[0] / euler[1], (sra1, euler)
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
