@@ -50,6 +50,11 @@ ABLATIONS: dict[str, tuple[Row, ...]] = {
         for number in (12, 25, 30, 50, 75, 100)
     ),
     "official": tuple(Row(f"official-epochs-{number}", str(number)) for number in (12, 25, 30, 50, 75, 100)),
+    "steps": (
+        *(Row(f"reported-steps-{number}", str(number)) for number in (40, 100, 250, 500)),
+        Row("reported", "1,000"),
+        Row("reported-sra1", "250, order 3/2"),
+    ),
     "bare": (
         Row("reported", "144 dimensions", "reported"),
         Row("reported-none", "negatives cut"),
@@ -65,6 +70,7 @@ ABLATIONS: dict[str, tuple[Row, ...]] = {
 }
 #: What each of :data:`ABLATIONS` is about.
 TITLES = {
+    "steps": "Steps of the sampler",
     "sizes": "Latent dimensions",
     "rates": "Learning rate",
     "epochs": "Epochs under the report's schedule",
@@ -287,6 +293,44 @@ def show_tally(pairs: pd.DataFrame) -> None:
         display(plots.table(tally(pairs), "Printed differences between two rows: how many are found here, by score"))
 
 
+# The printed level ---------------------------------------------------------------------------------------------------
+
+
+def spread() -> dict[str, float]:
+    """What separates the report's two printed runs of one model, by the key of a score."""
+    one, other = (quoted(name) for name in printed.TWINS)
+    return {key: abs(one[key] - other[key]) for key in one}
+
+
+def level(found: Rows, which: str) -> pd.DataFrame:
+    """Every printed value of a row of an ablation that was run in the regime, beside ours.
+
+    Columns: score, row, printed, here, within (whether ours is as near to it as the report's two runs of one model are
+    to each other).
+    """
+    table, apart = [], spread()
+    for row in ABLATIONS[which]:
+        runs = in_regime(pick(found, which)).get(row.label, [])
+        said = quoted(row.printed)
+        for name, key in REPORTED.items():
+            here = seeds.over_seeds(runs, key) if runs and key in said else None
+            if here is not None and here.seeds:
+                near = abs(here.value - said[key]) <= apart[key]
+                table.append((name, row.label, plots.cell(said[key]), str(here), near))
+    return pd.DataFrame(table, columns=["score", "row", "printed", "here", "within"])
+
+
+def leveled(values: pd.DataFrame) -> str:
+    """One sentence on how much of the printed level is found, by score."""
+    if not len(values):
+        return ""
+    parts = [f"{name} {int(part.sum())} of {len(part)}" for name, part in values.groupby("score", sort=False)["within"]]
+    return (
+        f"Level: {int(values['within'].sum())} of {len(values)} printed values are met within what separates the "
+        f"report's two printed runs of one model ({', '.join(parts)}). The report's patients are those of MIMIC-III."
+    )
+
+
 # The printed order ---------------------------------------------------------------------------------------------------
 
 FOUND, REVERSED, OPEN, GONE = "as printed", "reversed", "not told apart", "no score"
@@ -337,7 +381,7 @@ def told(pairs: pd.DataFrame) -> str:
     share = ", ".join(f"{counts[verdict]} {verdict}" for verdict in (FOUND, REVERSED, OPEN, GONE) if verdict in counts)
     whole = [name for name, part in pairs.groupby("score", sort=False)["verdict"] if (part == FOUND).all()]
     kept = f"The whole printed order is found in {', '.join(whole)}." if whole else "In no score is all of it found."
-    return f"Of {len(pairs)} printed differences between two rows: {share}. {kept}"
+    return f"Order: of {len(pairs)} printed differences between two rows, {share}. {kept}"
 
 
 def best(found: Rows, which: str, key: str) -> str:
@@ -358,9 +402,13 @@ def best(found: Rows, which: str, key: str) -> str:
 
 
 def says(found: Rows, which: str) -> str:
-    """What an ablation says, as a Markdown list: how much of the printed order is found, and the best row by score."""
+    """What an ablation says, as a Markdown list: the printed level, the printed order, and what better scores say.
+
+    All three rest on rows in the regime alone.
+    """
     pairs = order(found, which)
-    lines = [told(pairs)] * (len(pairs) > 0) + [best(found, which, key) for key in DRAWN]
+    lines = [leveled(level(found, which))] + [told(pairs)] * (len(pairs) > 0)
+    lines += [best(found, which, key) for key in DRAWN]
     return "\n".join(f"- {line}" for line in lines if line)
 
 

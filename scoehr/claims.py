@@ -185,23 +185,50 @@ def title(key: str) -> str:
     return f"validation loss of the {name}" if family == "loss" else name.replace("_", " ")
 
 
-def mean(numbers: Sequence[float]) -> Interval:
+class Pool(NamedTuple):
+    """Variance over random seeds within the rows of a table, and its degrees of freedom."""
+
+    variance: float
+    freedom: int
+
+
+def pooled(rows: Iterable[Sequence[float]]) -> Pool | None:
+    """The variance pooled over the rows of a table where one of them has two random seeds; None where all have more.
+
+    Two seeds alone say next to nothing of their row's own variance. Rows of one seed say nothing at all.
+    """
+    several = [np.asarray(row, dtype=float) for row in rows if len(row) > 1]
+    if min(map(len, several), default=3) > 2:
+        return None
+    freedom = sum(len(row) - 1 for row in several)
+    return Pool(sum(float(((row - row.mean()) ** 2).sum()) for row in several) / freedom, freedom)
+
+
+def mean(numbers: Sequence[float], pool: Pool | None = None) -> Interval:
     """Mean over random seeds with its 95 % t interval."""
-    return difference(numbers, [0.0, 0.0])
+    if pool is None or len(numbers) < 2:
+        return difference(numbers, [0.0, 0.0])
+    return _around(float(np.mean(numbers)), pool.variance / len(numbers), pool.freedom)
 
 
-def difference(ones: Sequence[float], others: Sequence[float]) -> Interval:
-    """Mean of the ones less that of the others with Welch's 95 % interval."""
+def difference(ones: Sequence[float], others: Sequence[float], pool: Pool | None = None) -> Interval:
+    """Mean of the ones less that of the others with its 95 % interval: Welch's, or by the variance of a pool."""
     one, other = np.asarray(ones, dtype=float), np.asarray(others, dtype=float)
     between = float(one.mean() - other.mean())
     if min(len(one), len(other)) < 2:
         return Interval(between, math.nan, math.nan)
+    if pool is not None:
+        return _around(between, pool.variance * (1 / len(one) + 1 / len(other)), pool.freedom)
     parts = np.array([one.var(ddof=1) / len(one), other.var(ddof=1) / len(other)])
     if not parts.sum():
         return Interval(between, between, between)
     freedom = parts.sum() ** 2 / (parts**2 / [len(one) - 1, len(other) - 1]).sum()
-    half = float(stats.t.ppf(0.975, freedom)) * math.sqrt(parts.sum())
-    return Interval(between, between - half, between + half)
+    return _around(between, parts.sum(), freedom)
+
+
+def _around(middle: float, variance: float, freedom: float) -> Interval:
+    half = float(stats.t.ppf(0.975, freedom)) * math.sqrt(variance)
+    return Interval(middle, middle - half, middle + half)
 
 
 def badness(key: str, numbers: Sequence[float]) -> list[float]:
@@ -234,7 +261,9 @@ def better(found: Found, *, run: str, than: list[str], scores: list[str], least:
     for key in scores:
         mine = values(found, run, key)
         theirs = {name: values(found, name, key) for name in than if name in alive}
-        gaps[key] = {name: difference(badness(key, mine), badness(key, other)) for name, other in theirs.items()}
+        worth, rivals = badness(key, mine), {name: badness(key, other) for name, other in theirs.items()}
+        pool = pooled([worth, *rivals.values()])
+        gaps[key] = {name: difference(worth, other, pool) for name, other in rivals.items()}
         parts.append(f"{title(key)} {mean(mine)}{_strongest(gaps[key], theirs)}")
     won = sum(all(gap.high < 0 for gap in rivals.values()) for rivals in gaps.values())
     lost = "".join(f"; every run of {name} diverged" for name in than if name not in alive)
@@ -258,9 +287,10 @@ def ordered(found: Found, *, runs: list[str], by: list[str], direction: Literal[
     steps, parts = {}, []
     for key in by:
         numbers = {name: values(found, name, key) for name in runs}
+        pool = pooled(numbers.values())
         parts.append(f"{title(key)}: " + ", ".join(f"{name} {mean(row)}" for name, row in numbers.items()))
         for one, other in pairwise(runs):
-            steps[f"{title(key)} from {one} to {other}"] = difference(numbers[other], numbers[one])
+            steps[f"{title(key)} from {one} to {other}"] = difference(numbers[other], numbers[one], pool)
     against = [name for name, step in steps.items() if min(sign * step.low, sign * step.high) <= 0]
     why = f"no clear step of {'; '.join(against)}" if against else f"it {direction} at every step"
     return decide(not against, why, ". ".join(parts), steps.values())

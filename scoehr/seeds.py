@@ -44,15 +44,15 @@ class Estimate(NamedTuple):
         return plots.cell(self.value) + around + some
 
 
-def over_seeds(runs: Sequence[study.Run], key: str) -> Estimate:
-    """A quantity of a row over its random seeds.
+def over_seeds(runs: Sequence[study.Run], key: str, pool: claims.Pool | None = None) -> Estimate:
+    """A quantity of a row over its random seeds, its interval by the variance of a pool where there is one.
 
     The interval of a score is cut at the score's range. ``key`` is that of a score (``"fidelity.pcd"``), of its gap
     (``"gap.fidelity.pcd"``), of a cost (``"costs.sampling_seconds"``), or of the last validation loss of a stage
     (``"loss.score"``).
     """
     limits = runs[0].metrics.get("interval", {}).get(key) if len(runs) == 1 else None
-    found = estimate(runs, lambda run: value(run, key), limits)
+    found = estimate(runs, lambda run: value(run, key), limits, pool=pool)
     score = METRICS.get(key)
     least, most = (score.low, score.high) if score else (0.0 if key.startswith("costs.") else None, None)
     if least is not None and found.value < least:  # of a run that holds negative counts, as the report's did
@@ -67,20 +67,31 @@ def estimate(
     limits: Sequence[float] | None = None,
     *,
     least: float = -math.inf,
+    pool: claims.Pool | None = None,
 ) -> Estimate:
     """What ``read`` finds in the runs of a row, over its random seeds.
 
     ``limits`` are the interval of one run alone; ``least`` is the lowest value that there can be.
     """
-    numbers = [number for run in runs if (number := read(run)) is not None and math.isfinite(number)]
+    values = numbers(runs, read)
     diverged = sum(run.verdict == "diverged" for run in runs)
-    if not numbers:
+    if not values:
         return Estimate(math.nan, math.nan, math.nan, 0, diverged)
-    if len(numbers) == 1:
+    if len(values) == 1:
         low, high = limits or (math.nan, math.nan)
-        return Estimate(numbers[0], low, high, 1, diverged)
-    middle, low, high = claims.mean(numbers)
-    return Estimate(middle, max(low, least), high, len(numbers), diverged)
+        return Estimate(values[0], low, high, 1, diverged)
+    middle, low, high = claims.mean(values, pool)
+    return Estimate(middle, max(low, least), high, len(values), diverged)
+
+
+def numbers(runs: Sequence[study.Run], read: Callable[[study.Run], float | None]) -> list[float]:
+    """The finite values that ``read`` finds in the runs of a row."""
+    return [number for run in runs if (number := read(run)) is not None and math.isfinite(number)]
+
+
+def pool(rows: Rows, key: str) -> claims.Pool | None:
+    """The variance of a quantity within the rows of a table, see :func:`scoehr.claims.pooled`."""
+    return claims.pooled(numbers(runs, lambda run: value(run, key)) for runs in rows.values())
 
 
 def label(name: str, runs: Sequence[study.Run]) -> str:
@@ -111,12 +122,13 @@ def reference(rows: Rows, point: str, key: str) -> float | None:
 
 def scores(rows: Rows, keys: Iterable[str], *, references: Iterable[str] = ()) -> pd.DataFrame:
     """A row a score, named by its title; a column a row of the plan, then one a reference point."""
+    pools = {key: pool(rows, key) for key in keys}
     sheet = {
         METRICS[key].title: {
-            **{label(name, runs): str(over_seeds(runs, key)) for name, runs in rows.items()},
+            **{label(name, runs): str(over_seeds(runs, key, pools[key])) for name, runs in rows.items()},
             **{POINTS[point]: plots.cell(reference(rows, point, key)) for point in references},
         }
-        for key in keys
+        for key in pools
     }
     return pd.DataFrame.from_dict(sheet, orient="index")
 
@@ -146,6 +158,8 @@ def said(rows: Rows) -> str:
         return f"One random seed a row; intervals, 95 %, cover the patients compared and not another training.{marks}"
     number = str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
     alone = " (rows of one seed: over the patients compared)" if seeds[0] == 1 else ""
+    if 2 in seeds:
+        alone += ", with the variance pooled over the rows since some have two"
     return (
         f"Means over {number} random seeds; the intervals, 95 % of Student's t over the seeds{alone}, cover training "
         f"and sampling, not the choice of the patients compared with.{marks}"

@@ -266,11 +266,11 @@ def _departures(row: dict[str, Any], has: dict[str, Any], patients: int | None) 
         name: value for name, value in asdict(generators.preset(row["preset"]).config).items() if name in DECISIVE
     }
     found = [
-        f"{name.replace('_', ' ')} {_plain(has[name])} in place of {_plain(value)}"
+        f"{name.replace('_', ' ')} {_plain(has.get(name))} in place of {_plain(value)}"
         for name, value in asked.items()
-        if name not in WIDTHS and _plain(has[name]) != _plain(value)
+        if name not in WIDTHS and _plain(has.get(name)) != _plain(value)
     ]
-    return found + [f"{patients:,} patients at most to train on"] * (patients is not None)
+    return found if patients is None else [*found, f"{patients:,} patients at most to train on"]
 
 
 def narrower(run: Run) -> str:

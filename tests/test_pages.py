@@ -2,17 +2,22 @@
 
 import json
 import math
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
 
-from scoehr import ablations, pages, plots, printed, seeds, study
+from scoehr import ablations, claims, pages, plots, printed, seeds, study
 from scoehr.metrics import METRICS, REFERENCES
 from scoehr.simulate import sample_matrix
 
 CODES = ["001", "002", "003", "004"]
+
+
+#: The rows of the plan at the reported scale.
+PLAN = study.plan(profile="paper")
 
 
 @pytest.fixture
@@ -42,7 +47,10 @@ def run(
     config = {"kind": kind, "network": "unet", "width": 16, "epochs": 3, "schedule": "reported", "latent": 8,
               "head": "relu", "autoencoder_epochs": 2, "standardise": False, "prediction": "score",
               "sampler": "euler_maruyama", "steps": 10}  # fmt: skip
-    experiment = {"name": name, "title": name, "group": "sizes", "seed": seed, "evaluated": 500, "profile": "quick"}
+    if planned := PLAN.get(name):  # a row of the plan, run as its study ran it
+        config |= {**asdict(planned.config), "kind": kind, "latent": planned.config.latent}
+    experiment = {"name": name, "title": name, "group": "sizes", "seed": seed, "evaluated": 500, "profile": "quick",
+                  "patients": None}  # fmt: skip
     data = {"train": 100, "validation": 20, "test": 40}
     verdict = "diverged" if value is None else "finished"
     head = {"config": config, "generator": "scoehr", "experiment": experiment, "verdict": verdict, "data": data}
@@ -175,7 +183,7 @@ def test_a_whole_order_is_told(world):
 def test_with_one_row_there_is_no_order(world):
     found = {"reported": world("reported", [1.0])}
     assert ablations.order(found, "sizes").empty
-    assert ablations.says(found, "sizes") == ""
+    assert "Order" not in ablations.says(found, "sizes") and "Best" not in ablations.says(found, "sizes")
 
 
 def test_every_row_of_an_ablation_is_planned_and_quoted():
@@ -271,3 +279,94 @@ def test_what_a_figure_of_dots_draws():
     assert [label.get_text() for label in left.get_yticklabels()] == ["one", "other"]
     assert {tuple(line.get_xdata()) for line in left.lines} >= {(0.4, 0.4), (0.5, 1.5)}
     assert (0.4, 0.4) not in {tuple(line.get_xdata()) for line in right.lines}
+
+
+def test_the_variance_is_pooled_where_rows_have_two_seeds(world):
+    rows = {"a": world("a", [10.0, 12.0]), "b": world("b", [20.0, 26.0]), "c": world("c", [30.0])}
+    pool = seeds.pool(rows, "reported.pcd")
+    assert pool == pytest.approx(((2.0 + 18.0) / 2, 2))
+    half = stats.t.ppf(0.975, 2) * math.sqrt(10 / 2)
+    assert seeds.over_seeds(rows["a"], "reported.pcd", pool)[:3] == pytest.approx((11, max(0, 11 - half), 11 + half))
+    assert "variance pooled over the rows" in seeds.said(rows)
+    assert seeds.pool({"a": world("d", [1.0, 2.0, 3.0]), "c": rows["c"]}, "reported.pcd") is None
+    gap = claims.difference([10.0, 12.0], [20.0, 26.0], pool)
+    assert gap.high - gap.low == pytest.approx(2 * stats.t.ppf(0.975, 2) * math.sqrt(10))
+
+
+def test_pooled_intervals_cover_as_often_as_they_say():
+    rng, covered = np.random.default_rng(0), 0
+    for _ in range(2000):
+        rows = rng.normal(size=(6, 2)) + 7
+        low, high = claims.mean(rows[0], claims.pooled(rows))[1:]
+        covered += low <= 7 <= high
+    assert 0.935 < covered / 2000 < 0.965
+
+
+# The regime
+
+
+def altered(made, **changes):
+    """The same runs with other settings, as if they had been made so."""
+    for one in made:
+        config = json.loads((one.folder / "config.json").read_text())
+        for name, value in changes.items():
+            config["experiment" if name == "patients" else "config"][name] = value
+        (one.folder / "config.json").write_text(json.dumps(config))
+    return [study.Run(one.folder) for one in made]
+
+
+def test_a_narrower_network_is_in_the_regime(world):
+    made = altered(world("reported", [1.0, 2.0, 3.0]), width=16)
+    assert [one.departures for one in made] == [[]] * 3
+    assert "16 wide in place of 128" in study.narrower(made[0])
+    assert altered(world("thinning", [1.0]), patients=6000)[0].departures == [], "no study reported that one"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("steps", 40), ("batch", 16), ("epochs", 12), ("epoch_share", 0.5), ("autoencoder_epochs", 30), ("rate", 0.008),
+     ("schedule", "constant"), ("sampler", "heun"), ("patients", 6000)],
+)  # fmt: skip
+def test_what_decides_whether_a_model_is_trained_and_solved_departs_from_the_regime(world, name, value):
+    (one,) = altered(world("reported", [1.0]), **{name: value})
+    assert len(one.departures) == 1
+    assert (f"{value:,}" if name == "patients" else str(value)) in one.departures[0]
+
+
+def test_a_row_of_the_plan_may_vary_what_the_report_varied_but_not_the_sampler(world):
+    assert world("reported-epochs-12", [1.0])[0].departures == []
+    assert world("reported-64", [1.0])[0].departures == []
+    assert world("reported-steps-40", [1.0])[0].departures == ["steps 40 in place of 1000"]
+
+
+@pytest.mark.parametrize("name", ["A1.epochs", "N1.epochs", "T1.pcd"])
+def test_forty_steps_put_back_leave_no_verdict_on_the_model(world, name):
+    claim = next(claim for claim in claims.read()["claims"] if claim["id"] == name)
+    points = {"zero": {"reported": {"pcd": 9.0}}}
+    found = {"reported": world("reported", [20.0, 21.0, 22.0], points=points)}
+    frame = pd.DataFrame({"stage": "autoencoder", "epoch": range(1, 21), "train_loss": 1.0, "learning_rate": 1.0,
+                          "validation_loss": np.linspace(9, 1, 20), "seconds": 1.0})  # fmt: skip
+    for place, one in enumerate(found["reported"]):
+        both = pd.concat([frame.assign(stage=stage, validation_loss=frame["validation_loss"] + 0.1 * place)
+                          for stage in ("autoencoder", "score")])  # fmt: skip
+        both.to_csv(one.folder / "history.csv", index=False)
+    before = claims.judge(claim, found, {})
+    assert before.verdict in ("holds", "fails"), before
+    after = claims.judge(claim, {"reported": altered(found["reported"], steps=40)}, {})
+    assert after.verdict == "cannot be tested"
+    assert "reported was not run as its study ran it (steps 40 in place of 1000)" in after.why
+
+
+def test_rows_outside_the_regime_are_marked_and_compared_with_nothing_printed(world):
+    rows = {"reported": world("reported", [37.0, 38.0, 39.0])}
+    assert list(seeds.scores(rows, ["reported.pcd"])) == ["reported"]
+    assert "†" not in seeds.said(rows) + " ".join(pages.regime(rows))
+    pcd = ablations.level(rows, "sizes").set_index("score").loc["PCD"]
+    assert pcd["printed"] == "37.2" and pcd["within"] == (abs(38.0 - 37.25) <= ablations.spread()["reported.pcd"])
+
+    rows = {"reported": altered(rows["reported"], steps=40)}
+    assert list(seeds.scores(rows, ["reported.pcd"])) == ["reported †"]
+    assert "† not in the reported regime" in seeds.said(rows)
+    assert "† Not in the reported regime" in " ".join(pages.regime(rows))
+    assert ablations.as_reported(rows, "sizes").index[0] == "144 †"
+    assert ablations.level(rows, "sizes").empty and ablations.order(rows, "sizes").empty
