@@ -44,7 +44,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import display
 
-from scoehr import conditions, pages, plots, seeds
+from scoehr import ablations, conditions, pages, plots, seeds
 
 runs = pages.runs(dataset, source, profile, seed)
 pages.origin(runs, dataset=dataset, profile=profile, seed=seed)
@@ -88,6 +88,40 @@ plots.show(
 # The report printed 37, 68 and 120 minutes on a T4 GPU for as many patients as it trained on, at 64, 144 and 256
 # dimensions, and 510 without an autoencoder. Its code kept all 1,001 states of every path and decoded each, to use the
 # last; here only the last is kept.
+
+# %% [markdown]
+# (steps)=
+# ## Whether the sampler decides the scores
+#
+# The same weights of the report's model, sampled by Euler-Maruyama in fewer steps than the reported 1,000, and by a
+# method of higher order for the same equation {eq}`reverse`. Where the scores no longer move, the equation is solved,
+# and what is left is the network's own error.
+
+# %% tags=["hide-input"]
+every = pages.rows(dataset, source, profile, seed)
+steps = ablations.pick(every, "steps")
+if len(steps) > 1:
+    caption = "The report's model by steps of the sampler, on the same weights, beside fresh real patients."
+    display(plots.table(ablations.scale(steps), f"{caption} {seeds.said(steps)}"))
+    display(pages.Words(ablations.converged(steps, "1,000", "steps")))
+else:
+    display(pages.Words("Not run yet on these data: rows `reported-steps-40` to `reported-sra1`."))
+
+# %% [markdown]
+# (widths)=
+# ## Whether the width decides the scores
+#
+# A profile may scale the width of the U-Net, and nothing else of what the report ran. How the scores change with it:
+
+# %% tags=["hide-input"]
+for name in ("reported", "paper"):
+    found = ablations.widths(name, dataset, source, seed)
+    if len(found) > 1:
+        caption = f"{name} by the width of its U-Net (128 as reported), beside fresh real patients."
+        display(plots.table(ablations.scale(found), f"{caption} {seeds.said(found)}"))
+        display(pages.Words(ablations.converged(found, list(found)[-1], "wide")))
+    else:
+        display(pages.Words(f"`{name}` was run in the regime at {len(found)} width(s) on these data: {', '.join(found)}."))
 
 # %% [markdown]
 # ## How few steps will do

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from scoehr import claims, plots, printed, seeds
+from scoehr import claims, plots, printed, seeds, study
 from scoehr.metrics import METRICS, REFERENCES
 from scoehr.seeds import POINTS, Rows
 from scoehr.study import Run
@@ -124,6 +124,57 @@ def pick(found: Rows, which: str) -> dict[str, Sequence[Run]]:
 def names(which: str) -> list[str]:
     """The names in the plan of the rows of an ablation."""
     return [row.name for row in ABLATIONS[which]]
+
+
+# Scale ---------------------------------------------------------------------------------------------------------------
+
+#: Scores by which it is judged whether a factor of scale still matters.
+SCALED = (*REPORTED.values(), *CORRECTED[1:])
+
+
+def widths(name: str, dataset: str, source: str | None, seed: int) -> dict[str, list[Run]]:
+    """A row's finished runs in the regime by the width of its network, narrowest first; nothing is computed."""
+    found: dict[int, list[Run]] = {}
+    for profile in study.upward("quick"):
+        row = study.plan(dataset, source, profile, seed)[name]
+        runs = [Run(again.folder) for again in study.replicates(row) if again.finished]
+        if runs and not any(run.departures for run in runs):
+            found[row.config.width] = runs
+    return {str(width): found[width] for width in sorted(found)}
+
+
+def scale(rows: Rows) -> pd.DataFrame:
+    """A row a step or a width, a column a score: whether a factor of scale moves the scores."""
+    return seeds.scores(rows, SCALED, references=("real",)).T
+
+
+def moved(rows: Rows, full: str) -> dict[str, list[str]]:
+    """By row, the scores that differ from those of the row ``full`` by more than half of that one's 95 % interval.
+
+    Scores without an interval are left out.
+    """
+    reach = {key: seeds.over_seeds(rows[full], key) for key in SCALED}
+    known = {key: each for key, each in reach.items() if each.seeds and not math.isnan(each.low)}
+
+    def far(runs: Sequence[Run], key: str) -> bool:
+        half = (known[key].high - known[key].low) / 2
+        return abs(seeds.over_seeds(runs, key).value - known[key].value) > half
+
+    return {
+        name: [METRICS[key].title for key in known if far(runs, key)] for name, runs in rows.items() if name != full
+    }
+
+
+def converged(rows: Rows, full: str, what: str) -> str:
+    """One sentence a row: which scores still move between it and the row ``full``."""
+    if full not in rows or len(rows) < 2:
+        return ""
+    lines = [
+        f"- {name} {what} against {full}: "
+        + (f"{', '.join(titles)} moves by more than its interval." if titles else "no score moves by more than its interval.")
+        for name, titles in moved(rows, full).items()
+    ]
+    return "\n".join(lines)
 
 
 # What was printed ----------------------------------------------------------------------------------------------------

@@ -140,7 +140,8 @@ def origin(found: Mapping[str, study.Run | Sequence[study.Run]], *, dataset: str
 def regime(found: Mapping[str, study.Run | Sequence[study.Run]]) -> list[str]:
     """How the runs stand to what their studies ran: what is narrower, and † what departs from the regime."""
     rows = {name: _all(entry) for name, entry in found.items()}
-    narrow, outside = {}, []
+    narrow: dict[str, list[str]] = {}
+    outside: list[str] = []
     for name, runs in rows.items():
         departures = next((run.departures for run in runs if run.departures), [])
         if departures:

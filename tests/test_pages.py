@@ -48,7 +48,7 @@ def run(
               "head": "relu", "autoencoder_epochs": 2, "standardise": False, "prediction": "score",
               "sampler": "euler_maruyama", "steps": 10}  # fmt: skip
     if planned := PLAN.get(name):  # a row of the plan, run as its study ran it
-        config |= {**asdict(planned.config), "kind": kind, "latent": planned.config.latent}
+        config |= {**asdict(planned.config), "kind": kind}
     experiment = {"name": name, "title": name, "group": "sizes", "seed": seed, "evaluated": 500, "profile": "quick",
                   "patients": None}  # fmt: skip
     data = {"train": 100, "validation": 20, "test": 40}

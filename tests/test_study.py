@@ -150,3 +150,13 @@ def test_larger_runs_stand_in_for_smaller_ones_all_or_none(home):
     assert finish(start(home, show)).strip() == "tiny"
     finish(start(home, make.replace("'fast'", "'wild'")))
     assert finish(start(home, show)).strip() == "big"
+
+
+def test_open_data_as_published_keep_the_ids_of_published_runs(shared_data):
+    """With or without a source, and whatever it is called on this machine."""
+    source = shared_data / "diabetes130"
+    assert study.identity("diabetes130", str(source)) == ""
+    assert study.plan("diabetes130", str(source), "standard") != {}
+    ids = [study.plan("diabetes130", given, "standard")["thinning"].id for given in (None, str(source))]
+    assert ids[0] == ids[1]
+    assert study.identity("mimic3", str(shared_data / "mimic3-demo")) != ""
