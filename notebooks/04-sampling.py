@@ -121,7 +121,7 @@ for name in ("reported", "paper"):
         display(plots.table(ablations.scale(found), f"{caption} {seeds.said(found)}"))
         display(pages.Words(ablations.converged(found, list(found)[-1], "wide")))
     else:
-        display(pages.Words(f"`{name}` was run in the regime at {len(found)} width(s) on these data: {', '.join(found)}."))
+        display(pages.Words(f"`{name}` has been run in the regime at one width at most on these data."))
 
 # %% [markdown]
 # ## How few steps will do

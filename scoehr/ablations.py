@@ -169,11 +169,10 @@ def converged(rows: Rows, full: str, what: str) -> str:
     """One sentence a row: which scores still move between it and the row ``full``."""
     if full not in rows or len(rows) < 2:
         return ""
-    lines = [
-        f"- {name} {what} against {full}: "
-        + (f"{', '.join(titles)} moves by more than its interval." if titles else "no score moves by more than its interval.")
-        for name, titles in moved(rows, full).items()
-    ]
+    lines = []
+    for name, titles in moved(rows, full).items():
+        subject = ", ".join(titles) if titles else "no score"
+        lines.append(f"- {name} {what} against {full}: {subject} moves by more than half its interval.")
     return "\n".join(lines)
 
 

@@ -14,7 +14,6 @@ import pandas as pd
 
 from scoehr.files import ROOT, read_json
 
-
 #: Fingerprints of the open data sets as published: of their counts, and of their visits.
 PUBLISHED = {
     "simulated": ("1cec4bba1c4f1722", "04f5738c553db351"),

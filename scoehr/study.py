@@ -166,7 +166,7 @@ def plan(
             evaluated=size["evaluated"],
             seed=seed,
             group=row.get("group", MAIN),
-            seeds=size.get("seeds", {}).get("main" if row.get("group", MAIN) == MAIN else "others", 1),
+            seeds=_seeds(size, row.get("group", MAIN)),
             after=row.get("after"),
         )
         for name, row in text["experiments"].items()
@@ -257,6 +257,12 @@ def scale(profile: str) -> dict[str, Any]:
 def _plan_file() -> dict[str, Any]:
     """``profiles``, from small to large, and ``experiments``, as they stand in the plan."""
     return yaml.safe_load(PLAN.read_text(encoding="utf-8"))
+
+
+def _seeds(size: dict[str, Any], group: str) -> int:
+    """How many random seeds the rows of a group are run under at the size of a profile."""
+    numbers = size.get("seeds", {})
+    return numbers.get(group, numbers.get("others", 1))
 
 
 def _departures(row: dict[str, Any], has: dict[str, Any], patients: int | None) -> list[str]:
