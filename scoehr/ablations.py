@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from itertools import combinations
 from typing import Any, NamedTuple
 
@@ -53,7 +54,7 @@ ABLATIONS: dict[str, tuple[Row, ...]] = {
     "steps": (
         *(Row(f"reported-steps-{number}", str(number)) for number in (40, 100, 250, 500)),
         Row("reported", "1,000"),
-        Row("reported-sra1", "250, order 3/2"),
+        Row("reported-sra1", "50, order 3/2"),
     ),
     "bare": (
         Row("reported", "144 dimensions", "reported"),
@@ -139,7 +140,7 @@ def widths(name: str, dataset: str, source: str | None, seed: int) -> dict[str, 
         row = study.plan(dataset, source, profile, seed)[name]
         runs = [Run(again.folder) for again in study.replicates(row) if again.finished]
         if runs and not any(run.departures for run in runs):
-            found[row.config.width] = runs
+            found[asdict(row.config)["width"]] = runs
     return {str(width): found[width] for width in sorted(found)}
 
 

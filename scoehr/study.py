@@ -305,7 +305,7 @@ def _scaled(generator: Generator, profile: str) -> Any:
 
 
 def scaled(config: Any, kind: str, profile: str) -> Any:
-    """Settings times the factors that a profile has for a kind of network or generator.
+    """Settings with the factors, and those replaced, that a profile has for a kind of network or generator.
 
     Whole numbers stay whole, and a width stays one that the network can have.
     """
@@ -313,6 +313,7 @@ def scaled(config: Any, kind: str, profile: str) -> Any:
     for name, factor in scale(profile).get("factors", {}).get(kind, {}).items():
         value = factor * has[name]
         changes[name] = max(1, round(value)) if isinstance(has[name], int) else value
+    changes |= scale(profile).get("settings", {}).get(kind, {})
     if "width" in changes:
         changes["width"] = max(16 if kind == "unet" else 8, 4 * round(changes["width"] / 4))
     return replace(config, **changes)
