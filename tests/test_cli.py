@@ -9,12 +9,16 @@ import signal
 import subprocess
 import sys
 import time
+from importlib import metadata
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 from shell import COMMAND, done, inside, long_table, refused, scoehr, start
 
+from scoehr import book, files
+from scoehr import shell as shells
 from scoehr.cli import explain
 from scoehr.codes import CodeMatrix
 from scoehr.files import InputError
@@ -168,6 +172,26 @@ def test_run_of_an_unknown_name():
 
 
 @pytest.mark.parametrize(
+    "command", [["run", "fast"], ["experiments"], ["report"], ["visits"], ["notebook", "01-cohort"]]
+)
+def test_a_profile_is_one_of_the_plan(command):
+    sizes = list(yaml.safe_load((ROOT / "workflow" / "experiments.yaml").read_text())["profiles"])
+    refused(inside(*command, "--profile", "huge"), "'huge' is unknown; choose one of", *sizes)
+
+
+def test_every_profile_of_the_plan_may_be_listed():
+    for size in yaml.safe_load((ROOT / "workflow" / "experiments.yaml").read_text())["profiles"]:
+        assert f" simulated-{size}-fast-s0-" in done("experiments", "--list", "--profile", size)
+
+
+@pytest.mark.parametrize("name", ["../scoehr/files", "nothing", "01-cohort.py", ""])
+def test_a_notebook_is_one_of_the_book(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(book, "ROOT", tmp_path)
+    refused(inside("notebook", name), "no such notebook", "01-cohort")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["--dataset", "mimic5"], ["mimic5"]),
@@ -245,10 +269,70 @@ def test_report_goes_on_after_it_was_stopped(tmp_path, ending):
         (PermissionError(errno.EACCES, "Permission denied", "there"), "there: Permission denied"),
         (FloatingPointError("sampling diverged"), "sampling diverged"),
         (ModuleNotFoundError("No module named 'papermill'", name="papermill"), "papermill is missing"),
+        (ModuleNotFoundError("x", name="bs4"), "beautifulsoup4 is missing; install scoehr with its extra book"),
+        (ModuleNotFoundError("x", name="torch_geometric.nn"), "torch-geometric is missing; install scoehr with its"),
+        (ModuleNotFoundError("x", name="captum.attr"), "extra companions"),
+        (ModuleNotFoundError("x", name="opacus"), "extra private"),
+        (ModuleNotFoundError("x", name="snakemake"), "extra pipeline"),
+        (ModuleNotFoundError("x", name="sklearn"), "scikit-learn is missing; install scoehr anew"),
+        (ModuleNotFoundError("x", name="tensorflow"), "tensorflow is missing; install it"),
+        (OSError(errno.EIO, "Input/output error", "/d/.a b.0123abcd-17-4.89abcdef/a b"), "/d/a b: Input"),
     ],
 )
 def test_errors_in_one_sentence(error, sentence):
     assert sentence in explain(error)
+
+
+@pytest.mark.parametrize(("package", "extra"), [("snakemake", "pipeline"), ("papermill", "book")])
+def test_a_missing_package_is_told_before_any_work(tmp_path, monkeypatch, package, extra):
+    """As where scoehr was installed without its extras."""
+    find = metadata.distribution
+
+    def distribution(name):
+        if name == package:
+            raise metadata.PackageNotFoundError(name)
+        return find(name)
+
+    monkeypatch.setattr(metadata, "distribution", distribution)
+    refused(inside("report"), f"the package {package} is missing; install scoehr with its extra {extra}")
+
+
+SAYING = """
+import typer
+from scoehr import shell
+app = typer.Typer()
+@app.command()
+def say(what: str): print(what + chr(0xdcff))
+shell.run_shell(app, "say", ["ε = 3 at δ = 1e-5, R², 3 × 4, café, … → ’x’ – 📈"])
+"""
+
+
+@pytest.mark.parametrize(
+    ("encoding", "spelt"),
+    [
+        ("ascii", "epsilon = 3 at delta = 1e-5, R2, 3 x 4, cafe, ... -> 'x' - ??"),
+        ("latin-1", "epsilon = 3 at delta = 1e-5, R², 3 × 4, café, ... -> 'x' - ??"),
+        ("utf-8", "ε = 3 at δ = 1e-5, R², 3 × 4, café, … → ’x’ – 📈?"),
+    ],
+)
+def test_a_terminal_without_some_letters_loses_no_result(encoding, spelt):
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    said = subprocess.run([sys.executable, "-c", SAYING], capture_output=True, check=True, env=environment)
+    assert said.stdout.decode(encoding).strip() == spelt
+
+
+@pytest.mark.parametrize(("home", "moved"), [("/dev/null/home", True), (".", False)])
+def test_a_home_folder_that_cannot_be_written_is_not_needed(tmp_path, monkeypatch, home, moved):
+    """Programs keep their caches in the working root then, and only then."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(files, "ROOT", tmp_path / "root")
+    monkeypatch.setenv("HOME", home)
+    for variable in shells.CACHES:
+        monkeypatch.setenv(variable, "")
+    done("--help")
+    kept = {variable: os.environ[variable] for variable in shells.CACHES}
+    place = tmp_path / "root" / "build" / "home"
+    assert kept == {name: str(place / below) if moved else "" for name, below in shells.CACHES.items()}
 
 
 @pytest.mark.parametrize("fault", [TypeError("x"), KeyError("x"), ModuleNotFoundError("x", name="scoehr.x")])
