@@ -14,10 +14,11 @@ import pandas as pd
 
 from scoehr.files import ROOT, read_json
 
-#: Fingerprints of the open data sets as published: of their counts, and of their visits.
+#: Fingerprints of the open data sets as published: of counts, visits, DuaLK's records, and stays in intensive care.
 PUBLISHED = {
     "simulated": ("1cec4bba1c4f1722", "04f5738c553db351"),
-    "diabetes130": ("393a0934130a7cdc", "bb1bcaf9907fd4ee"),
+    "diabetes130": ("393a0934130a7cdc", "bb1bcaf9907fd4ee", "dcdbdda25aba2706"),
+    "physionet2012": ("4ef6a86b62ae3eba",),
 }
 
 

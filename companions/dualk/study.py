@@ -29,7 +29,7 @@ from companions.dualk.train import Learner, TrainingConfig
 from scoehr import generators
 from scoehr.datasets import Digits
 from scoehr.files import ROOT, InputError, replacing, write_json
-from scoehr.runs import Finished, Planned, mark
+from scoehr.runs import Finished, Planned, mark, own_data
 
 Kind = Literal["model", "knowledge", "baselines", "bridge"]
 #: Figures whose bootstrap draws are kept.
@@ -129,9 +129,19 @@ class Experiment(Planned):
         return PROFILES[self.profile]
 
     @property
+    def data(self) -> str:
+        """Which data, where they are not those of an open set as published; they are read for it."""
+        if self.source is None:
+            return ""
+        found = records(self.dataset, self.source, self.profile, self.seed)
+        known = own_data(self.dataset, train.fingerprint(found)) == ""
+        return "" if known else train.contents(*train.everything(found))[:16]
+
+    @property
     def id(self) -> str:
         """Name of the run's folder: readable parts, then a hash of all settings."""
         settings = {key: value for key, value in asdict(self).items() if key != "source"} | asdict(self.scale)
+        settings["data"] = self.data
         return f"dualk-{self.dataset}-{self.profile}-{self.name}-s{self.seed}-{mark(settings)}"
 
 

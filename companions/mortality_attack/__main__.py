@@ -220,7 +220,8 @@ def tune_(
     direction: tune.Direction = "minimize" if what == "model" else "maximize"
     opened = tune.open_study(name, direction=direction, storage=storage, seed=seed)
     if what == "model":
-        data = study.Place(source, str(outcomes) if outcomes else None).data(study.plan(kind, profile, seed)[row])
+        place = study.Place(source, str(outcomes) if outcomes else None)
+        data = place.data(study.plan(kind, profile, seed)[row])
         goal = tune.model_objective(data, epochs=epochs, blocks=blocks, number=folds, seed=seed)
     else:
         folder, fitted, series = _judged(source, outcomes, model, profile, row, "auto", seed)
@@ -241,7 +242,7 @@ def run(source: Source = None, outcomes: Outcomes = None, profile: Profile = "qu
     from companions.mortality_attack import study
 
     place = study.Place(source, str(outcomes) if outcomes else None)
-    for planned in study.plan(_kind(source), profile, seed).values():
+    for planned in study.plan(_kind(source), profile, seed, place).values():
         made = study.run(planned, place)
         print(f"{made.id}: {made.metrics['costs']['processor_seconds']:.0f} s of a processor", flush=True)
 
@@ -270,11 +271,12 @@ def _stays(source: str | None, outcomes: Path | None, profile: str) -> Any:
 def _trained(source: str | None, outcomes: Path | None, profile: str, row: str, seed: int) -> Any:
     from companions.mortality_attack import study
 
-    rows = study.plan(_kind(source), profile, seed)
+    place = study.Place(source, str(outcomes) if outcomes else None)
+    rows = study.plan(_kind(source), profile, seed, place)
     if row not in rows or rows[row].task != "model":
         able = [name for name, planned in rows.items() if planned.task == "model"]
         raise InputError(f"no row {row!r} to train; choose one of {', '.join(able)}")
-    return study.run(rows[row], study.Place(source, str(outcomes) if outcomes else None))
+    return study.run(rows[row], place)
 
 
 def _judged(

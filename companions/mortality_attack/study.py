@@ -41,7 +41,7 @@ from companions.mortality_attack.protocol import (
 )
 from companions.mortality_attack.train import TrainingConfig
 from scoehr.files import ROOT, InputError, replacing, write_json
-from scoehr.runs import Finished, Planned, mark
+from scoehr.runs import Finished, Planned, mark, own_data
 from scoehr.study import environment
 
 Task = Literal["cohort", "model", "attack", "side"]
@@ -70,6 +70,7 @@ class Study(Planned):
     dataset: str
     profile: str
     seed: int = 0
+    data: str = ""  # which stays, where they are not those of an open set as published
     stays: int | None = None
     protocol: Protocol = CORRECTED
     peer: peers.Peer | None = None
@@ -130,13 +131,17 @@ def plan_file() -> dict[str, Any]:
     return yaml.safe_load(resources.files(__package__).joinpath("plan.yaml").read_text(encoding="utf-8"))
 
 
-def plan(dataset: str, profile: str = "quick", seed: int = 0) -> dict[str, Study]:
-    """All studies of a data set at a profile, by name, in an order in which they can be run."""
+def plan(dataset: str, profile: str = "quick", seed: int = 0, place: Place | None = None) -> dict[str, Study]:
+    """All studies of a data set at a profile, by name, in an order in which they can be run.
+
+    The data at ``place`` are read, since they are part of every id; without one the published stays are meant.
+    """
     text = plan_file()
     if profile not in text["profiles"]:
         raise InputError(f"profile {profile!r} is unknown; choose one of {', '.join(text['profiles'])}")
     scale = text["profiles"][profile]
-    base = Study("cohort", "the stays", "cohort", dataset, profile, seed,
+    data = place.identity(dataset) if place else ""
+    base = Study("cohort", "the stays", "cohort", dataset, profile, seed, data,
                  scale["stays"] if dataset == "simulated" else None)  # fmt: skip
     rows = {"cohort": base} | _ladder(base, text["ladder"], scale)
     rows |= {name: _model(replace(base, name=name, task="model"), row, scale) for name, row in text["models"].items()}
@@ -229,6 +234,12 @@ class Place:
 
     source: str | None = None
     outcomes: str | None = None
+
+    def identity(self, dataset: str) -> str:
+        """What ids say of the stays, see :func:`scoehr.runs.own_data`."""
+        if self.source is None:
+            return ""
+        return own_data(dataset, fingerprint(stays(dataset, self.source, self.outcomes)))
 
     def stays(self, study: Study) -> Stays:
         """All stays of the study's data set."""
@@ -352,7 +363,7 @@ def _predictions(study: Study) -> Path:
 
 def _blended(study: Study, place: Place, progress: bool) -> dict[str, np.ndarray]:
     """Mean predictions of other rows on the same stays; those of a row made elsewhere are computed anew."""
-    rows = plan(study.dataset, study.profile, study.seed)
+    rows = plan(study.dataset, study.profile, study.seed, place)
     found = []
     for name in study.blend:
         made = run(rows[name], place, progress=progress)
@@ -423,7 +434,7 @@ DIRECTIONS = {"0to1": 0, "1to0": 1}
 
 def _attack_rows(study: Study, place: Place, folder: Path, progress: bool) -> dict[str, Any]:
     """Attack the first model of the victim's row, and try the changes on the others."""
-    rows = plan(study.dataset, study.profile, study.seed)
+    rows = plan(study.dataset, study.profile, study.seed, place)
     victims = {name: run(rows[name], place, progress=progress) for name in study.victims}
     victim = rows[study.victims[0]]
     data = place.data(victim)
@@ -514,10 +525,10 @@ def shown(dataset: str, source: str | None, profile: str, seed: int) -> tuple[di
     kind = readable(source) if dataset in ("mimic3", "physionet2012") else None
     if kind:
         for size in reversed(sizes[sizes.index(asked) :]):
-            rows = plan(kind, size, seed)
+            rows = plan(kind, size, seed, place)
             if all(study.finished for study in rows.values()):
                 return rows, place
-        return plan(kind, asked, seed), place
+        return plan(kind, asked, seed, place), place
     for size in reversed(sizes[sizes.index("standard") :]):
         rows = plan("physionet2012", size, 0)
         if all(study.finished for study in rows.values()):
