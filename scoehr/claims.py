@@ -2,7 +2,7 @@
 
 ``book/claims.yml`` holds the claims. Each names a test of this module, and the test computes its verdict: from the runs
 of the plan over their random seeds, or from the printed numbers where they suffice. Printed numbers can refute a claim;
-they cannot confirm one.
+they confirm only what is said of the printed patients themselves.
 
 A difference between two rows of the plan counts where its 95 % interval excludes 0: Welch's for means over random seeds
 (Welch 1947, Biometrika 34). So a claimed difference that cannot be told from chance fails.

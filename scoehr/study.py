@@ -256,7 +256,13 @@ def scale(profile: str) -> dict[str, Any]:
 
 def _plan_file() -> dict[str, Any]:
     """``profiles``, from small to large, and ``experiments``, as they stand in the plan."""
-    return yaml.safe_load(PLAN.read_text(encoding="utf-8"))
+    return _parsed(PLAN, PLAN.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=2)
+def _parsed(path: Path, changed: int) -> dict[str, Any]:
+    """A plan as it was when last changed; not to be altered."""
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
 def _seeds(size: dict[str, Any], group: str) -> int:
