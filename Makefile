@@ -15,7 +15,7 @@ override SEED := $(value SEED)
 export DATASET SOURCE PROFILE SEED
 STUDY = --dataset="$$DATASET" $${SOURCE:+--source="$$SOURCE"} --profile="$$PROFILE" --seed="$$SEED"
 
-.PHONY: help setup test test-slow report experiments bench lint format clean
+.PHONY: help setup test test-slow report experiments bench check lint format clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -47,6 +47,9 @@ bench: $(STAMP)  ## speed beside the reported code: reading, training, sampling,
 	$(BIN)/python -m benchmarks.metrics
 	$(BIN)/python -m benchmarks.speed
 	$(BIN)/python -m benchmarks.attack
+
+check: $(STAMP)  ## look for what must not be published in book/, saved_models/ and synthetic_data/
+	$(BIN)/scoehr check
 
 lint: $(STAMP)  ## formatting, style and types
 	$(BIN)/ruff format --check .

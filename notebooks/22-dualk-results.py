@@ -20,11 +20,14 @@ import sys
 
 if importlib.util.find_spec("google") and importlib.util.find_spec("google.colab"):
     address = os.environ.get("SCOEHR_REPOSITORY", "@repository@")
-    subprocess.run(["git", "clone", "--quiet", "--depth=1", address, "scoehr"], check=True)
-    lacking = ["captum", "icd-mappings", "torch-geometric", "torchsde", "trampoline"]
+    here = pathlib.Path.cwd()
+    place = here if (here / "pyproject.toml").is_file() else here / "scoehr"
+    if not place.exists():
+        subprocess.run(["git", "clone", "--quiet", "--depth=1", "--", address, place], check=True)
+    lacking = ["@lacking@"]
     subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *lacking], check=True)
-    os.chdir("scoehr")
-    sys.path.insert(0, str(pathlib.Path.cwd()))
+    os.chdir(place)
+    sys.path.insert(0, str(place))
 
 # %% [markdown]
 # # DuaLK: what it is worth

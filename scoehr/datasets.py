@@ -7,8 +7,12 @@ read and refused is in :mod:`scoehr.tables`, what a code is and becomes in :mod:
 
 from __future__ import annotations
 
+import hashlib
+import json
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
+from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -50,6 +54,46 @@ DATASETS = {
     ),
     "table": DatasetInfo("Your own patients × codes: long or wide, .parquet, .csv or .csv.gz", True, True),
 }
+
+@cache
+def open_facts() -> dict[str, Any]:
+    """What is known to be open: fingerprints by data set, and notebooks published before they carried one."""
+    return json.loads(resources.files("scoehr").joinpath("open.json").read_text(encoding="utf-8"))
+
+
+#: Names of open data, here and in the companions. A name alone opens nothing: see :func:`credentialed`.
+OPEN = tuple(open_facts()["data"])
+
+
+def is_open(name: str | None, fingerprint: str | None) -> bool:
+    """Whether data of this fingerprint are known to be the open data of this name."""
+    return fingerprint in open_facts()["data"].get(name, ())
+
+
+def credentialed(name: str, fingerprint: str | None = None) -> bool:
+    """Whether data are to be kept where they are: all but those simulated here and those known to be open.
+
+    A source of ``simulated`` is refused where it is read unless ``simulate`` has sealed it, so its name is enough.
+    Other data may bear the name of an open set; they are known by their ``fingerprint``.
+    """
+    return name != "simulated" and not is_open(name, fingerprint)
+
+
+def fingerprint(matrix: CodeMatrix) -> str:
+    """Sixteen hexadecimal digits of the counts and codes of a data set."""
+    digest = hashlib.sha256(matrix.counts.data.tobytes() + matrix.counts.indices.tobytes())
+    digest.update(matrix.counts.indptr.tobytes() + "\n".join(matrix.codes).encode())
+    return digest.hexdigest()[:16]
+
+
+def facts(name: str, source: str | Path | None = None) -> dict[str, Any]:
+    """What a notebook says of its data: ``dataset``, ``credentialed`` and ``fingerprint``.
+
+    Data that are credentialed by their name are not read: nothing exact is said of them.
+    """
+    digest = fingerprint(load(name, source).matrix) if name in OPEN else None
+    return {"dataset": name, "fingerprint": digest, "credentialed": credentialed(name, digest)}
+
 
 
 def load(name: str, source: str | Path | None = None, *, digits: Digits = "three", kind: Kind = "count") -> Loaded:
@@ -94,10 +138,15 @@ def _source(name: str, source: str | Path | None) -> Path:
         place = ROOT / "data" / "simulated"
         if not all((place / f"{table}.csv.gz").exists() for table in simulate.TABLES):
             simulate.write_tables(place)
+        elif not (place / simulate.SEAL).exists():
+            simulate.seal_again(place, simulate.write_tables)
+        simulate.check_seal(place)
         return place
     place = user_path(source)
     if not place.exists():
         raise InputError(f"{place}: no such file or folder; check the path")
+    if name == "simulated":
+        simulate.check_seal(place)
     return place
 
 

@@ -22,7 +22,7 @@ from scipy import sparse
 from scipy.stats import binomtest
 
 from scoehr.codes import CodeMatrix
-from scoehr.datasets import DATASETS
+from scoehr.datasets import credentialed
 from scoehr.files import CHECKOUT, ROOT, InputError, replacing
 
 #: The paper's scale, and what the key tells of a record.
@@ -108,18 +108,19 @@ def _name(counts: sparse.csr_array) -> str:
     return "".join("bcdfghjkmnpqrstvwxz"[byte % 19] for byte in digest[:4])
 
 
-def write(made: Packet, folder: Path, key: Path, *, dataset: str) -> None:
+def write(made: Packet, folder: Path, key: Path, *, dataset: str, fingerprint: str | None = None) -> None:
     """Write packet.csv, scores.csv and packet.html into a new ``folder``, and which record is which to ``key``.
 
     InputError if either is there already, if the key would lie in the folder that reviewers get, or if real records
-    of the credentialed data set ``dataset`` would lie where things are published.
+    would lie where things are published, unless ``dataset`` and ``fingerprint`` are known to be open
+    (:func:`scoehr.datasets.credentialed`).
     """
     for path in (folder, key):
         if path.exists():
             raise InputError(f"{path}: is there already; give a new path, for a key fits one packet only")
     if folder.resolve() in key.resolve().parents:
         raise InputError(f"{key}: lies in the folder that reviewers get; put the key elsewhere")
-    if DATASETS[dataset].credentialed and (home := _published(folder)):
+    if credentialed(dataset, fingerprint) and (home := _published(folder)):
         raise InputError(f"{folder}: lies in {home}, which is published, and the records are real; write it elsewhere")
     lines = pd.concat({number: made.lines(row) for row, number in enumerate(made.records.patients)}, names=["record"])
     with replacing(folder) as scratch, replacing(key) as secret:

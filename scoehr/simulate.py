@@ -28,7 +28,8 @@ from __future__ import annotations
 
 import csv
 import gzip
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -42,7 +43,7 @@ from scipy import sparse
 
 from scoehr import icd
 from scoehr.codes import CodeMatrix
-from scoehr.files import InputError, replacing
+from scoehr.files import InputError, read_json, replacing, sha256, write_json
 
 PATIENTS = 46_520
 #: Diagnosis rows with a code in a full-size cohort.
@@ -604,6 +605,7 @@ def write_tables(folder: str | Path, *, patients: int = PATIENTS, seed: int = 0)
     }
     for name in TABLES:
         _write_table(Path(folder) / f"{name}.csv.gz", tables[name])
+    seal(folder)
     return {
         "patients": patients,
         "admissions": len(visits),
@@ -612,6 +614,55 @@ def write_tables(folder: str | Path, *, patients: int = PATIENTS, seed: int = 0)
         "rows_cut": drawn.rows_cut,
         "seed": seed,
     }
+
+
+# The seal --------------------------------------------------------------------------------------
+
+#: The file that says which tables of a folder were simulated: their SHA-256 by name.
+SEAL = "seal.json"
+
+
+def seal(folder: str | Path) -> None:
+    """Write the hash of every file of a folder of simulated tables into its seal."""
+    write_json(Path(folder) / SEAL, {"written by": "scoehr simulate", "files": _hashes(Path(folder))})
+
+
+def check_seal(folder: str | Path) -> None:
+    """Raise :class:`InputError` unless all that a folder holds was simulated, by its seal.
+
+    So that real patients are never taken for simulated ones, whatever name they are read by.
+    """
+    folder = Path(folder)
+    remedy = "read real tables by the name of their data set (mimic3, mimic4), or simulate others"
+    if not (folder / SEAL).is_file():
+        raise InputError(f"{folder}: has no {SEAL}, so these tables were not written by scoehr simulate; {remedy}")
+    told = read_json(folder / SEAL)
+    sealed = told.get("files") if isinstance(told, dict) else None
+    found = _hashes(folder)
+    if not isinstance(sealed, dict) or found != sealed:
+        names = sorted({*found, *sealed}) if isinstance(sealed, dict) else [SEAL]
+        strange = next(
+            (name for name in names if not isinstance(sealed, dict) or found.get(name) != sealed.get(name)), SEAL
+        )
+        raise InputError(f"{folder}: {strange} is not what scoehr simulate wrote; {remedy}")
+
+
+def seal_again(folder: Path, write: Callable[[Path], Any]) -> None:
+    """Seal tables written before tables were sealed, if they are to the byte what ``write`` writes."""
+    with tempfile.TemporaryDirectory() as scratch:
+        again = Path(scratch) / "again"
+        write(again)
+        same = _hashes(folder) == _hashes(again)
+    if not same:
+        raise InputError(f"{folder}: holds other tables than the simulated cohort; move them away to have it written")
+    seal(folder)
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file below a folder, but the seal, a README and what is hidden."""
+    names = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    seen = [name for name in names if not any(part.startswith(".") for part in name.parts)]
+    return {name.as_posix(): sha256(folder / name) for name in seen if name.name not in (SEAL, "README.md")}
 
 
 def _write_table(path: Path, columns: dict[str, Any]) -> None:

@@ -453,7 +453,7 @@ def _write(
 ) -> None:
     """The run's folder, all or nothing."""
     facts = {key: value for key, value in asdict(experiment).items() if key not in ("config", "source", "after")}
-    credentialed = datasets.DATASETS[experiment.dataset].credentialed
+    credentialed = datasets.credentialed(experiment.dataset, data.fingerprint)
     seconds = model.history.groupby("stage")["seconds"].sum()
     costs = {
         **{f"{stage}_seconds": float(value) for stage, value in seconds.items()},

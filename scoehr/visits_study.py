@@ -118,7 +118,7 @@ def run(planned: VisitRun, *, progress: bool = True) -> VisitRun:
     sizes = {name: len(part) for name, part in parts._asdict().items()}
     with replacing(planned.folder) as scratch:
         scratch.mkdir()
-        credentialed = datasets.DATASETS[planned.dataset].credentialed
+        credentialed = datasets.credentialed(planned.dataset, digest)
         model.write(scratch, experiment=facts, credentialed=credentialed, data={"fingerprint": digest, **sizes})
         write_json(scratch / "metrics.json", results)
         write_json(scratch / "costs.json", costs)

@@ -3,6 +3,7 @@
 import re
 import shutil
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,7 +11,7 @@ import tiny_study
 from nbformat import v4
 from tiny_study import CHECKOUT
 
-from scoehr import book, pages, plots
+from scoehr import book, pages, plots, publishing
 from scoehr.files import InputError
 
 pytestmark = pytest.mark.timeout(900)  # whichever test comes first makes the tiny study
@@ -82,57 +83,86 @@ def test_an_unknown_notebook_is_named():
 
 # Publishing
 
-TABLE = "<table><tr><th></th><th>{head}</th></tr><tr><th>{row}</th><td>{value}</td></tr></table>"
-
-
-@pytest.mark.parametrize(
-    ("output", "credentialed", "finding"),
-    [
-        (shown("text/html", TABLE.format(head="SUBJECT_ID", row="0", value=10011)), False, "row-level"),
-        (shown("text/plain", "   hadm_id  code\n0  105331  276"), False, "row-level"),
-        (shown("text/plain", "admitted 2126-08-14"), False, "a date"),
-        (v4.new_output("stream", text="read /home/ann/mimic/ADMISSIONS.csv"), False, "a path"),
-        (v4.new_output("error", ename="ValueError", evalue="no"), False, "ValueError: no"),
-        (shown("text/html", TABLE.format(head="patients", row="a", value=7)), True, "1 to 10 patients"),
-        (shown("text/html", TABLE.format(head="value", row="patients without codes", value=3)), True, "1 to 10"),
-        (shown("text/plain", "3 patients have it"), True, "few patients"),
-        (shown("text/html", TABLE.format(head="patients", row="a", value=7)), False, None),
-        (shown("text/html", TABLE.format(head="test patients (%)", row="a", value=7)), True, None),
-        (shown("text/html", TABLE.format(head="patients", row="a", value="1–10")), True, None),
-        (shown("text/html", TABLE.format(head="patients", row="a", value="46,520")), True, None),
-        (shown("image/svg+xml", "<svg>2126-08-14</svg>"), False, None),
-    ],
-)
-def test_what_must_not_be_published(output, credentialed, finding):
-    found = book.findings(v4.new_notebook(cells=[cell(output)]), credentialed=credentialed)
-    assert (finding in " ".join(found)) if finding else found == []
-
-
-def test_a_cell_that_was_not_executed_is_a_finding():
-    assert book.findings(v4.new_notebook(cells=[cell(count=None)])) == ["cell 0: not executed"]
-
 
 def test_credentialed_data_are_never_published():
     with pytest.raises(InputError, match="credentialed"):
         book.publish(dataset="mimic3", profile="standard")
 
 
-#: Declares the made-up table of the tiny study open, as a user's own table is not.
-OPEN_TABLE = """
-from scoehr import book, datasets
-datasets.DATASETS["table"] = datasets.DATASETS["table"]._replace(credentialed=False)
-"""
+@pytest.fixture
+def executed(tmp_path, monkeypatch):
+    """A checkout that has the notebooks of one data set executed, those of the book, on sources of this machine."""
+    monkeypatch.setattr(book, "CHECKOUT", tmp_path)
+    monkeypatch.setattr(book, "ROOT", tmp_path)
+    (tmp_path / "notebooks").mkdir()
+    facts = {"dataset": "diabetes130", "fingerprint": "393a0934130a7cdc", "credentialed": False}
+    for name in ("01-cohort", "04-sampling"):
+        (tmp_path / "notebooks" / f"{name}.py").touch()
+        notebook = nbformat.read(CHECKOUT / "book" / "notebooks" / f"{name}.ipynb", as_version=4)
+        for cell in notebook.cells:
+            if "injected-parameters" in cell.metadata.get("tags", []):
+                cell.source = cell.source.replace("source = None", f"source = {str(tmp_path / 'table.zip')!r}")
+        path = book.folder("diabetes130", "standard") / "notebooks" / f"{name}.ipynb"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        nbformat.write(publishing.stamp(notebook, facts), path)
+    return tmp_path
 
 
-def test_publish_writes_notebooks_that_know_no_machine():
-    tiny_study.book()
-    tiny_study.python("-c", OPEN_TABLE + f"book.publish({tiny_study.setting()})")
-    published = sorted((tiny_study.root() / "book" / "notebooks").glob("*.ipynb"))
-    assert [path.stem for path in published] == book.notebooks()
+def rewritten(tree, change):
+    path = book.folder("diabetes130", "standard") / "notebooks" / "01-cohort.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    change(notebook)
+    nbformat.write(notebook, path)
+
+
+def test_publish_writes_notebooks_that_know_no_machine(executed):
+    ready = book.publishable("diabetes130", "standard")
+    assert list(ready) == book.notebooks() == ["01-cohort", "04-sampling"]
+    for name, notebook in ready.items():
+        nbformat.write(notebook, place(executed / "new" / "book" / "notebooks" / f"{name}.ipynb"))
+    shutil.copy(
+        CHECKOUT / "book" / "_static" / "answer.png", place(executed / "new" / "book" / "_static" / "answer.png")
+    )
+    written = book.release(executed / "new")
+    published = sorted((executed / "book" / "notebooks").glob("*.ipynb"))
+    assert [path.stem for path in published] == book.notebooks() and set(published) < set(written)
     for path in published:
-        assert str(tiny_study.root()) not in path.read_text(encoding="utf-8")
-        assert "source = 'data/table'" in path.read_text(encoding="utf-8")
-    assert (tiny_study.root() / "book" / "_static" / "answer.png").read_bytes().startswith(b"\x89PNG")
+        assert str(executed) not in path.read_text(encoding="utf-8")
+        assert "source = 'data/diabetes130'" in path.read_text(encoding="utf-8")
+    assert (executed / "book" / "_static" / "answer.png").read_bytes().startswith(b"\x89PNG")
+
+
+def place(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda notebook: notebook.metadata.pop("scoehr"), "no fingerprint of its data"),
+        (lambda notebook: notebook.metadata["scoehr"].update(fingerprint="0123456789abcdef"), "known to be open"),
+        (lambda notebook: notebook.metadata["scoehr"].update(fingerprint=None), "known to be open"),
+        (lambda notebook: notebook.metadata["scoehr"].update(credentialed=True), "executed on credentialed data"),
+        (lambda notebook: notebook.metadata["scoehr"].update(dataset="simulated"), "executed on simulated"),
+        (lambda notebook: notebook.cells[1].update(source="subject 10006"), "changed since it was executed"),
+    ],
+)
+def test_a_notebook_of_other_data_is_not_published(executed, change, said):
+    rewritten(executed, change)
+    with pytest.raises(InputError, match=said):
+        book.publishable("diabetes130", "standard")
+
+
+def test_nothing_is_published_where_one_file_shows_too_much(executed):
+    ready = book.publishable("diabetes130", "standard")
+    ready["04-sampling"].cells[1].source = "The worst is subject 10006."
+    for name, notebook in ready.items():
+        publishing.stamp(notebook, notebook.metadata["scoehr"])
+        nbformat.write(notebook, place(executed / "new" / "book" / "notebooks" / f"{name}.ipynb"))
+    with pytest.raises(InputError, match=r"04-sampling\.ipynb, cell 1: source: an id"):
+        book.release(executed / "new")
+    assert not (executed / "book").exists()
 
 
 # Made pages

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -21,10 +21,11 @@ from companions.dualk import simulate
 from scoehr import datasets, icd, tables
 from scoehr.datasets import Digits
 from scoehr.files import ROOT, InputError, user_path
+from scoehr.simulate import SEAL, check_seal, seal_again
 from scoehr.tables import Database
 
-#: Data sets of this companion, and whether they hold real patients under a data use agreement.
-DATASETS = {"simulated": False, "mimic3": True, "mimic4": True, "diabetes130": False}
+#: Data sets of this companion.
+DATASETS = ("simulated", "mimic3", "mimic4", "diabetes130")
 #: Laboratory categories of the study, in its order; items of other categories are left out.
 CATEGORIES = ("hematology", "chemistry", "blood gas")
 #: The study keeps admissions whose de-shifted year is later than this.
@@ -150,12 +151,18 @@ def tables_of(dataset: str, source: str | Path | None, patients: int, seed: int)
         raise InputError(f"data set {dataset!r} needs the folder of its tables; give it by --source")
     if source is None:
         place = ROOT / "data" / "dualk-simulated" / f"{patients}-patients-seed-{seed}-{simulate.FORM}"
+        write = partial(simulate.write_tables, patients=patients, seed=seed)
         if not place.exists():
-            simulate.write_tables(place, patients=patients, seed=seed)
+            write(place)
+        elif not (place / SEAL).exists():
+            seal_again(place, write)
+        check_seal(place)
         return place
     place = user_path(source)
     if not place.exists():
         raise InputError(f"{place}: no such file or folder; check the path")
+    if dataset == "simulated":
+        check_seal(place)
     return place
 
 

@@ -30,7 +30,7 @@ from scipy import sparse
 
 from scoehr import icd
 from scoehr.files import InputError, read_json, replacing, write_json
-from scoehr.simulate import COMPLEXITY, DAY, SHIFTED_START, Law, laws, vocabulary
+from scoehr.simulate import COMPLEXITY, DAY, SHIFTED_START, Law, laws, seal, vocabulary
 
 #: Patients of a cohort with as many diagnosis rows as MIMIC-IV (6.4 million).
 FULL = 265_000
@@ -248,6 +248,7 @@ def write_tables(folder: str | Path, *, patients: int, seed: int = 0) -> dict[st
         _write(hosp, "d_labitems", [{**item, "fluid": ["Blood"] * len(labels), "category": [c for _, c in labels]}])
         numbers["labevents"] = _write(hosp, "labevents", _labevents(cohort, begin, end, rng))
         write_json(scratch / LAW, {"patients": patients, "seed": seed})
+        seal(scratch)
     return numbers | {"diagnoses": len(diagnoses["icd_code"])}
 
 

@@ -27,7 +27,7 @@ from companions.dualk.prepare import Records, Split
 from companions.dualk.protocols import CORRECTED, FIRST_DAY, FLAWS, REPORTED, Protocol, with_flaw
 from companions.dualk.train import Learner, TrainingConfig
 from scoehr import generators
-from scoehr.datasets import Digits
+from scoehr.datasets import Digits, credentialed
 from scoehr.files import ROOT, InputError, replacing, write_json
 from scoehr.runs import Finished, Planned, mark, own_data
 
@@ -257,12 +257,13 @@ def run(experiment: Experiment, *, progress: bool = True, verbose: bool = False)
     begin = time.perf_counter()
     files = MAKERS[experiment.kind](experiment, progress, verbose)
     found, parts = data_of(experiment)
+    digest = train.fingerprint(found)
     config = {
         "experiment": {key: value for key, value in asdict(experiment).items() if key != "source"},
         "scale": asdict(experiment.scale),
-        "credentialed": prepare.DATASETS[experiment.dataset],
+        "credentialed": credentialed(experiment.dataset, digest),
         "data": {
-            "fingerprint": train.fingerprint(found),
+            "fingerprint": digest,
             "single": len(parts.single),
             **{name: len(part) for name, part in zip(Split._fields[1:], parts[1:], strict=True)},
             "codes": len(found.codes),

@@ -40,13 +40,12 @@ from companions.mortality_attack.protocol import (
     refuse_leaks,
 )
 from companions.mortality_attack.train import TrainingConfig
+from scoehr.datasets import credentialed
 from scoehr.files import ROOT, InputError, replacing, write_json
 from scoehr.runs import Finished, Planned, mark, own_data
 from scoehr.study import environment
 
 Task = Literal["cohort", "model", "attack", "side"]
-#: Data sets whose runs may be published.
-OPEN = ("simulated", "physionet2012")
 #: Random seed of the simulated stays, whatever that of the study.
 STAYS_SEED = 0
 #: Rungs of the ladder are rows named so.
@@ -275,9 +274,10 @@ def run(study: Study, place: Place | None = None, *, progress: bool = True) -> R
             "threads": torch.get_num_threads(),
             "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         }
-        if study.dataset not in OPEN:
+        digest = fingerprint(place.stays(study))
+        if credentialed(study.dataset, digest):
             (scratch / "credentialed").write_text("made from credentialed data: not to be published\n")
-        write_json(scratch / "config.json", asdict(study) | {"data": fingerprint(place.stays(study))})
+        write_json(scratch / "config.json", asdict(study) | {"data": digest})
         (scratch / "environment.txt").write_text(environment(), encoding="utf-8")
         write_json(scratch / "metrics.json", metrics)
     return Run(study)
