@@ -55,6 +55,7 @@ DATASETS = {
     "table": DatasetInfo("Your own patients × codes: long or wide, .parquet, .csv or .csv.gz", True, True),
 }
 
+
 @cache
 def open_facts() -> dict[str, Any]:
     """What is known to be open: fingerprints by data set, and notebooks published before they carried one."""
@@ -93,7 +94,6 @@ def facts(name: str, source: str | Path | None = None) -> dict[str, Any]:
     """
     digest = fingerprint(load(name, source).matrix) if name in OPEN else None
     return {"dataset": name, "fingerprint": digest, "credentialed": credentialed(name, digest)}
-
 
 
 def load(name: str, source: str | Path | None = None, *, digits: Digits = "three", kind: Kind = "count") -> Loaded:
