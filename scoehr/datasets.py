@@ -171,15 +171,17 @@ NAMED = ("codes_by_parent", "codes_unmapped", "codes_not_listed")
 
 
 def _mimic3(database: Database, source: Path, digits: Digits) -> tuple[list[str], Account]:
+    path = tables.find(source, "DIAGNOSES_ICD")
     account = {"digits": digits, "admissions": read_admissions(database, source, str.upper)}
-    path = read_diagnoses(database, source, "ICD9_CODE")
+    read_diagnoses(database, path, "ICD9_CODE")
     codes, kept = map_codes(database, digits, _row_of(database, path, "ICD9_CODE"))
     return codes, account | kept
 
 
 def _mimic4(database: Database, source: Path, digits: Digits) -> tuple[list[str], Account]:
+    path = tables.find(source, "diagnoses_icd")
     account = {"digits": digits, "admissions": read_admissions(database, source, str.lower)}
-    path = read_diagnoses(database, source, "icd_code", "icd_version")
+    read_diagnoses(database, path, "icd_code", "icd_version")
     codes, kept = map_codes(database, digits, _row_of(database, path, "icd_code"), mapped=True)
     rows = dict(database.execute("select version, count(*) from diagnoses group by version").fetchall())
     kept |= {"rows_icd9": rows.get("9", 0), "rows_icd10": rows.get("10", 0)}
@@ -220,13 +222,12 @@ def read_admissions(database: Database, folder: Path, case: Callable[[str], str]
     return tables.number_of_rows(database, "admissions")
 
 
-def read_diagnoses(database: Database, folder: Path, code: str, version: str = "") -> Path:
-    """Table ``diagnoses`` of MIMIC, checked against ``admissions``; its file.
+def read_diagnoses(database: Database, path: Path, code: str, version: str = "") -> None:
+    """Table ``diagnoses`` of MIMIC, checked against ``admissions``.
 
     ``code`` and ``version`` are the columns of the code and, in MIMIC-IV, of the version of the ICD.
     """
     case = str.upper if code.isupper() else str.lower
-    path = tables.find(folder, case("diagnoses_icd"))
     ids = {case("subject_id"): "patient", case("hadm_id"): "visit"}
     optional = [name for name in ("row_id", "seq_num") if name in tables.header(path)]
     columns = ids | {code: "raw"} | ({version: "version"} if version else {})
@@ -239,7 +240,6 @@ def read_diagnoses(database: Database, folder: Path, code: str, version: str = "
     if "seq_num" in optional:
         key = ["visit", "seq_num", "raw"]
         tables.refuse_pasted(database, "diagnoses", key, path, f"{case('hadm_id')}, {case('seq_num')} and {code}")
-    return path
 
 
 def _versions(database: Database, path: Path, name: str) -> None:

@@ -4,6 +4,7 @@ import gzip
 import shutil
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -151,6 +152,102 @@ def test_the_challenge_as_published(challenge):
     assert first[0] == 75 and challenge.static[0, 0] == 54
 
 
+def record(folder, name, *rows):
+    (folder / name).write_text("\n".join(["Time,Parameter,Value", *rows, ""]))
+
+
+def long_set(folder, rows, outcomes):
+    """A set in long form, with its outcomes beside it."""
+    columns = ["record_id", "minutes", "parameter", "value"]
+    pd.DataFrame(rows, columns=columns).to_parquet(folder / "set-a.parquet")
+    (folder / "Outcomes-a.txt").write_text("\n".join(["RecordID,In-hospital_death", *outcomes, ""]))
+    return str(folder / "set-a.parquet")
+
+
+@pytest.mark.parametrize("first", ["", "Time,Parameter,Value\n", "Time,Parameter,Value\n00:00,RecordID,1\n"])
+def test_an_empty_record_is_named_wherever_it_stands(tmp_path, first):
+    (tmp_path / "1.txt").write_text(first)
+    record(tmp_path, "2.txt", "00:00,RecordID,2", "00:07,HR,73")
+    record(tmp_path, "3.txt")
+    (tmp_path / "Outcomes-a.txt").write_text("RecordID,In-hospital_death\n1,0\n2,1\n3,0\n")
+    found = extract.load(str(tmp_path))
+    assert found.ids.tolist() == [2] and found.died.tolist() == [True]
+    assert found.account["records that are empty"] == "1, 3" and found.account["outcomes without a record"] == 2
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ("00:00,RecordID,999999", "2.txt, row 2: RecordID is 999999; name the file by its record"),
+        ("-01:30,HR,80", "2.txt, row 2: '-01:30' is not a time"),
+        ("00:75,HR,80", "2.txt, row 2: '00:75' is not a time"),
+        ("00:05,HR,", "2.txt, row 2: the value of HR is empty, no number"),
+        ("00:05,HR,inf", "2.txt, row 2: the value of HR is 'inf', no number"),
+        ("00:00,Gender,2", "2.txt, row 2: Gender is 2; write 0 or 1"),
+        ("00:00,ICUType,7", "2.txt, row 2: ICUType is 7; write 1 to 4"),
+    ],
+)
+def test_a_row_of_a_record_is_refused_with_its_place(tmp_path, row, says):
+    record(tmp_path, "1.txt", "00:07,HR,73")
+    record(tmp_path, "2.txt", "00:07,HR,73", row)
+    (tmp_path / "Outcomes-a.txt").write_text("RecordID,In-hospital_death\n1,0\n2,1\n")
+    with pytest.raises(InputError) as refusal:
+        extract.load(str(tmp_path))
+    assert str(refusal.value).startswith(str(tmp_path / says.split(",")[0])) and says in str(refusal.value)
+
+
+def test_a_record_without_its_header_is_read(tmp_path):
+    record(tmp_path, "1.txt", "00:00,RecordID,1", "00:07,HR,73")
+    (tmp_path / "2.txt").write_text("00:07,HR,91\n01:00,HR,92\n")
+    (tmp_path / "Outcomes-a.txt").write_text("RecordID,In-hospital_death\n1,0\n2,1\n")
+    assert values(extract.load(str(tmp_path)), 2, "heartrate") == {0: 91, 1: 92}
+
+
+def test_two_files_of_one_record_are_refused(tmp_path):
+    record(tmp_path, "1.txt", "00:07,HR,73")
+    (tmp_path / "1.txt.gz").write_bytes(gzip.compress((tmp_path / "1.txt").read_bytes()))
+    (tmp_path / "Outcomes-a.txt").write_text("RecordID,In-hospital_death\n1,0\n")
+    with pytest.raises(InputError, match="two files of one record"):
+        extract.load(str(tmp_path))
+
+
+def test_folders_named_like_patterns_or_columns_are_folders(tmp_path):
+    for name, rate in (("set-a[1]", 73), ("set-a1", 99), ("value=7", 74)):
+        (tmp_path / name).mkdir()
+        record(tmp_path / name, "1.txt", f"00:07,HR,{rate}")
+        (tmp_path / name / "Outcomes-a.txt").write_text("RecordID,In-hospital_death\n1,0\n")
+    for name, rate in (("set-a[1]", 73), ("value=7", 74)):
+        assert values(extract.load(str(tmp_path / name)), 1, "heartrate") == {0: rate}
+
+
+def test_whole_numbers_that_were_floats_are_read(tmp_path):
+    rows = [(1.0, 0.0, "HR", 80.0), (1.0, 75.0, "HR", 90.0), (2.0, 5.0, "HR", 70.0)]
+    found = extract.load(long_set(tmp_path, rows, ["1,1.0", "2,0.0"]))
+    assert values(found, 1, "heartrate") == {0: 80, 1: 90} and found.died.tolist() == [True, False]
+    with pytest.raises(InputError, match="column minutes, row 2: '7.5' is not a whole number"):
+        extract.load(long_set(tmp_path, [rows[0], (1.0, 7.5, "HR", 80.0)], ["1,1.0"]))
+
+
+def test_minutes_before_the_stay_are_refused(tmp_path):
+    with pytest.raises(InputError, match=r"set-a\.parquet, row 2: -5 minutes are before the stay"):
+        extract.load(long_set(tmp_path, [(1, 0, "HR", 80.0), (1, -5, "HR", 80.0)], ["1,0"]))
+
+
+def test_rows_that_stand_there_again_count_once(tmp_path):
+    rows = [(1, 0, "HR", 80.0), (1, 10, "HR", 90.0), (1, 0, "HR", 80.0), (1, 0, "HR", 80.0)]
+    found = extract.load(long_set(tmp_path, rows, ["1,0"]))
+    assert values(found, 1, "heartrate") == {0: 85} and found.account["rows that stand there again"] == 2
+
+
+def test_records_without_a_value_in_the_window_are_counted_and_a_set_of_them_is_refused(tmp_path):
+    late, other = (1, 49 * 60, "HR", 80.0), (2, 5, "Shoe size", 43.0)
+    with pytest.raises(InputError, match="no record has a known parameter in its first 48 hours"):
+        extract.load(long_set(tmp_path, [late, other], ["1,0", "2,1"]))
+    account = extract.load(long_set(tmp_path, [late, other, (3, 5, "HR", 70.0)], ["1,0", "2,1", "3,0"])).account
+    assert account["records without one in the first 48 hours"] == 2
+    assert account["records without a value of these features"] == 1
+
+
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
@@ -170,6 +267,90 @@ def test_broken_sets_are_refused_in_one_sentence(tmp_path, spoil, words):
     spoil(tmp_path)
     with pytest.raises(InputError, match=words):
         extract.load(str(tmp_path))
+
+
+def small(folder, **tables):
+    """MIMIC-III of three stays, with these tables put in place of its own."""
+    rows = {
+        "ICUSTAYS": ["icustay_id,subject_id,hadm_id,intime,outtime,first_careunit"]
+        + [f"{1000 + n},{n},{100 + n},2150-01-01 01:00:00,2150-01-05 00:00:00,MICU" for n in (1, 2, 3)],
+        "ADMISSIONS": ["subject_id,hadm_id,admittime,dischtime,hospital_expire_flag,has_chartevents_data"]
+        + [f"{n},{100 + n},2150-01-01 00:00:00,2150-01-09 00:00:00,{int(n == 1)},1" for n in (1, 2, 3)],
+        "PATIENTS": ["subject_id,gender,dob"] + [f"{n},F,2090-01-01 00:00:00" for n in (1, 2, 3)],
+        "LABEVENTS": ["row_id,subject_id,hadm_id,itemid,charttime,valuenum"]
+        + [f"{n},{n},{100 + n},50912,2150-01-01 06:00:00,1.1" for n in (1, 2, 3)],
+        "CHARTEVENTS": ["row_id,icustay_id,itemid,charttime,valuenum,error"]
+        + [f"{10 * n + h},{1000 + n},220045,2150-01-01 0{h}:00:00,8{h},0" for n in (1, 2, 3) for h in (3, 4)],
+    }
+    folder.mkdir(exist_ok=True)
+    for name, lines in rows.items():
+        (folder / f"{name}.csv").write_text("\n".join(tables.get(name, lambda lines: lines)(lines)) + "\n")
+    return str(folder)
+
+
+def swapped(row, old, new):
+    """Rows in which this row (from 1 under the header) has ``new`` for ``old``."""
+    return lambda lines: [line.replace(old, new) if n == row else line for n, line in enumerate(lines)]
+
+
+@pytest.mark.parametrize(
+    ("true", "false"), [("1", "0"), ("True", "False"), ("TRUE", "FALSE"), ("1.0", "0.0"), ("t", "f")]
+)
+def test_a_flag_may_be_written_in_any_usual_way(tmp_path, true, false):
+    def written(lines):
+        return [lines[0]] + [
+            line.rsplit(",", 2)[0] + f",{true if n == 0 else false},1" for n, line in enumerate(lines[1:])
+        ]
+
+    found = extract.load(small(tmp_path / "t", ADMISSIONS=written))
+    assert found.died.tolist() == [True, False, False] and found.account["hourly values"] == 9
+
+
+@pytest.mark.parametrize(
+    ("table", "row", "old", "new", "says"),
+    [
+        ("ADMISSIONS", 2, ",0,1", ",,1", "column hospital_expire_flag, row 2: is empty"),
+        ("ADMISSIONS", 2, ",0,1", ",2,1", "column hospital_expire_flag, row 2: '2' is neither 0 nor 1"),
+        ("ADMISSIONS", 2, ",0,1", ",died,1", "column hospital_expire_flag, row 2: 'died' is neither 0 nor 1"),
+        ("ADMISSIONS", 2, ",0,1", ",0,", "column has_chartevents_data, row 2: is empty"),
+        ("ADMISSIONS", 3, "2150-01-09", "09.01.2150", "column dischtime, row 3: '09.01.2150 00:00:00' is not a date"),
+        ("ADMISSIONS", 3, "3,103", "3,102", "column hadm_id, row 3: 102 has a row already"),
+        ("ADMISSIONS", 3, "3,103", "9,103", "column subject_id, row 3: admission 103 is not of patient 3"),
+        ("ADMISSIONS", 3, "3,103", "3,109", "ICUSTAYS.csv, column hadm_id, row 3: 103 is not in ADMISSIONS"),
+        ("PATIENTS", 2, "2090-01-01 00:00:00", "01/01/2090", "column dob, row 2: '01/01/2090' is not a date"),
+        ("PATIENTS", 2, "2,F", "1,F", "column subject_id, row 2: 1 has a row already"),
+        ("PATIENTS", 2, "2,F", "7,F", "ICUSTAYS.csv, column subject_id, row 2: 2 is not in PATIENTS"),
+        ("ICUSTAYS", 2, "2150-01-01 01:00:00", "01/01/2150 01:00", "column intime, row 2: '01/01/2150 01:00' is not a"),
+        ("ICUSTAYS", 2, "1002,", "1001,", "column icustay_id, row 2: 1001 has a row already"),
+        ("ICUSTAYS", 2, "1002,", "ICU2,", "column icustay_id, row 2: 'ICU2' is not a whole number"),
+        ("LABEVENTS", 2, "2150-01-01", "01/01/2150", "column charttime, row 2: '01/01/2150 06:00:00' is not a date"),
+        ("LABEVENTS", 2, "50912", "creatinine", "column itemid, row 2: 'creatinine' is not a whole number"),
+        ("LABEVENTS", 2, "1.1", "high", "column valuenum, row 2: 'high' is not a number"),
+        ("CHARTEVENTS", 5, "2150-01-01", "01/01/2150", "column charttime, row 5: '01/01/2150 03:00:00' is not a date"),
+        ("CHARTEVENTS", 5, "220045", "HR", "column itemid, row 5: 'HR' is not a whole number"),
+        ("CHARTEVENTS", 5, "1003,", "ICU3,", "column icustay_id, row 5: 'ICU3' is not a whole number"),
+        ("CHARTEVENTS", 5, ",83,", ",inf,", "column valuenum, row 5: 'inf' is not a number"),
+        ("CHARTEVENTS", 5, ",0", ",no", "column error, row 5: 'no' is neither 0 nor 1"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_read_is_refused_and_never_dropped(tmp_path, table, row, old, new, says):
+    assert old in Path(small(tmp_path / "t"), f"{table}.csv").read_text().splitlines()[row]
+    with pytest.raises(InputError) as refusal:
+        extract.load(small(tmp_path / "t", **{table: swapped(row, old, new)}))
+    assert says in str(refusal.value) and f"{tmp_path / 't'}" in str(refusal.value)
+
+
+@pytest.mark.parametrize("table", ["CHARTEVENTS", "LABEVENTS"])
+def test_events_pasted_twice_are_refused(tmp_path, table):
+    with pytest.raises(InputError, match="events stand in CHARTEVENTS or LABEVENTS again"):
+        extract.load(small(tmp_path / "t", **{table: lambda lines: lines + lines[1:]}))
+
+
+def test_a_missing_time_is_left_out_under_its_reason(tmp_path):
+    source = small(tmp_path / "t", ICUSTAYS=swapped(2, "2150-01-05 00:00:00", ""))
+    account = extract.load(source).account
+    assert account["left out, with a time missing"] == 1 and account["stays kept"] == 2
+    assert account["left out, younger than 18 years"] == account["left out, in the ICU for less than a day"] == 0
 
 
 def test_a_mimic_table_without_a_column_is_refused(shared_data, tmp_path):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -33,6 +34,7 @@ COLDEST, HEIGHTS = 20, (120, 230)
 #: DuckDB's memory, of which the full release needs a part.
 MEMORY = "2GB"
 RECORD = re.compile(r"(\d+)\.txt(\.gz)?", re.IGNORECASE)
+TIME = re.compile(r"\d+:\d\d(:\d\d)?")
 Times = pd.DataFrame
 
 
@@ -120,71 +122,97 @@ def load(source: str, outcomes: str | Path | None = None) -> Stays:
 
 # MIMIC-III ----------------------------------------------------------------------------------------------------------
 
-#: Columns of the tables that the queries use, with their types.
+#: Columns of the tables that the queries use, with their forms (of :data:`scoehr.tables.FORMS`, or text).
 SCHEMA = {
-    "ICUSTAYS": {"icustay_id": "bigint", "subject_id": "bigint", "hadm_id": "bigint", "intime": "timestamp",
-                 "outtime": "timestamp", "first_careunit": "varchar"},
-    "ADMISSIONS": {"hadm_id": "bigint", "admittime": "timestamp", "dischtime": "timestamp",
-                   "hospital_expire_flag": "integer", "has_chartevents_data": "integer"},
-    "PATIENTS": {"subject_id": "bigint", "gender": "varchar", "dob": "timestamp"},
-    "LABEVENTS": {"subject_id": "bigint", "hadm_id": "bigint", "itemid": "bigint", "charttime": "timestamp",
-                  "valuenum": "double"},
-    "CHARTEVENTS": {"icustay_id": "bigint", "itemid": "bigint", "charttime": "timestamp", "valuenum": "double",
-                    "error": "integer"},
+    "ICUSTAYS": {"icustay_id": "whole", "subject_id": "whole", "hadm_id": "whole", "intime": "date", "outtime": "date",
+                 "first_careunit": "text"},
+    "ADMISSIONS": {"hadm_id": "whole", "subject_id": "whole", "admittime": "date", "dischtime": "date",
+                   "hospital_expire_flag": "flag", "has_chartevents_data": "flag"},
+    "PATIENTS": {"subject_id": "whole", "gender": "text", "dob": "date"},
+    "LABEVENTS": {"subject_id": "whole", "hadm_id": "whole", "itemid": "whole", "charttime": "date",
+                  "valuenum": "number"},
+    "CHARTEVENTS": {"icustay_id": "whole", "itemid": "whole", "charttime": "date", "valuenum": "number",
+                    "error": "flag"},
 }  # fmt: skip
+#: The tables of events, which are too large to be held.
+EVENTS = ("LABEVENTS", "CHARTEVENTS")
 
 
 def database() -> tables.Database:
     """DuckDB in memory, bounded; what does not fit spills to the folder of temporary files."""
-    settings: dict[str, Any] = {
-        "memory_limit": MEMORY,
-        "temp_directory": tempfile.gettempdir(),
-        "preserve_insertion_order": "false",
-    }
-    return duckdb.connect(config=settings)
+    return duckdb.connect(config={"memory_limit": MEMORY, "temp_directory": tempfile.gettempdir()})
 
 
 def _from_files(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Stays and events of a folder of CSV files; the chart events are read once and never held."""
+    paths = {table: tables.find(folder, table) for table in SCHEMA}
     with database() as connection:
-        for table, columns in SCHEMA.items():
-            _table(connection, table, tables.find(folder, table), columns)
-        with tables.reading(folder):
+        for table in SCHEMA:
+            (_stream if table in EVENTS else _hold)(connection, table, paths[table])
+        _refuse_strangers(connection, paths["ICUSTAYS"])
+        connection.execute("set preserve_insertion_order = false")  # both results have an order of their own
+        path = paths["CHARTEVENTS"]
+        with tables.reading_checked(connection, path, _forms("CHARTEVENTS", path)):
             stays, events = (connection.execute(query()).df() for query in QUERIES)
             return stays, events
 
 
-def _table(connection: tables.Database, table: str, path: Path, columns: dict[str, str]) -> None:
-    """Give a file the name of its table: a view of the chart events, a small table of any other."""
-    names = tables.header(path)
+def _hold(connection: tables.Database, table: str, path: Path) -> None:
+    """A small table, under its name: one row an id, times as timestamps, flags as 1 or 0."""
+    columns, name = SCHEMA[table], table.lower()
+    ids = [column for column, form in columns.items() if form == "whole"]
+    tables.read(connection, name, path, {column: column for column in columns}, whole=ids)
+    tables.refuse_repeats(connection, name, ids[0], path, ids[0])
+    for form in ("date", "flag"):
+        chosen = {column: column for column in columns if columns[column] == form}
+        tables.convert(connection, name, path, form, chosen)
+        if form == "flag":
+            tables.refuse_empty(connection, name, path, chosen, "flag, 0 or 1")
+
+
+def _stream(connection: tables.Database, table: str, path: Path) -> None:
+    """The events under the name of their table: a view of those of the charts, a table of the laboratory items used."""
+    forms = _forms(table, path)
+    columns = [f"{tables.checked(name, form)} as {name}" for name, form in forms.items()]
+    if "row_id" not in forms:
+        columns.append("cast(null as bigint) as row_id")
+    query = f"select {', '.join(columns)} from {tables.scan(path)}"
+    if table == "CHARTEVENTS":
+        connection.execute(f"create temp view chartevents as {query}")
+        return
+    wanted = ", ".join(map(str, queries.itemids("laboratory")))
+    with tables.reading_checked(connection, path, forms):
+        connection.execute(f"create temp table labevents as select * from ({query}) where itemid in ({wanted})")
+
+
+def _forms(table: str, path: Path) -> dict[str, str]:
+    """The columns of a table of events with their forms, its key among them if it has one."""
+    columns, names = SCHEMA[table], tables.header(path)
     missing = next((name for name in columns if name not in names), None)
     if missing:
         raise InputError(f"{path}: has no column {missing} (it has {tables.listed(names)}); give the table {table}")
-    casts = ", ".join(f"try_cast({tables.text(name)} as {kind}) as {name}" for name, kind in columns.items())
-    query = f"select {casts} from {tables.scan(path)}"
-    what = "view"
-    if table != "CHARTEVENTS":
-        what = "table"
-        if "itemid" in columns:
-            query = f"select * from ({query}) where itemid in ({_listed(queries.itemids('laboratory'))})"
-    with tables.reading(path):
-        connection.execute(f"create temp {what} {table.lower()} as {query}")
-    if table in ("ICUSTAYS", "ADMISSIONS", "PATIENTS"):
-        for column, kind in columns.items():
-            if kind == "timestamp":
-                _refuse_all_null(connection, table, column, path)
+    return columns | ({"row_id": "whole"} if "row_id" in names else {})
 
 
-def _refuse_all_null(connection: tables.Database, table: str, column: str, path: Path) -> None:
-    found = connection.execute(f"select count(*), count({column}) from {table.lower()}").fetchone() or (0, 0)
-    if not found[0]:
-        raise InputError(f"{path}: is empty but for its header; give the whole table")
-    if not found[1]:
-        raise InputError(f"{path}, column {column}: holds no date; write them as 2150-01-31 13:45:00")
-
-
-def _listed(items: list[int]) -> str:
-    return ", ".join(map(str, items))
+def _refuse_strangers(connection: tables.Database, path: Path) -> None:
+    """Every ICU stay belongs to an admission of the same patient, who is in PATIENTS."""
+    for column, table in (("hadm_id", "ADMISSIONS"), ("subject_id", "PATIENTS")):
+        tables.refuse(
+            connection,
+            f"select rowid, {column} from icustays anti join {table.lower()} using ({column})",
+            lambda row, value, column=column, table=table: (
+                f"{path}, column {column}, row {row}: {value} is not in {table}; give tables of one release"
+            ),
+        )
+    tables.refuse(
+        connection,
+        "select i.rowid, hadm_id, i.subject_id from icustays i join admissions a using (hadm_id) "
+        "where a.subject_id <> i.subject_id",
+        lambda row, visit, patient: (
+            f"{path}, column subject_id, row {row}: admission {visit} is not of patient {patient} in ADMISSIONS; "
+            "give tables of one release"
+        ),
+    )
 
 
 def _from_server(url: str) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -210,6 +238,9 @@ QUERIES = (queries.stays, queries.events)
 
 def _stays_of_mimic(stays: pd.DataFrame, events: pd.DataFrame) -> Stays:
     """Both tables in the common form, with the account of what was left out."""
+    again = int(events["repeated"].sum())
+    if again:
+        raise InputError(f"{again:,} events stand in CHARTEVENTS or LABEVENTS again (same ROW_ID); give every row once")
     account: dict[str, Any] = {"ICU stays": len(stays)}
     for place, reason in enumerate(queries.KEPT):
         kept = stays[f"kept_{place}"] == 1
@@ -219,10 +250,12 @@ def _stays_of_mimic(stays: pd.DataFrame, events: pd.DataFrame) -> Stays:
         raise InputError("no ICU stay of an adult lasts 48 hours; give the whole tables")
     static = pd.DataFrame(index=stays.index, columns=list(features.STATIC), dtype=float)
     static["age"] = stays["age"].clip(upper=OLDEST)
-    static["male"] = stays["gender"].map({"M": 1.0, "F": 0.0})
+    static["male"] = stays["gender"].str.upper().map({"M": 1.0, "F": 0.0})
     unit = stays["unit"].map(UNITS)
     for number in (1, 2, 3, 4):
         static[f"unit_{number}"] = (unit == number).astype(float)
+    unknown = {"stays of unknown sex": static["male"].isna(), "stays of unknown care unit": unit.isna()}
+    account |= {what: int(there.sum()) for what, there in unknown.items() if there.any()}
     return _stays("mimic3", stays, static, events, account)
 
 
@@ -239,6 +272,9 @@ def _stays(
         # parallel sums differ in their last bits: cut them off
         "value": np.round(events["value"].to_numpy(dtype=float), 4).astype(np.float32),
     }
+    if stays["died"].isna().any():
+        stay = stays.loc[stays["died"].isna(), "stay"].iloc[0]
+        raise InputError(f"stay {stay}: whether the patient died is empty; restore it")
     died = stays["died"].to_numpy().astype(bool)[order]
     account |= {"stays kept": len(ids), "deaths in hospital": int(died.sum()), "hourly values": len(events)}
     patients = stays["patient"].to_numpy()[order]
@@ -264,9 +300,9 @@ def _challenge(path: Path, outcomes: Path | None) -> Stays:
     """Stays of a set of the Challenge; events before the preferred source of a feature has any take the next one."""
     file = _outcomes(path, outcomes)
     with database() as connection:
-        rows = _long(connection, path)
-        tables.read(connection, "outcomes", file, {"RecordID": "stay", "In-hospital_death": "died"},
-                    whole=("RecordID", "In-hospital_death"))  # fmt: skip
+        account = _long(connection, path)
+        columns = {"RecordID": "stay", "In-hospital_death": "died"}
+        tables.read(connection, "outcomes", file, columns, whole=columns)
         tables.refuse_repeats(connection, "outcomes", "stay", file, "RecordID")
         _refuse_outcomes(connection, file)
         connection.register("map", _map())
@@ -279,7 +315,12 @@ def _challenge(path: Path, outcomes: Path | None) -> Stays:
         stays = connection.execute(
             "select distinct e.record as stay, o.died from events e join outcomes o on o.stay = e.record order by 1"
         ).df()
-    account = {"rows read": rows, "records without a value of these features": len(stays) - events["stay"].nunique()}
+        account["outcomes without a record"] = tables.number_of_rows(connection, "outcomes") - len(stays)
+    early = events.loc[events["hour"] < HOURS, "stay"].nunique()
+    if not early:
+        raise InputError(f"{path}: no record has a known parameter in its first {HOURS} hours; give records that have")
+    account["records without a value of these features"] = len(stays) - events["stay"].nunique()
+    account[f"records without one in the first {HOURS} hours"] = len(stays) - early
     stays["patient"] = stays["stay"]  # a patient has one record
     return _stays("physionet2012", stays, _descriptors(stays, static), events, account)
 
@@ -333,53 +374,114 @@ def _refuse_outcomes(connection: tables.Database, file: Path) -> None:
         raise InputError(f"{file}: has no row for record {missing[0]}; give the outcomes of this set")
 
 
-def _long(connection: tables.Database, path: Path) -> int:
-    """Make the table ``events`` (record, minutes, parameter, value) and return its number of rows."""
-    if path.is_dir():
-        files = [file for file in sorted(path.iterdir()) if RECORD.fullmatch(file.name)]
-        sets = [file for file in sorted(path.iterdir()) if re.match(r"set-\w+\.(parquet|csv)", file.name.lower())]
-        if files:
-            _text_files(connection, path, files)
-        elif len(sets) == 1:
-            return _long(connection, sets[0])
-        else:
-            raise InputError(
-                f"{path}: holds neither CHARTEVENTS.csv nor records such as 132539.txt nor one set-a.parquet; "
-                "give the folder or the file of the data"
-            )
-    else:
+def _long(connection: tables.Database, path: Path) -> dict[str, Any]:
+    """Make the table ``events`` (record, minutes, parameter, value, row) and return what was read."""
+    if not path.is_dir():
         columns = {"record_id": "record", "minutes": "minutes", "parameter": "parameter", "value": "number"}
         tables.read(connection, "source", path, columns, whole=("record_id", "minutes"))
-        connection.execute("create temp table events as select * replace (number as number), "
-                           "try_cast(number as double) as value from source")  # fmt: skip
-    tables.refuse(
-        connection,
-        "select rowid, record, parameter, number from events where value is null and parameter is not null",
-        lambda row, record, parameter, number: (
-            f"{path}, record {record}: the value of {parameter} is {number!r}, no number; mend the record"
-        ),
-    )
-    return tables.number_of_rows(connection, "events")
-
-
-def _text_files(connection: tables.Database, folder: Path, files: list[Path]) -> None:
-    """Read a record a file: ``Time,Parameter,Value`` with times as HH:MM since ICU admission."""
-    names = tables.header(files[0])
-    if names != ["time", "parameter", "value"]:
-        raise InputError(f"{files[0]}: has the columns {tables.listed(names)}; a record has Time, Parameter, Value")
-    columns = "{'time': 'varchar', 'parameter': 'varchar', 'value': 'varchar'}"
-    places = ", ".join(tables.literal(file) for file in files)
-    with tables.reading(folder):
-        connection.execute(
-            "create temp table events as select cast(regexp_extract(filename, '([0-9]+)[.][^/]*$', 1) as bigint) "
-            "as record, 60 * try_cast(split_part(trim(time), ':', 1) as integer) "
-            "+ try_cast(split_part(trim(time), ':', 2) as integer) as minutes, nullif(trim(parameter), '') as parameter"
-            ", value as number, try_cast(value as double) as value, time from "
-            f"read_csv([{places}], columns={columns}, auto_detect=false, header=true, delim=',', quote='\"', "
-            "filename=true, hive_partitioning=false) where lower(trim(parameter)) <> 'recordid' or parameter is null"
+        connection.execute("alter table source add column row bigint; update source set row = rowid + 1")
+        _refuse_source(connection, lambda record, row: f"{path}, row {row}")
+        return _events(connection)
+    named = [(RECORD.fullmatch(file.name), file) for file in sorted(path.iterdir())]
+    files = {int(name[1]): file for name, file in named if name}
+    if len(files) < sum(name is not None for name, _ in named):
+        raise InputError(f"{path}: has two files of one record; keep one of them")
+    sets = [file for file in sorted(path.iterdir()) if re.match(r"set-\w+\.(parquet|csv)", file.name.lower())]
+    if files:
+        return _text_files(connection, files)
+    if len(sets) != 1:
+        raise InputError(
+            f"{path}: holds neither CHARTEVENTS.csv nor records such as 132539.txt nor one set-a.parquet; "
+            "give the folder or the file of the data"
         )
+    return _long(connection, sets[0])
+
+
+def _events(connection: tables.Database) -> dict[str, Any]:
+    """Make ``events`` of the checked ``source``; rows that stand there again are taken once."""
+    read = tables.number_of_rows(connection, "source")
+    value = tables.number("number")
+    connection.execute(
+        f"create temp table events as select record, minutes, parameter, {value} as value, min(row) as row "
+        "from source group by all order by record, row"
+    )
+    again = read - tables.number_of_rows(connection, "events")
+    return {"rows read": read} | ({"rows that stand there again": again} if again else {})
+
+
+def _refuse_source(connection: tables.Database, where: Callable[[int, int], str]) -> None:
+    """Every row of ``source`` (record, minutes, parameter, number, row) can be used."""
+    parameter = "lower(parameter)"
+    faults = {
+        "minutes < 0": lambda minutes, _, __: f"{minutes} minutes are before the stay; mend the time",
+        f"parameter is not null and {tables.number('number')} is null": lambda _, name, value: (
+            f"the value of {name} is {'empty' if value is None else repr(value)}, no number; mend the record"
+        ),
+        f"{parameter} = 'gender' and {tables.number('number')} not in (-1, 0, 1)": lambda _, __, value: (
+            f"Gender is {value}; write 0 or 1, or -1 if it is unknown"
+        ),
+        f"{parameter} = 'icutype' and {tables.number('number')} not in (-1, 1, 2, 3, 4)": lambda _, __, value: (
+            f"ICUType is {value}; write 1 to 4, or -1 if it is unknown"
+        ),
+    }
+    for fault, words in faults.items():
+        tables.refuse(
+            connection,
+            f"select rowid, record, row, minutes, parameter, number from source where {fault}",
+            lambda _, record, row, *cells, words=words: f"{where(record, row)}: {words(*cells)}",
+        )
+
+
+def _text_files(connection: tables.Database, files: dict[int, Path]) -> dict[str, Any]:
+    """Read a record a file: ``Time,Parameter,Value`` with times as HH:MM since ICU admission."""
+    found = [part for record, file in files.items() for part in _record(record, file)]
+    if not found:
+        raise InputError(f"{next(iter(files.values())).parent}: all records are empty; give the whole set")
+    connection.register("written", pa.concat_tables(found))
+    time = "'^(\\d+):([0-5]?\\d)(:[0-5]?\\d)?$'"
+    hours, minutes = (f"try_cast(regexp_extract(time, {time}, {part}) as bigint)" for part in (1, 2))
+    connection.execute(
+        f"create temp table source as select record, 60 * {hours} + {minutes} as minutes, "
+        "nullif(trim(parameter), '') as parameter, nullif(trim(value), '') as number, time, row from "
+        "(select * replace (trim(time) as time) from written)"
+    )
+    where = lambda record, row: f"{files[record]}, row {row}"  # noqa: E731
     tables.refuse(
         connection,
-        "select rowid, record, time from events where minutes is null",
-        lambda row, record, time: f"{folder}, record {record}: {time!r} is not a time; write it as 07:30",
+        "select rowid, record, row, time from source where minutes is null",
+        lambda _, record, row, time: f"{where(record, row)}: {time!r} is not a time; write it as 07:30",
     )
+    tables.refuse(
+        connection,
+        "select rowid, record, row, number from source where lower(parameter) = 'recordid' "
+        f"and {tables.whole('number')} is distinct from record",
+        lambda _, record, row, value: f"{where(record, row)}: RecordID is {value}; name the file by its record",
+    )
+    connection.execute("delete from source where lower(parameter) = 'recordid'")
+    _refuse_source(connection, where)
+    account = _events(connection)
+    there = {record for (record,) in connection.execute("select distinct record from events").fetchall()}
+    empty = sorted(set(files) - there)
+    return account | ({"records that are empty": ", ".join(map(str, empty))} if empty else {})
+
+
+def _record(record: int, path: Path) -> Iterator[pa.Table]:
+    """The rows of a record's file (record, row, time, parameter, value), all text; nothing if it has none."""
+    if tables.is_blank(path):
+        return
+    names = tables.header(path)
+    cells: list[list[Any]] = [[], [], []]
+    if len(names) == 3 and TIME.fullmatch(names[0]):  # it lacks the header, so this is a row
+        cells = [[name] for name in names]
+    elif names != ["time", "parameter", "value"]:
+        raise InputError(f"{path}: has the columns {tables.listed(names)}; a record has Time, Parameter, Value")
+    with tables.batches(path) as batches:
+        for batch in batches:
+            for column, more in zip(cells, batch.columns, strict=True):
+                column += more.to_pylist()
+    if cells[0]:
+        texts = dict(
+            zip(("time", "parameter", "value"), (pa.array(column, pa.string()) for column in cells), strict=True)
+        )
+        rows = np.arange(len(cells[0])) + 1
+        yield pa.table({"record": np.full(len(rows), record), "row": rows} | texts)

@@ -32,6 +32,7 @@ join patients p on p.subject_id = i.subject_id
 #: Why a stay is left out, in this order, and the condition under which it stays.
 KEPT = {
     "without chart events": "charted = 1",
+    "with a time missing": "age is not null and hospital_hours is not null and icu_hours is not null",
     "younger than 18 years": "age >= 18",
     "in hospital for less than a day": "hospital_hours >= 24",
     "in the ICU for less than a day": "icu_hours >= 24",
@@ -49,8 +50,10 @@ def stays() -> str:
 
 
 def events() -> str:
-    """Hourly means of the kept stays: stay, hour since ICU admission, feature (place in the table), value.
+    """Hourly means of the kept stays: stay, hour since ICU admission, feature (place in the table), value, repeated.
 
+    ``repeated`` says how often the one row of an hour (by ROW_ID) stands in its table again: a table pasted twice shows
+    in all hours of one measurement.
     Hours before admission and from hour 48 on are cut to those next to the window, which only the reported
     interpolation uses. Gas analyses of more than one specimen are left out; laboratory values without an admission are
     those of the one at most 12 hours away.
@@ -64,13 +67,14 @@ mixed as (
 ),
 measured as (
     select s.stay, floor(extract(epoch from (e.charttime - s.intime)) / 3600) as hour, i.feature,
-           e.valuenum * i.scale + i.shift as value
+           e.valuenum * i.scale + i.shift as value, e.row_id
     from chartevents e
     join items i on i.itemid = e.itemid
     join stays s on s.stay = e.icustay_id
     where e.valuenum > i.low and e.valuenum < i.high and coalesce(e.error, 0) <> 1
     union all
-    select s.stay, floor(extract(epoch from (e.charttime - s.intime)) / 3600) as hour, i.feature, e.valuenum as value
+    select s.stay, floor(extract(epoch from (e.charttime - s.intime)) / 3600) as hour, i.feature, e.valuenum as value,
+           e.row_id
     from labevents e
     join items i on i.itemid = e.itemid
     join stays s on s.patient = e.subject_id
@@ -79,13 +83,17 @@ measured as (
       and (e.hadm_id = s.hadm_id or (e.hadm_id is null
            and e.charttime between s.admittime - interval '12 hours' and s.dischtime + interval '12 hours'))
 ),
-hourly as (select stay, hour, feature, avg(value) as value from measured group by stay, hour, feature),
+hourly as (
+    select stay, hour, feature, avg(value) as value,
+           case when count(row_id) > 1 and min(row_id) = max(row_id) then count(row_id) - 1 else 0 end as repeated
+    from measured group by stay, hour, feature
+),
 bounded as (
     select hourly.*, max(case when hour < 0 then hour end) over (partition by stay, feature) as last_before,
            min(case when hour >= {HOURS} then hour end) over (partition by stay, feature) as first_after
     from hourly
 )
-select stay, cast(hour as integer) as hour, feature, value from bounded
+select stay, cast(hour as integer) as hour, feature, value, repeated from bounded
 where hour between 0 and {HOURS - 1} or hour = last_before or hour = first_after
 order by stay, feature, hour
 """
