@@ -207,7 +207,7 @@ def test_two_files_of_one_record_are_refused(tmp_path):
     record(tmp_path, "1.txt", "00:07,HR,73")
     (tmp_path / "1.txt.gz").write_bytes(gzip.compress((tmp_path / "1.txt").read_bytes()))
     (tmp_path / "Outcomes-a.txt").write_text("RecordID,In-hospital_death\n1,0\n")
-    with pytest.raises(InputError, match="two files of one record"):
+    with pytest.raises(InputError, match=r"two files of one record"):
         extract.load(str(tmp_path))
 
 
@@ -224,7 +224,7 @@ def test_whole_numbers_that_were_floats_are_read(tmp_path):
     rows = [(1.0, 0.0, "HR", 80.0), (1.0, 75.0, "HR", 90.0), (2.0, 5.0, "HR", 70.0)]
     found = extract.load(long_set(tmp_path, rows, ["1,1.0", "2,0.0"]))
     assert values(found, 1, "heartrate") == {0: 80, 1: 90} and found.died.tolist() == [True, False]
-    with pytest.raises(InputError, match="column minutes, row 2: '7.5' is not a whole number"):
+    with pytest.raises(InputError, match=r"column minutes, row 2: '7\.5' is not a whole number"):
         extract.load(long_set(tmp_path, [rows[0], (1.0, 7.5, "HR", 80.0)], ["1,1.0"]))
 
 
