@@ -23,7 +23,7 @@ from scipy.stats import binomtest
 
 from scoehr.codes import CodeMatrix
 from scoehr.datasets import credentialed
-from scoehr.files import CHECKOUT, ROOT, InputError, replacing
+from scoehr.files import CHECKOUT, ROOT, InputError, neutral, replacing
 
 #: The paper's scale, and what the key tells of a record.
 REALISM = ("realistic", "unrealistic")
@@ -122,13 +122,20 @@ def write(made: Packet, folder: Path, key: Path, *, dataset: str, fingerprint: s
         raise InputError(f"{key}: lies in the folder that reviewers get; put the key elsewhere")
     if credentialed(dataset, fingerprint) and (home := _published(folder)):
         raise InputError(f"{folder}: lies in {home}, which is published, and the records are real; write it elsewhere")
-    lines = pd.concat({number: made.lines(row) for row, number in enumerate(made.records.patients)}, names=["record"])
+    lines = pd.concat(
+        {number: _safe(made.lines(row)) for row, number in enumerate(made.records.patients)}, names=["record"]
+    )
     with replacing(folder) as scratch, replacing(key) as secret:
         scratch.mkdir()
         lines.droplevel(1).to_csv(scratch / "packet.csv")
         pd.DataFrame({"record": made.records.patients, "realism": ""}).to_csv(scratch / "scores.csv", index=False)
         (scratch / "packet.html").write_text(page(made), encoding="utf-8")
         pd.DataFrame({"record": made.records.patients, "origin": made.origins}).to_csv(secret, index=False)
+
+
+def _safe(lines: pd.DataFrame) -> pd.DataFrame:
+    """Lines of a record whose words no spreadsheet takes for a formula."""
+    return lines.assign(code=lines["code"].map(neutral), title=lines["title"].map(neutral))
 
 
 def _published(path: Path) -> str | None:

@@ -1,7 +1,10 @@
 """The book: stripping, failure, publishing check, made pages, figures, and the built HTML."""
 
+import os
 import re
 import shutil
+import subprocess
+import sys
 
 import nbformat
 import numpy as np
@@ -14,7 +17,7 @@ from tiny_study import CHECKOUT
 from scoehr import book, pages, plots, publishing
 from scoehr.files import InputError
 
-pytestmark = pytest.mark.timeout(900)  # whichever test comes first makes the tiny study
+pytestmark = pytest.mark.timeout(0)  # processor time is limited, in tiny_study
 
 KERNEL = {"name": "python3", "display_name": "Python 3"}
 
@@ -163,6 +166,37 @@ def test_nothing_is_published_where_one_file_shows_too_much(executed):
     with pytest.raises(InputError, match=r"04-sampling\.ipynb, cell 1: source: an id"):
         book.release(executed / "new")
     assert not (executed / "book").exists()
+
+
+# Colab
+
+
+def test_the_first_cell_runs_twice_and_after_a_restart(tmp_path):
+    """With a stub of google.colab, and a small repository in place of the project's."""
+    origin, content, stub = tmp_path / "origin", tmp_path / "content", tmp_path / "stub"
+    for path in (origin, content, stub / "google" / "colab"):
+        path.mkdir(parents=True)
+    (stub / "google" / "colab" / "__init__.py").touch()
+    shutil.copy(CHECKOUT / "pyproject.toml", origin)
+    identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
+    for command in (["init", "--quiet"], ["add", "."], [*identity, "commit", "--quiet", "-m", "all"]):
+        subprocess.run(["git", *command], cwd=origin, check=True)
+    cell = book.load("01-cohort").cells[0].source
+    environment = os.environ | {"SCOEHR_REPOSITORY": origin.as_uri(), "PYTHONPATH": str(stub)}
+    for _ in range(2):  # a restart begins in the same folder
+        code = f"{cell}\n{cell}\nprint(os.getcwd(), sys.path[0])"
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=content, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        assert done.stdout.split() == [str(content / "scoehr")] * 2
+
+
+def test_colab_installs_what_the_lock_pins():
+    lock = (CHECKOUT / "requirements.lock").read_text(encoding="utf-8").split()
+    cell = book.load("01-cohort").cells[0].source
+    assert all(f'"{line}"' in cell for line in lock if line.split("==")[0] in book.COLAB_LACKS)
+    assert len(book.pinned()) == len(book.COLAB_LACKS) and all("==" in name for name in book.pinned())
 
 
 # Made pages

@@ -175,6 +175,24 @@ def test_a_link_into_a_published_folder_is_seen(packet, tmp_path):
         review.write(packet, tmp_path / "link" / "packet-of-a-test", tmp_path / "key.csv", dataset="mimic3")
 
 
+@pytest.mark.parametrize("folder", ["book", "saved_models"])
+def test_the_name_of_an_open_set_does_not_open_other_data(packet, tmp_path, folder):
+    with pytest.raises(InputError, match="which is published"):
+        review.write(packet, ROOT / folder / "p", tmp_path / "k.csv", dataset="diabetes130", fingerprint="0" * 16)
+
+
+def test_no_spreadsheet_runs_a_code_or_a_title(tmp_path):
+    codes = np.array(["=1+1", "+401", "-401", "@x", "428"])
+    titles = ['=HYPERLINK("http://x.org")', "+a", "-b", "@c", "plain"]
+    real = CodeMatrix.from_array(np.ones((3, 5), int), codes, titles)
+    made = review.packet(real, real, n=2)
+    review.write(made, tmp_path / "packet", tmp_path / "key.csv", dataset="simulated")
+    table = pd.read_csv(tmp_path / "packet" / "packet.csv", dtype=str)
+    cells = [cell for name in table for cell in table[name]]
+    assert not [cell for cell in cells if cell[0] in "=+-@\t\r"]
+    assert set(table["code"]) == {"'=1+1", "'+401", "'-401", "'@x", "428"}
+
+
 def test_nothing_is_overwritten_and_the_key_stays_out(written, packet, tmp_path):
     folder, key = written
     before = key.read_bytes()

@@ -2,14 +2,17 @@
 
 import csv
 import gzip
+import shutil
 import time
+from functools import partial
 
 import duckdb
 import numpy as np
 import pandas as pd
 import pytest
 
-from scoehr import datasets, icd, simulate
+from companions.dualk import prepare
+from scoehr import datasets, icd, records, simulate, visits
 from scoehr.files import InputError
 
 N = 20_000
@@ -31,6 +34,61 @@ def small(tmp_path_factory):
     folder = tmp_path_factory.mktemp("simulated")
     account = simulate.write_tables(folder, patients=500, seed=2)
     return folder, account
+
+
+# The seal ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sealed(small, tmp_path):
+    return shutil.copytree(small[0], tmp_path / "sealed")
+
+
+def test_sealed_tables_are_read_wherever_they_lie(sealed):
+    assert len(datasets.load("simulated", sealed).matrix) == 500
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda folder: (folder / "seal.json").unlink(), "has no seal.json"),
+        (lambda folder: (folder / "seal.json").write_text("[]"), "is not what scoehr simulate wrote"),
+        (lambda folder: (folder / "seal.json").write_text("{"), "not valid JSON"),
+        (lambda folder: (folder / "ADMISSIONS.csv").write_text("a"), "ADMISSIONS.csv is not what"),
+        (lambda folder: (folder / "hosp").mkdir() or (folder / "hosp" / "a.csv").touch(), "hosp/a.csv is not what"),
+        (lambda folder: (folder / "PATIENTS.csv.gz").write_bytes(gzip.compress(b"a")), "PATIENTS.csv.gz is not what"),
+        (lambda folder: (folder / "PATIENTS.csv.gz").unlink(), "PATIENTS.csv.gz is not what"),
+    ],
+)
+def test_other_tables_are_not_taken_for_simulated_ones(sealed, change, said):
+    change(sealed)
+    for read in (datasets.load, records.load, visits.load, prepare.load):
+        with pytest.raises(InputError, match=said):
+            read("simulated", sealed)
+
+
+def test_a_readme_beside_the_tables_does_no_harm(sealed):
+    (sealed / "README.md").write_text("mine")
+    simulate.check_seal(sealed)
+
+
+def test_tables_written_before_there_was_a_seal_are_known_by_their_bytes(sealed):
+    write = partial(simulate.write_tables, patients=500, seed=2)
+    (sealed / "seal.json").unlink()
+    simulate.seal_again(sealed, write)
+    simulate.check_seal(sealed)
+    (sealed / "seal.json").unlink()
+    (sealed / "PATIENTS.csv.gz").write_bytes(gzip.compress(b"a"))
+    with pytest.raises(InputError, match="holds other tables than the simulated cohort"):
+        simulate.seal_again(sealed, write)
+
+
+def test_real_tables_are_refused_under_the_name_of_simulated_ones(shared_data):
+    for read in (datasets.load, records.load, visits.load):
+        with pytest.raises(InputError, match="read real tables by the name of their data set"):
+            read("simulated", shared_data / "mimic3-demo")
+    with pytest.raises(InputError, match="read real tables by the name of their data set"):
+        prepare.load("simulated", shared_data / "mimic4-demo")
 
 
 def column(truth, code):

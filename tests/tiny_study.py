@@ -2,6 +2,7 @@
 
 import atexit
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,8 @@ import yaml
 from scoehr.simulate import sample_matrix
 
 CHECKOUT = Path(__file__).resolve().parents[1]
+#: Seconds of a processor that one process of the tiny study may take, however busy the machine is.
+PROCESSOR_SECONDS = 3600
 #: What the notebooks are run with, none of it their default.
 PARAMETERS = {"dataset": "table", "profile": "tiny", "seed": 3}
 PROFILE = {
@@ -65,12 +68,18 @@ def source(folder: Path | None = None) -> Path:
 
 def python(*arguments: str, check: bool = True) -> subprocess.CompletedProcess:
     """Run Python in :func:`root`."""
+    command = [sys.executable, *arguments]
     done = subprocess.run(
-        [sys.executable, *arguments], cwd=root(), env=environment(), capture_output=True, text=True, check=False
+        command, cwd=root(), env=environment(), capture_output=True, text=True, check=False, preexec_fn=_limit
     )
     if check and done.returncode:
         raise AssertionError(done.stderr[-3000:])
     return done
+
+
+def _limit() -> None:
+    """A process that hangs at work ends; one that waits for its turn does not."""
+    resource.setrlimit(resource.RLIMIT_CPU, (PROCESSOR_SECONDS, PROCESSOR_SECONDS))
 
 
 def setting() -> str:
