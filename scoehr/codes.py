@@ -7,7 +7,7 @@ codes, so that a column never loses its meaning between data, model and output.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -20,14 +20,14 @@ import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, DTypeLike
 from scipy import sparse
 
-from scoehr.files import InputError, replacing
+from scoehr import cells, tables
+from scoehr.cells import LARGEST_COUNT
+from scoehr.files import InputError, replacing, user_path
 
 Kind = Literal["count", "binary", "signed"]
 
 #: Key of the Parquet file metadata that carries what a long table cannot say.
 METADATA_KEY = b"scoehr"
-#: Counts are 32-bit.
-LARGEST_COUNT = 2**31 - 1
 #: Prefix of ICD-9 diagnosis codes in MEDS event tables.
 MEDS_PREFIX = "DIAGNOSIS//ICD//9//"
 
@@ -66,12 +66,9 @@ class CodeMatrix:
     kind: Kind = "count"
 
     def __post_init__(self) -> None:
-        counts = sparse.csr_array(self.counts, dtype=np.int32)
-        counts.sum_duplicates()
-        counts.eliminate_zeros()
-        object.__setattr__(self, "counts", counts)
+        object.__setattr__(self, "counts", _canonical(self.counts))
         object.__setattr__(self, "patients", _ids(self.patients))
-        object.__setattr__(self, "codes", _strings(self.codes))
+        object.__setattr__(self, "codes", cells.names(self.codes, "code"))
         object.__setattr__(self, "titles", _strings(self.titles))
         _check(self)
 
@@ -120,7 +117,7 @@ class CodeMatrix:
         ``titles`` has the shape of ``codes``; when None, known titles are kept. InputError if a code with counts
         is not in ``codes``.
         """
-        codes = _strings(codes)
+        codes = cells.names(codes, "code")
         place = pd.Index(codes).get_indexer(pd.Index(self.codes))
         lost = self.codes[(place < 0) & (self.counts.sum(axis=0) > 0)]
         if len(lost):
@@ -183,28 +180,33 @@ class CodeMatrix:
 
         InputError if the file is missing, damaged, or was not written by :meth:`write`.
         """
+        path = user_path(path)
+        tables.regular(path)
         try:
-            table = pq.read_table(path, partitioning=None)
-        except FileNotFoundError:
-            raise InputError(f"{path}: no such file; check the path") from None
+            with path.open("rb") as file:
+                table = pq.read_table(file)
         except (pa.ArrowException, OSError) as error:
             raise InputError(f"{path}: not a readable Parquet file ({_first_line(error)}); write it again") from None
         extra = (table.schema.metadata or {}).get(METADATA_KEY)
         if extra is None:
             raise InputError(f"{path}: has no vocabulary in its metadata; read it as the data set 'table'")
-        return cls._from_table(table, json.loads(extra), path)
+        try:
+            return cls._from_table(table, _Extra.of(extra, len(table)))
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
 
     @classmethod
-    def _from_table(cls, table: pa.Table, extra: dict[str, Any], path: str | Path) -> CodeMatrix:
-        numbered = isinstance(extra["patients"], int)
-        patients = np.arange(extra["patients"]) if numbered else _ids(extra["patients"])
-        rows = pd.Index(patients).get_indexer(pd.Index(_ids(table["patient_id"].to_numpy())))
-        columns = pd.Index(extra["codes"], dtype=object).get_indexer(pd.Index(table["code"].to_pylist(), dtype=object))
-        if (rows < 0).any() or (columns < 0).any():
-            raise InputError(f"{path}: a row has a patient or code that the file's metadata lacks; write it again")
-        shape = (len(patients), len(extra["codes"]))
-        counts = sparse.csr_array((table["count"].to_numpy(), (rows, columns)), shape=shape, dtype=np.int32)
-        return cls(counts, patients, _strings(extra["codes"]), _strings(extra["titles"]), extra["kind"])
+    def _from_table(cls, table: pa.Table, extra: _Extra) -> CodeMatrix:
+        patients = np.arange(extra.patients) if isinstance(extra.patients, int) else _ids(extra.patients)
+        rows = _known_places(table, "patient_id", patients)
+        columns = _known_places(table, "code", np.array(extra.codes, dtype=object))
+        values = _integers(table, "count")
+        cell = rows.astype(np.int64) * max(1, len(extra.codes)) + columns
+        again = pd.Series(cell).duplicated().to_numpy()
+        if again.any():
+            raise InputError(f"row {int(again.argmax()) + 1} repeats a patient and a code; write the file again")
+        counts = sparse.csr_array((values, (rows, columns)), shape=(len(patients), len(extra.codes)))
+        return cls(counts, patients, cells.names(extra.codes, "code"), _strings(extra.titles), extra.kind)
 
     # Other forms ------------------------------------------------------------------------------------------------
 
@@ -223,13 +225,15 @@ class CodeMatrix:
         """
         grid = array if isinstance(array, sparse.sparray | sparse.spmatrix) else np.asarray(array)
         values = grid.data if isinstance(grid, sparse.sparray | sparse.spmatrix) else grid
+        if values.dtype.kind not in "biuf":
+            raise InputError(f"the array holds values of type {values.dtype}; give whole numbers")
         if values.dtype.kind == "f" and not np.array_equal(values, np.rint(values)):
             raise InputError("the array holds values that are not whole numbers; round them to counts first")
         if values.size and values.max() > LARGEST_COUNT:
             raise InputError(f"the array holds {values.max()}; the largest count that fits is {LARGEST_COUNT}")
-        counts = sparse.csr_array(grid, dtype=np.int32, copy=True)
+        counts = sparse.csr_array(grid, copy=True)
         ids = np.arange(counts.shape[0]) if patients is None else _ids(patients)
-        names = _strings(codes)
+        names = cells.names(codes, "code")
         return cls(counts, ids, names, _strings([""] * len(names) if titles is None else titles), kind)
 
     @classmethod
@@ -250,8 +254,8 @@ class CodeMatrix:
         """
         rows, row_names = _positions(frame, "patient_id", patients)
         columns, column_names = _positions(frame, "code", codes)
-        values = _whole(frame["count"]) if "count" in frame else np.ones(len(frame), dtype=np.int32)
-        counts = sparse.csr_array((values, (rows, columns)), shape=(len(row_names), len(column_names)), dtype=np.int32)
+        values = _whole(frame["count"]) if "count" in frame else np.ones(len(frame), dtype=np.int64)
+        counts = sparse.csr_array((values, (rows, columns)), shape=(len(row_names), len(column_names)))
         found = [(titles or {}).get(code, "") for code in column_names.tolist()]
         matrix = cls(counts, row_names, column_names, _strings(found))
         return matrix.to_binary() if kind == "binary" else matrix
@@ -268,10 +272,14 @@ class CodeMatrix:
         """From one row a patient and one column a code; the ids are the column ``patient_id`` or else the index."""
         if "patient_id" in frame:
             frame = frame.set_index("patient_id")
-        values = (
-            np.column_stack([_whole(frame[name]) for name in frame]) if frame.shape[1] else np.empty((len(frame), 0))
-        )
-        matrix = cls.from_array(values, frame.columns, patients=frame.index)
+        codes = cells.names(frame.columns, "code")
+        if len(set(codes)) < len(codes):
+            raise InputError(
+                f"code {pd.Index(codes)[pd.Index(codes).duplicated()][0]} has two columns; give each code one"
+            )
+        columns = [_whole(frame.iloc[:, place]) for place in range(len(codes))]
+        values = np.column_stack(columns) if columns else np.empty((len(frame), 0), dtype=np.int64)
+        matrix = cls.from_array(values, codes, patients=frame.index)
         return matrix.to_binary() if kind == "binary" else matrix
 
     def to_wide(self) -> pd.DataFrame:
@@ -283,11 +291,15 @@ class CodeMatrix:
         cls, records: Iterable[Mapping[str, Any]], *, kind: Kind = "count", codes: ArrayLike | None = None
     ) -> CodeMatrix:
         """From PyHealth-style records ``{"patient_id": …, "visits": [[code, …], …]}``; a count is occurrences."""
-        records = list(records)
-        events = [(record["patient_id"], code) for record in records for visit in record["visits"] for code in visit]
-        frame = pd.DataFrame(events, columns=["patient_id", "code"])
-        patients = [record["patient_id"] for record in records]
-        return cls.from_long(frame, kind=kind, patients=patients, codes=codes)
+        records = [_checked_record(record, row) for row, record in enumerate(records, 1)]
+        numbers = [sum(map(len, record["visits"])) for record in records]
+        found = [code for record in records for visit in record["visits"] for code in visit]
+        columns, names = _places(_objects(found), "code", codes)
+        rows = np.repeat(np.arange(len(records)), numbers)
+        counts = sparse.csr_array((np.ones(len(found), dtype=np.int64), (rows, columns)), (len(records), len(names)))
+        patients = _ids([record["patient_id"] for record in records])
+        matrix = cls(counts, patients, names, _strings([""] * len(names)))
+        return matrix.to_binary() if kind == "binary" else matrix
 
     def to_records(self) -> list[dict[str, Any]]:
         """PyHealth-style records; visit k holds the codes counted at least k times, so no code repeats in a visit."""
@@ -305,11 +317,14 @@ class CodeMatrix:
 
         The prefix is cut off. Every subject of the table is a patient, with or without such events.
         """
+        for column in ("subject_id", "code"):
+            if column not in frame:
+                raise InputError(f"the table has no column {column!r} (it has {_listed(frame)}); give MEDS events")
         chosen = frame[frame["code"].astype(str).str.startswith(prefix)]
         events = pd.DataFrame(
             {"patient_id": chosen["subject_id"], "code": chosen["code"].astype(str).str[len(prefix) :]}
         )
-        return cls.from_long(events, kind=kind, patients=np.sort(frame["subject_id"].unique()))
+        return cls.from_long(events, kind=kind, patients=np.sort(_ids(frame["subject_id"].unique())))
 
     def to_meds(self, *, prefix: str = MEDS_PREFIX) -> pd.DataFrame:
         """A MEDS event table: one row an occurrence, without time. InputError unless the patient ids are integers."""
@@ -320,7 +335,7 @@ class CodeMatrix:
             {
                 "subject_id": self.patients[rows],
                 "time": pd.Series(pd.NaT, index=range(len(rows)), dtype="datetime64[us]"),
-                "code": np.char.add(prefix, self.codes)[columns] if len(rows) else self.codes[:0],
+                "code": pd.Series(np.char.add(prefix, self.codes).astype(object)[columns], dtype=object),
                 "numeric_value": np.full(len(rows), np.nan, dtype=np.float32),
             }
         )
@@ -397,21 +412,109 @@ def _check(matrix: CodeMatrix) -> None:
         raise InputError("a binary matrix holds a count above 1; use kind 'count' or to_binary()")
 
 
+def _canonical(counts: Any) -> sparse.csr_array:
+    """Counts of 32 bits, each cell once; InputError before a number would become another."""
+    found = sparse.csr_array(counts)
+    if found.dtype != np.int32 or not found.has_canonical_format:
+        _refuse_no_counts(found.data)
+        found = sparse.csr_array(found, dtype=np.int64)
+        found.sum_duplicates()
+        _refuse_no_counts(found.data)
+        found = sparse.csr_array(found, dtype=np.int32)
+    found.eliminate_zeros()
+    return found
+
+
+def _refuse_no_counts(values: np.ndarray) -> None:
+    wrong = cells.whole(values, least=-LARGEST_COUNT)
+    if wrong.any():
+        raise InputError(f"a count is {values[wrong][0]}; give whole numbers from 0 to {LARGEST_COUNT}")
+
+
+class _Extra(NamedTuple):
+    """What the metadata of a file say that its rows cannot."""
+
+    kind: Kind
+    codes: list[str]
+    titles: list[str]
+    patients: int | list[int] | list[str]
+
+    @classmethod
+    def of(cls, metadata: bytes, rows: int) -> _Extra:
+        """Read and checked, before memory is taken for patients; ``rows``: of the table."""
+        try:
+            found = json.loads(metadata)
+        except (ValueError, RecursionError):
+            raise InputError("its metadata are damaged; write the file again") from None
+        if not isinstance(found, dict) or not set(cls._fields) <= set(found):
+            raise InputError("its metadata lack kind, codes, titles or patients; write the file again")
+        extra = cls(*(found[name] for name in cls._fields))
+        if extra.kind not in get_args(Kind):
+            raise InputError(f"its metadata name the kind {str(extra.kind)[:40]!r}; write the file again")
+        if not (_are(extra.codes, str) and _are(extra.titles, str) and len(extra.codes) == len(extra.titles)):
+            raise InputError("its metadata do not hold a title for each code; write the file again")
+        if _are_one(extra.patients):
+            if not 0 <= extra.patients <= 1000 * (rows + 1000):  # type: ignore[operator]
+                raise InputError(f"its metadata say {extra.patients} patients for {rows} rows; write the file again")
+        elif not (_are(extra.patients, str) or _are(extra.patients, int)):
+            raise InputError("its metadata do not list the patients; write the file again")
+        return extra
+
+
+def _are_one(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _are(values: Any, kind: type) -> bool:
+    """Whether it is a list of such values."""
+    return isinstance(values, list) and all(type(value) is kind for value in values)
+
+
+def _known_places(table: pa.Table, name: str, known: np.ndarray) -> np.ndarray:
+    """Where each value of a column stands among those that the metadata list."""
+    column = _column(table, name)
+    numbers = pa.types.is_integer(column.type)
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if not (numbers or pa.types.is_string(kind) or pa.types.is_large_string(kind)) and len(column):
+        raise InputError(f"column {name}: holds {column.type}, neither text nor whole numbers; write the file again")
+    index = pd.Index(known)
+    if not index.is_unique:
+        raise InputError(f"its metadata list {index[index.duplicated()][0]} more than once; write the file again")
+    if numbers != (known.dtype.kind == "i") and len(column):
+        raise InputError(f"column {name}: holds {column.type} where the metadata list others; write the file again")
+    places = index.get_indexer(pd.Index(column.to_numpy() if numbers else column.to_pylist()))
+    if (places < 0).any():
+        row = int((places < 0).argmax()) + 1
+        raise InputError(f"column {name}, row {row}: is not listed in the file's metadata; write the file again")
+    return places
+
+
+def _integers(table: pa.Table, name: str) -> np.ndarray:
+    column = _column(table, name)
+    if not pa.types.is_integer(column.type):
+        raise InputError(f"column {name}: holds {column.type}, not whole numbers; write the file again")
+    return column.to_numpy()
+
+
+def _column(table: pa.Table, name: str) -> pa.ChunkedArray:
+    place = table.schema.get_field_index(name)
+    if place < 0:
+        raise InputError(f"has no one column {name} (it has {_listed(table.column_names)}); write the file again")
+    column = table.column(place)
+    if column.null_count:
+        row = column.is_null().to_pylist().index(True) + 1
+        raise InputError(f"column {name}, row {row}: is empty; write the file again")
+    return column
+
+
 def _strings(values: Any) -> np.ndarray:
-    """An array of str, one dimension."""
+    """An array of str, one dimension; "" for what is missing."""
     if isinstance(values, np.ndarray) and values.dtype.kind == "U":
         return values
-    return np.array([str(value) for value in values], dtype=str)
+    return np.array(["" if value is None or value != value else str(value) for value in values], dtype=str)
 
 
-def _ids(values: Any) -> np.ndarray:
-    """Whole numbers as int64, anything else as str."""
-    array = np.asarray(values)
-    if array.dtype.kind in "iu":
-        return array.astype(np.int64)
-    if array.dtype.kind == "O" and len(array) and all(isinstance(value, int | np.integer) for value in array):
-        return array.astype(np.int64)
-    return _strings(array) if len(array) or array.dtype.kind == "U" else np.empty(0, dtype=np.int64)
+_ids = cells.ids
 
 
 def _entries(counts: sparse.csr_array) -> tuple[np.ndarray, np.ndarray]:
@@ -422,33 +525,80 @@ def _entries(counts: sparse.csr_array) -> tuple[np.ndarray, np.ndarray]:
 def _positions(frame: pd.DataFrame, column: str, names: Any) -> tuple[np.ndarray, np.ndarray]:
     """Where each value of the column stands in ``names`` (default: its sorted distinct values), and those names."""
     if column not in frame:
-        raise InputError(f"the table has no column {column!r} (it has {', '.join(map(str, frame))}); name it so")
+        raise InputError(f"the table has no column {column!r} (it has {_listed(frame)}); name it so")
+    if frame[column].ndim > 1:
+        raise InputError(f"the table has the column {column!r} twice; give each column one name")
     if frame[column].isna().any():
         raise InputError(
             f"column {column!r}, row {int(frame[column].isna().argmax()) + 1}: is empty; fill or drop the row"
         )
-    tidy = _strings if column == "code" else _ids
-    values = tidy(frame[column].to_numpy())
+    return _places(frame[column].to_numpy(), column, names)
+
+
+def _places(values: np.ndarray, column: str, names: Any) -> tuple[np.ndarray, np.ndarray]:
+    tidy = (lambda found: cells.names(found, "code")) if column == "code" else _ids
+    try:
+        places, distinct = pd.factorize(values)
+        found = tidy(distinct)
+    except (TypeError, InputError):
+        row, error = _first_fault(values, tidy)
+        raise InputError(f"column {column!r}, row {row}: {error}") from None
     if names is None:
-        places, found = pd.factorize(values, sort=True)
-        return places, tidy(found)
+        known, again = np.unique(found, return_inverse=True)
+        return again[places], known
     known = tidy(names)
-    places = pd.Index(known).get_indexer(pd.Index(values))
-    if (places < 0).any():
-        raise InputError(f"{column} {values[places < 0][0]} occurs in the table but not in the list of names given")
-    return places, known
+    again = pd.Index(known).get_indexer(pd.Index(found))
+    if (again < 0).any():
+        raise InputError(f"{column} {found[again < 0][0]} occurs in the table but not in the list of names given")
+    return again[places], known
+
+
+def _first_fault(values: np.ndarray, tidy: Callable[[Any], np.ndarray]) -> tuple[int, str]:
+    """The first row that is no id or code by itself, and why."""
+    for row, value in enumerate(values, 1):
+        try:
+            tidy([value])
+        except InputError as error:
+            return row, str(error)
+    return 1, f"the ids or codes are of type {values.dtype}; write them as text"
+
+
+def _checked_record(record: Any, row: int) -> Mapping[str, Any]:
+    """The record, if it has a patient_id and visits that are lists of codes."""
+    lists = list | tuple | np.ndarray
+    if not isinstance(record, Mapping) or not {"patient_id", "visits"} <= set(record):
+        raise InputError(f"record {row}: has no patient_id and visits; write both in every record")
+    visits = record["visits"]
+    if not isinstance(visits, lists) or not all(isinstance(visit, lists | set | frozenset) for visit in visits):
+        raise InputError(f"record {row}, visits: not lists of codes; write a list of text codes for each visit")
+    return record
 
 
 def _whole(values: pd.Series) -> np.ndarray:
-    """The counts of a column as int32; InputError names the first that is not a whole number >= 0."""
-    numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=float)
-    bad = ~((numbers >= 0) & (numbers == np.rint(numbers)) & (numbers <= LARGEST_COUNT))
-    if bad.any():
-        row = int(np.flatnonzero(bad)[0])
+    """The counts of a column as int64; InputError names the first that is not a whole number >= 0."""
+    array = values.to_numpy()
+    if array.dtype.kind in "biuf":
+        wrong = cells.whole(array)
+        numbers = np.where(wrong, 0, array).astype(np.int64)
+    else:
+        numbers = cells.counts([str(value) for value in array])
+        wrong = numbers < 0
+    if wrong.any():
+        row = int(wrong.argmax())
         raise InputError(
-            f"column {values.name!r}, row {row + 1}: {str(values.iloc[row])!r} is not a whole number from 0"
+            f"column {str(values.name)!r}, row {row + 1}: {str(array[row])[:60]!r} is not a whole number from 0"
         )
-    return numbers.astype(np.int32)
+    return numbers
+
+
+def _objects(values: list[Any]) -> np.ndarray:
+    array = np.empty(len(values), dtype=object)
+    array[:] = values
+    return array
+
+
+def _listed(names: Iterable[Any]) -> str:
+    return tables.listed([str(name) for name in names])
 
 
 def _first_line(error: Exception) -> str:

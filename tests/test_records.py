@@ -152,8 +152,11 @@ def test_any_codes_survive_the_file(tmp_path_factory, patients):
     }
 
 
+codes = st.from_regex(r"[A-Z]\d[\w.]{0,3}", fullmatch=True)
+
+
 @settings(max_examples=40)
-@given(st.lists(visits, min_size=1, max_size=5))
+@given(st.lists(st.lists(st.lists(codes, max_size=4), max_size=4), min_size=1, max_size=5))
 def test_a_matrix_counts_occurrences(patients):
     matrix = CodeMatrix.from_records([{"patient_id": n, "visits": codes} for n, codes in enumerate(patients)])
     for row, codes in zip(matrix.dense(int), patients, strict=True):
