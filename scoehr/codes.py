@@ -131,6 +131,13 @@ class CodeMatrix:
         )
         return replace(self, counts=counts, codes=codes, titles=_strings(titles))
 
+    def restrict(self, codes: ArrayLike) -> tuple[CodeMatrix, np.ndarray]:
+        """The same patients over the vocabulary ``codes``, and the codes with counts that are left out for it."""
+        known = pd.Index(self.codes).isin(cells.names(codes, "code"))
+        lost = self.codes[~known & (self.counts.sum(axis=0) > 0)]
+        kept = replace(self, counts=self.counts[:, known], codes=self.codes[known], titles=self.titles[known])
+        return kept.align(codes), lost
+
     def split(self, *, test: float = 0.30, validation: float = 0.10, seed: int = 1) -> Split:
         """Cut the patients into train, validation and test.
 
