@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from scoehr import files
-from scoehr.files import ROOT, InputError, replacing, write_json
+from scoehr.files import ROOT, InputError, replacing, warn, write_json
 from scoehr.shell import PATH, SEED, SOURCE, explain, may_replace, may_write, needs, needs_checkout, run_shell
 
 #: The graph of the whole report.
@@ -534,6 +534,16 @@ def _to_learn(table: Path, public: dict[str, str] | None) -> CodeMatrix:
         return matrix
     print(f"{table}: read, to be learned on {len(public):,} public codes", flush=True)
     return on_codes(matrix, public)
+
+
+def _held_out(path: Path, matrix: CodeMatrix) -> CodeMatrix:
+    """The patients of --validation over the codes of training; a warning names those that are left out."""
+    held_out, lost = _read(path).restrict(matrix.codes)
+    if lost.size and not held_out.counts.nnz:
+        raise InputError(f"{path}: has no code that training has; give patients of the same codes")
+    if lost.size:
+        warn(f"{path}: codes that training lacks are left out: {', '.join(lost[:8])} ({len(lost)} in all)")
+    return held_out
 
 
 def _settings(changes: list[str]) -> dict[str, Any]:

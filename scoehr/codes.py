@@ -7,7 +7,7 @@ codes, so that a column never loses its meaning between data, model and output.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -198,16 +198,16 @@ class CodeMatrix:
         if extra is None:
             raise InputError(f"{path}: has no vocabulary in its metadata; read it as the data set 'table'")
         try:
-            return cls._from_table(table, _Extra.of(extra, len(table)))
+            return cls._from_table(table, MatrixMetadata.of(extra, len(table)))
         except InputError as error:
             raise InputError(f"{path}: {error}") from None
 
     @classmethod
-    def _from_table(cls, table: pa.Table, extra: _Extra) -> CodeMatrix:
-        patients = np.arange(extra.patients) if isinstance(extra.patients, int) else _ids(extra.patients)
-        rows = _known_places(table, "patient_id", patients)
-        columns = _known_places(table, "code", np.array(extra.codes, dtype=object))
-        values = _integers(table, "count")
+    def _from_table(cls, table: pa.Table, extra: MatrixMetadata) -> CodeMatrix:
+        patients = extra.ids()
+        rows = known_places(table, "patient_id", patients)
+        columns = known_places(table, "code", np.array(extra.codes, dtype=object))
+        values = integers(table, "count")
         cell = rows.astype(np.int64) * max(1, len(extra.codes)) + columns
         again = pd.Series(cell).duplicated().to_numpy()
         if again.any():
@@ -438,38 +438,47 @@ def _refuse_no_counts(values: np.ndarray) -> None:
         raise InputError(f"a count is {values[wrong][0]}; give whole numbers from 0 to {LARGEST_COUNT}")
 
 
-class _Extra(NamedTuple):
-    """What the metadata of a file say that its rows cannot."""
+class MatrixMetadata(NamedTuple):
+    """What the metadata of a file say that its rows cannot; ``visits``: how many each patient has, if it has visits."""
 
-    kind: Kind
     codes: list[str]
     titles: list[str]
     patients: int | list[int] | list[str]
+    kind: Kind = "count"
+    visits: Sequence[int] = ()
 
     @classmethod
-    def of(cls, metadata: bytes, rows: int) -> _Extra:
-        """Read and checked, before memory is taken for patients; ``rows``: of the table."""
+    def of(cls, metadata: bytes, rows: int, last: str = "kind") -> MatrixMetadata:
+        """Read and checked, before memory is taken for patients; ``rows``: of the table; ``last``: kind or visits."""
+        names = ["codes", "titles", "patients", last]
         try:
             found = json.loads(metadata)
         except (ValueError, RecursionError):
             raise InputError("its metadata are damaged; write the file again") from None
-        if not isinstance(found, dict) or not set(cls._fields) <= set(found):
-            raise InputError("its metadata lack kind, codes, titles or patients; write the file again")
-        extra = cls(*(found[name] for name in cls._fields))
-        if extra.kind not in get_args(Kind):
-            raise InputError(f"its metadata name the kind {str(extra.kind)[:40]!r}; write the file again")
-        if not (_are(extra.codes, str) and _are(extra.titles, str) and len(extra.codes) == len(extra.titles)):
-            raise InputError("its metadata do not hold a title for each code; write the file again")
-        if _are_one(extra.patients):
-            if not 0 <= extra.patients <= 1000 * (rows + 1000):  # type: ignore[operator]
-                raise InputError(f"its metadata say {extra.patients} patients for {rows} rows; write the file again")
-        elif not (_are(extra.patients, str) or _are(extra.patients, int)):
-            raise InputError("its metadata do not list the patients; write the file again")
+        if not isinstance(found, dict) or not set(names) <= set(found):
+            raise InputError(f"its metadata lack codes, titles, patients or {last}; write the file again")
+        extra = cls(**{name: found[name] for name in names})
+        extra._check(1000 * (rows + 1000))
         return extra
 
+    def _check(self, most: int) -> None:
+        if self.kind not in get_args(Kind):
+            raise InputError(f"its metadata name the kind {str(self.kind)[:40]!r}; write the file again")
+        if not (_are(self.codes, str) and _are(self.titles, str) and len(self.codes) == len(self.titles)):
+            raise InputError("its metadata do not hold a title for each code; write the file again")
+        if type(self.patients) is int:
+            if not 0 <= self.patients <= most:
+                raise InputError(f"its metadata say {self.patients} patients for its few rows; write the file again")
+        elif not (_are(self.patients, str) or _are(self.patients, int)):
+            raise InputError("its metadata do not list the patients; write the file again")
+        if self.visits != () and not (_are(self.visits, int) and all(0 <= n <= most for n in self.visits)):
+            raise InputError("its metadata do not say how many visits each patient has; write the file again")
+        if sum(self.visits) > most:
+            raise InputError(f"its metadata say {sum(self.visits)} visits for its few rows; write the file again")
 
-def _are_one(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    def ids(self) -> np.ndarray:
+        """The patients' ids."""
+        return np.arange(self.patients) if isinstance(self.patients, int) else _ids(self.patients)
 
 
 def _are(values: Any, kind: type) -> bool:
@@ -477,7 +486,7 @@ def _are(values: Any, kind: type) -> bool:
     return isinstance(values, list) and all(type(value) is kind for value in values)
 
 
-def _known_places(table: pa.Table, name: str, known: np.ndarray) -> np.ndarray:
+def known_places(table: pa.Table, name: str, known: np.ndarray) -> np.ndarray:
     """Where each value of a column stands among those that the metadata list."""
     column = _column(table, name)
     numbers = pa.types.is_integer(column.type)
@@ -496,7 +505,8 @@ def _known_places(table: pa.Table, name: str, known: np.ndarray) -> np.ndarray:
     return places
 
 
-def _integers(table: pa.Table, name: str) -> np.ndarray:
+def integers(table: pa.Table, name: str) -> np.ndarray:
+    """A column of whole numbers, none of them missing."""
     column = _column(table, name)
     if not pa.types.is_integer(column.type):
         raise InputError(f"column {name}: holds {column.type}, not whole numbers; write the file again")

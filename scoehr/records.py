@@ -14,9 +14,9 @@ from typing import Any
 
 import duckdb
 
-from scoehr import datasets
+from scoehr import datasets, tables
 from scoehr.datasets import Digits
-from scoehr.files import InputError, replacing
+from scoehr.files import InputError, replacing, user_path
 
 Record = dict[str, Any]
 
@@ -82,9 +82,7 @@ def read(path: str | Path) -> list[Record]:
     InputError names the first line that is no record.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8").split("\n")
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; check the path") from None
+        lines = tables.regular(user_path(path)).read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError:
         raise InputError(f"{path}: not text in UTF-8; write the records as JSON lines") from None
     return [_record(line, f"{path}, row {row}") for row, line in enumerate(lines, 1) if line.strip()]
@@ -93,7 +91,7 @@ def read(path: str | Path) -> list[Record]:
 def _record(line: str, where: str) -> Record:
     try:
         record = json.loads(line)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         raise InputError(f"{where}: not JSON; write one record a line") from None
     if not isinstance(record, dict) or not {"patient_id", "visits"} <= set(record):
         raise InputError(f"{where}: has no patient_id and visits; write both in every record")

@@ -23,9 +23,9 @@ from scipy import sparse
 
 from scoehr import datasets, own, records, tables
 from scoehr.codes import METADATA_KEY as MATRIX_KEY
-from scoehr.codes import CodeMatrix, _ids, _strings
+from scoehr.codes import CodeMatrix, MatrixMetadata, _ids, _strings, integers, known_places
 from scoehr.datasets import Account, Digits
-from scoehr.files import InputError, replacing
+from scoehr.files import InputError, replacing, user_path
 from scoehr.tables import Database
 
 #: Key of the Parquet file metadata that carries what a long table cannot say.
@@ -240,31 +240,31 @@ class Visits:
 
         InputError if the file is missing, damaged, or was not written by :meth:`write`.
         """
-        path = Path(path)
-        if not path.exists():
-            raise InputError(f"{path}: no such file; check the path")
+        path = user_path(path)
         extra = (tables.schema(path).metadata or {}).get(METADATA_KEY)
         if extra is None:
             raise InputError(f"{path}: has no vocabulary of visits in its metadata; read it as the data set 'table'")
-        return cls._from_table(pq.read_table(path, partitioning=None), json.loads(extra), path)
+        with path.open("rb") as file:
+            table = pq.read_table(file)
+        try:
+            return cls._from_table(table, MatrixMetadata.of(extra, len(table), "visits"))
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
 
     @classmethod
-    def _from_table(cls, table: pa.Table, extra: dict[str, Any], path: Path) -> Visits:
-        known = extra["patients"]
-        patients = np.arange(known) if isinstance(known, int) else _ids(known)
-        places = [{value: place for place, value in enumerate(names)} for names in (patients.tolist(), extra["codes"])]
-        rows, columns = (
-            np.array([place.get(value, -1) for value in table[name].to_pylist()], dtype=np.int64)
-            for name, place in zip(("patient_id", "code"), places, strict=True)
-        )
-        visit, numbers = table["visit"].to_numpy(), np.array(extra["visits"], dtype=np.int64)
-        if (rows < 0).any() or (columns < 0).any() or (visit < 0).any() or (visit >= numbers[rows]).any():
-            raise InputError(f"{path}: a row has a patient, visit or code that the metadata lacks; write it again")
+    def _from_table(cls, table: pa.Table, extra: MatrixMetadata) -> Visits:
+        patients = extra.ids()
+        rows = known_places(table, "patient_id", patients)
+        columns = known_places(table, "code", np.array(extra.codes, dtype=object))
+        visit = integers(table, "visit")
+        numbers = np.array(extra.visits, dtype=np.int64)
+        if len(numbers) != len(patients) or (visit < 0).any() or (visit >= numbers[rows]).any():
+            raise InputError("a row has a visit that the metadata lack; write the file again")
         starts = np.concatenate([[0], np.cumsum(numbers)])
-        shape = (int(starts[-1]), len(extra["codes"]))
+        shape = (int(starts[-1]), len(extra.codes))
         cells = (np.ones(len(rows), dtype=np.int32), (starts[rows] + visit, columns))
         counts = sparse.csr_array(cells, shape=shape)
-        return cls(counts, starts, patients, _strings(extra["codes"]), _strings(extra["titles"]))
+        return cls(counts, starts, patients, _strings(extra.codes), _strings(extra.titles))
 
 
 # Loading --------------------------------------------------------------------------------------------------------
