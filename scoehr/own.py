@@ -451,17 +451,15 @@ def _refuse_no_counts(path: Path, counts: sparse.coo_array, codes: Sequence[str]
     """No column holds ids, years or codes in place of counts, or the numbers of the rows."""
     found = counts.tocsc()
     rows = counts.shape[0]
-    least = np.zeros(len(codes), dtype=np.int64)
-    full: np.ndarray = np.flatnonzero(np.diff(found.indptr) == rows)
-    full = full if rows > 1 else full[:0]
-    for column in full:
-        values = found.data[found.indptr[column] : found.indptr[column + 1]]
-        least[column] = values.min()
-    numbered = [
-        place for place, code in enumerate(codes) if _is_numbered(code) and found[:, [place]].max() >= _NO_COUNT
-    ]
-    wrong = [*np.flatnonzero(least >= _NO_COUNT).tolist(), *numbered]
-    wrong += [place for place in range(len(codes)) if rows >= 10 and _counts_rows(found, place, rows)]
+    sizes = np.diff(found.indptr)
+    filled = np.flatnonzero(sizes)
+    least, most = np.zeros(len(codes), dtype=np.int64), np.zeros(len(codes), dtype=np.int64)
+    least[filled] = np.minimum.reduceat(found.data, found.indptr[filled]) if len(filled) else 0
+    most[filled] = np.maximum.reduceat(found.data, found.indptr[filled]) if len(filled) else 0
+    large = np.flatnonzero((sizes == rows) & (least >= _NO_COUNT)) if rows > 1 else filled[:0]
+    wrong = [*large.tolist(), *(int(at) for at in np.flatnonzero(most >= _NO_COUNT) if _is_numbered(codes[at]))]
+    full = np.flatnonzero(sizes >= rows - 1) if rows >= 10 else filled[:0]
+    wrong += [int(at) for at in full if _counts_rows(found, int(at), rows)]
     if wrong:
         raise InputError(
             f"{path}, column {codes[wrong[0]]}: holds ids, codes or numbers of rows, not counts; leave it out, "
@@ -472,8 +470,6 @@ def _refuse_no_counts(path: Path, counts: sparse.coo_array, codes: Sequence[str]
 def _counts_rows(found: sparse.csc_array, place: int, rows: int) -> bool:
     """Whether a column is 0, 1, 2, … or 1, 2, 3, …."""
     cells_of = slice(found.indptr[place], found.indptr[place + 1])
-    if found.indptr[place + 1] - found.indptr[place] < rows - 1:
-        return False
     dense = np.zeros(rows, dtype=np.int64)
     dense[found.indices[cells_of]] = found.data[cells_of]
     return np.array_equal(dense, dense[0] + np.arange(rows)) and dense[0] in (0, 1)

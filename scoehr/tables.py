@@ -282,9 +282,15 @@ def batches(path: Path, columns: Sequence[str] | None = None) -> Iterator[Iterat
 
 def _parquet_batches(path: Path, file: BinaryIO, names: list[str], chosen: list[str]) -> Iterator[pa.RecordBatch]:
     try:
-        rows = max(1, 2_000_000 // max(1, len(names)))
-        for batch in pq.ParquetFile(file).iter_batches(batch_size=rows):
-            yield batch.rename_columns(names).select(chosen)
+        table = pq.ParquetFile(file)
+        written = table.schema_arrow.names
+        few = None  # a dot in a name stands for what lies inside a column
+        if len(chosen) < len(names) and not any("." in name for name in written):
+            few = [written[names.index(name)] for name in chosen]
+        rows = max(1, 2_000_000 // max(1, len(few or names)))
+        for batch in table.iter_batches(batch_size=rows, columns=few):
+            new = dict(zip(written, names, strict=True))
+            yield batch.rename_columns([new[name] for name in batch.schema.names]).select(chosen)
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{path}: not a readable Parquet file ({_first_line(error)}); write it again") from None
 
