@@ -192,7 +192,8 @@ for sheet, words in targets.reached(dataset, source, profile, seed):
 for name, found in abroad.items():
     for kind, group in pages.by_kind(pages.rivals(found)).items():
         caption = f"{name}, {pages.KINDS[kind]}, profile {group[next(iter(group))][0].experiment['profile']}. "
-        display(plots.table(ablations.main_table(group, {}), caption + seeds.said(group)))
+        said = {"the report, printed": ablations.quoted("reported")} if kind == "count" else {}
+        display(plots.table(ablations.main_table(group, said), caption + seeds.said(group)))
         display(plots.table(targets.contest(group), f"The contest on {caption}{seeds.said(group)}"))
         display(pages.Words(targets.best(group)))
     for sheet, words in targets.reached(name, None, profile, seed):

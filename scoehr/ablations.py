@@ -112,11 +112,6 @@ def labelled(found: Rows, labels: Mapping[str, str]) -> dict[str, Sequence[Run]]
     return {label: found[name] for label, name in labels.items() if found.get(name)}
 
 
-def in_regime(rows: Rows) -> dict[str, Sequence[Run]]:
-    """The rows all of whose runs are in the regime of their study."""
-    return {name: runs for name, runs in rows.items() if not any(run.departures for run in runs)}
-
-
 def pick(found: Rows, which: str) -> dict[str, Sequence[Run]]:
     """The rows of an ablation that have finished runs, by label."""
     return labelled(found, {row.label: row.name for row in ABLATIONS[which]})
@@ -295,7 +290,7 @@ def panels(found: Rows, which: str, keys: Sequence[str] = DRAWN) -> dict[str, di
 def lengths(found: Rows, keys: Sequence[str]) -> dict[str, dict[str, dict[float, plots.Spread]]]:
     """What :func:`scoehr.plots.against` draws: each quantity against the epochs, under both schedules."""
     series = {
-        title: in_regime(pick(found, which))
+        title: seeds.in_regime(pick(found, which))
         for title, which in {"report's schedule": "epochs", "paper's schedule": "official"}.items()
     }
     return {
@@ -361,7 +356,7 @@ def level(found: Rows, which: str) -> pd.DataFrame:
     """
     table, apart = [], spread()
     for row in ABLATIONS[which]:
-        runs = in_regime(pick(found, which)).get(row.label, [])
+        runs = seeds.in_regime(pick(found, which)).get(row.label, [])
         said = quoted(row.printed)
         for name, key in REPORTED.items():
             here = seeds.over_seeds(runs, key) if runs and key in said else None
@@ -394,7 +389,7 @@ def order(found: Rows, which: str) -> pd.DataFrame:
     told apart", or "no score" where a row has none here, as when all its runs diverged. Equal printed values are left
     out.
     """
-    rows, table = in_regime(pick(found, which)), []
+    rows, table = seeds.in_regime(pick(found, which)), []
     told = [row for row in ABLATIONS[which] if row.printed and row.label in rows]
     for name, key in REPORTED.items():
         numbers = {row.label: _numbers(rows[row.label], key) for row in told}
@@ -438,7 +433,7 @@ def told(pairs: pd.DataFrame) -> str:
 def best(found: Rows, which: str, key: str) -> str:
     """One sentence on the best row of an ablation by a score, and whether it can be told from the next; empty for
     fewer than two rows with a value."""
-    rows = in_regime(pick(found, which))
+    rows = seeds.in_regime(pick(found, which))
     means = {label: numbers for label, runs in rows.items() if (numbers := _numbers(runs, key))}
     if len(means) < 2:
         return ""

@@ -426,6 +426,7 @@ def answer(found: Rows) -> str:
 def says(name: str, runs: Sequence[study.Run]) -> str:
     """What the runs of one row found, in three sentences whose wording follows their numbers."""
     title, ended = runs[0].experiment["title"], [run for run in runs if run.verdict == "finished"]
+    name = seeds.label(name, runs)
     if not ended:
         return f"**{name}** ({title}). Training diverged under every random seed ({len(runs)})."
     row = {name: ended}

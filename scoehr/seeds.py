@@ -99,6 +99,11 @@ def label(name: str, runs: Sequence[study.Run]) -> str:
     return f"{name} †" if any(run.departures for run in runs) else name
 
 
+def in_regime(rows: Rows) -> dict[str, Sequence[study.Run]]:
+    """The rows all of whose runs are in the regime of their study."""
+    return {name: runs for name, runs in rows.items() if not any(run.departures for run in runs)}
+
+
 def labelled(rows: Rows) -> dict[str, Sequence[study.Run]]:
     """The rows by :func:`label`."""
     return {label(name, runs): runs for name, runs in rows.items()}

@@ -194,8 +194,9 @@ def choice(contests: Sequence[seeds.Rows]) -> str:
 
 
 def _placed(rows: seeds.Rows, read: Callable[[Run], float | None]) -> list[tuple[str, list[float]]]:
-    """Rows with what ``read`` finds in their runs, the smallest mean first; those without a value are left out."""
-    found = {name: [value for run in runs if (value := read(run)) is not None] for name, runs in rows.items()}
+    """Rows in the regime with what ``read`` finds in their runs, smallest mean first; those without are left out."""
+    inside = seeds.in_regime(rows)
+    found = {name: [value for run in runs if (value := read(run)) is not None] for name, runs in inside.items()}
     return sorted(
         ((name, values) for name, values in found.items() if values), key=lambda row: statistics.fmean(row[1])
     )
