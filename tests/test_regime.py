@@ -32,7 +32,7 @@ def test_every_published_run_of_a_generator_is_planned():
 
 @pytest.mark.timeout(900)
 def test_a_cell_of_the_table_of_steps_is_what_the_published_weights_give():
-    """The density ratio at 40 steps, from the weights of the row at 1,000 and the held-out patients it was scored by."""
+    """The density ratio at 40 steps, from the weights of the row at 1,000 and the patients it was scored on."""
     plan = study.plan("simulated", None, "standard")
     generator = study.Run(plan["reported"].folder).generator
     published = study.Run(plan["reported-steps-40"].folder).metrics
