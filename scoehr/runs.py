@@ -12,14 +12,8 @@ from typing import Any
 
 import pandas as pd
 
+from scoehr import datasets
 from scoehr.files import ROOT, read_json
-
-#: Fingerprints of the open data sets as published: of counts, visits, DuaLK's records, and stays in intensive care.
-PUBLISHED = {
-    "simulated": ("1cec4bba1c4f1722", "04f5738c553db351"),
-    "diabetes130": ("393a0934130a7cdc", "bb1bcaf9907fd4ee", "dcdbdda25aba2706"),
-    "physionet2012": ("4ef6a86b62ae3eba",),
-}
 
 
 def mark(settings: Mapping[str, Any]) -> str:
@@ -33,7 +27,7 @@ def mark(settings: Mapping[str, Any]) -> str:
 
 def own_data(dataset: str, fingerprint: str) -> str:
     """What the id of a run says of its data: nothing for an open data set as published, else their fingerprint."""
-    return "" if fingerprint in PUBLISHED.get(dataset, ()) else fingerprint
+    return "" if datasets.is_open(dataset, fingerprint) else fingerprint
 
 
 def place_name(dataset: str, profile: str, data: str) -> str:
