@@ -22,7 +22,7 @@ from scipy import sparse
 
 from scoehr import cells, tables
 from scoehr.cells import LARGEST_COUNT
-from scoehr.files import InputError, replacing, user_path
+from scoehr.files import InputError, check_seed, replacing, small_seed, user_path
 
 Kind = Literal["count", "binary", "signed"]
 
@@ -151,6 +151,7 @@ class CodeMatrix:
             raise InputError(f"{len(self)} patients are too few to split; give more patients or larger fractions")
         from sklearn.model_selection import train_test_split  # a second to import, and only wanted here
 
+        seed = small_seed(check_seed(seed))
         rest, held_out = train_test_split(np.arange(len(self)), test_size=test, random_state=seed)
         chosen = rest[:0]
         if validation:

@@ -23,7 +23,7 @@ from scipy.stats import binomtest
 
 from scoehr.codes import CodeMatrix
 from scoehr.datasets import credentialed
-from scoehr.files import CHECKOUT, ROOT, InputError, neutral, replacing
+from scoehr.files import CHECKOUT, ROOT, InputError, check_seed, neutral, replacing
 
 #: The paper's scale, and what the key tells of a record.
 REALISM = ("realistic", "unrealistic")
@@ -75,7 +75,7 @@ def packet(real: CodeMatrix, synthetic: CodeMatrix, *, n: int = 100, seed: int =
     Where one side is of presence, the other is cut to it, and titles known to one side serve both: neither counts nor
     titles give a record away. InputError if a side has fewer patients, or the two are coded differently.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(check_seed(seed))
     strange = synthetic.codes[~np.isin(synthetic.codes, real.codes)]
     if 2 * len(strange) > len(synthetic.codes):
         raise InputError(
@@ -261,7 +261,7 @@ def judge(votes: ArrayLike, *, seed: int = 0) -> dict[str, Any]:
     """
     table = np.asarray(votes)
     reviewers, totals = table.shape[1] - 1, table.sum(axis=1)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(check_seed(seed))
     draws = np.stack([rng.multinomial(n, row / n, DRAWS) for n, row in zip(totals, table, strict=True)], axis=1)
     return {
         "reviewers": reviewers,

@@ -43,7 +43,7 @@ from scipy import sparse
 
 from scoehr import icd
 from scoehr.codes import CodeMatrix
-from scoehr.files import InputError, read_json, replacing, sha256, write_json
+from scoehr.files import InputError, check_seed, read_json, replacing, sha256, write_json
 
 PATIENTS = 46_520
 #: Diagnosis rows with a code in a full-size cohort.
@@ -453,8 +453,9 @@ def sample_matrix(n: int = PATIENTS, seed: int = 0) -> CodeMatrix:
 
 def sample(n: int, seed: int = 0) -> Sample:
     """Draw ``n`` patients (at least 1) from the law; the same seed gives the same patients."""
-    if n < 1 or seed < 0:
-        raise InputError(f"patients={n}, seed={seed}: give at least 1 patient and a seed from 0")
+    seed = check_seed(seed)
+    if n < 1:
+        raise InputError(f"patients={n}: give at least 1 patient")
     rng = np.random.default_rng(seed)
     population, admissions = _draw_admissions(n, rng)
     first_visit = np.cumsum(admissions) - admissions

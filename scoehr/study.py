@@ -24,7 +24,17 @@ import yaml
 from scoehr import datasets, generators, metrics
 from scoehr.codes import CodeMatrix, Kind
 from scoehr.datasets import Digits
-from scoehr.files import ROOT, WORKFLOW, InputError, peak_memory, read_json, replacing, user_path, write_json
+from scoehr.files import (
+    ROOT,
+    WORKFLOW,
+    InputError,
+    check_seed,
+    peak_memory,
+    read_json,
+    replacing,
+    user_path,
+    write_json,
+)
 from scoehr.generators import Generator, ScoEHR
 from scoehr.runs import Finished, Planned, mark, own_data, place_name
 from scoehr.training import Diverged, parameters
@@ -144,7 +154,7 @@ def plan(
     digits: Digits = "three",
 ) -> dict[str, Experiment]:
     """The experiments of ``workflow/experiments.yaml`` at this profile, by name."""
-    text = _plan_file()
+    text, seed = _plan_file(), check_seed(seed)
     if profile not in text["profiles"]:
         raise InputError(f"profile {profile!r} is unknown; choose one of {', '.join(text['profiles'])}")
     if dataset not in datasets.DATASETS:

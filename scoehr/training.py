@@ -165,7 +165,8 @@ class _Store:
 
     def read(self, state: _State) -> None:
         """Take up the furthest state that is there, if any is."""
-        for epochs in range(len(self.rates), 0, -1) if self.folder else ():
+        kept = self.folder is not None and any(self.folder.glob(f"{self.name}-*"))
+        for epochs in range(len(self.rates), 0, -1) if kept else ():
             for path in (self.path(epochs), self.path(epochs, "partial")):
                 if path.exists():
                     self.last = path if path.suffix == ".partial" else None

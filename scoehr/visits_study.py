@@ -22,7 +22,7 @@ from matplotlib.ticker import MaxNLocator
 
 from scoehr import claims, datasets, plots, study, visits
 from scoehr.datasets import Account, Digits
-from scoehr.files import ROOT, InputError, replacing, write_json
+from scoehr.files import ROOT, InputError, check_seed, replacing, write_json
 from scoehr.generators.visits import VisitConfig, VisitThinning
 from scoehr.metrics.visits import VISIT_METRICS, VISIT_REFERENCES, evaluate
 from scoehr.runs import Planned, Results, own_data
@@ -138,6 +138,7 @@ def shown(dataset: str, source: str | None, profile: str, seed: int = 0) -> list
 
     Made at ``profile`` if there is none.
     """
+    seed = check_seed(seed)
     for size in reversed(study.upward(profile)):
         if found := finished(dataset, source, size, seed):
             return found

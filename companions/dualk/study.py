@@ -28,7 +28,7 @@ from companions.dualk.protocols import CORRECTED, FIRST_DAY, FLAWS, REPORTED, Pr
 from companions.dualk.train import Learner, TrainingConfig
 from scoehr import generators
 from scoehr.datasets import Digits, credentialed
-from scoehr.files import ROOT, InputError, replacing, write_json
+from scoehr.files import ROOT, InputError, check_seed, replacing, write_json
 from scoehr.runs import Finished, Planned, mark, own_data
 
 Kind = Literal["model", "knowledge", "baselines", "bridge"]
@@ -188,7 +188,7 @@ def plan(dataset: str, source: str | None, profile: str, seed: int) -> dict[str,
         raise InputError(f"data set {dataset!r} is unknown to DuaLK; choose one of {', '.join(prepare.DATASETS)}")
     if profile not in PROFILES:
         raise InputError(f"profile {profile!r} is unknown; choose one of {', '.join(PROFILES)}")
-    shared: Any = {"dataset": dataset, "source": source, "profile": profile, "seed": seed}
+    shared: Any = {"dataset": dataset, "source": source, "profile": profile, "seed": check_seed(seed)}
     made = [
         Experiment("knowledge-random", "knowledge", **shared),
         Experiment("knowledge-forced", "knowledge", **shared, protocol=Protocol(split="forced")),

@@ -41,7 +41,7 @@ from companions.mortality_attack.protocol import (
 )
 from companions.mortality_attack.train import TrainingConfig
 from scoehr.datasets import credentialed
-from scoehr.files import ROOT, InputError, replacing, write_json
+from scoehr.files import ROOT, InputError, check_seed, replacing, write_json
 from scoehr.runs import Finished, Planned, mark, own_data
 from scoehr.study import environment
 
@@ -140,7 +140,7 @@ def plan(dataset: str, profile: str = "quick", seed: int = 0, place: Place | Non
         raise InputError(f"profile {profile!r} is unknown; choose one of {', '.join(text['profiles'])}")
     scale = text["profiles"][profile]
     data = place.identity(dataset) if place else ""
-    base = Study("cohort", "the stays", "cohort", dataset, profile, seed, data,
+    base = Study("cohort", "the stays", "cohort", dataset, profile, check_seed(seed), data,
                  scale["stays"] if dataset == "simulated" else None)  # fmt: skip
     rows = {"cohort": base} | _ladder(base, text["ladder"], scale)
     rows |= {name: _model(replace(base, name=name, task="model"), row, scale) for name, row in text["models"].items()}

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 import scoehr
 from scoehr.codes import CodeMatrix
-from scoehr.files import InputError
+from scoehr.files import InputError, check_seed
 from scoehr.metrics.arrays import Undefined, checked, independent_columns
 from scoehr.metrics.scores import STEPS, Members, Pair, intervals, predictions, score, table
 from scoehr.metrics.table import FAMILIES, METRICS, Metric
@@ -82,6 +82,7 @@ def evaluate(
         If a set is empty or has fewer rows than ``n``, ``reference`` was made with another ``n``, kinds differ, or two
         sets share no code.
     """
+    seed = check_seed(seed)
     given = {"real": real, "synthetic": synthetic, **({} if train is None else {"train": train})}
     sets = _aligned(given)
     held_out, training = _roles(sets, seed)
@@ -126,6 +127,7 @@ def references(
     has "replicates": {"utility.sra": values, …}, the scores of prediction on five other draws of training and of fresh
     patients; without a training set, or with one that is too small, it is empty.
     """
+    seed = check_seed(seed)
     sets = _aligned({"real": real, **({} if train is None else {"train": train})})
     held_out, training = _roles(sets, seed)
     bar = _Bar(progress, _reference_steps(train))

@@ -11,6 +11,7 @@ from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
+from scoehr.files import small_seed
 from scoehr.metrics.arrays import Rows, Undefined, lean, pair
 
 #: Clusters of Goncalves et al. (2020), which the report takes over.
@@ -54,7 +55,7 @@ def cluster(
     if min(left.shape[0], right.shape[0]) < n_clusters:
         raise Undefined(f"k-means with {n_clusters} clusters needs at least {n_clusters} rows in each set")
     rows = sparse.csr_array(sparse.vstack([left, right]), dtype=np.float32)
-    model = KMeans(n_clusters=n_clusters, random_state=seed, init="k-means++", n_init=10)
+    model = KMeans(n_clusters=n_clusters, random_state=small_seed(seed), init="k-means++", n_init=10)
     with (
         warnings.catch_warnings(),
         threadpool_limits(limits=1),

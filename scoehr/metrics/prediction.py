@@ -21,6 +21,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.tree import DecisionTreeClassifier
 from threadpoolctl import threadpool_limits
 
+from scoehr.files import small_seed
 from scoehr.metrics.arrays import Rows, Undefined, pair, presence
 from scoehr.metrics.utility import area
 
@@ -210,10 +211,12 @@ def _performances(fitted: np.ndarray, test: np.ndarray, code: int, seed: int) ->
 def _classifiers(seed: int) -> list[ClassifierMixin]:
     """The algorithms that are ranked: five families, of which boosting and bagging each grow trees."""
     return [
-        LogisticRegression(C=0.1, solver="liblinear", random_state=seed),
+        LogisticRegression(C=0.1, solver="liblinear", random_state=small_seed(seed)),
         BernoulliNB(),
-        DecisionTreeClassifier(min_samples_leaf=20, random_state=seed),
-        RandomForestClassifier(10, min_samples_leaf=5, random_state=seed),
+        DecisionTreeClassifier(min_samples_leaf=20, random_state=small_seed(seed)),
+        RandomForestClassifier(10, min_samples_leaf=5, random_state=small_seed(seed)),
         KNeighborsClassifier(25, algorithm="brute"),
-        HistGradientBoostingClassifier(max_iter=20, max_leaf_nodes=8, early_stopping=False, random_state=seed),
+        HistGradientBoostingClassifier(
+            max_iter=20, max_leaf_nodes=8, early_stopping=False, random_state=small_seed(seed)
+        ),
     ]

@@ -12,6 +12,7 @@ from sklearn.model_selection import cross_val_predict
 from sklearn.naive_bayes import BernoulliNB
 from threadpoolctl import threadpool_limits
 
+from scoehr.files import small_seed
 from scoehr.metrics.arrays import Rows, Undefined, codes_per_patient, pair, presence
 
 #: Codes that the trees see one by one; naive Bayes sees all of them.
@@ -92,7 +93,7 @@ def _fit_score(rows: sparse.csr_array, truth: np.ndarray, test: np.ndarray, seed
     bayes = BernoulliNB()
     inside = cross_val_predict(bayes, found[fitted], known, method="predict_log_proba")
     outside = bayes.fit(found[fitted], known).predict_log_proba(found[test])
-    trees = HistGradientBoostingClassifier(max_leaf_nodes=15, early_stopping=False, random_state=seed)
+    trees = HistGradientBoostingClassifier(max_leaf_nodes=15, early_stopping=False, random_state=small_seed(seed))
     trees.fit(np.c_[counts[fitted], inside @ LOG_ODDS], known)
     return trees.decision_function(np.c_[counts[test], outside @ LOG_ODDS])
 

@@ -17,7 +17,7 @@ import pandas as pd
 from scipy import sparse
 from tqdm import tqdm
 
-from scoehr.files import InputError
+from scoehr.files import InputError, check_seed
 from scoehr.metrics import _versions, utility
 from scoehr.metrics.arrays import Undefined
 from scoehr.metrics.scores import LEVEL, standard_errors
@@ -240,6 +240,7 @@ def evaluate(
     InputError
         If a set is empty or has fewer than ``n`` patients, or has a code that the real and training patients lack.
     """
+    seed = check_seed(seed)
     codes = np.unique(np.concatenate([real.codes, train.codes]))
     real, synthetic, train = (visits.align(codes) for visits in (real, synthetic, train))
     smallest = min(len(real), len(synthetic), len(train))
