@@ -13,6 +13,10 @@ import pandas as pd
 import pytest
 from shell import COMMAND, done, inside, long_table, refused, scoehr, start
 
+from scoehr import generators
+from scoehr.cli import _settings
+from scoehr.generators import saved
+
 SMALL = [
     "--preset",
     "fast",
@@ -377,3 +381,263 @@ def test_evaluate_tables_without_a_common_code(tmp_path):
     other = tmp_path / "other.csv"
     pd.read_csv(table).assign(code=lambda frame: "X" + frame["code"].astype(str)).to_csv(other, index=False)
     refused(inside("evaluate", table, other, "--json", tmp_path / "scores.json"), "code")
+
+
+# Training and its settings ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("preset", "changes"),
+    {
+        "thinning": [
+            "sampler=foo", "sampler=heun", "sample_batch=0", "width=0", "depth=0", "ema=2", "clip=0",
+            "steps=0", "ema=1",
+            "kind=Binary", "kind=signed", "network=plain", "rate=0", "rate=nan", "rate=inf",
+            "epochs=99999999999999999999",
+            "batch=0", "blur=-1", "width=true", "epochs=2.5", "width=1000000000", "schedule=never", "sample_batch=1e12",
+        ],
+        "fast": ["latent=0", "width=33", "width=2", "steps=1", "head=tanh", "attention=[0]", "epoch_share=0"],
+        "private": ["most_codes=0", "delta=1", "epsilon=0", "norm=0", "width=7"],
+        "edm": ["steps=1", "width=3"],
+        "copula": ["steps=2", "prior=0"],
+        "medgan": ["steps=3", "batch=1", "discriminator_steps=100000", "embedding=0"],
+    }.items(),
+)  # fmt: skip
+def test_settings_are_refused_before_any_table_is_read(tmp_path, preset, changes):
+    for change in changes:
+        result = inside(
+            "fit", tmp_path / "no-table.csv", "--out", tmp_path / "model", "--preset", preset, "--set", change
+        )
+        refused(result, change.split("=")[0])
+        assert "no-table" not in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_network_larger_than_the_memory_is_refused_before_it_is_made(tmp_path):
+    table = long_table(tmp_path / "table.csv")
+    changes = ("--set", "width=16384", "--set", "depth=256")
+    refused(inside("fit", table, "--out", tmp_path / "model", *changes), "GiB", "free", "width")
+    assert [path.name for path in tmp_path.iterdir()] == ["table.csv"]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-3", 1e-3), ("1E3", 1000.0), ("1.e-3", 1e-3), (".5", 0.5), ("3", 3), ("-2", -2), ("010", 10),
+        ("true", True),
+        ("False", False), ("null", None), ("[16, 8]", [16, 8]), ("[]", []), ("word", "word"), ("1:30", "1:30"),
+        ("on", "on"), ("a: b", "a: b"), ("[[[", "[[["), ("*x", "*x"),
+    ],
+)  # fmt: skip
+def test_values_of_settings_are_what_they_look_like(text, value):
+    found = _settings([f"rate={text}"])["rate"]
+    assert found == value and type(found) is type(value)
+
+
+def test_settings_given_twice_or_without_end(tmp_path):
+    for changes, words in {
+        ("rate=1", "rate=2"): "twice",
+        ("x" * 9000 + "=1",): "...",
+        ("width=" + "9" * 9000,): "...",
+    }.items():
+        given = [word for change in changes for word in ("--set", change)]
+        result = inside("fit", tmp_path / "table.csv", "--out", tmp_path / "model", *given)
+        refused(result, words)
+        assert len(result.stderr) < 300
+
+
+@pytest.mark.parametrize("command", ["fit", "sample", "split", "simulate"])
+@pytest.mark.parametrize("seed", ["-1", "18446744073709551616", "three", "1.5"])
+def test_seeds_that_are_none(tmp_path, command, seed):
+    refused(inside(command, "--seed", seed, "--out", tmp_path / "x", "x", "x"), "seed")
+
+
+def test_seeds_that_scikit_learn_would_not_take(tmp_path):
+    table = long_table(tmp_path / "table.csv", patients=60)
+    for seed in (2**32, 2**63 - 1):
+        done("split", table, "--out", tmp_path / "parts", "--seed", seed)
+
+
+def test_a_table_of_no_code_is_refused(tmp_path):
+    table = tmp_path / "table.csv"
+    table.write_text("patient_id,code\n1,\n2,\n")
+    for preset in ("thinning", "fast", "copula"):
+        refused(
+            inside("fit", table, "--out", tmp_path / "model", "--preset", preset), "table.csv", "no patient has a code"
+        )
+
+
+def test_a_target_that_cannot_be_made_is_found_before_the_training(tmp_path, monkeypatch):
+    """No patient is read: the table is not there."""
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("")
+    monkeypatch.chdir(tmp_path / "empty")
+    for out in (".", tmp_path / "file" / "model", "/dev/null/model", "/proc/model"):
+        result = inside("fit", "no-table.csv", "--out", out, *SMALL)
+        refused(result)
+        assert "no-table" not in result.stderr, result.stderr
+
+
+def wait_for(path, pattern, process):
+    end = time.monotonic() + 200
+    while not list(path.glob(pattern)):
+        assert process.poll() is None and time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_a_killed_fit_goes_on_to_the_same_bits(tmp_path):
+    table = long_table(tmp_path / "table.csv")
+    longer = [*SMALL, "--set", "epochs=30"]
+    process = start([*COMMAND, "fit", table, "--out", tmp_path / "model", *longer], tmp_path)
+    wait_for(tmp_path, ".model.training/autoencoder-*", process)
+    process.kill()
+    process.wait()
+    assert not (tmp_path / "model").exists()
+    assert len([path for path in tmp_path.iterdir() if path.name.startswith(".model.")]) == 2
+    again = scoehr("fit", table, "--out", tmp_path / "model", *longer)
+    assert again.returncode == 0, again.stderr
+    assert "autoencoder: 100%" not in again.stderr, "that was trained before"
+    done("fit", table, "--out", tmp_path / "undisturbed", *longer)
+    for name in ("score.safetensors", "autoencoder.safetensors"):
+        assert (tmp_path / "model" / name).read_bytes() == (tmp_path / "undisturbed" / name).read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "table.csv", "undisturbed"]
+
+
+def test_a_resumed_training_says_if_its_threads_are_others(tmp_path):
+    table = long_table(tmp_path / "table.csv")
+    process = start(
+        [*COMMAND, "fit", table, "--out", tmp_path / "model", *SMALL, "--set", "epochs=3000"],
+        tmp_path,
+        OMP_NUM_THREADS="1",
+    )
+    wait_for(tmp_path, ".model.training/autoencoder-*", process)
+    process.kill()
+    process.wait()
+    result = scoehr("fit", table, "--out", tmp_path / "model", *SMALL, "--set", "epochs=1", OMP_NUM_THREADS="2")
+    assert result.returncode == 0, result.stderr
+    assert "begun with 1 thread(s) and goes on with 2" in result.stderr
+    assert json.loads((tmp_path / "model" / "config.json").read_text())["threads"] == 2
+
+
+# Conditions ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def exclusive(tmp_path_factory):
+    """A model of patients who have A or B but not both, and C beside either."""
+    place = tmp_path_factory.mktemp("exclusive")
+    rows = [(i, code) for i in range(200) for code in ("AB"[i % 2], *("C" if i % 5 == 0 else ""))]
+    pd.DataFrame([*rows, *((i, "D") for i in (0, 1))], columns=["patient_id", "code"]).to_csv(
+        place / "t.csv", index=False
+    )
+    done("fit", place / "t.csv", "--out", place / "model", "--set", "width=8", "--set", "epochs=1")
+    return place / "model"
+
+
+def test_codes_that_no_patient_has_together_are_answered_with_numbers(exclusive, tmp_path):
+    out = tmp_path / "out.parquet"
+    result = inside("sample", exclusive, "-n", 5, "--given", "A", "--given", "B", "--out", out)
+    refused(result, "of 200 training patients", "A: 100", "B: 100", "all of them: 0")
+    refused(
+        inside("sample", exclusive, "-n", 5, *("--given", "A", "--given", "B", "--given", "C"), "--out", out),
+        "C: 40",
+        ": 0",
+    )
+    assert not out.exists()
+
+
+def test_a_condition_that_is_met_says_by_how_many(exclusive, tmp_path):
+    result = inside("sample", exclusive, "-n", 5, "--given", "A", "--given", "C", "--out", tmp_path / "out.parquet")
+    assert result.returncode == 0
+    assert "A: 100, C: 40; all of them: 20" in result.stderr
+    assert "% of the records grown were taken" in result.stderr
+    refused(
+        inside("sample", exclusive, "-n", 5, "--given", "X", "--out", tmp_path / "out.parquet"), "X", "vocabulary.csv"
+    )
+
+
+def test_a_model_without_pairs_says_that_it_cannot_check(exclusive, tmp_path):
+    model = shutil.copytree(exclusive, tmp_path / "model")
+    entries = json.loads((model / "config.json").read_text())
+    del entries["pairs"]
+    saved.write_config(model / "config.json", entries)
+    result = inside("sample", model, "-n", 5, "--given", "A", "--given", "B", "--out", tmp_path / "out.parquet")
+    assert result.returncode == 0
+    assert "does not know how many patients have A and B" in result.stderr
+
+
+# Privacy ------------------------------------------------------------------------------------------
+
+PRIVATE = [
+    "--preset",
+    "private",
+    "--set",
+    "width=8",
+    "--set",
+    "epochs=1",
+    "--set",
+    "delta=1e-4",
+    "--set",
+    "epsilon=1e4",
+]
+PRIVATE += ["--set", "shares_noise=0.1"]
+
+
+def test_a_private_table_is_learned_on_public_codes_alone(tmp_path):
+    table = long_table(tmp_path / "table.csv", patients=300)
+    lines = table.read_text().splitlines()
+    table.write_text("\n".join([*lines, "0,SECRET,1"]) + "\n")
+    (tmp_path / "codes.csv").write_text("Code,title\n400,first\n401,=second\n999,nobody's\n401,second\n")
+    said = done("fit", table, "--out", tmp_path / "model", *PRIVATE, "--codes", tmp_path / "codes.csv")
+    assert "300" not in said and "25" not in said.replace(str(tmp_path), "")
+    files = {path.name: path.read_bytes().decode("utf-8", "replace") for path in (tmp_path / "model").iterdir()}
+    assert not [name for name, text in files.items() if "SECRET" in text]
+    assert set(files) == {
+        "config.json",
+        "vocabulary.csv",
+        "history.csv",
+        "rate.safetensors",
+        "MODEL_CARD.md",
+        "DATA_CARD.md",
+    }
+    entries = json.loads(files["config.json"])
+    assert entries["data"] == {} and "300" not in files["DATA_CARD.md"]
+    model = generators.load(tmp_path / "model")
+    assert list(model.vocabulary.codes) == ["400", "401", "999"]
+
+
+def test_a_private_training_without_a_public_list_is_refused(tmp_path):
+    table = long_table(tmp_path / "table.csv")
+    lists = {
+        "none.csv": "name\n401\n",
+        "empty.csv": "code\n",
+        "patients.csv": "patient_id,code\n1,401\n",
+        "ragged.csv": "code,title\n1\n",
+    }
+    for name, text in lists.items():
+        (tmp_path / name).write_text(text)
+        refused(inside("fit", table, "--out", tmp_path / "model", *PRIVATE, "--codes", tmp_path / name), name)
+    refused(
+        inside("fit", table, "--out", tmp_path / "model", *PRIVATE, "--codes", tmp_path / "no.csv"),
+        "no.csv",
+        "no such file",
+    )
+    refused(inside("fit", table, "--out", tmp_path / "model", *PRIVATE, "--codes", table), "patient_id", "public")
+    refused(inside("fit", table, "--out", tmp_path / "model", *PRIVATE), "--codes", "public")
+    refused(
+        inside("fit", table, "--out", tmp_path / "model", *SMALL, "--codes", tmp_path / "empty.csv"), "preset private"
+    )
+    assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize("name", ["list.txt", "list.csv", "list.parquet"])
+def test_public_lists_in_every_form(tmp_path, name):
+    frame = pd.DataFrame({"code": [" 401 ", "E11", "401", ""]})
+    match Path(name).suffix:
+        case ".txt":
+            (tmp_path / name).write_text("\ufeff401\r\nE11\r\n401\r\n\r\n", encoding="utf-8", newline="")
+        case ".csv":
+            frame.to_csv(tmp_path / name, index=False)
+        case _:
+            frame.to_parquet(tmp_path / name)
+    assert generators.public_codes(tmp_path / name) == {"401": "", "E11": ""}

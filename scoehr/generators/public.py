@@ -16,7 +16,7 @@ from scoehr.codes import CodeMatrix
 from scoehr.files import InputError
 
 #: Columns that a table of patients has and a list of codes has not.
-OF_PATIENTS = {"patient_id", "subject_id", "hadm_id", "visit", "count"}
+OF_PATIENTS = ("patient_id", "subject_id", "hadm_id", "visit", "count")
 
 
 def public_codes(path: str | Path) -> dict[str, str]:
@@ -33,7 +33,7 @@ def public_codes(path: str | Path) -> dict[str, str]:
         raise InputError(f"{path}: no such file; check --codes") from None
     except (OSError, ValueError, csv.Error, pa.ArrowException):
         raise InputError(f"{path}: not a list of codes; give .parquet, .csv or .txt (UTF-8)") from None
-    if found := sorted(OF_PATIENTS & set(columns)):
+    if found := [name for name in OF_PATIENTS if name in columns]:
         raise InputError(f"{path}: has a column {found[0]}, so it is of patients; give a public list")
     if "code" not in columns:
         raise InputError(f"{path}: has no column code; name the column of codes so")
@@ -52,7 +52,7 @@ def on_codes(matrix: CodeMatrix, codes: dict[str, str]) -> CodeMatrix:
     """
     names = np.array(list(codes), dtype=str)
     place = pd.Index(matrix.codes).get_indexer(pd.Index(names))
-    there = sparse.diags_array((place >= 0).astype(np.int32))
+    there = sparse.diags_array(place >= 0, dtype=np.int32)
     counts = sparse.csr_array(matrix.counts[:, np.maximum(place, 0)] @ there, dtype=np.int32)
     counts.eliminate_zeros()
     titles = np.array(list(codes.values()), dtype=str)
