@@ -527,8 +527,6 @@ def _to_learn(table: Path, public: dict[str, str] | None) -> CodeMatrix:
     from scoehr.generators import on_codes
 
     matrix = _read(table)
-    if not len(matrix.codes):
-        raise InputError(f"{table}: no patient has a code, so there is nothing to learn; check the column of codes")
     if public is None:
         print(f"{table}: {len(matrix):,} patients, {len(matrix.codes):,} codes", flush=True)
         return matrix
@@ -547,14 +545,12 @@ def _held_out(path: Path, matrix: CodeMatrix) -> CodeMatrix:
 
 
 def _settings(changes: list[str]) -> dict[str, Any]:
-    """``NAME=VALUE`` texts as a dictionary."""
+    """``NAME=VALUE`` texts as a dictionary; of two of one name the last counts."""
     found: dict[str, Any] = {}
     for change in changes:
         name, given, value = (part.strip() for part in change.partition("="))
         if not given or not name:
             raise InputError(f"--set {change[:60]}: write it as NAME=VALUE")
-        if name in found:
-            raise InputError(f"--set {name[:60]}: is given twice; give it once")
         found[name] = _value(value)
     return found
 

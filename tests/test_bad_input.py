@@ -434,16 +434,13 @@ def test_values_of_settings_are_what_they_look_like(text, value):
     assert found == value and type(found) is type(value)
 
 
-def test_settings_given_twice_or_without_end(tmp_path):
-    for changes, words in {
-        ("rate=1", "rate=2"): "twice",
-        ("x" * 9000 + "=1",): "...",
-        ("width=" + "9" * 9000,): "...",
-    }.items():
-        given = [word for change in changes for word in ("--set", change)]
-        result = inside("fit", tmp_path / "table.csv", "--out", tmp_path / "model", *given)
-        refused(result, words)
+def test_settings_without_end_are_not_echoed(tmp_path):
+    bomb = "a=[" + "[x," * 3000
+    for change in ("x" * 9000 + "=1", "width=" + "9" * 9000, "kind=" + "x" * 9000, bomb, "y" * 9000):
+        result = inside("fit", tmp_path / "table.csv", "--out", tmp_path / "model", "--set", change)
+        refused(result)
         assert len(result.stderr) < 300
+    assert _settings(["rate=1", "rate=2"]) == {"rate": 2}
 
 
 @pytest.mark.parametrize("command", ["fit", "sample", "split", "simulate"])
@@ -462,9 +459,7 @@ def test_a_table_of_no_code_is_refused(tmp_path):
     table = tmp_path / "table.csv"
     table.write_text("patient_id,code\n1,\n2,\n")
     for preset in ("thinning", "fast", "copula"):
-        refused(
-            inside("fit", table, "--out", tmp_path / "model", "--preset", preset), "table.csv", "no patient has a code"
-        )
+        refused(inside("fit", table, "--out", tmp_path / "model", "--preset", preset), "table.csv", "code")
 
 
 def test_a_target_that_cannot_be_made_is_found_before_the_training(tmp_path, monkeypatch):
