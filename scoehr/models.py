@@ -383,7 +383,7 @@ class RecordMLP(ResidualMLP):
         again = self.again(codes)  # (occupied cells, width + 1)
         against = (context[rows] * self.times(counts.clamp(max=self.TIMES).long())).sum(dim=1)
         second = (h[rows] * again[:, :-1]).sum(dim=1) + again[:, -1] + against
-        return self.end[1](h).index_put((rows, codes), second)
+        return self.end[1](h).index_put_((rows, codes), second)
 
     def length(self, h: Tensor, context: Tensor) -> Tensor:
         """A number a record, ``(B,)``."""

@@ -214,8 +214,8 @@ class RateModel(nn.Module):
 
         def which(rows: Any) -> Tensor:
             at = level if len(level) == 1 else level[rows]
-            log = self.network.codes(y[rows], *(part[rows] for part in made)) + self._alone(x[rows], at)
-            return torch.log_softmax(log.masked_fill(x[rows] >= self.most, self.NEVER), dim=1)
+            log = self._alone(x[rows], at).add_(self.network.codes(y[rows], *(part[rows] for part in made)))
+            return torch.log_softmax(log.masked_fill_(x[rows] >= self.most, self.NEVER), dim=1)
 
         remaining = self.remaining(x.sum(dim=1), level).clamp(min=1e-6).log().to(x)
         return remaining + self.network.length(*made).clamp(max=self.MOST), which
@@ -238,7 +238,7 @@ class RateModel(nn.Module):
         rows, codes = x.nonzero(as_tuple=True)
         k, at = x[rows, codes].clamp(max=self.PRESENT).long(), below.expand(len(x))[rows]
         present = torch.lerp(self.alone[at, k, codes], self.alone[at + 1, k, codes], left.expand(len(x))[rows])
-        return empty.expand_as(x).index_put((rows, codes), present)
+        return empty.expand_as(x).contiguous().index_put_((rows, codes), present)
 
     def forward(self, x: Tensor, level: Tensor) -> Tensor:
         """Rates ``(B, n_codes)``."""
@@ -298,7 +298,8 @@ def thinning_loss(rate: RateModel, x: Tensor, thinned: Tensor, level: Tensor) ->
     that leaves a weight of 2 / √(1 - a).
     """
     log_rate = rate.log_rate(thinned, level)  # (B, n_codes)
-    return 2 * (log_rate.exp() - (x - thinned) * log_rate).sum(dim=1) / (1 - level).sqrt()
+    bound = ((x - thinned) * log_rate).neg_().add_(log_rate.exp())
+    return 2 * bound.sum(dim=1) / (1 - level).sqrt()
 
 
 # ----------------------------------------------------------------------------
