@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator
 from typing import overload
 
@@ -10,6 +11,8 @@ import numpy as np
 import torch
 from scipy import sparse
 from torch import Tensor
+
+CELLS = 2**22  # that are made dense at a time where all rows are looked at
 
 
 class SparseRows:
@@ -66,6 +69,11 @@ class SparseRows:
             if len(rows):
                 yield self[rows]
 
+    def parts(self) -> Iterator[Tensor]:
+        """All rows in their order, dense, in even parts of at most 16 MiB, or a row each."""
+        most = max(1, CELLS // max(1, self.shape[1]))
+        return self.split(max(1, math.ceil(len(self) / math.ceil(max(1, len(self)) / most))))
+
     def to(self, device: str | torch.device) -> SparseRows:
         """The same counts, whose dense rows are put on ``device``."""
         return SparseRows(self.counts, device)
@@ -105,7 +113,7 @@ class SparseRows:
     def digest(self) -> str:
         """SHA-256 of type, shape and every byte of the equal dense tensor, made part by part."""
         found = hashlib.sha256(f"{torch.float32} {list(self.shape)}".encode())
-        for part in self.split(max(1, 2**22 // max(1, self.shape[1]))):
+        for part in self.parts():
             found.update(part.cpu().view(torch.uint8).numpy().data)
         return found.hexdigest()
 

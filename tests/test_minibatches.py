@@ -1,6 +1,8 @@
 """Sparse rows give what the dense tensor gave, to the bit."""
 
 import hashlib
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from toy import Toy
 
 from scoehr import generators
 from scoehr.codes import CodeMatrix
+from scoehr.files import InputError
 from scoehr.generators import private
 from scoehr.generators.base import Generator
 from scoehr.generators.copula import correlation, tetrachoric, thresholds
@@ -175,3 +178,36 @@ def test_training_takes_either():
         )
         made.append(layer.weight.detach().clone())
     assert made[0].equal(made[1])
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"), [("thinning", {}), ("edm", {}), ("medgan", {"embedding": 10_000}), ("fast", {})]
+)
+def test_training_that_cannot_fit_in_memory_is_refused_before_it_begins(name, changes):
+    large = {"batch": 10**6, "width": 10_000, **changes}
+    many = CodeMatrix.from_array(sparse.csr_array((10**6, 9)), list("abcdefghi"))
+    with pytest.raises(InputError, match=r"1,000,000 patients and 9 codes needs about .* GiB are free; set a smaller"):
+        generators.preset(name, **large).fit(many, progress=False)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_the_memory_that_training_needs_grows_with_width_and_codes(name):
+    """Weights, batch and marginal tables: between the weights alone and a hundred times them and the table."""
+    model = fitted(name, SMALL[name])
+    need = model.need(MATRIX)
+    weights = sum(part.nbytes for tensors in model._weights().values() for part in tensors.values())
+    wide = CodeMatrix.from_array(sparse.csr_array((400, 6000)), [f"c{j}" for j in range(6000)])
+    assert weights < need < 2**28
+    assert model.need(wide) > 1.5 * need
+
+
+def test_free_memory_is_what_a_limit_leaves():
+    """Address space is limited in a process of its own."""
+    code = (
+        "import resource; from scoehr.files import free_memory; before = free_memory();"
+        "resource.setrlimit(resource.RLIMIT_AS, (2**32, 2**32)); print(before, free_memory())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    before, after = map(int, done.stdout.split())
+    assert 0 < after < 2**32
+    assert before > 2**27

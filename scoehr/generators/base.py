@@ -84,7 +84,8 @@ class Generator(ABC):
         if not len(train_set) or not len(train_set.codes):
             wanting = "code" if len(train_set) else "patient"
             raise InputError(f"the training table has no {wanting}, so there is nothing to learn; give another table")
-        self._check_network(train_set)
+        if self.device == "cpu":
+            check_training(train_set.shape, self.need(train_set), free_memory())
         self._build(train_set, seed)
         self.patients = len(train_set)
         held_out = None if validation is None else self._rows(validation.align(train_set.codes))
@@ -96,6 +97,19 @@ class Generator(ABC):
     def _learn_pairs(self, train_set: CodeMatrix) -> None:
         """Note which codes patients have together, where conditions are taken."""
         self.pairs = None
+
+    def need(self, train_set: CodeMatrix) -> int:
+        """Bytes that training takes at its peak, about: weights, optimiser, a batch and what its gradients need.
+
+        The networks are measured without being made.
+        """
+        weights = sum(tensor.nbytes for file in self.blueprint(train_set).values() for tensor in file.values())
+        # weights, gradients, two moments and an average; all but the gradients are copied for a checkpoint
+        return 9 * weights + 4 * self._floats(*train_set.shape) + 24 * train_set.counts.nnz
+
+    @abstractmethod
+    def _floats(self, n: int, n_codes: int) -> int:
+        """How many numbers, float32, training on ``n`` patients holds beside the weights, at most and about."""
 
     @abstractmethod
     def _train(
@@ -149,16 +163,6 @@ class Generator(ABC):
         with torch.device("meta"), Unfilled():
             blank._build(vocabulary, seed=0)
             return blank._weights()
-
-    def _check_network(self, vocabulary: CodeMatrix) -> None:
-        """:class:`InputError` if the networks, with gradients, moments and average, do not fit in memory."""
-        tensors = [tensor for file in self.blueprint(vocabulary).values() for tensor in file.values()]
-        size, free = 5 * sum(tensor.nbytes for tensor in tensors), free_memory()
-        if size > free:
-            raise InputError(
-                f"a network of these settings over {len(vocabulary.codes):,} codes takes about {_size(size)} "
-                f"to train and {_size(free)} are free; lower width, depth or latent"
-            )
 
     @abstractmethod
     def _draw(self, size: int, sampler: str, steps: int, rng: torch.Generator) -> Tensor:
@@ -382,6 +386,15 @@ def check_memory(n: int, n_codes: int) -> None:
     A record is taken to hold 4 % of the codes, some three times what MIMIC-III's do, at 8 bytes each, twice over.
     """
     _check_room(n, 100 + 2 * 8 * math.ceil(0.04 * n_codes), free_memory(), "of memory")
+
+
+def check_training(shape: tuple[int, int], need: int, free: int) -> None:
+    """:class:`InputError` unless ``need`` bytes, for a table of this shape, are free."""
+    if need > free:
+        raise InputError(
+            f"training on {shape[0]:,} patients and {shape[1]:,} codes needs about {_size(need)} of memory "
+            f"and {_size(free)} are free; set a smaller batch or width"
+        )
 
 
 def check_disk(n: int, n_codes: int, path: Path) -> None:

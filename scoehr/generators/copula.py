@@ -85,6 +85,9 @@ class Copula(Generator):
         nothing = {"train_loss": np.nan, "validation_loss": np.nan, "learning_rate": np.nan}  # no epochs, no loss
         return [{"stage": "copula", "epoch": 1, **nothing, "seconds": time.perf_counter() - begun}]
 
+    def _floats(self, n: int, n_codes: int) -> int:
+        return 40 * n_codes**2  # twenty float64 matrices of pairs of codes
+
     def _draw(self, size: int, sampler: str, steps: int, rng: torch.Generator) -> Tensor:
         if sampler != "copula" or steps != 1:
             raise InputError(f"sampler {sampler!r} with {steps} steps does not suit a copula; it has 'copula' with 1")

@@ -139,6 +139,10 @@ class EDM(Generator):
 
         return self._learn("denoiser", denoiser, loss, data, held_out, seed, folder, progress)
 
+    def _floats(self, n: int, n_codes: int) -> int:
+        batch = max(512, min(n, self.config.batch))
+        return batch * (10 * n_codes + 16 * self.config.depth * self.config.width)
+
     @property
     def network(self) -> nn.Module:
         return self.denoiser

@@ -247,6 +247,11 @@ class GAN(Generator):
         self._settle(seed)
         return [{"stage": "autoencoder", **row} for row in rows] + [{"stage": "gan", **row} for row in played]
 
+    def _floats(self, n: int, n_codes: int) -> int:
+        discriminator = 8 * 2 * n_codes * self.config.width
+        each = 24 * n_codes + 16 * self.config.embedding
+        return max(512, min(n, self.config.batch)) * each + discriminator
+
     @torch.no_grad()
     def _settle(self, seed: int) -> None:
         """Bring the running means of batch normalisation up to the trained weights, then leave them."""

@@ -27,12 +27,10 @@ from tqdm import tqdm
 
 from scoehr.files import InputError
 from scoehr.generators.thinning import Thinning, ThinningConfig
-from scoehr.minibatches import Data, SparseRows
+from scoehr.minibatches import CELLS, Data, SparseRows
 from scoehr.models import ResidualMLP, check_width
 from scoehr.processes import LENGTHS, T_MIN, RateModel, by_length, thin, thinning_loss
 from scoehr.training import rate_factor
-
-TOGETHER = 4096  # patients counted at a time
 
 if TYPE_CHECKING:
     from opacus.grad_sample import GradSampleModuleFastGradientClipping as Clipped
@@ -118,6 +116,9 @@ class Private(Thinning):
         self.rate.cpu()
         return rows
 
+    def _floats(self, n: int, n_codes: int) -> int:
+        return 2 * super()._floats(n, n_codes) + 6 * CELLS  # two passes back over each batch
+
     def _private(self, noise: float) -> tuple[Clipped, Noisy]:
         """The network that knows the norm of each patient's gradient, and Adam on their noised sum."""
         from opacus.grad_sample import GradSampleModuleFastGradientClipping as Clipped
@@ -176,7 +177,7 @@ def noised_counts(data: Data, config: PrivateConfig, rng: torch.Generator) -> Te
     below one standard deviation of the noise, or four where m is above 1 and most cells are empty, is taken for none.
     """
     counts = torch.zeros(RateModel.LARGEST, data.shape[1], dtype=torch.float64)
-    for part in data.split(TOGETHER):
+    for part in SparseRows.of(data).parts():
         counts += _bounded(part, config.most_codes, rng).frequencies(RateModel.LARGEST)[1:]
     spread = _spread(config)
     noised = counts + spread * torch.randn(counts.shape, generator=rng, dtype=torch.float64)

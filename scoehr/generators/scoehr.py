@@ -8,7 +8,6 @@ Electronic Health Records using Continuous-time Diffusion Models, PMLR 219.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +44,6 @@ from scoehr.processes import (
 )
 from scoehr.training import Schedule, TrainingConfig, train
 
-TOGETHER = 4096  # patients encoded at a time
 TIMES = {"stratified": stratified_times, "uniform": uniform_times}
 
 
@@ -179,6 +177,13 @@ class ScoEHR(Generator):
             rows += self._fit_autoencoder(self.autoencoder, data, held_out, seed, folder, progress)
         return rows + self._fit_score(data, held_out, seed, folder, progress)
 
+    def _floats(self, n: int, n_codes: int) -> int:
+        config, dim, width = self.config, self._dim(n_codes), self.config.width
+        each = 100 * width * dim if config.network == "unet" else 16 * config.depth * width + 12 * dim
+        latents = 5 * n * (dim if config.latent or config.standardise else 0)
+        autoencoder = 20 * max(512, config.autoencoder_batch) * n_codes if config.latent else 0
+        return max(64, config.batch) * each + latents + autoencoder
+
     def _fit_autoencoder(
         self,
         autoencoder: Autoencoder,
@@ -238,7 +243,7 @@ class ScoEHR(Generator):
         config = self.config
         self.vocabulary = vocabulary.take(np.arange(0))
         n_codes = len(vocabulary.codes)
-        dim = config.latent or (unet_dim(n_codes) if config.network == "unet" else n_codes)
+        dim = self._dim(n_codes)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network = self._new_network(dim)
@@ -249,6 +254,11 @@ class ScoEHR(Generator):
                 reinitialise(self.autoencoder)
         self.score = ScoreModel(network, self.sde, config.prediction, config.time_scale)
         self.shift, self.scale = torch.zeros(dim), torch.ones(dim)
+
+    def _dim(self, n_codes: int) -> int:
+        """Size of what is diffused."""
+        config = self.config
+        return config.latent or (unet_dim(n_codes) if config.network == "unet" else n_codes)
 
     def _new_network(self, dim: int) -> nn.Module:
         config = self.config
@@ -267,7 +277,7 @@ class ScoEHR(Generator):
         """Counts ``(n, n_codes)`` to latents ``(n, D)``; without autoencoder, padded on the right with zeros."""
         if self.autoencoder is None:
             return counts.padded(len(self.shift))
-        return torch.cat([self.autoencoder.encode(part) for part in counts.split(_even(len(counts)))])
+        return torch.cat([self.autoencoder.encode(part) for part in counts.parts()])
 
     def _standardised(self, latents: Data) -> Data:
         if not self.config.standardise:
@@ -296,11 +306,15 @@ class ScoEHR(Generator):
             return (counts > 0.5).to(counts)
         return counts.round() if config.kind == "signed" else counts.round().clamp_min(0)
 
+    @torch.no_grad()
     def reconstruct(self, matrix: CodeMatrix, *, seed: int = 0) -> CodeMatrix:
         """Each patient through encoder and decoder, without diffusion: what the autoencoder alone loses."""
         rng = torch.Generator().manual_seed(seed)
-        latents = self._encode(self._rows(matrix)).split(_even(len(matrix)))
-        parts = [sparse.csr_array(self.decode(part, rng).numpy().astype(np.int32)) for part in latents]
+        encode = self.autoencoder.encode if self.autoencoder is not None else lambda part: part
+        parts = [
+            sparse.csr_array(self.decode(encode(part), rng).numpy().astype(np.int32))
+            for part in self._rows(matrix).parts()
+        ]
         return CodeMatrix.from_array(
             sparse.vstack(parts, format="csr"),
             matrix.codes,
@@ -337,11 +351,6 @@ class ScoEHR(Generator):
         self.score.network.load_state_dict(score)
         if self.autoencoder is not None:
             self.autoencoder.load_state_dict(weights["autoencoder.safetensors"])
-
-
-def _even(n: int) -> int:
-    """Into how large parts to cut ``n`` patients: at most 4,096, and all about the same."""
-    return max(1, math.ceil(n / math.ceil(max(n, 1) / TOGETHER)))
 
 
 class _Counting:

@@ -86,6 +86,11 @@ class Thinning(Generator):
 
         return self._learn("rate", rate, loss, data, held_out, seed, folder, progress)
 
+    def _floats(self, n: int, n_codes: int) -> int:
+        tables = 10 * RateModel.LEVELS * (RateModel.PRESENT + 1) * n_codes
+        each = 16 * n_codes + 16 * self.config.depth * self.config.width
+        return max(tables, min(n, self.config.batch) * each)
+
     @property
     def network(self) -> nn.Module:
         return self.rate.network
