@@ -59,11 +59,11 @@ pages.origin(runs, dataset=dataset, profile=profile, seed=seed)
 # (dualk-counts)=
 # ## Nine phases, counted
 #
-# An admission counts if its year, shifted back, is late enough for the study. ICD-10 codes become ICD-9 codes; where
-# the official map offers several, the last is taken, and a code that it does not know is dropped. A patient with an
-# admission without codes is left out. Of the laboratory, only the set of abnormal items of an admission is kept: no
-# value, no time, no direction. `python -m companions.dualk prepare` writes these counts for any of the data sets, so
-# that a holder of MIMIC-IV can compare them with the printed ones.
+# An admission counts if its year, shifted back, is late enough for the study. ICD-10 codes become ICD-9 codes by the
+# rule that all data sets share: the first that the official map offers, or that of the code above for a code newer than
+# the map; what has none is dropped. A patient with an admission without codes is left out. Of the laboratory, only the
+# set of abnormal items of an admission is kept: no value, no time, no direction. `python -m companions.dualk prepare`
+# writes these counts for any of the data sets, so that a holder of MIMIC-IV can compare them with the printed ones.
 
 # %% tags=["hide-input"]
 plots.table(

@@ -393,6 +393,14 @@ def test_rows_pasted_twice_are_refused(tmp_path):
     assert datasets.load("mimic3", folder).matrix.dense().tolist() == [[2], [0]]
 
 
+@pytest.mark.parametrize("name", ["mimic [v1]", "mimi? *", "subject_id=7", "hadm_id=1"])
+def test_a_folder_is_no_pattern_and_no_column(tmp_path, name):
+    mimic3(tmp_path / "mimic v", ["10,100,1,4280", "11,101,1,4280"])
+    folder = mimic3(tmp_path / name, ["10,100,1,4019", "11,101,1,25000"])
+    matrix = datasets.load("mimic3", folder).matrix
+    assert matrix.patients.tolist() == [10, 11] and matrix.codes.tolist() == ["250", "401"]
+
+
 @pytest.mark.parametrize(
     ("name", "folder", "fingerprint"),
     [("simulated", None, "1cec4bba1c4f1722"), ("diabetes130", "diabetes130", "393a0934130a7cdc")],
