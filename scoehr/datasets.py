@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from importlib import resources
@@ -23,7 +22,7 @@ from scipy import sparse
 
 from scoehr import icd, own, simulate, tables
 from scoehr.codes import CodeMatrix, Kind
-from scoehr.files import ROOT, InputError, user_path
+from scoehr.files import ROOT, InputError, scratch_folder, user_path
 from scoehr.tables import Database, refuse
 
 Digits = Literal["three", "full"]
@@ -124,8 +123,11 @@ def load(name: str, source: str | Path | None = None, *, digits: Digits = "three
     if digits not in ("three", "full") or kind not in ("count", "binary"):
         raise InputError(f"digits={digits!r}, kind={kind!r}: give digits 'three' or 'full', kind 'count' or 'binary'")
     place = _source(name, source)
-    scratch = tempfile.gettempdir()
-    with duckdb.connect(config={"threads": 2, "memory_limit": "1GB", "temp_directory": scratch}) as database:
+    settings: dict[str, Any] = {"threads": 2, "memory_limit": "1GB"}
+    with (
+        scratch_folder("tables") as scratch,
+        duckdb.connect(config={**settings, "temp_directory": str(scratch)}) as database,
+    ):
         matrix, account = READERS[name](database, place, digits)
     matrix = matrix.to_binary() if kind == "binary" else matrix
     return Loaded(matrix, {"dataset": name} | account | _shape(matrix))

@@ -117,7 +117,7 @@ def origin(found: Mapping[str, study.Run | Sequence[study.Run]], *, dataset: str
     ``found`` holds runs, or rows of the plan with their runs over random seeds.
     """
     made = [run for entry in found.values() for run in _all(entry)]
-    sizes = [run.config["data"] for run in made]
+    sizes = [data for run in made if (data := run.config["data"])]  # none of private runs
     built, profile = profile, next((run.experiment["profile"] for run in made), profile)
     parts = [
         "<strong>Where these numbers come from.</strong> "
@@ -125,7 +125,7 @@ def origin(found: Mapping[str, study.Run | Sequence[study.Run]], *, dataset: str
     ]
     if profile == "quick":
         parts.append(QUICK)
-    if made:
+    if sizes:
         parts += [
             f"{plots.patients(sizes[0]['train'])} training, {plots.patients(sizes[0]['validation'])} validation and "
             f"{plots.patients(sizes[0]['test'])} test patients; {made[0].experiment['evaluated']:,} synthetic patients "
@@ -253,7 +253,7 @@ def _settings(run: study.Run) -> dict[str, str]:
     latent = config.get("latent")
     return {
         "data": KINDS[_kind(run)],
-        "training patients": plots.patients(run.config["data"]["train"]),
+        "training patients": plots.patients(run.config["data"]["train"]) if run.config["data"] else "–",
         "diffusion on": f"{latent} latent dimensions" if latent else "codes",
         "decoder head": config["head"] if latent else "–",
         "autoencoder epochs": str(config["autoencoder_epochs"]) if latent else "–",

@@ -42,7 +42,7 @@ class Generator(ABC):
     name: ClassVar[str]
     settings: ClassVar[type[Settings]]
     #: Whether facts of the data (account, fingerprint, sizes, scores against training patients) may
-    #: stand beside a saved model; not where privacy is promised.
+    #: stand beside a saved model of credentialed data; not where privacy is promised.
     releases_data_facts: ClassVar[bool] = True
     #: Saved tensors whose last dimension may be any, and whose values infinite.
     open_ended: ClassVar[tuple[str, ...]] = ()
@@ -328,7 +328,7 @@ class Generator(ABC):
     def write(self, folder: Path, **extra: Any) -> None:
         """Write the files of :meth:`save` into an existing folder."""
         head = {"generator": self.name, "config": asdict(self.config), "data": {"train": self.patients}, **extra}
-        if not self.releases_data_facts:
+        if not self.releases_data_facts and extra.get("credentialed", True):
             head["data"] = {}
         saved.write(folder, head, self._weights(), self.vocabulary, self.history, self.pairs)
         cards.write(folder)
