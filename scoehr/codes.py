@@ -556,7 +556,7 @@ def _positions(frame: pd.DataFrame, column: str, names: Any) -> tuple[np.ndarray
 def _places(values: np.ndarray, column: str, names: Any) -> tuple[np.ndarray, np.ndarray]:
     tidy = (lambda found: cells.names(found, "code")) if column == "code" else _ids
     try:
-        places, distinct = pd.factorize(values)
+        places, distinct = pd.factorize(values, use_na_sentinel=False)
         found = tidy(distinct)
     except (TypeError, InputError):
         row, error = _first_fault(values, tidy)

@@ -465,17 +465,19 @@ BASES = [
     "\ufeffPatient_ID,Code\r\n7,401\r\n007,401\r\n8,x y\r\n",
 ]
 PIECES = [b",", b'"', b"\n", b"\r", b"\r\n", b"\0", b"\xff", b"\xef\xbb\xbf", b"NaN", b";", b"-", b"1e3", b" ", b"\t"]
+SMALL = [b" ", b"\t", b"NaN", b"0", b"V", b"\xc3\xa9", b".", b"'", b"\xc2\xa0", b"7", b"", b""]
 PIECES += [b"patient_id", b"code", b"count", b"1,401,1\n", b"'", b"0", b"[", b"\xc3\xa9", b"."]
 
 
 def spoilt(rng, text):
     """The table with a few pieces cut out, put in, doubled or exchanged."""
     data = text.encode()
-    for _ in range(rng.randint(1, 3)):
+    for _ in range(rng.randint(1, 2)):
         start = rng.randrange(len(data) + 1)
-        end = min(len(data), start + rng.choice([0, 0, 1, 1, 2, 8]))
-        doubled = data[start : start + 12] if rng.random() < 0.2 else b""
-        data = data[:start] + (doubled * 2 or rng.choice([b"", *PIECES])) + data[end:]
+        end = min(len(data), start + rng.choice([0, 0, 0, 1, 1, 8]))
+        lines = data.splitlines(keepends=True)
+        piece = rng.choice([rng.choice(SMALL), rng.choice(SMALL), rng.choice(PIECES), lines[-1]])
+        data = data + piece if piece == lines[-1] else data[:start] + piece + data[end:]
     return data
 
 
@@ -493,7 +495,11 @@ def slow(data):
         if "code" in names:
             pairs = [(cells["code"], cells.get("count", "1"))]
         else:
-            pairs = [(name, cells[name.casefold()]) for name in map(clean, rows[0]) if name.casefold() != "patient_id"]
+            pairs = [
+                (name, cells[name.casefold()])
+                for name in map(clean, rows[0])
+                if name and name.casefold() != "patient_id"
+            ]
         for code, count in pairs:
             named = any(letter.isalnum() for letter in code) and not code.casefold().startswith("unnamed")
             if named and code.casefold() not in MISSING:
@@ -529,7 +535,7 @@ def test_spoilt_tables(tmp_path_factory, seed, text):
 def test_two_thousand_spoilt_tables(tmp_path):
     rng = random.Random(0)
     loaded = sum(check(tmp_path / "own.csv", spoilt(rng, BASES[n % len(BASES)])) for n in range(2000))
-    assert 400 < loaded < 1600  # both happen
+    assert 300 < loaded < 1600  # both happen
 
 
 @pytest.mark.slow
