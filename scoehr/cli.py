@@ -161,7 +161,8 @@ def fit(
     public = _public_codes(codes, validation, isinstance(generator, generators.Private))
     checkpoints = Path(os.path.abspath(out)).with_name(f".{out.name}.training")
     with replacing(out) as scratch:  # so that a place that cannot be written is found before the training
-        matrix, held_out = _to_learn(table, public), _read(validation) if validation else None
+        matrix = _to_learn(table, public)
+        held_out = _held_out(validation, matrix) if validation else None
         try:
             generator.fit(matrix, held_out, seed=seed, folder=checkpoints)
         except Diverged as error:
