@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 from scipy import sparse
 
-from scoehr import icd, own, simulate, tables
+from scoehr import cells, icd, own, simulate, tables
 from scoehr.codes import CodeMatrix, Kind
 from scoehr.files import ROOT, InputError, scratch_folder, user_path
 from scoehr.tables import Database, refuse
@@ -349,6 +349,8 @@ def _read_code(raw: str, where: Callable[[str], str], lost_zeros: bool) -> tuple
     """The full ICD-9 code of a raw one, or None, and where the account names it, if at all."""
     written = raw.removeprefix("10:")
     try:
+        if cells.is_missing(written):
+            raise ValueError("is not a code (it means that there is none); leave the cell empty")
         if written != raw:
             return _from_icd10(written)
         code = icd.read_icd9(written, lost_zeros=lost_zeros)
@@ -419,10 +421,10 @@ def _matrix(database: Database, codes: Sequence[str]) -> CodeMatrix:
     """Rows of ``diagnoses`` a patient and code; the table ``people`` (id) has the patients in the order of the rows."""
     database.execute("create temp table people as select distinct patient, patient as id from admissions order by id")
     patients = database.execute("select id from people order by rowid").fetchnumpy()["id"]
-    cells = database.execute(
+    found = database.execute(
         "select people.rowid::int as row, place from diagnoses join places using (raw) join people using (patient)"
     ).fetchnumpy()
-    row, place = (np.asarray(cells[name]) for name in ("row", "place"))
+    row, place = (np.asarray(found[name]) for name in ("row", "place"))
     shape = (len(patients), len(codes))
     counts = sparse.csr_array((np.ones(len(row), dtype=np.int64), (row, place)), shape=shape)
     titles = np.array([icd.title(code) for code in codes], dtype=str)

@@ -295,6 +295,13 @@ def test_what_is_no_icd9_code_is_refused(tmp_path, code, why):
         datasets.load("mimic4", mimic4(tmp_path / "hosp", [("4019", 9), (code, 9)]))
 
 
+@pytest.mark.parametrize("word", ["NULL", "nan", "NA"])
+def test_words_for_a_missing_code_are_refused_with_their_remedy(tmp_path, word):
+    folder = mimic3(tmp_path / "tables", ["10,100,1,4019", f"11,101,1,{word}"])
+    with pytest.raises(InputError, match=f"row 2: '{word}' is not a code .*; leave the cell empty"):
+        datasets.load("mimic3", folder)
+
+
 def test_codes_with_a_dot_and_headings_are_read(tmp_path):
     rows = ["10,100,1,428.0", "10,100,2,V30.01", "11,101,1,e878.8", "11,101,2,585", "11,101,3, 042 "]
     matrix = datasets.load("mimic3", mimic3(tmp_path / "tables", rows), digits="full").matrix

@@ -175,7 +175,7 @@ def _mimic4(database: Database, source: Path, digits: Digits, after: int) -> dic
     tables.read(database, "people", path, columns, whole=["subject_id", "anchor_year"])
     tables.refuse(
         database,
-        "select rowid, years from people where not coalesce(regexp_matches(years, '^\\d{4}\\D'), false)",
+        "select rowid, years from people where not coalesce(regexp_matches(years, '^\\d{4}(\\D|$)'), false)",
         lambda row, value: (
             f"{path}, column anchor_year_group, row {row}: {value or 'empty'!r} does not begin with a year; "
             "write it as 2014 - 2016"
