@@ -47,7 +47,9 @@ import numpy as np
 import pandas as pd
 
 from scoehr import pages, plots, records, study
+from scoehr.files import check_seed
 
+seed = check_seed(seed)
 cohort = study.cohort(dataset, source)
 train, test = cohort.train, cohort.test
 split = (train, cohort.validation, test)

@@ -49,7 +49,9 @@ import pandas as pd
 import torch
 
 from scoehr import ablations, pages, plots, seeds
+from scoehr.files import check_seed
 
+seed = check_seed(seed)
 rows = pages.rows(dataset, source, profile, seed)
 sizes = ablations.labelled(rows, ablations.AUTOENCODERS)
 heads = ablations.labelled(rows, ablations.HEADS)

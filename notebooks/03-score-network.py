@@ -48,9 +48,11 @@ import pandas as pd
 import torch
 
 from scoehr import ablations, pages, plots, printed, seeds
+from scoehr.files import check_seed
 from scoehr.models import unet_dim
 from scoehr.processes import VPSDE, stratified_times, uniform_times
 
+seed = check_seed(seed)
 rows = pages.rows(dataset, source, profile, seed)
 sizes = ablations.labelled(rows, ablations.NETWORKS)
 pages.origin(rows, dataset=dataset, profile=profile, seed=seed)

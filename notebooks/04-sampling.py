@@ -48,7 +48,9 @@ import pandas as pd
 from IPython.display import display
 
 from scoehr import ablations, conditions, pages, plots, seeds
+from scoehr.files import check_seed
 
+seed = check_seed(seed)
 runs = pages.runs(dataset, source, profile, seed)
 pages.origin(runs, dataset=dataset, profile=profile, seed=seed)
 

@@ -49,9 +49,11 @@ import pandas as pd
 
 from scoehr import pages, plots, study
 from scoehr.codes import CodeMatrix
+from scoehr.files import check_seed
 from scoehr.metrics import METRICS, evaluate, references
 from scoehr.metrics.reported import cosine_share, ddm
 
+seed = check_seed(seed)
 cohort = study.cohort(dataset, source)
 pages.origin({}, dataset=dataset, profile=profile, seed=seed)
 

@@ -46,8 +46,10 @@ seed = 0
 from IPython.display import display
 
 from scoehr import ablations, pages, plots, seeds, study, targets
+from scoehr.files import check_seed
 from scoehr.metrics import METRICS, REFERENCES
 
+seed = check_seed(seed)
 every = pages.rows(dataset, source, profile, seed)
 rows = pages.main(every)
 runs = pages.runs(dataset, source, profile, seed)

@@ -47,7 +47,9 @@ import numpy as np
 import pandas as pd
 
 from scoehr import ablations, pages, plots, seeds
+from scoehr.files import check_seed
 
+seed = check_seed(seed)
 rows = pages.rows(dataset, source, profile, seed)
 runs = pages.runs(dataset, source, profile, seed)
 pages.origin(rows, dataset=dataset, profile=profile, seed=seed)

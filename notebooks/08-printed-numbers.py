@@ -48,9 +48,11 @@ from IPython.display import display
 from scipy import stats
 
 from scoehr import pages, plots, printed
+from scoehr.files import check_seed
 from scoehr.metrics import reported
 from scoehr.metrics.clusters import cluster
 
+seed = check_seed(seed)
 facts, table, empty = printed.values(), printed.report(), printed.empty(**printed.scale())
 patients, codes, clusters = (facts[f"report_{name}"] for name in ("patients_scored", "codes", "clusters"))
 pages.Html(

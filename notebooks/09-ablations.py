@@ -51,7 +51,9 @@ seed = 0
 from IPython.display import display
 
 from scoehr import ablations, pages, plots, seeds
+from scoehr.files import check_seed
 
+seed = check_seed(seed)
 rows = pages.rows(dataset, source, profile, seed)
 pages.origin(rows, dataset=dataset, profile=profile, seed=seed)
 

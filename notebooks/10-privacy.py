@@ -48,8 +48,10 @@ import pandas as pd
 from IPython.display import display
 
 from scoehr import ablations, pages, plots, seeds, targets
+from scoehr.files import check_seed
 from scoehr.metrics import METRICS, REFERENCES
 
+seed = check_seed(seed)
 planned = pages.rows(dataset, source, profile, seed)
 every = pages.main(planned)
 rows = seeds.ended(every)

@@ -49,8 +49,10 @@ import pandas as pd
 from IPython.display import display
 
 from scoehr import ablations, pages, plots, seeds
+from scoehr.files import check_seed
 from scoehr.metrics import METRICS, REFERENCES, prediction
 
+seed = check_seed(seed)
 every = pages.main(pages.rows(dataset, source, profile, seed))
 rows = seeds.ended(every)
 runs = pages.runs(dataset, source, profile, seed)

@@ -46,8 +46,9 @@ seed = 0
 import pandas as pd
 
 from scoehr import ablations, pages, plots, seeds
-from scoehr.files import CHECKOUT, read_json
+from scoehr.files import CHECKOUT, check_seed, read_json
 
+seed = check_seed(seed)
 rows = pages.rows(dataset, source, profile, seed)
 sizes = ablations.labelled(rows, ablations.NETWORKS)
 pages.origin(rows, dataset=dataset, profile=profile, seed=seed)

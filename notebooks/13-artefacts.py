@@ -46,7 +46,9 @@ seed = 0
 import pandas as pd
 
 from scoehr import pages, plots
+from scoehr.files import check_seed
 
+seed = check_seed(seed)
 runs = pages.runs(dataset, source, profile, seed)
 pages.origin(runs, dataset=dataset, profile=profile, seed=seed)
 

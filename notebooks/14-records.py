@@ -48,8 +48,9 @@ from IPython.display import display
 
 from scoehr import datasets, pages, plots, records
 from scoehr.codes import CodeMatrix
-from scoehr.files import ROOT
+from scoehr.files import ROOT, check_seed
 
+seed = check_seed(seed)
 runs = pages.runs(dataset, source, profile, seed)
 pages.origin(runs, dataset=dataset, profile=profile, seed=seed)
 

@@ -48,9 +48,10 @@ import pandas as pd
 from IPython.display import display
 
 from scoehr import pages, plots, records, visits_study
-from scoehr.files import ROOT
+from scoehr.files import ROOT, check_seed
 from scoehr.metrics.visits import VISIT_METRICS
 
+seed = check_seed(seed)
 runs = visits_study.shown(dataset, source, profile, seed)
 first = runs[0]
 curves = first.metrics["curves"]

@@ -49,8 +49,10 @@ seed = 0
 # %% tags=["hide-input"]
 from companions.mortality_attack import pages
 from scoehr import plots
+from scoehr.files import check_seed
 from scoehr.pages import account
 
+seed = check_seed(seed)
 runs = pages.runs(dataset, source, profile, seed, ["cohort"])
 cohort = runs["cohort"]
 pages.origin(runs, dataset=dataset, profile=profile, seed=seed)

@@ -46,8 +46,10 @@ seed = 0
 # %% tags=["hide-input"]
 from companions.mortality_attack import claims, pages
 from scoehr import plots
+from scoehr.files import check_seed
 from scoehr.pages import Words
 
+seed = check_seed(seed)
 every = pages.runs(dataset, source, profile, seed)
 runs = {name: run for name, run in every.items() if run.study.task in ("cohort", "model")}
 pages.origin(runs, dataset=dataset, profile=profile, seed=seed)

@@ -51,8 +51,10 @@ seed = 0
 # %% tags=["hide-input"]
 from companions.mortality_attack import claims, pages
 from scoehr import plots
+from scoehr.files import check_seed
 from scoehr.pages import Words
 
+seed = check_seed(seed)
 runs = pages.runs(dataset, source, profile, seed)
 attacks = {name: run for name, run in runs.items() if run.study.task in ("attack", "side")}
 pages.origin(attacks, dataset=dataset, profile=profile, seed=seed)

@@ -47,7 +47,9 @@ from IPython.display import display
 
 from companions.dualk import pages
 from scoehr import plots
+from scoehr.files import check_seed
 
+seed = check_seed(seed)
 runs = pages.runs(dataset, source, profile, seed)
 pages.origin(runs, dataset=dataset, profile=profile, seed=seed)
 

@@ -295,6 +295,8 @@ def _mean_loss(module: nn.Module, loss: Loss, data: Data | None, batch: int, see
 
 def _guard(state: _State, patience: float, name: str) -> None:
     last = state.history[-1]["train_loss"]
+    if not math.isfinite(state.initial):
+        raise Diverged(f"{name}: the loss is {state.initial} before training; give more patients", state.history)
     if not math.isfinite(last) or last > patience * max(state.initial, 1e-8):
         raise Diverged(
             f"{name} diverged in epoch {len(state.history)}: loss {last:.4g} after {state.initial:.4g} at the start; "

@@ -213,6 +213,12 @@ def test_unusable_settings(tmp_path, arguments, words):
     assert not (tmp_path / "model").exists()
 
 
+def test_one_patient_is_too_few_for_the_fast_preset(tmp_path):
+    (tmp_path / "one.csv").write_text("patient_id,code\n1,A\n1,B\n")
+    refused(inside("fit", tmp_path / "one.csv", "--out", tmp_path / "model", *SMALL), "one patient", "more patients")
+    assert not (tmp_path / "model").exists()
+
+
 def test_folder_of_other_things_is_left_alone(tmp_path):
     table = long_table(tmp_path / "table.csv")
     for command in (["fit", table], ["simulate"]):

@@ -12,12 +12,15 @@ import time
 from importlib import metadata
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
 from shell import COMMAND, done, inside, long_table, refused, scoehr, start
 
-from scoehr import book, files
+from companions.dualk import study as dualk
+from companions.mortality_attack import study as mortality
+from scoehr import book, files, study, visits_study
 from scoehr import shell as shells
 from scoehr.cli import explain
 from scoehr.codes import CodeMatrix
@@ -177,6 +180,26 @@ def test_run_of_an_unknown_name():
 def test_a_profile_is_one_of_the_plan(command):
     sizes = list(yaml.safe_load((ROOT / "workflow" / "experiments.yaml").read_text())["profiles"])
     refused(inside(*command, "--profile", "huge"), "'huge' is unknown; choose one of", *sizes)
+
+
+def test_a_seed_is_a_whole_number_of_any_type():
+    plans = [
+        lambda seed: [each.id for each in study.plan(seed=seed).values()],
+        lambda seed: [each.id for each in dualk.plan("simulated", None, "quick", seed).values()],
+        lambda seed: [each.id for each in mortality.plan("simulated", "quick", seed).values()],
+        lambda seed: [visits_study.VisitRun(seed=seed).id],
+    ]
+    for plan in plans:
+        assert plan("3") == plan(np.int64(3)) == plan(3) != plan(0)
+        for wrong in ("three", -1, 2**64, 1.5, True, ""):
+            with pytest.raises(InputError, match="whole number"):
+                plan(wrong)
+
+
+@pytest.mark.parametrize("seed", ["-1", "1.5", "x", str(2**63)])
+def test_a_seed_of_the_shell_is_checked_at_once(seed):
+    for command in (["run", "fast"], ["split", "none.csv", "--out", "none"], ["report"], ["visits"]):
+        refused(inside(*command, f"--seed={seed}"), "--seed", seed, "whole number")
 
 
 def test_every_profile_of_the_plan_may_be_listed():

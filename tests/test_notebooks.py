@@ -53,6 +53,15 @@ def test_a_notebook_shows_and_does_not_define(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_the_seed_is_checked_before_it_is_used(name):
+    """Papermill's ``-r`` hands it over as text."""
+    cells = [ast.parse(cell.source) for cell in code(name)[2:]]
+    lines = [line for cell in cells for line in cell.body if not isinstance(line, ast.Import | ast.ImportFrom)]
+    first = next(line for line in lines if "seed" in {n.id for n in ast.walk(line) if isinstance(n, ast.Name)})
+    assert ast.unparse(first) == "seed = check_seed(seed)"
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_executes_with_other_parameters(name):
     notebook = nbformat.read(tiny_study.executed(name), as_version=4)
     nbformat.validate(notebook)

@@ -230,6 +230,8 @@ class ScoEHR(Generator):
             return score_matching_loss(score, sde, x, t, noise).mean()
 
         latents = self._encode(data)
+        if config.standardise and len(data) < 2:
+            raise InputError("one patient is too few for a preset that standardises; give more patients")
         if config.standardise:
             latents = latents if isinstance(latents, Tensor) else latents.dense()
             self.shift, self.scale = latents.mean(0), latents.std(0).clamp_min(1e-3)
