@@ -174,7 +174,7 @@ def plan(
             profile=profile,
             patients=most(row["preset"], profile),
             evaluated=size["evaluated"],
-            seed=check_seed(seed),
+            seed=seed,
             group=row.get("group", MAIN),
             seeds=_seeds(size, row.get("group", MAIN)),
             after=row.get("after"),

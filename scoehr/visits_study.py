@@ -151,7 +151,7 @@ def shown(dataset: str, source: str | None, profile: str, seed: int = 0) -> list
 def finished(dataset: str, source: str | None, profile: str, seed: int = 0) -> list[VisitRun]:
     """The finished runs at consecutive random seeds from ``seed`` on."""
     found: list[VisitRun] = []
-    while (next_ := VisitRun(dataset, source, profile, check_seed(seed) + len(found))).finished:
+    while (next_ := VisitRun(dataset, source, profile, seed + len(found))).finished:
         found.append(next_)
     return found
 
