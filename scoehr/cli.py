@@ -5,12 +5,10 @@ What takes time to import is imported inside the commands, so that ``scoehr --he
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import signal
 import sys
-from collections.abc import Iterator
 from json import loads
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -18,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from scoehr import files
-from scoehr.files import ROOT, InputError, replacing, warn, write_json
+from scoehr.files import ROOT, InputError, alone, replacing, warn, write_json
 from scoehr.shell import PATH, SEED, SOURCE, explain, may_replace, may_write, needs, needs_checkout, run_shell
 
 #: The graph of the whole report.
@@ -463,7 +461,7 @@ def _snakemake(settings: dict[str, Any], cores: int, target: str, profile: Path 
     command += ["--cores", str(cores)] if profile is None else ["--workflow-profile", str(profile.resolve())]
     told = ROOT / "logs" / "report.json"  # a file, since Snakemake reads what stands in a command as YAML
     command += ["--configfile", str(told)]
-    with _alone(ROOT / "logs" / "report.lock") as lock:
+    with alone(ROOT / "logs" / "report.lock", "another report") as lock:
         write_json(told, settings)
         if any((ROOT / ".snakemake" / "locks").glob("*")):
             _call([*command, "--unlock", "--quiet", "all"], lock)
@@ -485,20 +483,6 @@ def _call(command: list[str], lock: int) -> int:
         os.killpg(group.pid, signal.SIGTERM)
         group.wait()
         raise
-
-
-@contextlib.contextmanager
-def _alone(path: Path) -> Iterator[int]:
-    """Hold the lock file ``path``; the children that inherit it hold it as long as they live."""
-    import fcntl
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(f"another report is being made here; wait for it ({path} is held)") from None
-        yield file.fileno()
 
 
 # Helpers ------------------------------------------------------------------------------------------------------------

@@ -243,6 +243,23 @@ def _lives(pid: int, start: str) -> bool:
     return _start(pid) == start
 
 
+@contextmanager
+def alone(path: Path, what: str) -> Iterator[int]:
+    """Hold the lock file ``path``, which one process can; the children that inherit it hold it as long as they live.
+
+    Raises :class:`InputError` where ``what`` is being made by another process.
+    """
+    import fcntl
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"{what} is being made here; wait for it ({path} is held)") from None
+        yield file.fileno()
+
+
 def write_json(path: str | Path, value: Any) -> None:
     """Write ``value`` as indented JSON, all or nothing; NaN and infinity become ``null``."""
     with replacing(path) as scratch:

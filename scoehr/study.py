@@ -28,6 +28,7 @@ from scoehr.files import (
     ROOT,
     WORKFLOW,
     InputError,
+    alone,
     check_seed,
     peak_memory,
     read_json,
@@ -369,14 +370,21 @@ def run(experiment: Experiment, *, progress: bool = True) -> Run:
     """Make the run, or what is left of it; load it if it is finished.
 
     Raises:
-        InputError: the data cannot be read.
+        InputError: the data cannot be read, or another process is making this run.
     """
     done = Run(experiment.folder)
-    if (experiment.folder / "config.json").exists():
-        if not experiment.finished and experiment.synthetic_path.exists():
-            write_json(experiment.folder / "metrics.json", _scores(experiment, done.synthetic))
-        if experiment.finished:
-            return done
+    if experiment.finished:
+        return done
+    with alone(ROOT / "runs" / "locks" / f"{experiment.id}.lock", f"the run {experiment.id}"):
+        if not experiment.finished:
+            _make(experiment, done, progress)
+    return done
+
+
+def _make(experiment: Experiment, done: Run, progress: bool) -> None:
+    """Make the run, or only its scores where its patients are there."""
+    if (experiment.folder / "config.json").exists() and experiment.synthetic_path.exists():
+        return write_json(experiment.folder / "metrics.json", _scores(experiment, done.synthetic))
     data = experiment.cohort()
     store = ROOT / "runs" / "stages"
     model, verdict = _fit(experiment, data, store, progress)
@@ -390,7 +398,6 @@ def run(experiment: Experiment, *, progress: bool = True) -> Run:
         results = _scores(experiment, synthetic)
         synthetic.write(experiment.synthetic_path)
     _write(experiment, data, model, verdict, results, costs, _frequency(model, data.test, synthetic))
-    return Run(experiment.folder)
 
 
 def _scores(experiment: Experiment, synthetic: CodeMatrix) -> dict[str, Any]:
@@ -420,6 +427,8 @@ def published(dataset: str) -> list[Run]:
 
 
 def _fit(experiment: Experiment, data: Cohort, store: Path, progress: bool) -> tuple[Generator, str]:
+    if trained := _trained(experiment):
+        return trained, "finished"
     model = generators.unfitted(experiment.config)
     try:
         model.fit(data.train, data.validation, seed=experiment.seed, folder=store, progress=progress)
@@ -427,6 +436,24 @@ def _fit(experiment: Experiment, data: Cohort, store: Path, progress: bool) -> t
         model.history = pd.DataFrame([{"stage": "diverged", **row} for row in error.history])
         return model, "diverged"
     return model, "finished"
+
+
+def _trained(experiment: Experiment) -> Generator | None:
+    """The model of the row before, if this one differs from it in how it samples alone and its weights are kept."""
+    if experiment.after is None:
+        return None
+    at = (experiment.dataset, experiment.source, experiment.profile, experiment.seed, experiment.digits)
+    before = plan(*at)[experiment.after]
+    ones, others = (
+        {name: value for name, value in asdict(row.config).items() if name not in ("sampler", "steps", "sample_batch")}
+        for row in (experiment, before)
+    )
+    alike = ones == others and before.patients == experiment.patients and before.finished
+    if not (alike and list(before.folder.glob("*.safetensors"))):
+        return None
+    model = generators.load(before.folder)
+    model.config = experiment.config
+    return model
 
 
 def _sample(

@@ -160,3 +160,25 @@ def test_open_data_as_published_keep_the_ids_of_published_runs(shared_data):
     ids = [study.plan("diabetes130", given, "standard")["thinning"].id for given in (None, str(source))]
     assert ids[0] == ids[1]
     assert study.identity("mimic3", str(shared_data / "mimic3-demo")) != ""
+
+
+def test_two_processes_never_work_on_one_run(home):
+    process = start(home)
+    wait_for(lambda: list(home.glob("runs/stages/autoencoder-*")))
+    second = start(home)
+    _, err = second.communicate(timeout=240)
+    assert second.returncode and "is being made here; wait for it" in err
+    finish(process)
+
+
+def test_a_row_that_samples_otherwise_takes_the_weights_of_the_row_before(home):
+    plan = home / "workflow" / "experiments.yaml"
+    few = "  few: {title: fewer steps, preset: fast, settings: {<<: *small, steps: 5}, after: fast}\n"
+    plan.write_text(PLAN + few)
+    finish(start(home))
+    shutil.rmtree(home / "runs" / "stages")
+    finish(start(home, RUN.replace("'fast'", "'few'")))
+    assert not list((home / "runs" / "stages").glob("score-*")), "nothing is trained again"
+    both = [sha256(folder(home, name) / "score.safetensors") for name in ("fast", "few")]
+    assert both[0] == both[1]
+    assert json.loads((folder(home, "few") / "config.json").read_text())["config"]["steps"] == 5
