@@ -37,7 +37,7 @@ class Loaded(NamedTuple):
 
 
 class DatasetInfo(NamedTuple):
-    """``credentialed``: real patients under a data use agreement, so nothing row-level may be published."""
+    """``credentialed``: by their name, real patients under a data use agreement (see :func:`credentialed`)."""
 
     description: str
     credentialed: bool

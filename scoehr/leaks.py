@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import html
 import re
 import unicodedata
 import urllib.parse
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from itertools import pairwise
 
@@ -59,7 +60,7 @@ FEW_PEOPLE = (
     re.compile(rf"\bonly (?:{FEW}|one)\b[^.]{{0,20}}\b(?:had|have|has|died)\b", re.I),
     re.compile(rf"\b{PEOPLE}\s*\((?:n\s*=\s*)?{FEW}\)", re.I),
     re.compile(rf"\b{PEOPLE} (?:with|without|who|in|of|at|having)\b[^.:=|\n]{{1,60}}[:=]\s*{FEW}{ALONE}", re.I),
-    re.compile(rf"{BEFORE}{FEW}\s?(?:/|of|out of)\s?(?:the )?\d[\d,]* (?:{ADJECTIVE} ){{0,3}}{PEOPLE}\b", re.I),
+    re.compile(rf"{BEFORE}(?:{FEW}|one)\s?(?:/|of|out of)\s?(?:the )?\d[\d,]* (?:{ADJECTIVE} ){{0,3}}{PEOPLE}\b", re.I),
 )
 #: Written by a person, "two patients" is a way to speak; a figure is a count.
 FEW_IN_FIGURES = re.compile(rf"(?<![\w.,/–-])(?:[2-9]|10)\s(?:{ADJECTIVE}\s){{0,3}}{PEOPLE}\b", re.I)
@@ -78,6 +79,8 @@ OF_ONE = re.compile(
     r"|date|dates|datetime|timestamp|born|anchoryear|zip|zipcode|postcode|postalcode|address|street|phone"
     r"|idsof\w+|idof\w+|ssn\d*|phonenumber|telephone|email|initials|nextofkin"
 )
+#: A head that ends so is of an id, whoever made it up.
+AN_ID = re.compile(r"(?i:[ _-]ids?)$|[a-z]I[Dd]s?$")
 #: Names of the same as they stand in running text, where ordinary words are none.
 OF_ONE_NAMED = re.compile(
     r"(?:\b|(?<=_))(?:(?:subject|hadm|icustay|stay|row|patient|person|encounter|visit|admission|case|record|episode|member|study"
@@ -106,7 +109,7 @@ A_NOTE = re.compile(
     r"\[\*\*|\b\d{1,3}\s?-?\s?(?:y/?o|yr-?\s?old|years?[ -]old|months?[ -]old|days?[ -]old|yo)\b"
     r"|(?-i:\b(?:Mr|Mrs|Ms|Miss|Dr)\.?\s(?:[A-Z]\.\s?)*[A-Z][a-z]+|\b(?:Name|Patient): [A-Z][a-z]+ [A-Z])"
     r"|\b(?:chief complaint|history of present illness)\b|\bpt\.? (?:is|was|has|c/o|presents|admitted)\b"
-    r"|\b\d{2}[MF] (?:with|w/|s/p|presents|admitted)|\bborn\b[^.\n]{0,12}\d{4}",
+    r"|\b\d{2}[MF] (?:with|w/|s/p|present(?:s|ed|ing)|admitted)|\bborn\b[^.\n]{0,12}\d{4}",
     re.I,
 )
 #: A word that says that the number behind it is an id.
@@ -119,11 +122,16 @@ NUMBERED = re.compile(
 )
 LETTERED = re.compile(
     r"(?<![\w-])(?!E\d{3,4}\b|V\d{2,4}\b)(?:[A-Z]{1,4}[-_ ]?\d{5,}|(?:mrn|pt|pat|subj|subject|patient|case|stay|p|s)"
-    r"[-_#]?\d{3,})(?![\w.%])",
+    r"[-_#]?\d{3,})(?!\w|\.\d|%)",
     re.I,
+)
+ACCOUNT = re.compile(
+    r"\b[a-z][\w.]*@[a-z]\w+|\b\d{1,5} [A-Z]\w+ (?:Street|St\.|Avenue|Ave|Road|Rd|Lane|Drive|Blvd)|!\[[^\]]*\]\("
 )
 #: Ids joined to each other, or their digits written in another way.
 JOINED = re.compile(
+    r"\b(?:case|patient|person|record|stay|admission|visit) ?(?:#|no\.?|nr\.?) ?\d+|"
+    r"\b(?:subject|hadm|icustay|mrn|encounter)\b[ :#=]{1,3}\d+(?![\w.,]*\s*%)|"
     r"(?<![\w.,-])\d{4,}[_/]\d{4,}|\b(?:patients|subjects|stays|admissions|ids|cases|records|pats?\.)[ :=]{1,2}\d{3,}"
     r"(?:(?:,? and |, ?|; ?| )\d{2,})+(?![\d,.]*\s*%)|\bpat\. ?\d{2,}|\b0b[01]{8,}"
 )
@@ -205,18 +213,34 @@ MACHINE_PATH = re.compile(
     r"|%(?:USERPROFILE|APPDATA|HOMEPATH|TEMP|USERNAME)%|\bfile:/"
     r"|\b(?!https?:)[A-Za-z][A-Za-z0-9+.-]*://[\w@]|\b(?:jdbc|odbc|dbfs|nfs|smb):[\w/]|\.\./(?:home|root|Users)/"
     r"|\b[\w.-]+:/[a-z]\w*/|(?<!\w)[A-Z]:\\"
-    r"|(?<![\w:/.])//[\w.-]+/\w|(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w.])|\blocalhost\b|\b[\w.-]+@[\w.-]+:[/~\w]"
+    r"|(?<![\w:/.])//[\w.-]+/\w|(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w.])|\blocalhost\b|\b(?:host|user|password|pwd|dbname|server)=\S|\bssh\s+[\w.]+@|\b[\w.-]+@[\w.-]+:[/~\w]"
     r"|\b[\w-]+\.(?:local|internal|intranet|lan|corp)\b",
 )
 
 # Hidden bytes -------------------------------------------------------------------------------------
 
-ENCODED = re.compile(r"(?<![\w+/=-])[A-Za-z0-9+/_-]{16,}={0,2}(?![\w+/-])")
+ENCODED = re.compile(r"(?<![\w+/=-])[A-Za-z0-9+/_-]{12,}={0,2}(?![\w+/-])")
 #: As long as this, a word of letters and digits without a blank is no word.
 LONG = 40
 DIGEST = re.compile(r"(?:[0-9a-f]{16}|[0-9a-f]{40}|[0-9a-f]{64})")
 HASH = re.compile(r"(?<![\w-])(?=[a-f]*\d)[0-9a-f]{20,}(?!\w)", re.I)
-ESCAPES = re.compile(r"(?:\\x[0-9a-fA-F]{2}){4,}|b'\\x|\bbytes\(\[|\\u00[0-9a-f]{2}", re.I)
+#: How packed, pictured and pickled files begin.
+MAGIC = (
+    b"\x1f\x8b",
+    b"PK\x03\x04",
+    b"\x89PNG",
+    b"\xff\xd8\xff",
+    b"GIF8",
+    b"%PDF",
+    b"BZh",
+    b"\xfd7zXZ",
+    b"\x80\x04",
+    b"PAR1",
+)
+ESCAPES = re.compile(
+    r"\b137, 80, 78, 71\b|\b80, 75, 3, 4\b|\b31, 139, 8\b|(?:\\x[0-9a-fA-F]{2}){4,}|b'\\x|\bbytes\(\[|\\u00[0-9a-f]{2}",
+    re.I,
+)
 DATA_URI = re.compile(r"\bdata:\s*[\w.+-]*/?[\w.+-]*\s*[;,]", re.I)
 
 
@@ -255,6 +279,8 @@ def shown(text: str, public: frozenset[str] = frozenset(), *, bare: bool = True)
     text = plain(text)
     yield from _anywhere(text, public, strict=True, bare=bare)
     text = EMPHASIS.sub("", text)
+    if match := ACCOUNT.search(text):
+        yield f"a number or an address of a person ({masked(match.group())})"
     if A_SHIFTED_YEAR.search(text):
         yield "a year of shifted records"
     if match := OF_ONE_NAMED.search(text):
@@ -348,7 +374,7 @@ def _ids(text: str, public: frozenset[str], strict: bool, bare: bool) -> Iterato
 
 
 def _round(number: str) -> bool:
-    return int(number) % 1000 == 0
+    return int(number) % 1000 == 0 and len(number) < 8
 
 
 def _titled(number: str, text: str) -> bool:
@@ -379,7 +405,7 @@ def _encoded(text: str, public: frozenset[str]) -> Iterator[str]:
         if len(word) >= LONG and _mixed(word):
             yield "hidden bytes (a long word)"
             return
-        if any(reason for inner in _decoded(word) for reason in shown(inner, public)):
+        if any(_tells(inner, public) for inner in _decoded(word)):
             yield "hidden bytes (an encoded text)"
             return
 
@@ -391,20 +417,22 @@ def _mixed(word: str) -> bool:
     return bool(odd) or any(len(part) > 24 for part in parts)
 
 
-def _decoded(word: str) -> Iterator[str]:
-    """The texts that a word may stand for."""
-    readers: tuple[Callable[[str], bytes], ...] = (
-        lambda raw: base64.b64decode(raw + "=" * (-len(raw) % 4), validate=True),
-        lambda raw: base64.urlsafe_b64decode(raw + "=" * (-len(raw) % 4)),
-        bytes.fromhex,
-    )
-    for read in readers:
-        try:
-            text = read(word.rstrip("=") if read is not readers[2] else word).decode("ascii")
-        except (binascii.Error, ValueError):
-            continue
-        if text.isprintable() or "\n" in text:
-            yield text
+def _decoded(word: str) -> Iterator[bytes]:
+    """The bytes that a word may stand for."""
+    padded = word.rstrip("=") + "=" * (-len(word.rstrip("=")) % 4)
+    for read, text in (
+        (base64.b64decode, padded.replace("-", "+").replace("_", "/")),
+        (bytes.fromhex, word),
+    ):
+        with contextlib.suppress(binascii.Error, ValueError):
+            yield read(text)
+
+
+def _tells(inner: bytes, public: frozenset[str]) -> bool:
+    """Whether bytes begin as a file does, or are a text that may not be shown."""
+    if inner.startswith(MAGIC):
+        return True
+    return inner.isascii() and inner.decode().isprintable() and any(shown(inner.decode(), public))
 
 
 # Tables -----------------------------------------------------------------------------------------
@@ -453,7 +481,9 @@ COUNTED = re.compile(
     re.I,
 )
 SINGULAR = re.compile(
-    r"(?:.*[ _])?(?:patient|person|subject|stay|admission|encounter|case|visit|record|participant)", re.I
+    r"(?:.*[ _])?(?:patient|person|subject|stay|admission|encounter|case|visit|record|participant|row|index|idx"
+    r"|example|neighbour|donor)",
+    re.I,
 )
 SMALL = re.compile(
     rf"(?:0?[1-9]|10)(?:\.0+)?(?:\s*\(.*\))?|{'|'.join(NUMBERS)}|[<≤]\s?(?:[2-9]|1[01])|(?:[1-9]|10)\s+{PEOPLE}", re.I
@@ -481,7 +511,8 @@ def judge(
     labels = [name_of(row[0]) for row in rows[1:] if row]
     if not headed and not any(re.search(r"\d", cell) for row in rows[1:] for cell in row):
         return
-    if found := next((name for name in [*names, *labels[:1]] if name and OF_ONE.fullmatch(name)), None):
+    found = next((name for name in [*names, *labels[:1]] if name and OF_ONE.fullmatch(name)), None)
+    if found := found or next((head for head in heads if AN_ID.search(head)), None):
         yield f"a row-level column ({masked(found)})"
     if len({name for name in names if FACTS.fullmatch(name)}) > 1:
         yield "a row-level table: facts of single people are its columns"
