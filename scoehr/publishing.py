@@ -266,10 +266,8 @@ def _config(path: Path) -> Found:
         yield "credentialed", "is not false; runs on credentialed data stay where they were made"
     if not is_open(dataset, fingerprint):
         yield "fingerprint", "is of no data that are known to be open (scoehr/open.json lists those)"
-    for file, digest in {
-        **config.get("weights", {}),
-        "vocabulary.csv": config.get("vocabulary", {}).get("sha256"),
-    }.items():
+    files = {"vocabulary.csv": config.get("vocabulary", {}).get("sha256"), "pairs.parquet": config.get("pairs")}
+    for file, digest in (files | config.get("weights", {})).items():
         beside = path.parent / Path(file).name
         if digest and beside.exists() and hashlib.sha256(beside.read_bytes()).hexdigest() != digest:
             yield Path(file).name, "is another file than the config names"
@@ -333,6 +331,8 @@ def _titles(codes: list[str], titles: list[str]) -> Found:
             yield f"code {number}", "is no known code with its own title"
 
 
+#: Codes of ICD-9 in all are fewer.
+LARGEST_VOCABULARY = 20_000
 FORMS = {
     b"scoehr": (["patient_id", "code", "count"], {"kind", "codes", "titles", "patients"}),
     b"scoehr.visits": (["patient_id", "visit", "code"], {"codes", "titles", "patients", "visits"}),
@@ -382,6 +382,24 @@ def _synthetic(path: Path) -> Found:
     ]
     if any(len(column) and (column.min() < 0 or column.max() >= 1000) for column in others):
         yield "columns", "hold numbers that are no counts"
+
+
+def _pairs(path: Path) -> Found:
+    """How many training patients of an open set have two codes together, by the places of the codes."""
+    if not (path.parent / "config.json").is_file():
+        yield "", "belongs to no run, so nothing says what it was made from"
+    file = pq.ParquetFile(path)
+    if set(file.metadata.metadata or {}) - {b"ARROW:schema"} or file.schema_arrow.names != [
+        "first",
+        "second",
+        "patients",
+    ]:
+        yield "columns", "are not those of pairs of codes"
+        return
+    table = file.read()
+    places = [table[name].to_numpy() for name in ("first", "second")]
+    if any(len(column) and not 0 <= column.min() <= column.max() < LARGEST_VOCABULARY for column in places):
+        yield "columns", "hold no places of codes"
 
 
 #: Words that names of tensors are made of.
@@ -748,6 +766,7 @@ KINDS = (
     Kind(rf"{_RUN}/(?:history|draws)\.csv", 512 * KIB, _scores),
     Kind(rf"{_RUN}/frequency\.csv", 256 * KIB, _frequency),
     Kind(rf"{_RUN}/vocabulary\.csv", 512 * KIB, _vocabulary),
+    Kind(rf"{_RUN}/pairs\.parquet", 4 * MIB, _pairs),
     Kind(rf"{_RUN}/environment\.txt", 4 * KIB, _versions),
     Kind(rf"{_RUN}/(?:MODEL|DATA)_CARD\.md", 32 * KIB, _shown),
     Kind(rf"{_RUN}/(?:autoencoder|score|rate|admissions|weights|maps)\.safetensors", 64 * MIB, _weights),

@@ -431,6 +431,18 @@ def test_a_leak_in_a_file_is_found(tree, name):
     assert publishing.check(tree)
 
 
+def pairs(tree, **columns):
+    pq.write_table(pa.table(columns), tree / FOLDER / "pairs.parquet")
+    return publishing.check(tree)
+
+
+def test_pairs_of_codes_are_places_and_numbers(tree):
+    assert pairs(tree, first=[0, 0], second=[1, 2], patients=[40, 12]) == []
+    assert pairs(tree, first=[0, 0], second=[1, 2], patients=[40, 12], age=[67, 50])
+    assert pairs(tree, subject_id=[0, 0], second=[1, 2], patients=[40, 12])
+    assert pairs(tree, first=[10006, 30011], second=[1, 2], patients=[40, 12])
+
+
 def test_what_git_ignores_is_not_looked_at(tree):
     subprocess.run(["git", "init", "--quiet", str(tree)], check=True)
     (tree / ".gitignore").write_text("saved_models/table-*\n")
