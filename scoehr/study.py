@@ -30,9 +30,11 @@ from scoehr.files import (
     InputError,
     alone,
     check_seed,
+    neutral,
     peak_memory,
     read_json,
     replacing,
+    restored,
     user_path,
     write_json,
 )
@@ -132,7 +134,9 @@ class Run(Finished):
     def frequency(self) -> pd.DataFrame:
         """A row a code: mean count among ``real`` (test) and ``synthetic`` patients; with an autoencoder also among
         ``reconstructed`` test patients, and whether it is ``reachable``."""
-        return pd.read_csv(self.folder / "frequency.csv", index_col="code", dtype={"code": str})
+        path, words = self.folder / "frequency.csv", {"code": str}
+        table = pd.read_csv(path, index_col="code", dtype=words, keep_default_na=False, na_values=[""])
+        return table.rename(index=restored)
 
     @cached_property
     def synthetic(self) -> CodeMatrix:
@@ -520,7 +524,7 @@ def _write(
             },
         )
         write_json(scratch / "costs.json", costs)
-        frequency.to_csv(scratch / "frequency.csv", float_format="%.6g")
+        frequency.rename(index=neutral).to_csv(scratch / "frequency.csv", float_format="%.6g")
         (scratch / "environment.txt").write_text(environment(), encoding="utf-8")
 
 

@@ -106,8 +106,7 @@ class _State:
             tensors |= {f"adam/{index}/{name}": value.clone() for name, value in moments.items()}
         tensors["rng"] = self.rng.get_state()
         with replacing(path) as scratch:
-            progress = json.dumps([self.initial, self.history])
-            save_file(tensors, scratch, {"progress": progress, "threads": str(torch.get_num_threads())})
+            save_file(tensors, scratch, {"progress": json.dumps([self.initial, self.history])} | threads())
 
     def read(self, path: Path) -> None:
         """Take up a checkpoint."""
@@ -129,9 +128,14 @@ class _State:
         self.rng.set_state(tensors["rng"])
 
 
+def threads() -> dict[str, str]:
+    """The number of threads, for the metadata of a checkpoint."""
+    return {"threads": str(torch.get_num_threads())}
+
+
 def check_threads(metadata: dict[str, str]) -> None:
     """Warn where a checkpoint was made under another number of threads: sums then round otherwise."""
-    before, now = metadata.get("threads"), str(torch.get_num_threads())
+    before, now = metadata.get("threads"), threads()["threads"]
     if before not in (None, now):
         warn(
             f"this training was begun with {before} thread(s) and goes on with {now}: it ends with other "

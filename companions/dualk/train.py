@@ -28,7 +28,7 @@ from companions.dualk.models import Batch, DuaLK, Graph, LaboratoryNet, ModelCon
 from companions.dualk.prepare import CATEGORIES, Records, Split, heart_failure
 from companions.dualk.protocols import Protocol
 from scoehr.files import InputError, replacing
-from scoehr.training import CODE_VERSION
+from scoehr.training import CODE_VERSION, check_threads, threads
 
 Row = dict[str, Any]
 Rates = Callable[[int], float]
@@ -147,13 +147,14 @@ class _State:
             tensors |= {f"adam/{index}/{name}": value.clone() for name, value in moments.items()}
         tensors["rng"] = torch.get_rng_state()
         with replacing(path) as scratch:
-            save_file(tensors, scratch, {"history": json.dumps(self.history)})
+            save_file(tensors, scratch, {"history": json.dumps(self.history)} | threads())
 
     def read(self, path: Path) -> None:
         try:
             with safetensors.safe_open(path, "pt") as file:
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
                 self.history = json.loads(file.metadata()["history"])[: self.stage.epochs]
+                check_threads(file.metadata())
         except safetensors.SafetensorError as error:
             raise InputError(f"{path}: not a readable checkpoint ({error}); delete it to train anew") from None
         self.module.load_state_dict({k[8:]: v for k, v in tensors.items() if k.startswith("weights/")})

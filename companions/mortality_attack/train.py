@@ -20,7 +20,7 @@ from companions.mortality_attack import evaluate
 from companions.mortality_attack.models import Classifier
 from companions.mortality_attack.protocol import Prepared, Protocol, Series
 from scoehr.files import InputError, replacing
-from scoehr.training import CODE_VERSION, digest
+from scoehr.training import CODE_VERSION, check_threads, digest, threads
 
 Optimiser = Literal["adam", "rmsprop", "sgd"]
 OPTIMISERS: dict[str, Any] = {
@@ -103,14 +103,15 @@ class _State:
         for index, moments in self.optimiser.state_dict()["state"].items():
             flat |= {f"moments/{index}/{name}": torch.as_tensor(value) for name, value in moments.items()}
         with replacing(path) as scratch:
-            progress = json.dumps([self.lowest, self.history])
-            save_file({key: value.clone().contiguous() for key, value in flat.items()}, scratch, {"progress": progress})
+            flat = {key: value.clone().contiguous() for key, value in flat.items()}
+            save_file(flat, scratch, {"progress": json.dumps([self.lowest, self.history])} | threads())
 
     def read(self, path: Path) -> None:
         try:
             with safetensors.safe_open(path, "pt") as file:
                 flat = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
                 self.lowest, self.history = json.loads(file.metadata()["progress"])
+                check_threads(file.metadata())
         except safetensors.SafetensorError as error:
             raise InputError(f"{path}: not a readable checkpoint ({error}); delete it to train anew") from None
         part: dict[str, dict[str, Any]] = {"weights": {}, "best": {}, "moments": {}}

@@ -36,7 +36,7 @@ from scoehr.generators.base import Generator, Settings, Weights
 from scoehr.generators.settings import check_limits
 from scoehr.minibatches import SparseRows
 from scoehr.models import Autoencoder, Head, reinitialise
-from scoehr.training import CODE_VERSION, Diverged, TrainingConfig, check_threads, digest, train
+from scoehr.training import CODE_VERSION, Diverged, TrainingConfig, check_threads, digest, threads, train
 
 Objective = Literal["gan", "boundary", "wasserstein"]
 HEADS: dict[str, Head] = {"binary": "sigmoid", "count": "relu"}
@@ -397,7 +397,7 @@ class _Game:
         tensors["rng"] = self.rng.get_state()
         tensors = {key: value.clone() for key, value in tensors.items()}
         with replacing(path) as scratch:
-            save_file(tensors, scratch, {"rows": json.dumps(self.history), "threads": str(torch.get_num_threads())})
+            save_file(tensors, scratch, {"rows": json.dumps(self.history)} | threads())
 
     def _read(self, path: Path) -> None:
         """Take up a checkpoint."""
