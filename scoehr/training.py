@@ -115,7 +115,7 @@ class _State:
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
                 self.initial, self.history = json.loads(file.metadata()["progress"])
                 check_threads(file.metadata())
-        except safetensors.SafetensorError as error:
+        except (safetensors.SafetensorError, TypeError, KeyError, ValueError) as error:
             raise InputError(f"{path}: not a readable checkpoint ({error}); delete it to train anew") from None
         part = {name: _below(tensors, name) for name in ("weights", "average", "adam")}
         self.module.load_state_dict(part["weights"])

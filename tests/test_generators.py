@@ -345,3 +345,29 @@ def test_a_corrected_table_does_not_go_on_from_the_weights_of_the_old_one(preset
         model.fit(matrix, folder=store, progress=False)
         names.append({path.name for path in store.iterdir()})
     assert names[0] and not names[0] & names[1]
+
+
+def test_conditions_are_lists_of_codes_that_patients_have():
+    counts = np.repeat([[1, 0, 0], [0, 1, 0]], 50, axis=0)
+    matrix = CodeMatrix.from_array(counts, ["A", "B", "C"])
+    model = generators.preset("thinning", width=8, epochs=1).fit(matrix, progress=False)
+    with pytest.raises(InputError, match="give a list of codes"):
+        model.sample(3, condition="A", progress=False)
+    for condition, words in {("A", "B"): "A: 50, B: 50; all of them: 0", ("C",): "C: 0; all of them: 0"}.items():
+        with pytest.raises(InputError, match=words):
+            model.sample(3, condition=condition, progress=False)
+    assert len(model.sample(3, condition=["A"], progress=False)) == 3
+    assert 0 < model.accepted <= model.grown
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63, "one", 1.5, True])
+def test_seeds_that_are_none_are_refused_before_the_work(fast, seed):
+    with pytest.raises(InputError, match="seed"):
+        fast.sample(3, seed=seed, progress=False)
+    with pytest.raises(InputError, match="seed"):
+        generators.preset("copula").fit(MATRIX, seed=seed)
+
+
+@pytest.mark.parametrize("seed", ["3", np.int64(3)])
+def test_seeds_of_other_types(fast, seed):
+    assert fast.sample(5, seed=seed, progress=False).equals(fast.sample(5, seed=3, progress=False))

@@ -1,5 +1,6 @@
 """The private generator: what it clips, what it spends, and what it learns nevertheless."""
 
+import json
 import math
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from opacus.accountants.utils import get_noise_multiplier
 
 from scoehr import InputError, generators
+from scoehr.codes import CodeMatrix
 from scoehr.generators import Private, PrivateConfig, private
 from scoehr.processes import LENGTHS, RateModel
 from tests.problems import patients
@@ -136,3 +138,18 @@ def test_records_are_as_long_as_the_noised_lengths_say(model):
     assert 0 < said < MATRIX.counts.sum(axis=1).max()
     assert made.shape == (2000, MATRIX.shape[1])
     assert np.all(made.counts.data >= 0)
+
+
+@pytest.mark.parametrize("credentialed", [True, False])
+def test_facts_of_the_data_stand_beside_a_private_model_only_if_the_data_are_open(model, tmp_path, credentialed):
+    facts = {"fingerprint": "abc", "train": 400}
+    folder = model.save(tmp_path / "model", credentialed=credentialed, data=facts)
+    assert json.loads((folder / "config.json").read_text())["data"] == ({} if credentialed else facts)
+    assert not (folder / "pairs.parquet").exists()
+
+
+def test_public_codes_take_the_place_of_the_tables_own():
+    matrix = CodeMatrix.from_array([[1, 0, 2], [0, 3, 0]], ["A", "B", "C"], titles=["a", "b", "c"])
+    public = generators.on_codes(matrix, {"C": "public", "X": ""})
+    assert public.dense().tolist() == [[2, 0], [0, 0]]
+    assert (list(public.codes), list(public.titles)) == (["C", "X"], ["public", ""])
