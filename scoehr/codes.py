@@ -189,12 +189,7 @@ class CodeMatrix:
         InputError if the file is missing, damaged, or was not written by :meth:`write`.
         """
         path = user_path(path)
-        tables.regular(path)
-        try:
-            with path.open("rb") as file:
-                table = pq.read_table(file)
-        except (pa.ArrowException, OSError) as error:
-            raise InputError(f"{path}: not a readable Parquet file ({_first_line(error)}); write it again") from None
+        table = tables.parquet(path)
         extra = (table.schema.metadata or {}).get(METADATA_KEY)
         if extra is None:
             raise InputError(f"{path}: has no vocabulary in its metadata; read it as the data set 'table'")
@@ -617,7 +612,3 @@ def _objects(values: list[Any]) -> np.ndarray:
 
 def _listed(names: Iterable[Any]) -> str:
     return tables.listed([str(name) for name in names])
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -15,6 +15,7 @@ import io
 import lzma
 import re
 import stat
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
@@ -290,8 +291,9 @@ def _parquet_batches(path: Path, file: BinaryIO, names: list[str], chosen: list[
         rows = max(1, 2_000_000 // max(1, len(few or names)))
         for batch in table.iter_batches(batch_size=rows, columns=few):
             new = dict(zip(written, names, strict=True))
+            batch.validate(full=True)
             yield batch.rename_columns([new[name] for name in batch.schema.names]).select(chosen)
-    except (pa.ArrowException, OSError) as error:
+    except DAMAGED as error:
         raise InputError(f"{path}: not a readable Parquet file ({_first_line(error)}); write it again") from None
 
 
@@ -404,14 +406,20 @@ def is_blank(path: Path) -> bool:
 
 def zipped(place: Path, name: str) -> Path:
     """The path of the file with this name in a zip file, for :func:`header`, :func:`batches` and :func:`read`."""
+    file = regular(place)
     try:
-        with zipfile.ZipFile(regular(place)) as archive:
-            found = next((member for member in archive.namelist() if Path(member).name == name), None)
-    except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError, OverflowError):
+        with zipfile.ZipFile(file) as archive:
+            found = next((inside for inside in map(_inside, archive.namelist()) if Path(inside).name == name), None)
+    except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError, OverflowError, struct.error):
         raise InputError(f"{place}: the zip file is damaged; fetch it again") from None
     if found is None:
         raise InputError(f"{place}: holds no {name}; give the zip file that holds it")
     return place / found
+
+
+def _inside(name: str) -> str:
+    """The name of a file in a zip file as a path that stays in it."""
+    return "/".join(part for part in name.split("/") if part not in ("", ".", ".."))
 
 
 def _zip_of(path: Path) -> tuple[Path, str] | None:
@@ -433,19 +441,25 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
             return
         with gzip.open(place) if path.suffix.lower() == ".gz" else place.open("rb") as file:
             yield file  # type: ignore[misc]
+    except InputError:
+        raise
     except _PACKING as error:
         kind = "zip" if inside else "gz"
         how = "damaged" if inside else "truncated or damaged"
         if isinstance(error, NotImplementedError):
             how = "packed in a way that cannot be read here"
         raise InputError(f"{place}: the {kind} file is {how}; fetch or write it again") from None
-    except OSError as error:
+    except (OSError, ValueError, struct.error) as error:
+        if inside:
+            raise InputError(f"{place}: the zip file is damaged; fetch or write it again") from None
+        if not isinstance(error, OSError):
+            raise
         reason = error.strerror or _first_line(error)
         raise InputError(f"{place}: cannot be opened ({reason}); check the path and its permissions") from None
 
 
 def _member(archive: zipfile.ZipFile, place: Path, name: str) -> BinaryIO:
-    info = next(info for info in archive.infolist() if Path(info.filename) == Path(name))
+    info = next(info for info in archive.infolist() if _inside(info.filename) == name)
     if info.flag_bits & 1:
         raise InputError(f"{place}: the zip file is locked by a password; unpack it first")
     if info.file_size > LARGEST_MEMBER:
@@ -453,6 +467,8 @@ def _member(archive: zipfile.ZipFile, place: Path, name: str) -> BinaryIO:
     return archive.open(info)  # type: ignore[return-value]
 
 
+#: What the reader of Parquet raises about a damaged file.
+DAMAGED = (pa.ArrowException, OSError, ValueError, KeyError, IndexError, OverflowError, RecursionError)
 _PACKING = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, gzip.BadGzipFile)
 
 
@@ -647,11 +663,24 @@ def _folded(names: Sequence[str]) -> list[str]:
 
 def schema(path: Path) -> pa.Schema:
     """The schema of a Parquet file."""
+    place = regular(path)
     try:
-        with regular(path).open("rb") as file:
+        with place.open("rb") as file:
             return pq.read_schema(file)
-    except (pa.ArrowException, OSError):
+    except DAMAGED:
         raise InputError(f"{path}: not a readable Parquet file; write it again") from None
+
+
+def parquet(path: Path) -> pa.Table:
+    """The whole of a Parquet file."""
+    place = regular(path)
+    try:
+        with place.open("rb") as file:
+            table = pq.read_table(file)
+        table.validate(full=True)
+    except DAMAGED as error:
+        raise InputError(f"{path}: not a readable Parquet file ({_first_line(error)}); write it again") from None
+    return table
 
 
 @contextmanager

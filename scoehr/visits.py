@@ -244,8 +244,7 @@ class Visits:
         extra = (tables.schema(path).metadata or {}).get(METADATA_KEY)
         if extra is None:
             raise InputError(f"{path}: has no vocabulary of visits in its metadata; read it as the data set 'table'")
-        with path.open("rb") as file:
-            table = pq.read_table(file)
+        table = tables.parquet(path)
         try:
             return cls._from_table(table, MatrixMetadata.of(extra, len(table), "visits"))
         except InputError as error:

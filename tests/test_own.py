@@ -291,6 +291,15 @@ def test_zip_files_that_would_not_end(tmp_path):
         datasets.load("diabetes130", path)
 
 
+def test_zip_files_lead_nowhere_else(tmp_path):
+    """A name in the zip file that is a path of the machine is a name in the zip file."""
+    outside = put(tmp_path / "diabetic_data.csv", DIABETES.replace("250.83", "401"))
+    for name in (str(outside), "../diabetic_data.csv"):
+        with zipfile.ZipFile(tmp_path / "z.zip", "w") as archive:
+            archive.writestr(name, DIABETES)
+        assert datasets.load("diabetes130", tmp_path / "z.zip").matrix.codes.tolist() == ["250"]
+
+
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_zip_files_name_themselves(tmp_path, method, monkeypatch):
     """Nothing is unpacked beside them; a damaged row is named with the zip file."""
