@@ -42,11 +42,12 @@ report: $(STAMP)  ## make the whole book: DATASET=, SOURCE=, PROFILE=, SEED=
 experiments: $(STAMP)  ## make every run of every table, at all random seeds: DATASET=, SOURCE=, PROFILE=, SEED=
 	$(BIN)/scoehr experiments $(STUDY)
 
-bench: $(STAMP)  ## speed beside the reported code: reading, training, sampling, scores, attacks; growth with size
+bench: $(STAMP)  ## speed beside the reported code: reading, training, sampling, scores, attacks; growth with size; memory
 	$(BIN)/python -m benchmarks.read_tables
 	$(BIN)/python -m benchmarks.metrics
 	$(BIN)/python -m benchmarks.speed
 	$(BIN)/python -m benchmarks.attack
+	$(BIN)/python -m benchmarks.memory
 
 check: $(STAMP)  ## look for what must not be published in book/, saved_models/ and synthetic_data/
 	$(BIN)/scoehr check
