@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import speed
+from benchmarks import speed, unet
 from scoehr.codes import CodeMatrix
 from scoehr.metrics.neighbours import nearest
 from scoehr.models import UNet, reinitialise
@@ -39,3 +39,10 @@ def test_even_records_have_the_size_asked_for():
     assert isinstance(matrix, CodeMatrix)
     assert matrix.shape == (200, 1000)
     assert matrix.counts.sum() == 200 * 14
+
+
+def test_a_product_over_patches_is_the_convolution():
+    x, weight = torch.randn(3, 5, 6, 6), torch.randn(4, 5, 3, 3)
+    found = unet.by_patches(x, weight.permute(2, 3, 1, 0).flatten(0, 2))
+    wanted = torch.nn.functional.conv2d(x, weight, padding=1).permute(0, 2, 3, 1).flatten(0, 2)
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
