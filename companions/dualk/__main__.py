@@ -21,7 +21,7 @@ app = typer.Typer(
 )
 Dataset = Annotated[str, typer.Option("--dataset", help="simulated, mimic3, mimic4 or diabetes130.")]
 Source = Annotated[str | None, typer.Option("--source", parser=SOURCE, help="Folder of the data set's tables.")]
-Profile = Annotated[Literal["quick", "standard", "paper"], typer.Option("--profile", help="Scale of the run.")]
+Profile = Annotated[str, typer.Option("--profile", help="Scale of the run: quick, standard or paper.")]
 Seed = Annotated[int, typer.Option("--seed", parser=SEED, help="Fixes every random number.")]
 Json = Annotated[Path, typer.Option("--json", parser=PATH, help="Write the results here.")]
 #: Ending of results.
