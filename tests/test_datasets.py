@@ -400,6 +400,27 @@ def test_rows_pasted_twice_are_refused(tmp_path):
     assert datasets.load("mimic3", folder).matrix.dense().tolist() == [[2], [0]]
 
 
+OTHER = ["42.0", "38.9", "E119", "I10", "01/31/2150", "NULL", "1e3", "7.5", "infinity", "4280.0", "x", "-", "99999"]
+OTHER += ["2150-13-01", "V99999", "401999", "True"]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    column=st.sampled_from(["patient", "visit", "begin", "code"]), row=st.integers(0, 1), cell=st.sampled_from(OTHER)
+)
+def test_no_cell_that_is_used_is_misread(tmp_path_factory, column, row, cell):
+    """Anything foreign in a column that is read is refused, in one sentence that names the row."""
+    admissions, rows = [["10", "100", "2150-01-31"], ["11", "101", "2151-01-31"]], [["10", "100", "1", "4019"]]
+    rows.append(["11", "101", "1", "V3001"])
+    place = {"patient": (rows, 0), "visit": (rows, 1), "begin": (admissions, 2), "code": (rows, 3)}[column]
+    place[0][row][place[1]] = cell
+    folder = tmp_path_factory.mktemp("cells") / "tables"
+    mimic3(folder, [",".join(line) for line in rows], [",".join(line) for line in admissions])
+    with pytest.raises(InputError, match=f"row {row + 1}: ") as refusal:
+        datasets.load("mimic3", folder)
+    assert "\n" not in str(refusal.value)
+
+
 @pytest.mark.parametrize("name", ["mimic [v1]", "mimi? *", "subject_id=7", "hadm_id=1"])
 def test_a_folder_is_no_pattern_and_no_column(tmp_path, name):
     mimic3(tmp_path / "mimic v", ["10,100,1,4280", "11,101,1,4280"])
