@@ -457,7 +457,7 @@ def _refuse_no_counts(path: Path, counts: sparse.coo_array, codes: Sequence[str]
     least[filled] = np.minimum.reduceat(found.data, found.indptr[filled]) if len(filled) else 0
     most[filled] = np.maximum.reduceat(found.data, found.indptr[filled]) if len(filled) else 0
     large = np.flatnonzero((sizes == rows) & (least >= _NO_COUNT)) if rows > 1 else filled[:0]
-    wrong = large.tolist() + [at for at in np.flatnonzero(most >= _NO_COUNT).tolist() if _is_numbered(codes[at])]
+    wrong = large.tolist() + [at for at in np.flatnonzero(most >= _NO_COUNT).tolist() if _is_numbered(codes[int(at)])]
     full = np.flatnonzero(sizes >= rows - 1) if rows >= 10 else filled[:0]
     wrong += [at for at in full.tolist() if _counts_rows(found, at, rows)]
     if wrong:
