@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 from scoehr.files import InputError
 
-#: Processor seconds in which a small input is to be answered, and seconds in which one that waits for something is.
-PATIENCE, WAITING = 20, 240
+#: Processor seconds in which a small input is to be answered.
+PATIENCE = 20
 
 
 class Outcome(NamedTuple):
@@ -28,21 +28,18 @@ class TooLong(Exception):
 
 @contextmanager
 def in_time() -> Iterator[None]:
-    """:class:`TooLong` in the main thread if the block takes longer than :data:`PATIENCE` or :data:`WAITING`."""
+    """:class:`TooLong` in the main thread if the block takes more than :data:`PATIENCE`."""
 
     def stop(number: int, frame: Any) -> None:
         raise TooLong
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGPROF, signal.SIGALRM)}
+    before = signal.signal(signal.SIGPROF, stop)
     signal.setitimer(signal.ITIMER_PROF, PATIENCE)
-    signal.alarm(WAITING)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
-        signal.alarm(0)
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        signal.signal(signal.SIGPROF, before)
 
 
 def judged(case: str, work: Callable[[], Any], wrong: Callable[[Any], str], named: Path | None = None) -> Outcome:

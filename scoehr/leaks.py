@@ -64,6 +64,8 @@ FEW_PEOPLE = (
 )
 #: Written by a person, "two patients" is a way to speak; a figure is a count.
 FEW_IN_FIGURES = re.compile(rf"(?<![\w.,/–-])(?:[2-9]|10)\s(?:{ADJECTIVE}\s){{0,3}}{PEOPLE}\b", re.I)
+#: The same behind a colon, where people wrote it: "deaths: 4", not "patients: 4.5" nor "patients: int".
+FEW_BEHIND = re.compile(rf"\b{PEOPLE}:[ \t]*(?:[1-9]|10){ALONE}", re.I)
 
 #: Heads of columns that belong to one person, one stay or one row of a source, letters and digits only.
 OF_ONE = re.compile(
@@ -305,7 +307,7 @@ def written(text: str, public: frozenset[str] = frozenset()) -> Iterator[str]:
     text = EMPHASIS.sub("", text)
     if match := re.search(rf"(?:{OF_ONE_NAMED.pattern})\W{{1,8}}(?:\d{{2,}}|{YEAR})", text, re.I):
         yield f"a row-level column with a value ({masked(match.group())})"
-    if match := FEW_IN_FIGURES.search(text):
+    if match := FEW_IN_FIGURES.search(text) or FEW_BEHIND.search(text):
         yield f"a count of few patients ({masked(match.group())})"
     if len(set(FACT_KEYS.findall(text))) > 1 or re.search(r"[\"']visits[\"']\s*:\s*\[\s*\[", text):
         yield "a record of a patient"

@@ -259,10 +259,10 @@ def _config(path: Path) -> Found:
     dataset, run = facts.get("dataset"), path.parent.name
     data = config["data"]
     fingerprint = data if isinstance(data, str) else data.get("fingerprint")
-    credentialed = config.get("credentialed", None if dataset == "physionet2012" else "missing")
+    credentialed = config.get("credentialed", False if dataset == "physionet2012" else "missing")
     if not re.match(rf"(?:visits-|dualk-|mortality_attack-)?{re.escape(str(dataset))}-", run):
         yield "dataset", "is another than the folder is named after"
-    if credentialed not in (False, None):
+    if credentialed is not False:
         yield "credentialed", "is not false; runs on credentialed data stay where they were made"
     if not is_open(dataset, fingerprint):
         yield "fingerprint", "is of no data that are known to be open (scoehr/open.json lists those)"
