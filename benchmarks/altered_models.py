@@ -1,7 +1,9 @@
 """Saved models as they come damaged or tampered with.
 
-A folder that was altered is to be refused in one line that names it, or to draw the very patients that the
-model drew before. Where every SHA-256 was renewed, the folder is a model of its own: it is refused, or draws
+A folder that was altered is to be refused in one line that names it,
+or to draw the very patients that the
+model drew before. Where every SHA-256 was renewed,
+the folder is a model of its own: it is refused, or draws
 whole counts.
 """
 
@@ -35,7 +37,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 #: What an entry of config.json may turn into.
 VALUES: list[Any] = [
-    None, 0, 1, -1, 3, 0.5, 1e30, 10**19, 20_000, "", "foo", "signed", "binary", "births", "private", "copula", "<script>", [], [1], {}, {"a": 1},
+    None, 0, 1, -1, 3, 0.5, 1e30, 10**19, 20_000, "", "foo", "signed", "binary", "births",
+    "private", "copula", "<script>", [], [1], {}, {"a": 1},
     True, float("nan"), float("inf"), "9" * 400, [[[[]]]],
 ]  # fmt: skip
 
@@ -130,7 +133,15 @@ def _gone(rng: Rng, folder: Path) -> str:
 
 def _garbage(rng: Rng, folder: Path) -> str:
     path = _any_file(rng, folder)
-    data = [b"", b"\0" * 64, rng.bytes(300), b"[" * 9000, b"{}", b"\x80\x04\x95K\x00.", (2**60).to_bytes(8, "little") + b"{}"]
+    data = [
+        b"",
+        b"\0" * 64,
+        rng.bytes(300),
+        b"[" * 9000,
+        b"{}",
+        b"\x80\x04\x95K\x00.",
+        (2**60).to_bytes(8, "little") + b"{}",
+    ]
     path.write_bytes(data[int(rng.integers(len(data)))])
     return f"{path.name} of other bytes"
 
@@ -143,7 +154,9 @@ def _tensors(rng: Rng, folder: Path) -> str:
     changes: dict[str, Callable[[torch.Tensor], torch.Tensor | None]] = {
         "scaled": lambda tensor: (tensor * 3 + 1).to(tensor.dtype),
         "NaN": lambda tensor: torch.full_like(tensor, float("nan")) if tensor.is_floating_point() else tensor + 10**6,
-        "infinite": lambda tensor: torch.full_like(tensor, float("inf")) if tensor.is_floating_point() else tensor - 10**6,
+        "infinite": lambda tensor: (
+            torch.full_like(tensor, float("inf")) if tensor.is_floating_point() else tensor - 10**6
+        ),
         "of another shape": lambda tensor: torch.zeros((*tensor.shape, 2), dtype=tensor.dtype),
         "flat": lambda tensor: tensor.flatten()[:1].clone(),
         "of another type": lambda tensor: tensor.to(torch.float64),
@@ -164,9 +177,11 @@ def _vocabulary(rng: Rng, folder: Path) -> str:
     head, *rows = path.read_text(encoding="utf-8").splitlines()
     one, other = rng.choice(len(rows), 2, replace=False)
     changes: dict[str, Callable[[], list[str]]] = {
-        "rows exchanged": lambda: _exchanged(rows, int(one), int(other)), "a row twice": lambda: [*rows, rows[int(one)]],
+        "rows exchanged": lambda: _exchanged(rows, int(one), int(other)),
+        "a row twice": lambda: [*rows, rows[int(one)]],
         "a row for another": lambda: [*rows[:-1], rows[0]],
-        "a row gone": lambda: rows[1:], "a code renamed": lambda: ['"=1+1","x"', *rows[1:]], "a short row": lambda: ['"a"', *rows[1:]],
+        "a row gone": lambda: rows[1:], "a code renamed": lambda: ['"=1+1","x"', *rows[1:]],
+        "a short row": lambda: ['"a"', *rows[1:]],
     }  # fmt: skip
     how = str(rng.choice([*changes, "another header"]))
     lines = [head, *changes[how]()] if how in changes else ["code", *rows]
@@ -198,7 +213,20 @@ def _format(rng: Rng, folder: Path) -> str:
     return f"format {config['format']!r}"
 
 
-ALTERATIONS = [_entry, _entry, _entry, _tensors, _tensors, _vocabulary, _bits, _truncated, _gone, _garbage, _other_model, _format]  # fmt: skip
+ALTERATIONS = [
+    _entry,
+    _entry,
+    _entry,
+    _tensors,
+    _tensors,
+    _vocabulary,
+    _bits,
+    _truncated,
+    _gone,
+    _garbage,
+    _other_model,
+    _format,
+]
 
 
 def renew(folder: Path) -> None:

@@ -21,9 +21,28 @@ from scoehr.files import CHECKOUT
 
 Rng = np.random.Generator
 MONTHS = ["January", "March", "April", "July", "August", "October"]
-HEADS = ["SUBJECT_ID", "subject_id", "hadm_id", "patient_id", "Patient ID", "patientId", "MRN", "stay_id", "icustay_id", "encounter_id"]  # fmt: skip
+HEADS = [
+    "SUBJECT_ID",
+    "subject_id",
+    "hadm_id",
+    "patient_id",
+    "Patient ID",
+    "patientId",
+    "MRN",
+    "stay_id",
+    "icustay_id",
+    "encounter_id",
+]
 PEOPLE = ["patients", "people", "women", "men", "deaths", "admissions"]
-FOLDERS = ["/home/{}/mimic", "/scratch/{}/x.csv", "/Users/{}/mimic", "/mnt/{}/mimic", "C:\\Users\\{}\\mimic", "\\\\server\\{}\\x", "s3://{}/mimic"]  # fmt: skip
+FOLDERS = [
+    "/home/{}/mimic",
+    "/scratch/{}/x.csv",
+    "/Users/{}/mimic",
+    "/mnt/{}/mimic",
+    "C:\\Users\\{}\\mimic",
+    "\\\\server\\{}\\x",
+    "s3://{}/mimic",
+]
 
 
 # What is planted ------------------------------------------------------------------------------------
@@ -36,8 +55,10 @@ def _id(rng: Rng) -> str:
 def _date(rng: Rng) -> str:
     year, month, day = rng.integers(2100, 2200), rng.integers(1, 13), rng.integers(1, 29)
     forms = [
-        f"{year}-{month:02}-{day:02}", f"{day:02}/{month:02}/{year}", f"{month}/{day}/{year}", f"{day}.{month}.{year}", f"{year}-{month:02}-{day:02} 19:04:00",
-        f"{day} {rng.choice(MONTHS)} {year}", f"{rng.choice(MONTHS)} {day}, {year}", f"{year}{month:02}{day:02}", f"{day}-{str(rng.choice(MONTHS))[:3]}-{year}",
+        f"{year}-{month:02}-{day:02}", f"{day:02}/{month:02}/{year}", f"{month}/{day}/{year}",
+        f"{day}.{month}.{year}", f"{year}-{month:02}-{day:02} 19:04:00",
+        f"{day} {rng.choice(MONTHS)} {year}", f"{rng.choice(MONTHS)} {day}, {year}",
+        f"{year}{month:02}{day:02}", f"{day}-{str(rng.choice(MONTHS))[:3]}-{year}",
     ]  # fmt: skip
     return str(rng.choice(forms))
 
@@ -56,8 +77,10 @@ def _row(rng: Rng) -> str:
 
 
 THINGS: dict[str, Callable[[Rng], str]] = {
-    "an id": lambda rng: f"patient {_id(rng)}", "ids": lambda rng: " ".join(_id(rng) for _ in range(4)),
-    "a date": lambda rng: f"admitted {_date(rng)}", "a path": lambda rng: f"read {_path(rng)}", "few people": _few, "a record": _row,
+    "an id": lambda rng: f"patient {_id(rng)}",
+    "ids": lambda rng: " ".join(_id(rng) for _ in range(4)),
+    "a date": lambda rng: f"admitted {_date(rng)}", "a path": lambda rng: f"read {_path(rng)}",
+    "few people": _few, "a record": _row,
 }  # fmt: skip
 
 
@@ -69,7 +92,10 @@ def _table(rng: Rng) -> str:
     if kind == 1:
         heads = ["", "value"]
     if kind == 2:
-        heads, rows = ["", str(rng.choice(PEOPLE))], [["401", "900"], ["037", str(rng.integers(1, 11))]]
+        heads, rows = (
+            ["", str(rng.choice(PEOPLE))],
+            [["401", "900"], ["037", str(rng.integers(1, 11))]],
+        )
     if kind == 3:
         heads, rows = ["", "begin"], [["a", _date(rng)]]
     head = "".join(f"<th>{name}</th>" for name in heads)
@@ -98,9 +124,12 @@ PLACES: dict[str, Callable[[str], NotebookNode]] = {
     "a comment": lambda text: _shown("text/html", f"<p>a</p><!-- {text} -->"),
     "a script": lambda text: _shown("text/html", f"<script>'{text}'</script>"),
     "JSON": lambda text: _shown("application/json", text),
-    "a drawing": lambda text: _shown("image/svg+xml", f"<svg xmlns='http://www.w3.org/2000/svg'><text>{text}</text></svg>"),
-    "a drawing's description": lambda text: _shown("image/svg+xml", f"<svg xmlns='http://www.w3.org/2000/svg'><desc>{text}</desc></svg>"),
-    "an error": lambda text: _cell(v4.new_output("error", ename="KeyError", evalue=text, traceback=[text])),
+    "a drawing": lambda text: _shown("image/svg+xml",
+    f"<svg xmlns='http://www.w3.org/2000/svg'><text>{text}</text></svg>"),
+    "a drawing's description": lambda text: _shown("image/svg+xml",
+    f"<svg xmlns='http://www.w3.org/2000/svg'><desc>{text}</desc></svg>"),
+    "an error": lambda text: _cell(v4.new_output("error", ename="KeyError", evalue=text,
+    traceback=[text])),
     "a comment of the code": lambda text: _cell(source=f"x = 1  # {text}"),
     "a text of the code": lambda text: _cell(source=f"x = {text!r}"),
     "the prose": lambda text: v4.new_markdown_cell(text, id="cell-000"),
@@ -157,14 +186,21 @@ def _append(path: Path, text: str) -> None:
 def _patients(path: Path, **metadata: str) -> None:
     """Row-level Parquet, with our metadata or without."""
     extra = {"kind": "count", "codes": ["401"], "titles": [""], "patients": [10006, 10011]}
-    table = pa.table({"patient_id": pa.array([10006, 10011]), "code": ["401", "401"], "count": pa.array([1, 2], pa.int32())})  # fmt: skip
+    table = pa.table(
+        {
+            "patient_id": pa.array([10006, 10011]),
+            "code": ["401", "401"],
+            "count": pa.array([1, 2], pa.int32()),
+        }
+    )
     path.parent.mkdir(exist_ok=True)
     pq.write_table(table.replace_schema_metadata({"scoehr": json.dumps(extra)} | metadata), path)
 
 
 #: Plants something in a run's folder; ``rng`` chooses the words.
 PLANTS: dict[str, Callable[[Rng, Path], object]] = {
-    "patients beside the run": lambda rng, run: (run / "patients.csv").write_text(f"subject_id\n{_id(rng)}\n"),
+    "patients beside the run": lambda rng,
+    run: (run / "patients.csv").write_text(f"subject_id\n{_id(rng)}\n"),
     "a note": lambda rng, run: (run / "notes.txt").write_text("nothing"),
     "a table of records": lambda rng, run: _patients(run / "train.parquet"),
     "credentialed": lambda rng, run: _config(run, credentialed=True),
@@ -172,25 +208,37 @@ PLANTS: dict[str, Callable[[Rng, Path], object]] = {
     "of MIMIC-III": lambda rng, run: _config(run, dataset="mimic3"),
     "of other data": lambda rng, run: _other_fingerprint(run),
     "a path in the config": lambda rng, run: _config(run, source=_path(rng)),
-    "a record in the config": lambda rng, run: _config(run, example={"subject_id": int(rng.integers(9, 99_999))}),
+    "a record in the config": lambda rng, run: _config(run,
+    example={"subject_id": int(rng.integers(9, 99_999))}),
     "a date in the config": lambda rng, run: _config(run, begun=_date(rng)),
-    "an id in the card": lambda rng, run: _append(run / "MODEL_CARD.md", f"\nWorst: patient {_id(rng)}.\n"),
-    "a date in the card": lambda rng, run: _append(run / "DATA_CARD.md", f"\nFirst admission on {_date(rng)}.\n"),
+    "an id in the card": lambda rng, run: _append(run / "MODEL_CARD.md",
+    f"\nWorst: patient {_id(rng)}.\n"),
+    "a date in the card": lambda rng, run: _append(run / "DATA_CARD.md",
+    f"\nFirst admission on {_date(rng)}.\n"),
     "few people in the card": lambda rng, run: _append(run / "DATA_CARD.md", f"\n{_few(rng)}\n"),
-    "a comment in the card": lambda rng, run: _append(run / "MODEL_CARD.md", f"\n<!-- {_id(rng)} -->\n"),
+    "a comment in the card": lambda rng, run: _append(run / "MODEL_CARD.md",
+    f"\n<!-- {_id(rng)} -->\n"),
     "ids in the losses": lambda rng, run: _append(run / "history.csv", f"{_id(rng)},{_id(rng)}\n"),
-    "an id among the codes": lambda rng, run: _append(run / "vocabulary.csv", f'"{_id(rng)}","x"\n'),
-    "a name in the environment": lambda rng, run: _append(run / "environment.txt", "host db7.hospital.internal\n"),
+    "an id among the codes": lambda rng, run: _append(run / "vocabulary.csv",
+    f'"{_id(rng)}","x"\n'),
+    "a name in the environment": lambda rng, run: _append(run / "environment.txt",
+    "host db7.hospital.internal\n"),
     "other weights": lambda rng, run: next(run.glob("*.safetensors")).write_bytes(rng.bytes(64)),
     "pickled weights": lambda rng, run: (run / "model.pt").write_bytes(b"\x80\x04."),
     "a folder below": lambda rng, run: _patients(run / "checkpoints" / "a.parquet"),
-    "a link": lambda rng, run: (run / "metrics.json").unlink() or (run / "metrics.json").symlink_to("config.json"),
-    "a run of MIMIC": lambda rng, run: run.rename(run.with_name("mimic4-standard-thinning-s0-00000000")),
+    "a link": lambda rng,
+    run: (run / "metrics.json").unlink() or (run / "metrics.json").symlink_to("config.json"),
+    "a run of MIMIC": lambda rng,
+    run: run.rename(run.with_name("mimic4-standard-thinning-s0-00000000")),
     "a run without a config": lambda rng, run: (run / "config.json").unlink(),
-    "patients of no run": lambda rng, run: _patients(_synthetic(run) / "simulated-quick-thinning-s9-00000000.parquet"),
-    "real patients in a sample": lambda rng, run: _patients(_synthetic(run) / f"{run.name}.parquet"),
-    "a source in a sample": lambda rng, run: _patients(_synthetic(run) / f"{run.name}.parquet", source=_path(rng)),
-    "records as CSV": lambda rng, run: _folder(_synthetic(run)) / "x.csv" and (_folder(_synthetic(run)) / "x.csv").write_text("a\n"),
+    "patients of no run": lambda rng,
+    run: _patients(_synthetic(run) / "simulated-quick-thinning-s9-00000000.parquet"),
+    "real patients in a sample": lambda rng,
+    run: _patients(_synthetic(run) / f"{run.name}.parquet"),
+    "a source in a sample": lambda rng, run: _patients(_synthetic(run) / f"{run.name}.parquet",
+    source=_path(rng)),
+    "records as CSV": lambda rng,
+    run: _folder(_synthetic(run)) / "x.csv" and (_folder(_synthetic(run)) / "x.csv").write_text("a\n"),
     "a hidden file": lambda rng, run: (run / ".patients").write_text(_id(rng)),
 }  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""How the project stands up to what goes wrong: kills, damaged tables and models, leaks, odd commands, nearly equal data.
+"""How the project stands up to mishaps: kills, damaged tables and models, leaks, odd commands, nearly equal data.
 
 Run with ``python -m benchmarks.reliability``; results go to ``benchmarks/reliability.json``. ``--only KIND`` tries one
 kind and keeps the rest, ``--number N`` tries at most so many of each.
@@ -14,6 +14,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,9 +37,13 @@ NAMED = 12
 
 # Two trainings ----------------------------------------------------------------------------------
 
-TINY: dict[str, dict[str, Any]] = {**altered_models.PRESETS, "reported": {"epochs": 1, "autoencoder_epochs": 1, "width": 16, "latent": 16, "steps": 3}}  # fmt: skip
+TINY: dict[str, dict[str, Any]] = {
+    **altered_models.PRESETS,
+    "reported": {"epochs": 1, "autoencoder_epochs": 1, "width": 16, "latent": 16, "steps": 3},
+}
 NEARLY: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "two codes exchanged in half of the patients": lambda counts: np.vstack([counts[:40, [1, 0, *range(2, 24)]], counts[40:]]),
+    "two codes exchanged in half of the patients": lambda counts: np.vstack([counts[:40, [1, 0,
+    *range(2, 24)]], counts[40:]]),
     "two columns exchanged": lambda counts: counts[:, [*range(22), 23, 22]],
     "one diagnosis moved to another code": lambda counts: _moved(counts),
     "two patients exchanged": lambda counts: counts[[1, 0, *range(2, len(counts))]],
@@ -80,7 +85,10 @@ def twins(number: int, seed: int, folder: Path) -> Iterator[Outcome]:
         other = CodeMatrix.from_array(NEARLY[change](data.dense(np.int64)), data.codes, titles=data.titles)
         _weights(name, data, store)
         beside, alone = _weights(name, other, store), _weights(name, other)
-        yield Outcome(f"{name}: {change}", "" if _same(beside, alone) else "went on from weights of the other table")
+        yield Outcome(
+            f"{name}: {change}",
+            "" if _same(beside, alone) else "went on from weights of the other table",
+        )
 
 
 def repeats(number: int, seed: int, folder: Path) -> Iterator[Outcome]:
@@ -105,7 +113,10 @@ def memory(number: int, seed: int, folder: Path) -> Iterator[Outcome]:
     measured = read_json(path)["cases"] if path.exists() else {}
     for name, case in list(measured.items())[:number]:
         dense, peak = 4 * case["patients"] * case["codes"], case["peak_bytes"]
-        yield Outcome(f"{name}: {peak / 1e9:.2f} GB", "" if peak < dense else f"peak of {peak / 1e9:.2f} GB, dense {dense / 1e9:.2f} GB")  # fmt: skip
+        yield Outcome(
+            f"{name}: {peak / 1e9:.2f} GB",
+            "" if peak < dense else f"peak of {peak / 1e9:.2f} GB, dense {dense / 1e9:.2f} GB",
+        )
 
 
 # Kinds ------------------------------------------------------------------------------------------
@@ -120,17 +131,51 @@ class Kind(NamedTuple):
 
 
 KINDS = {
-    "kills": Kind("Killed (kill −9) at a random moment, then the same command again: other bits, a half-written result, a refusal, litter", 16, processes.killed),
-    "tables": Kind("Tables damaged in one to three ways (own, MIMIC-III, MIMIC-IV, Diabetes 130-US; CSV, gzip, zip, Parquet): a traceback, no answer, an unclear message, another value than a second reader finds", 1200, mutated_tables.cases),
-    "models": Kind("Saved models altered (bits, entries, rows, tensors, files): a traceback, other patients drawn", 400, altered_models.cases),
-    "notebooks": Kind("Leaks planted in notebooks (ids, dates, paths, records, small counts): published", 2000, lambda number, seed, folder: planted_leaks.notebooks(number, seed)),
-    "folders": Kind("Leaks planted in folders of runs and samples: published", 2 * len(planted_leaks.PLANTS), planted_leaks.folders),
-    "published": Kind("The published files themselves: refused by the check", 10_000, lambda number, seed, folder: planted_leaks.sound_ones()),
-    "commands": Kind("Odd commands (paths, seeds, settings, outputs, terminals): another status than 0 or 2, several lines, a file changed by what was refused", 200, lambda number, seed, folder: processes.odd(number, folder)),
-    "twins": Kind("A training beside the checkpoints of one on nearly the same table: the other's weights taken up", 16, twins),
+    "kills": Kind(
+        "Killed (kill −9) at a random moment, then the same command again: other bits, half a result, a refusal, litter",
+        16,
+        processes.killed,
+    ),
+    "tables": Kind(
+        "Tables damaged in one to three ways (own, MIMIC-III, MIMIC-IV, Diabetes 130-US; CSV, gzip, zip, Parquet): "
+        "a traceback, no answer, an unclear message, another value than a second reader finds",
+        1200,
+        mutated_tables.cases,
+    ),
+    "models": Kind(
+        "Saved models altered (bits, entries, rows, tensors, files): a traceback, other patients drawn",
+        400,
+        altered_models.cases,
+    ),
+    "notebooks": Kind(
+        "Leaks planted in notebooks (ids, dates, paths, records, small counts): published",
+        2000,
+        lambda number, seed, folder: planted_leaks.notebooks(number, seed),
+    ),
+    "folders": Kind(
+        "Leaks planted in folders of runs and samples: published",
+        2 * len(planted_leaks.PLANTS),
+        planted_leaks.folders,
+    ),
+    "published": Kind(
+        "The published files themselves: refused by the check",
+        10_000,
+        lambda number, seed, folder: islice(planted_leaks.sound_ones(), number),
+    ),
+    "commands": Kind(
+        "Odd commands (paths, seeds, settings, outputs, terminals): another status than 0 or 2, several lines, "
+        "a file changed by what was refused",
+        len(processes.odd_commands()),
+        lambda number, seed, folder: processes.odd(number, folder),
+    ),
+    "twins": Kind(
+        "A training beside the checkpoints of one on nearly the same table: the other's weights taken up",
+        4 * len(NEARLY),
+        twins,
+    ),
     "repeats": Kind("The same training and sample twice, one thread: other bits", len(TINY), repeats),
-    "memory": Kind("Training and reading large tables: a peak as large as the dense matrix", 10, memory),
-}  # fmt: skip
+    "memory": Kind("Reading and training on large tables: a peak as large as the dense matrix", 10, memory),
+}
 
 
 def measure(name: str, number: int | None = None, seed: int = 0) -> dict[str, Any]:
@@ -141,7 +186,12 @@ def measure(name: str, number: int | None = None, seed: int = 0) -> dict[str, An
         outcomes = list(kind.trial(wanted, seed, Path(folder)))
     faults = [f"{each.case}: {each.fault}".replace(folder, "…") for each in outcomes if each.fault]
     command = f"{COMMAND} --only {name}" + (f" --number {number}" if wanted < kind.number else "")
-    print(f"{name:<10} {len(outcomes):>6} tried {len(faults):>5} failed {time.perf_counter() - begin:>8.0f} s", *faults[:NAMED], sep="\n  ", flush=True)  # fmt: skip
+    print(
+        f"{name:<10} {len(outcomes):>6} tried {len(faults):>5} failed {time.perf_counter() - begin:>8.0f} s",
+        *faults[:NAMED],
+        sep="\n  ",
+        flush=True,
+    )
     return {
         "what": kind.what,
         "tried": len(outcomes),
@@ -154,7 +204,13 @@ def measure(name: str, number: int | None = None, seed: int = 0) -> dict[str, An
 
 def _tree() -> str | None:
     """The name that git gives the package's files."""
-    done = subprocess.run(["git", "rev-parse", "HEAD:scoehr"], cwd=CHECKOUT, capture_output=True, text=True, check=False)  # fmt: skip
+    done = subprocess.run(
+        ["git", "rev-parse", "HEAD:scoehr"],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     return done.stdout.strip()[:12] or None
 
 
@@ -181,7 +237,10 @@ def main() -> None:
     before = read_json(RESULT)["kinds"] if given.only and RESULT.exists() else {}
     found = {name: measure(name, given.number, given.seed) for name in given.only or KINDS}
     kinds = {name: found.get(name) or before.get(name) for name in KINDS}
-    write_json(RESULT, about() | {"seed": given.seed, "kinds": {name: kind for name, kind in kinds.items() if kind}})
+    write_json(
+        RESULT,
+        about() | {"seed": given.seed, "kinds": {name: kind for name, kind in kinds.items() if kind}},
+    )
 
 
 if __name__ == "__main__":

@@ -24,7 +24,28 @@ from scoehr.codes import CodeMatrix
 
 Cells = tuple[set[str], dict[tuple[str, str], int]]  # the patients, and the counts that are not 0
 Record = dict[str, Any]
-MISSING = {"", "null", "(null)", "[null]", "nil", "none", "undefined", "\\n", "nan", "-nan", "nat", "na", "n/a", "#n/a", "#na", "<na>", "-", "?", ".", "--"}  # fmt: skip
+MISSING = {
+    "",
+    "null",
+    "(null)",
+    "[null]",
+    "nil",
+    "none",
+    "undefined",
+    "\\n",
+    "nan",
+    "-nan",
+    "nat",
+    "na",
+    "n/a",
+    "#n/a",
+    "#na",
+    "<na>",
+    "-",
+    "?",
+    ".",
+    "--",
+}
 
 #: Columns that have one name in any case; those of codes keep theirs.
 KNOWN = {
@@ -44,7 +65,10 @@ def differs(name: str, source: Path, matrix: CodeMatrix) -> str:
     except Unclear as unclear:
         return f"taken, though {unclear}"
     rows, columns = matrix.counts.nonzero()
-    found = {(str(matrix.patients[row]), str(matrix.codes[column])): int(matrix.counts[row, column]) for row, column in zip(rows, columns, strict=True)}  # fmt: skip
+    found = {
+        (str(matrix.patients[row]), str(matrix.codes[column])): int(matrix.counts[row, column])
+        for row, column in zip(rows, columns, strict=True)
+    }
     if {str(patient) for patient in matrix.patients} != patients:
         return f"other patients: {sorted({str(patient) for patient in matrix.patients} ^ patients)[:3]}"
     if found != wanted:
@@ -64,7 +88,11 @@ def _rows(data: bytes) -> list[Record]:
     if "\0" in text:
         raise Unclear("it holds a NUL")
     try:
-        lines = [line for line in csv.reader(io.StringIO(text, newline=""), strict=True) if "".join(line).strip() or len(line) > 1]  # fmt: skip
+        lines = [
+            line
+            for line in csv.reader(io.StringIO(text, newline=""), strict=True)
+            if "".join(line).strip() or len(line) > 1
+        ]
     except csv.Error as error:
         raise Unclear(str(error)) from None
     if not lines:
@@ -104,7 +132,11 @@ def _text(value: Any) -> str | None:
     if isinstance(value, float | bytes | bool | list | dict | Decimal):
         raise Unclear(f"a cell is of {type(value).__name__}")
     text = str(value).strip().strip("\ufeff\u200b\u200c\u200d\u2060").strip()
-    return None if text.casefold() in MISSING or not any(letter.isalnum() or ord(letter) > 127 for letter in text) else text  # fmt: skip
+    return (
+        None
+        if text.casefold() in MISSING or not any(letter.isalnum() or ord(letter) > 127 for letter in text)
+        else text
+    )
 
 
 def _count(value: Any) -> int:
@@ -203,7 +235,7 @@ def _ours(found: pa.Table) -> Cells:
 def _number(value: Any) -> str:
     """An id of a hospital: a whole number."""
     text = str(value or "").strip()
-    whole, dot, rest = text.partition(".")
+    whole, _, rest = text.partition(".")
     sign = whole[:1] if whole[:1] in ("+", "-") else ""
     if not whole.removeprefix(sign).isascii() or not whole.removeprefix(sign).isdigit() or rest.strip("0"):
         raise Unclear(f"{text[:30]!r} is no id")
@@ -254,7 +286,15 @@ def diabetes(path: Path) -> Cells:
             with zipfile.ZipFile(path) as archive:
                 name = next(name for name in archive.namelist() if Path(name).name == "diabetic_data.csv")
                 data = archive.read(name)
-        except (StopIteration, RuntimeError, OSError, EOFError, zlib.error, ValueError, zipfile.BadZipFile):
+        except (
+            StopIteration,
+            RuntimeError,
+            OSError,
+            EOFError,
+            zlib.error,
+            ValueError,
+            zipfile.BadZipFile,
+        ):
             raise Unclear("the zip file is damaged") from None
     patients, counts = set(), Counter[tuple[str, str]]()
     try:

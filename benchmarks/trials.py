@@ -45,7 +45,8 @@ def in_time() -> Iterator[None]:
 def judged(case: str, work: Callable[[], Any], wrong: Callable[[Any], str], named: Path | None = None) -> Outcome:
     """The outcome of a call on bad input.
 
-    Refused in one line, that holds ``named`` where given, it passes; what is taken is for ``wrong`` to
+    Refused in one line, that holds ``named`` where given,
+    it passes; what is taken is for ``wrong`` to
     judge ("" if right).
     """
     try:

@@ -50,7 +50,7 @@ def copy_checkout(folder: Path) -> None:
     for part in ("scoehr", "companions", "book", "notebooks", "workflow"):
         ignored = shutil.ignore_patterns("__pycache__", ".snakemake")
         shutil.copytree(CHECKOUT / part, folder / part, ignore=ignored)
-    for part in ("pyproject.toml", "benchmarks/speed.json", "benchmarks/wide.json"):
+    for part in ("pyproject.toml", "benchmarks/speed.json", "benchmarks/wide.json", "benchmarks/reliability.json"):
         (folder / part).parent.mkdir(exist_ok=True)
         shutil.copy(CHECKOUT / part, folder / part)
 

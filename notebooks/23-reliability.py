@@ -1,0 +1,85 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% tags=["remove-cell"]
+# On Colab: fetch the project and what Colab lacks, beside its own PyTorch. Elsewhere this cell does nothing.
+import importlib.util
+import os
+import pathlib
+import subprocess
+import sys
+
+if importlib.util.find_spec("google") and importlib.util.find_spec("google.colab"):
+    address = os.environ.get("SCOEHR_REPOSITORY", "@repository@")
+    here = pathlib.Path.cwd()
+    place = here if (here / "pyproject.toml").is_file() else here / "scoehr"
+    if not place.exists():
+        subprocess.run(["git", "clone", "--quiet", "--depth=1", "--", address, place], check=True)
+    lacking = ["@lacking@"]
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *lacking], check=True)
+    os.chdir(place)
+    sys.path.insert(0, str(place))
+
+# %% [markdown]
+# # Reliability
+#
+# Programs fail in the middle of their work, tables come damaged, and what is published may show more than it should.
+# Each line of the table below is a kind of mishap that was brought about on purpose, by the command beside it: how often
+# it was tried, and how often the answer was wrong. The tries are drawn at random under a fixed random seed, so that they
+# can be made again.
+
+# %% tags=["parameters"]
+dataset = "simulated"
+source = None
+profile = "quick"
+seed = 0
+
+# %% tags=["hide-input"]
+import pandas as pd
+
+from scoehr import pages, plots
+from scoehr.files import CHECKOUT, read_json
+
+found = read_json(CHECKOUT / "benchmarks" / "reliability.json")
+kinds = found["kinds"].values()
+plots.table(
+    pd.DataFrame(
+        [[kind["what"], f"{kind['tried']:,}", f"{kind['failed']:,}", kind["command"]] for kind in kinds],
+        columns=["what was tried: what counts as a failure", "tried", "failed", "command"],
+    ).set_index("what was tried: what counts as a failure"),
+    f"Mishaps by kind: tried and failed. scoehr {found['version']}; {found['machine']}; threads: {found['threads']}",
+)
+
+# %% tags=["hide-input"]
+failures = [fault for kind in kinds for fault in kind["faults"]]
+failed, tried = (sum(kind[name] for kind in kinds) for name in ("failed", "tried"))
+pages.Words(
+    f"In all {failed:,} of {tried:,} tries failed. "
+    + ("These, in the words of the program: " + "; ".join(failures) + "." if failures else "There is none to name.")
+)
+
+# %% [markdown]
+# How the answers were judged. A command that was killed is started again, and its results are compared bit by bit with
+# those of one left alone. A damaged table that is taken is read a second time by a slow reader of a few plain lines,
+# which shares nothing with the first but the list of codes. An altered model has to be refused or to draw the very same
+# patients; one whose hashes were all made anew is a model of its own and has to be refused or to draw whole counts. A
+# leak has to be complained of by the check that stands before everything that is published.
+#
+# Equal bits are promised for one number of threads. With another number sums are added up in another order, and the
+# last digits differ.
+#
+# ## What was not tried
+#
+# Power cuts and broken disks; file systems shared over a network; other systems than Linux; kills of the whole report;
+# tables of credentialed data; two commands that write to one folder at the same moment; attacks by one who may change
+# the code itself. A check of what is published finds the forms of ids, dates, paths and small counts that it knows:
+# what a person hides on purpose, in a picture or behind a cipher, it need not find.
