@@ -29,7 +29,7 @@ from scoehr.datasets import load
 Rng = np.random.Generator
 Rows = list[list[str]]
 #: Codes of the sound tables: of ICD-9, the last two of ICD-10.
-CODES = "4019 4280 25000 0389 42731 V3000 E8788 5849 2724 486 E119 I10".split()
+CODES = ["4019", "4280", "25000", "0389", "42731", "V3000", "E8788", "5849", "2724", "486", "E119", "I10"]
 CATEGORIES = ["401", "428", "250", "038", "427", "V30", "E878", "584", "272", "486"]
 #: What a cell may turn into.
 CELLS = [

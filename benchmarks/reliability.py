@@ -132,7 +132,7 @@ class Kind(NamedTuple):
 
 KINDS = {
     "kills": Kind(
-        "Killed (kill −9) at a random moment, then the same command again: other bits, half a result, a refusal, litter",
+        "Killed (kill −9) at a random moment, then the command again: other bits, half a result, refusal, litter",
         16,
         processes.killed,
     ),

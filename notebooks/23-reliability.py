@@ -33,9 +33,9 @@ if importlib.util.find_spec("google") and importlib.util.find_spec("google.colab
 # # Reliability
 #
 # Programs fail in the middle of their work, tables come damaged, and what is published may show more than it should.
-# Each line of the table below is a kind of mishap that was brought about on purpose, by the command beside it: how often
-# it was tried, and how often the answer was wrong. The tries are drawn at random under a fixed random seed, so that they
-# can be made again.
+# Each line of the table below is a kind of mishap that was brought about on purpose, by the command beside it: how
+# often it was tried, and how often the answer was wrong. The tries are drawn at random under a fixed random seed, so
+# that they can be made again.
 
 # %% tags=["parameters"]
 dataset = "simulated"
