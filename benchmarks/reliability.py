@@ -198,6 +198,7 @@ def measure(name: str, number: int | None = None, seed: int = 0) -> dict[str, An
         "failed": len(faults),
         "faults": faults[:NAMED],
         "command": command,
+        "tree": _tree(),
         "seconds": time.perf_counter() - begin,
     }
 
@@ -219,7 +220,6 @@ def about() -> dict[str, Any]:
     return {
         "command": COMMAND,
         "version": scoehr.__version__,
-        "tree": _tree(),
         "machine": f"{platform.system()} on {platform.machine()}, cores: {os.cpu_count()}",
         "threads": torch.get_num_threads(),
         "load": os.getloadavg()[0],
@@ -234,8 +234,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     torch.set_num_threads(1)
-    before = read_json(RESULT)["kinds"] if given.only and RESULT.exists() else {}
     found = {name: measure(name, given.number, given.seed) for name in given.only or KINDS}
+    before = read_json(RESULT)["kinds"] if given.only and RESULT.exists() else {}
     kinds = {name: found.get(name) or before.get(name) for name in KINDS}
     write_json(
         RESULT,
