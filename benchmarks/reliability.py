@@ -31,7 +31,7 @@ from scoehr.files import CHECKOUT, read_json, write_json
 
 COMMAND = "python -m benchmarks.reliability"
 RESULT = Path(__file__).with_suffix(".json")
-#: Faults of each kind that are kept in words.
+#: Faults of each kind that are kept in words; of a kind with no more cases, all are.
 NAMED = 12
 
 
@@ -197,6 +197,7 @@ def measure(name: str, number: int | None = None, seed: int = 0) -> dict[str, An
         "tried": len(outcomes),
         "failed": len(faults),
         "faults": faults[:NAMED],
+        "cases": [each.case for each in outcomes] if len(outcomes) <= NAMED else [],
         "command": command,
         "tree": _tree(),
         "seconds": time.perf_counter() - begin,

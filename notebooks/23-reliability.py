@@ -67,6 +67,10 @@ pages.Words(
     + ("These, in the words of the program: " + "; ".join(failures) + "." if failures else "There is none to name.")
 )
 
+# %% tags=["hide-input"]
+peaks = found["kinds"].get("memory", {"cases": []})["cases"]
+pages.Words(f"Peaks of memory by patients and codes: {'; '.join(peaks)}." if peaks else "")
+
 # %% [markdown]
 # How the answers were judged. A command that was killed is started again, and its results are compared bit by bit with
 # those of one left alone. A damaged table that is taken is read a second time by a slow reader of a few plain lines,

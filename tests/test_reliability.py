@@ -6,7 +6,6 @@ import sys
 
 import pytest
 from nbformat import v4
-from tiny_study import CHECKOUT
 
 from benchmarks import altered_models, mutated_tables, planted_leaks, reliability, slow_reader, trials
 from scoehr import datasets, leaks, publishing
@@ -137,6 +136,6 @@ def test_a_run_that_does_not_say_whether_it_is_credentialed_is_not_published(tmp
 
 
 def test_the_page_reads_figures_that_are_there():
-    figures = json.loads((CHECKOUT / "benchmarks" / "reliability.json").read_text(encoding="utf-8"))
+    figures = json.loads(reliability.RESULT.read_text(encoding="utf-8"))
     assert set(figures["kinds"]) == set(reliability.KINDS)
     assert all(kind["tried"] > 0 for kind in figures["kinds"].values())
