@@ -116,7 +116,7 @@ def test_a_member_of_a_zip_file_is_no_path_of_this_machine(tmp_path):
     source = tmp_path / "z.zip"
     code = "import sys, zipfile; zipfile.ZipFile(sys.argv[1], 'w').writestr(sys.argv[2], 'x')"
     subprocess.run([sys.executable, "-c", code, source, str(outside)], check=True)
-    with pytest.raises(InputError, match=r"z\.zip: holds no diabetic_data\.csv"):
+    with pytest.raises(InputError, match=r"z\.zip"):
         datasets.load("diabetes130", source)
 
 
