@@ -31,8 +31,8 @@ from benchmarks.trials import Outcome
 PYTHON = [sys.executable, "-m", "scoehr"]
 #: Seconds that any command here may take, on a busy machine too.
 LONGEST = 900
-#: Processor seconds of a fresh command within which it is killed.
-FRESH = 12.0
+#: Processor seconds of a fresh command within which it is killed; one that ends before is not counted.
+FRESH, STRUCK = 8.0, "killed after"
 SMALL = ["--set", "width=8", "--set", "depth=1", "--set", "steps=3"]
 #: What holds seconds or moments, beside the results.
 CLOCKED = ("history.csv", "costs.json", "config.json", "environment.txt")
@@ -218,7 +218,7 @@ def killed(number: int, seed: int, folder: Path, workers: int = 2) -> Iterator[O
     work = [(command, count) for command, count in zip(COMMANDS, times, strict=True) if count]
     with ThreadPoolExecutor(workers) as pool:
         for outcomes in pool.map(lambda each: _kills(*each, seed, folder), work):
-            yield from outcomes
+            yield from (outcome for outcome in outcomes if STRUCK in outcome.case)
 
 
 def _prepared(command: Killed, folder: Path) -> Path:
@@ -255,7 +255,7 @@ def _copy(folder: Path, to: Path) -> Path:
 def _kill(command: Killed, folder: Path, after: float, wanted: dict[str, str]) -> Outcome:
     struck = Command(command.arguments, folder, fresh=command.fresh)
     struck.kill_after(after)
-    ending = "killed after" if struck.status == -signal.SIGKILL else "done before"
+    ending = STRUCK if struck.status == -signal.SIGKILL else "done before"
     what = f"{command.name} {ending} {after:.2f} processor seconds"
     half = results(folder, command.results)
     if any(half[name] != wanted.get(name) for name in half):
