@@ -35,7 +35,7 @@ if importlib.util.find_spec("google") and importlib.util.find_spec("google.colab
 # Programs fail in the middle of their work, tables come damaged, and what is published may show more than it should.
 # Each line of the table below is a kind of mishap that was brought about on purpose, by the command beside it: how
 # often it was tried, and how often the answer was wrong. The tries are drawn at random under a fixed random seed, so
-# that they can be made again.
+# that they can be made again; with the option number a command makes as many as are wanted.
 
 # %% tags=["parameters"]
 dataset = "simulated"
@@ -53,7 +53,10 @@ found = read_json(CHECKOUT / "benchmarks" / "reliability.json")
 kinds = found["kinds"].values()
 plots.table(
     pd.DataFrame(
-        [[kind["what"], f"{kind['tried']:,}", f"{kind['failed']:,}", kind["command"]] for kind in kinds],
+        [
+            [kind["what"], f"{kind['tried']:,}", f"{kind['failed']:,}", kind["command"].split(" --number")[0]]
+            for kind in kinds
+        ],
         columns=["what was tried: what counts as a failure", "tried", "failed", "command"],
     ).set_index("what was tried: what counts as a failure"),
     f"Mishaps by kind: tried and failed. scoehr {found['version']}; {found['machine']}; threads: {found['threads']}",
