@@ -55,6 +55,8 @@ def judged(case: str, work: Callable[[], Any], wrong: Callable[[Any], str], name
             found = work()
     except InputError as error:
         return Outcome(case, sentence_fault(str(error), named))
+    except FloatingPointError as error:  # what the shell also says in one line
+        return Outcome(case, sentence_fault(str(error)))
     except TooLong:
         return Outcome(case, "no answer in time")
     except Exception as error:

@@ -85,6 +85,8 @@ class Autoencoder(nn.Module):
             case "sigmoid":
                 return (expected > 0.5).to(expected)
             case "poisson":
+                if bool(expected.isnan().any()):
+                    raise FloatingPointError("sampling diverged: latents are not finite; train anew at a lower rate")
                 return torch.poisson(expected.clamp(max=1e4), generator=rng)
 
 

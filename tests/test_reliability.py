@@ -5,11 +5,13 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from nbformat import v4
 
 from benchmarks import altered_models, mutated_tables, planted_leaks, reliability, slow_reader, trials
 from scoehr import datasets, leaks, publishing
 from scoehr.files import InputError
+from scoehr.models import Autoencoder
 
 #: Seeds that the benchmark does not use.
 FEW, MANY = 11, 12
@@ -133,6 +135,13 @@ def test_a_run_that_does_not_say_whether_it_is_credentialed_is_not_published(tmp
     config = json.loads((planted_leaks.published_run() / "config.json").read_text(encoding="utf-8"))
     (run / "config.json").write_text(json.dumps(config | {"credentialed": None}))
     assert "credentialed" in [each.place for each in publishing.check(tmp_path)]
+
+
+def test_latents_that_are_no_numbers_are_said_to_diverge():
+    network = Autoencoder(5, latent=3, head="poisson")
+    assert (network.decode(torch.zeros(2, 3)) >= 0).all()
+    with pytest.raises(FloatingPointError, match="sampling diverged"):
+        network.decode(torch.full((2, 3), float("nan")))
 
 
 def test_the_page_reads_figures_that_are_there():
