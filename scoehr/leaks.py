@@ -63,7 +63,7 @@ FEW_PEOPLE = (
     re.compile(rf"{BEFORE}(?:{FEW}|one)\s?(?:/|of|out of)\s?(?:the )?\d[\d,]* (?:{ADJECTIVE} ){{0,3}}{PEOPLE}\b", re.I),
 )
 #: Written by a person, "two patients" is a way to speak; a figure is a count.
-FEW_IN_FIGURES = re.compile(rf"(?<![\w.,/–-])(?:[2-9]|10)\s(?:{ADJECTIVE}\s){{0,3}}{PEOPLE}\b", re.I)
+FEW_IN_FIGURES = re.compile(rf"(?<![\w.,/–-])(?:[1-9]|10)\s(?:{ADJECTIVE}\s){{0,3}}{PEOPLE}\b", re.I)
 #: The same behind a colon, where people wrote it: "deaths: 4", not "patients: 4.5" nor "patients: int".
 FEW_BEHIND = re.compile(rf"\b{PEOPLE}:[ \t]*(?:[1-9]|10){ALONE}", re.I)
 

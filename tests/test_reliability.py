@@ -122,8 +122,8 @@ def test_a_member_of_a_zip_file_is_no_path_of_this_machine(tmp_path):
         datasets.load("diabetes130", source)
 
 
-@pytest.mark.parametrize("text", ["number of deaths: 2", "admissions: 9", "men: 7"])
-def test_a_small_count_behind_a_colon_is_found_where_people_write(text):
+@pytest.mark.parametrize("text", ["number of deaths: 2", "admissions: 9", "men: 7", "1 admissions have it"])
+def test_a_small_count_is_found_where_people_write(text):
     for cell in (v4.new_markdown_cell(text), v4.new_code_cell(f"x = 1  # {text}", execution_count=1)):
         assert publishing.findings(v4.new_notebook(cells=[cell]))
     assert list(leaks.written("def plan(patients: int, deaths: 4.5)")) == []
