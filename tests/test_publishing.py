@@ -389,7 +389,7 @@ FILES = {
     "a count in frequencies": edit(f"{FOLDER}/frequency.csv", "7.16538e-05", "10006"),
     "another table as frequencies": put(f"{FOLDER}/frequency.csv", "subject_id,gender\n10006,F\n"),
     "a title of its own": edit(f"{FOLDER}/vocabulary.csv", "Amebiasis, unspecified", "Ann Smith's amebiasis"),
-    "a code of its own": edit(f"{FOLDER}/vocabulary.csv", "\n006,", "\n10006,"),
+    "a code of its own": edit(f"{FOLDER}/vocabulary.csv", '\n"006",', '\n"10006",'),
     "versions and a machine": put(f"{FOLDER}/environment.txt", "python 3.11.7\nhost node7.cluster.local\n"),
     "versions and an id": put(f"{FOLDER}/environment.txt", "patient 10006\n"),
     "a card with a patient": edit(f"{FOLDER}/MODEL_CARD.md", "## Use", "Patient 10006 is one of them.\n\n## Use"),
