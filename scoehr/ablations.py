@@ -140,8 +140,8 @@ def widths(name: str, dataset: str, source: str | None, seed: int) -> dict[str, 
 
 
 def scale(rows: Rows) -> pd.DataFrame:
-    """A row a step or a width, a column a score: whether a factor of scale moves the scores."""
-    return seeds.scores(rows, SCALED, references=("real",)).T
+    """A row a score, a column a step or a width: whether a factor of scale moves the scores."""
+    return seeds.scores(rows, SCALED, references=("real",))
 
 
 def moved(rows: Rows, full: str) -> dict[str, list[str]]:
@@ -167,8 +167,9 @@ def converged(rows: Rows, full: str, what: str) -> str:
         return ""
     lines = []
     for name, titles in moved(rows, full).items():
-        subject = ", ".join(titles) if titles else "no score"
-        lines.append(f"- {name} {what} against {full}: {subject} moves by more than half its interval.")
+        subject = f"{len(titles)} of {len(SCALED)} scores" if titles else "no score"
+        names = f" ({'; '.join(titles)})" if titles else ""
+        lines.append(f"- {what} {name} against {full}: half its 95 % interval is left by {subject}{names}.")
     return "\n".join(lines)
 
 

@@ -195,7 +195,7 @@ class TestFolder:
             ScoEHR.load(folder)
 
     def test_codes_and_titles_come_back_as_they_were(self, tmp_path):
-        words = {"NA": "", "1.0": 'a "quoted", title', "007": "two\nlines", "Ä": "nan"}
+        words = {"1E5": "", "1.0": 'a "quoted", title', "007": "two\nlines", "Ä": "nan"}
         matrix = CodeMatrix.from_array(np.eye(4, dtype=int), list(words), titles=list(words.values()))
         again = generators.load(generators.preset("copula").fit(matrix).save(tmp_path / "model"))
         assert dict(zip(again.vocabulary.codes, again.vocabulary.titles, strict=True)) == words
