@@ -28,7 +28,7 @@ from scoehr.files import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMANDS = ["simulate", "data", "split", "fit", "sample", "evaluate", "review", "visits"]
-COMMANDS += ["experiments", "run", "report", "notebook", "build", "publish"]
+COMMANDS += ["experiments", "run", "report", "notebook", "build", "publish", "check"]
 
 
 def readme_block(language, word):
