@@ -47,8 +47,12 @@ seed = 0
 import pandas as pd
 
 from scoehr import pages, plots
-from scoehr.files import CHECKOUT, read_json
+from scoehr.files import CHECKOUT, check_seed, read_json
 
+seed = check_seed(seed)
+pages.origin({}, dataset=dataset, profile=profile, seed=seed)
+
+# %% tags=["hide-input"]
 found = read_json(CHECKOUT / "benchmarks" / "reliability.json")
 kinds = found["kinds"].values()
 plots.table(

@@ -131,7 +131,7 @@ SCALED = (*REPORTED.values(), *CORRECTED[1:])
 def widths(name: str, dataset: str, source: str | None, seed: int) -> dict[str, list[Run]]:
     """A row's finished runs in the regime by the width of its network, narrowest first; nothing is computed."""
     found: dict[int, list[Run]] = {}
-    for profile in study.upward("quick"):
+    for profile in study.profiles():
         row = study.plan(dataset, source, profile, seed)[name]
         runs = [Run(again.folder) for again in study.replicates(row) if again.finished]
         if runs and not any(run.departures for run in runs):

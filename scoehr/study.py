@@ -255,9 +255,14 @@ def largest(name: str, dataset: str, source: str | None, profile: str, seed: int
     return []
 
 
+def profiles() -> list[str]:
+    """The profiles of the plan, from small to large."""
+    return list(_plan_file()["profiles"])
+
+
 def upward(profile: str) -> list[str]:
     """A profile and the larger ones, from small to large; one that the plan lacks alone."""
-    sizes = list(_plan_file()["profiles"])
+    sizes = profiles()
     return sizes[sizes.index(profile) :] if profile in sizes else [profile]
 
 
@@ -426,7 +431,7 @@ def published(dataset: str) -> list[Run]:
     """Every finished run on a data set that is found in ``saved_models``, of the largest profile first."""
     runs = [Run(path.parent) for path in sorted((ROOT / "saved_models").glob(f"{dataset}-*/config.json"))]
     runs = [run for run in runs if run.experiment["dataset"] == dataset]
-    sizes = list(_plan_file()["profiles"])  # from small to large
+    sizes = profiles()
     return sorted(runs, key=lambda run: -sizes.index(run.experiment["profile"]))
 
 

@@ -180,7 +180,7 @@ def said(runs: Sequence[VisitRun]) -> str:
 
 def published() -> dict[str, list[VisitRun]]:
     """Finished runs of each data set at the largest profile that has any, over random seeds from 0; none is made."""
-    sizes = list(study._plan_file()["profiles"])  # from small to large
+    sizes = study.profiles()
     found: dict[str, list[VisitRun]] = {}
     for name in datasets.DATASETS:
         for size in sizes:
