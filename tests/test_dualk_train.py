@@ -1,6 +1,7 @@
 """DuaLK's training, runs, shell, interpretation and claims: resumable, blind to test patients, the same every time."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -231,10 +232,15 @@ def test_a_run_is_made_once_and_its_files_are_plain(root):
     assert made.config["parameters"]["in all"] == sum(p.numel() for p in model.parameters())
 
 
-def test_settings_decide_the_name_of_a_run_and_the_place_of_the_tables_does_not():
+def test_settings_and_data_decide_the_name_of_a_run_and_the_place_of_the_tables_does_not(shared_data, tmp_path):
     plan = study.plan("simulated", None, "tiny", 0)
     assert len({experiment.id for experiment in plan.values()}) == len(plan)
-    assert replace(plan["corrected"], source="/elsewhere").id == plan["corrected"].id
+    demo = shared_data / "mimic3-demo"
+    shutil.copytree(demo, tmp_path / "elsewhere")
+    there, here = (
+        replace(plan["corrected"], dataset="mimic3", source=str(place)) for place in (demo, tmp_path / "elsewhere")
+    )
+    assert there.id == here.id != replace(there, source=None).id
     assert study.plan("simulated", None, "tiny", 1)["corrected"].id != plan["corrected"].id
     with pytest.raises(InputError, match="profile 'huge' is unknown"):
         study.plan("simulated", None, "huge", 0)
