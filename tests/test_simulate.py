@@ -221,9 +221,9 @@ def test_few_patients(n, tmp_path):
     assert len(datasets.load("mimic3", tmp_path).matrix) == n
 
 
-@pytest.mark.parametrize("arguments", [(0, 0), (5, -1)])
-def test_refused(arguments):
-    with pytest.raises(InputError, match="at least 1 patient"):
+@pytest.mark.parametrize(("arguments", "words"), [((0, 0), "at least 1 patient"), ((5, -1), "seed '-1'")])
+def test_refused(arguments, words):
+    with pytest.raises(InputError, match=words):
         simulate.sample(*arguments)
 
 
