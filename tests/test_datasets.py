@@ -400,7 +400,7 @@ def test_rows_pasted_twice_are_refused(tmp_path):
     assert datasets.load("mimic3", folder).matrix.dense().tolist() == [[2], [0]]
 
 
-OTHER = ["42.0", "38.9", "E119", "I10", "01/31/2150", "NULL", "1e3", "7.5", "infinity", "4280.0", "x", "-", "99999"]
+OTHER = ["42.0", "38.9", "E119", "I10", "01/31/2150", "NULL", "1e3", "7.5", "infinity", "4280.0", "x", "-", "00099"]
 OTHER += ["2150-13-01", "V99999", "401999", "True"]
 
 
