@@ -199,7 +199,9 @@ def identity(dataset: str, source: str | None, digits: Digits = "three") -> str:
 
     Without a source the published runs of an open data set are meant.
     """
-    return own_data(dataset, cohort(dataset, source, digits=digits).fingerprint) if source else ""
+    if source is None:
+        return ""
+    return own_data(dataset, datasets.fingerprint(_loaded(dataset, source, digits, "count").matrix))
 
 
 def place(dataset: str, source: str | None, profile: str) -> str:
@@ -348,11 +350,14 @@ def scaled(config: Any, kind: str, profile: str) -> Any:
 @lru_cache(maxsize=4)
 def cohort(dataset: str, source: str | None = None, *, digits: Digits = "three", kind: Kind = "count") -> Cohort:
     """Load a data set and cut it into 60 % train, 10 % validation and the report's 30 % test set."""
-    matrix, account = datasets.load(dataset, source, digits=digits, kind=kind)
-    digest = hashlib.sha256(matrix.counts.data.tobytes() + matrix.counts.indices.tobytes())
-    digest.update(matrix.counts.indptr.tobytes() + "\n".join(matrix.codes).encode())
+    matrix, account = _loaded(dataset, source, digits, kind)
     train, validation, test = matrix.split()
-    return Cohort(train, validation, test, dict(account), digest.hexdigest()[:16])
+    return Cohort(train, validation, test, dict(account), datasets.fingerprint(matrix))
+
+
+@lru_cache(maxsize=2)
+def _loaded(dataset: str, source: str | None, digits: Digits, kind: Kind) -> datasets.Loaded:
+    return datasets.load(dataset, source, digits=digits, kind=kind)
 
 
 def references(experiment: Experiment) -> dict[str, Any]:

@@ -81,15 +81,16 @@ def test_the_workflow_reads_the_folder_that_is_named(tmp_path, name):
         rows = [f"{patient},X\n" for patient in range(patients)]
         (tmp_path / folder / "table.csv").write_text("patient_id,code\n" + "".join(rows))
     code = (
-        "import sys; from scoehr import cli\n"
+        "import sys; from scoehr import cli, study\n"
         "settings = cli._workflow('table', sys.argv[1], 'quick', 0)\n"
-        "cli._snakemake(settings, 1, 'build/table-quick/account-0.txt', None)\n"
+        "place = study.place('table', sys.argv[1], 'quick')\n"
+        "cli._snakemake(settings, 1, f'build/{place}/account-0.txt', None)\n"
     )
     command = [sys.executable, "-c", code, tmp_path / name / "table.csv"]
     process = start(command, tmp_path, SCOEHR_ROOT=str(tmp_path))
     _, said = process.communicate(timeout=240)
     assert process.returncode == 0, said
-    account = (tmp_path / "build" / "table-quick" / "account-0.txt").read_text().splitlines()
+    (account,) = [path.read_text().splitlines() for path in tmp_path.glob("build/table-quick-*/account-0.txt")]
     assert account[[line[:10] for line in account].index("patients  ")].split() == ["patients", "3"]
     assert not list(tmp_path.rglob("hit"))
 
