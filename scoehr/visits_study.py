@@ -52,7 +52,7 @@ class VisitRun(Planned, Results):
 
     @property
     def id(self) -> str:
-        data = self.source and own_data(self.dataset, cohort(self.dataset, self.source, self.digits)[2])
+        data = self.source and own_data(self.dataset, cohort(self.dataset, self.source, self.digits)[2])[:8]
         return "-".join(filter(None, ["visits", self.dataset, self.profile, f"s{self.seed}", data]))
 
     @property
