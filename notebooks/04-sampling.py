@@ -107,7 +107,7 @@ every = pages.rows(dataset, source, profile, seed)
 steps = ablations.pick(every, "steps")
 if len(steps) > 1:
     caption = "The report's model by steps of the sampler, on the same weights, beside fresh real patients."
-    display(plots.table(ablations.scale(steps), f"{caption} {seeds.said(steps)}"))
+    display(plots.table(ablations.scale(steps, "1,000"), f"{caption} {seeds.said(steps)}"))
     display(pages.Words(ablations.converged(steps, "1,000", "steps")))
 else:
     display(pages.Words("Not run yet on these data: rows `reported-steps-40` to `reported-sra1`."))
@@ -123,7 +123,7 @@ for name in ("reported", "paper"):
     found = ablations.widths(name, dataset, source, seed)
     if len(found) > 1:
         caption = f"{name} by the width of its U-Net (128 as reported), beside fresh real patients."
-        display(plots.table(ablations.scale(found), f"{caption} {seeds.said(found)}"))
+        display(plots.table(ablations.scale(found, list(found)[-1]), f"{caption} {seeds.said(found)}"))
         display(pages.Words(ablations.converged(found, list(found)[-1], "wide")))
     else:
         display(pages.Words(f"`{name}` has been run in the regime at one width at most on these data."))

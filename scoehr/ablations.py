@@ -139,9 +139,16 @@ def widths(name: str, dataset: str, source: str | None, seed: int) -> dict[str, 
     return {str(width): found[width] for width in sorted(found)}
 
 
-def scale(rows: Rows) -> pd.DataFrame:
-    """A row a score, a column a step or a width: whether a factor of scale moves the scores."""
-    return seeds.scores(rows, SCALED, references=("real",))
+def scale(rows: Rows, full: str) -> pd.DataFrame:
+    """A row a score, a column a step or a width, with intervals in that of ``full``, by which the others are judged."""
+    sheet: dict[str, dict[str, str]] = {}
+    for key in SCALED:
+        found = {name: seeds.over_seeds(runs, key) for name, runs in rows.items()}
+        sheet[METRICS[key].title] = {
+            seeds.label(name, rows[name]): str(each) if name == full else plots.cell(each.value)
+            for name, each in found.items()
+        } | {POINTS["real"]: plots.cell(seeds.reference(rows, "real", key))}
+    return pd.DataFrame.from_dict(sheet, orient="index")
 
 
 def moved(rows: Rows, full: str) -> dict[str, list[str]]:
