@@ -410,7 +410,7 @@ def zipped(place: Path, name: str) -> Path:
     try:
         with zipfile.ZipFile(file) as archive:
             found = next((inside for inside in map(_inside, archive.namelist()) if Path(inside).name == name), None)
-    except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError, OverflowError, struct.error):
+    except (zipfile.BadZipFile, RuntimeError, OSError, ValueError, OverflowError, struct.error):
         raise InputError(f"{place}: the zip file is damaged; fetch it again") from None
     if found is None:
         raise InputError(f"{place}: holds no {name}; give the zip file that holds it")

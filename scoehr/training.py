@@ -228,12 +228,8 @@ def train(
         validation = validation[: max(256, round(config.share * len(validation)))]
     initial = _mean_loss(module, loss, data[: config.batch], config.batch, seed)
     state = _State(module, average, optimiser, torch.Generator().manual_seed(seed), initial)
-    settings = {key: value for key, value in asdict(config).items() if key not in ("epochs", "schedule")}
     rates = config.rates()
-    facts: list[Any] = [CODE_VERSION, settings, seed]
-    if store is not None:  # to hash a large table takes seconds
-        facts += [digest(data), validation is not None and digest(validation)]
-        facts += [[digest(value) for value in module.state_dict().values()], *([about] if about else [])]
+    facts = _facts(module, data, validation, config, seed, about) if store else []  # a large table takes seconds
     kept = _Store(store, name, facts, rates)
     kept.read(state)
 
@@ -254,6 +250,21 @@ def train(
     if state.average:
         module.load_state_dict(state.average)
     return state.history
+
+
+def _facts(
+    module: nn.Module,
+    data: Data,
+    validation: Data | None,
+    config: TrainingConfig,
+    seed: int,
+    about: dict[str, Any] | None,
+) -> list[Any]:
+    """All that decides a training but the learning rates of its epochs."""
+    settings = {key: value for key, value in asdict(config).items() if key not in ("epochs", "schedule")}
+    held_out = validation is not None and digest(validation)
+    weights = [digest(value) for value in module.state_dict().values()]
+    return [CODE_VERSION, settings, seed, digest(data), held_out, weights, *([about] if about else [])]
 
 
 def _epoch(state: _State, loss: Loss, data: Data, config: TrainingConfig, rate: float) -> float:
