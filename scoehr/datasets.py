@@ -57,7 +57,7 @@ DATASETS = {
 
 @cache
 def open_facts() -> dict[str, Any]:
-    """What is known to be open: fingerprints by data set, and notebooks published before they carried one."""
+    """What is known to be open: fingerprints by data set."""
     return json.loads(resources.files("scoehr").joinpath("open.json").read_text(encoding="utf-8"))
 
 

@@ -485,8 +485,8 @@ def test_a_notebook_says_what_it_was_executed_on(tree):
     assert any("known to be open" in reason for reason in stamped(tree, dataset="mimic3", fingerprint=None))
 
 
-def test_a_notebook_without_a_fingerprint_passes_only_as_it_was_published(tree):
-    edit(NOTEBOOK, "far from a bell curve", "far from a curve")(tree)
+def test_a_notebook_without_a_fingerprint_is_refused(tree):
+    rewrite(NOTEBOOK, lambda value: value["metadata"].pop(publishing.STAMP))(tree)
     assert "no fingerprint" in publishing.check(tree)[0].reason
 
 
