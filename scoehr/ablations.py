@@ -134,7 +134,7 @@ def widths(name: str, dataset: str, source: str | None, seed: int) -> dict[str, 
     for profile in study.profiles():
         row = study.plan(dataset, source, profile, seed)[name]
         runs = [Run(again.folder) for again in study.replicates(row) if again.finished]
-        if runs and not any(run.departures for run in runs):
+        if runs and not seeds.departs(runs):
             found[asdict(row.config)["width"]] = runs
     return {str(width): found[width] for width in sorted(found)}
 
@@ -410,7 +410,7 @@ def order(found: Rows, which: str) -> pd.DataFrame:
 
 
 def _numbers(runs: Sequence[Run], key: str) -> list[float]:
-    return [number for run in runs if (number := seeds.value(run, key)) is not None and math.isfinite(number)]
+    return seeds.numbers(runs, lambda run: seeds.value(run, key))
 
 
 def _verdict(said: float, ones: Sequence[float], others: Sequence[float]) -> tuple[str, str]:

@@ -94,14 +94,19 @@ def pool(rows: Rows, key: str) -> claims.Pool | None:
     return claims.pooled(numbers(runs, lambda run: value(run, key)) for runs in rows.values())
 
 
+def departs(runs: Sequence[study.Run]) -> bool:
+    """Whether a run of a row is not in the regime of its study."""
+    return any(run.departures for run in runs)
+
+
 def label(name: str, runs: Sequence[study.Run]) -> str:
     """The name of a row, with † where a run of it is not in the regime of its study."""
-    return f"{name} †" if any(run.departures for run in runs) else name
+    return f"{name} †" if departs(runs) else name
 
 
 def in_regime(rows: Rows) -> dict[str, Sequence[study.Run]]:
     """The rows all of whose runs are in the regime of their study."""
-    return {name: runs for name, runs in rows.items() if not any(run.departures for run in runs)}
+    return {name: runs for name, runs in rows.items() if not departs(runs)}
 
 
 def labelled(rows: Rows) -> dict[str, Sequence[study.Run]]:
@@ -158,7 +163,7 @@ def texts(estimates: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
 def said(rows: Rows) -> str:
     """The sentence of a caption that says over how many random seeds a table is, and what its intervals cover."""
     seeds = sorted({len(runs) for runs in rows.values()})
-    marks = " † not in the reported regime." if any(run.departures for runs in rows.values() for run in runs) else ""
+    marks = " † not in the reported regime." if any(map(departs, rows.values())) else ""
     if seeds in ([], [1]):
         return f"One random seed a row; intervals, 95 %, cover the patients compared and not another training.{marks}"
     number = str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"

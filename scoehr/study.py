@@ -159,12 +159,9 @@ def plan(
     digits: Digits = "three",
 ) -> dict[str, Experiment]:
     """The experiments of ``workflow/experiments.yaml`` at this profile, by name."""
-    text, seed = _plan_file(), check_seed(seed)
-    if profile not in text["profiles"]:
-        raise InputError(f"profile {profile!r} is unknown; choose one of {', '.join(text['profiles'])}")
+    rows, size, seed = _plan_file()["experiments"], scale(profile), check_seed(seed)
     if dataset not in datasets.DATASETS:
         raise InputError(f"data set {dataset!r} is unknown; choose one of {', '.join(datasets.DATASETS)}")
-    size = text["profiles"][profile]
     source = expanded(source)
     data = identity(dataset, source, digits)
     return {
@@ -184,7 +181,7 @@ def plan(
             seeds=_seeds(size, row.get("group", MAIN)),
             after=row.get("after"),
         )
-        for name, row in text["experiments"].items()
+        for name, row in rows.items()
     }
 
 
