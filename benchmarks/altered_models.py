@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 
 from benchmarks.trials import Outcome, judged
 from scoehr import generators
-from scoehr.codes import CodeMatrix
+from scoehr.data.matrix import CodeMatrix
 from scoehr.files import sha256
 from scoehr.generators import saved
 
@@ -48,7 +48,9 @@ def patients() -> CodeMatrix:
     """A few patients of a few codes."""
     rng = np.random.default_rng(3)
     counts = rng.poisson(rng.uniform(0.1, 1, 24), (80, 24))
-    return CodeMatrix.from_array(counts, [f"{400 + code}" for code in range(24)], titles=["title"] * 24)
+    return CodeMatrix.from_array(
+        counts, [f"{400 + code}" for code in range(24)], titles=["title"] * 24
+    )
 
 
 def models(folder: Path) -> dict[str, Path]:
@@ -57,7 +59,9 @@ def models(folder: Path) -> dict[str, Path]:
     for name, settings in PRESETS.items():
         found[name] = folder / name
         if not found[name].exists():
-            generators.preset(name, **settings).fit(patients(), seed=0, progress=False).save(found[name])
+            generators.preset(name, **settings).fit(patients(), seed=0, progress=False).save(
+                found[name]
+            )
     return found
 
 
@@ -80,7 +84,13 @@ def _put(folder: Path, config: Any) -> None:
 def _places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """The paths to all entries."""
     found = [path] if path else []
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    items = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
     return found + [each for key, inner in items for each in _places(inner, (*path, key))]
 
 
@@ -153,7 +163,9 @@ def _tensors(rng: Rng, folder: Path) -> str:
     name = str(rng.choice(sorted(tensors)))
     changes: dict[str, Callable[[torch.Tensor], torch.Tensor | None]] = {
         "scaled": lambda tensor: (tensor * 3 + 1).to(tensor.dtype),
-        "NaN": lambda tensor: torch.full_like(tensor, float("nan")) if tensor.is_floating_point() else tensor + 10**6,
+        "NaN": lambda tensor: (
+            torch.full_like(tensor, float("nan")) if tensor.is_floating_point() else tensor + 10**6
+        ),
         "infinite": lambda tensor: (
             torch.full_like(tensor, float("inf")) if tensor.is_floating_point() else tensor - 10**6
         ),
@@ -255,7 +267,9 @@ def cases(number: int, seed: int, folder: Path) -> Iterator[Outcome]:
         yield case(each, seed, folder / "altered" / str(each), sound, before)
 
 
-def case(each: int, seed: int, folder: Path, sound: dict[str, Path], before: dict[str, CodeMatrix]) -> Outcome:
+def case(
+    each: int, seed: int, folder: Path, sound: dict[str, Path], before: dict[str, CodeMatrix]
+) -> Outcome:
     """The altered model of this number."""
     rng = np.random.default_rng([seed, 1, each])
     name = list(PRESETS)[each % len(PRESETS)]
@@ -268,7 +282,11 @@ def case(each: int, seed: int, folder: Path, sound: dict[str, Path], before: dic
 
     def wrong(found: CodeMatrix) -> str:
         if renewed:
-            return "" if not found.counts.nnz or found.counts.data.min() >= 0 else "draws negative counts"
+            return (
+                ""
+                if not found.counts.nnz or found.counts.data.min() >= 0
+                else "draws negative counts"
+            )
         return "" if found.equals(before[name]) else "loads and draws other patients"
 
     outcome = judged(f"{name}: {what}{', renewed' * renewed}", lambda: drawn(folder), wrong, folder)

@@ -28,7 +28,9 @@ from scoehr.files import write_json
 
 COMMAND = "python -m benchmarks.attack"
 STAYS, STEPS, HIDDEN, BATCH = 100, 1000, 64, 64  # 1,000 steps as reported
-CONFIG = AttackConfig(penalty=0.005, rate=1.0, steps=STEPS, patience=60, measured_only=False, batch=BATCH)
+CONFIG = AttackConfig(
+    penalty=0.005, rate=1.0, steps=STEPS, patience=60, measured_only=False, batch=BATCH
+)
 LIMIT = 3.0  # times as many stays a second
 
 
@@ -40,7 +42,9 @@ class ReportedLSTM(nn.Module):
         network = model.network
         assert isinstance(network, models.BiLSTM)
         self.chosen, self.head = model.inputs.chosen, network.head
-        self.lstm = nn.LSTM(model.inputs.channels, model.config.hidden, batch_first=True, bidirectional=True)
+        self.lstm = nn.LSTM(
+            model.inputs.channels, model.config.hidden, batch_first=True, bidirectional=True
+        )
         for name in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"):
             getattr(self.lstm, name).data = getattr(network.ahead, name).data
             getattr(self.lstm, f"{name}_reverse").data = getattr(network.back, name).data
@@ -87,20 +91,35 @@ def reported_loop(
 def measure(stays: int = STAYS, config: AttackConfig = CONFIG, epochs: int = 15) -> dict[str, Any]:
     """Train a victim on simulated stays, attack as many held-out ones both ways, and compare."""
     torch.set_num_threads(1)
-    data = protocol.apply(simulate.simulate(5 * stays, seed=1).stays, replace(REPORTED, scored_on_training=False))
+    data = protocol.apply(
+        simulate.simulate(5 * stays, seed=1).stays, replace(REPORTED, scored_on_training=False)
+    )
     chosen = ModelConfig(hidden=HIDDEN, dropout=0.0, filled=True, last_step=True)
     model = Classifier(chosen, data.statistics)
-    train.train(model, data, train.TrainingConfig(epochs=epochs, rate=2e-3), REPORTED, progress=True, name="victim")
+    train.train(
+        model,
+        data,
+        train.TrainingConfig(epochs=epochs, rate=2e-3),
+        REPORTED,
+        progress=True,
+        name="victim",
+    )
     model.threshold.fill_(0.5)
     series = data.test.take(np.arange(min(stays, len(data.test))))
     begin, processor = time.perf_counter(), time.process_time()
     found = attack(model, series, data.statistics, config)
-    ours = {"seconds": time.perf_counter() - begin, "processor_seconds": time.process_time() - processor}
+    ours = {
+        "seconds": time.perf_counter() - begin,
+        "processor_seconds": time.process_time() - processor,
+    }
     norms = np.abs(found.best[found.success]).sum((1, 2))
     plain = ReportedLSTM(model).eval().requires_grad_(False)
     begin, processor = time.perf_counter(), time.process_time()
     success, plain_norms = reported_loop(plain, series, config, found.rows)
-    theirs = {"seconds": time.perf_counter() - begin, "processor_seconds": time.process_time() - processor}
+    theirs = {
+        "seconds": time.perf_counter() - begin,
+        "processor_seconds": time.process_time() - processor,
+    }
     count = len(found)
     ours |= {"per_second": count / ours["processor_seconds"], "success": float(found.success.mean()),
              "l1": float(np.median(norms)), "mean_steps": float(found.steps.mean())}  # fmt: skip

@@ -53,15 +53,21 @@ def step(folder: Path) -> dict[str, Any]:
 
     records = phases.load("simulated", folder)
     parts = phases.split(records)
-    features = np.random.default_rng(0).normal(size=(len(records.codes) + 1, 2000)).astype(np.float32)
-    teacher = Learner(records, parts, features, CORRECTED, ModelConfig(), TrainingConfig(), progress=False)
+    features = (
+        np.random.default_rng(0).normal(size=(len(records.codes) + 1, 2000)).astype(np.float32)
+    )
+    teacher = Learner(
+        records, parts, features, CORRECTED, ModelConfig(), TrainingConfig(), progress=False
+    )
     model = teacher._new(teacher.config, teacher.sizes)
     optimiser = torch.optim.Adam(p for p in model.parameters() if p.requires_grad)
     spent = []
     for rows in np.array_split(parts.train[: 256 * 6], 6):
         begin = time.perf_counter()
         optimiser.zero_grad()
-        cross_entropy(model(teacher.graph, teacher.feed.batch(rows)), dense(teacher.feed.answers(rows))).backward()
+        cross_entropy(
+            model(teacher.graph, teacher.feed.batch(rows)), dense(teacher.feed.answers(rows))
+        ).backward()
         optimiser.step()
         spent.append(time.perf_counter() - begin)
     seconds = float(np.median(spent[1:]))
@@ -80,11 +86,17 @@ def main(folder: Path) -> None:
 
     if not folder.exists():
         simulate.write_tables(folder, patients=simulate.FULL)
-    found: dict[str, Any] = {"command": COMMAND, "cpus": os.cpu_count(), "processor": platform.machine()}
+    found: dict[str, Any] = {
+        "command": COMMAND,
+        "cpus": os.cpu_count(),
+        "processor": platform.machine(),
+    }
     for name in MEASURED:
         print(f"measuring {name}", file=sys.stderr)
         call = [sys.executable, "-m", "benchmarks.dualk", str(folder), name]
-        found[name] = json.loads(subprocess.run(call, check=True, capture_output=True, text=True).stdout)
+        found[name] = json.loads(
+            subprocess.run(call, check=True, capture_output=True, text=True).stdout
+        )
     write_json(Path(__file__).with_suffix(".json"), found)
     print(json.dumps(found, indent=2))
 
@@ -95,6 +107,8 @@ if __name__ == "__main__":
     place = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "data" / "dualk-simulated" / "full"
     if len(sys.argv) > 2:
         made = MEASURED[sys.argv[2]](place)
-        print(json.dumps(made | {"peak_mb": peak_memory() / 1e6, "cpu_seconds": time.process_time()}))
+        print(
+            json.dumps(made | {"peak_mb": peak_memory() / 1e6, "cpu_seconds": time.process_time()})
+        )
     else:
         main(place)

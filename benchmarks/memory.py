@@ -21,7 +21,7 @@ import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from scoehr import generators
-from scoehr.datasets import load
+from scoehr.data.datasets import load
 from scoehr.files import peak_memory, write_json
 
 COMMAND = "python -m benchmarks.memory"
@@ -71,8 +71,15 @@ def measure(path: Path, train: bool) -> dict[str, float]:
     found: dict[str, float] = {"imports_bytes": peak_memory()}
     begin = time.process_time()
     matrix = load("table", path, digits="full").matrix
-    found |= {"reading_processor_seconds": time.process_time() - begin, "reading_bytes": peak_memory()}
-    found |= {"patients": matrix.shape[0], "codes": matrix.shape[1], "cells": int(matrix.counts.nnz)}
+    found |= {
+        "reading_processor_seconds": time.process_time() - begin,
+        "reading_bytes": peak_memory(),
+    }
+    found |= {
+        "patients": matrix.shape[0],
+        "codes": matrix.shape[1],
+        "cells": int(matrix.counts.nnz),
+    }
     if train:
         begin = time.process_time()
         train_batches(matrix)
@@ -88,8 +95,16 @@ def in_a_process(case: Case) -> dict[str, float]:
         path = Path(folder) / "table.parquet"
         table = records_of(case.patients, case.codes, case.each).to_long()
         table.to_parquet(path, index=False)
-        line = [sys.executable, "-m", "benchmarks.memory", str(path), *(["--train"] if case.train else [])]
-        done = subprocess.run(line, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1])
+        line = [
+            sys.executable,
+            "-m",
+            "benchmarks.memory",
+            str(path),
+            *(["--train"] if case.train else []),
+        ]
+        done = subprocess.run(
+            line, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1]
+        )
         return {"rows": len(table), **json.loads(done.stdout)}
 
 
@@ -102,7 +117,11 @@ def main(arguments: list[str]) -> None:
     for name, case in CASES.items():
         found[name] = in_a_process(case)
         print(f"{name:26}{found[name]['peak_bytes'] / 2**30:6.2f} GiB  {found[name]}", flush=True)
-    machine = {"threads": torch.get_num_threads(), "cores": os.cpu_count(), "platform": platform.platform()}
+    machine = {
+        "threads": torch.get_num_threads(),
+        "cores": os.cpu_count(),
+        "platform": platform.platform(),
+    }
     write_json(Path(__file__).with_suffix(".json"), {"command": COMMAND, "cases": found, **machine})
 
 

@@ -15,10 +15,10 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from scoehr.data.simulate import sample_matrix
 from scoehr.files import peak_memory, write_json
 from scoehr.metrics import REFERENCES, evaluate
-from scoehr.metrics.scores import STEPS, Members, Pair
-from scoehr.simulate import sample_matrix
+from scoehr.metrics.evaluation import STEPS, Members, Pair
 
 PATIENTS = 10_000
 TRAINED = 32_000
@@ -64,7 +64,8 @@ def measure(patients: int = PATIENTS) -> dict[str, Any]:
 def measure_privacy(patients: int = PATIENTS, trained: int = TRAINED) -> dict[str, Any]:
     """All privacy scores of one synthetic set: seconds by step, and by how much the peak memory of the process grew."""
     real, synthetic, train = (
-        sample_matrix(n, seed=seed).counts for n, seed in ((patients, 1), (patients, 2), (trained, 3))
+        sample_matrix(n, seed=seed).counts
+        for n, seed in ((patients, 1), (patients, 2), (trained, 3))
     )
     pair = Pair(real, synthetic, Members(train, train[:patients]), seed=0, dense=False)
     before, processor, seconds = peak_memory(), time.process_time(), {}
@@ -90,7 +91,10 @@ def main() -> None:
     privacy = measure_privacy()  # first, so that no earlier peak hides its memory
     found = measure()
     machine = {"cores": os.cpu_count(), "load": os.getloadavg()[1], "platform": platform.platform()}
-    write_json(Path(__file__).with_suffix(".json"), {"command": COMMAND, **found, "privacy": privacy, **machine})
+    write_json(
+        Path(__file__).with_suffix(".json"),
+        {"command": COMMAND, **found, "privacy": privacy, **machine},
+    )
     print(
         f"{found['rows']:,} x {found['codes']:,}, {found['sets']} sets: {found['seconds']:.1f} s "
         f"({found['processor_seconds']:.1f} s of one core; limit {LIMIT:.0f} s)"

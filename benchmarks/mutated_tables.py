@@ -1,7 +1,7 @@
 """Tables as they come damaged, and a slow reader of its own that says what an accepted one must hold.
 
 Each case takes a small sound table of one form, changes it in one to three ways, and gives it to
-:func:`scoehr.datasets.load`. A case passes if the table is refused in one line that names it,
+:func:`scoehr.data.datasets.load`. A case passes if the table is refused in one line that names it,
 or if every cell
 is what :mod:`benchmarks.slow_reader` finds.
 """
@@ -23,13 +23,26 @@ import pyarrow.parquet as pq
 
 from benchmarks import slow_reader
 from benchmarks.trials import Outcome, judged
-from scoehr.codes import METADATA_KEY
-from scoehr.datasets import load
+from scoehr.data.datasets import load
+from scoehr.data.matrix import METADATA_KEY
 
 Rng = np.random.Generator
 Rows = list[list[str]]
 #: Codes of the sound tables: of ICD-9, the last two of ICD-10.
-CODES = ["4019", "4280", "25000", "0389", "42731", "V3000", "E8788", "5849", "2724", "486", "E119", "I10"]
+CODES = [
+    "4019",
+    "4280",
+    "25000",
+    "0389",
+    "42731",
+    "V3000",
+    "E8788",
+    "5849",
+    "2724",
+    "486",
+    "E119",
+    "I10",
+]
 CATEGORIES = ["401", "428", "250", "038", "427", "V30", "E878", "584", "272", "486"]
 #: What a cell may turn into.
 CELLS = [
@@ -355,11 +368,15 @@ def _zipped(changes: Changes, data: bytes) -> bytes:
         "DIABETIC_DATA.CSV",
     ]
     name = str(rng.choice(names)) if changes.some(0.4) else names[0]
-    method = int(rng.choice([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]))
+    method = int(
+        rng.choice([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+    )
     with zipfile.ZipFile(stream, "w", method) as archive:
         info = zipfile.ZipInfo(name)
         info.compress_type = method
-        info.external_attr = (0o120777 << 16) if changes.some(0.05) else info.external_attr  # a link
+        info.external_attr = (
+            (0o120777 << 16) if changes.some(0.05) else info.external_attr
+        )  # a link
         archive.writestr(info, data)
         if changes.some(0.2):
             archive.writestr("IDs_mapping.csv", "a,b\n1,2\n")
@@ -367,12 +384,18 @@ def _zipped(changes: Changes, data: bytes) -> bytes:
     packed = stream.getvalue()
     heads = [packed.find(b"PK\x01\x02"), packed.find(b"PK\x03\x04")]
     fields = {
-        "said to be encrypted": lambda rng, packed: _field(packed, [heads[0] + 8, heads[1] + 6], b"\x01\x00"),
+        "said to be encrypted": lambda rng, packed: _field(
+            packed, [heads[0] + 8, heads[1] + 6], b"\x01\x00"
+        ),
         "unknown method": lambda rng, packed: _field(
             packed, [heads[0] + 10, heads[1] + 8], int(rng.integers(15, 99)).to_bytes(2, "little")
         ),
-        "another sum": lambda rng, packed: _field(packed, [heads[0] + 16, heads[1] + 14], rng.bytes(4)),
-        "another size": lambda rng, packed: _field(packed, [heads[0] + 24, heads[1] + 22], rng.bytes(4)),
+        "another sum": lambda rng, packed: _field(
+            packed, [heads[0] + 16, heads[1] + 14], rng.bytes(4)
+        ),
+        "another size": lambda rng, packed: _field(
+            packed, [heads[0] + 24, heads[1] + 22], rng.bytes(4)
+        ),
     }
     return changes.one(packed, ANY | fields) if changes.some(0.6) else packed
 
@@ -430,8 +453,12 @@ TABLE: dict[str, Callable[[Rng, pa.Table], pa.Table]] = {
 
 def _as_table(rows: Rows) -> pa.Table:
     names, *body = rows
-    columns: dict[str, list[Any]] = {name: [row[place] for row in body] for place, name in enumerate(names)}
-    whole = {name: [int(cell) for cell in cells] for name, cells in columns.items() if name != "code"}
+    columns: dict[str, list[Any]] = {
+        name: [row[place] for row in body] for place, name in enumerate(names)
+    }
+    whole = {
+        name: [int(cell) for cell in cells] for name, cells in columns.items() if name != "code"
+    }
     return pa.table(columns | whole)
 
 
@@ -519,7 +546,11 @@ class _Unchanged(Changes):
 
 def _table(changes: Changes, folder: Path) -> tuple[str, Path]:
     rng = changes.rng
-    form = str(rng.choice(["long.csv", "wide.csv", "long.csv.gz", "long.parquet", "wide.parquet", "ours.parquet"]))
+    form = str(
+        rng.choice(
+            ["long.csv", "wide.csv", "long.csv.gz", "long.parquet", "wide.parquet", "ours.parquet"]
+        )
+    )
     path = folder / f"my {form}"
     rows = wide_rows(rng) if "wide" in form else long_rows(rng)
     if form == "ours.parquet":
@@ -555,7 +586,9 @@ def _diabetes(changes: Changes, folder: Path) -> tuple[str, Path]:
         path.write_bytes(changes.text(rows))
         return "diabetes130", path
     path = folder / "diabetic_data.zip"
-    path.write_bytes(_zipped(changes, changes.text(rows) if changes.some(0.3) else _csv(rows, changes.rng)))
+    path.write_bytes(
+        _zipped(changes, changes.text(rows) if changes.some(0.3) else _csv(rows, changes.rng))
+    )
     return "diabetes130", path
 
 

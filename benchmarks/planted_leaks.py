@@ -1,6 +1,6 @@
 """What must not be published, planted where it would be: in executed notebooks, and in the folders of runs.
 
-The publishing check (:mod:`scoehr.publishing`) is to complain of every one.
+The publishing check (:mod:`reproduction.publishing`) is to complain of every one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from nbformat import NotebookNode, v4
 
 from benchmarks.trials import Outcome
-from scoehr import publishing
+from reproduction import publishing
 from scoehr.files import CHECKOUT
 
 Rng = np.random.Generator
@@ -69,11 +69,15 @@ def _path(rng: Rng) -> str:
 
 def _few(rng: Rng) -> str:
     count, who = rng.integers(1, 11), rng.choice(PEOPLE)
-    return str(rng.choice([f"{count} {who} have the code", f"{who}: {count}", f"number of {who}: {count}"]))
+    return str(
+        rng.choice([f"{count} {who} have the code", f"{who}: {count}", f"number of {who}: {count}"])
+    )
 
 
 def _row(rng: Rng) -> str:
-    return json.dumps({str(rng.choice(HEADS)): int(rng.integers(1, 99_999)), "codes": ["4019", "25000"]})
+    return json.dumps(
+        {str(rng.choice(HEADS)): int(rng.integers(1, 99_999)), "codes": ["4019", "25000"]}
+    )
 
 
 THINGS: dict[str, Callable[[Rng], str]] = {

@@ -28,7 +28,7 @@ import pandas as pd
 
 from benchmarks.trials import Outcome
 
-PYTHON = [sys.executable, "-m", "scoehr"]
+PYTHON = [sys.executable, "-m", "reproduction"]
 #: Seconds that any command here may take, on a busy machine too.
 LONGEST = 900
 #: Processor seconds of a fresh command within which it is killed; one that ends before is not counted.
@@ -53,7 +53,7 @@ def _child(arguments: list[str], folder: str) -> None:
     os.environ |= environment(Path(folder))
     os.chdir(folder)
     tempfile.tempdir, begin = None, time.process_time()
-    from scoehr.cli import main
+    from reproduction.cli import main
 
     try:
         main(arguments)
@@ -66,11 +66,11 @@ def _server() -> Any:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
         [
-            "scoehr.cli",
+            "reproduction.cli",
             "scoehr.generators",
-            "scoehr.datasets",
-            "scoehr.review",
-            "scoehr.simulate",
+            "scoehr.data.datasets",
+            "reproduction.synthesis.review",
+            "scoehr.data.simulate",
             "sklearn.model_selection",
         ]
     )
@@ -80,7 +80,9 @@ def _server() -> Any:
 class Command:
     """A command that runs, forked or (``fresh``) started anew, in ``folder``."""
 
-    def __init__(self, arguments: list[str], folder: Path, *, fresh: bool = False, **more: str) -> None:
+    def __init__(
+        self, arguments: list[str], folder: Path, *, fresh: bool = False, **more: str
+    ) -> None:
         self.folder, self.fresh = folder, fresh
         (folder / "tmp").mkdir(parents=True, exist_ok=True)
         if fresh:
@@ -115,7 +117,12 @@ class Command:
     @property
     def lines(self) -> list[str]:
         """Standard error."""
-        return Path(f"{self.folder}.err").read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        return (
+            Path(f"{self.folder}.err")
+            .read_text(encoding="utf-8", errors="replace")
+            .strip()
+            .splitlines()
+        )
 
     def seconds(self) -> float:
         """Processor seconds so far; 0 where it is gone."""
@@ -158,7 +165,9 @@ def write_inputs(folder: Path) -> None:
     counts = rng.poisson(rng.uniform(0.1, 0.9, 16), (240, 16))
     rows, columns = counts.nonzero()
     codes = np.array([f"{400 + number}" for number in range(16)])
-    long = pd.DataFrame({"patient_id": rows, "code": codes[columns], "count": counts[rows, columns]})
+    long = pd.DataFrame(
+        {"patient_id": rows, "code": codes[columns], "count": counts[rows, columns]}
+    )
     folder.mkdir(parents=True, exist_ok=True)
     long.to_csv(folder / "t.csv", index=False)
     repeated = long.loc[long.index.repeat(long["count"])].drop(columns="count")
@@ -202,19 +211,30 @@ COMMANDS = [
 
 def results(folder: Path, pattern: str) -> dict[str, str]:
     """SHA-256 of the results; those that hold seconds are left out."""
-    found = sorted(path for path in folder.glob(pattern) if path.is_file() and path.name not in CLOCKED)
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in found}
+    found = sorted(
+        path for path in folder.glob(pattern) if path.is_file() and path.name not in CLOCKED
+    )
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in found
+    }
 
 
 def litter(folder: Path) -> list[str]:
     """What a finished command has left beside its results and among the temporary files."""
     hidden = [path.name for path in folder.rglob(".*")]
-    return hidden + [path.name for path in (folder / "tmp").iterdir() if not path.name.startswith("torchinductor")]
+    return hidden + [
+        path.name
+        for path in (folder / "tmp").iterdir()
+        if not path.name.startswith("torchinductor")
+    ]
 
 
 def killed(number: int, seed: int, folder: Path, workers: int = 2) -> Iterator[Outcome]:
     """Each command, killed so many times in all, then started again and compared with one left alone."""
-    times = [number // len(COMMANDS) + (place < number % len(COMMANDS)) for place in range(len(COMMANDS))]
+    times = [
+        number // len(COMMANDS) + (place < number % len(COMMANDS)) for place in range(len(COMMANDS))
+    ]
     work = [(command, count) for command, count in zip(COMMANDS, times, strict=True) if count]
     with ThreadPoolExecutor(workers) as pool:
         for outcomes in pool.map(lambda each: _kills(*each, seed, folder), work):
@@ -237,7 +257,8 @@ def _kills(command: Killed, count: int, seed: int, folder: Path) -> list[Outcome
     seconds, wanted = _seconds(place / "alone", command), results(place / "alone", command.results)
     rng = np.random.default_rng([seed, 4, COMMANDS.index(command)])
     return [
-        _kill(command, _copy(sound, place / str(each)), seconds * rng.uniform(0, 1), wanted) for each in range(count)
+        _kill(command, _copy(sound, place / str(each)), seconds * rng.uniform(0, 1), wanted)
+        for each in range(count)
     ]
 
 
@@ -420,12 +441,20 @@ def _odd(arguments: list[str], more: dict[str, str], folder: Path) -> Outcome:
     after = _snapshot(folder)
     lost = [name for name in before if after.get(name) != before[name]]
     if done.status == 2 and (lost or set(after) != set(before)):
-        return Outcome(what, f"refused, and yet changed: {sorted(set(before) ^ set(after) | set(lost))[:3]}")
+        return Outcome(
+            what, f"refused, and yet changed: {sorted(set(before) ^ set(after) | set(lost))[:3]}"
+        )
     left = litter(folder)
     return Outcome(what, f"litter: {', '.join(left[:3])}" if left else "")
 
 
 def _snapshot(folder: Path) -> dict[str, tuple[int, float]]:
     """Size and moment of every file, but for what is temporary."""
-    paths = [path for path in folder.rglob("*") if path.is_file() and (folder / "tmp") not in path.parents]
-    return {str(path.relative_to(folder)): (path.stat().st_size, path.stat().st_mtime) for path in paths}
+    paths = [
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and (folder / "tmp") not in path.parents
+    ]
+    return {
+        str(path.relative_to(folder)): (path.stat().st_size, path.stat().st_mtime) for path in paths
+    }

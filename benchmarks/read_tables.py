@@ -21,7 +21,10 @@ import numpy as np
 
 from scoehr.files import ROOT, peak_memory, write_json
 
-READERS = {"loader": "scoehr.datasets.load", "reference": "line-by-line Python (the reported algorithm)"}
+READERS = {
+    "loader": "scoehr.data.datasets.load",
+    "reference": "line-by-line Python (the reported algorithm)",
+}
 REPEATS = 5
 COMMAND = "python -m benchmarks.read_tables"
 
@@ -30,7 +33,7 @@ def read_once(reader: str, folder: Path) -> dict[str, Any]:
     """Read the tables in this process; seconds, peak memory of the process in MB, and a digest of the matrix."""
     begin = time.perf_counter()
     if reader == "loader":
-        from scoehr.datasets import load
+        from scoehr.data.datasets import load
 
         imported = time.perf_counter()
         matrix = load("mimic3", folder).matrix
@@ -66,8 +69,17 @@ def measure(folder: Path) -> dict[str, dict[str, Any]]:
     runs: dict[str, list[dict[str, Any]]] = {reader: [] for reader in READERS}
     for _ in range(REPEATS):
         for reader, found in runs.items():
-            command = [sys.executable, "-m", "benchmarks.read_tables", "--once", reader, str(folder)]
-            done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1])
+            command = [
+                sys.executable,
+                "-m",
+                "benchmarks.read_tables",
+                "--once",
+                reader,
+                str(folder),
+            ]
+            done = subprocess.run(
+                command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1]
+            )
             found.append(json.loads(done.stdout))
     names = ("seconds", "import_seconds", "peak_mb")
     return {
@@ -82,22 +94,33 @@ def main(arguments: list[str]) -> int:
         return 0
     folder = Path(arguments[0]) if arguments else ROOT / "data" / "simulated"
     if not arguments and not (folder / "DIAGNOSES_ICD.csv.gz").exists():
-        from scoehr.simulate import write_tables
+        from scoehr.data.simulate import write_tables
 
         write_tables(folder)
     results = measure(folder)
-    ratios = {name: results["reference"][name] / results["loader"][name] for name in ("seconds", "peak_mb")}
+    ratios = {
+        name: results["reference"][name] / results["loader"][name]
+        for name in ("seconds", "peak_mb")
+    }
     same = results["loader"].pop("digest") == results["reference"].pop("digest")
     print(f"{'':<48}{'seconds':>10}{'peak MB':>10}{'codes':>8}")
     for reader, title in READERS.items():
         figures = results[reader]
-        print(f"{title:<48}{figures['seconds']:>10.2f}{figures['peak_mb']:>10.0f}{figures['codes']:>8}")
+        print(
+            f"{title:<48}{figures['seconds']:>10.2f}{figures['peak_mb']:>10.0f}{figures['codes']:>8}"
+        )
     print(f"{'ratio, reference / loader':<48}{ratios['seconds']:>10.2f}{ratios['peak_mb']:>10.2f}")
     print(f"same counts: {same} (the reference has one column more where codes are missing)")
-    machine = {"python": platform.python_version(), "cores": os.cpu_count(), "system": platform.system()}
+    machine = {
+        "python": platform.python_version(),
+        "cores": os.cpu_count(),
+        "system": platform.system(),
+    }
     report = {"command": COMMAND, "repeats": REPEATS, "same_counts": same, "ratio": ratios}
     if not arguments:
-        write_json(Path(__file__).with_suffix(".json"), report | {"readers": results, "machine": machine})
+        write_json(
+            Path(__file__).with_suffix(".json"), report | {"readers": results, "machine": machine}
+        )
     return 0 if same else 1
 
 

@@ -53,4 +53,8 @@ def three_digits(code: str) -> str:
 
 def _open(folder: Path, table: str) -> TextIO:
     plain = folder / f"{table}.csv"
-    return plain.open(encoding="utf-8") if plain.exists() else gzip.open(f"{plain}.gz", "rt", encoding="utf-8")
+    return (
+        plain.open(encoding="utf-8")
+        if plain.exists()
+        else gzip.open(f"{plain}.gz", "rt", encoding="utf-8")
+    )

@@ -26,7 +26,7 @@ import scoehr
 from benchmarks import altered_models, mutated_tables, planted_leaks, processes
 from benchmarks.trials import Outcome
 from scoehr import generators
-from scoehr.codes import CodeMatrix
+from scoehr.data.matrix import CodeMatrix
 from scoehr.files import CHECKOUT, read_json, write_json
 
 COMMAND = "python -m benchmarks.reliability"
@@ -58,7 +58,9 @@ def _moved(counts: np.ndarray) -> np.ndarray:
     return new
 
 
-def _weights(name: str, data: CodeMatrix, folder: Path | None = None) -> dict[str, dict[str, Tensor]]:
+def _weights(
+    name: str, data: CodeMatrix, folder: Path | None = None
+) -> dict[str, dict[str, Tensor]]:
     model = generators.preset(name, **TINY[name])
     return model.fit(data, seed=0, folder=folder, progress=False)._weights()
 
@@ -82,7 +84,9 @@ def twins(number: int, seed: int, folder: Path) -> Iterator[Outcome]:
     pairs = [(name, change) for name in ("thinning", "edm", "fast", "medgan") for change in NEARLY]
     for name, change in pairs[:number]:
         store = folder / name / change
-        other = CodeMatrix.from_array(NEARLY[change](data.dense(np.int64)), data.codes, titles=data.titles)
+        other = CodeMatrix.from_array(
+            NEARLY[change](data.dense(np.int64)), data.codes, titles=data.titles
+        )
         _weights(name, data, store)
         beside, alone = _weights(name, other, store), _weights(name, other)
         yield Outcome(
@@ -96,7 +100,10 @@ def repeats(number: int, seed: int, folder: Path) -> Iterator[Outcome]:
     del folder
     data = altered_models.patients()
     for name in list(TINY)[:number]:
-        drawn = [generators.preset(name, **TINY[name]).fit(data, seed=seed, progress=False) for _ in range(2)]
+        drawn = [
+            generators.preset(name, **TINY[name]).fit(data, seed=seed, progress=False)
+            for _ in range(2)
+        ]
         same = _same(drawn[0]._weights(), drawn[1]._weights())
         samples = [model.sample(30, seed=seed, progress=False) for model in drawn]
         fault = "other patients" if not samples[0].equals(samples[1]) else ""
@@ -173,8 +180,12 @@ KINDS = {
         4 * len(NEARLY),
         twins,
     ),
-    "repeats": Kind("The same training and sample twice, one thread: other bits", len(TINY), repeats),
-    "memory": Kind("Reading and training on large tables: a peak as large as the dense matrix", 10, memory),
+    "repeats": Kind(
+        "The same training and sample twice, one thread: other bits", len(TINY), repeats
+    ),
+    "memory": Kind(
+        "Reading and training on large tables: a peak as large as the dense matrix", 10, memory
+    ),
 }
 
 
@@ -230,7 +241,9 @@ def about() -> dict[str, Any]:
 def main() -> None:
     """Measure and keep."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", choices=KINDS, action="append", help="a kind of trial; repeatable")
+    parser.add_argument(
+        "--only", choices=KINDS, action="append", help="a kind of trial; repeatable"
+    )
     parser.add_argument("--number", type=int, help="at most so many of each kind")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
@@ -240,7 +253,8 @@ def main() -> None:
     kinds = {name: found.get(name) or before.get(name) for name in KINDS}
     write_json(
         RESULT,
-        about() | {"seed": given.seed, "kinds": {name: kind for name, kind in kinds.items() if kind}},
+        about()
+        | {"seed": given.seed, "kinds": {name: kind for name, kind in kinds.items() if kind}},
     )
 
 

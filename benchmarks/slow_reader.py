@@ -19,8 +19,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from scoehr import icd
-from scoehr.codes import CodeMatrix
+from scoehr.data import icd
+from scoehr.data.matrix import CodeMatrix
 
 Cells = tuple[set[str], dict[tuple[str, str], int]]  # the patients, and the counts that are not 0
 Record = dict[str, Any]
@@ -111,7 +111,9 @@ def _records(written: list[str], body: list[Any]) -> list[Record]:
     named = [name for name in names if name]
     if len(set(named)) < len(named):
         raise Unclear("two columns have one name")
-    keys = [name if name in KNOWN else old.strip() for name, old in zip(names, written, strict=True)]
+    keys = [
+        name if name in KNOWN else old.strip() for name, old in zip(names, written, strict=True)
+    ]
     return [{key: cell for key, cell in zip(keys, line, strict=True) if key} for line in body]
 
 
@@ -134,7 +136,8 @@ def _text(value: Any) -> str | None:
     text = str(value).strip().strip("\ufeff\u200b\u200c\u200d\u2060").strip()
     return (
         None
-        if text.casefold() in MISSING or not any(letter.isalnum() or ord(letter) > 127 for letter in text)
+        if text.casefold() in MISSING
+        or not any(letter.isalnum() or ord(letter) > 127 for letter in text)
         else text
     )
 
@@ -143,7 +146,9 @@ def _count(value: Any) -> int:
     if isinstance(value, bool):
         return int(value)
     try:
-        number = Decimal({"true": "1", "false": "0"}.get(str(value).strip(), str(value).strip().strip("\ufeff")))
+        number = Decimal(
+            {"true": "1", "false": "0"}.get(str(value).strip(), str(value).strip().strip("\ufeff"))
+        )
         if 0 <= number < 2**31 and number == int(number):
             return int(number)
     except (InvalidOperation, OverflowError, ValueError):
@@ -216,17 +221,28 @@ def _ours(found: pa.Table) -> Cells:
         extra["titles"][0]
     except (ValueError, KeyError, TypeError, IndexError, RecursionError):
         raise Unclear("its metadata are damaged") from None
-    if kind not in ("count", "binary") or len(set(codes)) < len(codes) or len(set(known)) < len(known):
+    if (
+        kind not in ("count", "binary")
+        or len(set(codes)) < len(codes)
+        or len(set(known)) < len(known)
+    ):
         raise Unclear("its metadata are damaged")
     cells: dict[tuple[str, str], int] = {}
     for record in found.to_pylist():
         patient, code, count = record["patient_id"], record["code"], record["count"]
-        if patient not in known or code not in codes or type(count) is not int or not 0 <= count < 2**31:
+        if (
+            patient not in known
+            or code not in codes
+            or type(count) is not int
+            or not 0 <= count < 2**31
+        ):
             raise Unclear("a row is not of its metadata")
         if (str(patient), str(code)) in cells:
             raise Unclear("a cell stands twice")
         cells[str(patient), str(code)] = count
-    return {str(patient) for patient in known}, {cell: count for cell, count in cells.items() if count}
+    return {str(patient) for patient in known}, {
+        cell: count for cell, count in cells.items() if count
+    }
 
 
 # Hospitals --------------------------------------------------------------------------------------
@@ -237,7 +253,11 @@ def _number(value: Any) -> str:
     text = str(value or "").strip()
     whole, _, rest = text.partition(".")
     sign = whole[:1] if whole[:1] in ("+", "-") else ""
-    if not whole.removeprefix(sign).isascii() or not whole.removeprefix(sign).isdigit() or rest.strip("0"):
+    if (
+        not whole.removeprefix(sign).isascii()
+        or not whole.removeprefix(sign).isdigit()
+        or rest.strip("0")
+    ):
         raise Unclear(f"{text[:30]!r} is no id")
     return str(int(whole))
 
@@ -263,7 +283,10 @@ def _code(raw: str, version: str = "9", *, lost_zeros: bool = False) -> str | No
 def mimic(folder: Path, names: tuple[str, str], code: str) -> Cells:
     """MIMIC-III or MIMIC-IV."""
     try:
-        of = {_number(row["hadm_id"]): _number(row["subject_id"]) for row in _hospital(folder, names[0])}
+        of = {
+            _number(row["hadm_id"]): _number(row["subject_id"])
+            for row in _hospital(folder, names[0])
+        }
         counts = Counter[tuple[str, str]]()
         for row in _hospital(folder, names[1]):
             if of.get(_number(row["hadm_id"])) != _number(row["subject_id"]):
@@ -284,7 +307,9 @@ def diabetes(path: Path) -> Cells:
     if path.suffix == ".zip":
         try:
             with zipfile.ZipFile(path) as archive:
-                name = next(name for name in archive.namelist() if Path(name).name == "diabetic_data.csv")
+                name = next(
+                    name for name in archive.namelist() if Path(name).name == "diabetic_data.csv"
+                )
                 data = archive.read(name)
         except (
             StopIteration,

@@ -29,12 +29,19 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from scoehr import generators
-from scoehr.codes import CodeMatrix, write_batches
+from scoehr.data.matrix import CodeMatrix, write_batches
+from scoehr.data.simulate import sample_matrix
 from scoehr.files import peak_memory, write_json
 from scoehr.metrics.neighbours import nearest
-from scoehr.models import Autoencoder, ResidualBlock, ResidualMLP, SelfAttention, UNet, time_embedding
-from scoehr.processes import VPSDE, ScoreModel, score_matching_loss, stratified_times
-from scoehr.simulate import sample_matrix
+from scoehr.models import (
+    Autoencoder,
+    ResidualBlock,
+    ResidualMLP,
+    SelfAttention,
+    UNet,
+    time_embedding,
+)
+from scoehr.sdes import VPSDE, ScoreModel, score_matching_loss, stratified_times
 from scoehr.training import TrainingConfig, train
 
 COMMAND = "python -m benchmarks.speed"
@@ -98,7 +105,11 @@ def _attention(layer: SelfAttention, x: Tensor) -> Tensor:
     h = layer.norm(x)
     q, k, v = (f(h) for f in (layer.query, layer.key, layer.value))
     weights = torch.einsum("bchw,bcij->bhwij", q, k) * c**-0.5
-    weights = weights.view(b, height, width, height * width).softmax(-1).view(b, height, width, height, width)
+    weights = (
+        weights.view(b, height, width, height * width)
+        .softmax(-1)
+        .view(b, height, width, height, width)
+    )
     return x + layer.out(torch.einsum("bhwij,bcij->bchw", weights, v))
 
 
@@ -118,7 +129,12 @@ def reported_epoch(model: Autoencoder, data: Tensor) -> float:
 def reported_nearest(synthetic: np.ndarray, records: np.ndarray) -> np.ndarray:
     """Largest cosine similarity of each row to any record, row by row."""
     lengths = np.linalg.norm(records, axis=1)
-    return np.array([np.max(records @ row / np.maximum(lengths * np.linalg.norm(row), 1e-12)) for row in synthetic])
+    return np.array(
+        [
+            np.max(records @ row / np.maximum(lengths * np.linalg.norm(row), 1e-12))
+            for row in synthetic
+        ]
+    )
 
 
 # ----------------------------------------------------------------------------
@@ -138,7 +154,13 @@ def best(*turns: Callable[[], Any]) -> list[float]:
 
 def pair(reported: float, ours: float, each: int, unit: str, **more: Any) -> dict[str, Any]:
     """Seconds of ``each`` units on both sides, a unit, and the ratio."""
-    return {"unit": unit, "reported": reported / each, "ours": ours / each, "ratio": reported / ours, **more}
+    return {
+        "unit": unit,
+        "reported": reported / each,
+        "ours": ours / each,
+        "ratio": reported / ours,
+        **more,
+    }
 
 
 def autoencoder_steps(data: Tensor) -> dict[str, Any]:
@@ -157,7 +179,11 @@ def unet_steps() -> dict[str, Any]:
     """A training step of the reported U-Net on 64 latents, forward, backward and Adam; and how far both differ."""
     torch.manual_seed(0)
     network, sde = UNet(LATENT), VPSDE()
-    x, noise, rng = torch.rand(BATCH, LATENT) * 2 - 1, torch.randn(BATCH, LATENT), torch.Generator().manual_seed(0)
+    x, noise, rng = (
+        torch.rand(BATCH, LATENT) * 2 - 1,
+        torch.randn(BATCH, LATENT),
+        torch.Generator().manual_seed(0),
+    )
     t = stratified_times(BATCH, rng)
     nn.init.normal_(network.end[-1].weight, std=0.02)  # else nothing comes out to compare
     optimiser = torch.optim.Adam(network.parameters(), lr=0.0)
@@ -176,7 +202,9 @@ def unet_steps() -> dict[str, Any]:
         noisy, when = torch.randn(EVALUATED, LATENT), torch.full((EVALUATED,), 0.5)
         evaluated = best(lambda: theirs(noisy, when), lambda: ours(noisy, when))
     return {
-        "step": pair(*seconds, 1, "U-Net, a step of 64 patients", relative_difference=apart, limit=FASTER),
+        "step": pair(
+            *seconds, 1, "U-Net, a step of 64 patients", relative_difference=apart, limit=FASTER
+        ),
         "evaluation": pair(*evaluated, 1, "U-Net, an evaluation of 128 patients"),
     }
 
@@ -198,23 +226,39 @@ def sampled(matrix: CodeMatrix, evaluation: float) -> dict[str, Any]:
     many = PATIENTS["sampling"]
     reported = EVALUATIONS * evaluation / EVALUATED * many
     found = {}
-    for name, settings in {"thinning": {"epochs": 2}, "fast": {"epochs": 2, "autoencoder_epochs": 2}}.items():
+    for name, settings in {
+        "thinning": {"epochs": 2},
+        "fast": {"epochs": 2, "autoencoder_epochs": 2},
+    }.items():
         model = generators.preset(name, **settings).fit(matrix, progress=False)
         begin = time.perf_counter()
         model.sample(many, progress=False)
         ours = time.perf_counter() - begin
-        found[name] = pair(reported, ours, many, f"sampling a patient: reported, {name}", seconds=ours, patients=many)
+        found[name] = pair(
+            reported,
+            ours,
+            many,
+            f"sampling a patient: reported, {name}",
+            seconds=ours,
+            patients=many,
+        )
     found["thinning"]["limit"] = SECONDS
     return found
 
 
 def scores(matrix: CodeMatrix, rows: int = 200) -> dict[str, Any]:
     """Nearest of 32,000 records to a synthetic patient, and that both agree."""
-    records, synthetic = (matrix.counts[kept].astype(np.float32) for kept in (slice(rows, None), slice(rows)))
+    records, synthetic = (
+        matrix.counts[kept].astype(np.float32) for kept in (slice(rows, None), slice(rows))
+    )
     dense, few = records.toarray(), synthetic.toarray()
     seconds = best(lambda: reported_nearest(few, dense), lambda: nearest(synthetic, records))
-    apart = float(np.abs(reported_nearest(few, dense) - nearest(synthetic, records).of_synthetic).max())
-    return pair(*seconds, rows, f"nearest of {len(dense):,} records to a patient", largest_difference=apart)
+    apart = float(
+        np.abs(reported_nearest(few, dense) - nearest(synthetic, records).of_synthetic).max()
+    )
+    return pair(
+        *seconds, rows, f"nearest of {len(dense):,} records to a patient", largest_difference=apart
+    )
 
 
 # ----------------------------------------------------------------------------
@@ -225,7 +269,9 @@ def records_of(patients: int, codes: int, each: int = 14) -> CodeMatrix:
     """Patients with some ``each`` codes, drawn evenly."""
     rng = np.random.default_rng(0)
     cells = (np.repeat(np.arange(patients), each), rng.integers(codes, size=patients * each))
-    counts = sparse.csr_array((np.ones(patients * each, dtype=np.int32), cells), shape=(patients, codes))
+    counts = sparse.csr_array(
+        (np.ones(patients * each, dtype=np.int32), cells), shape=(patients, codes)
+    )
     return CodeMatrix.from_array(counts, [f"{code:05}" for code in range(codes)])
 
 
@@ -274,7 +320,9 @@ def growth() -> dict[str, dict[str, Any]]:
         found[stage] = {}
         for size in sizes:
             line = [sys.executable, "-m", "benchmarks.speed", "--grown", command(stage), str(size)]
-            done = subprocess.run(line, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1])
+            done = subprocess.run(
+                line, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1]
+            )
             found[stage][str(size)] = json.loads(done.stdout)
             print(f"{stage:34} {size:>9,} {found[stage][str(size)]}", file=sys.stderr)
     return found
@@ -299,8 +347,16 @@ def main(arguments: list[str]) -> None:
     machine = {"cores": os.cpu_count(), "threads": torch.get_num_threads(), "load": os.getloadavg()[1],
                "platform": platform.platform()}  # fmt: skip
     for found in pairs.values():
-        print(f"{found['unit']:62} {found['reported']:10.5f} s {found['ours']:10.5f} s   x {found['ratio']:,.2f}")
-    report = {"command": COMMAND, "turns": TURNS, "pairs": pairs, "growth": growth(), "machine": machine}
+        print(
+            f"{found['unit']:62} {found['reported']:10.5f} s {found['ours']:10.5f} s   x {found['ratio']:,.2f}"
+        )
+    report = {
+        "command": COMMAND,
+        "turns": TURNS,
+        "pairs": pairs,
+        "growth": growth(),
+        "machine": machine,
+    }
     write_json(Path(__file__).with_suffix(".json"), report)
 
 

@@ -42,7 +42,9 @@ def in_time() -> Iterator[None]:
         signal.signal(signal.SIGPROF, before)
 
 
-def judged(case: str, work: Callable[[], Any], wrong: Callable[[Any], str], named: Path | None = None) -> Outcome:
+def judged(
+    case: str, work: Callable[[], Any], wrong: Callable[[Any], str], named: Path | None = None
+) -> Outcome:
     """The outcome of a call on bad input.
 
     Refused in one line, that holds ``named`` where given,
@@ -60,7 +62,9 @@ def judged(case: str, work: Callable[[], Any], wrong: Callable[[Any], str], name
     except TooLong:
         return Outcome(case, "no answer in time")
     except Exception as error:
-        return Outcome(case, f"traceback: {type(error).__name__}: {' '.join(str(error).split())[:120]}")
+        return Outcome(
+            case, f"traceback: {type(error).__name__}: {' '.join(str(error).split())[:120]}"
+        )
     return Outcome(case, wrong(found))
 
 

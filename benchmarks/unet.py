@@ -23,12 +23,20 @@ from torch.profiler import ProfilerActivity, profile
 from scoehr import sampling
 from scoehr.files import write_json
 from scoehr.models import UNet, reinitialise
-from scoehr.processes import VPSDE
+from scoehr.sdes import VPSDE
 
 COMMAND = "python -m benchmarks.unet"
 DIM, WIDTH, UPDATE, SAMPLE, STEPS = 144, 16, 64, 128, 1000
 #: Channels in and out and side of the image: the shapes of most 3 x 3 convolutions.
-SHAPES = [(16, 16, 12), (32, 16, 12), (48, 16, 12), (32, 32, 6), (64, 32, 6), (32, 32, 3), (64, 32, 3)]
+SHAPES = [
+    (16, 16, 12),
+    (32, 16, 12),
+    (48, 16, 12),
+    (32, 32, 6),
+    (64, 32, 6),
+    (32, 32, 3),
+    (64, 32, 3),
+]
 
 
 def least(ways: dict[str, Callable[[], Any]], repeats: int = 9) -> dict[str, float]:
@@ -68,7 +76,9 @@ def updates() -> dict[str, float]:
 
     layouts = {"as trained": torch.contiguous_format, "channels last": torch.channels_last}
     ways = {name: way(layout, False) for name, layout in layouts.items()}
-    return least(ways | {f"{name}, fused Adam": way(layout, True) for name, layout in layouts.items()})
+    return least(
+        ways | {f"{name}, fused Adam": way(layout, True) for name, layout in layouts.items()}
+    )
 
 
 @torch.no_grad()
@@ -78,7 +88,11 @@ def evaluations() -> dict[str, float]:
     last = copy.deepcopy(net).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     x, t = torch.randn(SAMPLE, DIM), torch.rand(SAMPLE)
     frozen = torch.jit.freeze(torch.jit.trace(net, (x, t)))
-    ways = {"as sampled": lambda: net(x, t), "channels last": lambda: last(x, t), "frozen graph": lambda: frozen(x, t)}
+    ways = {
+        "as sampled": lambda: net(x, t),
+        "channels last": lambda: last(x, t),
+        "frozen graph": lambda: frozen(x, t),
+    }
     found = least(ways)
     for size in (32, 64, 256, 512):
         y, s = torch.randn(size, DIM), torch.rand(size)
@@ -104,7 +118,9 @@ def shares() -> dict[str, float]:
             net(x, t)
     times = {event.key: event.self_cpu_time_total for event in found.key_averages()}
     total = sum(times.values())
-    return {name: value / total for name, value in sorted(times.items(), key=lambda item: -item[1])[:5]}
+    return {
+        name: value / total for name, value in sorted(times.items(), key=lambda item: -item[1])[:5]
+    }
 
 
 @torch.no_grad()
@@ -114,7 +130,9 @@ def convolutions() -> dict[str, dict[str, float]]:
     for n_in, n_out, side in SHAPES:
         x, weight = torch.randn(SAMPLE, n_in, side, side), torch.randn(n_out, n_in, 3, 3)
         ways = {"convolution": lambda x=x, w=weight: F.conv2d(x, w, padding=1)}
-        ways["patches"] = lambda x=x, w=weight.permute(2, 3, 1, 0).flatten(0, 2).contiguous(): by_patches(x, w)
+        ways["patches"] = lambda x=x, w=weight.permute(2, 3, 1, 0).flatten(0, 2).contiguous(): (
+            by_patches(x, w)
+        )
         if side <= 6:
             units = torch.eye(n_in * side * side).view(-1, n_in, side, side)
             matrix = F.conv2d(units, weight, padding=1).flatten(1)

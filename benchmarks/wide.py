@@ -20,8 +20,8 @@ import numpy as np
 import pandas as pd
 import torch
 
+from scoehr.data.simulate import sample_matrix
 from scoehr.files import InputError, peak_memory, write_json
-from scoehr.simulate import sample_matrix
 
 COMMAND = "python -m benchmarks.wide"
 PATIENTS, BATCH, WIDTHS = 490, 490, (50, 100, 200, 400)
@@ -46,7 +46,9 @@ def measure() -> dict[str, Any]:
     try:
         from ctgan import CTGAN, TVAE
     except ImportError:
-        raise InputError("no package ctgan here; install it with: pip install ctgan==0.12.1") from None
+        raise InputError(
+            "no package ctgan here; install it with: pip install ctgan==0.12.1"
+        ) from None
     present = sample_matrix(PATIENTS, seed=1).counts > 0
     common = np.argsort(-np.asarray(present.sum(axis=0)).ravel(), kind="stable")
     steps = EPOCHS * (FULL_PATIENTS // BATCH)
@@ -54,13 +56,19 @@ def measure() -> dict[str, Any]:
     for kind in (CTGAN, TVAE):
         seconds = {}
         for width in WIDTHS:
-            table = pd.DataFrame(present[:, common[:width]].toarray().astype(int)).rename(columns=str)
+            table = pd.DataFrame(present[:, common[:width]].toarray().astype(int)).rename(
+                columns=str
+            )
             seconds[width] = step_seconds(kind, table)
             print(f"{kind.__name__:<8}{width:>6} codes{seconds[width]:>10.2f} s a step", flush=True)
         last, most = WIDTHS[-2:]
         power = math.log(seconds[most] / seconds[last]) / math.log(most / last)
         full = seconds[most] * (FULL_CODES / most) ** power
-        found[kind.__name__] = {"seconds_a_step": seconds, "power": power, "hours_at_full_size": steps * full / 3_600}
+        found[kind.__name__] = {
+            "seconds_a_step": seconds,
+            "power": power,
+            "hours_at_full_size": steps * full / 3_600,
+        }
     return found
 
 

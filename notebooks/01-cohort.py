@@ -25,7 +25,9 @@ if importlib.util.find_spec("google") and importlib.util.find_spec("google.colab
     if not place.exists():
         subprocess.run(["git", "clone", "--quiet", "--depth=1", "--", address, place], check=True)
     lacking = ["@lacking@"]
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *lacking], check=True)
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *lacking], check=True
+    )
     os.chdir(place)
     sys.path.insert(0, str(place))
 
@@ -46,14 +48,16 @@ seed = 0
 import numpy as np
 import pandas as pd
 
-from scoehr import pages, plots, records, study
+from reproduction import figures
+from reproduction.synthesis import experiments, results
+from scoehr.data import interchange
 from scoehr.files import check_seed
 
 seed = check_seed(seed)
-cohort = study.cohort(dataset, source)
+cohort = experiments.cohort(dataset, source)
 train, test = cohort.train, cohort.test
 split = (train, cohort.validation, test)
-pages.origin({}, dataset=dataset, profile=profile, seed=seed)
+results.origin({}, dataset=dataset, profile=profile, seed=seed)
 
 # %% [markdown]
 # (d2)=
@@ -64,7 +68,9 @@ pages.origin({}, dataset=dataset, profile=profile, seed=seed)
 # a code of its own; here it is dropped.
 
 # %% tags=["hide-input"]
-plots.table(pages.account(cohort.account), "What was read, what was dropped and why, and what is left")
+figures.table(
+    results.account(cohort.account), "What was read, what was dropped and why, and what is left"
+)
 
 # %% [markdown]
 # The patients are then split three ways, with no patient in two parts: the models learn from the first, losses are
@@ -73,14 +79,14 @@ plots.table(pages.account(cohort.account), "What was read, what was dropped and 
 # %% tags=["hide-input"]
 parts = pd.DataFrame(
     {
-        "patients": [plots.patients(len(part)) for part in split],
+        "patients": [figures.patients(len(part)) for part in split],
         "codes that occur": [int((part.counts.sum(axis=0) > 0).sum()) for part in split],
         "mean cell": [part.counts.mean() for part in split],
         "empty patients": [int((part.counts.sum(axis=1) == 0).sum()) for part in split],
     },
     index=["training", "validation", "test"],
 )
-plots.table(
+figures.table(
     parts,
     "The three parts; a profile may train on fewer patients, which the pages of the runs say",
     {"mean cell": "{:.4f}"},
@@ -95,17 +101,28 @@ plots.table(
 # agree with those two.
 
 # %% tags=["hide-input"]
-visits = records.statistics(records.load(dataset, source))
+visits = interchange.statistics(interchange.load(dataset, source))
 here = {
     **visits,
     "train": len(cohort.train) + len(cohort.validation),
     "test": len(test),
     "codes": len(test.codes),
-    "density": np.average([part.mean_cell for part in split], weights=[len(part) for part in split]),
+    "density": np.average(
+        [part.mean_cell for part in split], weights=[len(part) for part in split]
+    ),
 }
-printed = {f"report, {row['where']}": row for row in pages.reported()["cohort"]}
-rows = ["patients", "visits", "visits per patient", "codes per visit", "train", "test", "codes", "density"]
-plots.table(
+printed = {f"report, {row['where']}": row for row in results.reported()["cohort"]}
+rows = [
+    "patients",
+    "visits",
+    "visits per patient",
+    "codes per visit",
+    "train",
+    "test",
+    "codes",
+    "density",
+]
+figures.table(
     pd.DataFrame({**printed, "here": here}, index=rows).rename(
         index={"train": "training patients", "test": "test patients", "density": "mean cell"}
     ),
@@ -122,8 +139,10 @@ plots.table(
 # %% tags=["hide-input"]
 recorded = np.asarray(test.counts.sum(axis=1)).ravel()
 distinct = np.asarray((test.counts > 0).sum(axis=1)).ravel()
-figure = plots.distribution({"codes recorded": recorded, "different codes": distinct}, xlabel="codes per patient")
-plots.show(
+figure = figures.distribution(
+    {"codes recorded": recorded, "different codes": distinct}, xlabel="codes per patient"
+)
+figures.show(
     figure,
     f"Half of the test patients have at most {np.median(distinct):.0f} different codes, one in twenty has "
     f"{np.quantile(distinct, 0.95):.0f} or more. Counts run ahead of presence because codes come back at later "
@@ -138,17 +157,19 @@ plots.show(
 
 # %% tags=["hide-input"]
 shares = {"training": train, "test": test}
-prevalence = {name: np.asarray((part.counts > 0).mean(axis=0)).ravel() for name, part in shares.items()}
+prevalence = {
+    name: np.asarray((part.counts > 0).mean(axis=0)).ravel() for name, part in shares.items()
+}
 rare = (prevalence["training"] < 0.001).mean()
-plots.show(
-    plots.ranks(prevalence),
+figures.show(
+    figures.ranks(prevalence),
     f"{100 * rare:.0f} % of the {train.shape[1]:,} codes are each seen in fewer than one training patient in a "
     "thousand. The two lines part where chance takes over: there no generator can be held to the test patients.",
 )
 
 # %% tags=["hide-input"]
 common = np.argsort(-prevalence["training"], kind="stable")[:12]
-plots.table(
+figures.table(
     pd.DataFrame(
         {
             "title": train.titles[common],
@@ -178,8 +199,8 @@ matrices = {
 }
 pairs = np.triu_indices(len(top), 1)
 strong = {name: int((np.abs(matrix[pairs]) > 0.1).sum()) for name, matrix in matrices.items()}
-plots.show(
-    plots.correlations(matrices, list(train.codes[top])),
+figures.show(
+    figures.correlations(matrices, list(train.codes[top])),
     f"Of {len(pairs[0]):,} pairs among the {len(top)} most common codes, {strong['test patients']:,} are correlated "
     f"by more than 0.1 in test patients and {strong['columns shuffled']:,} once columns are shuffled.",
 )

@@ -25,7 +25,9 @@ if importlib.util.find_spec("google") and importlib.util.find_spec("google.colab
     if not place.exists():
         subprocess.run(["git", "clone", "--quiet", "--depth=1", "--", address, place], check=True)
     lacking = ["@lacking@"]
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *lacking], check=True)
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *lacking], check=True
+    )
     os.chdir(place)
     sys.path.insert(0, str(place))
 
@@ -48,17 +50,18 @@ import numpy as np
 import pandas as pd
 import torch
 
-from scoehr import ablations, pages, plots, seeds
+from reproduction import figures
+from reproduction.synthesis import ablations, results, seeds
 from scoehr.files import check_seed
 
 seed = check_seed(seed)
-rows = pages.rows(dataset, source, profile, seed)
+rows = results.rows(dataset, source, profile, seed)
 sizes = ablations.labelled(rows, ablations.AUTOENCODERS)
 heads = ablations.labelled(rows, ablations.HEADS)
-pages.origin(pages.coded(rows), dataset=dataset, profile=profile, seed=seed)
+results.origin(results.coded(rows), dataset=dataset, profile=profile, seed=seed)
 
 # %% tags=["hide-input"]
-pages.missing(rows, [*ablations.AUTOENCODERS.values(), *ablations.HEADS.values()])
+results.missing(rows, [*ablations.AUTOENCODERS.values(), *ablations.HEADS.values()])
 
 # %% [markdown]
 # (a1)=
@@ -72,10 +75,13 @@ pages.missing(rows, [*ablations.AUTOENCODERS.values(), *ablations.HEADS.values()
 # %% tags=["hide-input"]
 fitted = {label: seeds.curves(runs, "autoencoder") for label, runs in sizes.items()}
 fitted = {label: histories for label, histories in fitted.items() if histories}
-plots.show(
-    plots.curves(
+figures.show(
+    figures.curves(
         {f"{label} dimensions": histories for label, histories in fitted.items()},
-        {f"{label} dimensions": curve for label, curve in ablations.quoted_curves("autoencoder").items()},
+        {
+            f"{label} dimensions": curve
+            for label, curve in ablations.quoted_curves("autoencoder").items()
+        },
         ylabel="loss per patient",
         log=True,
     ),
@@ -84,10 +90,12 @@ plots.show(
 )
 
 # %% tags=["hide-input"]
-printed = pd.DataFrame(pages.reported()["autoencoder"]).set_index("latent")
+printed = pd.DataFrame(results.reported()["autoencoder"]).set_index("latent")
 table = {}
 for label, histories in fitted.items():
-    last = pd.concat([history[["train_loss", "validation_loss"]].tail(1) for history in histories]).mean()
+    last = pd.concat(
+        [history[["train_loss", "validation_loss"]].tail(1) for history in histories]
+    ).mean()
     quoted = printed.loc[int(label)]
     table[label] = {
         "training, here": last["train_loss"],
@@ -97,7 +105,7 @@ for label, histories in fitted.items():
         "test, printed": quoted["test loss"],
         "ratio, printed": quoted["test loss"] / quoted["train loss"],
     }
-plots.table(
+figures.table(
     pd.DataFrame.from_dict(table, orient="index"),
     "Loss per patient after the last epoch, means over random seeds, by dimensions of the code",
 )
@@ -110,8 +118,10 @@ plots.table(
 
 # %% tags=["hide-input"]
 histories = {label: seeds.curves(runs, "autoencoder") for label, runs in heads.items()}
-plots.show(
-    plots.curves({label: found for label, found in histories.items() if found}, ylabel="loss per patient"),
+figures.show(
+    figures.curves(
+        {label: found for label, found in histories.items() if found}, ylabel="loss per patient"
+    ),
     "Loss of the autoencoders by what the decoder is told to mean. Squared error, cross-entropy and the Poisson "
     "likelihood have different units.",
 )
@@ -135,7 +145,8 @@ table = {}
 others = {label: runs for label, runs in heads.items() if runs not in sizes.values()}
 for label, runs in {**sizes, **others}.items():
     before, after = (
-        seeds.estimate(runs, lambda run, side=side: seeds.mean_cells(run)[side]) for side in ("real", "reconstructed")
+        seeds.estimate(runs, lambda run, side=side: seeds.mean_cells(run)[side])
+        for side in ("real", "reconstructed")
     )
     table[label] = {
         "codes": len(runs[0].frequency),
@@ -145,22 +156,22 @@ for label, runs in {**sizes, **others}.items():
         "codes lost": str(seeds.estimate(runs, seeds.lost)),
         "out of reach": str(seeds.estimate(runs, seeds.unreachable)),
     }
-plots.table(
+figures.table(
     pd.DataFrame.from_dict(table, orient="index"),
     f"Test patients before and after the autoencoder. {seeds.said({**sizes, **heads})}",
     {"mean cell before": "{:.4f}", "after / before (%)": "{:.1f}"},
 )
 
 # %% tags=["hide-input"]
-weights = pd.DataFrame(pages.reported()["weights"]).set_index("latent")
+weights = pd.DataFrame(results.reported()["weights"]).set_index("latent")
 weights.index = weights.index.astype(int)
 densities = printed[["density before", "density after"]].assign(
     **{"after / before (%)": 100 * printed["density after"] / printed["density before"]}
 )
-plots.table(
+figures.table(
     densities.join(weights["codes never produced"].rename("out of reach")),
     f"Printed by the report: mean cell of test patients before and after. Out of reach: read off the weights that it "
-    f"published, of {pages.reported()['report_codes']:,} codes",
+    f"published, of {results.reported()['report_codes']:,} codes",
     {"density before": "{:.4f}", "density after": "{:.4f}", "after / before (%)": "{:.1f}"},
 )
 
@@ -171,10 +182,13 @@ plots.table(
 # %% tags=["hide-input"]
 patients = next(iter(sizes.values()))[0].config["data"]["test"]
 before = np.round(seeds.occurrences(next(iter(sizes.values())), "real", patients))
-after = {label: np.round(seeds.occurrences(runs[:1], "reconstructed", patients)) for label, runs in sizes.items()}
+after = {
+    label: np.round(seeds.occurrences(runs[:1], "reconstructed", patients))
+    for label, runs in sizes.items()
+}
 gone = {label: int((counts == 0).sum()) for label, counts in after.items()}
-plots.show(
-    plots.frequency(
+figures.show(
+    figures.frequency(
         before,
         {f"{label} dimensions": counts for label, counts in after.items()},
         labels=("before", "after"),
@@ -193,13 +207,19 @@ plots.show(
 
 # %% tags=["hide-input"]
 spread = {}
-for name, run in pages.coded(pages.runs(dataset, source, profile, seed)).items():
-    model, people = run.generator, torch.from_numpy(pages.cohort({name: run}, source).validation.dense())
+for name, run in results.coded(results.runs(dataset, source, profile, seed)).items():
+    model, people = (
+        run.generator,
+        torch.from_numpy(results.cohort({name: run}, source).validation.dense()),
+    )
     latents = (model.autoencoder.encode(people).detach() - model.shift) / model.scale
     spread[name] = latents.std(dim=0).numpy()
-plots.show(
-    plots.distribution(
-        spread, xlabel="standard deviation of a latent dimension", ylabel="share of dimensions (%)", step=0.05
+figures.show(
+    figures.distribution(
+        spread,
+        xlabel="standard deviation of a latent dimension",
+        ylabel="share of dimensions (%)",
+        step=0.05,
     ),
     "The median dimension, as the diffusion sees it, has standard deviation "
     + ", ".join(f"{np.median(values):.2f} ({name})" for name, values in spread.items())

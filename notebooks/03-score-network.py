@@ -25,7 +25,9 @@ if importlib.util.find_spec("google") and importlib.util.find_spec("google.colab
     if not place.exists():
         subprocess.run(["git", "clone", "--quiet", "--depth=1", "--", address, place], check=True)
     lacking = ["@lacking@"]
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *lacking], check=True)
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *lacking], check=True
+    )
     os.chdir(place)
     sys.path.insert(0, str(place))
 
@@ -47,18 +49,19 @@ import numpy as np
 import pandas as pd
 import torch
 
-from scoehr import ablations, pages, plots, printed, seeds
+from reproduction import figures
+from reproduction.synthesis import ablations, reported, results, seeds
 from scoehr.files import check_seed
 from scoehr.models import unet_dim
-from scoehr.processes import VPSDE, stratified_times, uniform_times
+from scoehr.sdes import VPSDE, stratified_times, uniform_times
 
 seed = check_seed(seed)
-rows = pages.rows(dataset, source, profile, seed)
+rows = results.rows(dataset, source, profile, seed)
 sizes = ablations.labelled(rows, ablations.NETWORKS)
-pages.origin(rows, dataset=dataset, profile=profile, seed=seed)
+results.origin(rows, dataset=dataset, profile=profile, seed=seed)
 
 # %% tags=["hide-input"]
-pages.missing(rows, [*ablations.NETWORKS.values(), "official-epochs-50", "official-epochs-100"])
+results.missing(rows, [*ablations.NETWORKS.values(), "official-epochs-50", "official-epochs-100"])
 
 # %% [markdown]
 # ## The forward process
@@ -66,8 +69,8 @@ pages.missing(rows, [*ablations.NETWORKS.values(), "official-epochs-50", "offici
 # %% tags=["hide-input"]
 sde, t = VPSDE(), torch.linspace(0, 1, 200)
 crossing = t[(sde.alpha(t) < sde.sigma(t)).float().argmax()].item()
-plots.show(
-    plots.noise_schedule(t, sde.alpha(t), sde.sigma(t)),
+figures.show(
+    figures.noise_schedule(t, sde.alpha(t), sde.sigma(t)),
     f"Noise outweighs signal from t = {crossing:.2f} on; at t = 1 a share of {sde.alpha(t)[-1].item():.3f} of the "
     "signal is left. Whether a rare code is there or not is settled at small t.",
 )
@@ -81,11 +84,19 @@ plots.show(
 # %% tags=["hide-input"]
 rng = torch.Generator().manual_seed(seed)
 low = {
-    f"{name}, batches of {batch}": np.mean([(draw(batch, rng) < 0.01).float().mean() for _ in range(400_000 // batch)])
-    for name, draw in {"stratified (paper's code)": stratified_times, "one in each cell": uniform_times}.items()
+    f"{name}, batches of {batch}": np.mean(
+        [(draw(batch, rng) < 0.01).float().mean() for _ in range(400_000 // batch)]
+    )
+    for name, draw in {
+        "stratified (paper's code)": stratified_times,
+        "one in each cell": uniform_times,
+    }.items()
     for batch in (64, 256)
 }
-plots.table(pd.DataFrame({"share of times below 0.01 (%)": low}) * 100, "How often training sees almost clean patients")
+figures.table(
+    pd.DataFrame({"share of times below 0.01 (%)": low}) * 100,
+    "How often training sees almost clean patients",
+)
 
 # %% [markdown]
 # ## The learning rate
@@ -97,17 +108,24 @@ plots.table(pd.DataFrame({"share of times below 0.01 (%)": low}) * 100, "How oft
 # %% tags=["hide-input"]
 epochs = (12, 25, 30, 50, 75, 100)
 budget = pd.DataFrame(
-    {name: {number: printed.budget(name, number, number) for number in epochs} for name in ("reported", "official")}
+    {
+        name: {number: reported.budget(name, number, number) for number in epochs}
+        for name in ("reported", "official")
+    }
 ).rename_axis("epochs")
-plots.table(budget, "Epochs at full rate that a schedule is worth, by the number of epochs trained", digits=4)
+figures.table(
+    budget,
+    "Epochs at full rate that a schedule is worth, by the number of epochs trained",
+    digits=4,
+)
 
 # %% tags=["hide-input"]
 spent = {
-    name: [printed.budget(name, epoch, epochs[-1]) for epoch in range(1, epochs[-1] + 1)]
+    name: [reported.budget(name, epoch, epochs[-1]) for epoch in range(1, epochs[-1] + 1)]
     for name in ("reported", "official")
 }
-plots.show(
-    printed.budgets(spent, epochs),
+figures.show(
+    reported.budgets(spent, epochs),
     f"Under the report's schedule 12 epochs are worth {budget['reported'][12] / budget['reported'][100]:.0%} of 100, "
     f"and 50 are worth {budget['reported'][50] / budget['reported'][100]:.1%}. The report found that results converge "
     "around 50 epochs; with this schedule they could not do anything else.",
@@ -124,9 +142,12 @@ plots.show(
 # %% tags=["hide-input"]
 fitted = {label: seeds.curves(runs, "score") for label, runs in sizes.items()}
 fitted = {label: histories for label, histories in fitted.items() if histories}
-titles = {label: "no autoencoder" if label == "none" else f"{label} dimensions" for label in ablations.NETWORKS}
-plots.show(
-    plots.curves(
+titles = {
+    label: "no autoencoder" if label == "none" else f"{label} dimensions"
+    for label in ablations.NETWORKS
+}
+figures.show(
+    figures.curves(
         {titles[label]: histories for label, histories in fitted.items()},
         {titles[label]: curve for label, curve in ablations.quoted_curves("score").items()},
         ylabel="loss per patient",
@@ -137,12 +158,13 @@ plots.show(
 )
 
 # %% tags=["hide-input"]
-quoted = pd.DataFrame(pages.reported()["score"]).set_index("latent")
+quoted = pd.DataFrame(results.reported()["score"]).set_index("latent")
 codes = len(next(iter(sizes.values()))[0].frequency)
 table = {}
 for label, runs in sizes.items():
     size, size_there = (
-        int(label) if label != "none" else unet_dim(n) for n in (codes, pages.reported()["report_codes"])
+        int(label) if label != "none" else unet_dim(n)
+        for n in (codes, results.reported()["report_codes"])
     )
     last, said = seeds.over_seeds(runs, "loss.score"), quoted.loc[label]
     table[titles[label]] = {
@@ -153,7 +175,7 @@ for label, runs in sizes.items():
         "test loss, printed": said["test loss"],
         "per dimension, printed": said["test loss"] / size_there,
     }
-plots.table(
+figures.table(
     pd.DataFrame.from_dict(table, orient="index"),
     f"Loss of the score networks after the last epoch. {seeds.said(sizes)}",
 )
@@ -169,10 +191,16 @@ titles = {
     "report's schedule, 100 epochs": "reported-epochs-100",
     "paper's schedule, 100 epochs": "official-epochs-100",
 }
-histories = {label: seeds.curves(runs, "score") for label, runs in ablations.labelled(rows, titles).items()}
+histories = {
+    label: seeds.curves(runs, "score") for label, runs in ablations.labelled(rows, titles).items()
+}
 final = {label: seeds.over_seeds(rows[titles[label]], "loss.score") for label in histories}
-plots.show(
-    plots.curves({label: found for label, found in histories.items() if found}, ylabel="loss per patient", log=True),
+figures.show(
+    figures.curves(
+        {label: found for label, found in histories.items() if found},
+        ylabel="loss per patient",
+        log=True,
+    ),
     "Loss by epoch under both schedules. Validation loss at the end: "
     + ", ".join(f"{loss} ({label})" for label, loss in final.items())
     + ".",
@@ -186,14 +214,16 @@ plots.show(
 # autoencoder to lose codes in, and no rounding. Its loss is a likelihood and not comparable with the losses above.
 
 # %% tags=["hide-input"]
-thinning = {name: runs for name, runs in pages.main(rows).items() if name not in pages.scored(rows)}
+thinning = {
+    name: runs for name, runs in results.main(rows).items() if name not in results.scored(rows)
+}
 histories = {name: seeds.curves(runs, "rate") for name, runs in thinning.items()}
 gain = {
     name: np.mean([history["validation_loss"].iloc[[0, -1]] for history in found], axis=0)
     for name, found in histories.items()
 }
-plots.show(
-    plots.curves(histories, ylabel="loss per patient"),
+figures.show(
+    figures.curves(histories, ylabel="loss per patient"),
     "Loss on validation patients in the first and the last epoch: "
     + ", ".join(f"{first:.2f} and {last:.2f} ({name})" for name, (first, last) in gain.items())
     + ". An untrained network already grows the right number of each code, with no relation between them.",

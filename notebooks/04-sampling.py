@@ -25,7 +25,9 @@ if importlib.util.find_spec("google") and importlib.util.find_spec("google.colab
     if not place.exists():
         subprocess.run(["git", "clone", "--quiet", "--depth=1", "--", address, place], check=True)
     lacking = ["@lacking@"]
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *lacking], check=True)
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *lacking], check=True
+    )
     os.chdir(place)
     sys.path.insert(0, str(place))
 
@@ -47,12 +49,13 @@ import numpy as np
 import pandas as pd
 from IPython.display import display
 
-from scoehr import ablations, conditions, pages, plots, seeds
+from reproduction import figures
+from reproduction.synthesis import ablations, conditions, results, seeds
 from scoehr.files import check_seed
 
 seed = check_seed(seed)
-runs = pages.runs(dataset, source, profile, seed)
-pages.origin(runs, dataset=dataset, profile=profile, seed=seed)
+runs = results.runs(dataset, source, profile, seed)
+results.origin(runs, dataset=dataset, profile=profile, seed=seed)
 
 # %% [markdown]
 # ## Who comes out
@@ -63,10 +66,14 @@ pages.origin(runs, dataset=dataset, profile=profile, seed=seed)
 # %% tags=["hide-input"]
 name, run = list(runs.items())[-1]
 patients = run.synthetic.take(np.arange(3)).to_long()
-patients["title"] = patients["code"].map(dict(zip(run.synthetic.codes, run.synthetic.titles, strict=True)))
+patients["title"] = patients["code"].map(
+    dict(zip(run.synthetic.codes, run.synthetic.titles, strict=True))
+)
 patients["patient"] = patients.pop("patient_id").factorize()[0] + 1
-plots.table(
-    patients.groupby("patient").head(8)[["patient", "code", "count", "title"]].reset_index(drop=True),
+figures.table(
+    patients.groupby("patient")
+    .head(8)[["patient", "code", "count", "title"]]
+    .reset_index(drop=True),
     f"Three synthetic patients from the run {name}, at most eight codes of each",
 )
 
@@ -76,15 +83,19 @@ plots.table(
 # Seconds are those of the machine that made the run, on as many threads as its `environment.txt` says.
 
 # %% tags=["hide-input"]
-rows = pages.main(pages.rows(dataset, source, profile, seed))
-samplers = pages.settings(rows).loc[["sampler", "steps"]].T
-plots.table(samplers.join(pages.costs(rows)), f"Settings and costs of each model. {seeds.said(rows)}")
+rows = results.main(results.rows(dataset, source, profile, seed))
+samplers = results.settings(rows).loc[["sampler", "steps"]].T
+figures.table(
+    samplers.join(results.costs(rows)), f"Settings and costs of each model. {seeds.said(rows)}"
+)
 
 # %% tags=["hide-input"]
-per = pd.Series({name: seeds.estimate(found, pages.thousand).value for name, found in rows.items()})
+per = pd.Series(
+    {name: seeds.estimate(found, results.thousand).value for name, found in rows.items()}
+)
 calls = {name: run.costs["evaluations_per_patient"] for name, run in runs.items()}
-plots.show(
-    plots.bars(per.to_dict(), xlabel="seconds per 1,000 patients", log=True),
+figures.show(
+    figures.bars(per.to_dict(), xlabel="seconds per 1,000 patients", log=True),
     f"{per.idxmin()} is {per.max() / per.min():,.0f} times as fast as {per.idxmax()} on the same machine, at "
     f"{calls[per.idxmin()]:,} and {calls[per.idxmax()]:,} evaluations of different networks a patient.",
 )
@@ -103,14 +114,16 @@ plots.show(
 # and what is left is the network's own error.
 
 # %% tags=["hide-input"]
-every = pages.rows(dataset, source, profile, seed)
+every = results.rows(dataset, source, profile, seed)
 steps = ablations.pick(every, "steps")
 if len(steps) > 1:
     caption = "The report's model by steps of the sampler, on the same weights, beside fresh real patients."
-    display(plots.table(ablations.scale(steps, "1,000"), f"{caption} {seeds.said(steps)}"))
-    display(pages.Words(ablations.converged(steps, "1,000", "steps")))
+    display(figures.table(ablations.scale(steps, "1,000"), f"{caption} {seeds.said(steps)}"))
+    display(results.Words(ablations.converged(steps, "1,000", "steps")))
 else:
-    display(pages.Words("Not run yet on these data: rows `reported-steps-40` to `reported-sra1`."))
+    display(
+        results.Words("Not run yet on these data: rows `reported-steps-40` to `reported-sra1`.")
+    )
 
 # %% [markdown]
 # (widths)=
@@ -123,10 +136,16 @@ for name in ("reported", "paper"):
     found = ablations.widths(name, dataset, source, seed)
     if len(found) > 1:
         caption = f"{name} by the width of its U-Net (128 as reported), beside fresh real patients."
-        display(plots.table(ablations.scale(found, list(found)[-1]), f"{caption} {seeds.said(found)}"))
-        display(pages.Words(ablations.converged(found, list(found)[-1], "wide")))
+        display(
+            figures.table(ablations.scale(found, list(found)[-1]), f"{caption} {seeds.said(found)}")
+        )
+        display(results.Words(ablations.converged(found, list(found)[-1], "wide")))
     else:
-        display(pages.Words(f"`{name}` has been run in the regime at one width at most on these data."))
+        display(
+            results.Words(
+                f"`{name}` has been run in the regime at one width at most on these data."
+            )
+        )
 
 # %% [markdown]
 # ## How few steps will do
@@ -138,30 +157,42 @@ for name in ("reported", "paper"):
 
 # %% tags=["hide-input"]
 small = {name: run for name, run in runs.items() if run.config["config"]["network"] != "unet"}
-cohort = pages.cohort(small, source)
+cohort = results.cohort(small, source)
 size = min(1000, len(cohort.test), len(cohort.train))
-present = pages.shares(cohort.test)
+present = results.shares(cohort.test)
 rows = []
 for name, run in small.items():
-    for sampler in ("ddim", "heun", "dpm_solver_pp_2m") if name in pages.scored(runs) else ("births",):
+    for sampler in (
+        ("ddim", "heun", "dpm_solver_pp_2m") if name in results.scored(runs) else ("births",)
+    ):
         for steps in (3, 5, 10, 20, 40):
-            drawn = run.generator.sample(size, seed=seed, sampler=sampler, steps=steps, progress=False)
-            error = np.abs(pages.shares(drawn) - present).mean()
+            drawn = run.generator.sample(
+                size, seed=seed, sampler=sampler, steps=steps, progress=False
+            )
+            error = np.abs(results.shares(drawn) - present).mean()
             calls = run.generator.evaluations
-            rows.append({"sampler": f"{name}: {sampler.replace('_', ' ')}", "evaluations": calls, "score": error})
+            rows.append(
+                {
+                    "sampler": f"{name}: {sampler.replace('_', ' ')}",
+                    "evaluations": calls,
+                    "score": error,
+                }
+            )
     if run.config["config"]["sampler"] == "events":
         drawn = run.generator.sample(size, seed=seed, progress=False)
-        error = np.abs(pages.shares(drawn) - present).mean()
-        rows.append({"sampler": f"{name}: events", "evaluations": run.generator.evaluations, "score": error})
+        error = np.abs(results.shares(drawn) - present).mean()
+        rows.append(
+            {"sampler": f"{name}: events", "evaluations": run.generator.evaluations, "score": error}
+        )
 trials = pd.DataFrame(rows)
 fresh = cohort.train.take(np.random.default_rng(seed).permutation(len(cohort.train))[:size])
-floor = np.abs(pages.shares(fresh) - present).mean()
+floor = np.abs(results.shares(fresh) - present).mean()
 
 # %% tags=["hide-input"]
 best = trials.loc[trials["score"].idxmin()]
 enough = trials[trials["score"] < 1.1 * best["score"]].sort_values("evaluations").iloc[0]
-plots.show(
-    plots.evaluations(trials, ylabel="prevalence error (mean absolute)", floor=floor),
+figures.show(
+    figures.evaluations(trials, ylabel="prevalence error (mean absolute)", floor=floor),
     f"{size:,} patients each. The least error is {best['score']:.2g}; {enough['sampler']} comes within a tenth of it "
     f"at {enough['evaluations']} evaluations a patient. {size:,} fresh real patients score {floor:.2g}.",
 )
@@ -183,4 +214,8 @@ for name, run in small.items():
             f"{name}: patients on condition of a code beside held-out patients who have it. All held-out patients, the "
             f"code or not, have {cohort.test.counts.sum() / len(cohort.test):.1f} occurrences on average"
         )
-        display(plots.table(beside, caption) if len(beside) else pages.Words("No code has enough held-out patients."))
+        display(
+            figures.table(beside, caption)
+            if len(beside)
+            else results.Words("No code has enough held-out patients.")
+        )

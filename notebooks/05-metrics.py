@@ -25,7 +25,9 @@ if importlib.util.find_spec("google") and importlib.util.find_spec("google.colab
     if not place.exists():
         subprocess.run(["git", "clone", "--quiet", "--depth=1", "--", address, place], check=True)
     lacking = ["@lacking@"]
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *lacking], check=True)
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *lacking], check=True
+    )
     os.chdir(place)
     sys.path.insert(0, str(place))
 
@@ -47,15 +49,16 @@ seed = 0
 import numpy as np
 import pandas as pd
 
-from scoehr import pages, plots, study
-from scoehr.codes import CodeMatrix
+from reproduction import figures
+from reproduction.synthesis import experiments, results
+from scoehr.data.matrix import CodeMatrix
 from scoehr.files import check_seed
 from scoehr.metrics import METRICS, evaluate, references
 from scoehr.metrics.reported import cosine_share, ddm
 
 seed = check_seed(seed)
-cohort = study.cohort(dataset, source)
-pages.origin({}, dataset=dataset, profile=profile, seed=seed)
+cohort = experiments.cohort(dataset, source)
+results.origin({}, dataset=dataset, profile=profile, seed=seed)
 
 # %% [markdown]
 # ## Patients of known worth
@@ -67,11 +70,15 @@ pages.origin({}, dataset=dataset, profile=profile, seed=seed)
 # vocabulary gone, and counts a thousandfold too high (a diverged model).
 
 # %% tags=["hide-input"]
-size = min(study.scale(profile)["evaluated"] * 2 // 5, len(cohort.test), len(cohort.train) // 6)
+size = min(
+    experiments.scale(profile)["evaluated"] * 2 // 5, len(cohort.test), len(cohort.train) // 6
+)
 rng = np.random.default_rng(seed)
 order = rng.permutation(len(cohort.train))
 test = cohort.test.take(rng.permutation(len(cohort.test))[:size])
-train, *fresh = (cohort.train.take(part) for part in np.split(order[: 6 * size], [4 * size, 5 * size]))
+train, *fresh = (
+    cohort.train.take(part) for part in np.split(order[: 6 * size], [4 * size, 5 * size])
+)
 
 # %% tags=["hide-input"]
 counts = fresh[0].dense(np.int64)
@@ -86,10 +93,20 @@ sets |= {name: CodeMatrix.from_array(spoiled, test.codes) for name, spoiled in f
 
 # %% tags=["hide-input"]
 points = references(test, train=train, n=size, seed=seed)
-results = {name: evaluate(test, made, train=train, reference=points, n=size, seed=seed) for name, made in sets.items()}
-names = {"real": "fresh 1", "independent": "columns shuffled", "zero": "no codes", "copy": "training copied"}
-results = {title: points[name] for name, title in names.items()} | results
-results = {name: results[name] for name in sorted(results, key=lambda name: not name.startswith("fresh"))}
+scored = {
+    name: evaluate(test, made, train=train, reference=points, n=size, seed=seed)
+    for name, made in sets.items()
+}
+names = {
+    "real": "fresh 1",
+    "independent": "columns shuffled",
+    "zero": "no codes",
+    "copy": "training copied",
+}
+scored = {title: points[name] for name, title in names.items()} | scored
+scored = {
+    name: scored[name] for name in sorted(scored, key=lambda name: not name.startswith("fresh"))
+}
 
 # %% [markdown]
 # ## The reported scores
@@ -99,13 +116,17 @@ results = {name: results[name] for name in sorted(results, key=lambda name: not 
 
 # %% tags=["hide-input"]
 keys = [key for key in METRICS if key.startswith("reported.")]
-sheet = pages.sheet(results, keys)
-plots.table(sheet, f"The report's scores of {size:,} patients of known worth against {size:,} test patients", digits=4)
+sheet = results.sheet(scored, keys)
+figures.table(
+    sheet,
+    f"The report's scores of {size:,} patients of known worth against {size:,} test patients",
+    digits=4,
+)
 
 # %% tags=["hide-input"]
 copies = test.dense()
 shuffled = copies[rng.permutation(size)]
-pages.Words(
+scored.Words(
     "Two of the four compare row with row. The very test patients in the same order score a DDM of "
     f"{ddm(copies, copies):.3g} and a cosine share of {cosine_share(copies, copies):.1%}; the same people in another "
     f"order {ddm(copies, shuffled):.3g} and {cosine_share(copies, shuffled):.1%}. DDM also divides by the number of "
@@ -129,8 +150,8 @@ keys = [
     "privacy.membership_auc",
     "privacy.exact_match_rate",
 ]
-sheet = pages.sheet(results, keys)
-plots.table(sheet, "The corrected scores of the same patients")
+sheet = results.sheet(scored, keys)
+figures.table(sheet, "The corrected scores of the same patients")
 
 # %% [markdown]
 # ## Which score sees which fault
@@ -141,19 +162,25 @@ plots.table(sheet, "The corrected scores of the same patients")
 
 # %% tags=["hide-input"]
 every = [key for key in METRICS if key.startswith("reported.")] + keys
-seen = pages.sees(results, every, fresh=[name for name in results if name.startswith("fresh")])
+seen = results.sees(scored, every, fresh=[name for name in scored if name.startswith("fresh")])
 blind = seen.eq(False).sum(axis=1)
-plots.show(
-    plots.verdicts(seen),
+figures.show(
+    figures.verdicts(seen),
     f"Of {seen.shape[1]} faults, {blind.idxmax()} misses {blind.max()} and {blind.idxmin()} {blind.min()}. A dash "
     "means that the score is undefined there.",
 )
 
 # %% tags=["hide-input"]
 missed = pd.DataFrame(
-    {"faults missed": blind, "among them": [", ".join(seen.columns[row.eq(False)]) for _, row in seen.iterrows()]}
+    {
+        "faults missed": blind,
+        "among them": [", ".join(seen.columns[row.eq(False)]) for _, row in seen.iterrows()],
+    }
 )
-plots.table(missed.sort_values("faults missed", ascending=False, kind="stable"), "The same in words, blindest first")
+figures.table(
+    missed.sort_values("faults missed", ascending=False, kind="stable"),
+    "The same in words, blindest first",
+)
 
 # %% [markdown]
 # ## What follows

@@ -25,7 +25,9 @@ if importlib.util.find_spec("google") and importlib.util.find_spec("google.colab
     if not place.exists():
         subprocess.run(["git", "clone", "--quiet", "--depth=1", "--", address, place], check=True)
     lacking = ["@lacking@"]
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *lacking], check=True)
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *lacking], check=True
+    )
     os.chdir(place)
     sys.path.insert(0, str(place))
 
@@ -45,22 +47,23 @@ seed = 0
 # %% tags=["hide-input"]
 from IPython.display import display
 
-from scoehr import ablations, pages, plots, seeds, study, targets
+from reproduction import figures
+from reproduction.synthesis import ablations, contest, experiments, results, seeds
 from scoehr.files import check_seed
 from scoehr.metrics import METRICS, REFERENCES
 
 seed = check_seed(seed)
-every = pages.rows(dataset, source, profile, seed)
-rows = pages.main(every)
-runs = pages.runs(dataset, source, profile, seed)
-kinds = pages.by_kind(rows)
-pages.origin(rows, dataset=dataset, profile=profile, seed=seed)
+every = results.rows(dataset, source, profile, seed)
+rows = results.main(every)
+runs = results.runs(dataset, source, profile, seed)
+kinds = results.by_kind(rows)
+results.origin(rows, dataset=dataset, profile=profile, seed=seed)
 
 # %% tags=["hide-input"]
-plots.table(pages.settings(rows), "What was run: the settings after the profile's factors")
+figures.table(results.settings(rows), "What was run: the settings after the profile's factors")
 
 # %% tags=["hide-input"]
-pages.Words(seeds.divergences(every))
+results.Words(seeds.divergences(every))
 
 # %% [markdown]
 # (t1)=
@@ -76,13 +79,13 @@ pages.Words(seeds.divergences(every))
 # proportional to the number of patients scored: look at where a value lies between the reference points.
 
 # %% tags=["hide-input"]
-plots.table(
+figures.table(
     ablations.main_table(kinds["count"], {"the report, printed": ablations.quoted("reported")}),
     f"Counts. {seeds.said(kinds['count'])}",
 )
 
 # %% tags=["hide-input"]
-pages.Words(ablations.leveled(ablations.level(every, "start").query("row == 're-initialised'")))
+results.Words(ablations.leveled(ablations.level(every, "start").query("row == 're-initialised'")))
 
 # %% [markdown]
 # (p1)=
@@ -92,18 +95,18 @@ pages.Words(ablations.leveled(ablations.level(every, "start").query("row == 're-
 # MIMIC-III stand beside those of its model as its published configuration sets it.
 
 # %% tags=["hide-input"]
-presence = pages.by_kind(every).get("binary", {})
-pages.missing(every, ["paper", "reported-binary", "reported-binary-sigmoid"])
+presence = results.by_kind(every).get("binary", {})
+results.missing(every, ["paper", "reported-binary", "reported-binary-sigmoid"])
 
 # %% tags=["hide-input"]
-plots.table(
+figures.table(
     ablations.main_table(presence, {"the paper, printed": ablations.quoted_paper()}),
     f"Presence. {seeds.said(presence)}",
 )
 
 # %% tags=["hide-input"]
-plots.table(
-    pages.paper(),
+figures.table(
+    results.paper(),
     "Printed by the paper, on presence of codes in MIMIC-III: its model beside three generative adversarial networks",
 )
 
@@ -120,19 +123,29 @@ plots.table(
 
 # %% tags=["hide-input"]
 bare = ablations.labelled(
-    every, {"negatives cut": "reported-none", "negatives kept": "reported-none-unclipped", "144 dimensions": "reported"}
+    every,
+    {
+        "negatives cut": "reported-none",
+        "negatives kept": "reported-none-unclipped",
+        "144 dimensions": "reported",
+    },
 )
-pages.missing(every, ["reported-none", "reported-none-unclipped"])
+results.missing(every, ["reported-none", "reported-none-unclipped"])
 
 # %% tags=["hide-input"]
 said = {
     "the paper, printed": ablations.quoted_paper("ScoEHR without autoencoder"),
     "the report, printed": ablations.quoted("reported-none"),
 }
-plots.table(ablations.main_table(bare, said), f"Without an autoencoder, beside the model with one. {seeds.said(bare)}")
+figures.table(
+    ablations.main_table(bare, said),
+    f"Without an autoencoder, beside the model with one. {seeds.said(bare)}",
+)
 
 # %% tags=["hide-input"]
-pages.Words("\n".join(f"- {ablations.best(every, 'bare', key)}" for key in ablations.DRAWN if len(bare) > 1))
+results.Words(
+    "\n".join(f"- {ablations.best(every, 'bare', key)}" for key in ablations.DRAWN if len(bare) > 1)
+)
 
 # %% [markdown]
 # (gans)=
@@ -144,14 +157,21 @@ pages.Words("\n".join(f"- {ablations.best(every, 'bare', key)}" for key in ablat
 # resampled patients are among the reference points.
 
 # %% tags=["hide-input"]
-others = pages.grouped(every, "baselines")
-planned = study.plan(dataset, source, profile, seed)
-pages.missing(every, [name for name, row in planned.items() if row.group == "baselines"])
+others = results.grouped(every, "baselines")
+planned = experiments.plan(dataset, source, profile, seed)
+results.missing(every, [name for name, row in planned.items() if row.group == "baselines"])
 
 # %% tags=["hide-input"]
-for kind, group in pages.by_kind(others).items():
-    beside = {name: every[name] for name in ("paper", "thinning") if name in pages.by_kind(rows)[kind]} | group
-    display(plots.table(ablations.main_table(beside, {}), f"{pages.KINDS[kind].capitalize()}. {seeds.said(beside)}"))
+for kind, group in results.by_kind(others).items():
+    beside = {
+        name: every[name] for name in ("paper", "thinning") if name in results.by_kind(rows)[kind]
+    } | group
+    display(
+        figures.table(
+            ablations.main_table(beside, {}),
+            f"{results.KINDS[kind].capitalize()}. {seeds.said(beside)}",
+        )
+    )
 
 # %% [markdown]
 # (contest)=
@@ -162,14 +182,22 @@ for kind, group in pages.by_kind(others).items():
 # each spent on training and sampling stands beside, in seconds of the machine that ran them while other runs shared it.
 
 # %% tags=["hide-input"]
-for kind, group in pages.by_kind(pages.rivals(every)).items():
-    display(plots.table(targets.contest(group), f"{pages.KINDS[kind].capitalize()}. {seeds.said(group)}"))
-    display(pages.Words(targets.best(group)))
+for kind, group in results.by_kind(results.rivals(every)).items():
+    display(
+        figures.table(
+            contest.contest(group), f"{results.KINDS[kind].capitalize()}. {seeds.said(group)}"
+        )
+    )
+    display(results.Words(contest.best(group)))
 
 # %% tags=["hide-input"]
-abroad = pages.elsewhere(dataset, profile, seed)
-contests = [group for found in (every, *abroad.values()) for group in pages.by_kind(pages.rivals(found)).values()]
-pages.Words(targets.choice(contests))
+abroad = results.elsewhere(dataset, profile, seed)
+contests = [
+    group
+    for found in (every, *abroad.values())
+    for group in results.by_kind(results.rivals(found)).values()
+]
+results.Words(contest.choice(contests))
 
 # %% [markdown]
 # (targets)=
@@ -180,7 +208,7 @@ pages.Words(targets.choice(contests))
 # thousands, on two cores. With few patients a side the scores of real patients scatter by more than the limits.
 
 # %% tags=["hide-input"]
-for sheet, words in targets.reached(dataset, source, profile, seed):
+for sheet, words in contest.reached(dataset, source, profile, seed):
     display(sheet, words)
 
 # %% [markdown]
@@ -192,13 +220,15 @@ for sheet, words in targets.reached(dataset, source, profile, seed):
 
 # %% tags=["hide-input"]
 for name, found in abroad.items():
-    for kind, group in pages.by_kind(pages.rivals(found)).items():
-        caption = f"{name}, {pages.KINDS[kind]}, profile {group[next(iter(group))][0].experiment['profile']}. "
+    for kind, group in results.by_kind(results.rivals(found)).items():
+        caption = f"{name}, {results.KINDS[kind]}, profile {group[next(iter(group))][0].experiment['profile']}. "
         said = {"the report, printed": ablations.quoted("reported")} if kind == "count" else {}
-        display(plots.table(ablations.main_table(group, said), caption + seeds.said(group)))
-        display(plots.table(targets.contest(group), f"The contest on {caption}{seeds.said(group)}"))
-        display(pages.Words(targets.best(group)))
-    for sheet, words in targets.reached(name, None, profile, seed):
+        display(figures.table(ablations.main_table(group, said), caption + seeds.said(group)))
+        display(
+            figures.table(contest.contest(group), f"The contest on {caption}{seeds.said(group)}")
+        )
+        display(results.Words(contest.best(group)))
+    for sheet, words in contest.reached(name, None, profile, seed):
         display(sheet, words)
 
 # %% [markdown]
@@ -210,15 +240,15 @@ for name, found in abroad.items():
 # %% tags=["hide-input"]
 gaps = seeds.gaps(rows)
 closest = seeds.middles(gaps).median().sort_values()
-plots.show(
-    plots.gaps(seeds.middles(gaps)),
+figures.show(
+    figures.gaps(seeds.middles(gaps)),
     f"Median gap over the {len(gaps)} scores: "
     + ", ".join(f"{value:.2f} ({name})" for name, value in closest.items())
     + ". Means over random seeds; arrows lie outside the frame.",
 )
 
 # %% tags=["hide-input"]
-plots.table(
+figures.table(
     seeds.texts(gaps),
     f"The same in numbers: 0 as good as fresh real patients, 1 as bad as independent columns. {seeds.said(rows)}",
 )
@@ -227,13 +257,13 @@ plots.table(
 # ## Marginals, code by code
 
 # %% tags=["hide-input"]
-for kind, group in pages.by_kind(runs).items():
-    real = pages.shares(pages.cohort(group, source).test)
-    made = {name: pages.shares(run.synthetic) for name, run in group.items()}
+for kind, group in results.by_kind(runs).items():
+    real = results.shares(results.cohort(group, source).test)
+    made = {name: results.shares(run.synthetic) for name, run in group.items()}
     under = {name: (value[real > 0] < real[real > 0] / 2).mean() for name, value in made.items()}
-    plots.show(
-        plots.prevalence(real, made),
-        f"Each dot is a code ({pages.KINDS[kind]}), first random seed. Less than half as common as in real patients: "
+    figures.show(
+        figures.prevalence(real, made),
+        f"Each dot is a code ({results.KINDS[kind]}), first random seed. Less than half as common as in real patients: "
         + ", ".join(f"{share:.0%} of codes ({name})" for name, share in under.items())
         + ". Dots on the lower edge are never produced.",
     )
@@ -246,4 +276,4 @@ for kind, group in pages.by_kind(runs).items():
 # %% tags=["hide-input"]
 for kind, group in kinds.items():
     sheet = seeds.scores(group, METRICS, references=REFERENCES)
-    display(plots.table(sheet, f"All scores on {pages.KINDS[kind]}. {seeds.said(group)}"))
+    display(figures.table(sheet, f"All scores on {results.KINDS[kind]}. {seeds.said(group)}"))

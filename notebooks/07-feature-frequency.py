@@ -25,7 +25,9 @@ if importlib.util.find_spec("google") and importlib.util.find_spec("google.colab
     if not place.exists():
         subprocess.run(["git", "clone", "--quiet", "--depth=1", "--", address, place], check=True)
     lacking = ["@lacking@"]
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *lacking], check=True)
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *lacking], check=True
+    )
     os.chdir(place)
     sys.path.insert(0, str(place))
 
@@ -46,13 +48,14 @@ seed = 0
 import numpy as np
 import pandas as pd
 
-from scoehr import ablations, pages, plots, seeds
+from reproduction import figures
+from reproduction.synthesis import ablations, results, seeds
 from scoehr.files import check_seed
 
 seed = check_seed(seed)
-rows = pages.rows(dataset, source, profile, seed)
-runs = pages.runs(dataset, source, profile, seed)
-pages.origin(rows, dataset=dataset, profile=profile, seed=seed)
+rows = results.rows(dataset, source, profile, seed)
+runs = results.runs(dataset, source, profile, seed)
+results.origin(rows, dataset=dataset, profile=profile, seed=seed)
 
 # %% [markdown]
 # (f1)=
@@ -75,17 +78,20 @@ for name, found in rows.items():
         "of real (%)": 100 * made.value / real,
         "printed": ", ".join(f"{density:g}" for density in quoted) or "–",
         "printed, of real (%)": ", ".join(
-            f"{100 * density / pages.reported()['report_real_density']:,.0f}" for density in quoted
+            f"{100 * density / results.reported()['report_real_density']:,.0f}"
+            for density in quoted
         )
         or "–",
         "never produced": str(seeds.over_seeds(found, "fidelity.codes_missing")),
-        "fresh real lack": plots.cell(seeds.reference({name: found}, "real", "fidelity.codes_missing")),
+        "fresh real lack": figures.cell(
+            seeds.reference({name: found}, "real", "fidelity.codes_missing")
+        ),
     }
 density = pd.DataFrame.from_dict(table, orient="index")
-plots.table(
+figures.table(
     density,
     f"Mean cell of test and of synthetic patients, and codes never produced. {seeds.said(rows)} The report prints "
-    f"{pages.reported()['report_real_density']} for real patients.",
+    f"{results.reported()['report_real_density']} for real patients.",
     {"real": "{:.4f}", "of real (%)": "{:.0f}"},
 )
 
@@ -93,7 +99,7 @@ plots.table(
 counts = density[density["synthetic"] != "diverged"]
 fewer = (counts["of real (%)"] < 100).sum()
 lacking = counts["of real (%)"].astype(float)
-pages.Words(
+results.Words(
     f"{fewer} of {len(counts)} rows make fewer codes than real patients have; the fewest {lacking.idxmin()} "
     f"({lacking.min():.0f} %), the most {lacking.idxmax()} ({lacking.max():,.0f} %). {seeds.divergences(rows)}"
 )
@@ -109,15 +115,17 @@ pages.Words(
 # the report:
 
 # %% tags=["hide-input"]
-tests = {name: pages.cohort({name: run}, source).test for name, run in runs.items()}
+tests = {name: results.cohort({name: run}, source).test for name, run in runs.items()}
 size = min(len(run.synthetic) for run in runs.values())
 size = min(size, *(len(test) for test in tests.values()))
-group = pages.by_kind(runs).get("count", runs)
-counts = {name: run.synthetic.take(np.arange(size)).counts.sum(axis=0) for name, run in group.items()}
+group = results.by_kind(runs).get("count", runs)
+counts = {
+    name: run.synthetic.take(np.arange(size)).counts.sum(axis=0) for name, run in group.items()
+}
 first = tests[next(iter(group))].take(np.arange(size)).counts.sum(axis=0)
 hidden = (first < 10).mean()
-plots.show(
-    plots.frequency(first, counts, start=10),
+figures.show(
+    figures.frequency(first, counts, start=10),
     f"What the report looked at. {hidden:.0%} of the codes occur fewer than ten times in these "
     f"{size:,} real patients and are not in the picture.",
 )
@@ -127,8 +135,8 @@ plots.show(
 
 # %% tags=["hide-input"]
 never = {name: int((value == 0).sum()) for name, value in counts.items()}
-plots.show(
-    plots.frequency(first, counts),
+figures.show(
+    figures.frequency(first, counts),
     f"Of {len(first):,} codes, {(first == 0).sum():,} never occur in {size:,} real patients; in as many synthetic "
     "ones: " + ", ".join(f"{value:,} ({name})" for name, value in never.items()) + ".",
 )
@@ -140,7 +148,7 @@ plots.show(
 # how often in real ones.
 
 # %% tags=["hide-input"]
-group = pages.by_kind(rows)["count"]
+group = results.by_kind(rows)["count"]
 shown = {
     name: found
     for name, found in seeds.ended(group).items()
@@ -148,12 +156,14 @@ shown = {
 }
 real = seeds.occurrences(next(iter(shown.values())), "real", 1)
 made = {
-    name: np.maximum(seeds.occurrences([run for run in found if run.verdict == "finished"], "synthetic", 1), 0)
+    name: np.maximum(
+        seeds.occurrences([run for run in found if run.verdict == "finished"], "synthetic", 1), 0
+    )
     for name, found in shown.items()
 }
 never = {name: int(((value <= 0) & (real > 0)).sum()) for name, value in made.items()}
-plots.show(
-    plots.prevalence(real, made, of="occurrences per 100 patients"),
+figures.show(
+    figures.prevalence(real, made, of="occurrences per 100 patients"),
     "Each dot is a code; means over random seeds. Never produced under any, of the codes that test patients have: "
     + ", ".join(f"{value:,} ({name})" for name, value in never.items())
     + "; they lie on the lower edge.",
@@ -164,16 +174,16 @@ plots.show(
 
 # %% tags=["hide-input"]
 shares = {name: dict(enumerate(seeds.deciles(found), 1)) for name, found in rows.items()}
-first = seeds.middles({name: shares[name] for name in pages.main(rows)}).T
+first = seeds.middles({name: shares[name] for name in results.main(rows)}).T
 worst = {name: int(first[name].idxmin()) for name in first if first[name].notna().any()}
-plots.show(
-    plots.deciles(first, ylabel="synthetic / real occurrences (%)"),
+figures.show(
+    figures.deciles(first, ylabel="synthetic / real occurrences (%)"),
     "Codes sorted by how common they are in real patients, a tenth of them each. Least produced, relative to real "
     "patients: " + ", ".join(f"decile {place} ({name})" for name, place in worst.items()) + ".",
 )
 
 # %% tags=["hide-input"]
-plots.table(
+figures.table(
     seeds.texts(shares).rename(columns="decile {}".format),
     f"Synthetic over real occurrences (%) by decile, rarest codes first, of every row. {seeds.said(rows)}",
 )
@@ -184,5 +194,5 @@ plots.table(
 # The most common codes among those that a model never produces, by their share of test patients.
 
 # %% tags=["hide-input"]
-lost = pages.never_produced(runs, source, most=6)
-plots.table(lost, "Never produced, the most common first", {"test patients (%)": "{:.2f}"})
+lost = results.never_produced(runs, source, most=6)
+figures.table(lost, "Never produced, the most common first", {"test patients (%)": "{:.2f}"})

@@ -25,7 +25,9 @@ if importlib.util.find_spec("google") and importlib.util.find_spec("google.colab
     if not place.exists():
         subprocess.run(["git", "clone", "--quiet", "--depth=1", "--", address, place], check=True)
     lacking = ["@lacking@"]
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *lacking], check=True)
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *lacking], check=True
+    )
     os.chdir(place)
     sys.path.insert(0, str(place))
 
@@ -47,22 +49,25 @@ import pandas as pd
 from IPython.display import display
 from scipy import stats
 
-from scoehr import pages, plots, printed
+from reproduction import figures
+from reproduction.synthesis import reported, results
 from scoehr.files import check_seed
-from scoehr.metrics import reported
 from scoehr.metrics.clusters import cluster
+from scoehr.metrics.reported import log_cluster
 
 seed = check_seed(seed)
-facts, table, empty = printed.values(), printed.report(), printed.empty(**printed.scale())
-patients, codes, clusters = (facts[f"report_{name}"] for name in ("patients_scored", "codes", "clusters"))
-pages.Html(
-    '<div class="origin"><strong>Where these numbers come from.</strong> From <code>book/reported.json</code>, values '
+facts, table, empty = reported.values(), reported.report(), reported.empty(**reported.scale())
+patients, codes, clusters = (
+    facts[f"report_{name}"] for name in ("patients_scored", "codes", "clusters")
+)
+results.Html(
+    '<div class="origin"><strong>Where these numbers come from.</strong> From <code>reproduction/synthesis/reported.json</code>, values '
     "that the paper and the report printed, and from nothing else. The page reads the same beside all runs; here they "
     f"are of data set <code>{dataset}</code>, profile <code>{profile}</code>, random seed {seed}.</div>"
 )
 
 # %% tags=["hide-input"]
-plots.table(
+figures.table(
     table.drop(columns="log-cluster, corrected"),
     f"Printed by the report: {patients:,} test patients of MIMIC-III, mean cell {facts['report_real_density']}, and as "
     f"many synthetic ones; {codes:,} codes",
@@ -86,9 +91,11 @@ plots.table(
 
 # %% tags=["hide-input"]
 ranking = table[["log-cluster", "log-cluster, corrected"]].copy()
-ranking["rank as printed"] = ranking["log-cluster"].where(ranking["log-cluster, corrected"].notna()).rank()
+ranking["rank as printed"] = (
+    ranking["log-cluster"].where(ranking["log-cluster, corrected"].notna()).rank()
+)
 ranking["rank corrected"] = ranking["log-cluster, corrected"].rank()
-plots.table(
+figures.table(
     ranking.sort_values("log-cluster, corrected"),
     "Log-cluster as printed and as published; ranks without the impossible value",
     {"log-cluster": "{:,.2f}", "log-cluster, corrected": "{:.3f}", "rank as printed": "{:.0f}",
@@ -96,11 +103,11 @@ plots.table(
 )  # fmt: skip
 
 # %% tags=["hide-input"]
-rivals = printed.paper()["log-cluster"].drop("ScoEHR without autoencoder")
+rivals = reported.paper()["log-cluster"].drop("ScoEHR without autoencoder")
 possible = table.dropna().sort_values("log-cluster")
-labelled = [possible.index[0], printed.named(["reported"])[0], possible.index[-1]]
-plots.show(
-    printed.conversion(possible, labelled, rivals, clusters),
+labelled = [possible.index[0], reported.named(["reported"])[0], possible.index[-1]]
+figures.show(
+    reported.conversion(possible, labelled, rivals, clusters),
     f"The line is the conversion, the dots are the {len(possible)} possible values, the dotted lines are the paper's. "
     f"The order is turned round: {labelled[0]}, first as printed, is last, and {labelled[-1]} is first.",
 )
@@ -108,7 +115,7 @@ plots.show(
 # %% tags=["hide-input"]
 headline = ranking.loc[labelled[1]]
 ahead = [name for name, score in rivals.items() if score < headline["log-cluster, corrected"]]
-pages.Words(
+results.Words(
     f"The headline value, {headline['log-cluster']}, becomes {headline['log-cluster, corrected']:.2f}. The paper's "
     f"values are published scores already, so of its {len(rivals)} models {len(ahead)} are ahead of it: "
     + ", ".join(f"{name} ({rivals[name]})" for name in ahead)
@@ -126,8 +133,8 @@ pages.Words(
 # %% tags=["hide-input"]
 broken = table["log-cluster"].idxmin()
 exact = next(row["log_cluster_unrounded"] for row in facts["report"] if row["title"] == broken)
-lowest, _ = printed.bounds(clusters)
-pages.Words(
+lowest, _ = reported.bounds(clusters)
+results.Words(
     f"Lowest possible: <em>U′</em> = {lowest:.2f}. Printed for <em>{broken}</em>: {exact:,.2f}, which means "
     f"<em>S</em> = {exact / np.log(1 / clusters):,.1f} where at most {clusters / 4:g} can be."
 )
@@ -140,7 +147,9 @@ pages.Words(
 # stops instead.)
 
 # %%
-labels = np.array([0, 0, 0, 0, 0, 0, 1, 1, 2])  # four real rows, all in cluster 0, then five synthetic ones
+labels = np.array(
+    [0, 0, 0, 0, 0, 0, 1, 1, 2]
+)  # four real rows, all in cluster 0, then five synthetic ones
 real, total = np.bincount(labels[:4]), np.bincount(labels)
 print("real rows by cluster:", real, " all rows:", total, " shares:", real / total)
 
@@ -149,10 +158,12 @@ print("real rows by cluster:", real, " all rows:", total, " shares:", real / tot
 # the first cluster, spread the rest evenly over the others, and ask at which size the report's formula gives the value.
 
 # %%
-remade = printed.impossible(exact, clusters, patients)
+remade = reported.impossible(exact, clusters, patients)
 none = np.empty((0, codes))
 print(f"{remade.total[1]} rows in each of the other clusters:", end=" ")
-print(f"{reported.log_cluster(none, none, on_missing='broadcast', clusters=remade):,.1f}, printed {exact:,.1f}")
+print(
+    f"{log_cluster(none, none, on_missing='broadcast', clusters=remade):,.1f}, printed {exact:,.1f}"
+)
 
 # %% [markdown]
 # And it arises by itself where a model diverges. Here are sparse counts, as of real patients, and rows with the mean
@@ -166,8 +177,10 @@ sparse = rng.poisson(facts["report_real_density"], (300, 50))
 wild = rng.exponential(table.loc[broken, "mean cell"], (300, 50)).round()
 tries = [cluster(sparse, wild, seed=start) for start in range(20)]
 first = [made for made in tries if made.real[0] == made.n_real]
-scores = [reported.log_cluster(sparse, wild, on_missing="broadcast", clusters=made) for made in first]
-print(f"real rows all in cluster 0: {len(first)} of {len(tries)} times; scores from {min(scores):,.0f} up")
+scores = [log_cluster(sparse, wild, on_missing="broadcast", clusters=made) for made in first]
+print(
+    f"real rows all in cluster 0: {len(first)} of {len(tries)} times; scores from {min(scores):,.0f} up"
+)
 
 # %% [markdown]
 # (printed-ddm)=
@@ -184,12 +197,18 @@ print(f"real rows all in cluster 0: {len(first)} of {len(tries)} times; scores f
 # DDM the report printed its difference from the paper's in percent, which gives two more digits.
 
 # %% tags=["hide-input"]
-density, digits = table["mean cell"], printed.ddm_digits()
+density, digits = table["mean cell"], reported.ddm_digits()
 sane = digits < 1
 slope, start, correlation, *_ = stats.linregress(density[sane], digits[sane])
 upper = codes * (facts["report_real_density"] + density) / patients
-plots.show(
-    printed.scatter(density[sane], digits[sane], upper[sane], real=facts["report_real_density"], empty=empty["DDM"]),
+figures.show(
+    reported.scatter(
+        density[sane],
+        digits[sane],
+        upper[sane],
+        real=facts["report_real_density"],
+        empty=empty["DDM"],
+    ),
     f"Each dot is a printed model. DDM follows the number of codes with a correlation of {correlation:.4f} over "
     f"{sane.sum()} models; the line is D/N (m + m̂), patients without a code in common. The square is an empty table.",
 )
@@ -209,20 +228,25 @@ bound = pd.DataFrame(
         "with more digits": digits,
         "mean cell": density,
         "of real (%)": 100 * density / facts["report_real_density"],
-        "published DDM, at least": printed.least_error(density),
+        "published DDM, at least": reported.least_error(density),
     }
 ).sort_values("published DDM, at least")
-theirs = printed.value("paper/ScoEHR/ddm")
+theirs = reported.value("paper/ScoEHR/ddm")
 rounding = 1e-4  # of two mean cells with four decimals
 above = (bound["published DDM, at least"] - rounding > theirs).sum()
-plots.table(bound, f"Lower bounds on the published DDM; the paper's is {theirs}", {"of real (%)": "{:.0f}"}, digits=4)
+figures.table(
+    bound,
+    f"Lower bounds on the published DDM; the paper's is {theirs}",
+    {"of real (%)": "{:.0f}"},
+    digits=4,
+)
 
 # %% tags=["hide-input"]
 least = bound.loc[headline.name, "published DDM, at least"]
-pages.Words(
+results.Words(
     f"{above} of {len(bound)} models are above the paper's {theirs} whatever the rounding of the mean cells hides, the "
     f"headline model by {(least - rounding) / theirs - 1:.0%} or more, where the report has it "
-    f"{-printed.value('report/reported/ddm_change')} % <em>better</em>. The model with the best DDM as printed, "
+    f"{-reported.value('report/reported/ddm_change')} % <em>better</em>. The model with the best DDM as printed, "
     f"<em>{digits.idxmin()}</em>, has the highest bound of all that did not diverge; the lowest has "
     f"<em>{bound.index[0]}</em>. (The paper's value is for presence of codes, these are for counts.)"
 )
@@ -255,7 +279,7 @@ rows = {
     "log-cluster": (empty["log-cluster, at least"], empty["log-cluster, at most"], "log-cluster"),
     "cosine share (%)": (0.0, 0.0, "cosine share (%)"),
 }
-plots.table(
+figures.table(
     pd.DataFrame(
         {
             name: {
@@ -271,15 +295,15 @@ plots.table(
 )  # fmt: skip
 
 # %% tags=["hide-input"]
-spare = printed.value("report/reported/pcd") ** 2 - empty["PCD, with chance"] ** 2
-lost = printed.value("weights/144/codes never produced")
-pages.Words(
+spare = reported.value("report/reported/pcd") ** 2 - empty["PCD, with chance"] ** 2
+lost = reported.value("weights/144/codes never produced")
+results.Words(
     "For PCD, <em>to</em> counts diagonal and chance; what the correlations of real patients add is not printed. They "
     f"would have to add {np.sqrt(spare):.1f} in norm before the headline model is level with an empty table. And the "
     f"published weights say that {lost} of the {codes:,} codes can never come out of the decoder at 144 dimensions. "
     f"Each that test patients have costs 1 under the root, {np.sqrt(lost):.1f} together, before anything is diffused. "
-    f"Two samples of real patients differ by {printed.chance_pcd(codes, patients):.1f} from chance alone, so that the "
-    f"paper's {printed.value('paper/ScoEHR/pcd')} is close to what can be reached at all."
+    f"Two samples of real patients differ by {reported.chance_pcd(codes, patients):.1f} from chance alone, so that the "
+    f"paper's {reported.value('paper/ScoEHR/pcd')} is close to what can be reached at all."
 )
 
 # %% [markdown]
@@ -291,10 +315,10 @@ pages.Words(
 # between two models has to be measured by.
 
 # %% tags=["hide-input"]
-twins = printed.named(printed.TWINS)
-pair = table.loc[twins, list(printed.COMPARED)].T
-pair["difference"] = printed.spread()
-plots.table(pair, "One configuration, run twice", digits=4)
+twins = reported.named(reported.TWINS)
+pair = table.loc[twins, list(reported.COMPARED)].T
+pair["difference"] = reported.spread()
+figures.table(pair, "One configuration, run twice", digits=4)
 
 # %% [markdown]
 # If the runs of all models scatter alike, a difference between single runs of two models, divided by that between the
@@ -302,11 +326,13 @@ plots.table(pair, "One configuration, run twice", digits=4)
 # larger before it tells models apart.
 
 # %% tags=["hide-input"]
-pairs = printed.differences()
+pairs = reported.differences()
 needed = stats.t.ppf(0.975, 1)
 ratio = pairs["difference"] / pairs["between twins"]
-summary = pairs.assign(smaller=ratio <= 1, clear=ratio > needed).groupby(["ablation", "score"], sort=False)
-plots.table(
+summary = pairs.assign(smaller=ratio <= 1, clear=ratio > needed).groupby(
+    ["ablation", "score"], sort=False
+)
+figures.table(
     pd.DataFrame(
         {
             "pairs of models": summary.size(),
@@ -322,16 +348,23 @@ plots.table(
 
 # %% tags=["hide-input"]
 clear = pairs[ratio > needed]
-pages.Words(
+results.Words(
     f"Of {len(pairs)} differences {(ratio <= 1).sum()} are smaller than that between two runs of the same model, and "
     f"{len(clear)} can be told from chance"
-    + (f": {'; '.join(f'{row.score}, {row.rows}' for row in clear.itertuples())}." if len(clear) else ".")
+    + (
+        f": {'; '.join(f'{row.score}, {row.rows}' for row in clear.itertuples())}."
+        if len(clear)
+        else "."
+    )
 )
 
 # %% tags=["hide-input"]
 display(
-    plots.table(
-        pairs.assign(ratio=ratio).sort_values("ratio", ascending=False).head(12).reset_index(drop=True),
+    figures.table(
+        pairs.assign(ratio=ratio)
+        .sort_values("ratio", ascending=False)
+        .head(12)
+        .reset_index(drop=True),
         "The twelve largest differences, in units of that between the twins",
     )
 )
@@ -344,18 +377,26 @@ display(
 # can learn is bounded by the sum of its learning rates, and that sum is spent early.
 
 # %% tags=["hide-input"]
-lengths = [row["experiment"].rpartition("-")[2] for row in facts["report"] if "-epochs-" in row["experiment"]]
+lengths = [
+    row["experiment"].rpartition("-")[2]
+    for row in facts["report"]
+    if "-epochs-" in row["experiment"]
+]
 lengths = sorted(int(length) for length in lengths)
-whole = printed.budget("reported", 50, 50)
-plots.table(
+whole = reported.budget("reported", 50, 50)
+figures.table(
     pd.DataFrame(
         {
             "rate left (% of 0.001)": [50 * np.exp(-0.1 * length) for length in lengths],
-            "reported: epochs at full rate": [printed.budget("reported", length, length) for length in lengths],
-            "reported: share of 50 epochs (%)": [
-                100 * printed.budget("reported", length, length) / whole for length in lengths
+            "reported: epochs at full rate": [
+                reported.budget("reported", length, length) for length in lengths
             ],
-            "paper: epochs at full rate": [printed.budget("official", length, length) for length in lengths],
+            "reported: share of 50 epochs (%)": [
+                100 * reported.budget("reported", length, length) / whole for length in lengths
+            ],
+            "paper: epochs at full rate": [
+                reported.budget("official", length, length) for length in lengths
+            ],
         },
         index=[f"{length} epochs" for length in lengths],
     ),
@@ -365,9 +406,12 @@ plots.table(
 
 # %% tags=["hide-input"]
 most = lengths[-1]
-spent = {name: [printed.budget(name, epoch, most) for epoch in range(1, most + 1)] for name in ("reported", "official")}
-plots.show(
-    printed.budgets(spent, lengths),
+spent = {
+    name: [reported.budget(name, epoch, most) for epoch in range(1, most + 1)]
+    for name in ("reported", "official")
+}
+figures.show(
+    reported.budgets(spent, lengths),
     f"Sum of the learning rate's factor in a run of {most} epochs. Under the reported schedule the run has spent "
     f"{spent['reported'][49] / spent['reported'][-1]:.1%} of it by epoch 50, under the paper's "
     f"{spent['official'][49] / spent['official'][-1]:.0%}. Dots: the lengths that the report tried.",
@@ -378,8 +422,11 @@ plots.show(
 # differ by chance, and their scores show how much chance there is.
 
 # %% tags=["hide-input"]
-frozen = printed.named([f"reported-epochs-{length}" for length in lengths if length >= 50])
-plots.table(table.loc[frozen, list(printed.COMPARED)], "Printed by the report: runs that hardly differ in training")
+frozen = reported.named([f"reported-epochs-{length}" for length in lengths if length >= 50])
+figures.table(
+    table.loc[frozen, list(reported.COMPARED)],
+    "Printed by the report: runs that hardly differ in training",
+)
 
 # %% [markdown]
 # (printed-flips)=
@@ -389,8 +436,8 @@ plots.table(table.loc[frozen, list(printed.COMPARED)], "Printed by the report: r
 # published DDM in place of DDM, the best become these:
 
 # %% tags=["hide-input"]
-for name in printed.ABLATIONS:
-    display(plots.table(printed.best(name), f"Ablation of the {name}"))
+for name in reported.ABLATIONS:
+    display(figures.table(reported.best(name), f"Ablation of the {name}"))
 
 # %% [markdown]
 # What the report calls best is by both corrected scores at or near the end of each list. That does not make the other
@@ -405,19 +452,22 @@ for name in printed.ABLATIONS:
 # by any reading of it. Its second data set, records of an emergency department, is not public in this form.
 
 # %% tags=["hide-input"]
-for which, data in {"paper": "MIMIC-III, presence of codes", "paper_ed": "emergency records"}.items():
-    value, margin = printed.paper(which), printed.margins(which)
+for which, data in {
+    "paper": "MIMIC-III, presence of codes",
+    "paper_ed": "emergency records",
+}.items():
+    value, margin = reported.paper(which), reported.margins(which)
     text = pd.DataFrame(
         {
             score: [
-                f"{plots.cell(v)} ± {plots.cell(m)}" if np.isfinite(m) else plots.cell(v)
+                f"{figures.cell(v)} ± {figures.cell(m)}" if np.isfinite(m) else figures.cell(v)
                 for v, m in zip(value[score], margin[score], strict=True)
             ]
             for score in value
         },
         index=value.index,
     )
-    display(plots.table(text.rename_axis(None), f"Printed by the paper for {data}"))
+    display(figures.table(text.rename_axis(None), f"Printed by the paper for {data}"))
 
 # %% tags=["hide-input"]
 gans = ["medGAN", "medBGAN", "medWGAN"]
@@ -425,23 +475,27 @@ better = {"SRA": 1}
 overlap = {
     f"{data}: {score}": {
         name: ("overlaps" if not apart else "ahead" if ahead else "behind")
-        for name, apart in printed.apart(which, "ScoEHR", score, gans).items()
-        for gap in [printed.paper(which).loc["ScoEHR", score] - printed.paper(which).loc[name, score]]
+        for name, apart in reported.apart(which, "ScoEHR", score, gans).items()
+        for gap in [
+            reported.paper(which).loc["ScoEHR", score] - reported.paper(which).loc[name, score]
+        ]
         for ahead in [gap * better.get(score, -1) > 0]
     }
     for which, data in {"paper": "MIMIC-III", "paper_ed": "emergency"}.items()
-    for score in printed.paper(which)
+    for score in reported.paper(which)
 }
-plots.table(pd.DataFrame(overlap).T, "ScoEHR against each GAN, by the printed ranges")
+figures.table(pd.DataFrame(overlap).T, "ScoEHR against each GAN, by the printed ranges")
 
 # %% tags=["hide-input"]
 records = facts["clinicians_records"]
 rules = pd.DataFrame(facts["clinicians"]).set_index("rule").rename_axis(None)
 rules["difference, 95 % interval"] = [
-    "{:+.0f} to {:+.0f}".format(*(100 * np.array(printed.newcombe(row.synthetic, row.real, records))))
+    "{:+.0f} to {:+.0f}".format(
+        *(100 * np.array(reported.newcombe(row.synthetic, row.real, records)))
+    )
     for row in rules.itertuples()
 ]
-plots.table(
+figures.table(
     rules,
     f"Share of {records} real and {records} synthetic patients whom clinicians called real (%), printed by the paper. "
     "An interval that holds 0 shows no difference, and its ends show how large a one may have been missed",
@@ -466,14 +520,16 @@ captions = {
 }
 for name, caption in captions.items():
     display(
-        plots.table(
-            pd.DataFrame(facts[name]).set_index(next(iter(facts[name][0]))).rename_axis(None), caption, digits=6
+        figures.table(
+            pd.DataFrame(facts[name]).set_index(next(iter(facts[name][0]))).rename_axis(None),
+            caption,
+            digits=6,
         )
     )
 
 # %% tags=["hide-input"]
 curves = pd.DataFrame(facts["curves"])
-plots.table(
+figures.table(
     pd.DataFrame(
         {
             f"{curve.stage} {curve.latent}, {curve.set}": {
@@ -489,7 +545,7 @@ plots.table(
 )  # fmt: skip
 
 # %% tags=["hide-input"]
-pages.Words(
+results.Words(
     f"An autoencoder took {facts['autoencoder_minutes']} minutes to train, at any size; sampling at 144 dimensions "
     f"took {facts['a100_sampling_minutes']} minutes on an A100. The workbook on preprocessing left a matrix of "
     f"{facts['workbook_patients']} rows. {facts['weights_codes_never_seen']} codes were never seen in training: all "

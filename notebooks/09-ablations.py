@@ -25,7 +25,9 @@ if importlib.util.find_spec("google") and importlib.util.find_spec("google.colab
     if not place.exists():
         subprocess.run(["git", "clone", "--quiet", "--depth=1", "--", address, place], check=True)
     lacking = ["@lacking@"]
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *lacking], check=True)
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *lacking], check=True
+    )
     os.chdir(place)
     sys.path.insert(0, str(place))
 
@@ -50,12 +52,13 @@ seed = 0
 # %% tags=["hide-input"]
 from IPython.display import display
 
-from scoehr import ablations, pages, plots, seeds
+from reproduction import figures
+from reproduction.synthesis import ablations, results, seeds
 from scoehr.files import check_seed
 
 seed = check_seed(seed)
-rows = pages.rows(dataset, source, profile, seed)
-pages.origin(rows, dataset=dataset, profile=profile, seed=seed)
+rows = results.rows(dataset, source, profile, seed)
+results.origin(rows, dataset=dataset, profile=profile, seed=seed)
 
 # %% [markdown]
 # (t2)=
@@ -75,10 +78,15 @@ ablations.show_tally(pairs)
 
 # %% tags=["hide-input", "hide-output"]
 if len(pairs):
-    display(plots.table(pairs, "Every printed difference between two rows, and ours with its 95 % interval (Welch's)"))
+    display(
+        figures.table(
+            pairs,
+            "Every printed difference between two rows, and ours with its 95 % interval (Welch's)",
+        )
+    )
 
 # %% tags=["hide-input"]
-pages.Words(ablations.says(rows, "sizes"))
+results.Words(ablations.says(rows, "sizes"))
 
 # %% tags=["hide-input"]
 attention = {
@@ -90,7 +98,7 @@ attention = {
 }
 if len(changes := ablations.changes(rows, attention, ablations.CORRECTED)):
     display(
-        plots.table(
+        figures.table(
             changes,
             "What attention, size and negatives change, each with the other held: differences with 95 % intervals",
         )
@@ -114,7 +122,7 @@ if group := ablations.pick(rows, "rates"):
         f"{seeds.over_seeds(runs, 'loss.score')}"
         for label, runs in group.items()
     ]
-    display(pages.Words(f"How training ended: {'; '.join(ended)}."))
+    display(results.Words(f"How training ended: {'; '.join(ended)}."))
 
 # %% tags=["hide-input"]
 pairs = ablations.order(rows, "rates")
@@ -122,10 +130,15 @@ ablations.show_tally(pairs)
 
 # %% tags=["hide-input", "hide-output"]
 if len(pairs):
-    display(plots.table(pairs, "Every printed difference between two rows, and ours with its 95 % interval (Welch's)"))
+    display(
+        figures.table(
+            pairs,
+            "Every printed difference between two rows, and ours with its 95 % interval (Welch's)",
+        )
+    )
 
 # %% tags=["hide-input"]
-pages.Words(ablations.says(rows, "rates"))
+results.Words(ablations.says(rows, "rates"))
 
 # %% [markdown]
 # (t4)=
@@ -143,8 +156,10 @@ ablations.show(rows, "official", report=False, figure=False)
 
 # %% tags=["hide-input"]
 keys = ("loss.score", *ablations.DRAWN)
-plots.show(
-    plots.against(ablations.lengths(rows, keys), xlabel="epochs", references=ablations.points(rows, "epochs")),
+figures.show(
+    figures.against(
+        ablations.lengths(rows, keys), xlabel="epochs", references=ablations.points(rows, "epochs")
+    ),
     "Each score by the number of epochs trained, under both schedules: means over random seeds with 95 % intervals.",
 )
 
@@ -157,7 +172,11 @@ longer = {
     "paper's less report's, at 100": ("reported-epochs-100", "official-epochs-100"),
 }
 if len(changes := ablations.changes(rows, longer, keys)):
-    display(plots.table(changes, "What more epochs change under each schedule: differences with 95 % intervals"))
+    display(
+        figures.table(
+            changes, "What more epochs change under each schedule: differences with 95 % intervals"
+        )
+    )
 
 # %% tags=["hide-input"]
 long = {"the report's": "reported-epochs-100", "the paper's": "official-epochs-100"}
@@ -166,7 +185,7 @@ parts = [
     "rate's sum still to come"
     for schedule, runs in ablations.labelled(rows, long).items()
 ]
-pages.Words(
+results.Words(
     f"From epoch 50 to the last of 100 the validation loss of the score network changes {' and '.join(parts)}."
     if parts
     else ""
@@ -178,10 +197,15 @@ ablations.show_tally(pairs)
 
 # %% tags=["hide-input", "hide-output"]
 if len(pairs):
-    display(plots.table(pairs, "Every printed difference between two rows, and ours with its 95 % interval (Welch's)"))
+    display(
+        figures.table(
+            pairs,
+            "Every printed difference between two rows, and ours with its 95 % interval (Welch's)",
+        )
+    )
 
 # %% tags=["hide-input"]
-pages.Words(ablations.says(rows, "epochs"))
+results.Words(ablations.says(rows, "epochs"))
 
 # %% [markdown]
 # ## The start of the network
@@ -192,7 +216,7 @@ pages.Words(ablations.says(rows, "epochs"))
 ablations.show(rows, "start")
 
 # %% tags=["hide-input"]
-pages.Words(ablations.says(rows, "start"))
+results.Words(ablations.says(rows, "start"))
 
 # %% [markdown]
 # ## What the decoder means
@@ -203,7 +227,7 @@ pages.Words(ablations.says(rows, "start"))
 ablations.show(rows, "counts")
 
 # %% tags=["hide-input"]
-pages.Words(ablations.says(rows, "counts"))
+results.Words(ablations.says(rows, "counts"))
 
 # %% [markdown]
 # Presence of codes with the report's head, with cross-entropy, and in the paper's whole configuration.
@@ -212,7 +236,7 @@ pages.Words(ablations.says(rows, "counts"))
 ablations.show(rows, "presence")
 
 # %% tags=["hide-input"]
-pages.Words(ablations.says(rows, "presence"))
+results.Words(ablations.says(rows, "presence"))
 
 # %% [markdown]
 # (abroad)=
@@ -221,7 +245,7 @@ pages.Words(ablations.says(rows, "presence"))
 # The same on the other open data sets, where they have been run.
 
 # %% tags=["hide-input"]
-for name, found in pages.elsewhere(dataset, profile, seed).items():
+for name, found in results.elsewhere(dataset, profile, seed).items():
     for which in (title for title in ablations.TITLES if title != "steps"):
         ablations.show(found, which, of=f"{name}: ", figure=False)
-        display(pages.Words(ablations.says(found, which)))
+        display(results.Words(ablations.says(found, which)))

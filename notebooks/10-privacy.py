@@ -25,7 +25,9 @@ if importlib.util.find_spec("google") and importlib.util.find_spec("google.colab
     if not place.exists():
         subprocess.run(["git", "clone", "--quiet", "--depth=1", "--", address, place], check=True)
     lacking = ["@lacking@"]
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *lacking], check=True)
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *lacking], check=True
+    )
     os.chdir(place)
     sys.path.insert(0, str(place))
 
@@ -47,20 +49,21 @@ seed = 0
 import pandas as pd
 from IPython.display import display
 
-from scoehr import ablations, pages, plots, seeds, targets
+from reproduction import figures
+from reproduction.synthesis import ablations, contest, results, seeds
 from scoehr.files import check_seed
 from scoehr.metrics import METRICS, REFERENCES
 
 seed = check_seed(seed)
-planned = pages.rows(dataset, source, profile, seed)
-every = pages.main(planned)
+planned = results.rows(dataset, source, profile, seed)
+every = results.main(planned)
 rows = seeds.ended(every)
-kinds = pages.by_kind(rows)
+kinds = results.by_kind(rows)
 keys = ["reported.cosine_share", *(key for key in METRICS if key.startswith("privacy."))]
-pages.origin(every, dataset=dataset, profile=profile, seed=seed)
+results.origin(every, dataset=dataset, profile=profile, seed=seed)
 
 # %% tags=["hide-input"]
-pages.Words(seeds.divergences(every))
+results.Words(seeds.divergences(every))
 
 # %% [markdown]
 # ## Which scores see a copied training set
@@ -73,24 +76,35 @@ pages.Words(seeds.divergences(every))
 # %% tags=["hide-input"]
 about = [key for key in keys if not key.endswith("_holdout")]
 size = next(iter(rows.values()))[0].experiment["evaluated"]
-draws = {kind: pages.cosine_draws(pages.cohort(group, source), size, seed) for kind, group in kinds.items()}
-seen = {kind: pages.copies_seen(group, about, {"reported.cosine_share": draws[kind]}) for kind, group in kinds.items()}
+draws = {
+    kind: results.cosine_draws(results.cohort(group, source), size, seed)
+    for kind, group in kinds.items()
+}
+seen = {
+    kind: results.copies_seen(group, about, {"reported.cosine_share": draws[kind]})
+    for kind, group in kinds.items()
+}
 for kind, table in seen.items():
-    display(plots.table(table, f"Scores of fresh real patients and of copied training patients, {pages.KINDS[kind]}"))
+    display(
+        figures.table(
+            table,
+            f"Scores of fresh real patients and of copied training patients, {results.KINDS[kind]}",
+        )
+    )
 
 # %% tags=["hide-input"]
 blind = {kind: list(table.index[table["sees the copies"] == "no"]) for kind, table in seen.items()}
 parts = [
-    f"On {pages.KINDS[kind]} {len(table) - len(blind[kind])} of {len(table)} scores see the copies"
+    f"On {results.KINDS[kind]} {len(table) - len(blind[kind])} of {len(table)} scores see the copies"
     + (f"; blind: {', '.join(blind[kind])}." if blind[kind] else ".")
     for kind, table in seen.items()
 ]
 spread = [
-    f"{min(found[point]):.2%} to {max(found[point]):.2%} in {len(found[point])} draws of {words} ({pages.KINDS[kind]})"
+    f"{min(found[point]):.2%} to {max(found[point]):.2%} in {len(found[point])} draws of {words} ({results.KINDS[kind]})"
     for kind, found in draws.items()
     for point, words in {"real": "fresh patients", "copy": "copied ones"}.items()
 ]
-pages.Words(f"{' '.join(parts)} The reported cosine share is {', '.join(spread)}.")
+results.Words(f"{' '.join(parts)} The reported cosine share is {', '.join(spread)}.")
 
 # %% [markdown]
 # (pr)=
@@ -102,15 +116,16 @@ pages.Words(f"{' '.join(parts)} The reported cosine share is {', '.join(spread)}
 # %% tags=["hide-input"]
 for kind, group in kinds.items():
     sheet = seeds.scores(group, keys, references=REFERENCES)
-    display(plots.table(sheet, f"Privacy on {pages.KINDS[kind]}. {seeds.said(group)}"))
+    display(figures.table(sheet, f"Privacy on {results.KINDS[kind]}. {seeds.said(group)}"))
 
 # %% tags=["hide-input"]
-said = pages.printed()["cosine share (%)"]
-pages.Words(
+said = results.printed()["cosine share (%)"]
+results.Words(
     f"Printed: the paper {ablations.quoted_paper()['reported.cosine_share']} of records at risk, the report "
     f"{said.min()} to {said.max()} % by its cosine share, which for two random real patients here is "
     + " and ".join(
-        f"{sum(found['real']) / len(found['real']):.2%} ({pages.KINDS[kind]})" for kind, found in draws.items()
+        f"{sum(found['real']) / len(found['real']):.2%} ({results.KINDS[kind]})"
+        for kind, found in draws.items()
     )
     + "."
 )
@@ -125,9 +140,12 @@ points = {
     seeds.POINTS[point]: {METRICS[key].title: seeds.reference(group, point, key) for key in drawn}
     for point in ("real", "copy")
 }
-panels = {METRICS[key].title: {name: seeds.over_seeds(runs, key)[:3] for name, runs in group.items()} for key in drawn}
-plots.show(
-    plots.dots(panels, points),
+panels = {
+    METRICS[key].title: {name: seeds.over_seeds(runs, key)[:3] for name, runs in group.items()}
+    for key in drawn
+}
+figures.show(
+    figures.dots(panels, points),
     "Privacy of the models on counts: means over random seeds with 95 % intervals, between fresh real patients and "
     "training patients copied.",
 )
@@ -138,12 +156,14 @@ excess = {
     name: seeds.estimate(
         runs,
         lambda run: (
-            None if (value := seeds.value(run, key)) is None else value - seeds.reference({"": [run]}, "real", key)
+            None
+            if (value := seeds.value(run, key)) is None
+            else value - seeds.reference({"": [run]}, "real", key)
         ),
     )
     for name, runs in rows.items()
 }
-pages.Words(
+results.Words(
     "Membership AUC above that of fresh real patients: "
     + "; ".join(f"{name} {gap}" for name, gap in excess.items())
     + ". An interval that holds 0 means that members cannot be told from others by their nearest synthetic patient."
@@ -157,15 +177,15 @@ pages.Words(
 # what anybody can find, at a price. Beside thinning diffusion stands the same under such a bound.
 
 # %% tags=["hide-input"]
-pages.missing(planned, ["private"])
+results.missing(planned, ["private"])
 
 # %% tags=["hide-input"]
-if bound := pages.grouped(planned, "private"):
+if bound := results.grouped(planned, "private"):
     beside = {"thinning": planned["thinning"], **bound} if "thinning" in planned else bound
     config = next(iter(bound.values()))[0].config
     display(
-        plots.table(
-            pd.concat([targets.contest(beside).T[list(beside)], seeds.scores(beside, drawn)]),
+        figures.table(
+            pd.concat([contest.contest(beside).T[list(beside)], seeds.scores(beside, drawn)]),
             f"What a bound of ε = {config['privacy']['epsilon']:.3g} at δ = {config['privacy']['delta']:g} costs. "
             f"{seeds.said(beside)}",
         )

@@ -25,7 +25,9 @@ if importlib.util.find_spec("google") and importlib.util.find_spec("google.colab
     if not place.exists():
         subprocess.run(["git", "clone", "--quiet", "--depth=1", "--", address, place], check=True)
     lacking = ["@lacking@"]
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *lacking], check=True)
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *lacking], check=True
+    )
     os.chdir(place)
     sys.path.insert(0, str(place))
 
@@ -48,19 +50,20 @@ import numpy as np
 import pandas as pd
 from IPython.display import display
 
-from scoehr import ablations, pages, plots, seeds
+from reproduction import figures
+from reproduction.synthesis import ablations, results, seeds
 from scoehr.files import check_seed
 from scoehr.metrics import METRICS, REFERENCES, prediction
 
 seed = check_seed(seed)
-every = pages.main(pages.rows(dataset, source, profile, seed))
+every = results.main(results.rows(dataset, source, profile, seed))
 rows = seeds.ended(every)
-runs = pages.runs(dataset, source, profile, seed)
-kinds = pages.by_kind(rows)
-pages.origin(every, dataset=dataset, profile=profile, seed=seed)
+runs = results.runs(dataset, source, profile, seed)
+kinds = results.by_kind(rows)
+results.origin(every, dataset=dataset, profile=profile, seed=seed)
 
 # %% tags=["hide-input"]
-pages.Words(seeds.divergences(every))
+results.Words(seeds.divergences(every))
 
 # %% [markdown]
 # ## One code at a time
@@ -72,15 +75,19 @@ pages.Words(seeds.divergences(every))
 # %% tags=["hide-input"]
 tables = {}
 for name, run in runs.items():
-    cohort, size = pages.cohort({name: run}, source), run.metrics["n"]["rows"]
-    test, train = (part.take(np.arange(min(len(part), size))).counts for part in (cohort.test, cohort.train))
+    cohort, size = results.cohort({name: run}, source), run.metrics["n"]["rows"]
+    test, train = (
+        part.take(np.arange(min(len(part), size))).counts for part in (cohort.test, cohort.train)
+    )
     made = run.synthetic.align(cohort.test.codes).counts
     tables[name] = prediction.dimension_wise(test, made, train=train).assign(
         title=lambda table, cohort=cohort: [cohort.test.titles[code] for code in table["code"]]
     )
-lost = {name: (table["auroc_real"] - table["auroc_synthetic"]).mean() for name, table in tables.items()}
-plots.show(
-    plots.agreement(
+lost = {
+    name: (table["auroc_real"] - table["auroc_synthetic"]).mean() for name, table in tables.items()
+}
+figures.show(
+    figures.agreement(
         {name: (table["auroc_real"], table["auroc_synthetic"]) for name, table in tables.items()},
         xlabel="AUROC, trained on real",
         ylabel="AUROC, trained on synthetic",
@@ -91,8 +98,8 @@ plots.show(
 )
 
 # %% tags=["hide-input"]
-plots.show(
-    plots.agreement(
+figures.show(
+    figures.agreement(
         {name: (table["f1_real"], table["f1_synthetic"]) for name, table in tables.items()},
         xlabel="F1, trained on real",
         ylabel="F1, trained on synthetic",
@@ -101,12 +108,19 @@ plots.show(
 )
 
 # %% tags=["hide-input"]
-group = pages.by_kind(runs)["count"]
+group = results.by_kind(runs)["count"]
 best = next(iter(group))
-shown = tables[best].set_index("title")[["prevalence", "auroc_real"]].rename(columns={"auroc_real": "trained on real"})
+shown = (
+    tables[best]
+    .set_index("title")[["prevalence", "auroc_real"]]
+    .rename(columns={"auroc_real": "trained on real"})
+)
 for name in group:
     shown[name] = tables[name].set_index("title")["auroc_synthetic"]
-plots.table(shown.head(12).rename_axis(None), "AUROC for the twelve most prevalent codes, counts, first random seed")
+figures.table(
+    shown.head(12).rename_axis(None),
+    "AUROC for the twelve most prevalent codes, counts, first random seed",
+)
 
 # %% [markdown]
 # ## Train on synthetic, test on real
@@ -118,7 +132,11 @@ plots.table(shown.head(12).rename_axis(None), "AUROC for the twelve most prevale
 keys = [key for key in METRICS if key.startswith("utility.")]
 for kind, group in kinds.items():
     sheet = seeds.scores(group, keys, references=REFERENCES)
-    display(plots.table(sheet, f"Learning from synthetic patients, {pages.KINDS[kind]}. {seeds.said(group)}"))
+    display(
+        figures.table(
+            sheet, f"Learning from synthetic patients, {results.KINDS[kind]}. {seeds.said(group)}"
+        )
+    )
 
 # %% [markdown]
 # (sra)=
@@ -132,23 +150,34 @@ for kind, group in kinds.items():
 # %% tags=["hide-input"]
 table = {}
 for kind, group in kinds.items():
-    point = next(run.metrics["reference"]["real"] for runs_ in group.values() for run in runs_ if run.metrics)
+    point = next(
+        run.metrics["reference"]["real"] for runs_ in group.values() for run in runs_ if run.metrics
+    )
     again = point.get("replicates", {}).get("utility.sra", [])
-    spread = f" [{plots.cell(min(again))}, {plots.cell(max(again))}] in {len(again)} draws" if again else ""
+    spread = (
+        f" [{figures.cell(min(again))}, {figures.cell(max(again))}] in {len(again)} draws"
+        if again
+        else ""
+    )
     for name, found in group.items():
         table[name] = {
-            "data": pages.KINDS[kind],
+            "data": results.KINDS[kind],
             "SRA": str(seeds.over_seeds(found, "utility.sra")),
-            "fresh real patients": plots.cell(np.mean(again) if again else point["utility"].get("sra")) + spread,
-            "independent columns": plots.cell(seeds.reference(group, "independent", "utility.sra")),
+            "fresh real patients": figures.cell(
+                np.mean(again) if again else point["utility"].get("sra")
+            )
+            + spread,
+            "independent columns": figures.cell(
+                seeds.reference(group, "independent", "utility.sra")
+            ),
         }
-plots.table(
+figures.table(
     pd.DataFrame.from_dict(table, orient="index"),
     f"Synthetic ranking agreement. {seeds.said(rows)} Of fresh real patients: mean and range over draws",
 )
 
 # %% tags=["hide-input"]
-plots.table(
-    pages.paper()[["SRA"]].dropna().rename_axis(None),
+figures.table(
+    results.paper()[["SRA"]].dropna().rename_axis(None),
     f"Printed by the paper for MIMIC-III; ScoEHR {ablations.quoted_paper()['utility.sra']}. The report left it out",
 )

@@ -25,7 +25,9 @@ if importlib.util.find_spec("google") and importlib.util.find_spec("google.colab
     if not place.exists():
         subprocess.run(["git", "clone", "--quiet", "--depth=1", "--", address, place], check=True)
     lacking = ["@lacking@"]
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *lacking], check=True)
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *lacking], check=True
+    )
     os.chdir(place)
     sys.path.insert(0, str(place))
 
@@ -45,16 +47,17 @@ seed = 0
 # %% tags=["hide-input"]
 import pandas as pd
 
-from scoehr import ablations, pages, plots, seeds
+from reproduction import figures
+from reproduction.synthesis import ablations, results, seeds
 from scoehr.files import CHECKOUT, check_seed, read_json
 
 seed = check_seed(seed)
-rows = pages.rows(dataset, source, profile, seed)
+rows = results.rows(dataset, source, profile, seed)
 sizes = ablations.labelled(rows, ablations.NETWORKS)
-pages.origin(rows, dataset=dataset, profile=profile, seed=seed)
+results.origin(rows, dataset=dataset, profile=profile, seed=seed)
 
 # %% tags=["hide-input"]
-pages.missing(rows, list(ablations.NETWORKS.values()))
+results.missing(rows, list(ablations.NETWORKS.values()))
 
 # %% [markdown]
 # (c1)=
@@ -64,38 +67,44 @@ pages.missing(rows, list(ablations.NETWORKS.values()))
 # second of each pair of columns divides by the model of 144 dimensions.
 
 # %% tags=["hide-input"]
-said = pages.reported()
+said = results.reported()
 minutes, memory = (pd.DataFrame(said[name]).set_index("latent") for name in ("cost", "memory"))
 base = {
-    "training": seeds.estimate(sizes["144"], pages.network_seconds).value,
-    "sampling": seeds.estimate(sizes["144"], pages.thousand).value,
+    "training": seeds.estimate(sizes["144"], results.network_seconds).value,
+    "sampling": seeds.estimate(sizes["144"], results.thousand).value,
 }
 table = {}
 for label, runs in sizes.items():
-    training = seeds.estimate(runs, pages.network_seconds, least=0)
-    sampling = seeds.estimate(runs, pages.thousand, least=0)
+    training = seeds.estimate(runs, results.network_seconds, least=0)
+    sampling = seeds.estimate(runs, results.thousand, least=0)
     table[label] = {
         "training, printed (min)": minutes.loc[label, "training (min)"],
-        "over 144, printed": minutes.loc[label, "training (min)"] / minutes.loc["144", "training (min)"],
+        "over 144, printed": minutes.loc[label, "training (min)"]
+        / minutes.loc["144", "training (min)"],
         "training, here (s)": str(training),
         "over 144, here": training.value / base["training"],
         "sampling, printed (min)": minutes.loc[label, "sampling (min)"],
-        "sampling over 144, printed": minutes.loc[label, "sampling (min)"] / minutes.loc["144", "sampling (min)"],
+        "sampling over 144, printed": minutes.loc[label, "sampling (min)"]
+        / minutes.loc["144", "sampling (min)"],
         "1,000 patients, here (s)": str(sampling),
         "sampling over 144, here": sampling.value / base["sampling"],
         "training memory, printed (GB)": memory.loc[label, "training (GB)"],
         "sampling memory, printed (GB)": memory.loc[label, "sampling (GB)"],
-        "peak memory, here (GB)": str(seeds.estimate(runs, lambda run: run.costs["peak_memory_bytes"] / 1e9, least=0)),
+        "peak memory, here (GB)": str(
+            seeds.estimate(runs, lambda run: run.costs["peak_memory_bytes"] / 1e9, least=0)
+        ),
     }
-plots.table(
+figures.table(
     pd.DataFrame.from_dict(table, orient="index"),
     f"Time and memory by latent dimensions: the report on a T4 GPU, and here. {seeds.said(sizes)}",
 )
 
 # %% tags=["hide-input"]
 threads = sorted({run.costs["threads"] for runs in rows.values() for run in runs})
-accelerators = sorted({run.costs["accelerator"] or "none" for runs in rows.values() for run in runs})
-pages.Words(
+accelerators = sorted(
+    {run.costs["accelerator"] or "none" for runs in rows.values() for run in runs}
+)
+results.Words(
     f"The report also printed {said['autoencoder_minutes']} minutes for an autoencoder and "
     f"{said['a100_sampling_minutes']} minutes for sampling from 144 dimensions on an A100 GPU. Here: accelerator "
     f"{', '.join(accelerators)}; threads a run {', '.join(map(str, threads))}. The report kept all states of every "
@@ -108,7 +117,10 @@ pages.Words(
 # Trainings that begin alike share their beginning; a row's seconds hold the whole of it.
 
 # %% tags=["hide-input"]
-plots.table(pages.costs(rows), f"Costs of every row of the plan. {seeds.said(rows)} {seeds.divergences(rows)}")
+figures.table(
+    results.costs(rows),
+    f"Costs of every row of the plan. {seeds.said(rows)} {seeds.divergences(rows)}",
+)
 
 # %% [markdown]
 # (pareto)=
@@ -119,24 +131,29 @@ plots.table(pages.costs(rows), f"Costs of every row of the plan. {seeds.said(row
 
 # %% tags=["hide-input"]
 key = "utility.discriminator_auc"
-named = {name: name for name in [*pages.main(rows), *pages.grouped(rows, "baselines")]} | {
+named = {name: name for name in [*results.main(rows), *results.grouped(rows, "baselines")]} | {
     f"reported, {label}": name for label, name in ablations.NETWORKS.items()
 }
 named.pop("reported, 144")
-for kind, group in pages.by_kind(ablations.labelled(rows, named)).items():
+for kind, group in results.by_kind(ablations.labelled(rows, named)).items():
     quality = {label: seeds.over_seeds(runs, key)[:3] for label, runs in group.items()}
-    for cost, what in ((pages.training_seconds, "seconds of training"), (pages.thousand, "seconds per 1,000 patients")):
+    for cost, what in (
+        (results.training_seconds, "seconds of training"),
+        (results.thousand, "seconds per 1,000 patients"),
+    ):
         spent = {label: seeds.estimate(runs, cost).value for label, runs in group.items()}
         points = {label: (spent[label], quality[label]) for label in group if spent[label] > 0}
-        front = plots.pareto({label: (price, value[0]) for label, (price, value) in points.items()})
-        plots.show(
-            plots.tradeoff(
+        front = figures.pareto(
+            {label: (price, value[0]) for label, (price, value) in points.items()}
+        )
+        figures.show(
+            figures.tradeoff(
                 points,
                 xlabel=what,
                 ylabel="discriminator AUC (lower is better)",
                 floor=seeds.reference(group, "real", key),
             ),
-            f"{pages.KINDS[kind].capitalize()}: {what} against quality, means over random seeds with 95 % intervals. "
+            f"{results.KINDS[kind].capitalize()}: {what} against quality, means over random seeds with 95 % intervals. "
             f"On the front: {', '.join(front)}.",
         )
 
@@ -150,13 +167,13 @@ for kind, group in pages.by_kind(ablations.labelled(rows, named)).items():
 
 # %% tags=["hide-input"]
 bench = read_json(CHECKOUT / "benchmarks" / "speed.json")
-plots.table(
+figures.table(
     pd.DataFrame(
         {
             pair["unit"]: {
-                "as reported (s)": plots.cell(pair["reported"]),
-                "here (s)": plots.cell(pair["ours"]),
-                "ratio": plots.cell(pair["ratio"]),
+                "as reported (s)": figures.cell(pair["reported"]),
+                "here (s)": figures.cell(pair["ours"]),
+                "ratio": figures.cell(pair["ratio"]),
             }
             for pair in bench["pairs"].values()
         }
@@ -167,7 +184,7 @@ plots.table(
 
 # %% tags=["hide-input"]
 thinning, unet = bench["pairs"]["thinning"], bench["pairs"]["unet"]
-pages.Words(
+results.Words(
     f"Asked of the recommended generator were at most {thinning['limit']:.0f} s for "
     f"{thinning['patients']:,} patients; it took {thinning['seconds']:.1f} s. Asked of the U-Net's step was a ratio of "
     f"{unet['limit']}; it is {unet['ratio']:.2f}, and both networks agree to {unet['relative_difference']:.0e} of the "
@@ -180,11 +197,17 @@ pages.Words(
 
 # %% tags=["hide-input"]
 growth = {
-    stage: {f"{int(size):,}": f"{cost['seconds']:.3g} s, {cost['peak_mb']:,.0f} MB" for size, cost in sizes.items()}
+    stage: {
+        f"{int(size):,}": f"{cost['seconds']:.3g} s, {cost['peak_mb']:,.0f} MB"
+        for size, cost in sizes.items()
+    }
     for stage, sizes in bench["growth"].items()
 }
-columns = sorted({size for sizes in growth.values() for size in sizes}, key=lambda size: int(size.replace(",", "")))
-plots.table(
+columns = sorted(
+    {size for sizes in growth.values() for size in sizes},
+    key=lambda size: int(size.replace(",", "")),
+)
+figures.table(
     pd.DataFrame.from_dict(growth, orient="index", columns=columns).fillna("–"),
     "Seconds, and peak memory of the process",
 )
@@ -202,13 +225,16 @@ wide = read_json(CHECKOUT / "benchmarks" / "wide.json")
 asked = wide["full"]
 columns = {
     name: {
-        **{f"{int(width):,} codes": f"{plots.cell(seconds)} s" for width, seconds in found["seconds_a_step"].items()},
+        **{
+            f"{int(width):,} codes": f"{figures.cell(seconds)} s"
+            for width, seconds in found["seconds_a_step"].items()
+        },
         "growth": f"codes to the power {found['power']:.2f}",
         f"all {asked['codes']:,} codes": f"{found['hours_at_full_size']:.1f} hours",
     }
     for name, found in wide["generators"].items()
 }
-plots.table(
+figures.table(
     pd.DataFrame(columns).T,
     f"Processor seconds of a step of {wide['batch']} patients ({wide['package']}, threads: {wide['threads']}), and the "
     f"hours that {asked['epochs']} epochs of {asked['patients']:,} patients with {asked['codes']:,} codes would take, "

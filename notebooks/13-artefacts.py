@@ -25,7 +25,9 @@ if importlib.util.find_spec("google") and importlib.util.find_spec("google.colab
     if not place.exists():
         subprocess.run(["git", "clone", "--quiet", "--depth=1", "--", address, place], check=True)
     lacking = ["@lacking@"]
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *lacking], check=True)
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *lacking], check=True
+    )
     os.chdir(place)
     sys.path.insert(0, str(place))
 
@@ -45,12 +47,13 @@ seed = 0
 # %% tags=["hide-input"]
 import pandas as pd
 
-from scoehr import pages, plots
+from reproduction import figures
+from reproduction.synthesis import results
 from scoehr.files import check_seed
 
 seed = check_seed(seed)
-runs = pages.runs(dataset, source, profile, seed)
-pages.origin(runs, dataset=dataset, profile=profile, seed=seed)
+runs = results.runs(dataset, source, profile, seed)
+results.origin(runs, dataset=dataset, profile=profile, seed=seed)
 
 # %% [markdown]
 # ## What lies in a run's folder
@@ -65,7 +68,9 @@ files = {
     for run in runs.values()
     for path in sorted(run.folder.iterdir())
 }
-plots.table(pd.DataFrame(files).T.sort_index(), "Files of each run in saved_models/, in KiB", digits=4)
+figures.table(
+    pd.DataFrame(files).T.sort_index(), "Files of each run in saved_models/, in KiB", digits=4
+)
 
 # %% [markdown]
 # | file | holds |
@@ -106,7 +111,7 @@ table = pd.read_parquet(ROOT / "synthetic_data" / f"{run.id}.parquet")
 table.rename(columns={"patient_id": "patient"}).head()
 
 # %% tags=["hide-input"]
-pages.Words(
+results.Words(
     f"{len(table):,} rows, {table['patient_id'].nunique():,} patients with at least one code, "
     f"{table['code'].nunique():,} codes."
 )
@@ -124,7 +129,10 @@ pages.Words(
 
 # %% tags=["hide-input"]
 facts = {key: value for key, value in run.experiment.items() if not isinstance(value, dict | list)}
-plots.table(pd.DataFrame({"value": {key: str(value) for key, value in facts.items()}}), f"The experiment of {run.id}")
+figures.table(
+    pd.DataFrame({"value": {key: str(value) for key, value in facts.items()}}),
+    f"The experiment of {run.id}",
+)
 
 # %%
 print((run.folder / "environment.txt").read_text())

@@ -25,7 +25,9 @@ if importlib.util.find_spec("google") and importlib.util.find_spec("google.colab
     if not place.exists():
         subprocess.run(["git", "clone", "--quiet", "--depth=1", "--", address, place], check=True)
     lacking = ["@lacking@"]
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *lacking], check=True)
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *lacking], check=True
+    )
     os.chdir(place)
     sys.path.insert(0, str(place))
 
@@ -46,13 +48,15 @@ seed = 0
 import pandas as pd
 from IPython.display import display
 
-from scoehr import datasets, pages, plots, records
-from scoehr.codes import CodeMatrix
+from reproduction import figures
+from reproduction.synthesis import results
+from scoehr.data import datasets, interchange
+from scoehr.data.matrix import CodeMatrix
 from scoehr.files import ROOT, check_seed
 
 seed = check_seed(seed)
-runs = pages.runs(dataset, source, profile, seed)
-pages.origin(runs, dataset=dataset, profile=profile, seed=seed)
+runs = results.runs(dataset, source, profile, seed)
+results.origin(runs, dataset=dataset, profile=profile, seed=seed)
 
 # %% [markdown]
 # (w1)=
@@ -62,16 +66,21 @@ pages.origin(runs, dataset=dataset, profile=profile, seed=seed)
 # of that table is an event.
 
 # %%
-real = records.load(dataset, source)
+real = interchange.load(dataset, source)
 synthetic = runs["thinning"].synthetic.to_records()
 
 # %% tags=["hide-input"]
-facts = pages.reported()
+facts = results.reported()
 said = {f"report, {row['where']}": row for row in facts["cohort"]}
-here = {"real, here": records.statistics(real), "synthetic, here": records.statistics(synthetic)}
+here = {
+    "real, here": interchange.statistics(real),
+    "synthetic, here": interchange.statistics(synthetic),
+}
 rows = ["patients", "visits", "visits per patient", "codes per visit"]
-plots.table(
-    pd.DataFrame({**said, **here}, index=rows), "The cohort as the report prints it, and as it is here", digits=5
+figures.table(
+    pd.DataFrame({**said, **here}, index=rows),
+    "The cohort as the report prints it, and as it is here",
+    digits=5,
 )
 
 # %% [markdown]
@@ -88,7 +97,9 @@ plots.table(
 # comes back whole. The report never compared the two, and its workbook stopped early:
 
 # %% tags=["hide-input"]
-pages.Words(f"it wrote a matrix of {facts['workbook_patients']} rows, because its loop is left after the first few.")
+results.Words(
+    f"it wrote a matrix of {facts['workbook_patients']} rows, because its loop is left after the first few."
+)
 
 # %%
 pairs = {
@@ -96,14 +107,19 @@ pairs = {
     "run": (synthetic, runs["thinning"].synthetic),
 }
 for found, matrix in pairs.values():
-    counted = CodeMatrix.from_records(found, codes=matrix.codes, kind=matrix.kind).align(matrix.codes, matrix.titles)
+    counted = CodeMatrix.from_records(found, codes=matrix.codes, kind=matrix.kind).align(
+        matrix.codes, matrix.titles
+    )
     again = CodeMatrix.from_records(matrix.to_records(), codes=matrix.codes, kind=matrix.kind)
     assert counted.equals(matrix) and again.align(matrix.codes, matrix.titles).equals(matrix)
 
 # %% tags=["hide-input"]
-pages.Words(
+results.Words(
     "Equal in every cell: "
-    + "; ".join(f"{name}: {m.shape[0]:,} × {m.shape[1]:,}, {m.counts.sum():,} events" for name, (_, m) in pairs.items())
+    + "; ".join(
+        f"{name}: {m.shape[0]:,} × {m.shape[1]:,}, {m.counts.sum():,} events"
+        for name, (_, m) in pairs.items()
+    )
     + "."
 )
 
@@ -119,8 +135,14 @@ names = dict(zip(matrix.codes, matrix.titles, strict=True))
 for kind, found in {"real": real, "synthetic": synthetic}.items():
     if kind == "synthetic" or not datasets.DATASETS[dataset].credentialed:
         record = max(found, key=lambda record: min(len(record["visits"]), 2))
-        lines = [(k, code, names[code]) for k, visit in enumerate(record["visits"], 1) for code in visit]
-        display(plots.table(pd.DataFrame(lines, columns=["visit", "code", "diagnosis"]), f"A {kind} patient"))
+        lines = [
+            (k, code, names[code]) for k, visit in enumerate(record["visits"], 1) for code in visit
+        ]
+        display(
+            figures.table(
+                pd.DataFrame(lines, columns=["visit", "code", "diagnosis"]), f"A {kind} patient"
+            )
+        )
 
 # %% [markdown]
 # ## Into PyHealth
@@ -132,11 +154,16 @@ for kind, found in {"real": real, "synthetic": synthetic}.items():
 # %%
 folder = ROOT / "runs" / "records"
 files = {kind: folder / f"{dataset}-{profile}-{kind}.jsonl" for kind in ("real", "synthetic")}
-written = {kind: records.write(found, files[kind]) for kind, found in zip(files, (real, synthetic), strict=True)}
+written = {
+    kind: interchange.write(found, files[kind])
+    for kind, found in zip(files, (real, synthetic), strict=True)
+}
 
 # %% tags=["hide-input"]
-pages.Words(
-    "Written: " + "; ".join(f"`runs/records/{files[kind].name}`, {n:,} patients" for kind, n in written.items()) + "."
+results.Words(
+    "Written: "
+    + "; ".join(f"`runs/records/{files[kind].name}`, {n:,} patients" for kind, n in written.items())
+    + "."
 )
 
 # %% [markdown]

@@ -25,7 +25,9 @@ if importlib.util.find_spec("google") and importlib.util.find_spec("google.colab
     if not place.exists():
         subprocess.run(["git", "clone", "--quiet", "--depth=1", "--", address, place], check=True)
     lacking = ["@lacking@"]
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *lacking], check=True)
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *lacking], check=True
+    )
     os.chdir(place)
     sys.path.insert(0, str(place))
 
@@ -46,13 +48,14 @@ seed = 0
 import numpy as np
 import pandas as pd
 
-from scoehr import pages, plots, review, study
-from scoehr.datasets import DATASETS
+from reproduction import figures
+from reproduction.synthesis import experiments, results, review
+from scoehr.data.datasets import DATASETS
 from scoehr.files import check_seed
 
 seed = check_seed(seed)
-runs = pages.runs(dataset, source, profile, seed)
-pages.origin(runs, dataset=dataset, profile=profile, seed=seed)
+runs = results.runs(dataset, source, profile, seed)
+results.origin(runs, dataset=dataset, profile=profile, seed=seed)
 
 # %% [markdown]
 # (h2)=
@@ -65,7 +68,7 @@ pages.origin(runs, dataset=dataset, profile=profile, seed=seed)
 # interval of a difference is Newcombe's {cite:p}`newcombe1998`.
 
 # %%
-facts = pages.reported()
+facts = results.reported()
 shares = pd.DataFrame(facts["clinicians"]).set_index("rule").sort_values("real", ascending=False)
 whole = facts["clinicians_records"]
 votes = [-np.diff([whole, *shares[side] * whole // 100, 0]) for side in review.ORIGINS]
@@ -78,15 +81,21 @@ def text(entry):
     return f"{entry['value']:.2f} [{entry['interval'][0]:.2f}, {entry['interval'][1]:.2f}]"
 
 
-rules = {name: {side: text(entry) for side, entry in rule.items()} for name, rule in said["rules"].items()}
-plots.table(pd.DataFrame(rules).T, "Share of records that count as realistic, as printed, with 95 % intervals")
+rules = {
+    name: {side: text(entry) for side, entry in rule.items()}
+    for name, rule in said["rules"].items()
+}
+figures.table(
+    pd.DataFrame(rules).T,
+    "Share of records that count as realistic, as printed, with 95 % intervals",
+)
 
 # %% tags=["hide-input"]
 kappa, right, auc = (text(said[name]) for name in ("kappa", "accuracy", "auc"))
 apart = max(abs(limit) for limit in said["rules"]["every reviewer"]["difference"]["interval"])
 little = said["kappa"]["value"] < 0.4
 blind = said["auc"]["interval"][0] <= 0.5 <= said["auc"]["interval"][1]
-pages.Words(
+results.Words(
     f"Fleiss' kappa is {kappa}: beyond chance, the clinicians agree {'little' if little else 'well'} on which records "
     f"are odd. Taken as answers to *is it real?*, a share of {right} of them is right, and ranking records by their "
     f"votes tells synthetic from real with an AUC of {auc}, {'no better than' if blind else 'unlike'} guessing. So the "
@@ -105,17 +114,25 @@ pages.Words(
 # Where the cohort is simulated, its *real* patients are simulated too.
 
 # %%
-test = study.cohort(dataset, source).test
+test = experiments.cohort(dataset, source).test
 packet = review.packet(test, runs["thinning"].synthetic, seed=seed)
 
 # %% tags=["hide-input"]
-open_data = [origin for origin in review.ORIGINS if origin == "synthetic" or not DATASETS[dataset].credentialed]
-rows = sorted(row for origin in open_data for row in np.flatnonzero(packet.origins == origin)[: 2 // len(open_data)])
-pages.Html("\n".join(review.card(packet, row) for row in rows))
+open_data = [
+    origin
+    for origin in review.ORIGINS
+    if origin == "synthetic" or not DATASETS[dataset].credentialed
+]
+rows = sorted(
+    row
+    for origin in open_data
+    for row in np.flatnonzero(packet.origins == origin)[: 2 // len(open_data)]
+)
+results.Html("\n".join(review.card(packet, row) for row in rows))
 
 # %% tags=["hide-input"]
 hidden = " Real ones of this data set are not shown." * (len(open_data) < len(review.ORIGINS))
-pages.Words(f"Which is which: {', then '.join(packet.origins[rows])}.{hidden}")
+results.Words(f"Which is which: {', then '.join(packet.origins[rows])}.{hidden}")
 
 # %% [markdown]
 # ## The stand-in
@@ -127,9 +144,12 @@ pages.Words(f"Which is which: {', then '.join(packet.origins[rows])}.{hidden}")
 # %% tags=["hide-input"]
 key = "utility.discriminator_auc"
 fresh = next(iter(runs.values())).metrics["reference"]["real"]
-stand_in = {name: pages.interval(run, key) for name, run in runs.items()}
-stand_in = {"fresh real patients": plots.cell(pages.score(fresh, key)), **stand_in}
-plots.table(pd.DataFrame({"AUC": stand_in}), "A classifier, no clinician: AUC of telling synthetic from real patients")
+stand_in = {name: results.interval(run, key) for name, run in runs.items()}
+stand_in = {"fresh real patients": figures.cell(results.score(fresh, key)), **stand_in}
+figures.table(
+    pd.DataFrame({"AUC": stand_in}),
+    "A classifier, no clinician: AUC of telling synthetic from real patients",
+)
 
 # %% [markdown]
 # ## To hold one

@@ -25,7 +25,9 @@ if importlib.util.find_spec("google") and importlib.util.find_spec("google.colab
     if not place.exists():
         subprocess.run(["git", "clone", "--quiet", "--depth=1", "--", address, place], check=True)
     lacking = ["@lacking@"]
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *lacking], check=True)
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *lacking], check=True
+    )
     os.chdir(place)
     sys.path.insert(0, str(place))
 
@@ -47,18 +49,20 @@ seed = 0
 import pandas as pd
 from IPython.display import display
 
-from scoehr import pages, plots, records, visits_study
+from reproduction import figures
+from reproduction.synthesis import admissions, results
+from scoehr.data import interchange
 from scoehr.files import ROOT, check_seed
 from scoehr.metrics.visits import VISIT_METRICS
 
 seed = check_seed(seed)
-runs = visits_study.shown(dataset, source, profile, seed)
+runs = admissions.shown(dataset, source, profile, seed)
 first = runs[0]
 curves = first.metrics["curves"]
-pages.origin({}, dataset=dataset, profile=first.profile, seed=seed)
+results.origin({}, dataset=dataset, profile=first.profile, seed=seed)
 
 # %% tags=["hide-input"]
-pages.Words(visits_study.told(runs))
+results.Words(admissions.told(runs))
 
 # %% [markdown]
 # (v1)=
@@ -71,19 +75,23 @@ pages.Words(visits_study.told(runs))
 # differences of correlations, the recurrence and the discriminator see what is lost.
 
 # %% tags=["hide-input"]
-plots.table(visits_study.scores(runs), visits_study.said(runs))
+figures.table(admissions.scores(runs), admissions.said(runs))
 
 # %% tags=["hide-input"]
 drawn = (
     "across_difference", "recurrence_mae", "new_share_mae", "discriminator_auc_returning",
 )  # fmt: skip
 points = {
-    visits_study.NAMES[point]: {VISIT_METRICS[name].title: first.metrics["reference"][point][name] for name in drawn}
+    admissions.NAMES[point]: {
+        VISIT_METRICS[name].title: first.metrics["reference"][point][name] for name in drawn
+    }
     for point in ("real", "shuffled", "independent")
 }
-panels = {VISIT_METRICS[name].title: {"synthetic": visits_study.estimate(runs, name)[:3]} for name in drawn}
-plots.show(
-    plots.dots(panels, references=points),
+panels = {
+    VISIT_METRICS[name].title: {"synthetic": admissions.estimate(runs, name)[:3]} for name in drawn
+}
+figures.show(
+    figures.dots(panels, references=points),
     "Scores that need the order of admissions; lower is better, and a line is a reference point.",
 )
 
@@ -92,8 +100,8 @@ plots.show(
 # ## How often patients come, and with how many codes
 
 # %% tags=["hide-input"]
-plots.show(
-    visits_study.shares(curves),
+figures.show(
+    admissions.shares(curves),
     "Admissions per patient and codes per admission; the last point holds all that lies beyond it.",
 )
 
@@ -106,8 +114,8 @@ plots.show(
 
 # %% tags=["hide-input"]
 again = pd.DataFrame(curves["recurrence"])
-plots.show(
-    plots.agreement(
+figures.show(
+    figures.agreement(
         {"synthetic": (again["real"], again["synthetic"])},
         xlabel="comes again, real",
         ylabel="comes again, synthetic",
@@ -118,11 +126,14 @@ plots.show(
 # %% tags=["hide-input"]
 shown = again.sort_values("real", ascending=False).head(10).set_index("code")
 names = shown["title"].where(shown["title"] != "", shown.index)
-plots.table(shown.assign(diagnosis=names)[["diagnosis", "real", "synthetic"]], "The codes that come again most surely")
+figures.table(
+    shown.assign(diagnosis=names)[["diagnosis", "real", "synthetic"]],
+    "The codes that come again most surely",
+)
 
 # %% tags=["hide-input"]
 new = pd.DataFrame(curves["new"]).set_index("visit").rename_axis("visit number")
-plots.table(new.reset_index(), "Share of an admission's codes that the patient never had before")
+figures.table(new.reset_index(), "Share of an admission's codes that the patient never had before")
 
 # %% [markdown]
 # (v4)=
@@ -135,10 +146,10 @@ plots.table(new.reset_index(), "Share of an admission's codes that the patient n
 synthetic = first.synthetic
 matrix = synthetic.to_matrix()
 path = ROOT / "runs" / "records" / f"{first.id}.jsonl"
-written = records.write(synthetic.to_records(), path)
+written = interchange.write(synthetic.to_records(), path)
 
 # %% tags=["hide-input"]
-pages.Words(
+results.Words(
     f"Written: `runs/records/{path.name}`, {written:,} patients with {synthetic.starts[-1]:,} admissions; as a matrix "
     f"{matrix.shape[0]:,} × {matrix.shape[1]:,}, mean cell {matrix.mean_cell:.4f}."
 )
@@ -162,5 +173,5 @@ pages.Words(
 # The finished runs on each data set, at the largest profile that has any.
 
 # %% tags=["hide-input"]
-for name, found in visits_study.published().items():
-    display(plots.table(visits_study.scores(found), f"{name}. {visits_study.said(found)}"))
+for name, found in admissions.published().items():
+    display(figures.table(admissions.scores(found), f"{name}. {admissions.said(found)}"))

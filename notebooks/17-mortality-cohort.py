@@ -25,7 +25,9 @@ if importlib.util.find_spec("google") and importlib.util.find_spec("google.colab
     if not place.exists():
         subprocess.run(["git", "clone", "--quiet", "--depth=1", "--", address, place], check=True)
     lacking = ["@lacking@"]
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *lacking], check=True)
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *lacking], check=True
+    )
     os.chdir(place)
     sys.path.insert(0, str(place))
 
@@ -47,15 +49,15 @@ profile = "quick"
 seed = 0
 
 # %% tags=["hide-input"]
-from companions.mortality_attack import pages
-from scoehr import plots
+from companions.mortality_attack import results
+from reproduction import figures
+from reproduction.synthesis.results import account
 from scoehr.files import check_seed
-from scoehr.pages import account
 
 seed = check_seed(seed)
-runs = pages.runs(dataset, source, profile, seed, ["cohort"])
+runs = results.runs(dataset, source, profile, seed, ["cohort"])
 cohort = runs["cohort"]
-pages.origin(runs, dataset=dataset, profile=profile, seed=seed)
+results.origin(runs, dataset=dataset, profile=profile, seed=seed)
 
 # %% [markdown]
 # (m1)=
@@ -67,7 +69,9 @@ pages.origin(runs, dataset=dataset, profile=profile, seed=seed)
 # and the first one of an admission counts.
 
 # %% tags=["hide-input"]
-plots.table(account(cohort.metrics["account"]), "What was read, what was left out and why, and what is left")
+figures.table(
+    account(cohort.metrics["account"]), "What was read, what was left out and why, and what is left"
+)
 
 # %% [markdown]
 # ## What is measured
@@ -77,14 +81,14 @@ plots.table(account(cohort.metrics["account"]), "What was read, what was left ou
 # same measurement, and is never used in place of the other.
 
 # %% tags=["hide-input"]
-plots.table(
-    pages.availability(cohort),
+figures.table(
+    results.availability(cohort),
     "Each series: stays and hours with a value, and the values after the plausibility limits",
 )
 
 # %% tags=["hide-input"]
-plots.show(
-    pages.measured(cohort),
+figures.show(
+    results.measured(cohort),
     "Share of stays with a value in each hour. What a model reads elsewhere has been filled in.",
 )
 
@@ -99,8 +103,8 @@ plots.show(
 # reach beyond the prediction; on MIMIC-III and in the simulation they do.
 
 # %% tags=["hide-input"]
-plots.show(
-    pages.filling(),
+figures.show(
+    results.filling(),
     "One simulated stay that ended in death. Dashed: the reported filling follows values that are measured after the "
     "prediction. Solid: the corrected one knows only what has been measured.",
 )

@@ -25,7 +25,9 @@ if importlib.util.find_spec("google") and importlib.util.find_spec("google.colab
     if not place.exists():
         subprocess.run(["git", "clone", "--quiet", "--depth=1", "--", address, place], check=True)
     lacking = ["@lacking@"]
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *lacking], check=True)
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *lacking], check=True
+    )
     os.chdir(place)
     sys.path.insert(0, str(place))
 
@@ -44,23 +46,24 @@ profile = "quick"
 seed = 0
 
 # %% tags=["hide-input"]
-from companions.mortality_attack import claims, pages
-from scoehr import plots
+from companions.mortality_attack import claims, results
+from reproduction import figures
+from reproduction.synthesis.results import Words
 from scoehr.files import check_seed
-from scoehr.pages import Words
 
 seed = check_seed(seed)
-every = pages.runs(dataset, source, profile, seed)
+every = results.runs(dataset, source, profile, seed)
 runs = {name: run for name, run in every.items() if run.study.task in ("cohort", "model")}
-pages.origin(runs, dataset=dataset, profile=profile, seed=seed)
+results.origin(runs, dataset=dataset, profile=profile, seed=seed)
 
 # %% [markdown]
 # (m3)=
 # ## What was reported
 
 # %% tags=["hide-input"]
-plots.table(
-    pages.quoted(), "The study's results: its own row last, the others as it quotes them; mean ± deviation over folds"
+figures.table(
+    results.quoted(),
+    "The study's results: its own row last, the others as it quotes them; mean ± deviation over folds",
 )
 
 # %% [markdown]
@@ -71,21 +74,21 @@ plots.table(
 # what the protocol would print; "held out" are the same weights on patients who were in neither training nor choice.
 
 # %% tags=["hide-input"]
-plots.table(
-    pages.ladder_table(runs),
+figures.table(
+    results.ladder_table(runs),
     "Scores with 95 % intervals over patients, as flaws are added to the corrected protocol one at a time",
 )
 
 # %% tags=["hide-input"]
-Words(pages.artefact(runs))
+Words(results.artefact(runs))
 
 # %% [markdown]
 # The last flaw changes no weight: it only looks at other stays. The study saw its scores rise for a thousand epochs and
 # took that for the absence of overfitting; the two curves below are those that it printed and those that it did not.
 
 # %% tags=["hide-input"]
-plots.show(
-    pages.two_curves(runs),
+figures.show(
+    results.two_curves(runs),
     "The reported model over its epochs: scores on the stays that it learns from, half of them deaths, and on held-out "
     "stays.",
 )
@@ -100,14 +103,18 @@ plots.show(
 # by.
 
 # %% tags=["hide-input"]
-plots.table(pages.peers_table(runs), "Held-out stays at true prevalence, with 95 % intervals over patients", digits=3)
+figures.table(
+    results.peers_table(runs),
+    "Held-out stays at true prevalence, with 95 % intervals over patients",
+    digits=3,
+)
 
 # %% tags=["hide-input"]
-Words(pages.target(runs))
+Words(results.target(runs))
 
 # %% tags=["hide-input"]
-plots.show(
-    pages.calibration(runs, ["blend-all", "bilstm-study", "reported"]),
+figures.show(
+    results.calibration(runs, ["blend-all", "bilstm-study", "reported"]),
     "Share who died against predicted probability, in tenths of the held-out stays, with 95 % intervals. On the "
     "diagonal a probability can be taken at its word.",
 )
@@ -117,4 +124,7 @@ plots.show(
 # ## What is left of the claims
 
 # %% tags=["hide-input"]
-plots.table(claims.table(every, pages="model"), "The study's claims about its models, tested on the runs of this page")
+figures.table(
+    claims.table(every, pages="model"),
+    "The study's claims about its models, tested on the runs of this page",
+)

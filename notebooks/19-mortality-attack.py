@@ -25,7 +25,9 @@ if importlib.util.find_spec("google") and importlib.util.find_spec("google.colab
     if not place.exists():
         subprocess.run(["git", "clone", "--quiet", "--depth=1", "--", address, place], check=True)
     lacking = ["@lacking@"]
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *lacking], check=True)
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *lacking], check=True
+    )
     os.chdir(place)
     sys.path.insert(0, str(place))
 
@@ -49,15 +51,15 @@ profile = "quick"
 seed = 0
 
 # %% tags=["hide-input"]
-from companions.mortality_attack import claims, pages
-from scoehr import plots
+from companions.mortality_attack import claims, results
+from reproduction import figures
+from reproduction.synthesis.results import Words
 from scoehr.files import check_seed
-from scoehr.pages import Words
 
 seed = check_seed(seed)
-runs = pages.runs(dataset, source, profile, seed)
+runs = results.runs(dataset, source, profile, seed)
 attacks = {name: run for name, run in runs.items() if run.study.task in ("attack", "side")}
-pages.origin(attacks, dataset=dataset, profile=profile, seed=seed)
+results.origin(attacks, dataset=dataset, profile=profile, seed=seed)
 
 # %% [markdown]
 # (m7)=
@@ -67,22 +69,26 @@ pages.origin(attacks, dataset=dataset, profile=profile, seed=seed)
 # values stay in. A verdict is death from the threshold on that validation stays chose.
 
 # %% tags=["hide-input"]
-plots.table(
-    pages.attack_table(runs),
+figures.table(
+    results.attack_table(runs),
     "Attacks on held-out stays, by direction: share of right verdicts turned and the best change found, 95 % intervals",
 )
 
 # %% tags=["hide-input"]
-plots.show(pages.budgets(attacks), "Share of right verdicts turned by changes within a budget, both directions.")
-
-# %% tags=["hide-input"]
-plots.show(
-    pages.discovery(attacks), "Share of verdicts turned by each step: first change found (dashed), best one (solid)."
+figures.show(
+    results.budgets(attacks),
+    "Share of right verdicts turned by changes within a budget, both directions.",
 )
 
 # %% tags=["hide-input"]
-plots.table(
-    pages.noise_table(runs),
+figures.show(
+    results.discovery(attacks),
+    "Share of verdicts turned by each step: first change found (dashed), best one (solid).",
+)
+
+# %% tags=["hide-input"]
+figures.table(
+    results.noise_table(runs),
     "Is it the place or the size? The changes found, and the same sizes in random cells of the stay with random signs",
 )
 
@@ -95,45 +101,65 @@ plots.table(
 
 # %% tags=["hide-input"]
 attack = attacks["attack-bilstm-study"]
-plots.show(pages.heat_maps(attack, "gpp", "share of stays changed (gpp)"), "Share of stays whose value is changed.")
+figures.show(
+    results.heat_maps(attack, "gpp", "share of stays changed (gpp)"),
+    "Share of stays whose value is changed.",
+)
 
 # %% tags=["hide-input"]
-plots.show(pages.heat_maps(attack, "ganzp", "mean change where changed (ganzp)"), "How far values are moved there.")
+figures.show(
+    results.heat_maps(attack, "ganzp", "mean change where changed (ganzp)"),
+    "How far values are moved there.",
+)
 
 # %% tags=["hide-input"]
-plots.show(pages.heat_maps(attack, "sensitivity", "sensitivity (gpp / ganzp)"), "Sensitivity: often and by little.")
+figures.show(
+    results.heat_maps(attack, "sensitivity", "sensitivity (gpp / ganzp)"),
+    "Sensitivity: often and by little.",
+)
 
 # %% tags=["hide-input"]
-plots.table(pages.most_susceptible(attack), "Series of the highest sensitivity, summed over hours, with 95 % intervals")
+figures.table(
+    results.most_susceptible(attack),
+    "Series of the highest sensitivity, summed over hours, with 95 % intervals",
+)
 
 # %% tags=["hide-input"]
-plots.show(pages.histograms(attack), "How many cells are changed and how far, of the changes that turn a verdict.")
+figures.show(
+    results.histograms(attack),
+    "How many cells are changed and how far, of the changes that turn a verdict.",
+)
 
 # %% [markdown]
 # (m9)=
 # ## Do changes carry over?
 
 # %% tags=["hide-input"]
-plots.table(
-    pages.transfer_table(runs),
+figures.table(
+    results.transfer_table(runs),
     "Share of changes found against one model (row) that turn the right verdict of another (column), 95 % intervals",
 )
 
 # %% tags=["hide-input"]
-Words(pages.defence(runs))
+Words(results.defence(runs))
 
 # %% [markdown]
 # ## Other ways to attack
 
 # %% tags=["hide-input"]
-plots.table(pages.side_table(runs), "The same held-out stays of the bi-LSTM, one thing changed at a time")
+figures.table(
+    results.side_table(runs), "The same held-out stays of the bi-LSTM, one thing changed at a time"
+)
 
 # %% tags=["hide-input"]
-Words(pages.speed())
+Words(results.speed())
 
 # %% [markdown]
 # (m10)=
 # ## What is left of the claims
 
 # %% tags=["hide-input"]
-plots.table(claims.table(runs, pages="attack"), "The study's claims about its attack, tested on the runs of this page")
+figures.table(
+    claims.table(runs, pages="attack"),
+    "The study's claims about its attack, tested on the runs of this page",
+)

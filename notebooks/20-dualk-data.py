@@ -25,7 +25,9 @@ if importlib.util.find_spec("google") and importlib.util.find_spec("google.colab
     if not place.exists():
         subprocess.run(["git", "clone", "--quiet", "--depth=1", "--", address, place], check=True)
     lacking = ["@lacking@"]
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *lacking], check=True)
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *lacking], check=True
+    )
     os.chdir(place)
     sys.path.insert(0, str(place))
 
@@ -49,13 +51,13 @@ seed = 0
 # %% tags=["hide-input"]
 import pandas as pd
 
-from companions.dualk import pages
-from scoehr import plots
+from companions.dualk import results
+from reproduction import figures
 from scoehr.files import check_seed
 
 seed = check_seed(seed)
-runs = pages.runs(dataset, source, profile, seed)
-pages.origin(runs, dataset=dataset, profile=profile, seed=seed)
+runs = results.runs(dataset, source, profile, seed)
+results.origin(runs, dataset=dataset, profile=profile, seed=seed)
 
 # %% [markdown]
 # (dualk-counts)=
@@ -68,8 +70,8 @@ pages.origin(runs, dataset=dataset, profile=profile, seed=seed)
 # writes these counts for any of the data sets, so that a holder of MIMIC-IV can compare them with the printed ones.
 
 # %% tags=["hide-input"]
-plots.table(
-    pages.counts(runs["knowledge-forced"]),
+figures.table(
+    results.counts(runs["knowledge-forced"]),
     "Counts of every phase, with the study's split: on the data at hand, and as the study prints them for MIMIC-IV",
 )
 
@@ -88,8 +90,10 @@ plots.table(
 # more often than chance would have it, the strongest by pointwise mutual information.
 
 # %% tags=["hide-input"]
-account = {name: runs[f"knowledge-{name}"].metrics["account"]["6 graph"] for name in ("forced", "random")}
-plots.table(
+account = {
+    name: runs[f"knowledge-{name}"].metrics["account"]["6 graph"] for name in ("forced", "random")
+}
+figures.table(
     pd.DataFrame(account).rename(index=lambda name: name.replace("_", " ")).rename_axis(None),
     "The graph of all pairs, from the pre-training patients of the study's split and of a random one",
 )
@@ -105,17 +109,19 @@ plots.table(
 # {cite:p}`sun2019rotate`.
 
 # %% tags=["hide-input"]
-plots.table(pages.knowledge(runs["knowledge-random"]), "Triples of the knowledge graph, by relation")
+figures.table(
+    results.knowledge(runs["knowledge-random"]), "Triples of the knowledge graph, by relation"
+)
 
 # %% tags=["hide-input"]
-plots.table(
-    pages.ranking(runs["knowledge-random"]),
+figures.table(
+    results.ranking(runs["knowledge-random"]),
     "Held-out triples: how high the right tail is ranked among all entities, known ones left out",
 )
 
 # %% tags=["hide-input"]
-plots.show(
-    pages.scatter(pages.maps(runs["corrected"])),
+figures.show(
+    results.scatter(results.maps(runs["corrected"])),
     "Codes of some diseases in two dimensions (t-SNE): as the knowledge graph has them, and as the trained encoder "
     "sends them on.",
 )
@@ -126,4 +132,4 @@ plots.show(
 # A count that only MIMIC-IV can confirm cannot be tested on other data; the value at hand stands beside it.
 
 # %% tags=["hide-input"]
-plots.table(pages.claims(runs, "DK-D").drop(columns="why"), "Counts that the study prints")
+figures.table(results.claims(runs, "DK-D").drop(columns="why"), "Counts that the study prints")

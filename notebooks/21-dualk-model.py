@@ -25,7 +25,9 @@ if importlib.util.find_spec("google") and importlib.util.find_spec("google.colab
     if not place.exists():
         subprocess.run(["git", "clone", "--quiet", "--depth=1", "--", address, place], check=True)
     lacking = ["@lacking@"]
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *lacking], check=True)
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *lacking], check=True
+    )
     os.chdir(place)
     sys.path.insert(0, str(place))
 
@@ -46,13 +48,13 @@ seed = 0
 # %% tags=["hide-input"]
 from IPython.display import display
 
-from companions.dualk import pages
-from scoehr import plots
+from companions.dualk import results
+from reproduction import figures
 from scoehr.files import check_seed
 
 seed = check_seed(seed)
-runs = pages.runs(dataset, source, profile, seed)
-pages.origin(runs, dataset=dataset, profile=profile, seed=seed)
+runs = results.runs(dataset, source, profile, seed)
+results.origin(runs, dataset=dataset, profile=profile, seed=seed)
 
 # %% [markdown]
 # (dualk-parameters)=
@@ -63,7 +65,10 @@ pages.origin(runs, dataset=dataset, profile=profile, seed=seed)
 # back, by whether the last visit, an earlier one or none had it; it starts from these rates and learns on.
 
 # %% tags=["hide-input"]
-plots.table(pages.parameters(runs), "Parameters by part, of the runs and at the sizes that the study prints")
+figures.table(
+    results.parameters(runs),
+    "Parameters by part, of the runs and at the sizes that the study prints",
+)
 
 # %% [markdown]
 # (dualk-graph-attention)=
@@ -74,8 +79,15 @@ plots.table(pages.parameters(runs), "Parameters by part, of the runs and at the 
 # changing them and looking whether the answer changes.
 
 # %% tags=["hide-input"]
-names = ["DK-C.weights", "DK-C.aggregation", "DK-C.sequence", "DK-C.adaptive", "DK-C.items", "DK-C.macro"]
-plots.table(pages.claims(runs, "DK-C").loc[names], "Statements of the text, tried on the code")
+names = [
+    "DK-C.weights",
+    "DK-C.aggregation",
+    "DK-C.sequence",
+    "DK-C.adaptive",
+    "DK-C.items",
+    "DK-C.macro",
+]
+figures.table(results.claims(runs, "DK-C").loc[names], "Statements of the text, tried on the code")
 
 # %% [markdown]
 # (dualk-stages)=
@@ -87,11 +99,16 @@ plots.table(pages.claims(runs, "DK-C").loc[names], "Statements of the text, trie
 
 # %% tags=["hide-input"]
 for name in ("reported", "corrected"):
-    display(plots.table(pages.log(runs[name]), f"Last epoch of each stage, {pages.TITLES[name]}; printed: MIMIC-IV"))
+    display(
+        figures.table(
+            results.log(runs[name]),
+            f"Last epoch of each stage, {results.TITLES[name]}; printed: MIMIC-IV",
+        )
+    )
 
 # %% tags=["hide-input"]
-plots.show(
-    pages.curves({name: runs[name] for name in ("reported", "corrected", "better")}),
+figures.show(
+    results.curves({name: runs[name] for name in ("reported", "corrected", "better")}),
     "Loss of fine-tuning, over training patients and over those who choose the epoch: test patients as reported, "
     "validation patients where corrected.",
 )
@@ -103,8 +120,12 @@ plots.show(
 # codes, averaged over feature channels.
 
 # %% tags=["hide-input"]
-for title, table in pages.attention(runs["corrected"]):
-    display(plots.table(table, f"Attention, {title}: the two codes of most weight in each of the last visits"))
+for title, table in results.attention(runs["corrected"]):
+    display(
+        figures.table(
+            table, f"Attention, {title}: the two codes of most weight in each of the last visits"
+        )
+    )
 
 # %% [markdown]
 # Integrated gradients {cite:p}`sundararajan2017` carry the score of one code back to the laboratory decoders, and by
@@ -112,10 +133,10 @@ for title, table in pages.attention(runs["corrected"]):
 # not what causes a disease.
 
 # %% tags=["hide-input"]
-found = pages.heart_failure_gradients(runs["corrected"])
+found = results.heart_failure_gradients(runs["corrected"])
 if found is not None:
-    plots.show(
-        pages.gradients(found),
+    figures.show(
+        results.gradients(found),
         "Integrated gradients of heart failure over the decoders' embeddings, mean over test patients.",
     )
 
@@ -123,6 +144,7 @@ if found is not None:
 # ## The study's log, line by line
 
 # %% tags=["hide-input"]
-plots.table(
-    pages.claims(runs, "DK-S").drop(columns="why"), "Figures of the study's logs, with those of our run as reported"
+figures.table(
+    results.claims(runs, "DK-S").drop(columns="why"),
+    "Figures of the study's logs, with those of our run as reported",
 )

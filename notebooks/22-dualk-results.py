@@ -25,7 +25,9 @@ if importlib.util.find_spec("google") and importlib.util.find_spec("google.colab
     if not place.exists():
         subprocess.run(["git", "clone", "--quiet", "--depth=1", "--", address, place], check=True)
     lacking = ["@lacking@"]
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *lacking], check=True)
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *lacking], check=True
+    )
     os.chdir(place)
     sys.path.insert(0, str(place))
 
@@ -45,24 +47,27 @@ seed = 0
 # %% tags=["hide-input"]
 from IPython.display import display
 
-from companions.dualk import pages
-from scoehr import plots
+from companions.dualk import results
+from reproduction import figures
 from scoehr.files import check_seed
 
 seed = check_seed(seed)
-runs = pages.runs(dataset, source, profile, seed)
-pages.origin(runs, dataset=dataset, profile=profile, seed=seed)
+runs = results.runs(dataset, source, profile, seed)
+results.origin(runs, dataset=dataset, profile=profile, seed=seed)
 
 # %% [markdown]
 # (dualk-verdict)=
 # ## The verdict
 
 # %% tags=["hide-input"]
-pages.verdict(runs)
+results.verdict(runs)
 
 # %% tags=["hide-input"]
-several = {runs["corrected"].experiment.dataset: runs} | pages.published(seed)
-plots.table(pages.across(several), "DuaLK against repeating earlier diagnoses, with 95 % intervals over test patients")
+several = {runs["corrected"].experiment.dataset: runs} | results.published(seed)
+figures.table(
+    results.across(several),
+    "DuaLK against repeating earlier diagnoses, with 95 % intervals over test patients",
+)
 
 # %% [markdown]
 # ## Honest figures
@@ -73,10 +78,16 @@ plots.table(pages.across(several), "DuaLK against repeating earlier diagnoses, w
 # reached.
 
 # %% tags=["hide-input"]
-plots.table(pages.main(runs), "Models and baselines on the test patients of the corrected protocol; 95 % intervals")
+figures.table(
+    results.main(runs),
+    "Models and baselines on the test patients of the corrected protocol; 95 % intervals",
+)
 
 # %% tags=["hide-input"]
-plots.table(pages.strata(runs), "Recall@20 by how often training has a code; each group has about as many answers")
+figures.table(
+    results.strata(runs),
+    "Recall@20 by how often training has a code; each group has about as many answers",
+)
 
 # %% [markdown]
 # (dualk-metrics)=
@@ -86,8 +97,9 @@ plots.table(pages.strata(runs), "Recall@20 by how often training has a code; eac
 # Its recall is over the smaller of k and that number. Both are higher than what a reader would take them for.
 
 # %% tags=["hide-input"]
-plots.table(
-    pages.both(runs), "Both protocols by both families of figures. Capped: over the smaller of k and the true number"
+figures.table(
+    results.both(runs),
+    "Both protocols by both families of figures. Capped: over the smaller of k and the true number",
 )
 
 # %% [markdown]
@@ -99,16 +111,16 @@ plots.table(
 # 0 is no difference. The last columns show the model against repeating earlier diagnoses, and the study's own figures.
 
 # %% tags=["hide-input"]
-plots.table(pages.flaws(runs), "What each flaw is worth")
+figures.table(results.flaws(runs), "What each flaw is worth")
 
 # %% tags=["hide-input"]
-plots.show(
-    pages.flaws_figure(runs),
+figures.show(
+    results.flaws_figure(runs),
     "Change of recall@20 by one flaw at a time, with 95 % intervals over the same test patients.",
 )
 
 # %% tags=["hide-input"]
-plots.table(pages.protocols(), "The protocols, field by field")
+figures.table(results.protocols(), "The protocols, field by field")
 
 # %% [markdown]
 # ## Heart failure
@@ -117,7 +129,7 @@ plots.table(pages.protocols(), "The protocols, field by field")
 # the fair question is who gets it anew.
 
 # %% tags=["hide-input"]
-plots.table(pages.hearts(runs), "Heart failure at the next visit; 95 % intervals")
+figures.table(results.hearts(runs), "Heart failure at the next visit; 95 % intervals")
 
 # %% [markdown]
 # (dualk-bridge)=
@@ -129,10 +141,15 @@ plots.table(pages.hearts(runs), "Heart failure at the next visit; 95 % intervals
 # on synthetic admissions and tested on real ones. Fresh real admissions are the floor, shuffled columns the other end.
 
 # %% tags=["hide-input"]
-graphs, laboratory = pages.bridge(runs["bridge"])
-display(plots.table(graphs, "Graph fidelity: higher is better"))
+graphs, laboratory = results.bridge(runs["bridge"])
+display(figures.table(graphs, "Graph fidelity: higher is better"))
 if len(laboratory):
-    display(plots.table(laboratory, "The laboratory stage, trained on each set and tested on the same real admissions"))
+    display(
+        figures.table(
+            laboratory,
+            "The laboratory stage, trained on each set and tested on the same real admissions",
+        )
+    )
 
 # %% [markdown]
 # ## Claims of the study
@@ -140,5 +157,5 @@ if len(laboratory):
 # The statements of the text that more than one data set can speak to.
 
 # %% tags=["hide-input"]
-display(pages.tally(runs))
-plots.table(pages.claims(runs, "DK-C"), "What the text says, and what is left of it")
+display(results.tally(runs))
+figures.table(results.claims(runs, "DK-C"), "What the text says, and what is left of it")

@@ -25,7 +25,9 @@ if importlib.util.find_spec("google") and importlib.util.find_spec("google.colab
     if not place.exists():
         subprocess.run(["git", "clone", "--quiet", "--depth=1", "--", address, place], check=True)
     lacking = ["@lacking@"]
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *lacking], check=True)
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *lacking], check=True
+    )
     os.chdir(place)
     sys.path.insert(0, str(place))
 
@@ -46,19 +48,25 @@ seed = 0
 # %% tags=["hide-input"]
 import pandas as pd
 
-from scoehr import pages, plots
+from reproduction import figures
+from reproduction.synthesis import results
 from scoehr.files import CHECKOUT, check_seed, read_json
 
 seed = check_seed(seed)
-pages.origin({}, dataset=dataset, profile=profile, seed=seed)
+results.origin({}, dataset=dataset, profile=profile, seed=seed)
 
 # %% tags=["hide-input"]
 found = read_json(CHECKOUT / "benchmarks" / "reliability.json")
 kinds = found["kinds"].values()
-plots.table(
+figures.table(
     pd.DataFrame(
         [
-            [kind["what"], f"{kind['tried']:,}", f"{kind['failed']:,}", kind["command"].split(" --number")[0]]
+            [
+                kind["what"],
+                f"{kind['tried']:,}",
+                f"{kind['failed']:,}",
+                kind["command"].split(" --number")[0],
+            ]
             for kind in kinds
         ],
         columns=["what was tried: what counts as a failure", "tried", "failed", "command"],
@@ -69,14 +77,18 @@ plots.table(
 # %% tags=["hide-input"]
 failures = [fault for kind in kinds for fault in kind["faults"]]
 failed, tried = (sum(kind[name] for kind in kinds) for name in ("failed", "tried"))
-pages.Words(
+results.Words(
     f"In all {failed:,} of {tried:,} tries failed. "
-    + ("These, in the words of the program: " + "; ".join(failures) + "." if failures else "There is none to name.")
+    + (
+        "These, in the words of the program: " + "; ".join(failures) + "."
+        if failures
+        else "There is none to name."
+    )
 )
 
 # %% tags=["hide-input"]
 peaks = found["kinds"].get("memory", {"cases": []})["cases"]
-pages.Words(f"Peaks of memory by patients and codes: {'; '.join(peaks)}." if peaks else "")
+results.Words(f"Peaks of memory by patients and codes: {'; '.join(peaks)}." if peaks else "")
 
 # %% [markdown]
 # How the answers were judged. A command that was killed is started again, and its results are compared bit by bit with

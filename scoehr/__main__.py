@@ -1,4 +1,4 @@
-"""``python -m scoehr`` is the command ``scoehr``."""
+"""``python -m scoehr``: data, training, sampling and scores; ``python -m reproduction`` has the book as well."""
 
 from scoehr.cli import main
 

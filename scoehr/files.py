@@ -23,12 +23,12 @@ from typing import Any
 CHECKOUT = Path(__file__).resolve().parents[1]
 #: Whether there is no checkout around the package.
 INSTALLED = not (CHECKOUT / "pyproject.toml").is_file()
-#: The plan of all runs, and the graph of what waits for what.
-WORKFLOW = Path(__file__).resolve().parent / "workflow"
 #: The folder that holds ``data``, ``saved_models`` and ``synthetic_data``: ``SCOEHR_ROOT``, or the
 #: checkout, or, for an installed package, the folder that it is called in.
 ROOT = Path(
-    os.path.abspath(os.path.expanduser(os.environ.get("SCOEHR_ROOT") or (os.curdir if INSTALLED else CHECKOUT)))
+    os.path.abspath(
+        os.path.expanduser(os.environ.get("SCOEHR_ROOT") or (os.curdir if INSTALLED else CHECKOUT))
+    )
 )
 #: The largest seed that every random number generator used here takes.
 LARGEST_SEED = 2**63 - 1
@@ -179,7 +179,9 @@ def _check_target(path: str | Path, target: Path) -> None:
     if not target.name or os.path.ismount(target):
         raise InputError(f"{path}: is a whole disk; give the name of something on it")
     if target.is_dir() and Path(os.path.realpath(os.curdir)).is_relative_to(target.resolve()):
-        raise InputError(f"{path}: is the folder you are in; give another, such as a new name in it")
+        raise InputError(
+            f"{path}: is the folder you are in; give another, such as a new name in it"
+        )
     if target.exists() and not target.is_dir() and not target.is_file():
         raise InputError(f"{path}: is a device or a pipe; give the name of a file or a folder")
     if target.is_dir() and not os.access(target, os.W_OK):
@@ -263,7 +265,9 @@ def alone(path: Path, what: str) -> Iterator[int]:
 def write_json(path: str | Path, value: Any) -> None:
     """Write ``value`` as indented JSON, all or nothing; NaN and infinity become ``null``."""
     with replacing(path) as scratch:
-        scratch.write_text(json.dumps(_finite(value), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        scratch.write_text(
+            json.dumps(_finite(value), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
 
 
 def read_json(path: str | Path) -> Any:
@@ -274,8 +278,13 @@ def read_json(path: str | Path) -> Any:
         raise InputError(f"{path}: no such file; check the path") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from None
-    except (ValueError, RecursionError) as error:  # among them other encodings and numbers of endless length
-        raise InputError(f"{path}: not valid JSON ({error}); restore the file or delete its folder") from None
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # among them other encodings and numbers of endless length
+        raise InputError(
+            f"{path}: not valid JSON ({error}); restore the file or delete its folder"
+        ) from None
 
 
 def sha256(path: str | Path) -> str:
@@ -299,18 +308,25 @@ def free_memory() -> int:
     left = [os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
     machine = Path("/proc/meminfo")
     if machine.exists():  # free, or held by files that can be read again
-        line = next(line for line in machine.read_text().splitlines() if line.startswith("MemAvailable"))
+        line = next(
+            line for line in machine.read_text().splitlines() if line.startswith("MemAvailable")
+        )
         left = [int(line.split()[1]) * 1024]
     left += [room for files in CONTAINERS if (room := _container(*files)) is not None]
     most = resource.getrlimit(resource.RLIMIT_AS)[0]
     if most != resource.RLIM_INFINITY:
-        left.append(most - int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize())
+        left.append(
+            most - int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        )
     return max(0, min(left))
 
 
 def _container(limit: Path, used: Path, parts: Path) -> int | None:
     """Bytes that a control group leaves, if there is one with a limit; files that can be read again are free."""
-    if not all(path.exists() for path in (limit, used, parts)) or limit.read_text().strip() == "max":
+    if (
+        not all(path.exists() for path in (limit, used, parts))
+        or limit.read_text().strip() == "max"
+    ):
         return None
     lines = [line.split() for line in parts.read_text().splitlines()]
     again = max(int(value) for name, value in lines if name.endswith("inactive_file"))

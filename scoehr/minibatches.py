@@ -55,7 +55,9 @@ class SparseRows:
         if isinstance(rows, slice):
             return SparseRows(self.counts[rows], self.device)
         chosen = self.counts[rows.cpu().numpy()]
-        dense = torch.empty(chosen.shape, dtype=torch.float32)  # aligned by torch, so bits never vary
+        dense = torch.empty(
+            chosen.shape, dtype=torch.float32
+        )  # aligned by torch, so bits never vary
         chosen.toarray(out=dense.numpy())
         return dense.to(self.device)
 
@@ -95,7 +97,10 @@ class SparseRows:
         """Standard deviation (unbiased) of all cells, one value."""
         n = self.shape[0] * self.shape[1]
         mean = self.counts.sum(dtype=np.float64) / n
-        squares = np.square(self.counts.data - mean).sum(dtype=np.float64) + (n - self.counts.nnz) * mean**2
+        squares = (
+            np.square(self.counts.data - mean).sum(dtype=np.float64)
+            + (n - self.counts.nnz) * mean**2
+        )
         return torch.tensor(squares / (n - 1)).sqrt().float()
 
     def present(self) -> sparse.csr_array:

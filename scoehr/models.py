@@ -2,7 +2,7 @@
 
 A score network maps a noised latent ``x`` of shape ``(B, D)`` and a time ``t`` of shape ``(B,)`` in (0, 1] to
 ``(B, D)``. What its output means, score or noise, is decided by
-:class:`scoehr.processes.ScoreModel`.
+:class:`scoehr.sdes.ScoreModel`.
 
 Sources: Naseer et al. (2023), ScoEHR, for the autoencoder and the choice of U-Net; Ho, Jain & Abbeel (2020), Denoising
 Diffusion Probabilistic Models, for the U-Net; Vaswani et al. (2017) for the sinusoidal embedding.
@@ -86,7 +86,9 @@ class Autoencoder(nn.Module):
                 return (expected > 0.5).to(expected)
             case "poisson":
                 if bool(expected.isnan().any()):
-                    raise FloatingPointError("sampling diverged: latents are not finite; train anew at a lower rate")
+                    raise FloatingPointError(
+                        "sampling diverged: latents are not finite; train anew at a lower rate"
+                    )
                 return torch.poisson(expected.clamp(max=1e4), generator=rng)
 
 
@@ -159,8 +161,12 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.norm(x)
-        rows = (f(h).flatten(2).transpose(1, 2)[:, None] for f in (self.query, self.key, self.value))
-        q, k, v = (part.contiguous() for part in rows)  # (B, 1, HW, C): one head, in the layout of the fused kernel
+        rows = (
+            f(h).flatten(2).transpose(1, 2)[:, None] for f in (self.query, self.key, self.value)
+        )
+        q, k, v = (
+            part.contiguous() for part in rows
+        )  # (B, 1, HW, C): one head, in the layout of the fused kernel
         h = F.scaled_dot_product_attention(q, k, v)[:, 0]  # (B, HW, C)
         return x + self.out(h.transpose(1, 2).reshape(x.shape))
 
@@ -192,7 +198,11 @@ class UNet(nn.Module):
     """
 
     def __init__(
-        self, dim: int, width: int = 128, multiples: tuple[int, ...] = (1, 2, 2), attention: tuple[int, ...] = (16,)
+        self,
+        dim: int,
+        width: int = 128,
+        multiples: tuple[int, ...] = (1, 2, 2),
+        attention: tuple[int, ...] = (16,),
     ):
         super().__init__()
         check_unet(dim, width)
@@ -206,7 +216,9 @@ class UNet(nn.Module):
         self.down, self.shrink = nn.ModuleList(), nn.ModuleList()
         for level, multiple in enumerate(multiples):
             for _ in range(2):
-                self.down.append(_Stage(channels, width * multiple, time_dim, groups, side in attention))
+                self.down.append(
+                    _Stage(channels, width * multiple, time_dim, groups, side in attention)
+                )
                 channels = width * multiple
                 skips.append(channels)
             if level < len(multiples) - 1:
@@ -215,13 +227,24 @@ class UNet(nn.Module):
                 side //= 2
 
         self.middle = nn.ModuleList(
-            [_Stage(channels, channels, time_dim, groups, with_attention) for with_attention in (True, False)]
+            [
+                _Stage(channels, channels, time_dim, groups, with_attention)
+                for with_attention in (True, False)
+            ]
         )
 
         self.up, self.grow = nn.ModuleList(), nn.ModuleList()
         for level, multiple in reversed(list(enumerate(multiples))):
             for _ in range(3):
-                self.up.append(_Stage(channels + skips.pop(), width * multiple, time_dim, groups, side in attention))
+                self.up.append(
+                    _Stage(
+                        channels + skips.pop(),
+                        width * multiple,
+                        time_dim,
+                        groups,
+                        side in attention,
+                    )
+                )
                 channels = width * multiple
             if level:
                 self.grow.append(_conv(channels, channels))
@@ -252,7 +275,9 @@ def check_unet(dim: int | None, width: int) -> None:
     if dim is not None:
         unet_side(dim)
     if width < 16 or width % 4:
-        raise InputError(f"width {width} does not suit the U-Net; take a multiple of 4 that is at least 16")
+        raise InputError(
+            f"width {width} does not suit the U-Net; take a multiple of 4 that is at least 16"
+        )
 
 
 def unet_side(dim: int) -> int:
@@ -294,7 +319,9 @@ def reinitialise(module: nn.Module) -> nn.Module:
 def check_width(width: int) -> None:
     """:class:`InputError` unless a residual MLP can be so wide: half of the time embedding are sines."""
     if width < 4 or width % 2:
-        raise InputError(f"width {width} does not suit the residual MLP; take an even number from 4")
+        raise InputError(
+            f"width {width} does not suit the residual MLP; take an even number from 4"
+        )
 
 
 class ResidualMLP(nn.Module):
@@ -315,10 +342,13 @@ class ResidualMLP(nn.Module):
         context = context or width
         self.time = nn.Sequential(nn.Linear(width, context), nn.SiLU())
         self.begin = nn.Linear(dim, width)
-        self.norms = nn.ModuleList(nn.LayerNorm(width, elementwise_affine=False) for _ in range(depth))
+        self.norms = nn.ModuleList(
+            nn.LayerNorm(width, elementwise_affine=False) for _ in range(depth)
+        )
         self.modulation = nn.ModuleList(nn.Linear(context, 2 * width) for _ in range(depth))
         self.blocks = nn.ModuleList(
-            nn.Sequential(nn.Linear(width, 2 * width), nn.SiLU(), nn.Linear(2 * width, width)) for _ in range(depth)
+            nn.Sequential(nn.Linear(width, 2 * width), nn.SiLU(), nn.Linear(2 * width, width))
+            for _ in range(depth)
         )
         last = nn.Linear(width, dim)
         nn.init.zeros_(last.weight)
@@ -326,7 +356,9 @@ class ResidualMLP(nn.Module):
         self.end = nn.Sequential(nn.LayerNorm(width), last)
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        return self.end(self.blocked(self.begin(x), self.time(time_embedding(t, self.width))))  # (B, D)
+        return self.end(
+            self.blocked(self.begin(x), self.time(time_embedding(t, self.width)))
+        )  # (B, D)
 
     def blocked(self, h: Tensor, context: Tensor) -> Tensor:
         """The blocks on ``h`` ``(B, width)``, modulated by ``context`` ``(B, context)``."""
@@ -337,7 +369,7 @@ class ResidualMLP(nn.Module):
 
 
 class RecordMLP(ResidualMLP):
-    """The residual MLP on a patient's record, as :class:`~scoehr.processes.RateModel` asks for it.
+    """The residual MLP on a patient's record, as :class:`~scoehr.sdes.RateModel` asks for it.
 
     Records are ``log1p`` of counts ``(B, n_codes)``; times are ``(B,)``, or ``(1,)`` where one serves all.
 
@@ -353,7 +385,9 @@ class RecordMLP(ResidualMLP):
     def __init__(self, n_codes: int, width: int = 256, depth: int = 2):
         super().__init__(n_codes, width, depth, context=self.EMBEDDING)
         wide, narrow = 5 * self.EMBEDDING, self.EMBEDDING
-        self.time = nn.Sequential(nn.Linear(wide, wide), nn.SiLU(), nn.Linear(wide, narrow), nn.SiLU())
+        self.time = nn.Sequential(
+            nn.Linear(wide, wide), nn.SiLU(), nn.Linear(wide, narrow), nn.SiLU()
+        )
         self.last = nn.Linear(narrow, 2 * width)
         self.again = nn.Embedding(n_codes, width + 1)  # weights and bias of the second head
         self.times = nn.Embedding(self.TIMES + 1, narrow)
@@ -369,10 +403,13 @@ class RecordMLP(ResidualMLP):
         values = x[rows, codes]
         counts = torch.expm1(values).round()
         sizes = [
-            x.new_zeros(len(x)).index_add(0, rows, each) for each in (counts, (counts > 0).to(x), (counts > 1).to(x))
+            x.new_zeros(len(x)).index_add(0, rows, each)
+            for each in (counts, (counts > 0).to(x), (counts > 1).to(x))
         ]
         told = (t.expand(len(x)), *(200 * torch.log1p(size) for size in sizes), 200 * x.amax(dim=1))
-        context = self.time(torch.cat([time_embedding(value, self.EMBEDDING) for value in told], dim=1))
+        context = self.time(
+            torch.cat([time_embedding(value, self.EMBEDDING) for value in told], dim=1)
+        )
         h = self.begin.bias.expand(len(x), -1)  # (B, width)
         h = h.index_add(0, rows, values[:, None] * self.begin.weight.T[codes])
         scale, shift = self.last(context).chunk(2, dim=1)

@@ -24,7 +24,7 @@ import torchsde
 from torch import Tensor
 
 from scoehr.files import InputError
-from scoehr.processes import T_MIN, VPSDE, AdditiveReverseSDE, RateModel, ReverseSDE, Score
+from scoehr.sdes import T_MIN, VPSDE, AdditiveReverseSDE, RateModel, ReverseSDE, Score
 
 Sampler = Callable[..., Tensor]
 
@@ -45,7 +45,9 @@ def power_schedule(sde: VPSDE, steps: int, last: float = 0.0, power: float = 2.0
     VP-SDE reaches 150, and steps up there are wasted.
     """
     below = last < T_MIN
-    grid = torch.linspace(1.0, max(last, T_MIN) ** (1 / power), steps if below else steps + 1, dtype=torch.float64)
+    grid = torch.linspace(
+        1.0, max(last, T_MIN) ** (1 / power), steps if below else steps + 1, dtype=torch.float64
+    )
     times = grid**power
     return torch.cat([times, times.new_tensor([last])]).float() if below else times.float()
 
@@ -54,7 +56,9 @@ def power_schedule(sde: VPSDE, steps: int, last: float = 0.0, power: float = 2.0
 # Samplers
 
 
-def euler_maruyama(score: Score, sde: VPSDE, x: Tensor, times: Tensor, *, rng: torch.Generator) -> Tensor:
+def euler_maruyama(
+    score: Score, sde: VPSDE, x: Tensor, times: Tensor, *, rng: torch.Generator
+) -> Tensor:
     """The reverse SDE by torchsde's Euler, with as many equal steps as ``times`` has: the paper's sampler.
 
     Strong order 1/2. As reported, adding up a step of 0.001 in float32 leaves a sliver of time, so a thousand steps
@@ -71,7 +75,9 @@ def sra1(score: Score, sde: VPSDE, x: Tensor, times: Tensor, *, rng: torch.Gener
     return _torchsde(AdditiveReverseSDE(sde, score), x, len(times) - 1, "srk", "space-time", rng)
 
 
-def _torchsde(sde: ReverseSDE, x: Tensor, steps: int, method: str, levy: str, rng: torch.Generator) -> Tensor:
+def _torchsde(
+    sde: ReverseSDE, x: Tensor, steps: int, method: str, levy: str, rng: torch.Generator
+) -> Tensor:
     """The end of a path of ``sde`` from ``x`` in equal steps; ``levy``: what the method needs of the Brownian path."""
     brownian = torchsde.BrownianInterval(
         0.0, 1.0, size=tuple(x.shape), dtype=x.dtype, device=x.device,
@@ -81,7 +87,9 @@ def _torchsde(sde: ReverseSDE, x: Tensor, steps: int, method: str, levy: str, rn
     return torchsde.sdeint(sde, x, ends, bm=brownian, method=method, dt=1.0 / steps)[-1]
 
 
-def ddim(score: Score, sde: VPSDE, x: Tensor, times: Tensor, *, rng: torch.Generator | None = None) -> Tensor:
+def ddim(
+    score: Score, sde: VPSDE, x: Tensor, times: Tensor, *, rng: torch.Generator | None = None
+) -> Tensor:
     """Probability flow by Euler in the noise level: deterministic, order 1, one evaluation a step."""
     x = x / sde.alpha(times[0])
     levels = sde.noise_level(times)
@@ -90,7 +98,9 @@ def ddim(score: Score, sde: VPSDE, x: Tensor, times: Tensor, *, rng: torch.Gener
     return x * sde.alpha(times[-1])
 
 
-def heun(score: Score, sde: VPSDE, x: Tensor, times: Tensor, *, rng: torch.Generator | None = None) -> Tensor:
+def heun(
+    score: Score, sde: VPSDE, x: Tensor, times: Tensor, *, rng: torch.Generator | None = None
+) -> Tensor:
     """Probability flow by Heun: deterministic, order 2, two evaluations a step (one where the step ends at 0)."""
     x = x / sde.alpha(times[0])
     levels = sde.noise_level(times)
@@ -170,13 +180,20 @@ def events(
             many, which = rate.outlook(x[rows].to(device), level[rows].float().to(device))
             total, spent = many.cpu().double().exp(), spent + len(rows)  # codes still expected
             if not bool(torch.isfinite(total).all()):
-                raise FloatingPointError("sampling diverged: rates are not finite; train anew at a lower rate")
-            uniform, wait = torch.rand(len(rows), generator=rng), torch.empty_like(total).exponential_(generator=rng)
+                raise FloatingPointError(
+                    "sampling diverged: rates are not finite; train anew at a lower rate"
+                )
+            uniform, wait = (
+                torch.rand(len(rows), generator=rng),
+                torch.empty_like(total).exponential_(generator=rng),
+            )
             born = bound[rows].isfinite() & (uniform < total / bound[rows])
             running = which(born.to(device)).cpu().double().exp().cumsum(dim=1)
             x[rows[born], _drawn(running, rng)] += 1
             bound[rows] = torch.where(born, math.inf, total)
-            level[rows] = torch.where(born, level[rows], 1 - (1 - level[rows]) * torch.exp(-wait / total))
+            level[rows] = torch.where(
+                born, level[rows], 1 - (1 - level[rows]) * torch.exp(-wait / total)
+            )
         left = left[level[left] < 1 - T_MIN]
     return x, spent / len(x)
 
@@ -212,7 +229,9 @@ def _poisson(mean: Tensor, rng: torch.Generator) -> Tensor:
     many = torch.poisson(running[:, -1], generator=rng).long()  # (B,)
     rows = torch.repeat_interleave(torch.arange(len(mean)), many)
     counts = torch.zeros_like(mean)
-    return counts.index_put_((rows, _drawn(running[rows], rng)), torch.ones(len(rows)), accumulate=True)
+    return counts.index_put_(
+        (rows, _drawn(running[rows], rng)), torch.ones(len(rows)), accumulate=True
+    )
 
 
 def _drawn(running: Tensor, rng: torch.Generator) -> Tensor:
@@ -221,7 +240,9 @@ def _drawn(running: Tensor, rng: torch.Generator) -> Tensor:
     return torch.searchsorted(running, place, right=True)[:, 0].clamp(max=running.shape[1] - 1)
 
 
-def solve(sampler: str, score: Score, sde: VPSDE, x: Tensor, steps: int, *, rng: torch.Generator) -> Tensor:
+def solve(
+    sampler: str, score: Score, sde: VPSDE, x: Tensor, steps: int, *, rng: torch.Generator
+) -> Tensor:
     """Run the named sampler on its own schedule with ``steps`` steps; :class:`InputError` for a name unknown."""
     if sampler not in SAMPLERS:
         raise InputError(f"sampler {sampler!r} is unknown; choose one of {', '.join(SAMPLERS)}")

@@ -79,12 +79,16 @@ def may_write(path: Path, *read: Path | str | None, endings: Collection[str]) ->
     also a folder, and a place that cannot be written.
     """
     if path.suffix.lower() not in endings:
-        raise InputError(f"{path}: the name must end in {' or '.join(endings)}, to say what the file holds")
+        raise InputError(
+            f"{path}: the name must end in {' or '.join(endings)}, to say what the file holds"
+        )
     if path.is_dir():
         raise InputError(f"{path}: is a folder; give the name of a file")
     for given in _local(read):
         if path.exists() and (path.samefile(given) or _within(path, given)):
-            raise InputError(f"{path}: is read by this command and would be replaced; give another name")
+            raise InputError(
+                f"{path}: is read by this command and would be replaced; give another name"
+            )
     _may_make(path)
 
 
@@ -94,10 +98,14 @@ def may_replace(folder: Path, ours: Collection[str], *read: Path | str | None) -
         raise InputError(f"{folder}: is a file; give --out a folder")
     others = sorted({path.name for path in folder.iterdir()} - set(ours)) if folder.is_dir() else []
     if others:
-        raise InputError(f"{folder}: holds other things, such as {others[0]}; give --out a new folder")
+        raise InputError(
+            f"{folder}: holds other things, such as {others[0]}; give --out a new folder"
+        )
     for given in _local(read):
         if folder.is_dir() and _within(given, folder):
-            raise InputError(f"{folder}: holds {given}, which is read, and would be replaced; give another folder")
+            raise InputError(
+                f"{folder}: holds {given}, which is read, and would be replaced; give another folder"
+            )
     _may_make(folder)
 
 
@@ -126,7 +134,9 @@ def _may_make(path: Path) -> None:
 def needs_checkout(what: str) -> None:
     """Refuse, before any work, what an installed package cannot do: it has no notebooks, no pages."""
     if files.INSTALLED:
-        raise InputError(f"{what} needs a checkout of the repository; clone {_address()} and run there")
+        raise InputError(
+            f"{what} needs a checkout of the repository; clone {_address()} and run there"
+        )
 
 
 def needs(*extras: str) -> None:
@@ -162,7 +172,9 @@ def _missing(module: str) -> str:
     extra = _extras().get(package)
     if extra:
         return f"the package {package} is missing; install scoehr with its extra {extra} (scoehr[{extra}])"
-    return f"the package {package} is missing; install " + ("it" if extra is None else "scoehr anew, with all it needs")
+    return f"the package {package} is missing; install " + (
+        "it" if extra is None else "scoehr anew, with all it needs"
+    )
 
 
 def _plain(name: str) -> str:
@@ -184,14 +196,22 @@ def explain(error: BaseException, name: str = "scoehr") -> str | None:
         return text
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"
-    if isinstance(error, MemoryError) or re.search("can't allocate memory|out of memory", text, re.IGNORECASE):
+    if isinstance(error, MemoryError) or re.search(
+        "can't allocate memory|out of memory", text, re.IGNORECASE
+    ):
         return "not enough memory; ask for fewer patients or a smaller model"
-    if getattr(error, "errno", None) == errno.ENOSPC or re.search("no space left|os error 28", text, re.IGNORECASE):
+    if getattr(error, "errno", None) == errno.ENOSPC or re.search(
+        "no space left|os error 28", text, re.IGNORECASE
+    ):
         return "no space left on device; nothing was written, free some space and run the command again"
     if isinstance(error, OSError):
         reason = error.strerror or text
-        return f"{_seen(str(error.filename))}: {reason}; check the path" if error.filename else reason
-    if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith(("scoehr", "companions")):
+        return (
+            f"{_seen(str(error.filename))}: {reason}; check the path" if error.filename else reason
+        )
+    if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith(
+        ("scoehr", "reproduction", "companions")
+    ):
         return _missing(str(error.name))
     return None
 
@@ -218,7 +238,9 @@ def run_shell(app: typer.Typer, name: str, arguments: list[str] | None = None) -
         message = explain(error, name)
         if message is None:
             raise
-        if isinstance(error, BrokenPipeError):  # the reader has gone: leave nothing for the interpreter to flush to it
+        if isinstance(
+            error, BrokenPipeError
+        ):  # the reader has gone: leave nothing for the interpreter to flush to it
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         print(f"{name}: error: {message}", file=sys.stderr)
         sys.exit(2)
@@ -229,9 +251,13 @@ def _command(app: typer.Typer, name: str, arguments: list[str]) -> Any:
     """What a command returns; without arguments, help is printed."""
     for argument in arguments:
         if not _is_text(argument):
-            raise InputError(f"{_shown(argument)!r} is not UTF-8 text; rename the file, or write the value in UTF-8")
+            raise InputError(
+                f"{_shown(argument)!r} is not UTF-8 text; rename the file, or write the value in UTF-8"
+            )
     files.user_path(os.environ.get("SCOEHR_ROOT") or os.curdir)
-    status = typer.main.get_command(app).main(arguments or ["--help"], prog_name=name, standalone_mode=False)
+    status = typer.main.get_command(app).main(
+        arguments or ["--help"], prog_name=name, standalone_mode=False
+    )
     if status == CTRL_C:
         raise KeyboardInterrupt
     return status
@@ -261,7 +287,9 @@ def _spell(error: UnicodeError) -> tuple[str, int]:
 
 def _letters(sign: str) -> str:
     """ASCII for a sign: its plain form, or the last word of a letter's name, or a question mark."""
-    plain = SIGNS.get(sign) or unicodedata.normalize("NFKD", sign).encode("ascii", "ignore").decode()
+    plain = (
+        SIGNS.get(sign) or unicodedata.normalize("NFKD", sign).encode("ascii", "ignore").decode()
+    )
     if plain:
         return plain
     if unicodedata.category(sign) == "Pd":

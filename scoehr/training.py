@@ -47,14 +47,18 @@ class TrainingConfig:
     weight_decay: float = 0.0
     shuffle: bool = True
     drop_last: bool = True  # the last incomplete batch is left out, as reported
-    share: float = 1.0  # of the batches that an epoch takes, and of the validation patients (at least 256)
+    share: float = (
+        1.0  # of the batches that an epoch takes, and of the validation patients (at least 256)
+    )
     clip: float | None = None  # gradient norm
     ema: float = 0.0  # decay of the averaged weights per step; 0 is no average
     patience: float = 100.0  # a loss this many times the untrained module's is divergence
 
     def __post_init__(self) -> None:
         if self.schedule not in get_args(Schedule):
-            raise InputError(f"schedule {self.schedule!r} is unknown; choose one of {', '.join(get_args(Schedule))}")
+            raise InputError(
+                f"schedule {self.schedule!r} is unknown; choose one of {', '.join(get_args(Schedule))}"
+            )
         for name in ("epochs", "batch"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, not {getattr(self, name)}")
@@ -65,7 +69,10 @@ class TrainingConfig:
 
     def rates(self) -> list[float]:
         """Learning rate of each epoch."""
-        return [self.rate * rate_factor(self.schedule, epoch, self.epochs) for epoch in range(self.epochs)]
+        return [
+            self.rate * rate_factor(self.schedule, epoch, self.epochs)
+            for epoch in range(self.epochs)
+        ]
 
 
 def rate_factor(schedule: Schedule, epoch: int, epochs: int) -> float:
@@ -100,13 +107,17 @@ class _State:
     history: list[Row] = field(default_factory=list)
 
     def write(self, path: Path) -> None:
-        tensors = {f"weights/{key}": value.clone() for key, value in self.module.state_dict().items()}
+        tensors = {
+            f"weights/{key}": value.clone() for key, value in self.module.state_dict().items()
+        }
         tensors |= {f"average/{key}": value.clone() for key, value in self.average.items()}
         for index, moments in self.optimiser.state_dict()["state"].items():
             tensors |= {f"adam/{index}/{name}": value.clone() for name, value in moments.items()}
         tensors["rng"] = self.rng.get_state()
         with replacing(path) as scratch:
-            save_file(tensors, scratch, {"progress": json.dumps([self.initial, self.history])} | threads())
+            save_file(
+                tensors, scratch, {"progress": json.dumps([self.initial, self.history])} | threads()
+            )
 
     def read(self, path: Path) -> None:
         """Take up a checkpoint."""
@@ -116,7 +127,9 @@ class _State:
                 self.initial, self.history = json.loads(file.metadata()["progress"])
                 check_threads(file.metadata())
         except (safetensors.SafetensorError, TypeError, KeyError, ValueError) as error:
-            raise InputError(f"{path}: not a readable checkpoint ({error}); delete it to train anew") from None
+            raise InputError(
+                f"{path}: not a readable checkpoint ({error}); delete it to train anew"
+            ) from None
         part = {name: _below(tensors, name) for name in ("weights", "average", "adam")}
         self.module.load_state_dict(part["weights"])
         self.average = part["average"]
@@ -144,7 +157,11 @@ def check_threads(metadata: dict[str, str]) -> None:
 
 
 def _below(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
-    return {key.removeprefix(f"{name}/"): value for key, value in tensors.items() if key.startswith(f"{name}/")}
+    return {
+        key.removeprefix(f"{name}/"): value
+        for key, value in tensors.items()
+        if key.startswith(f"{name}/")
+    }
 
 
 class _Store:
@@ -159,7 +176,9 @@ class _Store:
         self.folder, self.name, self.rates = folder, name, rates
         self.facts = json.dumps(facts)
         turn = next((epoch for epoch, rate in enumerate(rates) if rate != rates[0]), len(rates))
-        self.kept = {len(rates), turn} - {1}  # the end, and that of a constant rate, which longer trainings pass too
+        self.kept = {len(rates), turn} - {
+            1
+        }  # the end, and that of a constant rate, which longer trainings pass too
         self.last: Path | None = None  # what to remove when the next is written
 
     def path(self, epochs: int, ending: str = "checkpoint") -> Path:
@@ -221,21 +240,31 @@ def train(
         InputError: fewer patients than a batch.
     """
     if len(data) < config.batch and config.drop_last:
-        raise InputError(f"{len(data)} patients do not fill one batch of {config.batch}; lower the batch size")
-    optimiser = torch.optim.Adam(module.parameters(), lr=config.rate, weight_decay=config.weight_decay)
-    average = {key: value.clone() for key, value in module.state_dict().items()} if config.ema else {}
+        raise InputError(
+            f"{len(data)} patients do not fill one batch of {config.batch}; lower the batch size"
+        )
+    optimiser = torch.optim.Adam(
+        module.parameters(), lr=config.rate, weight_decay=config.weight_decay
+    )
+    average = (
+        {key: value.clone() for key, value in module.state_dict().items()} if config.ema else {}
+    )
     if validation is not None:
         validation = validation[: max(256, round(config.share * len(validation)))]
     initial = _mean_loss(module, loss, data[: config.batch], config.batch, seed)
     state = _State(module, average, optimiser, torch.Generator().manual_seed(seed), initial)
     rates = config.rates()
-    facts = _facts(module, data, validation, config, seed, about) if store else []  # a large table takes seconds
+    facts = (
+        _facts(module, data, validation, config, seed, about) if store else []
+    )  # a large table takes seconds
     kept = _Store(store, name, facts, rates)
     kept.read(state)
 
     saved = time.monotonic()
     done = len(state.history)
-    bar = tqdm(range(done, config.epochs), name, config.epochs, initial=done, disable=not progress or None)
+    bar = tqdm(
+        range(done, config.epochs), name, config.epochs, initial=done, disable=not progress or None
+    )
     for epoch in bar:
         start = time.perf_counter()
         row = {"epoch": epoch + 1, "train_loss": _epoch(state, loss, data, config, rates[epoch])}
@@ -261,18 +290,36 @@ def _facts(
     about: dict[str, Any] | None,
 ) -> list[Any]:
     """All that decides a training but the learning rates of its epochs."""
-    settings = {key: value for key, value in asdict(config).items() if key not in ("epochs", "schedule")}
+    settings = {
+        key: value for key, value in asdict(config).items() if key not in ("epochs", "schedule")
+    }
     held_out = validation is not None and digest(validation)
     weights = [digest(value) for value in module.state_dict().values()]
-    return [CODE_VERSION, settings, seed, digest(data), held_out, weights, *([about] if about else [])]
+    return [
+        CODE_VERSION,
+        settings,
+        seed,
+        digest(data),
+        held_out,
+        weights,
+        *([about] if about else []),
+    ]
 
 
 def _epoch(state: _State, loss: Loss, data: Data, config: TrainingConfig, rate: float) -> float:
     """One pass over the data; mean loss of its batches."""
     for group in state.optimiser.param_groups:
         group["lr"] = rate
-    order = torch.randperm(len(data), generator=state.rng) if config.shuffle else torch.arange(len(data))
-    batches = [rows for rows in order.split(config.batch) if len(rows) == config.batch or not config.drop_last]
+    order = (
+        torch.randperm(len(data), generator=state.rng)
+        if config.shuffle
+        else torch.arange(len(data))
+    )
+    batches = [
+        rows
+        for rows in order.split(config.batch)
+        if len(rows) == config.batch or not config.drop_last
+    ]
     batches = batches[: max(1, round(config.share * len(batches)))]
     total = torch.zeros((), device=data.device)
     state.module.train()
@@ -311,7 +358,10 @@ def _mean_loss(module: nn.Module, loss: Loss, data: Data | None, batch: int, see
 def _guard(state: _State, patience: float, name: str) -> None:
     last = state.history[-1]["train_loss"]
     if not math.isfinite(state.initial):
-        raise Diverged(f"{name}: the loss is {state.initial} before training; give more patients", state.history)
+        raise Diverged(
+            f"{name}: the loss is {state.initial} before training; give more patients",
+            state.history,
+        )
     if not math.isfinite(last) or last > patience * max(state.initial, 1e-8):
         raise Diverged(
             f"{name} diverged in epoch {len(state.history)}: loss {last:.4g} after {state.initial:.4g} at the start; "

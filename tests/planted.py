@@ -1,4 +1,3 @@
-# ruff: noqa: E501
 """Leaks, one a kind, as they would stand in a published notebook: where, and what."""
 
 HTML, PLAIN, OUT, ERR, WORDS = "text/html", "text/plain", "stdout", "stderr", "text/markdown"
@@ -27,7 +26,10 @@ NAMED = {
     "head pt": (HTML, table(["pt id", "code"], ["23", "428"])),
     "head encounter": (HTML, table(["encounter", "code"], ["2278392", "428"], ["149190", "401"])),
     "ids as index, no head": (HTML, table(["", "sex", "value"], *ROWS)),
-    "ids as index, foreign head": (HTML, table(["Nummer", "mean"], ["10006", "0.2"], ["10011", "0.3"])),
+    "ids as index, foreign head": (
+        HTML,
+        table(["Nummer", "mean"], ["10006", "0.2"], ["10011", "0.3"]),
+    ),
     "ids as columns": (HTML, table(["", "10006", "10011", "10013"], ["428", "0", "1", "2"])),
     "facts of people": (HTML, table(["", "gender", "age", "ethnicity"], ["a", "M", "67", "WHITE"])),
     "a record as JSON": (OUT, '{"patient_id": "10006", "visits": [["4019", "25000"]]}'),
@@ -104,9 +106,17 @@ TRIED = {
     "head 23": (HTML, table(["sex", "religion", "x"], ["M", "CATHOLIC", "1"])),
     "head 24": (
         HTML,
-        table(["", "a", "b"], ["gender", "M", "F"], ["age", "67", "55"], ["ethnicity", "WHITE", "ASIAN"]),
+        table(
+            ["", "a", "b"],
+            ["gender", "M", "F"],
+            ["age", "67", "55"],
+            ["ethnicity", "WHITE", "ASIAN"],
+        ),
     ),
-    "head 25": (HTML, table(["insurance", "marital status", "diagnosis"], ["Medicare", "MARRIED", "SEPSIS"])),
+    "head 25": (
+        HTML,
+        table(["insurance", "marital status", "diagnosis"], ["Medicare", "MARRIED", "SEPSIS"]),
+    ),
     "head 26": (HTML, table(["record number", "x"], ["7", "1"])),
     "head 27": (HTML, table(["hospital_expire_flag", "los", "x"], ["1", "7.2", "1"])),
     "head 28": (HTML, table(["anchor_year", "anchor_age"], ["2150", "67"])),
@@ -249,7 +259,10 @@ TRIED = {
     "count 17": (HTML, table(["", "patients"], ["037", "2 (0.1%)"])),
     "count 18": (HTML, table(["", "women", "men"], ["037", "2", "3"])),
     "count 19": (HTML, table(["", "MICU", "SICU"], ["patients", "2", "3"])),
-    "count 20": (HTML, table(["", "A", "B"], ["037", "2", "3"], caption="Number of patients by unit")),
+    "count 20": (
+        HTML,
+        table(["", "A", "B"], ["037", "2", "3"], caption="Number of patients by unit"),
+    ),
     "count 21": (HTML, table(["", "A"], ["037", "2"], caption="Patients by diagnosis")),
     "count 22": (PLAIN, "      patients\n037          2\n428        900"),
     "count 23": (PLAIN, "code  patients\n037   2\n428   900"),
@@ -333,7 +346,10 @@ TRIED = {
     "person 9": (OUT, "{'gender': 'F', 'age': 67, 'diagnosis': 'SEPSIS'}"),
     "person 10": (OUT, "+44 20 7946 0958"),
     "encoded 1": (OUT, "cGF0aWVudCAxMDAwNiAyMTI2LTA4LTE0"),
-    "encoded 2": (OUT, "iVBORw0KGgoAAQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyAhIiMkJSYnKCkqKywtLi8wMTIzNDU2Nzg5Ojs="),
+    "encoded 2": (
+        OUT,
+        "iVBORw0KGgoAAQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyAhIiMkJSYnKCkqKywtLi8wMTIzNDU2Nzg5Ojs=",
+    ),
     "encoded 3": (OUT, "H4sIAGZcDGsC/ytILMlMzStRMDQwMDArII4DAANJqY40AAAA"),
     "encoded 4": (OUT, "70617469656e742031303030362061646d697474656420323132362d30382d3134"),
     "encoded 5": (OUT, "%31%30%30%30%36 %2Fhome%2Fann%2Fx"),
@@ -406,7 +422,10 @@ TRIED = {
     "ids again 16": (HTML, table(["intime", "x"], ["12", "1"])),
     "ids again 17": (HTML, table(["last seen", "x"], ["3 May 2126", "1"])),
     "ids again 18": (HTML, table(["ethnicity", "sex", "codes"], ["WHITE", "F", "428"])),
-    "ids again 19": (HTML, table(["age", "codes", "died"], ["67", "428, 401", "1"], ["55", "038", "0"])),
+    "ids again 19": (
+        HTML,
+        table(["age", "codes", "died"], ["67", "428, 401", "1"], ["55", "038", "0"]),
+    ),
     "ids again 20": (HTML, table(["marital_status", "n"], ["WIDOWED", "3"])),
     "ids again 21": (
         PLAIN,
@@ -496,7 +515,10 @@ TRIED = {
     "count again 25": (HTML, table(["", "patients with"], ["037", "2"])),
     "count again 26": (HTML, table(["", "real patients"], ["037", "2"])),
     "count again 27": (HTML, table(["", "deaths, all causes"], ["037", "2"])),
-    "count again 28": (HTML, table(["", "F", "M"], ["037", "2", "3"], caption="Counts of patients by sex")),
+    "count again 28": (
+        HTML,
+        table(["", "F", "M"], ["037", "2", "3"], caption="Counts of patients by sex"),
+    ),
     "count again 29": (HTML, table(["", "yes", "no"], ["died", "2", "300"])),
     "count again 30": (HTML, table(["", "n (%)"], ["037", "2 (0.1)"])),
     "count again 31": (HTML, table(["", "total"], ["admissions", "4"])),
@@ -505,7 +527,9 @@ TRIED = {
     "count again 34": (HTML, table(["", "size"], ["stratum", "4"])),
     "count again 35": (
         HTML,
-        table(["", "predicted died", "predicted alive"], ["died", "4", "90"], ["alive", "5", "900"]),
+        table(
+            ["", "predicted died", "predicted alive"], ["died", "4", "90"], ["alive", "5", "900"]
+        ),
     ),
     "count again 36": (WORDS, "Patients with it: **2**"),
     "count again 37": (WORDS, "1. patients: 3"),
@@ -552,13 +576,19 @@ TRIED = {
     "hidden again 1": (OUT, "eyJzdWJqZWN0X2lkIjogMTAwMDZ9"),
     "hidden again 2": (OUT, "c3ViamVjdF9pZCwxMDAw Ng=="),
     "hidden again 3": (OUT, "YWJjYWJjYWJjYWJjYWJjYWJjYWJjYWJjYWJjYWJjYWJjYWJjYWJjYWJjYWJj"),
-    "hidden again 4": (OUT, "504b0304abababababababababababababababababababababababababababababababababababababababab"),
+    "hidden again 4": (
+        OUT,
+        "504b0304abababababababababababababababababababababababababababababababababababababababab",
+    ),
     "hidden again 6": (OUT, "0b10011100010110"),
     "hidden again 7": (
         HTML,
         "<p>AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8gISIjJCUmJygpKissLS4vMDEyMzQ1Njc4OTo7PD0+P0BBQkNERUZHSElKS0xNTk9QUVJTVFVWV1hZWltcXV5fYGFiY2RlZmdoaWprbG1ub3BxcnN0dXZ3</p>",
     ),
-    "hidden again 8": (CODE, "import zlib, base64\nexec(zlib.decompress(base64.b85decode('c-jqR&2rl')))"),
+    "hidden again 8": (
+        CODE,
+        "import zlib, base64\nexec(zlib.decompress(base64.b85decode('c-jqR&2rl')))",
+    ),
     "hidden again 9": (PROSE, "<img src='x'>"),
     "hidden again 10": (PROSE, "<!-- x -->"),
     "hidden again 11": (PROSE, "<a href='file:///x'>a</a>"),
@@ -620,7 +650,10 @@ TRIED = {
     "third d8": (WORDS, "It occurs in 2 newborns."),
     "third d9": (OUT, "2 infants"),
     "third d10": (OUT, "five admissions with it"),
-    "third d11": (PLAIN, "             patients\nunit                 \nMICU                4\nSICU              900"),
+    "third d11": (
+        PLAIN,
+        "             patients\nunit                 \nMICU                4\nSICU              900",
+    ),
     "third d12": (HTML, table(["", "train", "test"], ["patients with it", "9", "3"])),
     "third d13": (OUT, "3 ICU stays"),
     "third d14": (HTML, table(["code", "number of admissions"], ["037", "3"])),

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scoehr.codes import CodeMatrix
-from scoehr.processes import VPSDE
+from scoehr.data.matrix import CodeMatrix
+from scoehr.sdes import VPSDE
 
 
 class Alone(torch.nn.Module):
@@ -35,7 +35,9 @@ class Gaussian:
 
     def marginal(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and variance of x_t."""
-        return self.sde.alpha(t) * self.mean, self.sde.alpha(t) ** 2 * self.variance + self.sde.sigma(t) ** 2
+        return self.sde.alpha(t) * self.mean, self.sde.alpha(
+            t
+        ) ** 2 * self.variance + self.sde.sigma(t) ** 2
 
     def score(self, x: Tensor, t: Tensor) -> Tensor:
         mean, variance = self.marginal(t[:, None])
@@ -53,4 +55,6 @@ def patients(n: int = 400, n_codes: int = 60, seed: int = 0) -> CodeMatrix:
     conditions = rng.gamma(0.2, 5.0, (6, n_codes)) * np.exp(-np.arange(n_codes) / 20)
     severity = rng.gamma(1.0, 1.0, (n, 1)) * rng.dirichlet(np.full(6, 0.2), n)
     codes = [f"{i:03d}" for i in range(n_codes)]
-    return CodeMatrix.from_array(rng.poisson(severity @ conditions), codes, titles=[f"condition {c}" for c in codes])
+    return CodeMatrix.from_array(
+        rng.poisson(severity @ conditions), codes, titles=[f"condition {c}" for c in codes]
+    )

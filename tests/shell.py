@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scoehr.cli import main
+from reproduction.cli import main
 
-COMMAND = [sys.executable, "-m", "scoehr"]
+COMMAND = [sys.executable, "-m", "reproduction"]
 
 
 def scoehr(*arguments, cwd=None, **environment):
@@ -33,7 +33,11 @@ def scoehr(*arguments, cwd=None, **environment):
 def inside(*arguments):
     """The same in this process, which has the slow imports behind it; a fault of ours is raised."""
     out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as end:
+    with (
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        pytest.raises(SystemExit) as end,
+    ):
         main([*map(str, arguments)])
     return subprocess.CompletedProcess(arguments, end.value.code, out.getvalue(), err.getvalue())
 
@@ -72,6 +76,12 @@ def long_table(path: Path, patients=700, codes=24, seed=0) -> Path:
     group = rng.integers(0, 2, patients)[:, None] == np.arange(codes) % 2
     counts = rng.poisson(np.where(group, 0.6, 0.1))
     rows, columns = counts.nonzero()
-    frame = pd.DataFrame({"patient_id": rows, "code": [f"{400 + c}" for c in columns], "count": counts[rows, columns]})
+    frame = pd.DataFrame(
+        {
+            "patient_id": rows,
+            "code": [f"{400 + c}" for c in columns],
+            "count": counts[rows, columns],
+        }
+    )
     frame.to_csv(path, index=False)
     return path

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import yaml
 
-from scoehr.simulate import sample_matrix
+from scoehr.data.simulate import sample_matrix
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 #: Seconds of a processor that one process of the tiny study may take, however busy the machine is.
@@ -48,10 +48,15 @@ def root() -> Path:
 
 def copy_checkout(folder: Path) -> None:
     """Copy what a notebook or the book needs of the checkout."""
-    for part in ("scoehr", "companions", "book", "notebooks", "workflow"):
+    for part in ("scoehr", "reproduction", "companions", "book", "notebooks", "workflow"):
         ignored = shutil.ignore_patterns("__pycache__", ".snakemake")
         shutil.copytree(CHECKOUT / part, folder / part, ignore=ignored)
-    for part in ("pyproject.toml", "benchmarks/speed.json", "benchmarks/wide.json", "benchmarks/reliability.json"):
+    for part in (
+        "pyproject.toml",
+        "benchmarks/speed.json",
+        "benchmarks/wide.json",
+        "benchmarks/reliability.json",
+    ):
         (folder / part).parent.mkdir(exist_ok=True)
         shutil.copy(CHECKOUT / part, folder / part)
 
@@ -71,7 +76,13 @@ def python(*arguments: str, check: bool = True) -> subprocess.CompletedProcess:
     """Run Python in :func:`root`."""
     command = [sys.executable, *arguments]
     done = subprocess.run(
-        command, cwd=root(), env=environment(), capture_output=True, text=True, check=False, preexec_fn=_limit
+        command,
+        cwd=root(),
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=_limit,
     )
     if check and done.returncode:
         raise AssertionError(done.stderr[-3000:])
@@ -85,7 +96,9 @@ def _limit() -> None:
 
 def setting() -> str:
     """The parameters as keyword arguments in Python source."""
-    return ", ".join(f"{name}={value!r}" for name, value in {**PARAMETERS, "source": str(source())}.items())
+    return ", ".join(
+        f"{name}={value!r}" for name, value in {**PARAMETERS, "source": str(source())}.items()
+    )
 
 
 @cache
@@ -112,5 +125,7 @@ def execute(name: str) -> None:
 def book() -> Path:
     """``index.html`` of the book of the tiny study."""
     return Path(
-        python("-c", f"from scoehr import book; print(book.build({setting()}))").stdout.strip().splitlines()[-1]
+        python("-c", f"from scoehr import book; print(book.build({setting()}))")
+        .stdout.strip()
+        .splitlines()[-1]
     )

@@ -85,7 +85,9 @@ class Conditions:
     @cached_property
     def F(self) -> sparse.csr_array:
         """A with each count thinned to 64 %."""
-        return sparse.csr_array(self.rng("F").binomial(self.fresh.toarray().astype(int), 0.64).astype(float))
+        return sparse.csr_array(
+            self.rng("F").binomial(self.fresh.toarray().astype(int), 0.64).astype(float)
+        )
 
     @cached_property
     def G(self) -> sparse.csr_array:

@@ -19,15 +19,24 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-Dataset = Annotated[str, typer.Option("--dataset", help="simulated, mimic3, mimic4 or diabetes130.")]
-Source = Annotated[str | None, typer.Option("--source", parser=SOURCE, help="Folder of the data set's tables.")]
-Profile = Annotated[str, typer.Option("--profile", help="Scale of the run: quick, standard or paper.")]
+Dataset = Annotated[
+    str, typer.Option("--dataset", help="simulated, mimic3, mimic4 or diabetes130.")
+]
+Source = Annotated[
+    str | None, typer.Option("--source", parser=SOURCE, help="Folder of the data set's tables.")
+]
+Profile = Annotated[
+    str, typer.Option("--profile", help="Scale of the run: quick, standard or paper.")
+]
 Seed = Annotated[int, typer.Option("--seed", parser=SEED, help="Fixes every random number.")]
 Json = Annotated[Path, typer.Option("--json", parser=PATH, help="Write the results here.")]
 #: Ending of results.
 JSON = (".json",)
 #: Runs that ``train`` and ``evaluate`` know by name.
-Which = Annotated[str, typer.Option("--run", help="corrected, better, reported, first-day, or flaw-… of one flaw.")]
+Which = Annotated[
+    str,
+    typer.Option("--run", help="corrected, better, reported, first-day, or flaw-… of one flaw."),
+]
 
 
 @app.command()
@@ -35,21 +44,29 @@ def prepare(
     json: Json,
     dataset: Dataset = "simulated",
     source: Source = None,
-    digits: Annotated[Literal["full", "three"], typer.Option(help="Full codes, as the study, or categories.")] = "full",
-    after: Annotated[int, typer.Option(help="Admissions of MIMIC-IV count if their year is later.")] = 2012,
-    split: Annotated[Literal["forced", "random"], typer.Option(help="The study's split, or by chance.")] = "forced",
-    patients: Annotated[int, typer.Option(min=10, help="Simulated patients, where no source is given.")] = 2_000,
+    digits: Annotated[
+        Literal["full", "three"], typer.Option(help="Full codes, as the study, or categories.")
+    ] = "full",
+    after: Annotated[
+        int, typer.Option(help="Admissions of MIMIC-IV count if their year is later.")
+    ] = 2012,
+    split: Annotated[
+        Literal["forced", "random"], typer.Option(help="The study's split, or by chance.")
+    ] = "forced",
+    patients: Annotated[
+        int, typer.Option(min=10, help="Simulated patients, where no source is given.")
+    ] = 2_000,
     seed: Seed = 0,
 ) -> None:
     """Read the tables; write every count of the nine phases beside the study's."""
+    from companions.dualk import claims
     from companions.dualk import prepare as phases
-    from companions.dualk import verdicts
 
     may_write(json, source, endings=JSON)
     found = phases.load(dataset, source, digits=digits, after=after, simulated=patients, seed=seed)
     account = phases.account(found, split, 42 + seed)
-    write_json(json, {"account": account, "reported": verdicts.printed()["counts"]})
-    _show(account, verdicts.printed()["counts"])
+    write_json(json, {"account": account, "reported": claims.printed()["counts"]})
+    _show(account, claims.printed()["counts"])
     print(f"wrote {json}")
 
 
@@ -65,7 +82,9 @@ def train(
     """Train one run through all its stages, or go on with it; write its history and parameters."""
     may_write(json, source, endings=JSON)
     made = _made(dataset, source, profile, seed, run)
-    write_json(json, {"run": made.id, "config": made.config, "history": made.history.to_dict("records")})
+    write_json(
+        json, {"run": made.id, "config": made.config, "history": made.history.to_dict("records")}
+    )
     print(f"wrote {json}: {made.id}, in {made.folder}")
 
 
@@ -79,41 +98,62 @@ def evaluate(
     run: Which = "corrected",
 ) -> None:
     """Score a run on its test patients beside the baselines, training it first if need be."""
-    from companions.dualk import study
+    from companions.dualk import experiments
 
     may_write(json, source, endings=JSON)
     made = _made(dataset, source, profile, seed, run)
     patients = made.metrics["patients"]
-    if patients < study.ENOUGH:
-        print(f"warning: {patients} test patients are too few for these figures to mean anything", file=sys.stderr)
+    if patients < experiments.ENOUGH:
+        print(
+            f"warning: {patients} test patients are too few for these figures to mean anything",
+            file=sys.stderr,
+        )
     write_json(json, {"run": made.id, **made.metrics})
     print(f"{'':24}{made.experiment.name:>26}{'copy-forward':>26}")
-    for name in ("recall@10", "recall@20", "ndcg@20", "auprc", "new.recall@20", "reported.f1", "reported.recall@20"):
+    for name in (
+        "recall@10",
+        "recall@20",
+        "ndcg@20",
+        "auprc",
+        "new.recall@20",
+        "reported.f1",
+        "reported.recall@20",
+    ):
         cells = (made.value(name, of) for of in ("", "copy-forward"))
-        print(f"{name:24}" + "".join(f"{f'{v.value:.3f} [{v.low:.3f}, {v.high:.3f}]':>26}" for v in cells))
+        print(
+            f"{name:24}"
+            + "".join(f"{f'{v.value:.3f} [{v.low:.3f}, {v.high:.3f}]':>26}" for v in cells)
+        )
     print(f"wrote {json}")
 
 
 @app.command()
-def runs(dataset: Dataset = "simulated", source: Source = None, profile: Profile = "quick", seed: Seed = 0) -> None:
+def runs(
+    dataset: Dataset = "simulated",
+    source: Source = None,
+    profile: Profile = "quick",
+    seed: Seed = 0,
+) -> None:
     """Make every run that the book shows, or go on with them."""
-    from companions.dualk import study
+    from companions.dualk import experiments
 
-    for experiment in study.plan(dataset, source, profile, seed).values():
-        if study.applies(experiment):
-            print(f"finished: {study.run(experiment).id}", flush=True)
+    for experiment in experiments.plan(dataset, source, profile, seed).values():
+        if experiments.applies(experiment):
+            print(f"finished: {experiments.run(experiment).id}", flush=True)
 
 
 def _made(dataset: str, source: str | None, profile: str, seed: int, name: str) -> Any:
-    from companions.dualk import study
+    from companions.dualk import experiments
 
-    plan = study.plan(dataset, source, profile, seed)
+    plan = experiments.plan(dataset, source, profile, seed)
     models = [key for key, experiment in plan.items() if experiment.kind == "model"]
     if name not in models:
         raise InputError(f"no run {name!r}; choose one of {', '.join(models)}")
-    if not study.applies(plan[name]):
-        raise InputError(f"run {name!r} needs a table of laboratory events, which {dataset} lacks here")
-    return study.run(plan[name], verbose=True)
+    if not experiments.applies(plan[name]):
+        raise InputError(
+            f"run {name!r} needs a table of laboratory events, which {dataset} lacks here"
+        )
+    return experiments.run(plan[name], verbose=True)
 
 
 def _show(account: dict[str, Any], reported: dict[str, Any], indent: str = "") -> None:
@@ -131,7 +171,13 @@ def _show(account: dict[str, Any], reported: dict[str, Any], indent: str = "") -
 def _figure(value: Any) -> str:
     if isinstance(value, list):
         return " × ".join(f"{part:,}" for part in value)
-    return f"{value:,.1f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+    return (
+        f"{value:,.1f}"
+        if isinstance(value, float)
+        else f"{value:,}"
+        if isinstance(value, int)
+        else str(value)
+    )
 
 
 def main(arguments: list[str] | None = None) -> None:

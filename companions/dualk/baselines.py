@@ -46,8 +46,12 @@ def copy_forward(feed: Feed, parts: Split, patients: np.ndarray) -> np.ndarray:
     state, common = rates.of(feed, patients), rates.overall(feed, parts.train)
     within = 0.1 * special.expit(common)  # orders a group, and never reaches the next
     top = level[1] - 0.2
-    rest = top - np.logaddexp(0, top - common)  # below the other groups, and in the order of frequency
-    found = np.select([state == 0, state == 1], [max(level[0], level[1] + 0.2) + within, level[1] + within], rest)
+    rest = top - np.logaddexp(
+        0, top - common
+    )  # below the other groups, and in the order of frequency
+    found = np.select(
+        [state == 0, state == 1], [max(level[0], level[1] + 0.2) + within, level[1] + within], rest
+    )
     return found.astype(np.float32)
 
 
@@ -74,7 +78,10 @@ class Retain(nn.Module):
     def __init__(self, targets: int, codes: int, width: int = 128, dropout: float = 0.3):
         super().__init__()
         self.embed = nn.Embedding(codes + 1, width, padding_idx=0)
-        self.alpha, self.beta = nn.GRU(width, width, batch_first=True), nn.GRU(width, width, batch_first=True)
+        self.alpha, self.beta = (
+            nn.GRU(width, width, batch_first=True),
+            nn.GRU(width, width, batch_first=True),
+        )
         self.visit, self.channel = nn.Linear(width, 1), nn.Linear(width, width)
         self.linear, self.dropout = nn.Linear(width, targets), nn.Dropout(dropout)
         nn.init.normal_(self.embed.weight, std=0.1)
@@ -86,7 +93,9 @@ class Retain(nn.Module):
         back = (length - 1 - torch.arange(there.shape[1])).clamp(min=0)  # the last visit first
         values = self.dropout(functional.embedding(batch.visits, visits))
         turned = values.gather(1, back[..., None].expand_as(values))
-        weight = self.visit(self.alpha(turned)[0]).masked_fill(~there[..., None], -1e30).softmax(dim=1)
+        weight = (
+            self.visit(self.alpha(turned)[0]).masked_fill(~there[..., None], -1e30).softmax(dim=1)
+        )
         context = weight * torch.tanh(self.channel(self.beta(turned)[0])) * turned
         return self.linear(self.dropout(context.sum(dim=1)))
 
@@ -115,7 +124,9 @@ def learnt(
 
     def score() -> dict[str, object]:
         with torch.no_grad():
-            logits = torch.cat([forward(part) for part in np.array_split(held, -(-len(held) // 512))])
+            logits = torch.cat(
+                [forward(part) for part in np.array_split(held, -(-len(held) // 512))]
+            )
         value = float(cross_entropy(logits, torch.from_numpy(truth).float()))
         return scored(logits.numpy(), truth, value, "validation patients") | {"merit": -value}
 
@@ -124,11 +135,20 @@ def learnt(
     fit(module, lambda rows: cross_entropy(forward(rows), dense(feed.answers(rows))), parts.train, stage, score,
         facts=facts, seed=seed, store=store, progress=progress)  # fmt: skip
     with torch.no_grad():
-        return torch.cat([forward(part) for part in np.array_split(patients, -(-len(patients) // 512))]).numpy()
+        return torch.cat(
+            [forward(part) for part in np.array_split(patients, -(-len(patients) // 512))]
+        ).numpy()
 
 
 def all_of(
-    records: Records, parts: Split, patients: np.ndarray, *, epochs: int, seed: int, store: Path | None, progress: bool
+    records: Records,
+    parts: Split,
+    patients: np.ndarray,
+    *,
+    epochs: int,
+    seed: int,
+    store: Path | None,
+    progress: bool,
 ) -> dict[str, np.ndarray]:
     """Logits of every baseline for ``patients``, from their histories alone."""
     feed = Feed(records)
@@ -145,6 +165,14 @@ def all_of(
         }
     for (name, module), rate in zip(networks.items(), (3e-3, 1e-3), strict=True):
         found[name] = learnt(
-            module, feed, parts, patients, epochs=epochs, rate=rate, seed=seed, store=store, progress=progress
+            module,
+            feed,
+            parts,
+            patients,
+            epochs=epochs,
+            rate=rate,
+            seed=seed,
+            store=store,
+            progress=progress,
         )
     return found

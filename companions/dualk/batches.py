@@ -23,7 +23,9 @@ class Feed:
     of it goes in but what ``labs`` says.
     """
 
-    def __init__(self, records: Records, *, labs: Labs = "none", repeated: bool = False, whole: bool = False):
+    def __init__(
+        self, records: Records, *, labs: Labs = "none", repeated: bool = False, whole: bool = False
+    ):
         self.records, self.labs, self.whole = records, labs, whole
         self.repeated = repeated
 
@@ -31,7 +33,9 @@ class Feed:
     def _codes(self) -> tuple[np.ndarray, np.ndarray]:
         """(n_visits + 1, C) nodes of each visit, row 0 empty; and how many each has."""
         counts = self.records.visit_codes
-        times = counts.data.astype(np.int64) if self.repeated else np.ones(counts.nnz, dtype=np.int64)
+        times = (
+            counts.data.astype(np.int64) if self.repeated else np.ones(counts.nnz, dtype=np.int64)
+        )
         visit = np.repeat(np.repeat(np.arange(counts.shape[0]), np.diff(counts.indptr)), times)
         node = np.repeat(counts.indices + 1, times)
         sizes = np.bincount(visit, minlength=counts.shape[0])
@@ -55,7 +59,10 @@ class Feed:
         seen = visit < (records.first[1:] - hidden)[records.owner]
         weight = (1 / np.maximum(number, 1))[records.owner[seen]].astype(np.float32)
         shape = (len(records.patients), len(records.days))
-        return (sparse.csr_array((weight, (records.owner[seen], visit[seen])), shape=shape) @ self._present).tocsr()
+        return (
+            sparse.csr_array((weight, (records.owner[seen], visit[seen])), shape=shape)
+            @ self._present
+        ).tocsr()
 
     @cached_property
     def _days(self) -> np.ndarray:
@@ -80,7 +87,12 @@ class Feed:
             visits, places = np.append(0, visits), places + 1
         table, sizes = self._codes
         codes = table[visits[1:], : sizes[visits].max()]
-        since = np.where(rows > 0, self._days[self.last_seen(patients) + 1][:, None] - self._days[rows], 0) / YEAR
+        since = (
+            np.where(
+                rows > 0, self._days[self.last_seen(patients) + 1][:, None] - self._days[rows], 0
+            )
+            / YEAR
+        )
         ever, last = self.history(patients)
         return Batch(
             torch.from_numpy(codes.astype(np.int64)),
@@ -110,13 +122,20 @@ class Feed:
 
     def abnormal(self, patients: np.ndarray) -> dict[str, Tensor]:
         """Items of each category that are abnormal at any visit of a patient, (n, items of the category)."""
-        rows = self.seen(patients) if not self.whole else Feed(self.records, whole=True).seen(patients)
+        rows = (
+            self.seen(patients) if not self.whole else Feed(self.records, whole=True).seen(patients)
+        )
         member, place = np.nonzero(rows)
         sums = sparse.csr_array(
-            (np.ones(len(member)), (member, rows[member, place] - 1)), shape=(len(patients), len(self.records.days))
+            (np.ones(len(member)), (member, rows[member, place] - 1)),
+            shape=(len(patients), len(self.records.days)),
         )
         found = _dense((sums @ self.records.labs.astype(np.float32)) > 0)
-        return {name: found[:, self.records.category(name)] for name in CATEGORIES if name in self.records.categories}
+        return {
+            name: found[:, self.records.category(name)]
+            for name in CATEGORIES
+            if name in self.records.categories
+        }
 
 
 def _dense(matrix: sparse.csr_array) -> Tensor:

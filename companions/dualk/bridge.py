@@ -14,7 +14,7 @@ from scipy import sparse
 from companions.dualk import graph
 from companions.dualk.prepare import Records
 from companions.dualk.train import TrainingConfig, train_laboratory
-from scoehr.codes import CodeMatrix
+from scoehr.data.matrix import CodeMatrix
 
 #: Neighbours of a code that are compared.
 NEIGHBOURS = 10
@@ -31,7 +31,9 @@ def admissions(records: Records, rows: np.ndarray, codes: np.ndarray) -> CodeMat
     return CodeMatrix(sparse.csr_array(whole), rows.astype(np.int64), names, titles, "binary")
 
 
-def fidelity(real: sparse.csr_array, made: sparse.csr_array, most: int = NEIGHBOURS) -> dict[str, float]:
+def fidelity(
+    real: sparse.csr_array, made: sparse.csr_array, most: int = NEIGHBOURS
+) -> dict[str, float]:
     """How well a table keeps the co-occurrence graph of real rows; both (rows, codes) with the same columns.
 
     Of the codes that at least :data:`LEAST` real rows have, with mutual information as in
@@ -44,7 +46,9 @@ def fidelity(real: sparse.csr_array, made: sparse.csr_array, most: int = NEIGHBO
     Higher is better in all; a table of independent columns has nearly 0.
     """
     kept = np.flatnonzero(np.asarray((real > 0).sum(axis=0)).ravel() >= LEAST)
-    ones, others = (graph.mutual_information(sparse.csr_array(part)[:, kept]) for part in (real, made))
+    ones, others = (
+        graph.mutual_information(sparse.csr_array(part)[:, kept]) for part in (real, made)
+    )
     first, second = (graph.strongest(part, most) > 0 for part in (ones, others))
     shared = np.asarray(first.multiply(second).sum(axis=1)).ravel()
     either = np.asarray((first + second > 0).sum(axis=1)).ravel()
@@ -55,7 +59,9 @@ def fidelity(real: sparse.csr_array, made: sparse.csr_array, most: int = NEIGHBO
     return {
         "edges_recovered": float(shared.sum() / max(1, first.sum())),
         "neighbour_overlap": float(overlap.mean()) if len(overlap) else float("nan"),
-        "association_correlation": float(np.corrcoef(np.stack(pairs))[0, 1]) if enough else float("nan"),
+        "association_correlation": float(np.corrcoef(np.stack(pairs))[0, 1])
+        if enough
+        else float("nan"),
         "codes": len(kept),
     }
 
@@ -88,7 +94,11 @@ def transfer(
             seed=seed, held=held, progress=progress,
         )  # fmt: skip
         last = history[-1]
-        found[name] = {"recall@20": last["recall@20"], "recall@40": last["recall@40"], "loss": last["loss"]}
+        found[name] = {
+            "recall@20": last["recall@20"],
+            "recall@40": last["recall@40"],
+            "loss": last["loss"],
+        }
     return found
 
 
@@ -107,8 +117,21 @@ def compare(
     sets = {
         "real": fresh,
         "synthetic": made,
-        "independent columns": CodeMatrix(apart, fresh.patients, fresh.codes, fresh.titles, "binary"),
+        "independent columns": CodeMatrix(
+            apart, fresh.patients, fresh.codes, fresh.titles, "binary"
+        ),
     }
-    graphs = {name: fidelity(real.counts[:, items:], matrix.counts[:, items:]) for name, matrix in sets.items()}
-    labs = transfer(sets, real, items, training, width=width, seed=seed, progress=progress) if items else {}
-    return {"graph": graphs, "laboratory": labs, "n": {name: len(matrix) for name, matrix in sets.items()}}
+    graphs = {
+        name: fidelity(real.counts[:, items:], matrix.counts[:, items:])
+        for name, matrix in sets.items()
+    }
+    labs = (
+        transfer(sets, real, items, training, width=width, seed=seed, progress=progress)
+        if items
+        else {}
+    )
+    return {
+        "graph": graphs,
+        "laboratory": labs,
+        "n": {name: len(matrix) for name, matrix in sets.items()},
+    }

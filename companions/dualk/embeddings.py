@@ -55,7 +55,9 @@ class HAKE(nn.Module):
         self.modulus = nn.Parameter(torch.empty(entities, d).uniform_(-self.span, self.span))
         self.phase = nn.Parameter(torch.empty(entities, d).uniform_(-self.span, self.span))
         self.relation_modulus = nn.Parameter(torch.ones(relations, d))
-        self.relation_phase = nn.Parameter(torch.empty(relations, d).uniform_(-self.span, self.span))
+        self.relation_phase = nn.Parameter(
+            torch.empty(relations, d).uniform_(-self.span, self.span)
+        )
         self.bias = nn.Parameter(torch.zeros(relations, d))
         self.modulus_weight = nn.Parameter(torch.tensor(1.0))
         self.phase_weight = nn.Parameter(torch.tensor(config.phase_weight * self.span))
@@ -96,7 +98,9 @@ class RotatE(nn.Module):
 
         nothing = torch.zeros((0, 3), dtype=torch.long)
         factory = CoreTriplesFactory.create(nothing, num_entities=entities, num_relations=relations)
-        self.model = Model(triples_factory=factory, embedding_dim=config.dimensions, random_seed=seed)
+        self.model = Model(
+            triples_factory=factory, embedding_dim=config.dimensions, random_seed=seed
+        )
         self.entities, self.config = entities, config
 
     def forward(self, head: Tensor, relation: Tensor, tail: Tensor) -> Tensor:
@@ -110,16 +114,26 @@ class RotatE(nn.Module):
         return self.model.score_t(torch.stack([head, relation], dim=1))
 
 
-def train(graph: Triples, config: EmbeddingConfig, *, seed: int = 0, progress: bool = True) -> tuple[HAKE, list[float]]:
+def train(
+    graph: Triples, config: EmbeddingConfig, *, seed: int = 0, progress: bool = True
+) -> tuple[HAKE, list[float]]:
     """Train HAKE on all triples of ``graph``; the model and the loss of each epoch."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = HAKE(len(graph.entities), len(graph.relations), config)
-    return model, _fit(model, len(graph.entities), graph.triples, config, config.rate * model.span, seed, progress)
+    return model, _fit(
+        model, len(graph.entities), graph.triples, config, config.rate * model.span, seed, progress
+    )
 
 
 def _fit(
-    model: nn.Module, entities: int, rows: np.ndarray, config: EmbeddingConfig, rate: float, seed: int, progress: bool
+    model: nn.Module,
+    entities: int,
+    rows: np.ndarray,
+    config: EmbeddingConfig,
+    rate: float,
+    seed: int,
+    progress: bool,
 ) -> list[float]:
     """Adam on the adversarial loss; the mean loss of each epoch."""
     rng = torch.Generator().manual_seed(seed)
@@ -159,7 +173,9 @@ def adversarial_loss(
 
 
 @torch.no_grad()
-def ranking(rank: Ranker, tested: np.ndarray, known: np.ndarray, most: int = 2_000) -> dict[str, float]:
+def ranking(
+    rank: Ranker, tested: np.ndarray, known: np.ndarray, most: int = 2_000
+) -> dict[str, float]:
     """Filtered link prediction of tails: mean reciprocal rank and Hits@1, 3, 10.
 
     ``tested`` and ``known`` are triples (n, 3); other known tails of the same head and relation are left out of the
@@ -188,7 +204,9 @@ class Compared(NamedTuple):
     scores: dict[str, dict[str, Any]]
 
 
-def compare(graph: Triples, config: EmbeddingConfig, *, seed: int = 0, progress: bool = True) -> Compared:
+def compare(
+    graph: Triples, config: EmbeddingConfig, *, seed: int = 0, progress: bool = True
+) -> Compared:
     """Train HAKE and RotatE on the same triples with as many negatives; rank the held-out ones, also by chance."""
     known, tested = graph.split(config.held_out, seed)
     rest = Triples(graph.entities, graph.relations, known)
@@ -196,7 +214,9 @@ def compare(graph: Triples, config: EmbeddingConfig, *, seed: int = 0, progress:
     rotate = RotatE(len(graph.entities), len(graph.relations), config, seed)
     others = _fit(rotate, len(graph.entities), known, config, ROTATE_RATE, seed, progress)
     rng = torch.Generator().manual_seed(seed)
-    chance = ranking(lambda h, r: torch.rand(len(h), len(graph.entities), generator=rng), tested, known)
+    chance = ranking(
+        lambda h, r: torch.rand(len(h), len(graph.entities), generator=rng), tested, known
+    )
     scores: dict[str, dict[str, Any]] = {
         "HAKE": ranking(hake.rank, tested, known) | {"loss": losses},
         "RotatE": ranking(rotate.rank, tested, known) | {"loss": others},

@@ -125,11 +125,16 @@ def figures(
     true = np.asarray(truth.toarray() > 0)
     repeats = np.asarray(seen.toarray() > 0)
     draw = weights(len(true), seed)
-    found = {name: _mean(draw, value) for name, value in _per_patient(scores, true, repeats, frequency).items()}
+    found = {
+        name: _mean(draw, value)
+        for name, value in _per_patient(scores, true, repeats, frequency).items()
+    }
     found["reported.f1"] = _weighted_f1(draw, scores, true)
     found |= _pairs(draw, scores, true)
     values = {name: Value(float(all_[0]), *_limits(all_[1:])) for name, all_ in found.items()}
-    values["calibration"] = Value(values["calibration"].value)  # resampling moves a sum of absolute gaps upwards
+    values["calibration"] = Value(
+        values["calibration"].value
+    )  # resampling moves a sum of absolute gaps upwards
     return Figures(values, {name: all_[1:] for name, all_ in found.items()})
 
 
@@ -148,10 +153,14 @@ def _per_patient(
     old, top = true & repeats, order[:, :20]
     found["recurring.recall@20"] = recall(np.take_along_axis(old, top, axis=1), old.sum(axis=1), 20)
     new = true & ~repeats
-    found["new.recall@20"] = recall(hits(np.where(repeats, -np.inf, scores), new, 20), new.sum(axis=1), 20)
+    found["new.recall@20"] = recall(
+        hits(np.where(repeats, -np.inf, scores), new, 20), new.sum(axis=1), 20
+    )
     for number, codes in enumerate(strata(frequency, true.sum(axis=0)), start=1):
         mine = true & codes
-        found[f"stratum {number}.recall@20"] = recall(np.take_along_axis(mine, top, axis=1), mine.sum(axis=1), 20)
+        found[f"stratum {number}.recall@20"] = recall(
+            np.take_along_axis(mine, top, axis=1), mine.sum(axis=1), 20
+        )
     return found
 
 
@@ -174,7 +183,9 @@ def _weighted_f1(draw: np.ndarray, scores: np.ndarray, true: np.ndarray) -> np.n
     """F1 averaged over codes with weights of their number of answers, as scikit-learn's average="weighted"."""
     made = sparse.csr_array(chosen_by_oracle(scores, true))
     parts = made.multiply(true).tocsr(), made, sparse.csr_array(true)
-    right, predicted, actual = (np.asarray((part.astype(np.float32).T @ draw.T).T) for part in parts)
+    right, predicted, actual = (
+        np.asarray((part.astype(np.float32).T @ draw.T).T) for part in parts
+    )
     with np.errstate(invalid="ignore", divide="ignore"):
         f1 = np.where(predicted + actual > 0, 2 * right / (predicted + actual), 1.0)
         return (f1 * actual).sum(axis=1) / actual.sum(axis=1)
@@ -183,11 +194,19 @@ def _weighted_f1(draw: np.ndarray, scores: np.ndarray, true: np.ndarray) -> np.n
 def _pairs(draw: np.ndarray, scores: np.ndarray, true: np.ndarray) -> dict[str, np.ndarray]:
     """AUPRC and calibration over all patient-code pairs, from histograms of the logits."""
     inner = np.linspace(-LIMIT, LIMIT, BINS - 1)
-    place = np.searchsorted(inner, scores.ravel()) + BINS * np.repeat(np.arange(len(true)), true.shape[1])
-    total = np.bincount(place, minlength=BINS * len(true)).reshape(len(true), BINS).astype(np.float32)
+    place = np.searchsorted(inner, scores.ravel()) + BINS * np.repeat(
+        np.arange(len(true)), true.shape[1]
+    )
+    total = (
+        np.bincount(place, minlength=BINS * len(true)).reshape(len(true), BINS).astype(np.float32)
+    )
     chance = special.expit(scores.ravel())
-    expected = np.bincount(place, weights=chance, minlength=BINS * len(true)).reshape(len(true), BINS)
-    positive = np.bincount(place, weights=true.ravel(), minlength=BINS * len(true)).reshape(len(true), BINS)
+    expected = np.bincount(place, weights=chance, minlength=BINS * len(true)).reshape(
+        len(true), BINS
+    )
+    positive = np.bincount(place, weights=true.ravel(), minlength=BINS * len(true)).reshape(
+        len(true), BINS
+    )
     all_, right, made = (draw @ part.astype(np.float32) for part in (total, positive, expected))
     above, caught = (np.cumsum(part[:, ::-1], axis=1) for part in (all_, right))
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import sparse
 
-from scoehr import icd, tables
+from scoehr.data import icd, reading
 from scoehr.files import InputError
 
 if TYPE_CHECKING:
@@ -93,7 +93,9 @@ def strongest(scores: sparse.csr_array, most: int) -> sparse.csr_array:
 
 def associated(records: Records, patients: np.ndarray, most: int = NEIGHBOURS) -> Edges:
     """Each code's ``most`` strongest neighbours by mutual information, as edges into it; the weight is that value."""
-    kept = strongest(mutual_information(records.visit_codes[visits_of(records, patients)]), most).tocoo()
+    kept = strongest(
+        mutual_information(records.visit_codes[visits_of(records, patients)]), most
+    ).tocoo()
     return Edges(kept.col + 1, kept.row + 1, kept.data.astype(np.float32))
 
 
@@ -155,12 +157,17 @@ def knowledge(records: Records, patients: np.ndarray, own: str | Path | None = N
         rows += [(f"ICD-10 {ten}", "translates", code) for ten in _counterparts().get(code, ())]
     edges = associated(records, patients)
     names = records.codes
-    rows += [(names[a - 1], "occurs with", names[b - 1]) for a, b in zip(edges.source, edges.target, strict=True)]
+    rows += [
+        (names[a - 1], "occurs with", names[b - 1])
+        for a, b in zip(edges.source, edges.target, strict=True)
+    ]
     rows += _own(own) if own else []
     head, relation, tail = (np.array(column) for column in zip(*dict.fromkeys(rows), strict=True))
     entities, places = np.unique(np.concatenate([head, tail]), return_inverse=True)
     relations, which = np.unique(relation, return_inverse=True)
-    return Triples(entities, relations, np.stack([places[: len(head)], which, places[len(head) :]], axis=1))
+    return Triples(
+        entities, relations, np.stack([places[: len(head)], which, places[len(head) :]], axis=1)
+    )
 
 
 def _own(path: str | Path) -> list[tuple[str, str, str]]:
@@ -169,13 +176,17 @@ def _own(path: str | Path) -> list[tuple[str, str, str]]:
 
     with duckdb.connect() as database:
         names = {"head": "head", "relation": "relation", "tail": "tail"}
-        tables.read(database, "triples", Path(path), names)
-        tables.refuse(
+        reading.read(database, "triples", Path(path), names)
+        reading.refuse(
             database,
             "select rowid from triples where head is null or relation is null or tail is null",
-            lambda row: f"{path}, row {row}: head, relation or tail is empty; complete or remove the row",
+            lambda row: (
+                f"{path}, row {row}: head, relation or tail is empty; complete or remove the row"
+            ),
         )
-        return database.execute("select head, relation, tail from triples order by rowid").fetchall()
+        return database.execute(
+            "select head, relation, tail from triples order by rowid"
+        ).fetchall()
 
 
 @cache

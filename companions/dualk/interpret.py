@@ -40,7 +40,9 @@ def attention(model: DuaLK, graph: Graph, feed: Feed, patient: int) -> Attention
     per_visit = model.patient_attention.weights(visits, index).mean(dim=2)[0].numpy()
     rows = []
     for number, row in enumerate(batch.visits[0].tolist(), start=1):
-        for node, weight in zip(batch.codes[row - 1].tolist(), per_code[row - 1].tolist(), strict=True):
+        for node, weight in zip(
+            batch.codes[row - 1].tolist(), per_code[row - 1].tolist(), strict=True
+        ):
             if row and node:
                 rows.append((number, records.codes[node - 1], records.titles[node - 1], weight))
     there = batch.visits[0].numpy() > 0
@@ -66,14 +68,21 @@ def decoder_gradients(
 
     def logit(*embeddings: Tensor) -> Tensor:
         times = len(embeddings[0]) // len(patient)
-        return model.head(list(embeddings), patient.repeat(times, 1), batch.labs.repeat(times, 1))[:, code]
+        return model.head(list(embeddings), patient.repeat(times, 1), batch.labs.repeat(times, 1))[
+            :, code
+        ]
 
     found = IntegratedGradients(logit).attribute(inputs, n_steps=steps)
     rows: list[tuple[str, str, float]] = []
     for part, key in zip(found, model.decoders, strict=True):
         name = key.replace("_", " ")
         items = (part @ model.decoder(key).fc3.weight.T).mean(dim=0).detach().numpy()
-        rows += zip([name] * len(items), feed.records.labels[feed.records.category(name)], items.tolist(), strict=True)
+        rows += zip(
+            [name] * len(items),
+            feed.records.labels[feed.records.category(name)],
+            items.tolist(),
+            strict=True,
+        )
     return pd.DataFrame(rows, columns=["category", "item", "attribution"])
 
 
@@ -92,9 +101,13 @@ def item_gradients(
 
     def logit(labs: Tensor) -> Tensor:
         times = len(labs) // len(patient)
-        return model.head([part.repeat(times, 1) for part in embeddings], patient.repeat(times, 1), labs)[:, code]
+        return model.head(
+            [part.repeat(times, 1) for part in embeddings], patient.repeat(times, 1), labs
+        )[:, code]
 
-    found, gap = IntegratedGradients(logit).attribute(batch.labs, n_steps=steps, return_convergence_delta=True)
+    found, gap = IntegratedGradients(logit).attribute(
+        batch.labs, n_steps=steps, return_convergence_delta=True
+    )
     return found.mean(dim=0).detach().numpy(), float(gap.abs().mean())
 
 
@@ -117,10 +130,15 @@ def embedding_map(
     chosen = []
     for prefix in prefixes:
         mine = np.flatnonzero(np.char.startswith(records.codes, prefix))
-        chosen += [(code, prefix) for code in mine[np.argsort(-number[mine], kind="stable")][: most // len(prefixes)]]
+        chosen += [
+            (code, prefix)
+            for code in mine[np.argsort(-number[mine], kind="stable")][: most // len(prefixes)]
+        ]
     places = np.array([code for code, _ in chosen])
     perplexity = min(30.0, max(2.0, (len(places) - 1) / 3))
-    points = TSNE(perplexity=perplexity, random_state=seed, init="pca").fit_transform(vectors[places + 1])
+    points = TSNE(perplexity=perplexity, random_state=seed, init="pca").fit_transform(
+        vectors[places + 1]
+    )
     return pd.DataFrame(
         {"x": points[:, 0], "y": points[:, 1], "code": records.codes[places], "title": records.titles[places],
          "group": [prefix for _, prefix in chosen]}

@@ -52,7 +52,9 @@ class ModelConfig:
     attention: Literal["normal", "scaled"] = "normal"
     weighted: bool = False
     ordered: bool = False
-    copies: bool = False  # what the network says is added to a learned rate of recurrence of each code
+    copies: bool = (
+        False  # what the network says is added to a learned rate of recurrence of each code
+    )
 
 
 class Attention(nn.Module):
@@ -66,7 +68,9 @@ class Attention(nn.Module):
 
     def weights(self, items: Tensor, index: Tensor) -> Tensor:
         """(n, h), (rows, k) -> (rows, k, h), zero where ``index`` is 0 and else summing to 1 over k."""
-        scores = functional.embedding(index, items @ self.scores)  # scored once an item, then looked up
+        scores = functional.embedding(
+            index, items @ self.scores
+        )  # scored once an item, then looked up
         empty = (index == 0)[..., None]
         weights = functional.softmax(scores.masked_fill(empty, -1e30), dim=1)
         return weights.masked_fill(empty, 0.0)
@@ -97,7 +101,11 @@ class Decoder(nn.Module):
 
     def __init__(self, width: int, inner: int, items: int, dropout: float):
         super().__init__()
-        self.fc1, self.fc2, self.fc3 = nn.Linear(width, width), nn.Linear(width, inner), nn.Linear(inner, items)
+        self.fc1, self.fc2, self.fc3 = (
+            nn.Linear(width, width),
+            nn.Linear(width, inner),
+            nn.Linear(inner, items),
+        )
         self.dropout = nn.Dropout(dropout)
 
     def embed(self, patient: Tensor) -> Tensor:
@@ -115,7 +123,11 @@ class LaboratoryNet(nn.Module):
 
     def __init__(self, items: int, width: int, codes: int, dropout: float = 0.4):
         super().__init__()
-        self.first, self.second, self.dropout = nn.Linear(items, width), nn.Linear(width, codes), nn.Dropout(dropout)
+        self.first, self.second, self.dropout = (
+            nn.Linear(items, width),
+            nn.Linear(width, codes),
+            nn.Dropout(dropout),
+        )
 
     def forward(self, labs: Tensor) -> Tensor:
         return self.second(self.dropout(functional.relu(self.first(labs))))
@@ -144,7 +156,10 @@ class DuaLK(nn.Module):
         self.patient_attention = Attention(h, config.attention_dropout, config.attention)
         parts = {name.replace(" ", "_"): n for name, n in sizes.items.items()}
         self.decoders = nn.ModuleDict(
-            {name: Decoder(h, config.decoder, n, config.decoder_dropout) for name, n in parts.items()}
+            {
+                name: Decoder(h, config.decoder, n, config.decoder_dropout)
+                for name, n in parts.items()
+            }
         )
         inputs = h + config.decoder * len(self.decoders)
         if sizes.uses_labs:
@@ -156,7 +171,9 @@ class DuaLK(nn.Module):
             self.place = nn.Embedding(PLACES + 1, h)
             self.since = nn.Linear(1, h, bias=False)
             nn.init.normal_(self.place.weight, std=0.02)
-        if config.copies:  # starts as the rates of recurrence alone, see companions.dualk.rates.table
+        if (
+            config.copies
+        ):  # starts as the rates of recurrence alone, see companions.dualk.rates.table
             self.rates = nn.Parameter(torch.zeros(3, sizes.targets))
             nn.init.zeros_(self.classifier.weight)
             nn.init.zeros_(self.classifier.bias)
@@ -168,17 +185,25 @@ class DuaLK(nn.Module):
     def patient(self, nodes: Tensor, batch: Batch) -> Tensor:
         """(nodes, h) -> (B, h)."""
         visits = self.visit_vectors(nodes, batch)
-        if self.config.ordered:  # every patient's visits get their own rows, moved by place and time
+        if (
+            self.config.ordered
+        ):  # every patient's visits get their own rows, moved by place and time
             visits = self._placed(visits, batch)
-            index = torch.where(batch.visits > 0, torch.arange(1, batch.visits.numel() + 1).view_as(batch.visits), 0)
+            index = torch.where(
+                batch.visits > 0, torch.arange(1, batch.visits.numel() + 1).view_as(batch.visits), 0
+            )
             return self.patient_attention(visits, index)
         return self.patient_attention(visits, batch.visits)
 
     def _placed(self, visits: Tensor, batch: Batch) -> Tensor:
         there = batch.visits > 0
-        back = there.flip(1).cumsum(1).flip(1).clamp(max=PLACES)  # 1 for the last visit, 2 for the one before, …
+        back = (
+            there.flip(1).cumsum(1).flip(1).clamp(max=PLACES)
+        )  # 1 for the last visit, 2 for the one before, …
         time = self.since(torch.log1p(batch.since)[..., None])
-        moved = (functional.embedding(batch.visits, visits) + self.place(back) + time) * there[..., None]
+        moved = (functional.embedding(batch.visits, visits) + self.place(back) + time) * there[
+            ..., None
+        ]
         return functional.pad(moved.flatten(0, 1), (0, 0, 1, 0))
 
     def laboratory(self, patient: Tensor) -> dict[str, Tensor]:
@@ -212,7 +237,9 @@ class DuaLK(nn.Module):
         logits = self.head(self.laboratory_embeddings(patient), patient, batch.labs)
         if self.config.copies:
             last, earlier, never = self.rates
-            logits = logits + torch.where(batch.last > 0, last, torch.where(batch.ever > 0, earlier, never))
+            logits = logits + torch.where(
+                batch.last > 0, last, torch.where(batch.ever > 0, earlier, never)
+            )
         return logits
 
 
@@ -220,7 +247,9 @@ def parameter_table(model: DuaLK) -> dict[str, int]:
     """Parameters of each part, in the order of the study's account."""
 
     def count(*modules: nn.Module | nn.Parameter) -> int:
-        tensors = [t for m in modules for t in ([m] if isinstance(m, nn.Parameter) else m.parameters())]
+        tensors = [
+            t for m in modules for t in ([m] if isinstance(m, nn.Parameter) else m.parameters())
+        ]
         return sum(tensor.numel() for tensor in tensors)
 
     found = {

@@ -1,6 +1,6 @@
 """From raw tables to visits: the study's phases of preparation, sparse all the way, every count kept.
 
-DuckDB reads the CSV(.gz) tables as they are released (:mod:`scoehr.tables`). The result, :class:`Records`, holds the
+DuckDB reads the CSV(.gz) tables as they are released (:mod:`scoehr.data.reading`). The result, :class:`Records`, holds the
 visits of all patients in time order, their codes and their abnormal laboratory items; :func:`split` makes the cohorts;
 :func:`account` says of every phase what a holder of MIMIC-IV can compare with the study's figures.
 """
@@ -18,11 +18,11 @@ import numpy as np
 from scipy import sparse
 
 from companions.dualk import simulate
-from scoehr import datasets, icd, tables
-from scoehr.datasets import Digits
+from scoehr.data import datasets, icd, reading
+from scoehr.data.datasets import Digits
+from scoehr.data.reading import Database
+from scoehr.data.simulate import SEAL, check_seal, seal_again
 from scoehr.files import ROOT, InputError, user_path
-from scoehr.simulate import SEAL, check_seal, seal_again
-from scoehr.tables import Database
 
 #: Data sets of this companion.
 DATASETS = ("simulated", "mimic3", "mimic4", "diabetes130")
@@ -135,10 +135,14 @@ def load(
         For an unknown name, a missing source, a table that cannot be used, or data in which nobody has two visits.
     """
     if dataset not in DATASETS:
-        raise InputError(f"data set {dataset!r} is unknown to DuaLK; choose one of {', '.join(DATASETS)}")
+        raise InputError(
+            f"data set {dataset!r} is unknown to DuaLK; choose one of {', '.join(DATASETS)}"
+        )
     place = tables_of(dataset, source, simulated, seed)
     scratch = tempfile.gettempdir()
-    with duckdb.connect(config={"threads": 2, "memory_limit": "2GB", "temp_directory": scratch}) as database:
+    with duckdb.connect(
+        config={"threads": 2, "memory_limit": "2GB", "temp_directory": scratch}
+    ) as database:
         counts = READERS[dataset](database, place, digits, after)
         _valid_visits(database, counts)
         records = _arrange(database, dataset, counts)
@@ -148,9 +152,13 @@ def load(
 def tables_of(dataset: str, source: str | Path | None, patients: int, seed: int) -> Path:
     """Where the tables of a data set lie; those of the simulated cohort are written if need be."""
     if source is None and dataset != "simulated":
-        raise InputError(f"data set {dataset!r} needs the folder of its tables; give it by --source")
+        raise InputError(
+            f"data set {dataset!r} needs the folder of its tables; give it by --source"
+        )
     if source is None:
-        place = ROOT / "data" / "dualk-simulated" / f"{patients}-patients-seed-{seed}-{simulate.FORM}"
+        place = (
+            ROOT / "data" / "dualk-simulated" / f"{patients}-patients-seed-{seed}-{simulate.FORM}"
+        )
         write = partial(simulate.write_tables, patients=patients, seed=seed)
         if not place.exists():
             write(place)
@@ -170,10 +178,10 @@ def _mimic4(database: Database, source: Path, digits: Digits, after: int) -> dic
     """Tables ``stays`` (patient, visit, begin) of the kept admissions, ``coded`` and ``abnormal``; the counts."""
     _, account = datasets.HOSPITALS["mimic4"](database, source, digits)
     _stays(database)
-    path = tables.find(source, "patients")
+    path = reading.find(source, "patients")
     columns = {"subject_id": "patient", "anchor_year": "anchor", "anchor_year_group": "years"}
-    tables.read(database, "people", path, columns, whole=["subject_id", "anchor_year"])
-    tables.refuse(
+    reading.read(database, "people", path, columns, whole=["subject_id", "anchor_year"])
+    reading.refuse(
         database,
         "select rowid, years from people where not coalesce(regexp_matches(years, '^\\d{4}(\\D|$)'), false)",
         lambda row, value: (
@@ -181,10 +189,12 @@ def _mimic4(database: Database, source: Path, digits: Digits, after: int) -> dic
             "write it as 2014 - 2016"
         ),
     )
-    tables.refuse(
+    reading.refuse(
         database,
         "select rowid, patient from stays anti join people using (patient)",
-        lambda row, value: f"{path}: has no patient {value} of admissions row {row}; give tables of one release",
+        lambda row, value: (
+            f"{path}: has no patient {value} of admissions row {row}; give tables of one release"
+        ),
     )
     moved = "anchor - left(years, 4)::int from people where people.patient = stays.patient"
     database.execute(f"delete from stays where year(begin) - (select {moved}) <= {after}")
@@ -209,8 +219,10 @@ def _diabetes130(database: Database, source: Path, digits: Digits, after: int) -
 
 
 def _stays(database: Database, begin: str = "begin") -> None:
-    """Table ``stays`` of all admissions that :mod:`scoehr.datasets` has read."""
-    database.execute(f"create temp table stays as select patient, visit, {begin} as begin from admissions")
+    """Table ``stays`` of all admissions that :mod:`scoehr.data.datasets` has read."""
+    database.execute(
+        f"create temp table stays as select patient, visit, {begin} as begin from admissions"
+    )
 
 
 def _counts(database: Database, account: dict[str, Any]) -> dict[str, Any]:
@@ -223,7 +235,7 @@ def _counts(database: Database, account: dict[str, Any]) -> dict[str, Any]:
     unmapped = account.get("codes_unmapped", {})
     return {
         "admissions_read": account["admissions"],
-        "admissions_kept": tables.number_of_rows(database, "stays"),
+        "admissions_kept": reading.number_of_rows(database, "stays"),
         "diagnosis_rows": account["rows_read"],
         "diagnosis_rows_icd10": account.get("rows_icd10", 0),
         "diagnosis_rows_unmapped": sum(unmapped.values()),
@@ -242,13 +254,13 @@ def _no_results(database: Database) -> None:
 
 def _laboratory(database: Database, source: Path) -> dict[str, Any]:
     """Table ``abnormal`` (visit, item, label, category, first): items flagged abnormal at a visit, and first when."""
-    names, events = (tables.look_for(source, name) for name in ("d_labitems", "labevents"))
+    names, events = (reading.look_for(source, name) for name in ("d_labitems", "labevents"))
     _no_results(database)
     if names is None or events is None:
         return {"labevents": "no table"}
     columns = {"itemid": "item", "label": "label", "category": "category"}
-    tables.read(database, "labitems", names, columns, whole=["itemid"])
-    tables.refuse_repeats(database, "labitems", "item", names, "itemid")
+    reading.read(database, "labitems", names, columns, whole=["itemid"])
+    reading.refuse_repeats(database, "labitems", "item", names, "itemid")
     _tested(database, events)
     wanted = ", ".join(f"'{name}'" for name in CATEGORIES)
     database.execute(
@@ -259,7 +271,9 @@ def _laboratory(database: Database, source: Path) -> dict[str, Any]:
     rows, without, positive = database.execute(
         "select sum(rows), sum(rows) filter (visit is null), sum(abnormal) filter (visit is not null) from tested"
     ).fetchall()[0]
-    unknown = "select sum(rows) from tested anti join admissions using (visit) where visit is not null"
+    unknown = (
+        "select sum(rows) from tested anti join admissions using (visit) where visit is not null"
+    )
     return {
         "labevents": int(rows or 0),
         "labevents_without_admission": int(without or 0),
@@ -271,24 +285,28 @@ def _laboratory(database: Database, source: Path) -> dict[str, Any]:
 
 def _tested(database: Database, path: Path) -> None:
     """Table ``tested`` (visit, item, rows, abnormal, first) from the events, which are read once and never held."""
-    names = tables.header(path)
+    names = reading.header(path)
     forms = {"hadm_id": "whole", "itemid": "whole", "charttime": "date"}
     missing = next((name for name in (*forms, "flag") if name not in names), None)
     if missing:
-        raise InputError(f"{path}: has no column {missing}; give the whole table of laboratory events")
-    visit, item, time = (tables.checked(name, form) for name, form in forms.items())
-    flagged = f"lower({tables.text('flag')}) = 'abnormal'"
-    key = next((tables.text(name) for name in ("labevent_id", "row_id") if name in names), "null")
-    with tables.reading_checked(database, path, forms):
+        raise InputError(
+            f"{path}: has no column {missing}; give the whole table of laboratory events"
+        )
+    visit, item, time = (reading.checked(name, form) for name, form in forms.items())
+    flagged = f"lower({reading.text('flag')}) = 'abnormal'"
+    key = next((reading.text(name) for name in ("labevent_id", "row_id") if name in names), "null")
+    with reading.reading_checked(database, path, forms):
         database.execute(
             f"create temp table tested as select {visit} as visit, {item} as item, count(*) as rows, "
             f"count(*) filter ({flagged}) as abnormal, min({time}) filter ({flagged}) as first, "
             f"if(count({key}) > 1 and min({key}) = max({key}), min({key}), null) as again "
-            f"from {tables.scan(path)} group by all"
+            f"from {reading.scan(path)} group by all"
         )
     twice = database.execute("select min(again) from tested").fetchone()
     if twice and twice[0] is not None:
-        raise InputError(f"{path}: the row with the id {twice[0]} stands there more than once; give every row once")
+        raise InputError(
+            f"{path}: the row with the id {twice[0]} stands there more than once; give every row once"
+        )
 
 
 def _largest_set(database: Database) -> int:
@@ -304,16 +322,20 @@ READERS = {"simulated": _mimic4, "mimic3": _mimic3, "mimic4": _mimic4, "diabetes
 
 def _valid_visits(database: Database, counts: dict[str, Any]) -> None:
     """Table ``visits`` (patient, visit, begin, place): patients with an admission without codes go as a whole."""
-    database.execute("create temp table incomplete as select distinct patient from stays anti join coded using (visit)")
+    database.execute(
+        "create temp table incomplete as select distinct patient from stays anti join coded using (visit)"
+    )
     database.execute(
         "create temp table visits as select patient, visit, begin, row_number() over (order by patient, begin, visit) "
         "- 1 as place from stays anti join incomplete using (patient)"
     )
-    counts["patients_removed"] = tables.number_of_rows(database, "incomplete")
+    counts["patients_removed"] = reading.number_of_rows(database, "incomplete")
     people = "select count(distinct patient), max(n) from (select patient, count(*) as n from visits group by all)"
     patients, most = database.execute(people).fetchall()[0]
     if not patients or most < 2:
-        raise InputError(f"{patients} patients are left and none has two visits; DuaLK needs a history and an answer")
+        raise InputError(
+            f"{patients} patients are left and none has two visits; DuaLK needs a history and an answer"
+        )
 
 
 def _arrange(database: Database, dataset: str, counts: dict[str, Any]) -> Records:
@@ -324,7 +346,9 @@ def _arrange(database: Database, dataset: str, counts: dict[str, Any]) -> Record
     patients, first = np.unique(rows["patient"], return_index=True)
     bounds = np.append(first, len(rows["patient"]))
     owner = np.repeat(np.arange(len(patients)), np.diff(bounds))
-    events = database.execute("select place, code, n from coded join visits using (visit)").fetchnumpy()
+    events = database.execute(
+        "select place, code, n from coded join visits using (visit)"
+    ).fetchnumpy()
     names, place = np.unique(events["code"].astype(str), return_inverse=True)
     several = np.diff(bounds)[owner[events["place"]]] > 1
     multi = np.zeros(len(names), dtype=bool)
@@ -332,7 +356,9 @@ def _arrange(database: Database, dataset: str, counts: dict[str, Any]) -> Record
     order = np.argsort(~multi, kind="stable")
     back = np.argsort(order)
     shape = (len(owner), len(names))
-    visit_codes = sparse.csr_array((events["n"].astype(np.int16), (events["place"], back[place])), shape=shape)
+    visit_codes = sparse.csr_array(
+        (events["n"].astype(np.int16), (events["place"], back[place])), shape=shape
+    )
     visit_codes.sort_indices()
     items, labels, categories, labs, first_day = _labs(database, len(owner))
     counts |= _sizes(visit_codes, bounds, labs, categories)
@@ -368,7 +394,9 @@ def _labs(database: Database, visits: int) -> tuple[Any, ...]:
     column = np.array([place[item] for item in cells["item"].tolist()], dtype=np.int64)
     shape = (visits, len(known))
     labs, early = (
-        sparse.csr_array((np.ones(rows.sum(), dtype=bool), (cells["place"][rows], column[rows])), shape=shape)
+        sparse.csr_array(
+            (np.ones(rows.sum(), dtype=bool), (cells["place"][rows], column[rows])), shape=shape
+        )
         for rows in (np.ones(len(column), dtype=bool), np.asarray(cells["early"], dtype=bool))
     )
     kinds: tuple[Any, ...] = (np.int64, str, str)
@@ -376,7 +404,9 @@ def _labs(database: Database, visits: int) -> tuple[Any, ...]:
     return *names, labs, early
 
 
-def _sizes(codes: sparse.csr_array, bounds: np.ndarray, labs: sparse.csr_array, kinds: np.ndarray) -> dict[str, Any]:
+def _sizes(
+    codes: sparse.csr_array, bounds: np.ndarray, labs: sparse.csr_array, kinds: np.ndarray
+) -> dict[str, Any]:
     found = np.asarray(labs.sum(axis=0)).ravel() if labs.shape[1] else np.zeros(0)
     rows = np.asarray(codes.sum(axis=1)).ravel()
     return {
@@ -408,9 +438,14 @@ def split(records: Records, how: Splitting = "random", seed: int = 42, train: in
     """
     several = np.flatnonzero(records.visits > 1)
     rng = np.random.default_rng(seed)
-    n_train, small = min(train, int(0.7 * len(several))), min(SMALL, max(1, int(0.15 * len(several))))
+    n_train, small = (
+        min(train, int(0.7 * len(several))),
+        min(SMALL, max(1, int(0.15 * len(several)))),
+    )
     if n_train < 1 or len(several) < 3:
-        raise InputError(f"{len(several)} patients have several visits; at least 3 are needed to train and to test")
+        raise InputError(
+            f"{len(several)} patients have several visits; at least 3 are needed to train and to test"
+        )
     if how == "random":
         order = rng.permutation(several)
         parts = order[:n_train], order[n_train : n_train + small], order[n_train + small :]
@@ -478,7 +513,10 @@ def account(records: Records, how: Splitting = "forced", seed: int = 42) -> dict
     }  # fmt: skip
     return {
         "dataset": records.dataset,
-        **{title: {name: counts[name] for name in names if name in counts} for title, names in phase.items()},
+        **{
+            title: {name: counts[name] for name in names if name in counts}
+            for title, names in phase.items()
+        },
         "3 vocabulary": {
             "laboratory_items": len(records.items),
             "laboratory_items_by_category": sizes,
@@ -491,7 +529,10 @@ def account(records: Records, how: Splitting = "forced", seed: int = 42) -> dict
             "single_visit_patients": len(parts.single),
             "several_visit_patients": len(several),
             "pretrain": len(parts.pretrain),
-            **{name: len(part) for name, part in zip(("train", "validation", "test"), parts[1:], strict=True)},
+            **{
+                name: len(part)
+                for name, part in zip(("train", "validation", "test"), parts[1:], strict=True)
+            },
         },
         "6 graph": {
             "nodes": len(records.codes) + 1,
@@ -502,12 +543,18 @@ def account(records: Records, how: Splitting = "forced", seed: int = 42) -> dict
         "7 node features": {"codes_without_vector": int(graph.without_vector(records.codes).sum())},
         "8 data sets": {
             "single_visit_laboratory": [len(parts.single), len(records.items), len(records.codes)],
-            "pretraining": [len(parts.pretrain), counts["most_visits"], counts["most_codes_a_visit"]],
+            "pretraining": [
+                len(parts.pretrain),
+                counts["most_visits"],
+                counts["most_codes_a_visit"],
+            ],
             "targets": inner,
         },
         "9 tasks": {
             "rare_codes": int((positive <= RARE).sum()),
             "rare_codes_never_positive": int((positive == 0).sum()),
-            "heart_failure_patients": int((targets[:, hearts].sum(axis=1) > 0).sum()) if hearts.any() else 0,
+            "heart_failure_patients": int((targets[:, hearts].sum(axis=1) > 0).sum())
+            if hearts.any()
+            else 0,
         },
     }

@@ -1,6 +1,6 @@
 r"""Patients with many admissions and a known truth, written as tables in the schema of MIMIC-IV.
 
-The law is that of the adults of :mod:`scoehr.simulate` (phenotypes, complexity, noisy-or), drawn here over time:
+The law is that of the adults of :mod:`scoehr.data.simulate` (phenotypes, complexity, noisy-or), drawn here over time:
 
 * a patient has one admission with probability :data:`SINGLE`, else 2 plus a geometric number;
 * a recurring condition, once acquired, is recorded at each admission with its probability :math:`\rho_c`; with
@@ -28,17 +28,21 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 from scipy import sparse
 
-from scoehr import icd
+from scoehr.data import icd
+from scoehr.data.simulate import COMPLEXITY, DAY, SHIFTED_START, Law, laws, seal, vocabulary
 from scoehr.files import InputError, read_json, replacing, write_json
-from scoehr.simulate import COMPLEXITY, DAY, SHIFTED_START, Law, laws, seal, vocabulary
 
 #: Patients of a cohort with as many diagnosis rows as MIMIC-IV (6.4 million).
 FULL = 265_000
-SINGLE, MORE, MOST = 0.585, 1 / 3.15, 90  # shares of MIMIC-IV after the study's filter: mean 4.15 of those with several
+SINGLE, MORE, MOST = (
+    0.585,
+    1 / 3.15,
+    90,
+)  # shares of MIMIC-IV after the study's filter: mean 4.15 of those with several
 LATE = 0.3
 #: Items by category: those that the study found in MIMIC-IV.
 ITEMS = {"Hematology": 239, "Chemistry": 191, "Blood Gas": 15}
-#: Share of a category's usual full code, as in :mod:`scoehr.simulate`.
+#: Share of a category's usual full code, as in :mod:`scoehr.data.simulate`.
 USUAL = 0.6
 FIRST_PATIENT, FIRST_VISIT, FIRST_ITEM = 10_000_000, 20_000_000, 50_000
 #: From this year on, admissions are coded in ICD-10 where a code maps there and back.
@@ -93,7 +97,9 @@ def columns() -> tuple[np.ndarray, np.ndarray]:
 def draw(patients: int, seed: int = 0) -> Cohort:
     """Draw a cohort; the same seed gives the same patients."""
     if patients < 1 or seed < 0:
-        raise InputError(f"patients={patients}, seed={seed}: give at least 1 patient and a seed from 0")
+        raise InputError(
+            f"patients={patients}, seed={seed}: give at least 1 patient and a seed from 0"
+        )
     rng = np.random.default_rng([seed, 7])
     adult, (recurring, _) = law(), columns()
     several = rng.random(patients) >= SINGLE
@@ -104,11 +110,17 @@ def draw(patients: int, seed: int = 0) -> Cohort:
     has = np.zeros((patients, len(recurring)), dtype=bool)
     onset = np.zeros((patients, len(recurring)), dtype=np.uint8)
     for rows in _blocks(patients):
-        hazard = lasting[rows].astype(np.float32) @ adult.extra[adult.lasting][:, recurring].astype(np.float32)
+        hazard = lasting[rows].astype(np.float32) @ adult.extra[adult.lasting][:, recurring].astype(
+            np.float32
+        )
         hazard += adult.base[recurring].astype(np.float32)
-        has[rows] = rng.standard_exponential(hazard.shape, dtype=np.float32) < level[rows, None] * hazard
+        has[rows] = (
+            rng.standard_exponential(hazard.shape, dtype=np.float32) < level[rows, None] * hazard
+        )
         later = 1 + (rng.random(hazard.shape) * (admissions[rows, None] - 1)).astype(int)
-        onset[rows] = np.where((rng.random(hazard.shape) < LATE) & (admissions[rows, None] > 1), later, 0)
+        onset[rows] = np.where(
+            (rng.random(hazard.shape) < LATE) & (admissions[rows, None] > 1), later, 0
+        )
     cohort = Cohort(seed, admissions, level, lasting, has, onset, sparse.csr_array((0, 0)))
     return Cohort(**{**vars(cohort), "codes": _record(cohort, rng)})
 
@@ -118,11 +130,15 @@ def _record(cohort: Cohort, rng: np.random.Generator) -> sparse.csr_array:
     adult, (recurring, acute) = law(), columns()
     owner, number = cohort.visit_patient, cohort.visit_number
     passing = adult.phenotype_shares[~adult.lasting]
-    extra = np.vstack([adult.extra[adult.lasting], adult.extra[~adult.lasting]])[:, acute].astype(np.float32)
+    extra = np.vstack([adult.extra[adult.lasting], adult.extra[~adult.lasting]])[:, acute].astype(
+        np.float32
+    )
     found = []
     for rows in _blocks(len(owner)):
         who = owner[rows]
-        acting = np.hstack([cohort.lasting[who], rng.random((len(who), len(passing))) < passing]).astype(np.float32)
+        acting = np.hstack(
+            [cohort.lasting[who], rng.random((len(who), len(passing))) < passing]
+        ).astype(np.float32)
         hazard = cohort.level[who, None] * (acting @ extra + adult.base[acute].astype(np.float32))
         present = rng.standard_exponential(hazard.shape, dtype=np.float32) < hazard
         present[~present.any(axis=1), hazard.sum(axis=0).argmax()] = True
@@ -146,7 +162,7 @@ def _blocks(n: int, size: int = 4096) -> list[slice]:
 @cache
 def _members() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """All full codes by category; where each category begins; and the upper ends of their shares, plus its number."""
-    with resources.files("scoehr").joinpath("common_codes.csv").open(encoding="utf-8") as file:
+    with resources.files("scoehr.data").joinpath("common_codes.csv").open(encoding="utf-8") as file:
         usual = {row["code"]: row["leaf"] for row in csv.DictReader(file)}
     names: list[str] = []
     starts, ends = [], []
@@ -164,7 +180,11 @@ def _members() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def full_codes(seed: int, patient: np.ndarray, category: np.ndarray) -> np.ndarray:
     """The full code that stands for each (patient, category): the same at every admission."""
     names, starts, ends = _members()
-    word = (patient.astype(np.uint64) << np.uint64(24)) ^ category.astype(np.uint64) ^ np.uint64(seed << 56)
+    word = (
+        (patient.astype(np.uint64) << np.uint64(24))
+        ^ category.astype(np.uint64)
+        ^ np.uint64(seed << 56)
+    )
     chosen = np.searchsorted(ends, category + 0.999999 * _uniform(word), side="right")
     return names[np.maximum(chosen, starts[category])]
 
@@ -189,7 +209,9 @@ def oracle(cohort: Cohort, patients: np.ndarray, codes: np.ndarray) -> np.ndarra
     adult, (recurring, _) = law(), columns()
     level, lasting = cohort.level[patients, None], cohort.lasting[patients]
     absent = np.exp(-level * (adult.base + lasting @ adult.extra[adult.lasting]))
-    for share, extra in zip(adult.phenotype_shares[~adult.lasting], adult.extra[~adult.lasting], strict=True):
+    for share, extra in zip(
+        adult.phenotype_shares[~adult.lasting], adult.extra[~adult.lasting], strict=True
+    ):
         absent *= 1 - share + share * np.exp(-level * extra)
     present = np.where(adult.base > 0, 1 - absent, 0)
     there = cohort.has[patients] & (cohort.onset[patients] < cohort.admissions[patients, None])
@@ -200,7 +222,11 @@ def oracle(cohort: Cohort, patients: np.ndarray, codes: np.ndarray) -> np.ndarra
         category = icd.three_digit(code)
         if category in place:
             number = place[category]
-            mine = full_codes(cohort.seed, patients, np.full(len(patients), number)) == code if code != category else 1
+            mine = (
+                full_codes(cohort.seed, patients, np.full(len(patients), number)) == code
+                if code != category
+                else 1
+            )
             found[:, column] = present[:, number] * mine
     return found
 
@@ -218,7 +244,9 @@ def item_hazards() -> tuple[np.ndarray, np.ndarray]:
     strength = 4.0 * rng.permutation(np.arange(1, items + 1) ** -0.7)
     hazards = np.zeros((len(vocabulary()), items), dtype=np.float32)
     for item in range(items):
-        hazards[rng.choice(frequent, 4, replace=False), item] = strength[item] * rng.uniform(0.3, 1.5, 4)
+        hazards[rng.choice(frequent, 4, replace=False), item] = strength[item] * rng.uniform(
+            0.3, 1.5, 4
+        )
     return (0.02 * strength).astype(np.float32), hazards
 
 
@@ -243,16 +271,27 @@ def write_tables(folder: str | Path, *, patients: int, seed: int = 0) -> dict[st
         _write(hosp, "admissions", [{**ids, "admittime": _times(begin), "dischtime": _times(end)}])
         diagnoses = _diagnoses(cohort, begin, people)
         _write(hosp, "diagnoses_icd", [diagnoses])
-        labels = [(f"{name} {number + 1}", name) for name, size in ITEMS.items() for number in range(size)]
-        item = {"itemid": FIRST_ITEM + np.arange(len(labels)), "label": [label for label, _ in labels]}
-        _write(hosp, "d_labitems", [{**item, "fluid": ["Blood"] * len(labels), "category": [c for _, c in labels]}])
+        labels = [
+            (f"{name} {number + 1}", name) for name, size in ITEMS.items() for number in range(size)
+        ]
+        item = {
+            "itemid": FIRST_ITEM + np.arange(len(labels)),
+            "label": [label for label, _ in labels],
+        }
+        _write(
+            hosp,
+            "d_labitems",
+            [{**item, "fluid": ["Blood"] * len(labels), "category": [c for _, c in labels]}],
+        )
         numbers["labevents"] = _write(hosp, "labevents", _labevents(cohort, begin, end, rng))
         write_json(scratch / LAW, {"patients": patients, "seed": seed})
         seal(scratch)
     return numbers | {"diagnoses": len(diagnoses["icd_code"])}
 
 
-def _stays(cohort: Cohort, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+def _stays(
+    cohort: Cohort, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
     """Begin and end of each visit in seconds (shifted), and the table of patients."""
     n, owner = len(cohort.admissions), cohort.visit_patient
     first = np.cumsum(cohort.admissions) - cohort.admissions
@@ -302,7 +341,9 @@ def _there_and_back(codes: tuple[str, ...]) -> np.ndarray:
 
     tenth = [found or "" for found in ICD9toICD10().map(list(codes))]
     back = icd.to_icd9(tenth)
-    return np.array([ten if nine == code else "" for code, ten, nine in zip(codes, tenth, back, strict=True)])
+    return np.array(
+        [ten if nine == code else "" for code, ten, nine in zip(codes, tenth, back, strict=True)]
+    )
 
 
 def _labevents(cohort: Cohort, begin: np.ndarray, end: np.ndarray, rng: np.random.Generator) -> Any:
@@ -317,7 +358,9 @@ def _labevents(cohort: Cohort, begin: np.ndarray, end: np.ndarray, rng: np.rando
         normal = rng.poisson(6, len(abnormal))
         clear = np.repeat(np.arange(len(abnormal)), normal)
         visit = np.concatenate([np.repeat(visit, times), clear]) + rows.start
-        item = np.concatenate([np.repeat(item, times), rng.integers(0, hazard.shape[1], len(clear))])
+        item = np.concatenate(
+            [np.repeat(item, times), rng.integers(0, hazard.shape[1], len(clear))]
+        )
         flag = np.repeat([True, False], [times.sum(), len(clear)])
         when = begin[visit] + (rng.random(len(visit)) * (end - begin)[visit]).astype(np.int64)
         yield {
@@ -332,7 +375,10 @@ def _labevents(cohort: Cohort, begin: np.ndarray, end: np.ndarray, rng: np.rando
 def _write(folder: Path, name: str, blocks: Any) -> int:
     """Write blocks of columns as one .csv.gz without quotes, as MIMIC-IV is; the number of rows."""
     options, rows = pa_csv.WriteOptions(include_header=False, quoting_style="none"), 0
-    with (folder / f"{name}.csv.gz").open("wb") as raw, gzip.GzipFile("", "wb", 1, fileobj=raw, mtime=0) as file:
+    with (
+        (folder / f"{name}.csv.gz").open("wb") as raw,
+        gzip.GzipFile("", "wb", 1, fileobj=raw, mtime=0) as file,
+    ):
         for block in blocks:
             table = pa.table(dict(block))
             if not rows:

@@ -101,7 +101,9 @@ def fit(
     ``loss`` takes chosen entries of ``rows``; ``score`` says how good the module is now. ``facts`` are what else
     decides the result: they name the checkpoint in ``store``, from which a killed training goes on with the same bits.
     """
-    digest = _digest(module, [facts, stage.batch, stage.keep, stage.loses_dropout, stage.rates(0), seed])
+    digest = _digest(
+        module, [facts, stage.batch, stage.keep, stage.loses_dropout, stage.rates(0), seed]
+    )
     path = store and store / f"{stage.name.replace(' ', '-')}-{digest}.safetensors"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -110,7 +112,9 @@ def fit(
             state.read(path)
         saved = time.monotonic()
         bar = range(len(state.history), stage.epochs)
-        for epoch in tqdm(bar, stage.name, stage.epochs, initial=len(state.history), disable=not progress or None):
+        for epoch in tqdm(
+            bar, stage.name, stage.epochs, initial=len(state.history), disable=not progress or None
+        ):
             row = _epoch(state, loss, rows, stage, epoch)
             module.eval()
             row |= score() | {"learning_rate": stage.rates(epoch)}
@@ -129,7 +133,9 @@ class _State:
 
     def __init__(self, module: nn.Module, stage: Stage):
         self.module, self.stage = module, stage
-        self.optimiser = torch.optim.Adam((p for p in module.parameters() if p.requires_grad), lr=1.0)
+        self.optimiser = torch.optim.Adam(
+            (p for p in module.parameters() if p.requires_grad), lr=1.0
+        )
         self.history: list[Row] = []
         self.best = {key: value.clone() for key, value in module.state_dict().items()}
 
@@ -141,8 +147,14 @@ class _State:
             self.best = {key: value.clone() for key, value in self.module.state_dict().items()}
 
     def write(self, path: Path) -> None:
-        tensors = {f"weights/{key}": value.clone() for key, value in self.module.state_dict().items()}
-        tensors |= {f"best/{key}": value for key, value in self.best.items()} if self.stage.keep == "best" else {}
+        tensors = {
+            f"weights/{key}": value.clone() for key, value in self.module.state_dict().items()
+        }
+        tensors |= (
+            {f"best/{key}": value for key, value in self.best.items()}
+            if self.stage.keep == "best"
+            else {}
+        )
         for index, moments in self.optimiser.state_dict()["state"].items():
             tensors |= {f"adam/{index}/{name}": value.clone() for name, value in moments.items()}
         tensors["rng"] = torch.get_rng_state()
@@ -156,8 +168,12 @@ class _State:
                 self.history = json.loads(file.metadata()["history"])[: self.stage.epochs]
                 check_threads(file.metadata())
         except safetensors.SafetensorError as error:
-            raise InputError(f"{path}: not a readable checkpoint ({error}); delete it to train anew") from None
-        self.module.load_state_dict({k[8:]: v for k, v in tensors.items() if k.startswith("weights/")})
+            raise InputError(
+                f"{path}: not a readable checkpoint ({error}); delete it to train anew"
+            ) from None
+        self.module.load_state_dict(
+            {k[8:]: v for k, v in tensors.items() if k.startswith("weights/")}
+        )
         self.best = {k[5:]: v for k, v in tensors.items() if k.startswith("best/")} or self.best
         moments: dict[int, dict[str, Tensor]] = {}
         for key, value in tensors.items():
@@ -168,7 +184,9 @@ class _State:
         torch.set_rng_state(tensors["rng"])
 
 
-def _epoch(state: _State, loss: Callable[[np.ndarray], Tensor], rows: np.ndarray, stage: Stage, epoch: int) -> Row:
+def _epoch(
+    state: _State, loss: Callable[[np.ndarray], Tensor], rows: np.ndarray, stage: Stage, epoch: int
+) -> Row:
     """One pass; the row's ``seconds`` still hold when it began."""
     begin, total = time.perf_counter(), 0.0
     state.module.train(not (stage.loses_dropout and epoch > 0))
@@ -183,7 +201,9 @@ def _epoch(state: _State, loss: Callable[[np.ndarray], Tensor], rows: np.ndarray
         total += float(value.detach()) * len(chosen)
     mean = total / len(rows)
     if not np.isfinite(mean):
-        raise InputError(f"stage {stage.name}: the loss is not finite in epoch {epoch + 1}; lower the learning rate")
+        raise InputError(
+            f"stage {stage.name}: the loss is not finite in epoch {epoch + 1}; lower the learning rate"
+        )
     return {"stage": stage.name, "epoch": epoch + 1, "train_loss": mean, "seconds": begin}
 
 
@@ -253,12 +273,18 @@ class Learner:
 
     def __post_init__(self) -> None:
         p = self.protocol
-        self.config = replace(self.config, attention=p.attention, weighted=p.weighted, ordered=p.ordered)
+        self.config = replace(
+            self.config, attention=p.attention, weighted=p.weighted, ordered=p.ordered
+        )
         self.history: list[Row] = []
         self.chooses = self.parts.test if p.selection == "test" else self.parts.validation
         self.graph = disease_graph(self.records, self.parts, p)
         self.whole = Feed(self.records, repeated=p.repeated_codes, whole=True)
-        self.feed = Feed(self.records, labs=p.labs if self.records.has_labs else "none", repeated=p.repeated_codes)
+        self.feed = Feed(
+            self.records,
+            labs=p.labs if self.records.has_labs else "none",
+            repeated=p.repeated_codes,
+        )
         found = set(self.records.categories.tolist())
         items = {name: len(self.records.category(name)) for name in CATEGORIES if name in found}
         self.sizes = Sizes(self.records.targets, items, self.feed.labs != "none")
@@ -292,7 +318,9 @@ class Learner:
             torch.manual_seed(self.seed)
             return DuaLK(torch.from_numpy(self.features), sizes, config)
 
-    def _fit(self, module: nn.Module, loss: Any, rows: np.ndarray, stage: Stage, score: Any, *more: Any) -> None:
+    def _fit(
+        self, module: nn.Module, loss: Any, rows: np.ndarray, stage: Stage, score: Any, *more: Any
+    ) -> None:
         made = fit(
             module, loss, rows, stage, score,
             facts=[self.facts, len(rows), *more], seed=self.seed, store=self.store, progress=self.progress,
@@ -318,14 +346,19 @@ class Learner:
             nodes = model.graph(self.graph)
             found = model.laboratory(model.patient(nodes, self.whole.batch(patients)))
             answers = self.whole.abnormal(patients)
-            return torch.stack([cross_entropy(found[_key(name)], answers[name]) for name in answers]).sum()
+            return torch.stack(
+                [cross_entropy(found[_key(name)], answers[name]) for name in answers]
+            ).sum()
 
         def score() -> Row:
             vectors = patient_vectors(model, self.graph, self.whole, held)
             with torch.no_grad():
                 found = model.laboratory(vectors)
             total = sum(float(cross_entropy(found[_key(name)], truth[name])) for name in truth)
-            each = {f"f1 {name}": scored(*_pair(found[_key(name)], truth[name]), 0.0, on)["f1"] for name in truth}
+            each = {
+                f"f1 {name}": scored(*_pair(found[_key(name)], truth[name]), 0.0, on)["f1"]
+                for name in truth
+            }
             every = _pair(torch.cat(list(found.values()), 1), torch.cat(list(truth.values()), 1))
             return scored(*every, total, on) | each
 
@@ -458,17 +491,29 @@ def train_laboratory(
     def score() -> Row:
         with torch.no_grad():
             logits = net(others)
-        value = float(cross_entropy(logits, torch.from_numpy(truth).float())) if len(truth) else float("nan")
+        value = (
+            float(cross_entropy(logits, torch.from_numpy(truth).float()))
+            if len(truth)
+            else float("nan")
+        )
         return scored(logits.numpy(), truth, value, "held-out admissions")
 
     def loss(rows: np.ndarray) -> Tensor:
         return cross_entropy(net(dense(labs[rows])), dense(codes[rows]))
 
     t = training
-    stage = Stage("laboratory", t.laboratory_epochs, t.laboratory_batch, lambda e: laboratory_rate(t.rate, e), keep)
+    stage = Stage(
+        "laboratory",
+        t.laboratory_epochs,
+        t.laboratory_batch,
+        lambda e: laboratory_rate(t.rate, e),
+        keep,
+    )
     facts = [CODE_VERSION, contents(labs, codes)]
     rows = np.arange(end)
-    return net, fit(net, loss, rows, stage, score, facts=facts, seed=seed, store=store, progress=progress)
+    return net, fit(
+        net, loss, rows, stage, score, facts=facts, seed=seed, store=store, progress=progress
+    )
 
 
 # Helpers ---------------------------------------------------------------------------------------------------------
@@ -481,19 +526,27 @@ def disease_graph(records: Records, parts: Split, protocol: Protocol) -> Graph:
     return as_graph(make(records, parts.pretrain), protocol.weighted)
 
 
-def predict(model: DuaLK, graph: Graph, feed: Feed, patients: np.ndarray, batch: int = 512) -> np.ndarray:
+def predict(
+    model: DuaLK, graph: Graph, feed: Feed, patients: np.ndarray, batch: int = 512
+) -> np.ndarray:
     """(n, targets) logits in evaluation mode; the graph is encoded once."""
     return np.concatenate([part.numpy() for _, part in _each(model, graph, feed, patients, batch)])
 
 
-def patient_vectors(model: DuaLK, graph: Graph, feed: Feed, patients: np.ndarray, batch: int = 512) -> Tensor:
+def patient_vectors(
+    model: DuaLK, graph: Graph, feed: Feed, patients: np.ndarray, batch: int = 512
+) -> Tensor:
     """(n, h) patients in evaluation mode."""
     with _evaluating(model), torch.no_grad():
         nodes = model.graph(graph)
-        return torch.cat([model.patient(nodes, feed.batch(part)) for part in _split(patients, batch)])
+        return torch.cat(
+            [model.patient(nodes, feed.batch(part)) for part in _split(patients, batch)]
+        )
 
 
-def _each(model: DuaLK, graph: Graph, feed: Feed, patients: np.ndarray, batch: int) -> Iterator[tuple[Batch, Tensor]]:
+def _each(
+    model: DuaLK, graph: Graph, feed: Feed, patients: np.ndarray, batch: int
+) -> Iterator[tuple[Batch, Tensor]]:
     with _evaluating(model), torch.no_grad():
         nodes = model.graph(graph)
         for part in _split(patients, batch):
@@ -521,7 +574,12 @@ def dense(matrix: sparse.csr_array) -> Tensor:
 def fingerprint(records: Records) -> str:
     """Sixteen hexadecimal digits of the visits, codes and laboratory items."""
     found = hashlib.sha256()
-    for part in (records.first, records.visit_codes.indices, records.visit_codes.indptr, records.labs.indices):
+    for part in (
+        records.first,
+        records.visit_codes.indices,
+        records.visit_codes.indptr,
+        records.labs.indices,
+    ):
         found.update(np.ascontiguousarray(part, dtype=np.int64).tobytes())
     found.update("|".join(records.codes.tolist()).encode())
     return found.hexdigest()[:16]
@@ -536,7 +594,9 @@ def contents(*parts: Any) -> str:
     """SHA-256 of every value of these dense and sparse arrays, numbers and texts."""
     found = hashlib.sha256()
     for part in parts:
-        arrays = (part.data, part.indices, part.indptr) if sparse.issparse(part) else (np.asarray(part),)
+        arrays = (
+            (part.data, part.indices, part.indptr) if sparse.issparse(part) else (np.asarray(part),)
+        )
         for array in arrays:
             values = array.astype(str) if array.dtype == object else array
             found.update(f"{values.dtype} {values.shape}".encode() + values.tobytes())

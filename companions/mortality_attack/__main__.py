@@ -25,19 +25,30 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 Source = Annotated[
-    str | None, typer.Option(parser=SOURCE, help="MIMIC-III folder or postgresql:// URL, or a Challenge 2012 set.")
+    str | None,
+    typer.Option(
+        parser=SOURCE, help="MIMIC-III folder or postgresql:// URL, or a Challenge 2012 set."
+    ),
 ]
 Outcomes = Annotated[
-    Path | None, typer.Option(parser=PATH, help="Outcomes of a Challenge 2012 set; found if beside it.")
+    Path | None,
+    typer.Option(parser=PATH, help="Outcomes of a Challenge 2012 set; found if beside it."),
 ]
-Model = Annotated[Path | None, typer.Option(parser=PATH, help="Folder of a trained model; without it one is trained.")]
-Profile = Annotated[Literal["tiny", "quick", "standard", "paper"], typer.Option(help="Scale of the study.")]
+Model = Annotated[
+    Path | None,
+    typer.Option(parser=PATH, help="Folder of a trained model; without it one is trained."),
+]
+Profile = Annotated[
+    Literal["tiny", "quick", "standard", "paper"], typer.Option(help="Scale of the study.")
+]
 Row = Annotated[str, typer.Option("--row", help="Row of plan.yaml to train.")]
 Seed = Annotated[int, typer.Option(parser=SEED, help="Fixes every random number.")]
 Json = Annotated[Path | None, typer.Option(parser=PATH, help="Write the results here.")]
 Part = Annotated[
     Literal["auto", "test", "all"],
-    typer.Option(help="Stays judged: test ones, or all. auto: test ones of the source trained on, else all."),
+    typer.Option(
+        help="Stays judged: test ones, or all. auto: test ones of the source trained on, else all."
+    ),
 ]
 BEST = "grud-all"
 
@@ -47,19 +58,20 @@ def extract_(
     source: Source = None,
     outcomes: Outcomes = None,
     out: Annotated[
-        Path | None, typer.Option(parser=PATH, help="New folder for stays.parquet and events.parquet.")
+        Path | None,
+        typer.Option(parser=PATH, help="New folder for stays.parquet and events.parquet."),
     ] = None,
     json: Json = None,
 ) -> None:
     """Read a source; say what was kept and left out."""
-    from companions.mortality_attack import study
+    from companions.mortality_attack import experiments
 
     _may_write(json, source, outcomes)
     if out:
         may_replace(out, {"stays.parquet", "events.parquet"}, source, outcomes)
     begin = time.perf_counter()
     data = _stays(source, outcomes, "standard")
-    facts = study.cohort(data) | {"source": data.kind, "seconds": time.perf_counter() - begin}
+    facts = experiments.cohort(data) | {"source": data.kind, "seconds": time.perf_counter() - begin}
     for name, value in facts["account"].items():
         print(f"{name:52} {value:>12,}")
     for row in facts["features"]:
@@ -78,7 +90,8 @@ def train_(
     row: Row = BEST,
     seed: Seed = 0,
     out: Annotated[
-        Path | None, typer.Option(parser=PATH, help="Also copy the trained model to this new folder.")
+        Path | None,
+        typer.Option(parser=PATH, help="Also copy the trained model to this new folder."),
     ] = None,
     json: Json = None,
 ) -> None:
@@ -110,11 +123,11 @@ def evaluate_(
     json: Json = None,
 ) -> None:
     """Score a model on a source, with 95 % intervals over patients."""
-    from companions.mortality_attack import evaluate, study
+    from companions.mortality_attack import evaluate, experiments
 
     _may_write(json, source, outcomes, model)
     folder, fitted, series = _judged(source, outcomes, model, profile, row, part, seed)
-    chance = study.ensemble(fitted, series)
+    chance = experiments.ensemble(fitted, series)
     threshold = _threshold(folder, fitted)
     found = evaluate.with_intervals(chance, series.died > 0, series.patients, threshold, seed=seed)
     _print(found)
@@ -123,7 +136,12 @@ def evaluate_(
         "stays": len(series),
         "deaths": int(series.died.sum()),
     }
-    _write(json, found | facts | {"calibration": evaluate.calibration(chance, series.died), "model": str(folder)})
+    _write(
+        json,
+        found
+        | facts
+        | {"calibration": evaluate.calibration(chance, series.died), "model": str(folder)},
+    )
 
 
 @app.command("attack")
@@ -140,20 +158,26 @@ def attack_(
     penalty: Annotated[float | None, typer.Option(min=0, help="λ of the L1 norm.")] = None,
     rate: Annotated[float | None, typer.Option(help="Step size.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Steps at most.")] = None,
-    optimiser: Annotated[Literal["sgd", "adam", "rmsprop"], typer.Option(help="Of the margin.")] = "sgd",
+    optimiser: Annotated[
+        Literal["sgd", "adam", "rmsprop"], typer.Option(help="Of the margin.")
+    ] = "sgd",
     momentum: Annotated[bool, typer.Option(help="FISTA; for sgd.")] = False,
-    box: Annotated[Literal["normalised", "clinical"], typer.Option(help="Where values may go.")] = "normalised",
+    box: Annotated[
+        Literal["normalised", "clinical"], typer.Option(help="Where values may go.")
+    ] = "normalised",
     measured_only: Annotated[bool, typer.Option(help="Leave filled-in cells alone.")] = True,
-    direction: Annotated[Literal["both", "0to1", "1to0"], typer.Option(help="Verdicts attacked.")] = "both",
+    direction: Annotated[
+        Literal["both", "0to1", "1to0"], typer.Option(help="Verdicts attacked.")
+    ] = "both",
     json: Json = None,
 ) -> None:
     """Attack the first model of a folder on a source's stays; say how many verdicts turn and where."""
     import numpy as np
 
-    from companions.mortality_attack import attack, features, study, susceptibility
+    from companions.mortality_attack import attack, experiments, features, susceptibility
 
     _may_write(json, source, outcomes, model)
-    text = study.plan_file()
+    text = experiments.plan_file()
     base = text["attacks"]["settings"]
     config = attack.AttackConfig(
         kappa=kappa,
@@ -169,20 +193,29 @@ def attack_(
     )
     folder, fitted, series = _judged(source, outcomes, model, profile, row, part, seed)
     series = series.take(np.arange(len(series))[:stays])
-    statistics = study.load_models(folder)[1]
+    statistics = experiments.load_models(folder)[1]
     before, begin = attack.fingerprint(fitted[0]), time.perf_counter()
     found = attack.attack(fitted[0], series, statistics, config)
-    facts = study.summary(found, series, config.steps, seed) | {"seconds": time.perf_counter() - begin}
+    facts = experiments.summary(found, series, config.steps, seed) | {
+        "seconds": time.perf_counter() - begin
+    }
     facts["victim"] = {"before": before, "after": attack.fingerprint(fitted[0])}
     for name in ("both", "0to1", "1to0"):
         share, cells = facts[name]["success"], facts[name]["best"]["median"]["cells"]["value"]
-        print(f"{name:5} {share['stays']:6} attacked, {share['value']:7.1%} turned, median cells changed {cells:g}")
+        print(
+            f"{name:5} {share['stays']:6} attacked, {share['value']:7.1%} turned, median cells changed {cells:g}"
+        )
     changes = found.best[found.success]
-    sums = susceptibility.by_feature_with_intervals(changes, series.patients[found.rows[found.success]], seed=seed)
+    sums = susceptibility.by_feature_with_intervals(
+        changes, series.patients[found.rows[found.success]], seed=seed
+    )
     facts["features"] = {
-        name: {key: sums[key][:, place].tolist() for key in sums} for place, name in enumerate(features.names())
+        name: {key: sums[key][:, place].tolist() for key in sums}
+        for place, name in enumerate(features.names())
     }
-    facts["noise"] = susceptibility.noise(fitted[0], series, statistics, found, measured_only=measured_only, seed=seed)
+    facts["noise"] = susceptibility.noise(
+        fitted[0], series, statistics, found, measured_only=measured_only, seed=seed
+    )
     _write(json, facts | {"attack": asdict(config), "model": str(folder)})
 
 
@@ -193,12 +226,17 @@ def tune_(
     model: Model = None,
     what: Annotated[Literal["model", "attack"], typer.Option(help="What is tuned.")] = "model",
     objective: Annotated[
-        str, typer.Option(help="Of an attack: sparsity, sparse_small, sparse_small_max, max_num_nonzero_perts.")
+        str,
+        typer.Option(
+            help="Of an attack: sparsity, sparse_small, sparse_small_max, max_num_nonzero_perts."
+        ),
     ] = "sparse_small",
     trials: Annotated[int, typer.Option(min=1, help="Until there are so many.")] = 15,
     folds: Annotated[int, typer.Option(min=2, help="Of the training part.")] = 3,
     epochs: Annotated[int, typer.Option(min=1, help="Epochs a block.")] = 3,
-    blocks: Annotated[int, typer.Option(min=1, help="Blocks; trials may be pruned after each.")] = 5,
+    blocks: Annotated[
+        int, typer.Option(min=1, help="Blocks; trials may be pruned after each.")
+    ] = 5,
     storage: Annotated[
         str, typer.Option(parser=SOURCE, help="Journal file, or a URL of Optuna's storages.")
     ] = "runs/tuning.log",
@@ -212,7 +250,7 @@ def tune_(
     """Search the study's spaces, or go on searching."""
     import numpy as np
 
-    from companions.mortality_attack import attack, study, tune
+    from companions.mortality_attack import attack, experiments, tune
 
     _may_write(json, source, outcomes, model, storage)
     kind = _kind(source)
@@ -220,15 +258,17 @@ def tune_(
     direction: tune.Direction = "minimize" if what == "model" else "maximize"
     opened = tune.open_study(name, direction=direction, storage=storage, seed=seed)
     if what == "model":
-        place = study.Place(source, str(outcomes) if outcomes else None)
-        data = place.data(study.plan(kind, profile, seed)[row])
+        place = experiments.Place(source, str(outcomes) if outcomes else None)
+        data = place.data(experiments.plan(kind, profile, seed)[row])
         goal = tune.model_objective(data, epochs=epochs, blocks=blocks, number=folds, seed=seed)
     else:
         folder, fitted, series = _judged(source, outcomes, model, profile, row, "auto", seed)
-        steps = max(5, round(300 * study.plan_file()["profiles"][profile]["steps"]))
+        steps = max(5, round(300 * experiments.plan_file()["profiles"][profile]["steps"]))
         base = attack.AttackConfig(steps=steps)
         some = series.take(np.arange(len(series))[:stays])
-        goal = tune.attack_objective(fitted[0], some, study.load_models(folder)[1], base, objective)
+        goal = tune.attack_objective(
+            fitted[0], some, experiments.load_models(folder)[1], base, objective
+        )
     tune.search(opened, goal, trials, logs=logs)
     for entry in tune.table(opened, 5):
         print("  ".join(f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
@@ -237,14 +277,19 @@ def tune_(
 
 
 @app.command()
-def run(source: Source = None, outcomes: Outcomes = None, profile: Profile = "quick", seed: Seed = 0) -> None:
+def run(
+    source: Source = None, outcomes: Outcomes = None, profile: Profile = "quick", seed: Seed = 0
+) -> None:
     """Make every run of the plan, or go on with them."""
-    from companions.mortality_attack import study
+    from companions.mortality_attack import experiments
 
-    place = study.Place(source, str(outcomes) if outcomes else None)
-    for planned in study.plan(_kind(source), profile, seed, place).values():
-        made = study.run(planned, place)
-        print(f"{made.id}: {made.metrics['costs']['processor_seconds']:.0f} s of a processor", flush=True)
+    place = experiments.Place(source, str(outcomes) if outcomes else None)
+    for planned in experiments.plan(_kind(source), profile, seed, place).values():
+        made = experiments.run(planned, place)
+        print(
+            f"{made.id}: {made.metrics['costs']['processor_seconds']:.0f} s of a processor",
+            flush=True,
+        )
 
 
 # Helpers ------------------------------------------------------------------------------------------------------------
@@ -252,47 +297,53 @@ def run(source: Source = None, outcomes: Outcomes = None, profile: Profile = "qu
 
 def _kind(source: str | None) -> str:
     """The data set that a source is."""
-    from companions.mortality_attack import study
+    from companions.mortality_attack import experiments
 
     if source is None:
         return "simulated"
     if "://" not in source and not Path(source).exists():
         raise InputError(f"{source}: no such file or folder; check --source")
-    return study.readable(source) or "physionet2012"
+    return experiments.readable(source) or "physionet2012"
 
 
 def _stays(source: str | None, outcomes: Path | None, profile: str) -> Any:
-    from companions.mortality_attack import study
+    from companions.mortality_attack import experiments
 
-    number = study.plan_file()["profiles"][profile]["stays"]
-    return study.stays(_kind(source), source, str(outcomes) if outcomes else None, number)
+    number = experiments.plan_file()["profiles"][profile]["stays"]
+    return experiments.stays(_kind(source), source, str(outcomes) if outcomes else None, number)
 
 
 def _trained(source: str | None, outcomes: Path | None, profile: str, row: str, seed: int) -> Any:
-    from companions.mortality_attack import study
+    from companions.mortality_attack import experiments
 
-    place = study.Place(source, str(outcomes) if outcomes else None)
-    rows = study.plan(_kind(source), profile, seed, place)
+    place = experiments.Place(source, str(outcomes) if outcomes else None)
+    rows = experiments.plan(_kind(source), profile, seed, place)
     if row not in rows or rows[row].task != "model":
         able = [name for name, planned in rows.items() if planned.task == "model"]
         raise InputError(f"no row {row!r} to train; choose one of {', '.join(able)}")
-    return study.run(rows[row], place)
+    return experiments.run(rows[row], place)
 
 
 def _judged(
-    source: str | None, outcomes: Path | None, model: Path | None, profile: str, row: str, part: str, seed: int
+    source: str | None,
+    outcomes: Path | None,
+    model: Path | None,
+    profile: str,
+    row: str,
+    part: str,
+    seed: int,
 ) -> Any:
     """The model's folder, its models, and the stays it is judged on, in the units it reads."""
-    from companions.mortality_attack import models, protocol, study
+    from companions.mortality_attack import experiments, models, protocol
     from scoehr.files import read_json
 
     data = _stays(source, outcomes, profile)
     folder = _trained(source, outcomes, profile, row, seed).folder if model is None else model
-    fitted, statistics = study.load_models(folder)
+    fitted, statistics = experiments.load_models(folder)
     _, _, facts = models.read(next(iter(sorted(folder.glob("*/model.json")))).parent)
     rules = protocol.Protocol(**facts["protocol"])
     config = read_json(folder / "config.json")
-    if part == "test" or (part == "auto" and config["data"] == study.fingerprint(data)):
+    if part == "test" or (part == "auto" and config["data"] == experiments.fingerprint(data)):
         rows = protocol.split(data, config["seed"], mixed=rules.mixed_patients).test
         data = data.take(rows)
     return folder, fitted, protocol.prepare(data, statistics, rules)

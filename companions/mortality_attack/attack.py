@@ -66,9 +66,17 @@ class AttackConfig:
     def __post_init__(self) -> None:
         for name, allowed in (("optimiser", Optimiser), ("box", Box), ("direction", Direction)):
             if getattr(self, name) not in get_args(allowed):
-                raise InputError(f"{name} {getattr(self, name)!r} is unknown; choose one of {get_args(allowed)}")
-        if min(self.kappa, self.penalty, self.patience) < 0 or self.rate <= 0 or min(self.steps, self.batch) < 1:
-            raise InputError("kappa, penalty and patience must not be negative; rate, steps and batch be positive")
+                raise InputError(
+                    f"{name} {getattr(self, name)!r} is unknown; choose one of {get_args(allowed)}"
+                )
+        if (
+            min(self.kappa, self.penalty, self.patience) < 0
+            or self.rate <= 0
+            or min(self.steps, self.batch) < 1
+        ):
+            raise InputError(
+                "kappa, penalty and patience must not be negative; rate, steps and batch be positive"
+            )
         if self.momentum and self.optimiser != "sgd":
             raise InputError(f"momentum is that of FISTA, for sgd; {self.optimiser} has its own")
 
@@ -116,7 +124,9 @@ def attack(
         with torch.no_grad():
             verdict = torch.cat([model.margin(model(values[r], mask[r], static[r])) >= 0
                                  for r in torch.arange(len(series)).split(512)])  # fmt: skip
-        wanted = (verdict == (died > 0)) & {"both": died >= 0, "0to1": died == 0, "1to0": died > 0}[config.direction]
+        wanted = (verdict == (died > 0)) & {"both": died >= 0, "0to1": died == 0, "1to0": died > 0}[
+            config.direction
+        ]
         rows = wanted.nonzero()[:, 0]
         low, high = bounds(values, statistics, config.box)
         free = allowed(model, mask, statistics, config.measured_only)
@@ -131,7 +141,9 @@ def attack(
     shape = (0, *values.shape[1:])
     if not parts:
         empty = np.zeros(0, int)
-        return Attacked(empty, empty, empty > 0, np.zeros(shape), np.zeros(shape), empty, empty, empty)
+        return Attacked(
+            empty, empty, empty > 0, np.zeros(shape), np.zeros(shape), empty, empty, empty
+        )
     found = [torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True)]
     return Attacked(rows.cpu().numpy(), verdict[rows].long().cpu().numpy(), found[2] > 0, *found)
 
@@ -146,7 +158,14 @@ class _Batch:
         self.model, self.config = model, config
         sign = verdict.to(values) * 2 - 1  # the margin towards the right verdict is positive
         #: what is needed a stay, cut together when some are finished
-        self.parts = {"values": values, "mask": mask, "static": static, "sign": sign, "low": low, "high": high}
+        self.parts = {
+            "values": values,
+            "mask": mask,
+            "static": static,
+            "sign": sign,
+            "low": low,
+            "high": high,
+        }
         self.parts |= {"change": torch.zeros_like(values), "last": torch.zeros_like(values)}
         if config.optimiser != "sgd":
             self.parts |= {"mean": torch.zeros_like(values), "square": torch.zeros_like(values)}
@@ -171,7 +190,9 @@ class _Batch:
         """Judge the present changes, keep the successes, and return the slope of the margin."""
         part, config = self.parts, self.config
         change = part["change"].requires_grad_()
-        margin = part["sign"] * self.model.margin(self.model(part["values"] + change, part["mask"], part["static"]))
+        margin = part["sign"] * self.model.margin(
+            self.model(part["values"] + change, part["mask"], part["static"])
+        )
         (slope,) = torch.autograd.grad(margin.clamp(min=-config.kappa).sum(), change)
         part["change"] = change = change.detach()
         margin = margin.detach()
@@ -194,7 +215,10 @@ class _Batch:
         if config.optimiser == "adam":
             part["mean"] = torch.lerp(slope, part["mean"], BETAS[0])
             part["square"] = torch.lerp(slope**2, part["square"], BETAS[1])
-            mean, square = part["mean"] / (1 - BETAS[0] ** step), part["square"] / (1 - BETAS[1] ** step)
+            mean, square = (
+                part["mean"] / (1 - BETAS[0] ** step),
+                part["square"] / (1 - BETAS[1] ** step),
+            )
             slope = mean / (square.sqrt() + EPSILON)
         elif config.optimiser == "rmsprop":
             part["square"] = torch.lerp(slope**2, part["square"], SMOOTHING)

@@ -1,6 +1,6 @@
 """The claims of the LSTM attack study, each with a verdict computed from runs.
 
-``claims.yml`` holds them, in the form of ``book/claims.yml``. A claim about MIMIC-III that rests on a flaw of the
+``claims.yml`` holds them, in the form of ``reproduction/synthesis/claims.yml``. A claim about MIMIC-III that rests on a flaw of the
 protocol is tested by what that protocol does on the stays at hand; one that needs MIMIC-III itself cannot be tested.
 """
 
@@ -14,9 +14,9 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from companions.mortality_attack import pages as shown
-from companions.mortality_attack.study import Run
-from scoehr.claims import Finding, Untestable, attempt, tabulate
+from companions.mortality_attack import results as shown
+from companions.mortality_attack.experiments import Run
+from reproduction.synthesis.claims import Finding, Untestable, attempt, tabulate
 
 Runs = Mapping[str, Run]
 #: A gap between scores as printed and held-out ones that counts as an artefact.
@@ -82,7 +82,9 @@ def artefact(found: Runs, *, score: str) -> Finding:
         return Finding("fails", why, ours)
     if outside["value"] >= value(f"LSTM attack study/{score}"):
         return Finding("holds", "held-out stays reach it too", ours)
-    return Finding("cannot be tested", "the two ways of scoring cannot be told apart on these stays", ours)
+    return Finding(
+        "cannot be tested", "the two ways of scoring cannot be told apart on these stays", ours
+    )
 
 
 def beyond_reach(found: Runs, *, why: str) -> Finding:
@@ -93,7 +95,11 @@ def beyond_reach(found: Runs, *, why: str) -> Finding:
 def quoted_elsewhere(found: Runs, *, row: str) -> Finding:
     """A row that the study quotes from others: needs MIMIC-III; what held-out stays at hand allow stands beside it."""
     best = max(
-        (run for run in found.values() if run.study.task == "model" and run.study.name.endswith("-study")),
+        (
+            run
+            for run in found.values()
+            if run.study.task == "model" and run.study.name.endswith("-study")
+        ),
         key=lambda run: run.metrics["test"]["auroc"]["value"],
     )
     ours = f"best here on these series: {best.study.title}, {shown.said(best.metrics['test']['auroc'])}"
@@ -108,7 +114,9 @@ def best_of_table(found: Runs) -> Finding:
     if inside["interval"][0] > outside["interval"][1]:
         why = "the row was scored on training stays drawn to be half deaths, the others on held-out ones: no comparison"
         return Finding("fails", why, ours)
-    return Finding("cannot be tested", "the two ways of scoring cannot be told apart on these stays", ours)
+    return Finding(
+        "cannot be tested", "the two ways of scoring cannot be told apart on these stays", ours
+    )
 
 
 def no_overfitting(found: Runs) -> Finding:
@@ -123,11 +131,15 @@ def no_overfitting(found: Runs) -> Finding:
     ours = f"last third over first: {rise['reported']:+.3f} as scored, {rise['test']:+.3f} held out"
     if rise["reported"] > 0 and rise["test"] < rise["reported"] / 2:
         return Finding(
-            "fails", f"only the stays learnt from show it; held-out loss ends {loss:.3f} above its least", ours
+            "fails",
+            f"only the stays learnt from show it; held-out loss ends {loss:.3f} above its least",
+            ours,
         )
     epochs, printed = int(history["epoch"].iloc[-1]), value("epochs")
     if epochs < printed:
-        raise Untestable(f"held-out scores rise as well, but only over {epochs} of {printed:,} epochs")
+        raise Untestable(
+            f"held-out scores rise as well, but only over {epochs} of {printed:,} epochs"
+        )
     return Finding("holds", "held-out scores rise as well", ours)
 
 
@@ -146,7 +158,9 @@ def batches(found: Runs) -> Finding:
     share = entry["success"]
     seconds = found["attack-bilstm-study"].metrics["attack_seconds"]
     ours = f"{shown.said(share, 2)} of {share['stays']} turned, {share['stays'] / seconds:.1f} stays a second"
-    return Finding("holds" if share["interval"][0] > 0 else "fails", "stays are attacked together", ours)
+    return Finding(
+        "holds" if share["interval"][0] > 0 else "fails", "stays are attacked together", ours
+    )
 
 
 def lower_later(found: Runs) -> Finding:
@@ -156,7 +170,9 @@ def lower_later(found: Runs) -> Finding:
         raise Untestable("no verdict was turned")
     first, best = (entry[which]["median"]["l1"] for which in ("first", "best"))
     ours = f"median L1 norm {shown.said(first, 2)} of the first, {shown.said(best, 2)} of the best"
-    return Finding("holds" if best["value"] < first["value"] else "fails", "of the same stays", ours)
+    return Finding(
+        "holds" if best["value"] < first["value"] else "fails", "of the same stays", ours
+    )
 
 
 def sparse(found: Runs) -> Finding:
@@ -165,9 +181,7 @@ def sparse(found: Runs) -> Finding:
     if not entry["success"]["value"]:
         return Finding("fails", "no verdict was turned")
     cells, noise = entry["best"]["median"]["cells"], found["attack-bilstm-study"].metrics["noise"]
-    ours = (
-        f"{shown.said(entry['success'], 2)} turned, median {shown.said(cells, 0)} cells; random: {shown.said(noise, 3)}"
-    )
+    ours = f"{shown.said(entry['success'], 2)} turned, median {shown.said(cells, 0)} cells; random: {shown.said(noise, 3)}"
     if entry["success"]["interval"][0] > (noise["interval"][1] or 0):
         return Finding("holds", "more than the same sizes of change at random", ours)
     return Finding("fails", "not more than the same sizes of change at random", ours)
@@ -175,7 +189,9 @@ def sparse(found: Runs) -> Finding:
 
 def faster(found: Runs) -> Finding:
     """Preprocessing minutes: another machine, other data."""
-    raise Untestable("the minutes are of MIMIC-III on another machine; the cost here stands in the run's account")
+    raise Untestable(
+        "the minutes are of MIMIC-III on another machine; the cost here stands in the run's account"
+    )
 
 
 #: The tests by the name that ``claims.yml`` gives them.

@@ -35,7 +35,9 @@ def scores(probability: np.ndarray, died: np.ndarray, threshold: float) -> Score
         "auroc": area(probability[died], probability[~died]) if mixed else np.nan,
         "auprc": average_precision(probability, died) if mixed else np.nan,
         "brier": float(np.mean((probability - died) ** 2)),
-        "f1": float(2 * hits / (called.sum() + died.sum())) if called.any() or died.any() else np.nan,
+        "f1": float(2 * hits / (called.sum() + died.sum()))
+        if called.any() or died.any()
+        else np.nan,
         "precision": float(precision),
         "recall": float(recall),
         "accuracy": float((called == died).mean()),
@@ -45,7 +47,9 @@ def scores(probability: np.ndarray, died: np.ndarray, threshold: float) -> Score
 def average_precision(probability: np.ndarray, died: np.ndarray) -> float:
     """Area under the precision-recall curve as a sum of steps, in [0, 1]; the share who died is that of chance."""
     order = np.argsort(-probability, kind="stable")
-    ends = np.append(np.diff(probability[order]) != 0, True)  # stays of equal probability are called together
+    ends = np.append(
+        np.diff(probability[order]) != 0, True
+    )  # stays of equal probability are called together
     hits = np.cumsum(died[order])[ends]
     precision = hits / (np.flatnonzero(ends) + 1)
     return float(np.sum(np.diff(hits, prepend=0) * precision) / max(hits[-1], 1))
@@ -77,7 +81,9 @@ def with_intervals(
 ) -> dict[str, dict[str, Any]]:  # fmt: skip
     """Each score as ``{"value", "interval"}``: the 95 % percentile bootstrap over patients."""
     point = scores(probability, died, threshold)
-    again = [scores(probability[rows], died[rows], threshold) for rows in resample(patients, draws, seed)]
+    again = [
+        scores(probability[rows], died[rows], threshold) for rows in resample(patients, draws, seed)
+    ]
     return {name: {"value": value, "interval": interval([draw[name] for draw in again])}
             for name, value in point.items()}  # fmt: skip
 
@@ -87,7 +93,10 @@ def difference(
     patients: np.ndarray, *, seed: int = 0, draws: int = DRAWS,
 ) -> dict[str, Any]:  # fmt: skip
     """A score of one model less that of another on the same stays, with its interval over patients."""
-    drawn = [score(one[rows], died[rows]) - score(other[rows], died[rows]) for rows in resample(patients, draws, seed)]
+    drawn = [
+        score(one[rows], died[rows]) - score(other[rows], died[rows])
+        for rows in resample(patients, draws, seed)
+    ]
     return {"value": score(one, died) - score(other, died), "interval": interval(drawn)}
 
 
@@ -101,11 +110,17 @@ def best_threshold(probability: np.ndarray, died: np.ndarray) -> float:
     return float(np.clip(thresholds[np.argmax(f1[:-1])], 1e-6, 1 - 1e-6))
 
 
-def calibration(probability: np.ndarray, died: np.ndarray, bins: int = 10) -> list[dict[str, float]]:
+def calibration(
+    probability: np.ndarray, died: np.ndarray, bins: int = 10
+) -> list[dict[str, float]]:
     """Mean probability and share who died in groups of equal size, by rising probability."""
     groups = np.array_split(np.argsort(probability, kind="stable"), bins)
     return [
-        {"predicted": float(probability[rows].mean()), "died": float(np.mean(died[rows])), "stays": len(rows)}
+        {
+            "predicted": float(probability[rows].mean()),
+            "died": float(np.mean(died[rows])),
+            "stays": len(rows),
+        }
         for rows in groups
         if len(rows)
     ]

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from companions.mortality_attack import features, queries
 from companions.mortality_attack.queries import HOURS
-from scoehr import tables
+from scoehr.data import reading
 from scoehr.files import InputError, replacing, user_path
 
 Kind = Literal["simulated", "physionet2012", "mimic3"]
@@ -93,9 +93,17 @@ class Stays:
             frame.insert(1, "patient", self.patients)
             frame.insert(2, "died", self.died)
             frame.to_parquet(scratch / "stays.parquet", index=False)
-            named = pa.DictionaryArray.from_arrays(self.events["feature"].astype(np.int32), features.names())
-            columns = {"stay": self.ids[self.events["stay"]], "hour": self.events["hour"], "feature": named}
-            pq.write_table(pa.table(columns | {"value": self.events["value"]}), scratch / "events.parquet")
+            named = pa.DictionaryArray.from_arrays(
+                self.events["feature"].astype(np.int32), features.names()
+            )
+            columns = {
+                "stay": self.ids[self.events["stay"]],
+                "hour": self.events["hour"],
+                "feature": named,
+            }
+            pq.write_table(
+                pa.table(columns | {"value": self.events["value"]}), scratch / "events.parquet"
+            )
 
 
 def load(source: str, outcomes: str | Path | None = None) -> Stays:
@@ -115,14 +123,14 @@ def load(source: str, outcomes: str | Path | None = None) -> Stays:
     path = user_path(source)
     if not path.exists():
         raise InputError(f"{path}: no such file or folder; check --source")
-    if path.is_dir() and tables.look_for(path, "CHARTEVENTS"):
+    if path.is_dir() and reading.look_for(path, "CHARTEVENTS"):
         return _stays_of_mimic(*_from_files(path))
     return _challenge(path, Path(outcomes) if outcomes else None)
 
 
 # MIMIC-III ----------------------------------------------------------------------------------------------------------
 
-#: Columns of the tables that the queries use, with their forms (of :data:`scoehr.tables.FORMS`, or text).
+#: Columns of the tables that the queries use, with their forms (of :data:`scoehr.data.reading.FORMS`, or text).
 SCHEMA = {
     "ICUSTAYS": {"icustay_id": "whole", "subject_id": "whole", "hadm_id": "whole", "intime": "date", "outtime": "date",
                  "first_careunit": "text"},
@@ -138,73 +146,79 @@ SCHEMA = {
 EVENTS = ("LABEVENTS", "CHARTEVENTS")
 
 
-def database() -> tables.Database:
+def database() -> reading.Database:
     """DuckDB in memory, bounded; what does not fit spills to the folder of temporary files."""
     return duckdb.connect(config={"memory_limit": MEMORY, "temp_directory": tempfile.gettempdir()})
 
 
 def _from_files(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Stays and events of a folder of CSV files; the chart events are read once and never held."""
-    paths = {table: tables.find(folder, table) for table in SCHEMA}
+    paths = {table: reading.find(folder, table) for table in SCHEMA}
     with database() as connection:
         for table in SCHEMA:
             (_stream if table in EVENTS else _hold)(connection, table, paths[table])
         _refuse_strangers(connection, paths["ICUSTAYS"])
-        connection.execute("set preserve_insertion_order = false")  # both results have an order of their own
+        connection.execute(
+            "set preserve_insertion_order = false"
+        )  # both results have an order of their own
         path = paths["CHARTEVENTS"]
-        with tables.reading_checked(connection, path, _forms("CHARTEVENTS", path)):
+        with reading.reading_checked(connection, path, _forms("CHARTEVENTS", path)):
             stays, events = (connection.execute(query()).df() for query in QUERIES)
             return stays, events
 
 
-def _hold(connection: tables.Database, table: str, path: Path) -> None:
+def _hold(connection: reading.Database, table: str, path: Path) -> None:
     """A small table, under its name: one row an id, times as timestamps, flags as 1 or 0."""
     columns, name = SCHEMA[table], table.lower()
     ids = [column for column, form in columns.items() if form == "whole"]
-    tables.read(connection, name, path, {column: column for column in columns}, whole=ids)
-    tables.refuse_repeats(connection, name, ids[0], path, ids[0])
+    reading.read(connection, name, path, {column: column for column in columns}, whole=ids)
+    reading.refuse_repeats(connection, name, ids[0], path, ids[0])
     for form in ("date", "flag"):
         chosen = {column: column for column in columns if columns[column] == form}
-        tables.convert(connection, name, path, form, chosen)
+        reading.convert(connection, name, path, form, chosen)
         if form == "flag":
-            tables.refuse_empty(connection, name, path, chosen, "flag, 0 or 1")
+            reading.refuse_empty(connection, name, path, chosen, "flag, 0 or 1")
 
 
-def _stream(connection: tables.Database, table: str, path: Path) -> None:
+def _stream(connection: reading.Database, table: str, path: Path) -> None:
     """The events under the name of their table: a view of those of the charts, a table of the laboratory items used."""
     forms = _forms(table, path)
-    columns = [f"{tables.checked(name, form)} as {name}" for name, form in forms.items()]
+    columns = [f"{reading.checked(name, form)} as {name}" for name, form in forms.items()]
     if "row_id" not in forms:
         columns.append("cast(null as bigint) as row_id")
-    query = f"select {', '.join(columns)} from {tables.scan(path)}"
+    query = f"select {', '.join(columns)} from {reading.scan(path)}"
     if table == "CHARTEVENTS":
         connection.execute(f"create temp view chartevents as {query}")
         return
     wanted = ", ".join(map(str, queries.itemids("laboratory")))
-    with tables.reading_checked(connection, path, forms):
-        connection.execute(f"create temp table labevents as select * from ({query}) where itemid in ({wanted})")
+    with reading.reading_checked(connection, path, forms):
+        connection.execute(
+            f"create temp table labevents as select * from ({query}) where itemid in ({wanted})"
+        )
 
 
 def _forms(table: str, path: Path) -> dict[str, str]:
     """The columns of a table of events with their forms, its key among them if it has one."""
-    columns, names = SCHEMA[table], tables.header(path)
+    columns, names = SCHEMA[table], reading.header(path)
     missing = next((name for name in columns if name not in names), None)
     if missing:
-        raise InputError(f"{path}: has no column {missing} (it has {tables.listed(names)}); give the table {table}")
+        raise InputError(
+            f"{path}: has no column {missing} (it has {reading.listed(names)}); give the table {table}"
+        )
     return columns | ({"row_id": "whole"} if "row_id" in names else {})
 
 
-def _refuse_strangers(connection: tables.Database, path: Path) -> None:
+def _refuse_strangers(connection: reading.Database, path: Path) -> None:
     """Every ICU stay belongs to an admission of the same patient, who is in PATIENTS."""
     for column, table in (("hadm_id", "ADMISSIONS"), ("subject_id", "PATIENTS")):
-        tables.refuse(
+        reading.refuse(
             connection,
             f"select rowid, {column} from icustays anti join {table.lower()} using ({column})",
             lambda row, value, column=column, table=table: (
                 f"{path}, column {column}, row {row}: {value} is not in {table}; give tables of one release"
             ),
         )
-    tables.refuse(
+    reading.refuse(
         connection,
         "select i.rowid, hadm_id, i.subject_id from icustays i join admissions a using (hadm_id) "
         "where a.subject_id <> i.subject_id",
@@ -226,10 +240,14 @@ def _from_server(url: str) -> tuple[pd.DataFrame, pd.DataFrame]:
             stays, events = (pd.read_sql(sqlalchemy.text(query()), connection) for query in QUERIES)
             return stays, events
     except ModuleNotFoundError as error:
-        raise InputError(f"the driver {error.name} of PostgreSQL is missing; install it, such as psycopg") from None
+        raise InputError(
+            f"the driver {error.name} of PostgreSQL is missing; install it, such as psycopg"
+        ) from None
     except sqlalchemy.exc.SQLAlchemyError as error:
         reason = str(getattr(error, "orig", None) or error).splitlines()[0]
-        raise InputError(f"the database cannot be used ({reason}); check the URL and the schema mimiciii") from None
+        raise InputError(
+            f"the database cannot be used ({reason}); check the URL and the schema mimiciii"
+        ) from None
 
 
 #: What both kinds of source are asked.
@@ -240,7 +258,9 @@ def _stays_of_mimic(stays: pd.DataFrame, events: pd.DataFrame) -> Stays:
     """Both tables in the common form, with the account of what was left out."""
     again = int(events["repeated"].sum())
     if again:
-        raise InputError(f"{again:,} events stand in CHARTEVENTS or LABEVENTS again (same ROW_ID); give every row once")
+        raise InputError(
+            f"{again:,} events stand in CHARTEVENTS or LABEVENTS again (same ROW_ID); give every row once"
+        )
     account: dict[str, Any] = {"ICU stays": len(stays)}
     for place, reason in enumerate(queries.KEPT):
         kept = stays[f"kept_{place}"] == 1
@@ -254,13 +274,20 @@ def _stays_of_mimic(stays: pd.DataFrame, events: pd.DataFrame) -> Stays:
     unit = stays["unit"].map(UNITS)
     for number in (1, 2, 3, 4):
         static[f"unit_{number}"] = (unit == number).astype(float)
-    unknown = {"stays of unknown sex": static["male"].isna(), "stays of unknown care unit": unit.isna()}
+    unknown = {
+        "stays of unknown sex": static["male"].isna(),
+        "stays of unknown care unit": unit.isna(),
+    }
     account |= {what: int(there.sum()) for what, there in unknown.items() if there.any()}
     return _stays("mimic3", stays, static, events, account)
 
 
 def _stays(
-    kind: Kind, stays: pd.DataFrame, static: pd.DataFrame, events: pd.DataFrame, account: dict[str, Any]
+    kind: Kind,
+    stays: pd.DataFrame,
+    static: pd.DataFrame,
+    events: pd.DataFrame,
+    account: dict[str, Any],
 ) -> Stays:
     """Stays in the order of their ids, events in that of stay, feature and hour."""
     order = np.argsort(stays["stay"].to_numpy(), kind="stable")
@@ -276,10 +303,16 @@ def _stays(
         stay = stays.loc[stays["died"].isna(), "stay"].iloc[0]
         raise InputError(f"stay {stay}: whether the patient died is empty; restore it")
     died = stays["died"].to_numpy().astype(bool)[order]
-    account |= {"stays kept": len(ids), "deaths in hospital": int(died.sum()), "hourly values": len(events)}
+    account |= {
+        "stays kept": len(ids),
+        "deaths in hospital": int(died.sum()),
+        "hourly values": len(events),
+    }
     patients = stays["patient"].to_numpy()[order]
     account["patients"] = len(np.unique(patients))
-    return Stays(kind, ids, patients, died, static.to_numpy(dtype=np.float32)[order], columns, account)
+    return Stays(
+        kind, ids, patients, died, static.to_numpy(dtype=np.float32)[order], columns, account
+    )
 
 
 # Challenge 2012 -----------------------------------------------------------------------------------------------------
@@ -302,8 +335,8 @@ def _challenge(path: Path, outcomes: Path | None) -> Stays:
     with database() as connection:
         account = _long(connection, path)
         columns = {"RecordID": "stay", "In-hospital_death": "died"}
-        tables.read(connection, "outcomes", file, columns, whole=columns)
-        tables.refuse_repeats(connection, "outcomes", "stay", file, "RecordID")
+        reading.read(connection, "outcomes", file, columns, whole=columns)
+        reading.refuse_repeats(connection, "outcomes", "stay", file, "RecordID")
         _refuse_outcomes(connection, file)
         connection.register("map", _map())
         query = f"select stay, hour, feature, arg_min(value, rank) as value from ({CORRECTED}) group by all"
@@ -315,10 +348,14 @@ def _challenge(path: Path, outcomes: Path | None) -> Stays:
         stays = connection.execute(
             "select distinct e.record as stay, o.died from events e join outcomes o on o.stay = e.record order by 1"
         ).df()
-        account["outcomes without a record"] = tables.number_of_rows(connection, "outcomes") - len(stays)
+        account["outcomes without a record"] = reading.number_of_rows(connection, "outcomes") - len(
+            stays
+        )
     early = events.loc[events["hour"] < HOURS, "stay"].nunique()
     if not early:
-        raise InputError(f"{path}: no record has a known parameter in its first {HOURS} hours; give records that have")
+        raise InputError(
+            f"{path}: no record has a known parameter in its first {HOURS} hours; give records that have"
+        )
     account["records without a value of these features"] = len(stays) - events["stay"].nunique()
     account[f"records without one in the first {HOURS} hours"] = len(stays) - early
     stays["patient"] = stays["stay"]  # a patient has one record
@@ -350,43 +387,69 @@ def _outcomes(path: Path, given: Path | None) -> Path:
     """The outcomes named, or the one file that lies beside the set: Outcomes-b.txt for set-b."""
     if given is not None:
         if not given.is_file():
-            raise InputError(f"{given}: no such file; give --outcomes the table of RecordID and In-hospital_death")
+            raise InputError(
+                f"{given}: no such file; give --outcomes the table of RecordID and In-hospital_death"
+            )
         return given
     places = [path, path.parent] if path.is_dir() else [path.parent]
-    found = [file for place in places for file in sorted(place.iterdir()) if file.name.lower().startswith("outcomes")]
+    found = [
+        file
+        for place in places
+        for file in sorted(place.iterdir())
+        if file.name.lower().startswith("outcomes")
+    ]
     letter = path.stem.lower()[-2:]
-    found = [file for file in found if file.stem.lower().endswith(letter)] if len(found) > 1 else found
+    found = (
+        [file for file in found if file.stem.lower().endswith(letter)] if len(found) > 1 else found
+    )
     if len(found) != 1:
-        raise InputError(f"{path}: no one table of outcomes lies beside it; name it with --outcomes")
+        raise InputError(
+            f"{path}: no one table of outcomes lies beside it; name it with --outcomes"
+        )
     return found[0]
 
 
-def _refuse_outcomes(connection: tables.Database, file: Path) -> None:
-    tables.refuse(
+def _refuse_outcomes(connection: reading.Database, file: Path) -> None:
+    reading.refuse(
         connection,
         "select rowid, died from outcomes where died not in (0, 1)",
-        lambda row, value: f"{file}, column In-hospital_death, row {row}: {value} is neither 0 nor 1; restore it",
+        lambda row, value: (
+            f"{file}, column In-hospital_death, row {row}: {value} is neither 0 nor 1; restore it"
+        ),
     )
     missing = connection.execute(
         "select record from events where record not in (select stay from outcomes) order by 1 limit 1"
     ).fetchone()
     if missing:
-        raise InputError(f"{file}: has no row for record {missing[0]}; give the outcomes of this set")
+        raise InputError(
+            f"{file}: has no row for record {missing[0]}; give the outcomes of this set"
+        )
 
 
-def _long(connection: tables.Database, path: Path) -> dict[str, Any]:
+def _long(connection: reading.Database, path: Path) -> dict[str, Any]:
     """Make the table ``events`` (record, minutes, parameter, value, row) and return what was read."""
     if not path.is_dir():
-        columns = {"record_id": "record", "minutes": "minutes", "parameter": "parameter", "value": "number"}
-        tables.read(connection, "source", path, columns, whole=("record_id", "minutes"))
-        connection.execute("alter table source add column row bigint; update source set row = rowid + 1")
+        columns = {
+            "record_id": "record",
+            "minutes": "minutes",
+            "parameter": "parameter",
+            "value": "number",
+        }
+        reading.read(connection, "source", path, columns, whole=("record_id", "minutes"))
+        connection.execute(
+            "alter table source add column row bigint; update source set row = rowid + 1"
+        )
         _refuse_source(connection, lambda record, row: f"{path}, row {row}")
         return _events(connection)
     named = [(RECORD.fullmatch(file.name), file) for file in sorted(path.iterdir())]
     files = {int(name[1]): file for name, file in named if name}
     if len(files) < sum(name is not None for name, _ in named):
         raise InputError(f"{path}: has two files of one record; keep one of them")
-    sets = [file for file in sorted(path.iterdir()) if re.match(r"set-\w+\.(parquet|csv)", file.name.lower())]
+    sets = [
+        file
+        for file in sorted(path.iterdir())
+        if re.match(r"set-\w+\.(parquet|csv)", file.name.lower())
+    ]
     if files:
         return _text_files(connection, files)
     if len(sets) != 1:
@@ -397,91 +460,109 @@ def _long(connection: tables.Database, path: Path) -> dict[str, Any]:
     return _long(connection, sets[0])
 
 
-def _events(connection: tables.Database) -> dict[str, Any]:
+def _events(connection: reading.Database) -> dict[str, Any]:
     """Make ``events`` of the checked ``source``; rows that stand there again are taken once."""
-    read = tables.number_of_rows(connection, "source")
-    value = tables.number("number")
+    read = reading.number_of_rows(connection, "source")
+    value = reading.number("number")
     connection.execute(
         f"create temp table events as select record, minutes, parameter, {value} as value, min(row) as row "
         "from source group by all order by record, row"
     )
-    again = read - tables.number_of_rows(connection, "events")
+    again = read - reading.number_of_rows(connection, "events")
     return {"rows read": read} | ({"rows that stand there again": again} if again else {})
 
 
-def _refuse_source(connection: tables.Database, where: Callable[[int, int], str]) -> None:
+def _refuse_source(connection: reading.Database, where: Callable[[int, int], str]) -> None:
     """Every row of ``source`` (record, minutes, parameter, number, row) can be used."""
     parameter = "lower(parameter)"
     faults = {
-        "minutes < 0": lambda minutes, _, __: f"{minutes} minutes are before the stay; mend the time",
-        f"parameter is not null and {tables.number('number')} is null": lambda _, name, value: (
+        "minutes < 0": lambda minutes, _, __: (
+            f"{minutes} minutes are before the stay; mend the time"
+        ),
+        f"parameter is not null and {reading.number('number')} is null": lambda _, name, value: (
             f"the value of {name} is {'empty' if value is None else repr(value)}, no number; mend the record"
         ),
-        f"{parameter} = 'gender' and {tables.number('number')} not in (-1, 0, 1)": lambda _, __, value: (
+        f"{parameter} = 'gender' and {reading.number('number')} not in (-1, 0, 1)": lambda _, __, value: (
             f"Gender is {value}; write 0 or 1, or -1 if it is unknown"
         ),
-        f"{parameter} = 'icutype' and {tables.number('number')} not in (-1, 1, 2, 3, 4)": lambda _, __, value: (
+        f"{parameter} = 'icutype' and {reading.number('number')} not in (-1, 1, 2, 3, 4)": lambda _, __, value: (
             f"ICUType is {value}; write 1 to 4, or -1 if it is unknown"
         ),
     }
     for fault, words in faults.items():
-        tables.refuse(
+        reading.refuse(
             connection,
             f"select rowid, record, row, minutes, parameter, number from source where {fault}",
             lambda _, record, row, *cells, words=words: f"{where(record, row)}: {words(*cells)}",
         )
 
 
-def _text_files(connection: tables.Database, files: dict[int, Path]) -> dict[str, Any]:
+def _text_files(connection: reading.Database, files: dict[int, Path]) -> dict[str, Any]:
     """Read a record a file: ``Time,Parameter,Value`` with times as HH:MM since ICU admission."""
     found = [part for record, file in files.items() for part in _record(record, file)]
     if not found:
-        raise InputError(f"{next(iter(files.values())).parent}: all records are empty; give the whole set")
+        raise InputError(
+            f"{next(iter(files.values())).parent}: all records are empty; give the whole set"
+        )
     connection.register("written", pa.concat_tables(found))
     time = "'^(\\d+):([0-5]?\\d)(:[0-5]?\\d)?$'"
-    hours, minutes = (f"try_cast(regexp_extract(time, {time}, {part}) as bigint)" for part in (1, 2))
+    hours, minutes = (
+        f"try_cast(regexp_extract(time, {time}, {part}) as bigint)" for part in (1, 2)
+    )
     connection.execute(
         f"create temp table source as select record, 60 * {hours} + {minutes} as minutes, "
         "nullif(trim(parameter), '') as parameter, nullif(trim(value), '') as number, time, row from "
         "(select * replace (trim(time) as time) from written)"
     )
     where = lambda record, row: f"{files[record]}, row {row}"  # noqa: E731
-    tables.refuse(
+    reading.refuse(
         connection,
         "select rowid, record, row, time from source where minutes is null",
-        lambda _, record, row, time: f"{where(record, row)}: {time!r} is not a time; write it as 07:30",
+        lambda _, record, row, time: (
+            f"{where(record, row)}: {time!r} is not a time; write it as 07:30"
+        ),
     )
-    tables.refuse(
+    reading.refuse(
         connection,
         "select rowid, record, row, number from source where lower(parameter) = 'recordid' "
-        f"and {tables.whole('number')} is distinct from record",
-        lambda _, record, row, value: f"{where(record, row)}: RecordID is {value}; name the file by its record",
+        f"and {reading.whole('number')} is distinct from record",
+        lambda _, record, row, value: (
+            f"{where(record, row)}: RecordID is {value}; name the file by its record"
+        ),
     )
     connection.execute("delete from source where lower(parameter) = 'recordid'")
     _refuse_source(connection, where)
     account = _events(connection)
-    there = {record for (record,) in connection.execute("select distinct record from events").fetchall()}
+    there = {
+        record for (record,) in connection.execute("select distinct record from events").fetchall()
+    }
     empty = sorted(set(files) - there)
     return account | ({"records that are empty": ", ".join(map(str, empty))} if empty else {})
 
 
 def _record(record: int, path: Path) -> Iterator[pa.Table]:
     """The rows of a record's file (record, row, time, parameter, value), all text; nothing if it has none."""
-    if tables.is_blank(path):
+    if reading.is_blank(path):
         return
-    names = tables.header(path)
+    names = reading.header(path)
     cells: list[list[Any]] = [[], [], []]
     if len(names) == 3 and TIME.fullmatch(names[0]):  # it lacks the header, so this is a row
         cells = [[name] for name in names]
     elif names != ["time", "parameter", "value"]:
-        raise InputError(f"{path}: has the columns {tables.listed(names)}; a record has Time, Parameter, Value")
-    with tables.batches(path) as batches:
+        raise InputError(
+            f"{path}: has the columns {reading.listed(names)}; a record has Time, Parameter, Value"
+        )
+    with reading.batches(path) as batches:
         for batch in batches:
             for column, more in zip(cells, batch.columns, strict=True):
                 column += more.to_pylist()
     if cells[0]:
         texts = dict(
-            zip(("time", "parameter", "value"), (pa.array(column, pa.string()) for column in cells), strict=True)
+            zip(
+                ("time", "parameter", "value"),
+                (pa.array(column, pa.string()) for column in cells),
+                strict=True,
+            )
         )
         rows = np.arange(len(cells[0])) + 1
         yield pa.table({"record": np.full(len(rows), record), "row": rows} | texts)

@@ -57,7 +57,11 @@ def table() -> tuple[Feature, ...]:
 
 def chosen(which: FeatureSet) -> list[int]:
     """Places in :func:`table` of the 19 series of the study, or of all."""
-    return [place for place, feature in enumerate(table()) if which == "all" or feature.group != "further"]
+    return [
+        place
+        for place, feature in enumerate(table())
+        if which == "all" or feature.group != "further"
+    ]
 
 
 def names() -> list[str]:

@@ -49,9 +49,15 @@ class ModelConfig:
     double_softmax: bool = False
 
     def __post_init__(self) -> None:
-        for name, allowed in (("network", Network), ("activation", Activation), ("dense_activation", Activation)):
+        for name, allowed in (
+            ("network", Network),
+            ("activation", Activation),
+            ("dense_activation", Activation),
+        ):
             if getattr(self, name) not in get_args(allowed):
-                raise InputError(f"{name} {getattr(self, name)!r} is unknown; choose one of {get_args(allowed)}")
+                raise InputError(
+                    f"{name} {getattr(self, name)!r} is unknown; choose one of {get_args(allowed)}"
+                )
         if self.hidden < 1 or self.dense < 1 or not 0 <= self.dropout < 1:
             raise InputError(f"hidden {self.hidden}, dense {self.dense}, dropout {self.dropout}: give sizes from 1 up "
                              "and a dropout in [0, 1)")  # fmt: skip
@@ -157,7 +163,11 @@ class Transformer(nn.Module):
         return self.head(torch.cat([self.encoder(self.embed(x) + self.place).mean(1), static], -1))
 
 
-NETWORKS: dict[str, type[BiLSTM | GRUD | Transformer]] = {"bilstm": BiLSTM, "grud": GRUD, "transformer": Transformer}
+NETWORKS: dict[str, type[BiLSTM | GRUD | Transformer]] = {
+    "bilstm": BiLSTM,
+    "grud": GRUD,
+    "transformer": Transformer,
+}
 
 
 def head(width: int, config: ModelConfig) -> nn.Sequential:
@@ -184,7 +194,9 @@ class Classifier(nn.Module):
 
     def forward(self, values: Tensor, mask: Tensor, static: Tensor) -> Tensor:
         """Logits ``(B, 2)`` without softmax."""
-        return self.network(self.inputs(values, mask), static if self.inputs.static else static[:, :0])
+        return self.network(
+            self.inputs(values, mask), static if self.inputs.static else static[:, :0]
+        )
 
     def loss(self, logits: Tensor, died: Tensor) -> Tensor:
         """Cross-entropy, of the softmax of the softmax if so reported."""
@@ -199,7 +211,10 @@ class Classifier(nn.Module):
 def write(folder: Path, model: Classifier, statistics: Statistics, facts: dict[str, Any]) -> None:
     """Weights as safetensors, settings and statistics as JSON, into a folder that is there."""
     with replacing(folder / "model.safetensors") as scratch:
-        save_file({name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}, scratch)
+        save_file(
+            {name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()},
+            scratch,
+        )
     kept = {name: value.tolist() for name, value in asdict(statistics).items() if name != "ids"}
     write_json(folder / "model.json", {"model": asdict(model.config), "statistics": kept, **facts})
 

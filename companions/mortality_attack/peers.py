@@ -40,7 +40,9 @@ def summary(series: Series, which: FeatureSet) -> np.ndarray:
     return np.concatenate([*found, mask.mean(1)] + [series.static] * (which == "all"), 1)
 
 
-def fit_predict(peer: Peer, data: Prepared, which: FeatureSet, seed: int = 0) -> dict[str, np.ndarray]:
+def fit_predict(
+    peer: Peer, data: Prepared, which: FeatureSet, seed: int = 0
+) -> dict[str, np.ndarray]:
     """Probability of death of the stays of each part, ``{"train": …, "validation": …, "test": …}``."""
     rows = {name: summary(getattr(data, name), which) for name in ("train", "validation", "test")}
     varies = [len(np.unique(column[np.isfinite(column)])) > 1 for column in rows["train"].T]
@@ -56,15 +58,22 @@ def fit_predict(peer: Peer, data: Prepared, which: FeatureSet, seed: int = 0) ->
         return _logistic(rows, died, data.validation.died)
 
 
-def _logistic(rows: dict[str, np.ndarray], died: np.ndarray, held: np.ndarray) -> dict[str, np.ndarray]:
+def _logistic(
+    rows: dict[str, np.ndarray], died: np.ndarray, held: np.ndarray
+) -> dict[str, np.ndarray]:
     """Standardised columns, gaps at the mean and marked by the share of hours measured."""
     known = np.isfinite(rows["train"])
     count = np.maximum(known.sum(0), 1)
     mean = np.where(known, rows["train"], 0).sum(0) / count
     spread = np.sqrt((np.where(known, rows["train"] - mean, 0) ** 2).sum(0) / count)
     spread[spread == 0] = 1
-    tables = {name: np.clip(np.nan_to_num((table - mean) / spread), -5, 5) for name, table in rows.items()}
-    fits = [LogisticRegression(C=strength, max_iter=500).fit(tables["train"], died) for strength in STRENGTHS]
+    tables = {
+        name: np.clip(np.nan_to_num((table - mean) / spread), -5, 5) for name, table in rows.items()
+    }
+    fits = [
+        LogisticRegression(C=strength, max_iter=500).fit(tables["train"], died)
+        for strength in STRENGTHS
+    ]
     if held.any() and not held.all():
         scores = [fit.predict_proba(tables["validation"])[:, 1] for fit in fits]
         best = int(np.argmax([area(score[held > 0], score[held == 0]) for score in scores]))

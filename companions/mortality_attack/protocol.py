@@ -84,7 +84,9 @@ def split(stays: Stays, seed: int = 0, *, mixed: bool = False) -> Split:
     part = np.empty(len(died), int)
     for outcome in (False, True):
         members = rng.permutation(np.flatnonzero(died == outcome))
-        part[members] = np.searchsorted([TEST, TEST + VALIDATION], (np.arange(len(members)) + 0.5) / len(members))
+        part[members] = np.searchsorted(
+            [TEST, TEST + VALIDATION], (np.arange(len(members)) + 0.5) / len(members)
+        )
     return Split(*(np.flatnonzero(part[group] == wanted) for wanted in (2, 1, 0)))
 
 
@@ -120,7 +122,9 @@ class Statistics:
 
     def limits(self) -> tuple[np.ndarray, np.ndarray]:
         """The plausible values of each feature in units of models, two arrays ``(F,)``."""
-        low, high = (np.array([getattr(f, side) for f in features.table()]) for side in ("low", "high"))
+        low, high = (
+            np.array([getattr(f, side) for f in features.table()]) for side in ("low", "high")
+        )
         return self.normalise(low), self.normalise(high)
 
 
@@ -133,17 +137,31 @@ def fit_statistics(stays: Stays, rows: np.ndarray, protocol: Protocol) -> Statis
     feature, value = part.events["feature"][kept], part.events["value"][kept].astype(float)
     log = np.array([f.log for f in features.table()]) & (not protocol.clipped)
     count = len(log)
-    table = np.tile(np.array([[0.0], [1.0], [0.5], [0.5], [1.0]]), count)  # of a feature that no stay has
+    table = np.tile(
+        np.array([[0.0], [1.0], [0.5], [0.5], [1.0]]), count
+    )  # of a feature that no stay has
     for place in np.unique(feature):
         found = value[feature == place]
         found = np.log1p(np.maximum(found, 0)) if log[place] else found
-        low, median, high = np.percentile(found, np.insert(REPORTED_RANGE if protocol.clipped else RANGE, 1, 50))
+        low, median, high = np.percentile(
+            found, np.insert(REPORTED_RANGE if protocol.clipped else RANGE, 1, 50)
+        )
         high = high if high > low else low + 1
         scaled = (found - low) / (high - low)
-        table[:, place] = low, high, (median - low) / (high - low), scaled.mean(), max(float(scaled.std()), 1e-3)
+        table[:, place] = (
+            low,
+            high,
+            (median - low) / (high - low),
+            scaled.mean(),
+            max(float(scaled.std()), 1e-3),
+        )
     known = np.isfinite(part.static)
-    mean = np.where(known.any(0), np.where(known, part.static, 0).sum(0) / np.maximum(known.sum(0), 1), 0)
-    spread = np.sqrt((np.where(known, part.static - mean, 0) ** 2).sum(0) / np.maximum(known.sum(0), 1))
+    mean = np.where(
+        known.any(0), np.where(known, part.static, 0).sum(0) / np.maximum(known.sum(0), 1), 0
+    )
+    spread = np.sqrt(
+        (np.where(known, part.static - mean, 0) ** 2).sum(0) / np.maximum(known.sum(0), 1)
+    )
     available = np.bincount(feature, minlength=count) > 0
     low, high, median, centre, width = table
     spread = np.where(spread > 0, spread, 1)
@@ -197,7 +215,9 @@ def _interpolated(stays: Stays, statistics: Statistics) -> np.ndarray:
     order = np.lexsort((stays.events["hour"], stays.events["feature"], stays.events["stay"]))
     stay, feature, hour = (stays.events[name][order] for name in ("stay", "feature", "hour"))
     scale = statistics.high - statistics.low
-    logs = np.where(statistics.log[feature], np.log1p(np.maximum(clinical[order], 0)), clinical[order])
+    logs = np.where(
+        statistics.log[feature], np.log1p(np.maximum(clinical[order], 0)), clinical[order]
+    )
     value = (logs - statistics.low[feature]) / scale[feature]
     starts = np.flatnonzero(np.r_[True, (np.diff(stay) != 0) | (np.diff(feature) != 0)])
     grid = np.arange(HOURS)
@@ -233,13 +253,17 @@ def folds(series: Series, number: int, seed: int = 0) -> list[tuple[np.ndarray, 
     for outcome in (False, True):
         members = rng.permutation(np.flatnonzero(died == outcome))
         part[members] = np.arange(len(members)) % number
-    return [(np.flatnonzero(part[group] != k), np.flatnonzero(part[group] == k)) for k in range(number)]
+    return [
+        (np.flatnonzero(part[group] != k), np.flatnonzero(part[group] == k)) for k in range(number)
+    ]
 
 
 def crossed(data: Prepared, number: int, seed: int = 0) -> list[Prepared]:
     """Training and validation stays put together and parted anew ``number`` times; test stays are left alone."""
     names = [field.name for field in fields(Series)]
-    both = Series(*(np.concatenate([getattr(data.train, n), getattr(data.validation, n)]) for n in names))
+    both = Series(
+        *(np.concatenate([getattr(data.train, n), getattr(data.validation, n)]) for n in names)
+    )
     return [data._replace(train=both.take(learn), validation=both.take(choose))
             for learn, choose in folds(both, number, seed)]  # fmt: skip
 
@@ -251,7 +275,9 @@ def refuse_leaks(prepared: Prepared, protocol: Protocol) -> None:
         AssertionError: it names what leaks.
     """
     train, held = prepared.train, (prepared.validation, prepared.test)
-    if not protocol.mixed_patients and any(np.isin(part.patients, train.patients).any() for part in held):
+    if not protocol.mixed_patients and any(
+        np.isin(part.patients, train.patients).any() for part in held
+    ):
         raise AssertionError("a patient stands in the training part and in another")
     if not protocol.statistics_on_all and not np.isin(prepared.statistics.ids, train.ids).all():
         raise AssertionError("the statistics were fitted on stays outside the training part")

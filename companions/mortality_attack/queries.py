@@ -44,7 +44,8 @@ KEPT = {
 def stays() -> str:
     """All stays with a column a condition of :data:`KEPT`, ``kept_0`` and so on."""
     flags = ", ".join(
-        f"case when {condition} then 1 else 0 end as kept_{place}" for place, condition in enumerate(KEPT.values())
+        f"case when {condition} then 1 else 0 end as kept_{place}"
+        for place, condition in enumerate(KEPT.values())
     )
     return f"with every as ({STAYS}) select every.*, {flags} from every order by stay"
 
@@ -101,7 +102,12 @@ order by stay, feature, hour
 
 def itemids(group: str) -> list[int]:
     """ITEMIDs of the laboratory or of the vital signs; the specimen is among those of the laboratory."""
-    found = [int(item.rstrip("F")) for feature in features.table() if feature.group == group for item in feature.items]
+    found = [
+        int(item.rstrip("F"))
+        for feature in features.table()
+        if feature.group == group
+        for item in feature.items
+    ]
     return found + [SPECIMEN] * (group == "laboratory")
 
 
@@ -113,6 +119,14 @@ def _items() -> str:
             low, high, scale, shift = feature.low, feature.high, 1.0, 0.0
             if item.endswith("F"):
                 (low, high), scale, shift = FAHRENHEIT, 1 / 1.8, -32 / 1.8
-            row = (int(item.rstrip("F")), place, low, high, scale, shift, int(feature.specimen == "gas"))
+            row = (
+                int(item.rstrip("F")),
+                place,
+                low,
+                high,
+                scale,
+                shift,
+                int(feature.specimen == "gas"),
+            )
             rows.append(f"({', '.join(map(repr, row))})")
     return ", ".join(rows)

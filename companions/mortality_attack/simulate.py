@@ -47,7 +47,9 @@ def simulate(n: int = 1200, seed: int = 0) -> Simulated:
     patients = np.arange(n)
     again = rng.random(n) < AGAIN
     again[0] = False
-    patients[again] = rng.integers(0, n, again.sum()) % np.flatnonzero(again)  # an earlier stay's patient
+    patients[again] = rng.integers(0, n, again.sum()) % np.flatnonzero(
+        again
+    )  # an earlier stay's patient
     level = rng.normal(size=n)[patients] * PATIENT**0.5 + rng.normal(size=n) * (1 - PATIENT) ** 0.5
     hours = 2 * HOURS
     path = level[:, None] + rng.normal(size=(n, 1)) * 0.5 * np.arange(hours) / HOURS
@@ -62,9 +64,15 @@ def simulate(n: int = 1200, seed: int = 0) -> Simulated:
     static[:, 1] = rng.random(n) < 0.56
     static[:, 2] = np.nan
     static[np.arange(n), 3 + rng.integers(0, 4, n)] = 1
-    account = {"stays simulated": n, "patients": len(np.unique(patients)), "deaths in hospital": int(died.sum())}
+    account = {
+        "stays simulated": n,
+        "patients": len(np.unique(patients)),
+        "deaths in hospital": int(died.sum()),
+    }
     account["hourly values"] = len(events["value"])
-    return Simulated(Stays("simulated", np.arange(n), patients, died, static, events, account), risk)
+    return Simulated(
+        Stays("simulated", np.arange(n), patients, died, static, events, account), risk
+    )
 
 
 def _measure(path: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:

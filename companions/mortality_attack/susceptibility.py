@@ -38,7 +38,14 @@ def maps(changes: np.ndarray) -> Maps:
     ganzp = np.divide(total, changed, out=np.zeros_like(total), where=changed > 0)
     gmp = size.max(0) if len(size) else np.zeros(size.shape[1:])
     sensitivity = np.divide(gpp, ganzp, out=np.zeros_like(gpp), where=ganzp > 0)
-    return {"gmp": gmp, "gap": total / count, "gpp": gpp, "ganzp": ganzp, "s": gmp * gpp, "sensitivity": sensitivity}
+    return {
+        "gmp": gmp,
+        "gap": total / count,
+        "gpp": gpp,
+        "ganzp": ganzp,
+        "s": gmp * gpp,
+        "sensitivity": sensitivity,
+    }
 
 
 def sizes(changes: np.ndarray) -> np.ndarray:
@@ -50,17 +57,25 @@ def sizes(changes: np.ndarray) -> np.ndarray:
 def by_feature(changes: np.ndarray) -> Maps:
     """s_j and sensitivity_j, the sums over hours of the maps, and the share of stays with any change, each ``(F,)``."""
     found = maps(changes)
-    touched = (sizes(changes) > 0).any(1).mean(0) if len(changes) else np.zeros(np.shape(changes)[2])
+    touched = (
+        (sizes(changes) > 0).any(1).mean(0) if len(changes) else np.zeros(np.shape(changes)[2])
+    )
     return {"s": found["s"].sum(0), "sensitivity": found["sensitivity"].sum(0), "touched": touched}
 
 
-def by_feature_with_intervals(changes: np.ndarray, patients: np.ndarray, *, seed: int = 0, draws: int = 200) -> Maps:
+def by_feature_with_intervals(
+    changes: np.ndarray, patients: np.ndarray, *, seed: int = 0, draws: int = 200
+) -> Maps:
     """:func:`by_feature` with 95 % bootstrap intervals over patients: each ``(3, F)`` of value, low, high."""
     point = by_feature(changes)
     if not len(changes):
-        return {name: np.stack([value, value * np.nan, value * np.nan]) for name, value in point.items()}
+        return {
+            name: np.stack([value, value * np.nan, value * np.nan]) for name, value in point.items()
+        }
     drawn = [by_feature(changes[rows]) for rows in evaluate.resample(patients, draws, seed)]
-    limits = {name: np.percentile([draw[name] for draw in drawn], [2.5, 97.5], axis=0) for name in point}
+    limits = {
+        name: np.percentile([draw[name] for draw in drawn], [2.5, 97.5], axis=0) for name in point
+    }
     return {name: np.stack([value, *limits[name]]) for name, value in point.items()}
 
 
@@ -80,7 +95,9 @@ def per_example(changes: np.ndarray, allowed_cells: np.ndarray | None = None) ->
         "l1": total,
         "largest": size.max(1, initial=0),
         "mean": total / np.maximum(number, 1),
-        "smallest": np.where(number > 0, np.where(size > 0, size, np.inf).min(1, initial=np.inf), 0),
+        "smallest": np.where(
+            number > 0, np.where(size > 0, size, np.inf).min(1, initial=np.inf), 0
+        ),
         "up": (changes >= NEGLIGIBLE).sum((1, 2)),
         "down": (changes <= -NEGLIGIBLE).sum((1, 2)),
     }
@@ -113,15 +130,23 @@ OBJECTIVES = ("sparsity", "sparse_small", "sparse_small_max", "max_num_nonzero_p
 def curve(measure: np.ndarray, success: np.ndarray, points: Sequence[float]) -> np.ndarray:
     """Share of attacked stays turned within each of ``points`` of a measure (steps, cells, L1), ``(len(points),)``."""
     reached = np.where(success, measure, np.inf)
-    return np.array([float(np.mean(reached <= point)) if len(reached) else np.nan for point in points])
+    return np.array(
+        [float(np.mean(reached <= point)) if len(reached) else np.nan for point in points]
+    )
 
 
-def share(success: np.ndarray, patients: np.ndarray, *, seed: int = 0, draws: int = 500) -> dict[str, Any]:
+def share(
+    success: np.ndarray, patients: np.ndarray, *, seed: int = 0, draws: int = 500
+) -> dict[str, Any]:
     """Share of attacked stays that were turned, with its 95 % bootstrap interval over patients."""
     if not len(success):
         return {"value": np.nan, "interval": [np.nan, np.nan], "stays": 0}
     drawn = [float(success[rows].mean()) for rows in evaluate.resample(patients, draws, seed)]
-    return {"value": float(success.mean()), "interval": evaluate.interval(drawn), "stays": len(success)}
+    return {
+        "value": float(success.mean()),
+        "interval": evaluate.interval(drawn),
+        "stays": len(success),
+    }
 
 
 def turned(model: Classifier, series: Series, changes: np.ndarray) -> np.ndarray:
@@ -168,7 +193,9 @@ def noise(
     if not found.success.any():
         return share(np.zeros(0), np.zeros(0))
     some = series.take(found.rows[found.success])
-    cells = allowed(model, tensors(some)[1], statistics, measured_only).numpy().reshape(len(some), -1)
+    cells = (
+        allowed(model, tensors(some)[1], statistics, measured_only).numpy().reshape(len(some), -1)
+    )
     moves = np.abs(found.best[found.success]).reshape(len(some), -1)
     rng = np.random.default_rng([seed, 5])
     hits = []

@@ -53,7 +53,9 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         if self.optimiser not in get_args(Optimiser):
-            raise InputError(f"optimiser {self.optimiser!r} is unknown; choose one of {get_args(Optimiser)}")
+            raise InputError(
+                f"optimiser {self.optimiser!r} is unknown; choose one of {get_args(Optimiser)}"
+            )
         if min(self.epochs, self.batch, self.patience) < 1 or self.rate <= 0:
             raise InputError("epochs, batch and patience must be at least 1 and the rate positive")
 
@@ -63,7 +65,9 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def tensors(series: Series, where: torch.device | str = "cpu") -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def tensors(
+    series: Series, where: torch.device | str = "cpu"
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """values, mask, static, died."""
     parts = (series.values, series.mask, series.static, series.died)
     return tuple(torch.as_tensor(part).to(where) for part in parts)  # type: ignore[return-value]
@@ -101,10 +105,14 @@ class _State:
         flat = {f"weights/{key}": value for key, value in self.model.state_dict().items()}
         flat |= {f"best/{key}": value for key, value in self.best.items()}
         for index, moments in self.optimiser.state_dict()["state"].items():
-            flat |= {f"moments/{index}/{name}": torch.as_tensor(value) for name, value in moments.items()}
+            flat |= {
+                f"moments/{index}/{name}": torch.as_tensor(value) for name, value in moments.items()
+            }
         with replacing(path) as scratch:
             flat = {key: value.clone().contiguous() for key, value in flat.items()}
-            save_file(flat, scratch, {"progress": json.dumps([self.lowest, self.history])} | threads())
+            save_file(
+                flat, scratch, {"progress": json.dumps([self.lowest, self.history])} | threads()
+            )
 
     def read(self, path: Path) -> None:
         try:
@@ -113,7 +121,9 @@ class _State:
                 self.lowest, self.history = json.loads(file.metadata()["progress"])
                 check_threads(file.metadata())
         except safetensors.SafetensorError as error:
-            raise InputError(f"{path}: not a readable checkpoint ({error}); delete it to train anew") from None
+            raise InputError(
+                f"{path}: not a readable checkpoint ({error}); delete it to train anew"
+            ) from None
         part: dict[str, dict[str, Any]] = {"weights": {}, "best": {}, "moments": {}}
         for key, value in flat.items():
             kind, name = key.split("/", 1)
@@ -146,24 +156,37 @@ def train(
     :func:`look`.
     """
     model.to(device())
-    optimiser = OPTIMISERS[config.optimiser](model.parameters(), lr=config.rate, weight_decay=config.weight_decay)
+    optimiser = OPTIMISERS[config.optimiser](
+        model.parameters(), lr=config.rate, weight_decay=config.weight_decay
+    )
     state = _State(model, optimiser, {}, np.inf, [])
     if checkpoint:
-        checkpoint = checkpoint.with_stem(f"{checkpoint.stem}-{_digest(model, data, config, protocol, seed)}")
+        checkpoint = checkpoint.with_stem(
+            f"{checkpoint.stem}-{_digest(model, data, config, protocol, seed)}"
+        )
         if checkpoint.exists():
             state.read(checkpoint)
     whole, saved = tensors(data.train, device()), time.monotonic()
     look_at = {round(share * config.epochs / config.looks) for share in range(1, config.looks + 1)}
     done = len(state.history)
-    for epoch in tqdm(range(done, config.epochs), name, config.epochs, initial=done, disable=not progress or None):
+    for epoch in tqdm(
+        range(done, config.epochs), name, config.epochs, initial=done, disable=not progress or None
+    ):
         if not protocol.fixed_epochs and _stale(state.history, config.patience):
             break
         start = time.perf_counter()
-        row = {"epoch": epoch + 1.0, "train_loss": _epoch(state, whole, config, protocol, [seed, epoch])}
+        row = {
+            "epoch": epoch + 1.0,
+            "train_loss": _epoch(state, whole, config, protocol, [seed, epoch]),
+        }
         row |= _held_out(model, data.validation) | {"learning_rate": config.rate}
         if epoch + 1 in look_at:
             row |= look(model, data, seed)
-        judged = row.get("reported_loss", np.inf) if protocol.fixed_epochs and look_at else row["validation_loss"]
+        judged = (
+            row.get("reported_loss", np.inf)
+            if protocol.fixed_epochs and look_at
+            else row["validation_loss"]
+        )
         if judged < state.lowest or not state.best:
             state.lowest = judged
             state.best = {key: value.clone() for key, value in model.state_dict().items()}
@@ -181,7 +204,9 @@ def train(
     return state.history
 
 
-def _digest(model: Classifier, data: Prepared, config: TrainingConfig, protocol: Protocol, seed: int) -> str:
+def _digest(
+    model: Classifier, data: Prepared, config: TrainingConfig, protocol: Protocol, seed: int
+) -> str:
     """Sixteen hexadecimal digits of all that decides a training."""
     found = hashlib.sha256(f"{CODE_VERSION} {config} {protocol} {seed}".encode())
     for series in (data.train, data.validation, data.test):
@@ -195,9 +220,18 @@ def _digest(model: Classifier, data: Prepared, config: TrainingConfig, protocol:
 class Trainer:
     """A training that is gone on with some epochs at a time, as tuning does to compare folds while they run."""
 
-    def __init__(self, model: Classifier, data: Prepared, config: TrainingConfig, protocol: Protocol, seed: int = 0):
+    def __init__(
+        self,
+        model: Classifier,
+        data: Prepared,
+        config: TrainingConfig,
+        protocol: Protocol,
+        seed: int = 0,
+    ):
         self.data, self.config, self.protocol, self.seed = data, config, protocol, seed
-        optimiser = OPTIMISERS[config.optimiser](model.parameters(), lr=config.rate, weight_decay=config.weight_decay)
+        optimiser = OPTIMISERS[config.optimiser](
+            model.parameters(), lr=config.rate, weight_decay=config.weight_decay
+        )
         self.state = _State(model, optimiser, {}, np.inf, [])
         self.whole = tensors(data.train)
         self.done = 0
@@ -222,7 +256,11 @@ def _epoch(
     """One pass over the data, or over as many draws of the balanced sampler; mean loss."""
     rng = np.random.default_rng([*seed, 1])
     died = whole[3].cpu().numpy()
-    order = evaluate.balanced_draw(died, rng) if protocol.balanced_training else rng.permutation(len(died))
+    order = (
+        evaluate.balanced_draw(died, rng)
+        if protocol.balanced_training
+        else rng.permutation(len(died))
+    )
     state.model.train()
     total = 0.0
     with torch.random.fork_rng():
@@ -244,13 +282,21 @@ def _epoch(
 
 
 def worsened(
-    model: Classifier, values: Tensor, mask: Tensor, static: Tensor, died: Tensor, radius: float, steps: int = 2
+    model: Classifier,
+    values: Tensor,
+    mask: Tensor,
+    static: Tensor,
+    died: Tensor,
+    radius: float,
+    steps: int = 2,
 ) -> Tensor:
     """Values whose measured cells are moved by at most ``radius`` so that the loss rises (Madry et al. 2018)."""
     change = torch.zeros_like(values)
     for _ in range(steps):
         change.requires_grad_()
-        (slope,) = torch.autograd.grad(model.loss(model(values + change * mask, mask, static), died), change)
+        (slope,) = torch.autograd.grad(
+            model.loss(model(values + change * mask, mask, static), died), change
+        )
         change = (change.detach() + radius / steps * 1.5 * slope.sign()).clamp(-radius, radius)
     return values + change.detach() * mask
 
@@ -267,11 +313,16 @@ def look(model: Classifier, data: Prepared, seed: int) -> Row:
 
     Nothing is chosen by those of held-out stays.
     """
-    drawn = data.train.take(evaluate.balanced_draw(data.train.died, np.random.default_rng([seed, 7])))
+    drawn = data.train.take(
+        evaluate.balanced_draw(data.train.died, np.random.default_rng([seed, 7]))
+    )
     found: Row = {}
     for name, series in (("reported", drawn), ("test", data.test)):
         logits = torch.as_tensor(predict(model, series))
         found[f"{name}_loss"] = float(model.loss(logits, torch.as_tensor(series.died)))
         chance = torch.softmax(logits, -1)[:, 1].numpy().astype(float)
-        found |= {f"{name}_{score}": value for score, value in evaluate.scores(chance, series.died, 0.5).items()}
+        found |= {
+            f"{name}_{score}": value
+            for score, value in evaluate.scores(chance, series.died, 0.5).items()
+        }
     return found

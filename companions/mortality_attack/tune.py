@@ -21,7 +21,14 @@ from companions.mortality_attack import susceptibility, train
 from companions.mortality_attack.attack import AttackConfig
 from companions.mortality_attack.features import FeatureSet
 from companions.mortality_attack.models import Activation, Classifier, ModelConfig
-from companions.mortality_attack.protocol import CORRECTED, Prepared, Protocol, Series, Statistics, folds
+from companions.mortality_attack.protocol import (
+    CORRECTED,
+    Prepared,
+    Protocol,
+    Series,
+    Statistics,
+    folds,
+)
 from companions.mortality_attack.train import Optimiser, TrainingConfig
 from scoehr.files import InputError
 
@@ -58,7 +65,9 @@ def open_study(
         )  # fmt: skip
     except Exception as error:  # each storage has errors of its own
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{text}: cannot be opened as a storage of trials ({reason}); give a file or a URL") from None
+        raise InputError(
+            f"{text}: cannot be opened as a storage of trials ({reason}); give a file or a URL"
+        ) from None
 
 
 def search(
@@ -96,7 +105,9 @@ def _choice(trial: optuna.Trial, name: str, allowed: list[Any]) -> Any:
     return trial.suggest_categorical(name, allowed)
 
 
-def propose_model(trial: optuna.Trial, features: FeatureSet = "study") -> tuple[ModelConfig, TrainingConfig]:
+def propose_model(
+    trial: optuna.Trial, features: FeatureSet = "study"
+) -> tuple[ModelConfig, TrainingConfig]:
     """A point of the study's space: hidden 2⁵-2⁷, dense 2⁴-2⁸, dropout 0-0.5, activations, optimiser, rate, batch."""
     chosen = ModelConfig(
         features=features,
@@ -165,14 +176,22 @@ def propose_attack(trial: optuna.Trial, base: AttackConfig) -> AttackConfig:
 
 
 def attack_objective(
-    model: Classifier, series: Series, statistics: Statistics, base: AttackConfig, name: str = "sparse_small"
+    model: Classifier,
+    series: Series,
+    statistics: Statistics,
+    base: AttackConfig,
+    name: str = "sparse_small",
 ) -> Callable[[optuna.Trial], float]:
     """The sum of an objective of :func:`susceptibility.objective` over the best changes found."""
     if name not in susceptibility.OBJECTIVES:
-        raise InputError(f"objective {name!r} is unknown; choose one of {', '.join(susceptibility.OBJECTIVES)}")
+        raise InputError(
+            f"objective {name!r} is unknown; choose one of {', '.join(susceptibility.OBJECTIVES)}"
+        )
 
     def objective(trial: optuna.Trial) -> float:
-        found = attacks.attack(model, series, statistics, propose_attack(trial, base), progress=False)
+        found = attacks.attack(
+            model, series, statistics, propose_attack(trial, base), progress=False
+        )
         trial.set_user_attr("success", float(found.success.mean()) if len(found) else 0.0)
         return susceptibility.objective(found.best[found.success], name)
 
@@ -184,4 +203,7 @@ def table(study: optuna.Study, most: int = 10) -> list[dict[str, Any]]:
     done = [trial for trial in study.get_trials(deepcopy=False) if trial.state.name == "COMPLETE"]
     sign = -1 if study.direction.name == "MAXIMIZE" else 1
     done.sort(key=lambda trial: sign * (trial.value or 0.0))
-    return [{"trial": trial.number, "value": trial.value, **trial.params, **trial.user_attrs} for trial in done[:most]]
+    return [
+        {"trial": trial.number, "value": trial.value, **trial.params, **trial.user_attrs}
+        for trial in done[:most]
+    ]

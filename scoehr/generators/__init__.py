@@ -21,7 +21,9 @@ from scoehr.generators.settings import shown
 from scoehr.generators.thinning import Thinning, ThinningConfig
 
 Config = ScoEHRConfig | ThinningConfig | PrivateConfig | GANConfig | EDMConfig | CopulaConfig
-GENERATORS: dict[str, type[Generator]] = {kind.name: kind for kind in (ScoEHR, Thinning, Private, GAN, EDM, Copula)}
+GENERATORS: dict[str, type[Generator]] = {
+    kind.name: kind for kind in (ScoEHR, Thinning, Private, GAN, EDM, Copula)
+}
 #: Named variants: the generator, and what the name changes in its settings.
 VARIANTS: dict[str, tuple[type[Generator], dict[str, Any]]] = {
     **{name: (ScoEHR, changes) for name, changes in PRESETS.items()},
@@ -48,7 +50,9 @@ def load(folder: str | Path) -> Generator:
     """A saved generator of any kind; :class:`InputError` if the folder does not hold a whole one."""
     kind = saved.config(Path(folder))["generator"]
     if kind not in GENERATORS:
-        raise InputError(f"{folder}: holds a model of kind {shown(kind)}, which this version does not know")
+        raise InputError(
+            f"{folder}: holds a model of kind {shown(kind)}, which this version does not know"
+        )
     return GENERATORS[kind].load(folder)
 
 

@@ -22,10 +22,9 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from tqdm import tqdm
 
-from scoehr import cards
-from scoehr.codes import CodeMatrix
+from scoehr.data.matrix import CodeMatrix
 from scoehr.files import InputError, check_seed, free_memory, replacing
-from scoehr.generators import saved
+from scoehr.generators import cards, saved
 from scoehr.generators.settings import Settings
 from scoehr.minibatches import Data, SparseRows
 from scoehr.training import Loss, TrainingConfig, train
@@ -49,12 +48,16 @@ class Generator(ABC):
 
     def __init__(self, config: Any = None, device: str | None = None):
         self.config: Any = config or self.settings()
-        self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")  # of the network while it works
+        self.device = device or (
+            "cuda" if torch.cuda.is_available() else "cpu"
+        )  # of the network while it works
         self.history = pd.DataFrame()
         self.patients: int | None = None  # that it was trained on
         self.evaluations = 0  # of the network, per patient of the last sample
         self.seconds = 0.0  # that the last sample took when it was made
-        self.pairs: sp.csr_array | None = None  # of codes: how many training patients have both, (n_codes, n_codes)
+        self.pairs: sp.csr_array | None = (
+            None  # of codes: how many training patients have both, (n_codes, n_codes)
+        )
         self.having = ""  # how many training patients meet the last condition, in words, if known
         self.accepted, self.grown = 0, 0  # records of the last sample on condition
         self.vocabulary: CodeMatrix  # the codes, without patients
@@ -83,13 +86,17 @@ class Generator(ABC):
         seed = check_seed(seed)
         if not len(train_set) or not len(train_set.codes):
             wanting = "code" if len(train_set) else "patient"
-            raise InputError(f"the training table has no {wanting}, so there is nothing to learn; give another table")
+            raise InputError(
+                f"the training table has no {wanting}, so there is nothing to learn; give another table"
+            )
         if self.device == "cpu":
             check_training(train_set.shape, self.need(train_set), free_memory())
         self._build(train_set, seed)
         self.patients = len(train_set)
         held_out = None if validation is None else self._rows(validation.align(train_set.codes))
-        rows = self._train(self._rows(train_set), held_out, seed, Path(folder) if folder else None, progress)
+        rows = self._train(
+            self._rows(train_set), held_out, seed, Path(folder) if folder else None, progress
+        )
         self.history = pd.DataFrame(rows)
         self._learn_pairs(train_set)
         return self
@@ -103,7 +110,9 @@ class Generator(ABC):
 
         The networks are measured without being made.
         """
-        weights = sum(tensor.nbytes for file in self.blueprint(train_set).values() for tensor in file.values())
+        weights = sum(
+            tensor.nbytes for file in self.blueprint(train_set).values() for tensor in file.values()
+        )
         # weights, gradients, two moments and an average; all but the gradients are copied for a checkpoint
         return 9 * weights + 4 * self._floats(*train_set.shape) + 24 * train_set.counts.nnz
 
@@ -113,7 +122,12 @@ class Generator(ABC):
 
     @abstractmethod
     def _train(
-        self, data: SparseRows, held_out: SparseRows | None, seed: int, folder: Path | None, progress: bool
+        self,
+        data: SparseRows,
+        held_out: SparseRows | None,
+        seed: int,
+        folder: Path | None,
+        progress: bool,
     ) -> list[dict[str, Any]]:
         """Train the networks on counts ``(n, n_codes)``: a row an epoch, with its stage."""
 
@@ -132,7 +146,9 @@ class Generator(ABC):
     ) -> list[dict[str, Any]]:
         """Train a module on the device by the settings of the same names, and ``more``: a row an epoch."""
         config = self.config
-        shared = {name: getattr(config, name) for name in ("epochs", "rate", "schedule", "clip", "ema")}
+        shared = {
+            name: getattr(config, name) for name in ("epochs", "rate", "schedule", "clip", "ema")
+        }
         rows = train(
             module.to(self.device),
             loss,
@@ -168,9 +184,13 @@ class Generator(ABC):
     def _draw(self, size: int, sampler: str, steps: int, rng: torch.Generator) -> Tensor:
         """The end points of the reverse process, ``(size, D)``; notes the evaluations."""
 
-    def _draw_given(self, given: Sequence[int], size: int, sampler: str, steps: int, rng: torch.Generator) -> Tensor:
+    def _draw_given(
+        self, given: Sequence[int], size: int, sampler: str, steps: int, rng: torch.Generator
+    ) -> Tensor:
         """The same for patients who have the codes in these columns."""
-        raise InputError(f"a model of kind {self.name!r} cannot sample on condition; fit preset thinning")
+        raise InputError(
+            f"a model of kind {self.name!r} cannot sample on condition; fit preset thinning"
+        )
 
     @abstractmethod
     def decode(self, latents: Tensor, rng: torch.Generator | None = None) -> Tensor:
@@ -220,7 +240,13 @@ class Generator(ABC):
         check_memory(n, len(self._words().codes))
         parts = list(
             self.batches(
-                n, seed=seed, sampler=sampler, steps=steps, condition=condition, store=store, progress=progress
+                n,
+                seed=seed,
+                sampler=sampler,
+                steps=steps,
+                condition=condition,
+                store=store,
+                progress=progress,
             )
         )
         words = self.vocabulary
@@ -244,7 +270,7 @@ class Generator(ABC):
     ) -> Iterator[CodeMatrix]:
         """The patients of :meth:`sample`, numbered from 0 on, as many at a time as ``sample_batch``.
 
-        For :func:`scoehr.codes.write_batches`: what does not fit in memory goes to a file as it is made.
+        For :func:`scoehr.data.matrix.write_batches`: what does not fit in memory goes to a file as it is made.
         """
         words, seed = self._words(), check_seed(seed)
         sampler, steps = sampler or self.config.sampler, steps or self.config.steps
@@ -260,7 +286,9 @@ class Generator(ABC):
             with torch.no_grad():
                 counts = self.decode(self._kept(path, size, sampler, steps, rng, given), decoding)
             if not bool(torch.isfinite(counts).all()):
-                raise FloatingPointError("sampling diverged: counts are not finite; train anew at a lower rate")
+                raise FloatingPointError(
+                    "sampling diverged: counts are not finite; train anew at a lower rate"
+                )
             yield CodeMatrix.from_array(
                 sp.csr_array(counts.clamp(-(2.0**30), 2.0**30).numpy().astype(np.int32)),
                 words.codes, titles=words.titles, patients=np.arange(start, start + size), kind=self.config.kind,
@@ -279,7 +307,9 @@ class Generator(ABC):
         place = {code: column for column, code in enumerate(self.vocabulary.codes)}
         for code in condition:
             if code not in place:
-                raise InputError(f"condition {code!r} is no code of this model; its vocabulary.csv lists them")
+                raise InputError(
+                    f"condition {code!r} is no code of this model; its vocabulary.csv lists them"
+                )
         return sorted({place[code] for code in condition})
 
     def _check_given(self, given: Sequence[int]) -> None:
@@ -287,12 +317,22 @@ class Generator(ABC):
         del given  # taken by no generator but thinning diffusion
 
     def _kept(
-        self, path: Path | None, size: int, sampler: str, steps: int, rng: torch.Generator, given: Sequence[int]
+        self,
+        path: Path | None,
+        size: int,
+        sampler: str,
+        steps: int,
+        rng: torch.Generator,
+        given: Sequence[int],
     ) -> Tensor:
         """A batch of end points ``(size, D)``, from ``path`` if it is there, else made and kept there."""
         if path is not None and path.exists():
             kept = load_file(path)
-            latents, seconds, self.evaluations = kept["latents"], float(kept["seconds"]), int(kept["evaluations"])
+            latents, seconds, self.evaluations = (
+                kept["latents"],
+                float(kept["seconds"]),
+                int(kept["evaluations"]),
+            )
         else:
             begun = time.perf_counter()
             how = (size, sampler, steps, rng)
@@ -300,7 +340,10 @@ class Generator(ABC):
             seconds = time.perf_counter() - begun
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                costs = {"seconds": torch.tensor(seconds), "evaluations": torch.tensor(self.evaluations)}
+                costs = {
+                    "seconds": torch.tensor(seconds),
+                    "evaluations": torch.tensor(self.evaluations),
+                }
                 with replacing(path) as scratch:
                     save_file({"latents": latents, **costs}, scratch)
         self.seconds += seconds
@@ -327,7 +370,12 @@ class Generator(ABC):
 
     def write(self, folder: Path, **extra: Any) -> None:
         """Write the files of :meth:`save` into an existing folder."""
-        head = {"generator": self.name, "config": asdict(self.config), "data": {"train": self.patients}, **extra}
+        head = {
+            "generator": self.name,
+            "config": asdict(self.config),
+            "data": {"train": self.patients},
+            **extra,
+        }
         if not self.releases_data_facts and extra.get("credentialed", True):
             head["data"] = {}
         saved.write(folder, head, self._weights(), self.vocabulary, self.history, self.pairs)
@@ -361,7 +409,9 @@ class Generator(ABC):
 class Unfilled(TorchFunctionMode):
     """Within it, no initial values are drawn."""
 
-    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         if getattr(function, "__module__", None) == "torch.nn.init":
             return args[0] if args else kwargs["tensor"]
         return function(*args, **(kwargs or {}))
@@ -369,7 +419,9 @@ class Unfilled(TorchFunctionMode):
 
 def _stream(seed: int, start: int, role: int) -> torch.Generator:
     """Random numbers of their own for each batch, and in it for the reverse process (0) and the decoder (1)."""
-    return torch.Generator().manual_seed(int(np.random.SeedSequence([seed, start, role]).generate_state(1)[0]))
+    return torch.Generator().manual_seed(
+        int(np.random.SeedSequence([seed, start, role]).generate_state(1)[0])
+    )
 
 
 def _digest(tensors: dict[str, Tensor], facts: list[Any] | None = None) -> str:
@@ -400,7 +452,9 @@ def check_training(shape: tuple[int, int], need: int, free: int) -> None:
 def check_disk(n: int, n_codes: int, path: Path) -> None:
     """:class:`InputError` unless a table of ``n`` such records, at 8 bytes a cell, fits on the disk of ``path``."""
     folder = next(parent for parent in path.absolute().parents if parent.exists())
-    _check_room(n, 8 * math.ceil(0.04 * n_codes), shutil.disk_usage(folder).free, f"on the disk of {path}")
+    _check_room(
+        n, 8 * math.ceil(0.04 * n_codes), shutil.disk_usage(folder).free, f"on the disk of {path}"
+    )
 
 
 def _check_room(n: int, each: int, free: int, where: str) -> None:

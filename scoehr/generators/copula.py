@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from scoehr.codes import CodeMatrix
+from scoehr.data.matrix import CodeMatrix
 from scoehr.files import InputError
 from scoehr.generators.base import Generator, Settings, Weights
 from scoehr.generators.settings import check_limits
@@ -72,17 +72,31 @@ class Copula(Generator):
         self.vocabulary = vocabulary.take(np.arange(0))
         n_codes = len(vocabulary.codes)
         self._take(
-            {"copula.safetensors": {"factor": torch.zeros(n_codes, n_codes), "thresholds": torch.zeros(n_codes, 1)}}
+            {
+                "copula.safetensors": {
+                    "factor": torch.zeros(n_codes, n_codes),
+                    "thresholds": torch.zeros(n_codes, 1),
+                }
+            }
         )
 
     def _train(
-        self, data: SparseRows, held_out: SparseRows | None, seed: int, folder: Path | None, progress: bool
+        self,
+        data: SparseRows,
+        held_out: SparseRows | None,
+        seed: int,
+        folder: Path | None,
+        progress: bool,
     ) -> list[dict[str, Any]]:
         begun = time.perf_counter()
         limits = thresholds(data)
         factor = factorised(tetrachoric(data, self.config.prior))
         self._take({"copula.safetensors": {"factor": factor.float(), "thresholds": limits.float()}})
-        nothing = {"train_loss": np.nan, "validation_loss": np.nan, "learning_rate": np.nan}  # no epochs, no loss
+        nothing = {
+            "train_loss": np.nan,
+            "validation_loss": np.nan,
+            "learning_rate": np.nan,
+        }  # no epochs, no loss
         return [{"stage": "copula", "epoch": 1, **nothing, "seconds": time.perf_counter() - begun}]
 
     def _floats(self, n: int, n_codes: int) -> int:
@@ -90,13 +104,19 @@ class Copula(Generator):
 
     def _draw(self, size: int, sampler: str, steps: int, rng: torch.Generator) -> Tensor:
         if sampler != "copula" or steps != 1:
-            raise InputError(f"sampler {sampler!r} with {steps} steps does not suit a copula; it has 'copula' with 1")
+            raise InputError(
+                f"sampler {sampler!r} with {steps} steps does not suit a copula; it has 'copula' with 1"
+            )
         self.evaluations = 1
-        return torch.randn(size, len(self.vocabulary.codes), generator=rng) @ self.tensors["factor"].T
+        return (
+            torch.randn(size, len(self.vocabulary.codes), generator=rng) @ self.tensors["factor"].T
+        )
 
     def decode(self, latents: Tensor, rng: torch.Generator | None = None) -> Tensor:
         """Normal numbers ``(n, n_codes)`` to counts: how many thresholds of its code each has passed."""
-        return torch.searchsorted(self.tensors["thresholds"].data, latents.T.contiguous()).T.to(latents)
+        return torch.searchsorted(self.tensors["thresholds"].data, latents.T.contiguous()).T.to(
+            latents
+        )
 
     def _weights(self) -> Weights:
         return {"copula.safetensors": {name: tensor.data for name, tensor in self.tensors.items()}}
@@ -139,12 +159,17 @@ def correlation(heights: Tensor, excess: Tensor) -> Tensor:
     until it is reached, for all pairs at once.
     """
     heights = heights.clamp(-8, 8)  # a code that nobody has, or everybody
-    squares, product = heights.square()[:, None] + heights.square(), excess.sign() * torch.outer(heights, heights)
+    squares, product = (
+        heights.square()[:, None] + heights.square(),
+        excess.sign() * torch.outer(heights, heights),
+    )
     left, angle = excess.abs(), torch.zeros_like(excess)
     width = math.asin(LARGEST) / ANGLES
     for step in range(ANGLES):
         middle = (step + 0.5) * width
-        density = torch.exp((2 * math.sin(middle) * product - squares) / (2 * math.cos(middle) ** 2)) / (2 * math.pi)
+        density = torch.exp(
+            (2 * math.sin(middle) * product - squares) / (2 * math.cos(middle) ** 2)
+        ) / (2 * math.pi)
         gain = (width * density).clamp_min(torch.finfo(density.dtype).tiny)
         angle += width * (left / gain).clamp_max(1)
         left = (left - gain).clamp_min(0)

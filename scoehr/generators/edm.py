@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from scoehr.codes import CodeMatrix
+from scoehr.data.matrix import CodeMatrix
 from scoehr.files import InputError
 from scoehr.generators.base import Generator, Settings, Weights
 from scoehr.generators.settings import check_limits
@@ -28,7 +28,11 @@ from scoehr.minibatches import SparseRows
 from scoehr.models import ResidualMLP, check_width
 from scoehr.training import Schedule
 
-SIGMA_MIN, SIGMA_MAX, POWER = 0.02, 80.0, 7.0  # of sampling: EHRDiff's least and Karras et al.'s greatest noise, and ρ
+SIGMA_MIN, SIGMA_MAX, POWER = (
+    0.02,
+    80.0,
+    7.0,
+)  # of sampling: EHRDiff's least and Karras et al.'s greatest noise, and ρ
 LOG_MEAN, LOG_STD = -1.2, 1.2  # of the noise levels in training: ln σ is normal
 
 
@@ -74,7 +78,9 @@ class Denoiser(nn.Module):
         """``x`` ``(B, D)`` at noise levels ``sigma`` ``(B,)`` to the data expected ``(B, D)``."""
         total = (sigma**2 + self.sigma_data**2).sqrt()[:, None]
         output = self.network(x / total, 250 * sigma.log())
-        return (self.sigma_data / total) ** 2 * x + sigma[:, None] * self.sigma_data / total * output
+        return (self.sigma_data / total) ** 2 * x + sigma[
+            :, None
+        ] * self.sigma_data / total * output
 
 
 def denoising_loss(denoiser: Denoiser, x: Tensor, sigma: Tensor, noise: Tensor) -> Tensor:
@@ -88,7 +94,9 @@ def denoising_loss(denoiser: Denoiser, x: Tensor, sigma: Tensor, noise: Tensor) 
 
 def noise_levels(steps: int) -> Tensor:
     """``steps + 1`` noise levels from 80 to 0.02, evenly spaced in σ^(1/7), then 0 (Karras et al. 2022, eq. 5)."""
-    grid = torch.linspace(SIGMA_MAX ** (1 / POWER), SIGMA_MIN ** (1 / POWER), steps, dtype=torch.float64)
+    grid = torch.linspace(
+        SIGMA_MAX ** (1 / POWER), SIGMA_MIN ** (1 / POWER), steps, dtype=torch.float64
+    )
     return torch.cat([grid**POWER, torch.zeros(1, dtype=torch.float64)])
 
 
@@ -125,17 +133,26 @@ class EDM(Generator):
         self.denoiser: Denoiser
 
     def _train(
-        self, data: SparseRows, held_out: SparseRows | None, seed: int, folder: Path | None, progress: bool
+        self,
+        data: SparseRows,
+        held_out: SparseRows | None,
+        seed: int,
+        folder: Path | None,
+        progress: bool,
     ) -> list[dict[str, Any]]:
         denoiser = self.denoiser
         spread = float(data.std())
         if not spread > 0:
-            raise InputError("every cell of the matrix is the same, so there is nothing to learn; give other patients")
+            raise InputError(
+                "every cell of the matrix is the same, so there is nothing to learn; give other patients"
+            )
         denoiser.sigma_data.fill_(spread)
 
         def loss(x: Tensor, rng: torch.Generator) -> Tensor:
             sigma = torch.exp(LOG_MEAN + LOG_STD * torch.randn(len(x), generator=rng)).to(x)
-            return denoising_loss(denoiser, x, sigma, torch.randn(x.shape, generator=rng).to(x)).mean()
+            return denoising_loss(
+                denoiser, x, sigma, torch.randn(x.shape, generator=rng).to(x)
+            ).mean()
 
         return self._learn("denoiser", denoiser, loss, data, held_out, seed, folder, progress)
 
@@ -160,14 +177,20 @@ class EDM(Generator):
         if steps < 2:
             raise InputError(f"a sampler needs at least 2 steps, not {steps}")
         noise = SIGMA_MAX * torch.randn(size, len(self.vocabulary.codes), generator=rng)
-        records = heun(self.denoiser.eval().to(self.device), noise.to(self.device), noise_levels(steps)).cpu()
+        records = heun(
+            self.denoiser.eval().to(self.device), noise.to(self.device), noise_levels(steps)
+        ).cpu()
         self.denoiser.cpu()
         self.evaluations = 2 * steps - 1
         return records
 
     def decode(self, latents: Tensor, rng: torch.Generator | None = None) -> Tensor:
         """Records ``(n, n_codes)`` to the nearest whole, non-negative counts, or to presence."""
-        return (latents > 0.5).to(latents) if self.config.kind == "binary" else latents.round().clamp_min(0)
+        return (
+            (latents > 0.5).to(latents)
+            if self.config.kind == "binary"
+            else latents.round().clamp_min(0)
+        )
 
     def _weights(self) -> Weights:
         return {"denoiser.safetensors": self.denoiser.state_dict()}

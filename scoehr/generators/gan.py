@@ -30,13 +30,21 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from scoehr.codes import CodeMatrix
+from scoehr.data.matrix import CodeMatrix
 from scoehr.files import InputError, replacing
 from scoehr.generators.base import Generator, Settings, Weights
 from scoehr.generators.settings import check_limits
 from scoehr.minibatches import SparseRows
 from scoehr.models import Autoencoder, Head, reinitialise
-from scoehr.training import CODE_VERSION, Diverged, TrainingConfig, check_threads, digest, threads, train
+from scoehr.training import (
+    CODE_VERSION,
+    Diverged,
+    TrainingConfig,
+    check_threads,
+    digest,
+    threads,
+    train,
+)
 
 Objective = Literal["gan", "boundary", "wasserstein"]
 HEADS: dict[str, Head] = {"binary": "sigmoid", "count": "relu"}
@@ -69,7 +77,9 @@ class GANConfig(Settings):
         super().__post_init__()
         check_limits("steps", self.steps, "[1, 1]")
         if self.width < 2 or self.batch < 2:
-            raise InputError("width and batch must be at least 2: the width is halved, batches are averaged over")
+            raise InputError(
+                "width and batch must be at least 2: the width is halved, batches are averaged over"
+            )
 
 
 #: What each named variant changes in the settings.
@@ -108,11 +118,15 @@ class CodeGenerator(nn.Module):
         for layer in layers:
             nn.init.xavier_uniform_(layer.weight)
         self.layers = nn.ModuleList(layers)
-        self.norms = nn.ModuleList(nn.BatchNorm1d(embedding, eps=1e-3, momentum=0.01) for _ in range(3))
+        self.norms = nn.ModuleList(
+            nn.BatchNorm1d(embedding, eps=1e-3, momentum=0.01) for _ in range(3)
+        )
 
     def forward(self, z: Tensor) -> Tensor:
         last = torch.tanh if self.head == "sigmoid" else F.relu
-        for layer, norm, activation in zip(self.layers, self.norms, (F.relu, F.relu, last), strict=True):
+        for layer, norm, activation in zip(
+            self.layers, self.norms, (F.relu, F.relu, last), strict=True
+        ):
             z = z + activation(norm(layer(z)))
         return z
 
@@ -126,7 +140,11 @@ class Discriminator(nn.Module):
     def __init__(self, n_codes: int, width: int):
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Linear(2 * n_codes, width), nn.ReLU(), nn.Linear(width, width // 2), nn.ReLU(), nn.Linear(width // 2, 1)
+            nn.Linear(2 * n_codes, width),
+            nn.ReLU(),
+            nn.Linear(width, width // 2),
+            nn.ReLU(),
+            nn.Linear(width // 2, 1),
         )
         reinitialise(self)
 
@@ -220,11 +238,18 @@ class GAN(Generator):
     # ------------------------------------------------------------------ fit
 
     def _train(
-        self, data: SparseRows, held_out: SparseRows | None, seed: int, folder: Path | None, progress: bool
+        self,
+        data: SparseRows,
+        held_out: SparseRows | None,
+        seed: int,
+        folder: Path | None,
+        progress: bool,
     ) -> list[dict[str, Any]]:
         config = self.config
         if len(data) < 2:
-            raise InputError("one patient is too few for a discriminator, which averages over batches; give more")
+            raise InputError(
+                "one patient is too few for a discriminator, which averages over batches; give more"
+            )
         rows = train(
             self.autoencoder,
             self.autoencoder.loss,
@@ -242,10 +267,14 @@ class GAN(Generator):
             name="autoencoder",
             progress=progress,
         )
-        game = _Game(self, data.to(self.device), None if held_out is None else held_out.to(self.device), seed)
+        game = _Game(
+            self, data.to(self.device), None if held_out is None else held_out.to(self.device), seed
+        )
         played = game.play(folder, progress)
         self._settle(seed)
-        return [{"stage": "autoencoder", **row} for row in rows] + [{"stage": "gan", **row} for row in played]
+        return [{"stage": "autoencoder", **row} for row in rows] + [
+            {"stage": "gan", **row} for row in played
+        ]
 
     def _floats(self, n: int, n_codes: int) -> int:
         discriminator = 8 * 2 * n_codes * self.config.width
@@ -265,7 +294,9 @@ class GAN(Generator):
 
     def _draw(self, size: int, sampler: str, steps: int, rng: torch.Generator) -> Tensor:
         if sampler != "generator" or steps != 1:
-            raise InputError(f"sampler {sampler!r} with {steps} steps does not suit a GAN; it has 'generator' with 1")
+            raise InputError(
+                f"sampler {sampler!r} with {steps} steps does not suit a GAN; it has 'generator' with 1"
+            )
         self.evaluations = 1
         return self.generator.eval()(torch.randn(size, self.config.embedding, generator=rng))
 
@@ -295,12 +326,22 @@ class _Game:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed + 1)
             discriminator = Discriminator(data.shape[1], model.config.width)
-        self.generator, self.autoencoder, self.discriminator = model.generator, model.autoencoder, discriminator
+        self.generator, self.autoencoder, self.discriminator = (
+            model.generator,
+            model.autoencoder,
+            discriminator,
+        )
         self.modules = nn.ModuleDict(
-            {"generator": self.generator, "autoencoder": self.autoencoder, "discriminator": discriminator}
+            {
+                "generator": self.generator,
+                "autoencoder": self.autoencoder,
+                "discriminator": discriminator,
+            }
         ).to(data.device)
         self.optimisers = {
-            "maker": self._adam([*self.generator.parameters(), *self.autoencoder.decoder.parameters()]),
+            "maker": self._adam(
+                [*self.generator.parameters(), *self.autoencoder.decoder.parameters()]
+            ),
             "discriminator": self._adam(discriminator.parameters()),
         }
         self.rng = torch.Generator().manual_seed(seed)
@@ -318,18 +359,34 @@ class _Game:
         if path is not None and path.exists():
             self._read(path)
         saved, done = time.monotonic(), len(self.history)
-        for epoch in tqdm(range(done, config.epochs), "gan", config.epochs, initial=done, disable=not progress or None):
+        for epoch in tqdm(
+            range(done, config.epochs),
+            "gan",
+            config.epochs,
+            initial=done,
+            disable=not progress or None,
+        ):
             begun = time.perf_counter()
             told, made = self._epoch()
-            row = {"epoch": epoch + 1, "train_loss": told, "validation_loss": self._held_out_loss(self.held_out)}
-            row |= {"generator_loss": made, "learning_rate": config.rate, "seconds": time.perf_counter() - begun}
+            row = {
+                "epoch": epoch + 1,
+                "train_loss": told,
+                "validation_loss": self._held_out_loss(self.held_out),
+            }
+            row |= {
+                "generator_loss": made,
+                "learning_rate": config.rate,
+                "seconds": time.perf_counter() - begun,
+            }
             self.history.append(row)
             if not (abs(told) < limit and math.isfinite(made)):
                 raise Diverged(
                     f"gan diverged in epoch {epoch + 1}: losses {told:.4g} and {made:.4g}; lower the learning rate",
                     self.history,
                 )
-            if path is not None and (epoch + 1 == config.epochs or time.monotonic() - saved > SAVE_EVERY):
+            if path is not None and (
+                epoch + 1 == config.epochs or time.monotonic() - saved > SAVE_EVERY
+            ):
                 self._write(path)
                 saved = time.monotonic()
         self.modules.cpu()
@@ -347,10 +404,14 @@ class _Game:
                 rows = torch.randperm(len(self.data), generator=self.rng)[:batch]
                 with torch.no_grad():
                     records = self._records(batch, self.rng)
-                loss = discriminator_loss(self.discriminator, config.objective, self.data[rows], records, self.rng)
+                loss = discriminator_loss(
+                    self.discriminator, config.objective, self.data[rows], records, self.rng
+                )
                 told = told + self._step("discriminator", loss)
             self.generator.train()
-            loss = generator_loss(config.objective, self.discriminator(self._records(batch, self.rng)))
+            loss = generator_loss(
+                config.objective, self.discriminator(self._records(batch, self.rng))
+            )
             made = made + self._step("maker", loss)
         return float(told) / (turns * config.discriminator_steps), float(made) / turns
 
@@ -378,7 +439,9 @@ class _Game:
         return float(discriminator_loss(self.discriminator, self.config.objective, real, made, rng))
 
     def _adam(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Adam:
-        return torch.optim.Adam(parameters, lr=self.config.rate, weight_decay=self.config.weight_decay)
+        return torch.optim.Adam(
+            parameters, lr=self.config.rate, weight_decay=self.config.weight_decay
+        )
 
     # ---------------------------------------------------------- checkpoints
 
@@ -386,7 +449,14 @@ class _Game:
         """Name for what decides the course of the game: settings, seed, data, and the networks as they enter it."""
         entering = [digest(value) for value in self.modules.state_dict().values()]
         held_out = None if self.held_out is None else digest(self.held_out)
-        facts = [CODE_VERSION, asdict(self.config), self.seed, digest(self.data), held_out, entering]
+        facts = [
+            CODE_VERSION,
+            asdict(self.config),
+            self.seed,
+            digest(self.data),
+            held_out,
+            entering,
+        ]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
     def _write(self, path: Path) -> None:
@@ -407,12 +477,16 @@ class _Game:
                 self.history = json.loads(file.metadata()["rows"])
                 check_threads(file.metadata())
         except safetensors.SafetensorError as error:
-            raise InputError(f"{path}: not a readable checkpoint ({error}); delete it to train anew") from None
+            raise InputError(
+                f"{path}: not a readable checkpoint ({error}); delete it to train anew"
+            ) from None
         self.rng.set_state(tensors.pop("rng"))
         states: dict[str, dict[int, dict[str, Tensor]]] = {player: {} for player in self.optimisers}
         for key in [key for key in tensors if not key.startswith("weights/")]:
             player, index, name = key.split("/")
             states[player].setdefault(int(index), {})[name] = tensors.pop(key)
-        self.modules.load_state_dict({key.removeprefix("weights/"): value for key, value in tensors.items()})
+        self.modules.load_state_dict(
+            {key.removeprefix("weights/"): value for key, value in tensors.items()}
+        )
         for player, optimiser in self.optimisers.items():
             optimiser.load_state_dict({**optimiser.state_dict(), "state": states[player]})

@@ -29,7 +29,7 @@ from scoehr.files import InputError
 from scoehr.generators.thinning import Thinning, ThinningConfig
 from scoehr.minibatches import CELLS, Data, SparseRows
 from scoehr.models import ResidualMLP, check_width
-from scoehr.processes import LENGTHS, T_MIN, RateModel, by_length, thin, thinning_loss
+from scoehr.sdes import LENGTHS, T_MIN, RateModel, by_length, thin, thinning_loss
 from scoehr.training import rate_factor
 
 if TYPE_CHECKING:
@@ -84,12 +84,19 @@ class Private(Thinning):
     config: PrivateConfig
 
     def _train(
-        self, data: SparseRows, held_out: SparseRows | None, seed: int, folder: Path | None, progress: bool
+        self,
+        data: SparseRows,
+        held_out: SparseRows | None,
+        seed: int,
+        folder: Path | None,
+        progress: bool,
     ) -> list[dict[str, Any]]:
         """No losses are written down and no checkpoints kept: they would tell of patients without noise."""
         config, n = self.config, len(data)
         if config.delta >= 1 / n:
-            raise InputError(f"delta {config.delta:g} promises nothing to {n:,} patients; set it below {1 / n:.1g}")
+            raise InputError(
+                f"delta {config.delta:g} promises nothing to {n:,} patients; set it below {1 / n:.1g}"
+            )
         rng = _secret()
         each = min(1.0, config.batch / n)  # probability of a patient to be in a batch
         steps = math.ceil(1 / each)  # of an epoch
@@ -109,7 +116,13 @@ class Private(Thinning):
             spent = epsilon(config, noise, each, (epoch + 1) * steps)
             seconds = time.perf_counter() - begun
             rows.append(
-                {"stage": "rate", "epoch": epoch + 1, "epsilon": spent, "learning_rate": rate, "seconds": seconds}
+                {
+                    "stage": "rate",
+                    "epoch": epoch + 1,
+                    "epsilon": spent,
+                    "learning_rate": rate,
+                    "seconds": seconds,
+                }
             )
         clipped.to_standard_module()
         self.rate.network.load_state_dict(average.module.state_dict())
@@ -137,10 +150,16 @@ class Private(Thinning):
 
     def _step(self, x: Tensor, clipped: Clipped, optimiser: Noisy, rng: torch.Generator) -> None:
         """One step on a batch ``(B, n_codes)`` of any size; the noise hides how many there were."""
-        level = (1 - torch.rand(len(x), generator=rng) ** 2).clamp(max=1 - T_MIN)  # no patient's depends on another
+        level = (1 - torch.rand(len(x), generator=rng) ** 2).clamp(
+            max=1 - T_MIN
+        )  # no patient's depends on another
         clipped.enable_hooks()
-        losses = thinning_loss(self.rate, *(part.to(self.device) for part in (x, thin(x, level, rng), level)))  # (B,)
-        with warnings.catch_warnings():  # counts want no gradients, and PyTorch wonders why a layer's input does not
+        losses = thinning_loss(
+            self.rate, *(part.to(self.device) for part in (x, thin(x, level, rng), level))
+        )  # (B,)
+        with (
+            warnings.catch_warnings()
+        ):  # counts want no gradients, and PyTorch wonders why a layer's input does not
             warnings.filterwarnings("ignore", "Full backward hook is firing")
             losses.sum().backward(retain_graph=True)  # for the norms alone
             share = clipped.get_clipping_coef()  # (B,) that is left of each patient's gradient
@@ -156,11 +175,17 @@ class Private(Thinning):
             raise InputError("the model is not fitted; call fit, or load a saved one")
         spent = pd.to_numeric(self.history["epsilon"], errors="coerce").iloc[-1:]
         if not (spent > 0).any():
-            raise InputError("the history does not say which ε was spent; restore the model or fit it anew")
+            raise InputError(
+                "the history does not say which ε was spent; restore the model or fit it anew"
+            )
         return float(spent.iloc[0])
 
     def write(self, folder: Path, **extra: Any) -> None:
-        promise = {"epsilon": self.spent, "delta": self.config.delta, "neighbours": "one patient more or less"}
+        promise = {
+            "epsilon": self.spent,
+            "delta": self.config.delta,
+            "neighbours": "one patient more or less",
+        }
         super().write(folder, **{"privacy": promise, **extra})
 
 
@@ -201,12 +226,16 @@ def noised_lengths(data: Data, config: PrivateConfig, rng: torch.Generator) -> T
     stands out.
     """
     together = torch.log1p(LENGTHS).div(math.log(1.25)).long()  # (1024,) bin of each length
-    counts = torch.zeros(int(together[-1]) + 1, dtype=torch.float64).index_add(0, together, by_length(data))
+    counts = torch.zeros(int(together[-1]) + 1, dtype=torch.float64).index_add(
+        0, together, by_length(data)
+    )
     noised = counts + _spread(config) * torch.randn(len(counts), generator=rng, dtype=torch.float64)
     bins = together.bincount(minlength=len(counts))
     seen = noised > 5 * _spread(config)
     if not seen.any():
-        raise InputError(f"{len(data):,} patients are too few: no length of record stands out; lower shares_noise")
+        raise InputError(
+            f"{len(data):,} patients are too few: no length of record stands out; lower shares_noise"
+        )
     return (torch.where(seen, noised, 0.0) / bins.clamp(min=1))[together]
 
 
@@ -220,10 +249,14 @@ def epsilon(config: PrivateConfig, noise: float, each: float, steps: int) -> flo
     try:
         from opacus.accountants import RDPAccountant
     except ImportError:
-        raise InputError("differential privacy needs Opacus; install it with: pip install 'scoehr[private]'") from None
+        raise InputError(
+            "differential privacy needs Opacus; install it with: pip install 'scoehr[private]'"
+        ) from None
     accountant = RDPAccountant()
     accountant.history = [(config.shares_noise, 1.0, 1), (noise, each, steps)]
-    with warnings.catch_warnings():  # of a bound that more orders would make tighter: it holds as it is
+    with (
+        warnings.catch_warnings()
+    ):  # of a bound that more orders would make tighter: it holds as it is
         warnings.filterwarnings("ignore", "Optimal order is")
         return accountant.get_epsilon(config.delta)
 

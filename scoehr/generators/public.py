@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from scipy import sparse
 
-from scoehr.codes import CodeMatrix
+from scoehr.data.matrix import CodeMatrix
 from scoehr.files import InputError
 
 #: Columns that a table of patients has and a list of codes has not.
@@ -32,9 +32,13 @@ def public_codes(path: str | Path) -> dict[str, str]:
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; check --codes") from None
     except (OSError, ValueError, csv.Error, pa.ArrowException):
-        raise InputError(f"{path}: not a list of codes; give .parquet, .csv or .txt (UTF-8)") from None
+        raise InputError(
+            f"{path}: not a list of codes; give .parquet, .csv or .txt (UTF-8)"
+        ) from None
     if found := [name for name in OF_PATIENTS if name in columns]:
-        raise InputError(f"{path}: has a column {found[0]}, so it is of patients; give a public list")
+        raise InputError(
+            f"{path}: has a column {found[0]}, so it is of patients; give a public list"
+        )
     if "code" not in columns:
         raise InputError(f"{path}: has no column code; name the column of codes so")
     codes = columns["code"]
@@ -64,13 +68,19 @@ def _columns(path: Path) -> dict[str, list[str]]:
     if path.suffix.lower() == ".parquet":
         table = pq.read_table(path, partitioning=None)
         columns = {name.lower(): table[name] for name in table.column_names}
-        return {name: _texts(column) if name in ("code", "title") else [] for name, column in columns.items()}
+        return {
+            name: _texts(column) if name in ("code", "title") else []
+            for name, column in columns.items()
+        }
     text = path.read_text(encoding="utf-8-sig")
     if path.suffix.lower() == ".txt":
         lines = [line.strip() for line in text.splitlines()]
         return {"code": lines[1:] if lines[:1] == ["code"] else lines}
     rows = [row for row in csv.reader(io.StringIO(text, newline=""), strict=True) if row]
-    return {name.strip().lower(): [cell.strip() for cell in cells] for name, *cells in zip(*rows, strict=True)}
+    return {
+        name.strip().lower(): [cell.strip() for cell in cells]
+        for name, *cells in zip(*rows, strict=True)
+    }
 
 
 def _texts(column: pa.ChunkedArray) -> list[str]:

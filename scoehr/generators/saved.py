@@ -27,10 +27,10 @@ from safetensors.torch import save_file
 from scipy import sparse
 from torch import Tensor
 
-from scoehr.codes import CodeMatrix
+from scoehr.data.matrix import CodeMatrix
+from scoehr.data.visits import Visits
 from scoehr.files import InputError, clear, neutral, read_json, replacing, restored, sha256
 from scoehr.generators.settings import shown
-from scoehr.visits import Visits
 
 FORMAT = 3  # raised when a folder of the version before can no longer be read
 READ = (2, FORMAT)
@@ -87,7 +87,9 @@ def write_config(path: Path, entries: dict[str, Any]) -> None:
     signed = json.loads(text)
     signed["sha256"] = digest(signed)
     with replacing(path) as scratch:
-        scratch.write_text(json.dumps(signed, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        scratch.write_text(
+            json.dumps(signed, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
 
 
 def digest(entries: dict[str, Any]) -> str:
@@ -114,7 +116,9 @@ def _write_vocabulary(path: Path, codes: Collection[str], titles: Collection[str
     with path.open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file, quoting=csv.QUOTE_ALL, lineterminator="\n")
         rows.writerow(["code", "title"])
-        rows.writerows((neutral(code), neutral(title)) for code, title in zip(codes, titles, strict=True))
+        rows.writerows(
+            (neutral(code), neutral(title)) for code, title in zip(codes, titles, strict=True)
+        )
 
 
 def _write_pairs(path: Path, pairs: sparse.csr_array) -> None:
@@ -122,7 +126,9 @@ def _write_pairs(path: Path, pairs: sparse.csr_array) -> None:
     cells = pairs.tocoo()
     columns = {"first": cells.row, "second": cells.col, "patients": cells.data}
     table = pa.table({name: values.astype(np.int32) for name, values in columns.items()})
-    pq.write_table(table.sort_by([("first", "ascending"), ("second", "ascending")]), path, compression="zstd")
+    pq.write_table(
+        table.sort_by([("first", "ascending"), ("second", "ascending")]), path, compression="zstd"
+    )
 
 
 # Reading --------------------------------------------------------------------------------------
@@ -139,13 +145,20 @@ def config(folder: Path) -> dict[str, Any]:
     entries = read_json(path)
     for key in ("format", "generator", "config", "weights", "vocabulary"):
         if not isinstance(entries, dict) or key not in entries:
-            raise InputError(f"{path}: has no entry {key!r}, so it is not of a saved model; give the folder of one")
+            raise InputError(
+                f"{path}: has no entry {key!r}, so it is not of a saved model; give the folder of one"
+            )
     if type(entries["format"]) is not int or entries["format"] not in READ:
         raise InputError(
             f"{path}: format {shown(entries['format'])} is of another version of scoehr, this one reads "
             f"{FORMAT}; install that version or fit the model anew"
         )
-    for key, kind in {"generator": str, "config": dict, "weights": dict, "vocabulary": dict}.items():
+    for key, kind in {
+        "generator": str,
+        "config": dict,
+        "weights": dict,
+        "vocabulary": dict,
+    }.items():
         if not isinstance(entries[key], kind):
             raise damaged(path, key)
     if not isinstance(entries.get("data", {}), dict):
@@ -174,7 +187,9 @@ def check(folder: Path, config: dict[str, Any]) -> None:
         if config.get("sha256") != digest(config):
             raise InputError(f"{path}: was altered since the model was saved; {REMEDY}")
     elif {"sha256", "history", "threads"} & set(config):
-        raise InputError(f"{path}: says format 2 and has entries of format 3, so it was altered; {REMEDY}")
+        raise InputError(
+            f"{path}: says format 2 and has entries of format 3, so it was altered; {REMEDY}"
+        )
 
 
 def vocabulary(folder: Path, config: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
@@ -186,16 +201,24 @@ def vocabulary(folder: Path, config: dict[str, Any]) -> tuple[np.ndarray, np.nda
     except (ValueError, csv.Error):
         raise InputError(f"{path}: not a list of codes; {REMEDY}") from None
     new = config["format"] == FORMAT
-    if not text.startswith('"code","title"\n' if new else "code,title\n") or any(len(row) != 2 for row in rows):
+    if not text.startswith('"code","title"\n' if new else "code,title\n") or any(
+        len(row) != 2 for row in rows
+    ):
         raise InputError(f"{path}: has other columns than code and title; {REMEDY}")
     cells = [[restored(cell) if new else cell for cell in row] for row in rows]
     codes = np.array([code for code, _ in cells], dtype=str)
-    if len(codes) != config["vocabulary"].get("codes") or len(set(codes)) < len(codes) or not len(codes):
+    if (
+        len(codes) != config["vocabulary"].get("codes")
+        or len(set(codes)) < len(codes)
+        or not len(codes)
+    ):
         raise InputError(f"{path}: not as many different codes as config.json says; {REMEDY}")
     return codes, np.array([title for _, title in cells], dtype=str)
 
 
-def weights(folder: Path, config: dict[str, Any], blueprint: Weights, open_ended: Collection[str] = ()) -> Weights:
+def weights(
+    folder: Path, config: dict[str, Any], blueprint: Weights, open_ended: Collection[str] = ()
+) -> Weights:
     """Tensors by file and name, those of ``blueprint`` in their shapes and types.
 
     Args:
@@ -233,7 +256,9 @@ def pairs(folder: Path, config: dict[str, Any]) -> sparse.csr_array | None:
         return None
     path, n_codes = _named(folder / PAIRS, config["pairs"]), config["vocabulary"]["codes"]
     try:
-        first, second, patients = (column.to_numpy() for column in pq.read_table(path, partitioning=None))
+        first, second, patients = (
+            column.to_numpy() for column in pq.read_table(path, partitioning=None)
+        )
         return sparse.csr_array((patients, (first, second)), shape=(n_codes, n_codes))
     except (pa.ArrowException, OSError, ValueError):
         raise InputError(f"{path}: not a table of pairs of codes; {REMEDY}") from None
@@ -244,11 +269,15 @@ def _named(path: Path, digest: Any) -> Path:
     if not path.is_file():
         raise InputError(f"{path}: no such file; restore it or fit the model anew")
     if sha256(path) != digest:
-        raise InputError(f"{path}: not the file that config.json names (other SHA-256); restore it or fit anew")
+        raise InputError(
+            f"{path}: not the file that config.json names (other SHA-256); restore it or fit anew"
+        )
     return path
 
 
-def _tensors(path: Path, blueprint: dict[str, Tensor], open_ended: Collection[str]) -> dict[str, Tensor]:
+def _tensors(
+    path: Path, blueprint: dict[str, Tensor], open_ended: Collection[str]
+) -> dict[str, Tensor]:
     try:
         with safetensors.safe_open(path, "pt") as file:
             other = set(file.keys()) ^ set(blueprint)
@@ -257,7 +286,9 @@ def _tensors(path: Path, blueprint: dict[str, Tensor], open_ended: Collection[st
                     raise InputError(f"{path}: {name} is not what config.json describes; {REMEDY}")
             tensors = {name: file.get_tensor(name) for name in blueprint}
     except safetensors.SafetensorError as error:
-        raise InputError(f"{path}: not readable as safetensors ({error}); restore the file or fit anew") from None
+        raise InputError(
+            f"{path}: not readable as safetensors ({error}); restore the file or fit anew"
+        ) from None
     for name, tensor in tensors.items():
         if bool((tensor.isnan() if name in open_ended else ~tensor.isfinite()).any()):
             raise InputError(f"{path}: {name} holds values that are not finite; {REMEDY}")

@@ -19,7 +19,7 @@ from scipy import sparse
 from torch import Tensor, nn
 
 from scoehr import sampling
-from scoehr.codes import CodeMatrix, Kind
+from scoehr.data.matrix import CodeMatrix, Kind
 from scoehr.files import InputError
 from scoehr.generators.base import Generator, Settings, Weights
 from scoehr.generators.settings import check_choice, check_limits
@@ -34,7 +34,7 @@ from scoehr.models import (
     reinitialise,
     unet_dim,
 )
-from scoehr.processes import (
+from scoehr.sdes import (
     VPSDE,
     Prediction,
     ScoreModel,
@@ -51,7 +51,9 @@ TIMES = {"stratified": stratified_times, "uniform": uniform_times}
 class ScoEHRConfig(Settings):
     """Every choice of the model; the defaults are the report's (Team 97, 2024)."""
 
-    kind: Kind = "count"  # signed: without autoencoder, negative counts stay, as the report leaves them
+    kind: Kind = (
+        "count"  # signed: without autoencoder, negative counts stay, as the report leaves them
+    )
     # autoencoder
     latent: int | None = 144  # None: diffusion on the counts themselves
     head: Head = "relu"
@@ -91,7 +93,9 @@ class ScoEHRConfig(Settings):
         check_choice("sampler", self.sampler, sampling.SAMPLERS)
         check_limits("steps", self.steps, "[2, inf)")
         if self.head == "sigmoid" and self.kind != "binary":
-            raise InputError("the sigmoid head knows presence, not counts; set kind to binary or take another head")
+            raise InputError(
+                "the sigmoid head knows presence, not counts; set kind to binary or take another head"
+            )
         if self.network == "mlp":
             check_width(self.width)
         else:
@@ -170,7 +174,12 @@ class ScoEHR(Generator):
     # ------------------------------------------------------------------ fit
 
     def _train(
-        self, data: SparseRows, held_out: SparseRows | None, seed: int, folder: Path | None, progress: bool
+        self,
+        data: SparseRows,
+        held_out: SparseRows | None,
+        seed: int,
+        folder: Path | None,
+        progress: bool,
     ) -> list[dict[str, Any]]:
         rows = []
         if self.autoencoder is not None:
@@ -179,7 +188,9 @@ class ScoEHR(Generator):
 
     def _floats(self, n: int, n_codes: int) -> int:
         config, dim, width = self.config, self._dim(n_codes), self.config.width
-        each = 100 * width * dim if config.network == "unet" else 16 * config.depth * width + 12 * dim
+        each = (
+            100 * width * dim if config.network == "unet" else 16 * config.depth * width + 12 * dim
+        )
         latents = 5 * n * (dim if config.latent or config.standardise else 0)
         autoencoder = 20 * max(512, config.autoencoder_batch) * n_codes if config.latent else 0
         return max(64, config.batch) * each + latents + autoencoder
@@ -194,7 +205,9 @@ class ScoEHR(Generator):
         progress: bool,
     ) -> list[dict[str, Any]]:
         config = self.config
-        if config.head == "poisson":  # start at the mean rates, else the first epochs only find them
+        if (
+            config.head == "poisson"
+        ):  # start at the mean rates, else the first epochs only find them
             autoencoder.decoder.bias.data = torch.log(torch.expm1(data.mean(0) + 1 / len(data)))
         rows = train(
             autoencoder,
@@ -219,7 +232,12 @@ class ScoEHR(Generator):
         return [{"stage": "autoencoder", **row} for row in rows]
 
     def _fit_score(
-        self, data: SparseRows, held_out: SparseRows | None, seed: int, folder: Path | None, progress: bool
+        self,
+        data: SparseRows,
+        held_out: SparseRows | None,
+        seed: int,
+        folder: Path | None,
+        progress: bool,
     ) -> list[dict[str, Any]]:
         config, score, sde = self.config, self.score, self.sde
         draw_times = TIMES[config.times]
@@ -231,14 +249,22 @@ class ScoEHR(Generator):
 
         latents = self._encode(data)
         if config.standardise and len(data) < 2:
-            raise InputError("one patient is too few for a preset that standardises; give more patients")
+            raise InputError(
+                "one patient is too few for a preset that standardises; give more patients"
+            )
         if config.standardise:
             latents = latents if isinstance(latents, Tensor) else latents.dense()
             self.shift, self.scale = latents.mean(0), latents.std(0).clamp_min(1e-3)
         about = self._changed("prediction", "time_scale", "times")
-        more: dict[str, Any] = {"about": about, "drop_last": config.drop_last, "share": config.epoch_share}
+        more: dict[str, Any] = {
+            "about": about,
+            "drop_last": config.drop_last,
+            "share": config.epoch_share,
+        }
         codes = None if held_out is None else self._standardised(self._encode(held_out))
-        return self._learn("score", score, loss, self._standardised(latents), codes, seed, folder, progress, **more)
+        return self._learn(
+            "score", score, loss, self._standardised(latents), codes, seed, folder, progress, **more
+        )
 
     def _build(self, vocabulary: CodeMatrix, seed: int) -> None:
         """Make the networks, freshly initialised, for this vocabulary."""
@@ -250,7 +276,9 @@ class ScoEHR(Generator):
             torch.manual_seed(seed)
             network = self._new_network(dim)
             self.autoencoder = (
-                Autoencoder(n_codes, dim, config.head, config.autoencoder_noise) if config.latent else None
+                Autoencoder(n_codes, dim, config.head, config.autoencoder_noise)
+                if config.latent
+                else None
             )
             if self.autoencoder is not None:
                 reinitialise(self.autoencoder)
@@ -272,7 +300,9 @@ class ScoEHR(Generator):
     def _changed(self, *names: str) -> dict[str, Any]:
         """Those of the settings that are not the report's."""
         settings = {name: getattr(self.config, name) for name in names}
-        return {name: value for name, value in settings.items() if value != getattr(ScoEHRConfig, name)}
+        return {
+            name: value for name, value in settings.items() if value != getattr(ScoEHRConfig, name)
+        }
 
     @torch.no_grad()
     def _encode(self, counts: SparseRows) -> Data:
@@ -284,7 +314,9 @@ class ScoEHR(Generator):
     def _standardised(self, latents: Data) -> Data:
         if not self.config.standardise:
             return latents
-        return ((latents if isinstance(latents, Tensor) else latents.dense()) - self.shift) / self.scale
+        return (
+            (latents if isinstance(latents, Tensor) else latents.dense()) - self.shift
+        ) / self.scale
 
     # --------------------------------------------------------------- sample
 
@@ -301,7 +333,9 @@ class ScoEHR(Generator):
         """Latents ``(n, D)`` to whole counts ``(n, n_codes)``."""
         config = self.config
         if self.autoencoder is not None:
-            counts = self.autoencoder.decode(latents.clamp(-1, 1) if config.clip_latents else latents, rng)
+            counts = self.autoencoder.decode(
+                latents.clamp(-1, 1) if config.clip_latents else latents, rng
+            )
             return counts.clamp(max=1) if config.kind == "binary" else counts
         counts = latents[:, : len(self.vocabulary.codes)]
         if config.kind == "binary":
@@ -344,7 +378,9 @@ class ScoEHR(Generator):
     def _weights(self) -> Weights:
         score = {**self.score.network.state_dict(), "shift": self.shift, "scale": self.scale}
         return {"score.safetensors": score} | (
-            {"autoencoder.safetensors": self.autoencoder.state_dict()} if self.autoencoder is not None else {}
+            {"autoencoder.safetensors": self.autoencoder.state_dict()}
+            if self.autoencoder is not None
+            else {}
         )
 
     def _take(self, weights: Weights) -> None:

@@ -40,7 +40,13 @@ LIMITS = {
     "width": "[1, 16384]",
 }
 #: How a type is named in a message.
-TYPES = {int: "a whole number", float: "a number", bool: "true or false", str: "a word", NoneType: "null"}
+TYPES = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "a word",
+    NoneType: "null",
+}
 
 
 class Settings:
@@ -67,7 +73,9 @@ class Settings:
         """From plain data, such as a JSON file; an :class:`InputError` names an entry that is none of ours."""
         unknown = sorted(set(settings) - {field.name for field in fields(cls)})  # type: ignore[arg-type]
         if unknown:
-            raise InputError(f"unknown setting {shown(unknown[0])}; see {cls.__name__} for the names")
+            raise InputError(
+                f"unknown setting {shown(unknown[0])}; see {cls.__name__} for the names"
+            )
         return cls(**settings)
 
 

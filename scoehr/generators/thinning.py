@@ -23,12 +23,12 @@ from scipy import sparse
 from torch import Tensor, nn
 
 from scoehr import sampling
-from scoehr.codes import CodeMatrix
+from scoehr.data.matrix import CodeMatrix
 from scoehr.files import InputError, warn
 from scoehr.generators.base import Generator, Settings, Weights
 from scoehr.minibatches import SparseRows
 from scoehr.models import RecordMLP, ResidualMLP
-from scoehr.processes import RateModel, thin, thinning_loss, thinning_times
+from scoehr.sdes import RateModel, thin, thinning_loss, thinning_times
 from scoehr.training import Schedule
 
 HOPELESS = 1000  # records grown for one that is taken on condition
@@ -51,7 +51,9 @@ class ThinningConfig(Settings):
     ema: float = 0.999
     sampler: Literal["events", "births"] = "events"
     steps: int = 64  # of births, which leaps; events take none
-    sample_batch: int = 4096  # grown together: when most are whole, few are left to fill the processor
+    sample_batch: int = (
+        4096  # grown together: when most are whole, few are left to fill the processor
+    )
 
 
 class Thinning(Generator):
@@ -75,7 +77,12 @@ class Thinning(Generator):
         self.rate: RateModel
 
     def _train(
-        self, data: SparseRows, held_out: SparseRows | None, seed: int, folder: Path | None, progress: bool
+        self,
+        data: SparseRows,
+        held_out: SparseRows | None,
+        seed: int,
+        folder: Path | None,
+        progress: bool,
     ) -> list[dict[str, Any]]:
         rate = self.rate
         rate.learn_shares(data)
@@ -100,12 +107,18 @@ class Thinning(Generator):
         n_codes = len(vocabulary.codes)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.rate = RateModel(self.layers(n_codes, self.config.width, self.config.depth), n_codes, self.config.blur)
+            self.rate = RateModel(
+                self.layers(n_codes, self.config.width, self.config.depth),
+                n_codes,
+                self.config.blur,
+            )
 
     def _draw(self, size: int, sampler: str, steps: int, rng: torch.Generator) -> Tensor:
         return self._grow(torch.zeros(size, len(self.vocabulary.codes)), sampler, steps, rng)
 
-    def _draw_given(self, given: Sequence[int], size: int, sampler: str, steps: int, rng: torch.Generator) -> Tensor:
+    def _draw_given(
+        self, given: Sequence[int], size: int, sampler: str, steps: int, rng: torch.Generator
+    ) -> Tensor:
         """Records grown from one each of the codes ``given``, kept with probability 1 over the product of their counts.
 
         As a → 0, nothing but these survives of a record with a chance in proportion to that product: grown from them
@@ -138,10 +151,14 @@ class Thinning(Generator):
             return
         codes = [str(self.vocabulary.codes[place]) for place in given]
         if self.pairs is None:
-            warn(f"this model does not know how many patients have {' and '.join(codes)} together, or whether any has")
+            warn(
+                f"this model does not know how many patients have {' and '.join(codes)} together, or whether any has"
+            )
             return
         found = self.pairs[list(given)][:, list(given)].toarray()
-        least = int(found[np.triu_indices(len(given))].min())  # of three codes and more, pairs alone are known
+        least = int(
+            found[np.triu_indices(len(given))].min()
+        )  # of three codes and more, pairs alone are known
         each = ", ".join(f"{code}: {n:,}" for code, n in zip(codes, found.diagonal(), strict=True))
         together = f"all of them: {'at most ' if len(given) > 2 and least else ''}{least:,}"
         self.having = f"of {self.patients:,} training patients have {each}; {together}"
@@ -151,7 +168,9 @@ class Thinning(Generator):
     def _grow(self, start: Tensor, sampler: str, steps: int, rng: torch.Generator) -> Tensor:
         """Whole records from ``start`` ``(B, n_codes)``."""
         if sampler not in ("events", "births"):
-            raise InputError(f"sampler {sampler!r} does not suit thinning; it has 'events' and 'births'")
+            raise InputError(
+                f"sampler {sampler!r} does not suit thinning; it has 'events' and 'births'"
+            )
         if sampler == "events" and steps != self.config.steps:
             raise InputError(
                 "sampler 'events' draws birth by birth and takes no steps; name sampler 'births' with them"
@@ -161,7 +180,9 @@ class Thinning(Generator):
         if sampler == "births":
             self.evaluations = steps
             binary, parts = self.config.kind == "binary", start.split(sampling.TOGETHER)
-            return torch.cat([sampling.births(rate, part, steps, binary=binary, **how) for part in parts])
+            return torch.cat(
+                [sampling.births(rate, part, steps, binary=binary, **how) for part in parts]
+            )
         grown, evaluations = sampling.events(rate, start, **how)
         self.evaluations = round(evaluations)
         return grown

@@ -30,13 +30,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from scoehr.data.visits import Visits
 from scoehr.files import InputError, check_seed, replacing
 from scoehr.generators import saved
 from scoehr.generators.base import Settings, Unfilled, _stream, check_memory
 from scoehr.generators.settings import check_whole
 from scoehr.models import ResidualMLP, check_width
 from scoehr.training import Schedule, TrainingConfig, train
-from scoehr.visits import Visits
 
 #: How many observations the prior of a code's, or of a visit number's, rate counts for.
 PRIOR = 5.0
@@ -109,18 +109,28 @@ class AdmissionModel(nn.Module):
 
     def __init__(self, n_codes: int, most: int, largest: int, width: int, depth: int):
         super().__init__()
-        self.past = nn.Sequential(nn.Linear(2 * n_codes + 2, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
+        self.past = nn.Sequential(
+            nn.Linear(2 * n_codes + 2, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU()
+        )
         self.grow = ResidualMLP(n_codes, width, depth)
         self.grow.begin = nn.Linear(n_codes + width, width)
         self.another, self.many = nn.Linear(width, 1), nn.Linear(width, largest + 1)
-        self.again = nn.Parameter(torch.zeros(2, n_codes))  # per code: if in the last admission, and how often before
+        self.again = nn.Parameter(
+            torch.zeros(2, n_codes)
+        )  # per code: if in the last admission, and how often before
         self.repeat = nn.Linear(width, 1)  # of all known codes alike
         for layer in (self.another, self.many, self.repeat):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
-        self.register_buffer("visit_odds", torch.zeros(most + 1))  # of another after 0, 1, … admissions
-        self.register_buffer("size_odds", torch.zeros(2, largest + 1))  # of 0, 1, … codes, first and later
-        self.register_buffer("code_odds", torch.zeros(3, n_codes))  # first, later and new, later and recorded before
+        self.register_buffer(
+            "visit_odds", torch.zeros(most + 1)
+        )  # of another after 0, 1, … admissions
+        self.register_buffer(
+            "size_odds", torch.zeros(2, largest + 1)
+        )  # of 0, 1, … codes, first and later
+        self.register_buffer(
+            "code_odds", torch.zeros(3, n_codes)
+        )  # first, later and new, later and recorded before
         self.visit_odds: Tensor
         self.size_odds: Tensor
         self.code_odds: Tensor
@@ -137,7 +147,10 @@ class AdmissionModel(nn.Module):
 
     def hazard(self, record: Record, context: Context) -> Tensor:
         """Log odds that another admission follows, ``(B,)``."""
-        return self.visit_odds[record.number.clamp(max=len(self.visit_odds) - 1)] + self.another(context.summary)[:, 0]
+        return (
+            self.visit_odds[record.number.clamp(max=len(self.visit_odds) - 1)]
+            + self.another(context.summary)[:, 0]
+        )
 
     def sizes(self, record: Record, context: Context) -> Tensor:
         """Logits of the number of codes in the next admission, ``(B, largest + 1)``."""
@@ -162,7 +175,9 @@ def _shift(logits: Tensor, missing: Tensor, rounds: int = 8) -> Tensor:
     for _ in range(rounds):
         chance = torch.sigmoid(logits + shift)
         slope = (chance * (1 - chance)).sum(dim=1, keepdim=True)
-        shift = shift + ((wanted - chance.sum(dim=1, keepdim=True)) / slope.clamp(min=1e-3)).clamp(-2, 2)
+        shift = shift + ((wanted - chance.sum(dim=1, keepdim=True)) / slope.clamp(min=1e-3)).clamp(
+            -2, 2
+        )
     return shift
 
 
@@ -219,7 +234,9 @@ class VisitThinning:
         if not train_set.starts[-1]:
             raise InputError("no patient has an admission to learn from; give at least one")
         if not train_set.counts.nnz:
-            raise InputError("no admission has a code, so there is nothing to learn; give another table")
+            raise InputError(
+                "no admission has a code, so there is nothing to learn; give another table"
+            )
         largest = int(np.diff(train_set.counts.indptr).max())
         self._build(train_set, {"most": int(train_set.numbers.max()), "largest": largest}, seed)
         self.model.visit_odds.copy_(_visit_odds(train_set))
@@ -232,7 +249,10 @@ class VisitThinning:
             moments = moments.and_those_of(validation.align(train_set.codes))
             held_out = torch.arange(len(data), len(moments))
         config = self.config
-        shared = {name: getattr(config, name) for name in ("epochs", "rate", "schedule", "weight_decay", "clip", "ema")}
+        shared = {
+            name: getattr(config, name)
+            for name in ("epochs", "rate", "schedule", "weight_decay", "clip", "ema")
+        }
         rows = train(
             self.model.to(self.device),
             lambda chosen, rng: self._loss(moments, chosen, rng),
@@ -255,7 +275,9 @@ class VisitThinning:
         record, codes, comes = record.to(self.device), codes.to(self.device), comes.to(self.device)
         grown = codes * survives.to(self.device)
         context = self.model.read(record)
-        loss = F.binary_cross_entropy_with_logits(self.model.hazard(record, context), comes.float(), reduction="sum")
+        loss = F.binary_cross_entropy_with_logits(
+            self.model.hazard(record, context), comes.float(), reduction="sum"
+        )
         rows = comes.nonzero()[:, 0]
         record, context, codes, grown = record.at(rows), context.at(rows), codes[rows], grown[rows]
         sizes = codes.sum(dim=1).long().clamp(max=self.model.size_odds.shape[1] - 1)
@@ -265,7 +287,9 @@ class VisitThinning:
 
     def _build(self, vocabulary: Visits, limits: dict[str, int], seed: int) -> None:
         self.vocabulary = vocabulary.take([])
-        self.limits = limits  # most admissions of a patient, largest number of codes of an admission
+        self.limits = (
+            limits  # most admissions of a patient, largest number of codes of an admission
+        )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             sizes = {"width": self.config.width, "depth": self.config.depth}
@@ -288,14 +312,20 @@ class VisitThinning:
         seed = check_seed(seed)
         parts, numbers = [], []
         self.model.eval().to(self.device)
-        for start in tqdm(range(0, n, self.config.sample_batch), "sampling", disable=not progress or None):
-            rows, number = self._patients(min(self.config.sample_batch, n - start), _stream(seed, start, 0))
+        for start in tqdm(
+            range(0, n, self.config.sample_batch), "sampling", disable=not progress or None
+        ):
+            rows, number = self._patients(
+                min(self.config.sample_batch, n - start), _stream(seed, start, 0)
+            )
             parts.append(rows)
             numbers.append(number)
         self.model.cpu()
         words = self.vocabulary
         starts = np.concatenate([[0], np.cumsum(np.concatenate(numbers))])
-        return Visits(sparse.vstack(parts, format="csr"), starts, np.arange(n), words.codes, words.titles)
+        return Visits(
+            sparse.vstack(parts, format="csr"), starts, np.arange(n), words.codes, words.titles
+        )
 
     @torch.no_grad()
     def _patients(self, size: int, rng: torch.Generator) -> tuple[sparse.csr_array, np.ndarray]:
@@ -307,9 +337,13 @@ class VisitThinning:
             rows.append(codes)
         owner = np.concatenate(owners)
         order = np.argsort(owner, kind="stable")
-        return sparse.csr_array(sparse.vstack(rows, format="csr"))[order], np.bincount(owner, minlength=size)
+        return sparse.csr_array(sparse.vstack(rows, format="csr"))[order], np.bincount(
+            owner, minlength=size
+        )
 
-    def _rounds(self, size: int, rng: torch.Generator) -> Iterator[tuple[np.ndarray, sparse.csr_array]]:
+    def _rounds(
+        self, size: int, rng: torch.Generator
+    ) -> Iterator[tuple[np.ndarray, sparse.csr_array]]:
         """Round after round: the patients who have another admission, and its codes."""
         empty = torch.zeros(size, len(self.vocabulary.codes), device=self.device)
         record = Record(empty, empty, torch.zeros(size, dtype=torch.int64, device=self.device))
@@ -353,7 +387,12 @@ class VisitThinning:
 
     def write(self, folder: Path, **extra: Any) -> None:
         """Write the files of :meth:`save` into an existing folder."""
-        head = {"generator": self.name, "config": asdict(self.config), "limits": self.limits, **extra}
+        head = {
+            "generator": self.name,
+            "config": asdict(self.config),
+            "limits": self.limits,
+            **extra,
+        }
         saved.write(folder, head, {WEIGHTS: self.model.state_dict()}, self.vocabulary, self.history)
 
     @classmethod
@@ -362,7 +401,9 @@ class VisitThinning:
         folder = Path(folder)
         config = saved.config(folder)
         if config["generator"] != cls.name:
-            raise InputError(f"{folder}: holds a model of kind {config['generator']!r}, which has no admissions")
+            raise InputError(
+                f"{folder}: holds a model of kind {config['generator']!r}, which has no admissions"
+            )
         saved.check(folder, config)
         limits = config.get("limits")
         if not isinstance(limits, dict) or set(limits) != {"most", "largest"}:
@@ -393,9 +434,13 @@ class Moments:
     def __init__(self, visits: Visits):
         presence, totals = visits.presence(), visits.totals()
         last = np.where(visits.numbers > 0, visits.starts[1:] - 1, 0)
-        ends = sparse.csr_array(sparse.diags_array((visits.numbers > 0).astype(np.float32)) @ presence[last])
+        ends = sparse.csr_array(
+            sparse.diags_array((visits.numbers > 0).astype(np.float32)) @ presence[last]
+        )
         nothing = sparse.csr_array(totals.shape, dtype=np.float32)
-        self.history = _stacked(visits.earlier(), totals)  # (n_moments, n_codes), as are the next two
+        self.history = _stacked(
+            visits.earlier(), totals
+        )  # (n_moments, n_codes), as are the next two
         self.last = _stacked(visits.previous(), ends)
         self.codes = _stacked(presence, nothing)
         self.number = np.concatenate([visits.order, visits.numbers])  # (n_moments,)
@@ -408,7 +453,9 @@ class Moments:
     def digest(self) -> str:
         """A name for these admissions."""
         parts = (self.codes.indptr, self.codes.indices, self.number)
-        return hashlib.sha256(b"".join(np.ascontiguousarray(part).tobytes() for part in parts)).hexdigest()[:12]
+        return hashlib.sha256(
+            b"".join(np.ascontiguousarray(part).tobytes() for part in parts)
+        ).hexdigest()[:12]
 
     def and_those_of(self, visits: Visits) -> Moments:
         """These, then those of other patients over the same vocabulary."""
@@ -444,11 +491,14 @@ def _code_odds(visits: Visits) -> Tensor:
         for part in (presence[order == 0], presence[order > 0], presence * known, known)
     )
     n_first = max(1, int((order == 0).sum()))
-    overall = (first + later + 0.3) / (len(order) + 1)  # a code never seen keeps a rate, a small one
+    overall = (first + later + 0.3) / (
+        len(order) + 1
+    )  # a code never seen keeps a rate, a small one
     rates = np.stack(
         [
             (first + PRIOR * overall) / (n_first + PRIOR),
-            (later - again + PRIOR * overall) / (np.maximum((order > 0).sum() - at_risk, 0) + PRIOR),
+            (later - again + PRIOR * overall)
+            / (np.maximum((order > 0).sum() - at_risk, 0) + PRIOR),
             (again + PRIOR * again.sum() / max(1.0, at_risk.sum())) / (at_risk + PRIOR),
         ]
     )
@@ -470,7 +520,9 @@ def _size_odds(visits: Visits, largest: int) -> Tensor:
     sizes, later = np.diff(visits.counts.indptr), visits.order > 0
     overall = np.bincount(sizes, minlength=largest + 1) + 0.1
     overall = overall / overall.sum()
-    found = np.stack([np.bincount(sizes[chosen], minlength=largest + 1) for chosen in (~later, later)])
+    found = np.stack(
+        [np.bincount(sizes[chosen], minlength=largest + 1) for chosen in (~later, later)]
+    )
     rates = (found + PRIOR * overall) / (found.sum(axis=1, keepdims=True) + PRIOR)
     return torch.from_numpy(np.log(rates).astype(np.float32))
 

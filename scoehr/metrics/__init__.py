@@ -16,13 +16,22 @@ from scipy import sparse
 from tqdm import tqdm
 
 import scoehr
-from scoehr.codes import CodeMatrix
+from scoehr.data.matrix import CodeMatrix
 from scoehr.files import InputError, check_seed
 from scoehr.metrics.arrays import Undefined, checked, independent_columns
-from scoehr.metrics.scores import STEPS, Members, Pair, intervals, predictions, score, table
-from scoehr.metrics.table import FAMILIES, METRICS, Metric
+from scoehr.metrics.evaluation import STEPS, Members, Pair, intervals, predictions, score, table
+from scoehr.metrics.registry import FAMILIES, METRICS, Metric
 
-__all__ = ["FAMILIES", "METRICS", "REFERENCES", "Metric", "Undefined", "evaluate", "gaps", "references"]
+__all__ = [
+    "FAMILIES",
+    "METRICS",
+    "REFERENCES",
+    "Metric",
+    "Undefined",
+    "evaluate",
+    "gaps",
+    "references",
+]
 
 #: The reference points: what stands in for the synthetic set.
 REFERENCES = {
@@ -87,13 +96,17 @@ def evaluate(
     sets = _aligned(given)
     held_out, training = _roles(sets, seed)
     if reference is not None and n not in (None, reference["real"]["n"]):
-        raise InputError(f"n is {n} but the references were made with {reference['real']['n']} rows; make them with n")
+        raise InputError(
+            f"n is {n} but the references were made with {reference['real']['n']} rows; make them with n"
+        )
     n = _common(reference["real"]["n"] if reference else n, held_out, training, sets["synthetic"])
     bar = _Bar(progress, (0 if reference else _reference_steps(train)) + len(STEPS))
     if reference is None:
         reference = _references(held_out, training, n, seed, train is not None, bar)
     members = Members(training, training[_order(training, seed)[:n]]) if train is not None else None
-    pair = Pair(_drawn(held_out, n, seed), _drawn(sets["synthetic"], n, seed), members, seed, dense=True)
+    pair = Pair(
+        _drawn(held_out, n, seed), _drawn(sets["synthetic"], n, seed), members, seed, dense=True
+    )
     parts = score(pair, bar.of("synthetic"))
     scores, notes = table(parts)
     bar.close()
@@ -103,7 +116,11 @@ def evaluate(
         "gap": gaps(scores, reference),
         "interval": intervals(parts, seed),
         "notes": notes,
-        "n": {"rows": n, **{name: len(matrix) for name, matrix in given.items()}, "codes": held_out.shape[1]},
+        "n": {
+            "rows": n,
+            **{name: len(matrix) for name, matrix in given.items()},
+            "codes": held_out.shape[1],
+        },
         "seed": seed,
         "versions": _versions(),
     }
@@ -131,12 +148,16 @@ def references(
     sets = _aligned({"real": real, **({} if train is None else {"train": train})})
     held_out, training = _roles(sets, seed)
     bar = _Bar(progress, _reference_steps(train))
-    made = _references(held_out, training, _common(n, held_out, training), seed, train is not None, bar)
+    made = _references(
+        held_out, training, _common(n, held_out, training), seed, train is not None, bar
+    )
     bar.close()
     return made
 
 
-def gaps(scores: Mapping[str, Any], reference: Mapping[str, Mapping[str, Any]]) -> dict[str, float | None]:
+def gaps(
+    scores: Mapping[str, Any], reference: Mapping[str, Mapping[str, Any]]
+) -> dict[str, float | None]:
     """Floor-normalised gap of each corrected score: (score - real) / (independent - real).
 
     0 is as good as fresh real patients, 1 as bad as independent columns, below 0 better than fresh real patients. None
@@ -146,7 +167,9 @@ def gaps(scores: Mapping[str, Any], reference: Mapping[str, Mapping[str, Any]]) 
     return {key: _gap(key, scores, reference) for key in METRICS if not key.startswith("reported.")}
 
 
-def _gap(key: str, scores: Mapping[str, Any], reference: Mapping[str, Mapping[str, Any]]) -> float | None:
+def _gap(
+    key: str, scores: Mapping[str, Any], reference: Mapping[str, Mapping[str, Any]]
+) -> float | None:
     family, name = key.split(".")
     value = scores[family].get(name)
     floor, independent, *whole = (
@@ -154,10 +177,18 @@ def _gap(key: str, scores: Mapping[str, Any], reference: Mapping[str, Mapping[st
     )
     if value is None or floor is None or independent is None:
         return None
-    worse = {"lower": lambda x: x - floor, "higher": lambda x: floor - x, "target": lambda x: abs(x - floor)}
+    worse = {
+        "lower": lambda x: x - floor,
+        "higher": lambda x: floor - x,
+        "target": lambda x: abs(x - floor),
+    }
     distance = worse[METRICS[key].better]
     noise = max([0.0, *(distance(other) for other in whole if other is not None)])
-    return float((value - floor) / (independent - floor)) if distance(independent) > noise + 1e-9 else None
+    return (
+        float((value - floor) / (independent - floor))
+        if distance(independent) > noise + 1e-9
+        else None
+    )
 
 
 # The sets -----------------------------------------------------------------------------------------------------------
@@ -168,11 +199,18 @@ def _aligned(sets: dict[str, CodeMatrix]) -> dict[str, Csr]:
     real = sets["real"]
     for name, matrix in sets.items():
         if (matrix.kind == "binary") != (real.kind == "binary"):
-            raise InputError(f"the real set is {real.kind} and the {name} set {matrix.kind}; use to_binary() on both")
+            raise InputError(
+                f"the real set is {real.kind} and the {name} set {matrix.kind}; use to_binary() on both"
+            )
         if len(real.codes) and not np.isin(matrix.codes, real.codes).any():
-            raise InputError(f"the real and the {name} set share no code; check that both use the same coding")
+            raise InputError(
+                f"the real and the {name} set share no code; check that both use the same coding"
+            )
     codes = list(dict.fromkeys(code for matrix in sets.values() for code in matrix.codes.tolist()))
-    same = {name: matrix if matrix.codes.tolist() == codes else matrix.align(codes) for name, matrix in sets.items()}
+    same = {
+        name: matrix if matrix.codes.tolist() == codes else matrix.align(codes)
+        for name, matrix in sets.items()
+    }
     return {name: checked(matrix.counts, f"the {name} set") for name, matrix in same.items()}
 
 
@@ -182,7 +220,9 @@ def _roles(sets: dict[str, Csr], seed: int) -> tuple[Csr, Csr]:
     if "train" in sets:
         return real, sets["train"]
     if real.shape[0] < 2:
-        raise InputError("one real patient cannot be cut into halves; give more patients or a training set")
+        raise InputError(
+            "one real patient cannot be cut into halves; give more patients or a training set"
+        )
     order = np.random.default_rng([seed, 0]).permutation(real.shape[0])
     half = real.shape[0] // 2
     return real[np.sort(order[half:])], real[np.sort(order[:half])]
@@ -225,7 +265,9 @@ def _reference_sets(train: Csr, n: int, seed: int) -> Iterator[tuple[str, Csr, M
     yield "resampled", train[rng.integers(train.shape[0], size=n)], everyone
 
 
-def _references(held_out: Csr, train: Csr, n: int, seed: int, trained: bool, bar: _Bar) -> dict[str, dict[str, Any]]:
+def _references(
+    held_out: Csr, train: Csr, n: int, seed: int, trained: bool, bar: _Bar
+) -> dict[str, dict[str, Any]]:
     test = _drawn(held_out, n, seed)
     made: dict[str, dict[str, Any]] = {}
     for name, rows, members in _reference_sets(train, n, seed):
@@ -239,8 +281,12 @@ def _replicates(test: Csr, train: Csr, n: int, seed: int, bar: _Bar) -> dict[str
     """Scores of prediction of fresh patients, with other patients as the fresh ones and as the training set."""
     found: dict[str, list[float]] = {}
     for k in range(REPLICATES):
-        fresh, members = _fresh(train, n, np.random.default_rng([seed, 7, k]).permutation(train.shape[0]))
-        for name, value in predictions(Pair(test, fresh, members, seed, dense=False)).values.items():
+        fresh, members = _fresh(
+            train, n, np.random.default_rng([seed, 7, k]).permutation(train.shape[0])
+        )
+        for name, value in predictions(
+            Pair(test, fresh, members, seed, dense=False)
+        ).values.items():
             if not isinstance(value, Undefined) and np.isfinite(value):
                 found.setdefault(f"utility.{name}", []).append(value)
         bar.of("real")(f"replicate {k + 1}")
@@ -260,7 +306,9 @@ class _Bar:
     def __init__(self, progress: Progress, steps: int) -> None:
         self.total, self.done = steps, 0
         self.call = progress if callable(progress) else None
-        self.bar = tqdm(total=self.total, unit="step", desc="evaluate", disable=progress is not True)
+        self.bar = tqdm(
+            total=self.total, unit="step", desc="evaluate", disable=progress is not True
+        )
 
     def of(self, name: str) -> Callable[[str], None]:
         """What to call with each step of the set ``name``."""

@@ -30,19 +30,29 @@ def checked(array: Rows, name: str = "the array") -> sparse.csr_array:
     if not rows.has_canonical_format:
         rows = rows.copy()
         rows.sum_duplicates()
-    rows.indices, rows.indptr = (index.astype(np.int32, copy=False) for index in (rows.indices, rows.indptr))
+    rows.indices, rows.indptr = (
+        index.astype(np.int32, copy=False) for index in (rows.indices, rows.indptr)
+    )
     if not np.isfinite(rows.data).all():
-        raise InputError(f"{name} holds NaN or infinite values; give finite counts (a diverged model makes such rows)")
+        raise InputError(
+            f"{name} holds NaN or infinite values; give finite counts (a diverged model makes such rows)"
+        )
     return rows
 
 
-def pair(real: Rows, synthetic: Rows, *, paired: bool = False) -> tuple[sparse.csr_array, sparse.csr_array]:
+def pair(
+    real: Rows, synthetic: Rows, *, paired: bool = False
+) -> tuple[sparse.csr_array, sparse.csr_array]:
     """Both sets checked; they must have the same columns and, if ``paired``, the same number of rows."""
     left, right = checked(real, "the real set"), checked(synthetic, "the synthetic set")
     if left.shape[1] != right.shape[1]:
-        raise InputError(f"the sets have {left.shape[1]} and {right.shape[1]} codes; align them to one vocabulary")
+        raise InputError(
+            f"the sets have {left.shape[1]} and {right.shape[1]} codes; align them to one vocabulary"
+        )
     if paired and left.shape[0] != right.shape[0]:
-        raise InputError(f"the sets have {left.shape[0]} and {right.shape[0]} rows; this score pairs them, cut one")
+        raise InputError(
+            f"the sets have {left.shape[0]} and {right.shape[0]} rows; this score pairs them, cut one"
+        )
     return left, right
 
 
@@ -78,7 +88,9 @@ def correlation_of(rows: sparse.csr_array) -> tuple[np.ndarray, np.ndarray]:
     varies = np.asarray((rows.max(axis=0) - rows.min(axis=0)).toarray()).ravel() > 0
     mean = np.asarray(rows.mean(axis=0)).ravel()
     covariance = _gram(rows) / n - np.outer(mean, mean)
-    spread = np.sqrt(np.where(varies, np.maximum(np.diag(covariance), np.finfo(float).tiny), np.inf))
+    spread = np.sqrt(
+        np.where(varies, np.maximum(np.diag(covariance), np.finfo(float).tiny), np.inf)
+    )
     correlation = np.clip(covariance / spread / spread[:, None], -1, 1)
     np.fill_diagonal(correlation, varies)
     return correlation, varies
@@ -90,7 +102,9 @@ def independent_columns(rows: sparse.csr_array, rng: np.random.Generator) -> spa
     n = rows.shape[0]
     places = [rng.choice(n, size, replace=False) for size in np.diff(columns.indptr)]
     indices = np.concatenate([*places, np.empty(0)]).astype(columns.indptr.dtype)
-    return sparse.csr_array(sparse.csc_array((columns.data, indices, columns.indptr), shape=rows.shape))
+    return sparse.csr_array(
+        sparse.csc_array((columns.data, indices, columns.indptr), shape=rows.shape)
+    )
 
 
 def _gram(rows: sparse.csr_array) -> np.ndarray:

@@ -37,9 +37,14 @@ def attribute_attack(records: Rows, synthetic: Rows) -> np.ndarray:
     known, unknown = np.split(order, [min(KNOWN, len(order) // 2)])
     patterns, which = np.unique(victims[:, known].toarray(), axis=0, return_inverse=True)
     seen, rest = held[:, known].toarray(), held[:, unknown]
-    guesses = [_guess(patterns[begin : begin + BLOCK], seen, rest) for begin in range(0, len(patterns), BLOCK)]
+    guesses = [
+        _guess(patterns[begin : begin + BLOCK], seen, rest)
+        for begin in range(0, len(patterns), BLOCK)
+    ]
     guess, had = sparse.csr_array(sparse.vstack(guesses))[which], victims[:, unknown]
-    return np.column_stack([np.asarray(part.sum(axis=1)) for part in (guess.multiply(had), guess, had)])
+    return np.column_stack(
+        [np.asarray(part.sum(axis=1)) for part in (guess.multiply(had), guess, had)]
+    )
 
 
 def attribute_f1(guesses: np.ndarray) -> float:
@@ -57,5 +62,7 @@ def _guess(patterns: np.ndarray, seen: np.ndarray, rest: sparse.csr_array) -> sp
     distance = patterns.sum(axis=1)[:, None] + seen.sum(axis=1) - 2 * patterns @ seen.T
     tied = sparse.csr_array(distance == distance.min(axis=1, keepdims=True), dtype=np.float64)
     votes = sparse.csr_array(tied @ rest)
-    votes.data = (2 * votes.data >= np.repeat(tied.sum(axis=1), np.diff(votes.indptr))).astype(np.float64)
+    votes.data = (2 * votes.data >= np.repeat(tied.sum(axis=1), np.diff(votes.indptr))).astype(
+        np.float64
+    )
     return votes

@@ -53,13 +53,19 @@ def cluster(
     """
     left, right = pair(real, synthetic)
     if min(left.shape[0], right.shape[0]) < n_clusters:
-        raise Undefined(f"k-means with {n_clusters} clusters needs at least {n_clusters} rows in each set")
+        raise Undefined(
+            f"k-means with {n_clusters} clusters needs at least {n_clusters} rows in each set"
+        )
     rows = sparse.csr_array(sparse.vstack([left, right]), dtype=np.float32)
-    model = KMeans(n_clusters=n_clusters, random_state=small_seed(seed), init="k-means++", n_init=10)
+    model = KMeans(
+        n_clusters=n_clusters, random_state=small_seed(seed), init="k-means++", n_init=10
+    )
     with (
         warnings.catch_warnings(),
         threadpool_limits(limits=1),
     ):  # threads add up in any order: other last bits each time
-        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct rows than clusters: some stay empty
+        warnings.simplefilter(
+            "ignore", ConvergenceWarning
+        )  # fewer distinct rows than clusters: some stay empty
         labels = model.fit(rows.toarray() if dense else lean(rows)).labels_
     return Clusters(labels, left.shape[0], n_clusters)

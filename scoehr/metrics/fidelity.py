@@ -99,7 +99,9 @@ def correlation(real: Rows, synthetic: Rows, *, top: int = TOP) -> dict[str, flo
     off_diagonal = np.abs(difference).sum() - np.abs(np.diag(difference)).sum()
     return {
         "pcd": float(np.linalg.norm(difference)),
-        "pcd_common": float(np.linalg.norm(difference[np.ix_(common, common)])) if len(common) else math.nan,
+        "pcd_common": float(np.linalg.norm(difference[np.ix_(common, common)]))
+        if len(common)
+        else math.nan,
         "pcd_top200": float(np.linalg.norm(difference[np.ix_(frequent, frequent)])),
         "cmd": float(off_diagonal / pairs) if pairs else math.nan,
     }
@@ -155,7 +157,9 @@ def marginal(real: Rows, synthetic: Rows) -> dict[str, float]:
         "mean_count_mae": mean_count_mae(real, synthetic),
         "density_ratio": density_ratio(real, synthetic),
         **{f"codes_{name}": value for name, value in support(real, synthetic).items()},
-        **{f"patient_codes_{name}": value for name, value in patient_codes(real, synthetic).items()},
+        **{
+            f"patient_codes_{name}": value for name, value in patient_codes(real, synthetic).items()
+        },
         "zero_rows": zero_rows(real, synthetic),
     }
 
@@ -169,7 +173,9 @@ def _pearson(x: np.ndarray, y: np.ndarray) -> float:
 def _deviation(clusters: Clusters) -> np.ndarray:
     """(real share - c)^2 of each cluster, 0 for an empty one."""
     total = clusters.total
-    share = np.divide(clusters.real, total, out=np.full(len(total), clusters.share), where=total > 0)
+    share = np.divide(
+        clusters.real, total, out=np.full(len(total), clusters.share), where=total > 0
+    )
     return np.square(share - clusters.share)
 
 

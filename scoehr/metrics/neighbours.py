@@ -57,7 +57,9 @@ def hamming(rows: Rows, others: Rows | None = None) -> Hamming:
     return Hamming(smallest[0], smallest[1], of_others)
 
 
-def _products(left: sparse.csr_array, right: sparse.csr_array) -> Iterator[tuple[slice, slice, np.ndarray]]:
+def _products(
+    left: sparse.csr_array, right: sparse.csr_array
+) -> Iterator[tuple[slice, slice, np.ndarray]]:
     """Blocks of left @ right.T with the rows and the columns where they stand.
 
     Memory does not grow with the number of pairs.
@@ -76,7 +78,9 @@ def _two_smallest(distance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return smallest, distance.min(axis=1)
 
 
-def _terms(left: sparse.csr_array, right: sparse.csr_array) -> tuple[sparse.csr_array, sparse.csr_array]:
+def _terms(
+    left: sparse.csr_array, right: sparse.csr_array
+) -> tuple[sparse.csr_array, sparse.csr_array]:
     """Rows whose products are the Hamming distances: (-2 a, |a|, 1) and (b, 1, |b|).
 
     In float32, which holds every sum of whole numbers as small as these exactly.
@@ -93,7 +97,9 @@ def _unit(rows: sparse.csr_array) -> sparse.csr_array:
     largest = np.asarray(abs(rows).max(axis=1).toarray()).ravel()
     rows = sparse.csr_array(sparse.diags_array(1 / np.where(largest > 0, largest, 1)) @ rows)
     length = np.sqrt(np.asarray(rows.multiply(rows).sum(axis=1)).ravel())
-    return sparse.csr_array(sparse.diags_array(1 / np.where(length > 0, length, 1)) @ rows, dtype=np.float32)
+    return sparse.csr_array(
+        sparse.diags_array(1 / np.where(length > 0, length, 1)) @ rows, dtype=np.float32
+    )
 
 
 def _blocks(n: int, size: int) -> Iterator[slice]:

@@ -122,7 +122,9 @@ def rankings(real: Rows, synthetic: Rows, *, train: Rows, seed: int = 0) -> np.n
     """The agreement behind :func:`sra` of each target code, shape (n_targets,)."""
     test, made, known = _presence(real, synthetic, train)
     codes = targets(test, RANKED)
-    frequent = np.union1d(codes, np.argsort(-np.asarray(test.sum(axis=0)).ravel(), kind="stable")[:FREQUENT])
+    frequent = np.union1d(
+        codes, np.argsort(-np.asarray(test.sum(axis=0)).ravel(), kind="stable")[:FREQUENT]
+    )
     places = np.searchsorted(frequent, codes)
     half = min(LARGEST, test.shape[0], made.shape[0], known.shape[0]) // 2
     rng = np.random.default_rng([seed, 6])
@@ -133,7 +135,10 @@ def rankings(real: Rows, synthetic: Rows, *, train: Rows, seed: int = 0) -> np.n
     real_sides, synthetic_sides = (left[:half], right[:half]), (whole[:half], whole[half:])
     return np.array(
         [
-            ranking_agreement(_performances(*real_sides, place, seed), _performances(*synthetic_sides, place, seed))
+            ranking_agreement(
+                _performances(*real_sides, place, seed),
+                _performances(*synthetic_sides, place, seed),
+            )
             for place in places
         ]
     )
@@ -153,7 +158,9 @@ def ranking_agreement(real: np.ndarray, synthetic: np.ndarray) -> float:
     ----------
     Jordon, Yoon & van der Schaar (2018), definition of the synthetic ranking agreement.
     """
-    a, b = (np.sign(np.subtract.outer(side, side)) for side in (np.asarray(real), np.asarray(synthetic)))
+    a, b = (
+        np.sign(np.subtract.outer(side, side)) for side in (np.asarray(real), np.asarray(synthetic))
+    )
     return float((a * b > 0).sum() / (len(a) * (len(a) - 1)))
 
 
@@ -162,7 +169,9 @@ def targets(real: Rows, most: int = TARGETS) -> np.ndarray:
     held = np.asarray((sparse.csr_array(real) > 0).sum(axis=0)).ravel()
     enough = np.flatnonzero((held >= POSITIVES) & (np.shape(real)[0] - held >= POSITIVES))
     if not len(enough):
-        raise Undefined(f"no code is there that {POSITIVES} held-out patients have and {POSITIVES} lack")
+        raise Undefined(
+            f"no code is there that {POSITIVES} held-out patients have and {POSITIVES} lack"
+        )
     return enough[np.argsort(-held[enough], kind="stable")][:most]
 
 
@@ -180,10 +189,14 @@ def _judge(fitted: sparse.csr_array, test: sparse.csr_array, code: int) -> tuple
     if label.all() or not label.any():
         score = np.full(len(truth), label[0] - 0.5)
     else:
-        model = LogisticRegression(C=0.1, class_weight="balanced", solver="liblinear", random_state=0)
+        model = LogisticRegression(
+            C=0.1, class_weight="balanced", solver="liblinear", random_state=0
+        )
         score = model.fit(known, label).decision_function(seen)
     claimed = score > 0
-    return area(score[truth], score[~truth]), float(2 * claimed[truth].sum() / (claimed.sum() + truth.sum()))
+    return area(score[truth], score[~truth]), float(
+        2 * claimed[truth].sum() / (claimed.sum() + truth.sum())
+    )
 
 
 def _without(rows: sparse.csr_array, code: int) -> tuple[sparse.csr_array, np.ndarray]:
@@ -201,8 +214,12 @@ def _performances(fitted: np.ndarray, test: np.ndarray, code: int, seed: int) ->
         return np.full(len(models), 0.5)
     known, seen = np.delete(fitted, code, axis=1), np.delete(test, code, axis=1)
     with (
-        threadpool_limits(limits=1),  # small fits: threads cost more than they give, and one makes the same bits
-        config_context(assume_finite=True, skip_parameter_validation=True),  # checks would take as long as the fits
+        threadpool_limits(
+            limits=1
+        ),  # small fits: threads cost more than they give, and one makes the same bits
+        config_context(
+            assume_finite=True, skip_parameter_validation=True
+        ),  # checks would take as long as the fits
     ):
         scores = [model.fit(known, label).predict_proba(seen)[:, 1] for model in models]
     return np.array([area(score[truth], score[~truth]) for score in scores])

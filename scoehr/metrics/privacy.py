@@ -60,7 +60,9 @@ def nearer_to_train(synthetic: Rows, *, train: Rows, holdout: Rows) -> float:
     Distance to the closest record with a holdout: Platzer & Reutterer (2021), Frontiers in Big Data 4:679939.
     """
     _enough(train, holdout)
-    return preference(nearest(synthetic, train).of_synthetic, nearest(synthetic, holdout).of_synthetic)
+    return preference(
+        nearest(synthetic, train).of_synthetic, nearest(synthetic, holdout).of_synthetic
+    )
 
 
 def preference(to_train: np.ndarray, to_holdout: np.ndarray) -> float:
@@ -93,9 +95,13 @@ class Distances(NamedTuple):
     Synthetic rows, members and held-out patients are as many, n.
     """
 
-    synthetic: np.ndarray  # (n, 5): to the nearest and second member, nearest and second held-out patient, own kind
+    synthetic: (
+        np.ndarray
+    )  # (n, 5): to the nearest and second member, nearest and second held-out patient, own kind
     members: np.ndarray  # (n, 2): to the nearest synthetic row, and to the nearest other member
-    holdout: np.ndarray  # (n, 2): to the nearest synthetic row, and to the nearest other held-out patient
+    holdout: (
+        np.ndarray
+    )  # (n, 2): to the nearest synthetic row, and to the nearest other held-out patient
     sizes: np.ndarray  # (n,) codes of each synthetic row
 
 
@@ -143,7 +149,9 @@ def closest_records(synthetic: np.ndarray) -> dict[str, float]:
     return scores
 
 
-def adversarial_accuracy(synthetic: np.ndarray, members: np.ndarray, holdout: np.ndarray) -> dict[str, float]:
+def adversarial_accuracy(
+    synthetic: np.ndarray, members: np.ndarray, holdout: np.ndarray
+) -> dict[str, float]:
     """Nearest-neighbour adversarial accuracy, from the first three tables of :class:`Distances`.
 
     The share of rows whose nearest neighbour is of their own set, over both sets: 1/2 (P[d_TS > d_TT] + P[d_ST >
@@ -163,10 +171,16 @@ def adversarial_accuracy(synthetic: np.ndarray, members: np.ndarray, holdout: np
     to_members, _, to_holdout, _, own = synthetic.T
     train = (preference(*members.T) + preference(to_members, own)) / 2
     test = (preference(*holdout.T) + preference(to_holdout, own)) / 2
-    return {"adversarial_train": train, "adversarial_holdout": test, "adversarial_loss": test - train}
+    return {
+        "adversarial_train": train,
+        "adversarial_holdout": test,
+        "adversarial_loss": test - train,
+    }
 
 
-def presence_disclosure(members: np.ndarray, holdout: np.ndarray, *, thresholds: int = 20) -> pd.DataFrame:
+def presence_disclosure(
+    members: np.ndarray, holdout: np.ndarray, *, thresholds: int = 20
+) -> pd.DataFrame:
     """Presence disclosure: who has a synthetic row within the threshold is claimed to have been in the training set.
 
     Parameters
@@ -184,13 +198,18 @@ def presence_disclosure(members: np.ndarray, holdout: np.ndarray, *, thresholds:
     ----------
     Choi et al. (2017), medGAN, MLHC, section on presence disclosure.
     """
-    claims = [presence_claims(members, holdout, threshold=threshold) for threshold in range(thresholds + 1)]
+    claims = [
+        presence_claims(members, holdout, threshold=threshold)
+        for threshold in range(thresholds + 1)
+    ]
     table = pd.DataFrame(claims).rename(columns=lambda name: name.removeprefix("presence_"))
     table.insert(0, "threshold", range(thresholds + 1))
     return table
 
 
-def presence_claims(members: np.ndarray, holdout: np.ndarray, *, threshold: int = NEAR) -> dict[str, float]:
+def presence_claims(
+    members: np.ndarray, holdout: np.ndarray, *, threshold: int = NEAR
+) -> dict[str, float]:
     """Sensitivity and precision of :func:`presence_disclosure` at one threshold."""
     right, wrong = ((table[:, 0] <= threshold).sum() for table in (members, holdout))
     return {
@@ -220,4 +239,6 @@ def _keys(rows: sparse.csr_array) -> Iterator[tuple[bytes, bytes]]:
 
 def _enough(*sets: Rows) -> None:
     if min(checked(rows, "the records").shape[0] for rows in sets) < SMALLEST:
-        raise Undefined(f"membership needs at least {SMALLEST} training and {SMALLEST} held-out patients")
+        raise Undefined(
+            f"membership needs at least {SMALLEST} training and {SMALLEST} held-out patients"
+        )

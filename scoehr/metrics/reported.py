@@ -103,7 +103,9 @@ def log_cluster(
     if (total == 0).any():
         raise Undefined("a cluster is empty, so the report's formula divides 0 by 0")
     share = torch.tensor(counts) / torch.tensor(total)
-    return float(math.log(1 / clusters.n_clusters) * torch.sum(torch.pow(share - clusters.share, 2)))
+    return float(
+        math.log(1 / clusters.n_clusters) * torch.sum(torch.pow(share - clusters.share, 2))
+    )
 
 
 def cosine_share(real: Rows, synthetic: Rows) -> float:
@@ -129,7 +131,9 @@ def cosine_share(real: Rows, synthetic: Rows) -> float:
 
 
 def _tensors(real: Rows, synthetic: Rows, *, paired: bool = True) -> tuple[Tensor, Tensor]:
-    left, right = (rows.astype(np.float32).toarray() for rows in pair(real, synthetic, paired=paired))
+    left, right = (
+        rows.astype(np.float32).toarray() for rows in pair(real, synthetic, paired=paired)
+    )
     return torch.from_numpy(left), torch.from_numpy(right)
 
 

@@ -74,10 +74,15 @@ def discriminate(real: Rows, synthetic: Rows, *, seed: int = 0) -> list[Scored]:
     # and tested with the other.
     order = np.random.default_rng(seed).permutation(max(left.shape[0], right.shape[0]))
     fold = np.r_[order[: left.shape[0]], order[: right.shape[0]]] % FOLDS
-    with threadpool_limits(limits=1):  # small fits: threads cost more than they give, and one makes the same bits
+    with threadpool_limits(
+        limits=1
+    ):  # small fits: threads cost more than they give, and one makes the same bits
         scores = [_fit_score(rows, truth, fold == k, seed) for k in range(FOLDS)]
     held_out = [truth[fold == k] for k in range(FOLDS)]
-    return [Scored(score[label == 0], score[label == 1]) for score, label in zip(scores, held_out, strict=True)]
+    return [
+        Scored(score[label == 0], score[label == 1])
+        for score, label in zip(scores, held_out, strict=True)
+    ]
 
 
 def mean_auc(folds: list[Scored]) -> float:
@@ -85,7 +90,9 @@ def mean_auc(folds: list[Scored]) -> float:
     return float(np.mean([scored.auc for scored in folds]))
 
 
-def _fit_score(rows: sparse.csr_array, truth: np.ndarray, test: np.ndarray, seed: int) -> np.ndarray:
+def _fit_score(
+    rows: sparse.csr_array, truth: np.ndarray, test: np.ndarray, seed: int
+) -> np.ndarray:
     """Scores of the test rows from a classifier fitted to the others, shape (n_test,)."""
     fitted, known = ~test, truth[~test]
     found = sparse.csr_matrix(presence(rows))
@@ -93,7 +100,9 @@ def _fit_score(rows: sparse.csr_array, truth: np.ndarray, test: np.ndarray, seed
     bayes = BernoulliNB()
     inside = cross_val_predict(bayes, found[fitted], known, method="predict_log_proba")
     outside = bayes.fit(found[fitted], known).predict_log_proba(found[test])
-    trees = HistGradientBoostingClassifier(max_leaf_nodes=15, early_stopping=False, random_state=small_seed(seed))
+    trees = HistGradientBoostingClassifier(
+        max_leaf_nodes=15, early_stopping=False, random_state=small_seed(seed)
+    )
     trees.fit(np.c_[counts[fitted], inside @ LOG_ODDS], known)
     return trees.decision_function(np.c_[counts[test], outside @ LOG_ODDS])
 

@@ -1,6 +1,6 @@
 """Do synthetic patients come back as real ones do: numbers of admissions, recurring codes, pairs of codes.
 
-Each score takes two sets of :class:`~scoehr.visits.Visits` over one vocabulary and sees which codes an admission has,
+Each score takes two sets of :class:`~scoehr.data.visits.Visits` over one vocabulary and sees which codes an admission has,
 not how often. A pair of codes is of one admission ("within"), or of an admission and the next one of the same patient
 ("across"). :func:`evaluate` makes all of them, beside four reference points on the same data. :data:`VISIT_METRICS`
 says what each is.
@@ -17,12 +17,12 @@ import pandas as pd
 from scipy import sparse
 from tqdm import tqdm
 
+from scoehr.data.visits import Visits
 from scoehr.files import InputError, check_seed
 from scoehr.metrics import _versions, utility
 from scoehr.metrics.arrays import Undefined
-from scoehr.metrics.scores import LEVEL, standard_errors
-from scoehr.metrics.table import Metric
-from scoehr.visits import Visits
+from scoehr.metrics.evaluation import LEVEL, standard_errors
+from scoehr.metrics.registry import Metric
 
 #: Codes whose pairs are compared by their correlation: those most frequent among the real admissions.
 TOP = 100
@@ -38,19 +38,38 @@ MARGINAL = ("visits_ks", "unigram_r2")
 HALO = "Theodorou, Xiao & Sun (2023), Nature Communications 14:5305"
 GONCALVES = "after Goncalves et al. (2020)"
 VISIT_METRICS: dict[str, Metric] = {
-    "visits_ks": Metric("Admissions per patient, KS", 0, 1, "lower", 0, "Kolmogorov-Smirnov statistic"),
-    "visit_codes_ks": Metric("Codes per admission, KS", 0, 1, "lower", 0, "Kolmogorov-Smirnov statistic"),
+    "visits_ks": Metric(
+        "Admissions per patient, KS", 0, 1, "lower", 0, "Kolmogorov-Smirnov statistic"
+    ),
+    "visit_codes_ks": Metric(
+        "Codes per admission, KS", 0, 1, "lower", 0, "Kolmogorov-Smirnov statistic"
+    ),
     "unigram_r2": Metric("Codes, R² of probabilities", None, 1, "higher", 1, HALO),
     "within_r2": Metric("Pairs within an admission, R²", None, 1, "higher", 1, HALO),
     "across_r2": Metric("Pairs across admissions, R²", None, 1, "higher", 1, HALO),
-    "within_difference": Metric("Pairs within, difference of correlations", 0, 2, "lower", 0, GONCALVES),
-    "across_difference": Metric("Pairs across, difference of correlations", 0, 2, "lower", 0, GONCALVES),
-    "recurrence_correlation": Metric("Recurrence of codes, Pearson", -1, 1, "higher", 1, "see recurrence"),
+    "within_difference": Metric(
+        "Pairs within, difference of correlations", 0, 2, "lower", 0, GONCALVES
+    ),
+    "across_difference": Metric(
+        "Pairs across, difference of correlations", 0, 2, "lower", 0, GONCALVES
+    ),
+    "recurrence_correlation": Metric(
+        "Recurrence of codes, Pearson", -1, 1, "higher", 1, "see recurrence"
+    ),
     "recurrence_mae": Metric("Recurrence of codes, MAE", 0, 1, "lower", 0, "see recurrence"),
-    "new_share_mae": Metric("Share of new codes by visit number, MAE", 0, 1, "lower", 0, "see new_shares"),
-    "discriminator_auc": Metric("Discriminator AUC", 0, 1, "lower", 0.5, "Lopez-Paz & Oquab (2017), ICLR"),
+    "new_share_mae": Metric(
+        "Share of new codes by visit number, MAE", 0, 1, "lower", 0, "see new_shares"
+    ),
+    "discriminator_auc": Metric(
+        "Discriminator AUC", 0, 1, "lower", 0.5, "Lopez-Paz & Oquab (2017), ICLR"
+    ),
     "discriminator_auc_returning": Metric(
-        "Discriminator AUC, patients who come back", 0, 1, "lower", 0.5, "Lopez-Paz & Oquab (2017), ICLR"
+        "Discriminator AUC, patients who come back",
+        0,
+        1,
+        "lower",
+        0.5,
+        "Lopez-Paz & Oquab (2017), ICLR",
     ),
 }
 #: The reference points: what stands in for the synthetic set.
@@ -108,7 +127,9 @@ def correlations(real: Visits, synthetic: Visits, *, top: int = TOP) -> dict[str
     After the pairwise correlation difference of Goncalves et al. (2020), BMC Medical Research Methodology 20:108.
     """
     frequent = np.argsort(-np.asarray(real.presence().sum(axis=0)).ravel(), kind="stable")[:top]
-    (within, across), (other, next_) = (_correlations(visits, frequent) for visits in (real, synthetic))
+    (within, across), (other, next_) = (
+        _correlations(visits, frequent) for visits in (real, synthetic)
+    )
     pairs = len(frequent) * (len(frequent) - 1)
     return {
         "within_difference": float(np.abs(within - other).sum() / pairs) if pairs else math.nan,
@@ -126,7 +147,9 @@ def recurrence(visits: Visits) -> pd.DataFrame:
         again : the share of these that record it again, in [0, 1]; NaN if there are none
     """
     known = visits.earlier() > 0
-    at_risk, again = (np.asarray(rows.sum(axis=0)).ravel() for rows in (known, known * visits.presence()))
+    at_risk, again = (
+        np.asarray(rows.sum(axis=0)).ravel() for rows in (known, known * visits.presence())
+    )
     share = np.divide(again, at_risk, out=np.full(len(again), np.nan), where=at_risk > 0)
     return pd.DataFrame({"at_risk": at_risk.astype(int), "again": share})
 
@@ -143,8 +166,12 @@ def new_shares(visits: Visits) -> pd.DataFrame:
     presence, known = visits.presence(), visits.earlier() > 0
     total, old = (np.asarray(rows.sum(axis=1)).ravel() for rows in (presence, presence * known))
     rows = [visits.order == number - 1 for number in NUMBERS]
-    shares = [1 - old[row].sum() / total[row].sum() if total[row].sum() else math.nan for row in rows]
-    return pd.DataFrame({"visits": [int(row.sum()) for row in rows], "new": shares}, index=list(NUMBERS))
+    shares = [
+        1 - old[row].sum() / total[row].sum() if total[row].sum() else math.nan for row in rows
+    ]
+    return pd.DataFrame(
+        {"visits": [int(row.sum()) for row in rows], "new": shares}, index=list(NUMBERS)
+    )
 
 
 def recurrences(real: Visits, synthetic: Visits) -> dict[str, float]:
@@ -169,7 +196,9 @@ def recurrences(real: Visits, synthetic: Visits) -> dict[str, float]:
     return {
         "recurrence_correlation": float(np.corrcoef(truth, made)[0, 1]) if varies else math.nan,
         "recurrence_mae": float(np.abs(truth - made).mean()) if len(truth) else math.nan,
-        "new_share_mae": float((new["new"] - made_new)[reached].abs().mean()) if reached.any() else math.nan,
+        "new_share_mae": float((new["new"] - made_new)[reached].abs().mean())
+        if reached.any()
+        else math.nan,
     }
 
 
@@ -193,7 +222,9 @@ def summaries(visits: Visits) -> sparse.csr_array:
     """
     presence, known, belongs = visits.presence(), visits.earlier() > 0, visits._belongs()
     again = sparse.csr_array(presence * known)
-    later = sparse.csr_array(sparse.diags_array((visits.order > 0).astype(np.float32)) @ (presence - again))
+    later = sparse.csr_array(
+        sparse.diags_array((visits.order > 0).astype(np.float32)) @ (presence - again)
+    )
     first = sparse.csr_array(presence - again - later)
     lengths = np.append(np.diff(visits.counts.indptr), 0)  # a last row for who was never admitted
     numbers = visits.numbers
@@ -203,7 +234,9 @@ def summaries(visits: Visits) -> sparse.csr_array:
     for span, ufunc in zip(spans, (np.minimum, np.maximum), strict=True):
         span[has] = ufunc.reduceat(lengths[:-1], visits.starts[:-1][has]) if has.any() else 0
     distinct = np.diff(visits.totals().indptr)
-    shape = np.column_stack([numbers, belongs @ lengths[:-1], distinct, *(lengths[edge] for edge in edges), *spans])
+    shape = np.column_stack(
+        [numbers, belongs @ lengths[:-1], distinct, *(lengths[edge] for edge in edges), *spans]
+    )
     parts = [sparse.csr_array(belongs @ rows) for rows in (first, later, again)]
     return sparse.csr_array(sparse.hstack([sparse.csr_array(shape.astype(np.float64)), *parts]))
 
@@ -212,7 +245,13 @@ def summaries(visits: Visits) -> sparse.csr_array:
 
 
 def evaluate(
-    real: Visits, synthetic: Visits, *, train: Visits, n: int | None = None, seed: int = 0, progress: bool = False
+    real: Visits,
+    synthetic: Visits,
+    *,
+    train: Visits,
+    n: int | None = None,
+    seed: int = 0,
+    progress: bool = False,
 ) -> dict[str, Any]:
     """Score synthetic admissions against those of held-out real patients.
 
@@ -245,10 +284,14 @@ def evaluate(
     real, synthetic, train = (visits.align(codes) for visits in (real, synthetic, train))
     smallest = min(len(real), len(synthetic), len(train))
     if not 1 <= (n or smallest) <= smallest:
-        raise InputError(f"n is {n} but the smallest set has {smallest} patients; take n at most that large, from 1")
+        raise InputError(
+            f"n is {n} but the smallest set has {smallest} patients; take n at most that large, from 1"
+        )
     n = n or smallest
     test, made = (visits[_places(visits, n, seed)] for visits in (real, synthetic))
-    bar = tqdm(total=len(VISIT_REFERENCES) + 2, desc="evaluate visits", disable=not progress or None)
+    bar = tqdm(
+        total=len(VISIT_REFERENCES) + 2, desc="evaluate visits", disable=not progress or None
+    )
     folds = _discriminators(test, made, seed)
     scores = _scores(test, made, folds)
     bar.update()
@@ -318,7 +361,10 @@ def curves(real: Visits, synthetic: Visits) -> dict[str, Any]:
         "sizes": _shares({name: np.diff(visits.counts.indptr) for name, visits in sides.items()}),
         "new": {"visit": np.array(NUMBERS)[reached].tolist()}
         | {name: table["new"][reached].tolist() for name, table in new.items()},
-        "recurrence": {"code": real.codes[compared].tolist(), "title": real.titles[compared].tolist()}
+        "recurrence": {
+            "code": real.codes[compared].tolist(),
+            "title": real.titles[compared].tolist(),
+        }
         | {name: table["again"].iloc[compared].fillna(0).tolist() for name, table in again.items()},
     }
 
@@ -338,7 +384,9 @@ def independent_codes(visits: Visits, rng: np.random.Generator) -> Visits:
     total = visits.counts.shape[0]
     shares = np.asarray(visits.presence().mean(axis=0)).ravel()
     often = rng.binomial(total, np.clip(shares, 0, 1))  # a mean of ones may round above 1
-    rows = np.concatenate([rng.choice(total, size, replace=False) for size in often] or [np.empty(0, dtype=int)])
+    rows = np.concatenate(
+        [rng.choice(total, size, replace=False) for size in often] or [np.empty(0, dtype=int)]
+    )
     cells = (np.ones(len(rows), dtype=np.int32), (rows, np.repeat(np.arange(len(often)), often)))
     counts = sparse.csr_array(cells, shape=visits.counts.shape)
     return Visits(counts, visits.starts, visits.patients, visits.codes, visits.titles)
@@ -351,7 +399,11 @@ def shuffled_admissions(visits: Visits, rng: np.random.Generator) -> Visits:
 
 
 def intervals(
-    real: Visits, synthetic: Visits, scores: Mapping[str, float | None], discriminators: Folds, seed: int
+    real: Visits,
+    synthetic: Visits,
+    scores: Mapping[str, float | None],
+    discriminators: Folds,
+    seed: int,
 ) -> dict[str, list[float]]:
     """{metric: [low, high]}: 95 % over patients, each side's drawn anew with replacement."""
     errors: dict[str, float] = {}
@@ -364,7 +416,9 @@ def intervals(
     for name, metric in VISIT_METRICS.items():
         value, error = scores[name], errors.get(name, math.nan)
         if value is not None and math.isfinite(error):
-            made[name] = np.clip([value - LEVEL * error, value + LEVEL * error], metric.low, metric.high).tolist()
+            made[name] = np.clip(
+                [value - LEVEL * error, value + LEVEL * error], metric.low, metric.high
+            ).tolist()
     return made
 
 
@@ -385,7 +439,10 @@ def _discriminators(real: Visits, synthetic: Visits, seed: int) -> Folds:
     found: dict[str, list[utility.Scored]] = {}
     sides = (real, synthetic)
     returning = tuple(visits[np.flatnonzero(visits.numbers > 1)] for visits in sides)
-    for name, pair in {"discriminator_auc": sides, "discriminator_auc_returning": returning}.items():
+    for name, pair in {
+        "discriminator_auc": sides,
+        "discriminator_auc_returning": returning,
+    }.items():
         try:
             found[name] = discriminate(*pair, seed=seed)
         except Undefined:
@@ -403,16 +460,24 @@ def _area(name: str) -> Callable[..., dict[str, float]]:
     return statistic
 
 
-def _gap(name: str, value: float | None, reference: Mapping[str, Mapping[str, float | None]]) -> float | None:
+def _gap(
+    name: str, value: float | None, reference: Mapping[str, Mapping[str, float | None]]
+) -> float | None:
     """As :func:`scoehr.metrics.gaps` has it: None unless independent codes score worse than every real set."""
     if name in MARGINAL:
         return None
-    floor, independent, resampled = (reference[point][name] for point in ("real", "independent", "resampled"))
+    floor, independent, resampled = (
+        reference[point][name] for point in ("real", "independent", "resampled")
+    )
     if value is None or floor is None or independent is None:
         return None
     sign = -1 if VISIT_METRICS[name].better == "higher" else 1
     noise = max(0.0, sign * ((floor if resampled is None else resampled) - floor))
-    return (value - floor) / (independent - floor) if sign * (independent - floor) > noise + 1e-9 else None
+    return (
+        (value - floor) / (independent - floor)
+        if sign * (independent - floor) > noise + 1e-9
+        else None
+    )
 
 
 def _places(visits: Visits, n: int, seed: int) -> np.ndarray:
@@ -424,7 +489,9 @@ def _ks(one: np.ndarray, other: np.ndarray) -> float:
     if not (len(one) and len(other)):
         return math.nan
     longest = max(one.max(), other.max()) + 1
-    left, right = (np.cumsum(np.bincount(side, minlength=longest)) / len(side) for side in (one, other))
+    left, right = (
+        np.cumsum(np.bincount(side, minlength=longest)) / len(side) for side in (one, other)
+    )
     return float(np.abs(left - right).max())
 
 
@@ -434,7 +501,8 @@ def _probabilities(visits: Visits) -> dict[str, sparse.csr_array]:
     before, after = presence[later - 1], presence[later]
     return {
         "unigram": sparse.csr_array(presence.sum(axis=0)[None, :]) / max(1, presence.shape[0]),
-        "within": sparse.csr_array(sparse.triu(presence.T @ presence, 1)) / max(1, presence.shape[0]),
+        "within": sparse.csr_array(sparse.triu(presence.T @ presence, 1))
+        / max(1, presence.shape[0]),
         "across": sparse.csr_array(before.T @ after) / (len(later) or math.nan),
     }
 

@@ -1,0 +1,539 @@
+"""Runs: what determines one, what it leaves on disk, and how the pages get it.
+
+``run(experiment)`` loads a finished run or makes it; its folder ``saved_models/dualk-…`` holds config.json,
+metrics.json, history.csv, draws.csv (bootstrap draws of the main figures, nothing about single patients) and
+weights.safetensors. Stages of training that several runs share are kept in ``runs/dualk``.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, field, replace
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors.torch import load_file, save_file
+
+from companions.dualk import (
+    baselines,
+    bridge,
+    embeddings,
+    evaluate,
+    graph,
+    prepare,
+    simulate,
+    train,
+)
+from companions.dualk.batches import Feed
+from companions.dualk.embeddings import EmbeddingConfig
+from companions.dualk.evaluate import Figures, Value
+from companions.dualk.models import DuaLK, ModelConfig, parameter_table
+from companions.dualk.prepare import Records, Split
+from companions.dualk.protocols import CORRECTED, FIRST_DAY, FLAWS, REPORTED, Protocol, with_flaw
+from companions.dualk.train import Learner, TrainingConfig
+from reproduction.runs import Finished, Planned, mark, own_data
+from scoehr import generators
+from scoehr.data.datasets import Digits, credentialed
+from scoehr.files import ROOT, InputError, check_seed, replacing, write_json
+
+Kind = Literal["model", "knowledge", "baselines", "bridge"]
+#: Figures whose bootstrap draws are kept.
+KEPT = (
+    "recall@20", "ndcg@20", "auprc", "new.recall@20", "recurring.recall@20", "reported.f1", "reported.recall@10",
+    "reported.recall@20", "reported.recall@30", "reported.recall@40",
+)  # fmt: skip
+#: Fewer test patients than these say nothing about a model.
+ENOUGH = 100
+#: The main runs.
+TITLES = {
+    "reported": "as reported",
+    "corrected": "corrected, history only",
+    "first-day": "corrected, with the first 24 hours",
+    "better": "corrected, and codes may be copied",
+}
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Sizes of a profile."""
+
+    simulated: int  # patients of the simulated cohort
+    digits: Digits
+    embedding: EmbeddingConfig
+    model: ModelConfig
+    training: TrainingConfig
+    baseline_epochs: int
+    bridge_codes: int  # most frequent codes that the bridge compares
+    bridge_admissions: int
+    bridge_epochs: int
+
+
+PROFILES = {
+    "tiny": Scale(  # that everything runs, in seconds
+        simulated=500,
+        digits="three",
+        embedding=EmbeddingConfig(dimensions=8, epochs=1, negatives=4, batch=1024),
+        model=ModelConfig(features=8, width=8, decoder=8),
+        training=TrainingConfig(1, 1, 1, 2, 1, 256, 128, 64, 128, rate=5e-3),
+        baseline_epochs=1,
+        bridge_codes=30,
+        bridge_admissions=300,
+        bridge_epochs=1,
+    ),
+    "quick": Scale(
+        simulated=2_800,
+        digits="three",
+        embedding=EmbeddingConfig(dimensions=24, epochs=5, negatives=16, batch=512),
+        model=ModelConfig(features=32, width=48, decoder=24),
+        training=TrainingConfig(1, 1, 5, 6, 3, 256, 128, 64, 128, rate=5e-3),
+        baseline_epochs=4,
+        bridge_codes=100,
+        bridge_admissions=1_500,
+        bridge_epochs=8,
+    ),
+    "standard": Scale(
+        simulated=12_000,
+        digits="three",
+        embedding=EmbeddingConfig(dimensions=96, epochs=10, negatives=32, batch=512),
+        model=ModelConfig(features=128, width=128, decoder=64),
+        training=TrainingConfig(4, 2, 20, 20, 8, 256, 128, 128, 256, rate=3e-3),
+        baseline_epochs=10,
+        bridge_codes=300,
+        bridge_admissions=6_000,
+        bridge_epochs=30,
+    ),
+    "paper": Scale(
+        simulated=simulate.FULL,
+        digits="full",
+        embedding=EmbeddingConfig(epochs=100),
+        model=ModelConfig(),
+        training=TrainingConfig(),
+        baseline_epochs=50,
+        bridge_codes=1_000,
+        bridge_admissions=50_000,
+        bridge_epochs=100,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Experiment(Planned):
+    """Everything that determines a run."""
+
+    name: str
+    kind: Kind = "model"
+    dataset: str = "simulated"
+    source: str | None = None  # where the tables lie on this machine; no part of the id
+    profile: str = "quick"
+    seed: int = 0
+    protocol: Protocol = field(default_factory=Protocol)
+    copies: bool = False
+
+    @property
+    def scale(self) -> Scale:
+        return PROFILES[self.profile]
+
+    @property
+    def data(self) -> str:
+        """Which data, where they are not those of an open set as published; they are read for it."""
+        if self.source is None:
+            return ""
+        found = records(self.dataset, self.source, self.profile, self.seed)
+        known = own_data(self.dataset, train.fingerprint(found)) == ""
+        return "" if known else train.contents(*train.everything(found))[:16]
+
+    @property
+    def id(self) -> str:
+        """Name of the run's folder: readable parts, then a hash of all settings."""
+        settings = {key: value for key, value in asdict(self).items() if key != "source"} | asdict(
+            self.scale
+        )
+        settings["data"] = self.data
+        return f"dualk-{self.dataset}-{self.profile}-{self.name}-s{self.seed}-{mark(settings)}"
+
+
+class Run(Finished):
+    """A finished run of the companion.
+
+    ``history`` has the columns stage, epoch, train_loss, scored_on, loss, f1, recall@k, learning_rate and seconds.
+    """
+
+    def __init__(self, experiment: Experiment):
+        super().__init__(experiment.folder)
+        self.experiment = experiment
+
+    @cached_property
+    def draws(self) -> pd.DataFrame:
+        """Bootstrap draws of the figures of :data:`KEPT`, a column a figure; baselines as "copy-forward recall@20"."""
+        return pd.read_csv(self.folder / "draws.csv")
+
+    def value(self, name: str, of: str = "") -> Value:
+        """A figure of the model, or of a baseline, with its interval."""
+        found = (self.metrics["baselines"][of] if of else self.metrics["scores"])[name]
+        return Value(
+            *(float("nan") if found[part] is None else found[part] for part in Value._fields)
+        )
+
+    def difference(self, other: Run, name: str, *, mine: str = "", theirs: str = "") -> Value:
+        """This run's figure less another's, over the same draws of the same test patients.
+
+        ``mine`` and ``theirs`` name baselines in place of the models.
+        """
+        apart = self.draws[f"{mine} {name}".strip()] - other.draws[f"{theirs} {name}".strip()]
+        low, high = np.nanquantile(apart, [0.025, 0.975])
+        return Value(
+            self.value(name, mine).value - other.value(name, theirs).value, float(low), float(high)
+        )
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """The weights."""
+        return load_file(self.folder / "weights.safetensors")
+
+
+# Plan ------------------------------------------------------------------------------------------------------------
+
+
+def plan(dataset: str, source: str | None, profile: str, seed: int) -> dict[str, Experiment]:
+    """Every run of the companion by name, in the order in which they are best made."""
+    if dataset not in prepare.DATASETS:
+        raise InputError(
+            f"data set {dataset!r} is unknown to DuaLK; choose one of {', '.join(prepare.DATASETS)}"
+        )
+    if profile not in PROFILES:
+        raise InputError(f"profile {profile!r} is unknown; choose one of {', '.join(PROFILES)}")
+    shared: Any = {
+        "dataset": dataset,
+        "source": source,
+        "profile": profile,
+        "seed": check_seed(seed),
+    }
+    made = [
+        Experiment("knowledge-random", "knowledge", **shared),
+        Experiment("knowledge-forced", "knowledge", **shared, protocol=Protocol(split="forced")),
+        Experiment("corrected", **shared),
+        Experiment("better", **shared, copies=True),
+        Experiment("reported", **shared, protocol=REPORTED),
+        Experiment("first-day", **shared, protocol=FIRST_DAY),
+        Experiment("baselines", "baselines", **shared),
+        Experiment("bridge", "bridge", **shared),
+        *(
+            Experiment(f"flaw-{name.replace('_', '-')}", **shared, protocol=with_flaw(name))
+            for name in FLAWS
+        ),
+    ]
+    return {experiment.name: experiment for experiment in made}
+
+
+def shown(dataset: str, source: str | None, profile: str, seed: int) -> dict[str, Experiment]:
+    """The plan of the largest profile, from ``profile`` up, whose runs are all finished; else that of ``profile``."""
+    larger = list(PROFILES)[list(PROFILES).index(profile) :] if profile in PROFILES else [profile]
+    for name in reversed(larger):
+        found = plan(dataset, source, name, seed)
+        if all(experiment.finished for experiment in found.values() if applies(experiment)):
+            return found
+    return plan(dataset, source, profile, seed)
+
+
+def applies(experiment: Experiment) -> bool:
+    """Whether a run means anything on a data set: those about laboratory results need a table of them."""
+    without = experiment.dataset in ("mimic4", "diabetes130") and not _has_labevents(experiment)
+    return not (
+        without
+        and experiment.name
+        in ("first-day", "flaw-labs", "flaw-laboratory-epoch", "flaw-keeps-dropout")
+    )
+
+
+def _has_labevents(experiment: Experiment) -> bool:
+    if experiment.dataset == "diabetes130" or experiment.source is None:
+        return False
+    from scoehr.data import reading
+
+    return reading.look_for(Path(experiment.source), "labevents") is not None
+
+
+# Data ------------------------------------------------------------------------------------------------------------
+
+
+@cache
+def records(dataset: str, source: str | None, profile: str, seed: int) -> Records:
+    """The visits that runs of this profile are made from, kept for the next run."""
+    scale = PROFILES[profile]
+    return prepare.load(dataset, source, digits=scale.digits, simulated=scale.simulated, seed=seed)
+
+
+def data_of(experiment: Experiment) -> tuple[Records, Split]:
+    """Visits and cohorts of an experiment."""
+    found = records(experiment.dataset, experiment.source, experiment.profile, experiment.seed)
+    return found, prepare.split(found, experiment.protocol.split, seed=42 + experiment.seed)
+
+
+# Making runs -----------------------------------------------------------------------------------------------------
+
+
+def run(experiment: Experiment, *, progress: bool = True, verbose: bool = False) -> Run:
+    """The run, loaded if it is finished, else made."""
+    done = Run(experiment)
+    if experiment.finished:
+        _same_data(done)
+        return done
+    begin = time.perf_counter()
+    files = MAKERS[experiment.kind](experiment, progress, verbose)
+    found, parts = data_of(experiment)
+    digest = train.fingerprint(found)
+    config = {
+        "experiment": {key: value for key, value in asdict(experiment).items() if key != "source"},
+        "scale": asdict(experiment.scale),
+        "credentialed": credentialed(experiment.dataset, digest),
+        "data": {
+            "fingerprint": digest,
+            "single": len(parts.single),
+            **{name: len(part) for name, part in zip(Split._fields[1:], parts[1:], strict=True)},
+            "codes": len(found.codes),
+            "targets": found.targets,
+            "items": len(found.items),
+        },
+        "seconds": time.perf_counter() - begin,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    } | files.pop("config", {})
+    with replacing(experiment.folder) as scratch:
+        scratch.mkdir()
+        write_json(scratch / "config.json", config)
+        for name, content in files.items():
+            _write(scratch / name, content)
+    return done
+
+
+def _write(path: Path, content: Any) -> None:
+    if path.suffix == ".json":
+        write_json(path, content)
+    elif path.suffix == ".csv":
+        content.to_csv(path, index=False, float_format="%.6g")
+    else:
+        save_file({key: value.contiguous() for key, value in content.items()}, path)
+
+
+def _same_data(done: Run) -> None:
+    """A run is only used for the data that it was made from, where those are at hand."""
+    experiment = done.experiment
+    if experiment.source is None or not Path(experiment.source).exists():
+        return
+    if done.config["data"]["fingerprint"] != train.fingerprint(data_of(experiment)[0]):
+        raise InputError(
+            f"{done.folder}: holds a run on other data than {experiment.source}; delete it to run anew"
+        )
+
+
+def _store(experiment: Experiment) -> Path:
+    return ROOT / "runs" / "dualk" / f"{experiment.dataset}-{experiment.profile}"
+
+
+def _knowledge(experiment: Experiment, progress: bool, verbose: bool) -> dict[str, Any]:
+    """HAKE on the knowledge graph, node features, and (for the random split) how well it ranks beside RotatE."""
+    found, parts = data_of(experiment)
+    config = experiment.scale.embedding
+    triples = graph.knowledge(found, parts.pretrain)
+    scores: dict[str, Any] = {}
+    if experiment.protocol.split == "random":
+        hake, scores = embeddings.compare(triples, config, seed=experiment.seed, progress=progress)
+    else:
+        hake, _ = embeddings.train(triples, config, seed=experiment.seed, progress=progress)
+    features = embeddings.features(hake, triples, found.codes, experiment.scale.model.features)
+    number = np.bincount(triples.triples[:, 1], minlength=len(triples.relations))
+    return {
+        "metrics.json": {
+            "ranking": scores,
+            "entities": len(triples.entities),
+            "triples": dict(zip(triples.relations.tolist(), number.tolist(), strict=True)),
+            "account": prepare.account(found, experiment.protocol.split, 42 + experiment.seed),
+        },
+        "weights.safetensors": {"features": torch.from_numpy(features)},
+    }
+
+
+def features(experiment: Experiment, progress: bool = True) -> np.ndarray:
+    """First values of the node table for an experiment's cohorts, (n_codes + 1, width)."""
+    name = f"knowledge-{experiment.protocol.split}"
+    mine = plan(experiment.dataset, experiment.source, experiment.profile, experiment.seed)[name]
+    return run(mine, progress=progress).tensors()["features"].numpy()
+
+
+def learner(experiment: Experiment, progress: bool = True, verbose: bool = False) -> Learner:
+    """What trains the network of an experiment."""
+    found, parts = data_of(experiment)
+    return Learner(
+        found,
+        parts,
+        features(experiment, progress),
+        experiment.protocol,
+        replace(experiment.scale.model, copies=experiment.copies),
+        experiment.scale.training,
+        seed=experiment.seed,
+        store=_store(experiment),
+        progress=progress,
+        verbose=verbose,
+    )
+
+
+def _model(experiment: Experiment, progress: bool, verbose: bool) -> dict[str, Any]:
+    """All stages, the figures on the test patients, and the heart-failure task."""
+    teacher = learner(experiment, progress, verbose)
+    begin = time.perf_counter()
+    model = teacher.learn()
+    seconds = time.perf_counter() - begin
+    logits = train.predict(model, teacher.graph, teacher.feed, teacher.parts.test)
+    others = {
+        "copy-forward": baselines.copy_forward(teacher.feed, teacher.parts, teacher.parts.test),
+        "recurrence": baselines.recurrence(teacher.feed, teacher.parts, teacher.parts.test),
+    }
+    judged = judge(
+        teacher.records, teacher.parts, teacher.protocol, {"": logits} | others, experiment.seed
+    )
+    main = not experiment.name.startswith("flaw-")
+    hearts = _hearts(teacher, experiment.seed) if main else {}
+    files = {
+        "config": {"parameters": parameter_table(model), "training_seconds": seconds},
+        "metrics.json": {
+            "scores": evaluate.plain(judged[""].values),
+            "baselines": {name: evaluate.plain(judged[name].values) for name in others},
+            "heart_failure": hearts,
+            "patients": len(teacher.parts.test),
+        },
+        "history.csv": train.as_table(teacher.history),
+        "draws.csv": _draws(judged),
+    }
+    return files | ({"weights.safetensors": model.state_dict()} if main else {})
+
+
+def judge(
+    found: Records, parts: Split, protocol: Protocol, logits: dict[str, np.ndarray], seed: int
+) -> dict[str, Figures]:
+    """Figures of several predictors on the same test patients, under the protocol's vocabulary."""
+    feed, test = Feed(found), parts.test
+    allowed = (
+        known_codes(found, parts)
+        if protocol.vocabulary == "training"
+        else np.ones(found.targets, dtype=bool)
+    )
+    shared = {
+        "truth": feed.answers(test),
+        "seen": feed.history(test)[0],
+        "frequency": np.asarray(feed.answers(parts.train).sum(axis=0)).ravel(),
+        "seed": seed,
+    }
+    return {
+        name: evaluate.figures(np.where(allowed, made, -np.inf), **shared)
+        for name, made in logits.items()
+    }
+
+
+def known_codes(found: Records, parts: Split) -> np.ndarray:
+    """Target codes that stand at a visit of a pre-training patient, (targets,) bool."""
+    rows = graph.visits_of(found, parts.pretrain)
+    return np.asarray((found.visit_codes[rows][:, : found.targets] > 0).sum(axis=0)).ravel() > 0
+
+
+def _draws(judged: dict[str, Figures]) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            f"{name} {key}".strip(): figures.draws[key]
+            for name, figures in judged.items()
+            for key in KEPT
+        }
+    )
+
+
+def _hearts(teacher: Learner, seed: int) -> dict[str, Any]:
+    """The heart-failure task: among all test patients, and among those without it so far; with its baseline."""
+    _, logits = teacher.heart_failure()
+    test, feed = teacher.parts.test, Feed(teacher.records)
+    truth = train.hearts(teacher.records, feed, test)
+    columns = prepare.heart_failure(teacher.records)[: teacher.records.targets]
+    before = (
+        np.asarray(feed.history(test)[0][:, columns].max(axis=1).todense()).ravel()
+        if columns.any()
+        else truth * 0
+    )
+    fresh = before == 0
+    return {
+        "all": evaluate.plain(evaluate.binary(logits, truth, seed)),
+        "without earlier": evaluate.plain(evaluate.binary(logits[fresh], truth[fresh], seed)),
+        "copy-forward": evaluate.plain(evaluate.binary(before - 0.5 + 1e-3, truth, seed)),
+        "n": {"all": len(truth), "without earlier": int(fresh.sum()), "positive": int(truth.sum())},
+    }
+
+
+def _baselines(experiment: Experiment, progress: bool, verbose: bool) -> dict[str, Any]:
+    """Every baseline on the corrected cohorts, and on simulated data the oracle."""
+    found, parts = data_of(experiment)
+    settings = {"epochs": experiment.scale.baseline_epochs, "seed": experiment.seed}
+    logits = baselines.all_of(
+        found, parts, parts.test, **settings, store=_store(experiment), progress=progress
+    )
+    if (truth := _oracle(experiment, found, parts)) is not None:
+        logits["oracle"] = truth
+    judged = judge(found, parts, CORRECTED, logits, experiment.seed)
+    return {
+        "metrics.json": {
+            "baselines": {name: evaluate.plain(figures.values) for name, figures in judged.items()},
+            "patients": len(parts.test),
+        },
+        "draws.csv": _draws(judged),
+    }
+
+
+def _oracle(experiment: Experiment, found: Records, parts: Split) -> np.ndarray | None:
+    """Logits of who knows all that is hidden; None but for simulated tables."""
+    if experiment.dataset != "simulated":
+        return None
+    place = prepare.tables_of(
+        "simulated", experiment.source, experiment.scale.simulated, experiment.seed
+    )
+    cohort = simulate.drawn(place)
+    if cohort is None:
+        return None
+    people = found.patients[parts.test] - simulate.FIRST_PATIENT
+    chance = simulate.oracle(cohort, people, found.codes[: found.targets])
+    return np.log(np.clip(chance, 1e-9, 1) / np.clip(1 - chance, 1e-9, 1)).astype(np.float32)
+
+
+def _bridge(experiment: Experiment, progress: bool, verbose: bool) -> dict[str, Any]:
+    """Thinning diffusion on admissions (codes beside laboratory items): graph fidelity, and the laboratory stage."""
+    found, parts = data_of(experiment)
+    scale, rng = experiment.scale, np.random.default_rng(experiment.seed)
+    rows = rng.permutation(graph.visits_of(found, parts.pretrain))[: scale.bridge_admissions]
+    test = rng.permutation(graph.visits_of(found, parts.test))[: scale.bridge_admissions]
+    number = np.asarray((found.visit_codes[rows] > 0).sum(axis=0)).ravel()
+    codes = np.sort(np.argsort(-number, kind="stable")[: scale.bridge_codes])
+    real = bridge.admissions(found, rows, codes)
+    model = generators.preset(
+        "thinning", kind="binary", epochs=scale.bridge_epochs, width=4 * scale.model.width
+    )
+    model.fit(real, seed=experiment.seed, progress=progress)
+    made = model.sample(len(real), seed=experiment.seed, progress=progress)
+    compared = bridge.compare(
+        found, rows, test, made, codes,
+        training=scale.training, width=scale.model.width, seed=experiment.seed, progress=progress,
+    )  # fmt: skip
+    return {"metrics.json": compared, "history.csv": model.history}
+
+
+MAKERS: dict[str, Any] = {
+    "knowledge": _knowledge,
+    "model": _model,
+    "baselines": _baselines,
+    "bridge": _bridge,
+}
+
+
+def network(done: Run) -> tuple[DuaLK, Learner]:
+    """The trained network of a run, with the learner that holds its data, graph and feed."""
+    teacher = learner(done.experiment, progress=False)
+    model = DuaLK(torch.from_numpy(teacher.features), teacher.sizes, teacher.config)
+    model.load_state_dict(done.tensors())
+    return model.eval(), teacher

@@ -1,0 +1,595 @@
+"""Tables, figures and sentences of the three notebooks, all made from finished runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from companions.dualk import claims, experiments, interpret, prepare
+from companions.dualk.baselines import TITLES as BASELINES
+from companions.dualk.claims import said
+from companions.dualk.evaluate import KS, Value
+from companions.dualk.experiments import ENOUGH, TITLES, Run
+from companions.dualk.protocols import CORRECTED, FIRST_DAY, FLAWS, REPORTED
+from reproduction import figures
+from reproduction.synthesis.claims import tally as tallied
+from reproduction.synthesis.results import QUICK, Html, Words
+
+#: Figures of the main table, with their titles.
+MAIN = {
+    "recall@20": "recall@20",
+    "ndcg@20": "nDCG@20",
+    "auprc": "AUPRC",
+    "new.recall@20": "recall@20, new codes",
+    "recurring.recall@20": "recall@20, recurring codes",
+    "calibration": "calibration error",
+}
+#: Categories of ICD-9 whose codes the map of embeddings shows.
+MAPPED = {
+    "42": "other heart disease",
+    "40": "hypertension",
+    "39": "rheumatic heart disease",
+    "25": "diabetes and other glands",
+    "58": "kidney disease",
+    "29": "psychoses",
+}
+Runs = Mapping[str, Run]
+
+
+def data_set(dataset: str, source: str | None) -> tuple[str, str | None]:
+    """The data set that the companion works on: that asked for if it knows it, else its own simulated cohort.
+
+    The simulated cohort of the book has no laboratory results and few repeated admissions, so a source of its tables
+    is no source for this companion.
+    """
+    if dataset in ("mimic3", "mimic4", "diabetes130"):
+        return dataset, source
+    return "simulated", None
+
+
+def runs(dataset: str, source: str | None, profile: str, seed: int) -> dict[str, Run]:
+    """Every run that the pages show, of the largest finished profile; made if need be."""
+    found = experiments.shown(*data_set(dataset, source), profile, seed)
+    return {
+        name: experiments.run(experiment)
+        for name, experiment in found.items()
+        if experiments.applies(experiment)
+    }
+
+
+def of_book(dataset: str, source: str | None, profile: str, seed: int) -> pd.DataFrame:
+    """The claims with their verdicts by the runs that the book shows."""
+    return claims.ledger(runs(dataset, source, profile, seed))
+
+
+def published(seed: int = 0) -> dict[str, dict[str, Run]]:
+    """Finished runs of Diabetes 130-US at the largest profile, for pages about another data set; empty if none are."""
+    for profile in reversed(list(experiments.PROFILES)):
+        plan = experiments.plan("diabetes130", None, profile, seed)
+        done = {name: Run(experiment) for name, experiment in plan.items() if experiment.finished}
+        if {"corrected", "reported", "better", "baselines"} <= set(done):
+            return {"diabetes130": done}
+    return {}
+
+
+def origin(found: Runs, *, dataset: str, profile: str, seed: int) -> Html:
+    """The box that says from which data, at what scale and from which runs the numbers of a page come."""
+    first = next(iter(found.values()))
+    facts, made = first.config["data"], first.experiment
+    parts = [
+        "<strong>Where these numbers come from.</strong> "
+        f"Data set <code>{made.dataset}</code>, profile <code>{profile}</code>, random seed {seed}."
+    ]
+    if made.dataset == "simulated":
+        parts.append(
+            "Simulated patients with many admissions and laboratory results, after MIMIC-IV's schema."
+        )
+    if made.dataset != dataset:
+        parts.append(
+            f"The book's data set <code>{dataset}</code> has no sequences of visits to learn from."
+        )
+    if made.profile == "quick":
+        parts.append(QUICK)
+    names = ("single-visit", "training", "validation", "test")
+    numbers = (figures.patients(facts[key]) for key in ("single", "train", "validation", "test"))
+    parts.append(
+        ", ".join(f"{number} {name}" for number, name in zip(numbers, names, strict=True))
+        + " patients."
+    )
+    if facts["test"] < ENOUGH:
+        parts.append("<strong>Too few test patients for any figure here to mean much.</strong>")
+    scale = made.scale
+    parts.append(
+        f"Codes are {'categories of three digits' if scale.digits == 'three' else 'full codes'}; nodes have "
+        f"{scale.model.features} features and the network is {scale.model.width} wide; the study's are "
+        f"{experiments.PROFILES['paper'].model.features:,} and {experiments.PROFILES['paper'].model.width}."
+    )
+    parts.append(
+        f"{len(found)} runs, in <code>saved_models</code>: <code>{first.id}</code> and others."
+    )
+    if profile != made.profile:
+        parts.append(
+            f"Shown are the runs of profile <code>{made.profile}</code>, the largest that is finished."
+        )
+    return Html(f'<div class="origin">{" ".join(parts)}</div>')
+
+
+# Data ------------------------------------------------------------------------------------------------------------
+
+
+def counts(run: Run) -> pd.DataFrame:
+    """Every count of the nine phases, here and as printed; counts of few people become a range."""
+    account, printed = run.metrics["account"], claims.printed()["counts"]
+    rows: list[tuple[str, str, str]] = []
+
+    def walk(here: Mapping[str, Any], theirs: Any, indent: str) -> None:
+        for name, value in here.items():
+            other = theirs.get(name, {}) if isinstance(theirs, dict) else {}
+            title = indent + name.replace("_", " ")
+            if isinstance(value, dict):
+                rows.append((title, "", ""))
+                walk(value, other, indent + "\u2003")
+            else:
+                rows.append(
+                    (
+                        title,
+                        _count(name, value),
+                        _count("", other["value"]) if "value" in other else "",
+                    )
+                )
+
+    walk({name: value for name, value in account.items() if isinstance(value, dict)}, printed, "")
+    return pd.DataFrame(
+        {"here": [r[1] for r in rows], "MIMIC-IV, printed": [r[2] for r in rows]},
+        [r[0] for r in rows],
+    )
+
+
+def _count(name: str, value: Any) -> str:
+    people = "patients" in name or name in ("pretrain", "train", "validation", "test")
+    if isinstance(value, list):
+        return " × ".join(
+            figures.patients(part) if place == 0 else f"{part:,}"
+            for place, part in enumerate(value)
+        )
+    return figures.patients(value) if people else figures.cell(value)
+
+
+def knowledge(run: Run) -> pd.DataFrame:
+    """Triples of each relation."""
+    triples = run.metrics["triples"]
+    return pd.DataFrame(
+        {"triples": [*triples.values(), sum(triples.values())]}, index=[*triples, "in all"]
+    )
+
+
+def ranking(run: Run) -> pd.DataFrame:
+    """How well held-out triples are ranked, a row a method."""
+    columns = {
+        "mrr": "mean reciprocal rank",
+        "hits@1": "Hits@1",
+        "hits@3": "Hits@3",
+        "hits@10": "Hits@10",
+    }
+    rows = {
+        name: {title: scores[key] for key, title in columns.items()}
+        for name, scores in run.metrics["ranking"].items()
+    }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+@figures.styled
+def scatter(maps: Mapping[str, pd.DataFrame]) -> Figure:
+    """Maps of the codes side by side, a colour a group (columns x, y, group)."""
+    figure, axes = figures._panels(len(maps), width=3.6, height=3.2)
+    for ax, (title, points) in zip(axes, maps.items(), strict=True):
+        shades = figures.colours(list(dict.fromkeys(points["group"])))
+        for name, rows in points.groupby("group", sort=False):
+            ax.scatter(
+                rows["x"], rows["y"], s=22, color=shades[str(name)], label=str(name), linewidths=0
+            )
+        ax.set(title=title, xticks=[], yticks=[])
+        ax.grid(False)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=9)
+    return figure
+
+
+def maps(done: Run) -> dict[str, pd.DataFrame]:
+    """The nodes of some diseases before and after training, in two dimensions."""
+    import torch
+
+    model, teacher = experiments.network(done)
+    with torch.no_grad():
+        encoded = model.graph(teacher.graph).numpy()
+    found = {"from the knowledge graph": teacher.features, "after training": encoded}
+    made = {
+        name: interpret.embedding_map(
+            teacher.records, vectors, list(MAPPED), done.experiment.seed, most=60
+        )
+        for name, vectors in found.items()
+    }
+    return {name: table.assign(group=table["group"].map(MAPPED)) for name, table in made.items()}
+
+
+# Model -----------------------------------------------------------------------------------------------------------
+
+
+def parameters(found: Runs) -> pd.DataFrame:
+    """Parameters of each part: of runs, and at the study's size."""
+    columns = {
+        TITLES[name]: found[name].config["parameters"]
+        for name in ("reported", "better")
+        if name in found
+    }
+    return pd.DataFrame(columns | {"as reported, full size": full_size()}).rename_axis(None)
+
+
+def full_size() -> dict[str, int]:
+    """Parameters of the network at the sizes that the study prints."""
+    import torch
+
+    from companions.dualk.models import DuaLK, ModelConfig, Sizes, parameter_table
+
+    printed = claims.printed()["counts"]
+    items = {
+        name: entry["value"]
+        for name, entry in printed["3 vocabulary"]["laboratory_items_by_category"].items()
+    }
+    config, nodes = ModelConfig(), printed["6 graph"]["nodes"]["value"]
+    sizes = Sizes(printed["3 vocabulary"]["codes_of_several_visits"]["value"], items)
+    with torch.device("meta"):
+        return parameter_table(DuaLK(torch.zeros(nodes, config.features), sizes, config))
+
+
+def log(run: Run) -> pd.DataFrame:
+    """The last line of each stage's log, with the study's last printed one under it."""
+    columns = ["epoch", "train_loss", "loss", "f1", *(f"recall@{k}" for k in KS), "learning_rate"]
+    rows = {}
+    for stage, epochs in run.history.groupby("stage", sort=False):
+        rows[str(stage)] = epochs.iloc[-1][columns].to_dict() | {
+            "scored on": epochs.iloc[-1]["scored_on"]
+        }
+        theirs = [row for row in claims.printed()["logs"] if row["stage"] == stage]
+        if theirs:
+            rows[f"{stage}, printed"] = {name: theirs[-1].get(name) for name in columns} | {
+                "scored on": "see below"
+            }
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    table["epoch"] = table["epoch"].astype(int)
+    table["scored on"] = [
+        _printed_set(name) if name.endswith("printed") else text
+        for name, text in table["scored on"].items()
+    ]
+    return table.rename(
+        columns={
+            "train_loss": "training loss",
+            "loss": "loss",
+            "f1": "F1, told the number",
+            "learning_rate": "rate",
+        }
+    )
+
+
+def _printed_set(name: str) -> str:
+    stage = name.removesuffix(", printed")
+    return {"fine-tuning": "test patients", "laboratory": "held-out admissions"}.get(
+        stage, "training patients"
+    )
+
+
+def curves(found: Mapping[str, Run], stage: str = "fine-tuning") -> Figure:
+    """Losses of a stage against the epoch, a panel a run; the study's printed ones dashed."""
+    histories = {}
+    for name, run in found.items():
+        rows = run.history[run.history["stage"] == stage]
+        histories[TITLES[name]] = [rows.rename(columns={"loss": "validation_loss"})]
+    theirs = [row for row in claims.printed()["logs"] if row["stage"] == stage]
+    quoted = pd.DataFrame(
+        [
+            {"set": kind, "epoch": row["epoch"], "loss": row[key]}
+            for row in theirs
+            for kind, key in (("train", "train_loss"), ("test", "loss"))
+        ]
+    )
+    return figures.curves(
+        histories,
+        {TITLES["reported"]: quoted} if len(quoted) else None,
+        ylabel="binary cross-entropy",
+    )
+
+
+def attention(done: Run, patients: int = 2) -> list[tuple[str, pd.DataFrame]]:
+    """For some test patients how the attention is shared: of each visit, and of each code within it.
+
+    Only where no real patient can be told: for simulated patients.
+    """
+    if done.experiment.dataset != "simulated":
+        return []
+    model, teacher = experiments.network(done)
+    test = teacher.parts.test
+    chosen = test[np.argsort(-teacher.records.visits[test], kind="stable")[:patients]]
+    found = []
+    for number, patient in enumerate(chosen.tolist(), start=1):
+        seen = interpret.attention(model, teacher.graph, teacher.feed, patient)
+        best = (
+            seen.codes.sort_values(["visit", "weight"], ascending=[True, False])
+            .groupby("visit")
+            .head(2)
+        )
+        best = best.merge(
+            seen.visits.rename(columns={"weight": "attention of the visit"}), on="visit"
+        )
+        table = best[["visit", "attention of the visit", "code", "title", "weight"]].tail(8)
+        found.append(
+            (
+                f"simulated patient {number}",
+                table.rename(columns={"weight": "attention of the code"}).reset_index(drop=True),
+            )
+        )
+    return found
+
+
+@figures.styled
+def gradients(table: pd.DataFrame, most: int = 12) -> Figure:
+    """Integrated gradients: share by laboratory category, and the items that weigh most, a bar an item."""
+    figure = figures._panels(2, width=3.6, height=3.2)
+    sheet, (left, right) = figure
+    shares = interpret.by_category(table)
+    shades = figures.colours(list(shares.index))
+    left.barh(
+        range(len(shares))[::-1],
+        100 * shares,
+        color=[shades[name] for name in shares.index],
+        height=0.6,
+    )
+    left.set_yticks(range(len(shares))[::-1], list(shares.index))
+    left.set(xlabel="share of the attribution (%)", title="by category")
+    top = table.reindex(table["attribution"].abs().sort_values(ascending=False).index).head(most)
+    rows = np.arange(len(top))[::-1]
+    right.barh(
+        rows, top["attribution"], color=[shades[name] for name in top["category"]], height=0.7
+    )
+    right.set_yticks(rows, top["item"], fontsize=8)
+    right.set(xlabel="attribution to the logit", title="by item")
+    for ax in (left, right):
+        ax.grid(axis="y", visible=False)
+    return sheet
+
+
+def heart_failure_gradients(done: Run) -> pd.DataFrame | None:
+    """Attributions of laboratory items to the first code of heart failure, mean over test patients, or None."""
+    model, teacher = experiments.network(done)
+    codes = np.flatnonzero(prepare.heart_failure(teacher.records)[: teacher.records.targets])
+    if not teacher.sizes.items or not len(codes):
+        return None
+    return interpret.decoder_gradients(
+        model, teacher.graph, teacher.feed, teacher.parts.test[:500], int(codes[0])
+    )
+
+
+# Results ---------------------------------------------------------------------------------------------------------
+
+
+def protocols() -> pd.DataFrame:
+    """What each protocol does, field by field."""
+    columns = {"as reported": REPORTED, "corrected": CORRECTED, "with the first day": FIRST_DAY}
+    table = pd.DataFrame({title: protocol.describe() for title, protocol in columns.items()}).map(
+        _word
+    )
+    return table.rename(index=lambda name: name.replace("_", " ")).rename_axis(None)
+
+
+def _word(value: Any) -> str:
+    return ("yes" if value else "no") if isinstance(value, bool) else str(value)
+
+
+def main(found: Runs) -> pd.DataFrame:
+    """The corrected figures of every model and baseline on the same test patients, with intervals."""
+    rows = {}
+    for name in ("corrected", "better", "first-day"):
+        if name in found:
+            rows[f"DuaLK, {TITLES[name]}"] = {
+                title: said(found[name].value(key)) for key, title in MAIN.items()
+            }
+    for name, title in (BASELINES | {"oracle": "who knows all that is hidden"}).items():
+        if name in found["baselines"].metrics["baselines"]:
+            rows[title] = {t: said(found["baselines"].value(key, name)) for key, t in MAIN.items()}
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def both(found: Runs) -> pd.DataFrame:
+    """The study's figures beside plain ones, for both protocols and copy-forward, and what the study prints."""
+    keys = ["reported.f1", *(f"reported.recall@{k}" for k in KS), *(f"recall@{k}" for k in KS)]
+    rows = {}
+    for name in ("reported", "corrected", "better"):
+        rows[f"DuaLK, {TITLES[name]}"] = {
+            _metric(key): said(found[name].value(key)) for key in keys
+        }
+    for name in ("reported", "corrected"):
+        rows[f"copy-forward, cohorts {TITLES[name]}"] = {
+            _metric(key): said(found[name].value(key, "copy-forward")) for key in keys
+        }
+    for row in claims.printed()["repository"]:
+        if row["stage"] == "fine-tuning" and "f1" in row:
+            theirs = {f"reported.{key}": value for key, value in row.items()}
+            rows[f"printed, MIMIC-IV, epoch {row['epoch']}"] = {
+                _metric(key): figures.cell(theirs.get(key)) for key in keys
+            }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def _metric(key: str) -> str:
+    if key == "reported.f1":
+        return "F1, told the number"
+    return key.replace("reported.", "capped ")
+
+
+def flaws(found: Runs) -> pd.DataFrame:
+    """What each flaw is worth: the corrected protocol with one flaw at a time, and with all."""
+    base, rows = found["corrected"], {}
+    rows["none (corrected)"] = _flaw_row(base, base)
+    for name, title in FLAWS.items():
+        run = found.get(f"flaw-{name.replace('_', '-')}")
+        if run is not None:
+            rows[title] = _flaw_row(run, base)
+    rows["all (as reported)"] = _flaw_row(found["reported"], base)
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def _flaw_row(run: Run, base: Run) -> dict[str, str]:
+    same = run.experiment.protocol.split == base.experiment.protocol.split and run is not base
+    row = {"recall@20": said(run.value("recall@20"))}
+    row["change"] = (
+        said(run.difference(base, "recall@20"))
+        if same
+        else "–"
+        if run is base
+        else "other patients"
+    )
+    row["less copy-forward"] = said(run.difference(run, "recall@20", theirs="copy-forward"))
+    return row | {
+        "capped recall@20": said(run.value("reported.recall@20")),
+        "F1, told the number": said(run.value("reported.f1")),
+    }
+
+
+@figures.styled
+def flaws_figure(found: Runs) -> Figure:
+    """Change of recall@20 by one flaw at a time, over the same test patients, with intervals."""
+    names = {
+        title: f"flaw-{name.replace('_', '-')}" for name, title in FLAWS.items() if name != "split"
+    }
+    names = {title: name for title, name in names.items() if name in found}
+    figure, ax = figures._axes(7.0, 0.8 + 0.3 * len(names))
+    heights = np.arange(len(names))[::-1]
+    for height, name in zip(heights, names.values(), strict=True):
+        change = found[name].difference(found["corrected"], "recall@20")
+        ax.plot(
+            [change.low, change.high], [height, height], color=figures.PALETTE[0], linewidth=2.2
+        )
+        ax.plot(change.value, height, "o", color=figures.PALETTE[0], markersize=5)
+    ax.axvline(0, color="black", linewidth=1)
+    ax.set(xlabel="change of recall@20", ylim=(-0.6, len(names) - 0.4))
+    ax.set_yticks(heights, list(names))
+    ax.grid(axis="y", visible=False)
+    return figure
+
+
+def strata(found: Runs) -> pd.DataFrame:
+    """Recall@20 by how often training has a code, from the rarest to the most frequent."""
+    names = [key for key in found["corrected"].metrics["scores"] if key.startswith("stratum")]
+    rows = {
+        f"DuaLK, {TITLES[name]}": found[name] for name in ("corrected", "better") if name in found
+    }
+    table = {title: [said(run.value(key)) for key in names] for title, run in rows.items()}
+    for name in ("copy-forward", "recurrence", "oracle"):
+        if name in found["baselines"].metrics["baselines"]:
+            table[BASELINES.get(name, "who knows all that is hidden")] = [
+                said(found["baselines"].value(key, name)) for key in names
+            ]
+    columns = [
+        "rarest codes",
+        *(f"stratum {n}" for n in range(2, len(names))),
+        "most frequent codes",
+    ]
+    return pd.DataFrame.from_dict(table, orient="index", columns=columns)
+
+
+def hearts(found: Runs) -> pd.DataFrame:
+    """The heart-failure task: AUROC, AUPRC and F1 at one half, as the study counts it and among new cases."""
+    rows = {}
+    for name in ("reported", "corrected"):
+        scores = found[name].metrics["heart_failure"]
+        for group in ("all", "without earlier", "copy-forward"):
+            values = {
+                key: Value(*(float("nan") if v is None else v for v in each.values()))
+                for key, each in scores[group].items()
+            }
+            who = {
+                "all": "everyone",
+                "without earlier": "patients without it so far",
+                "copy-forward": "everyone, earlier heart failure repeated",
+            }
+            rows[f"{TITLES[name]}: {who[group]}"] = {
+                key.upper(): said(value) for key, value in values.items()
+            }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def verdict(found: Runs) -> Words:
+    """Whether DuaLK beats repeating earlier diagnoses, in sentences that follow the numbers."""
+    patients = found["corrected"].metrics["patients"]
+    if patients < ENOUGH:
+        return Words(f"With {figures.patients(patients)} test patients nothing can be said.")
+    parts = []
+    for name in ("reported", "corrected", "better"):
+        run = found[name]
+        apart = run.difference(run, "recall@20", theirs="copy-forward")
+        word = (
+            "beats"
+            if apart.low > 0
+            else "is worse than"
+            if apart.high < 0
+            else "cannot be told from"
+        )
+        parts.append(
+            f"- **DuaLK, {TITLES[name]}** {word} copy-forward: recall@20 {said(run.value('recall@20'))} against "
+            f"{said(run.value('recall@20', 'copy-forward'))}, difference {said(apart)}."
+        )
+    return Words("\n".join(parts))
+
+
+def across(found: Mapping[str, Runs]) -> pd.DataFrame:
+    """DuaLK and copy-forward on every data set with finished runs."""
+    rows = {}
+    for dataset, made in found.items():
+        for name in ("reported", "corrected", "better"):
+            run = made[name]
+            rows[f"{dataset}: DuaLK, {TITLES[name]}"] = {
+                "profile": run.experiment.profile,
+                "test patients": figures.patients(run.metrics["patients"]),
+                "recall@20": said(run.value("recall@20")),
+                "copy-forward": said(run.value("recall@20", "copy-forward")),
+                "difference": said(run.difference(run, "recall@20", theirs="copy-forward")),
+            }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+# Bridge ----------------------------------------------------------------------------------------------------------
+
+
+def bridge(run: Run) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Graph fidelity, and the laboratory stage, of synthetic admissions beside the reference points."""
+    graphs = (
+        pd.DataFrame(run.metrics["graph"])
+        .T.rename(columns=lambda name: name.replace("_", " "))
+        .drop(columns="codes")
+    )
+    labs = pd.DataFrame(run.metrics["laboratory"]).T
+    return graphs, labs
+
+
+def ledger(found: Runs, part: str) -> pd.DataFrame:
+    """Claims whose id begins with ``part``: claim, printed, here, verdict and why."""
+    table = claims.ledger(found)
+    table = table[table.index.str.startswith(part)]
+    return pd.DataFrame(
+        {
+            "claim": table["statement"],
+            "printed": table["reported"],
+            "here": table["ours"],
+            "verdict": table["verdict"],
+            "why": table["why"],
+        }
+    )
+
+
+def tally(found: Runs) -> Words:
+    """How many claims hold, fail, or cannot be tested here."""
+    table = claims.ledger(found)
+    return Words(f"Of {len(table)} claims {tallied(table)}.")

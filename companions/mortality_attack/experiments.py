@@ -1,0 +1,662 @@
+"""What is run, running it once, and reading it again: rows of ``plan.yaml`` in folders of ``saved_models``.
+
+A folder is named ``mortality_attack-<data set>-<profile>-<row>-s<seed>-<hash of the settings>`` and holds config.json,
+metrics.json and, by kind, history.csv, weights with their settings (one folder a model that is averaged) and maps of
+susceptibility. A run that is there is loaded; a training that was cut off goes on from its checkpoint.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from functools import cache, cached_property, lru_cache
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+import yaml
+from safetensors.numpy import load_file, save_file
+
+from companions.mortality_attack import attack as attacks
+from companions.mortality_attack import (
+    evaluate,
+    extract,
+    features,
+    models,
+    peers,
+    simulate,
+    susceptibility,
+    train,
+)
+from companions.mortality_attack.attack import AttackConfig, Attacked
+from companions.mortality_attack.extract import Stays
+from companions.mortality_attack.models import Classifier, ModelConfig
+from companions.mortality_attack.protocol import (
+    CORRECTED,
+    Prepared,
+    Protocol,
+    Series,
+    Statistics,
+    apply,
+    crossed,
+    ladder,
+    refuse_leaks,
+)
+from companions.mortality_attack.train import TrainingConfig
+from reproduction.runs import Finished, Planned, mark, own_data
+from reproduction.synthesis.experiments import environment
+from scoehr.data.datasets import credentialed
+from scoehr.files import ROOT, InputError, check_seed, replacing, write_json
+
+Task = Literal["cohort", "model", "attack", "side"]
+#: Random seed of the simulated stays, whatever that of the study.
+STAYS_SEED = 0
+#: Rungs of the ladder are rows named so.
+RUNG = "ladder-{}-{}"
+
+
+@dataclass(frozen=True)
+class Study(Planned):
+    """Everything that determines one run.
+
+    ``peer``, if given, stands in place of ``model`` and ``training``; ``members``: how many models, at random seeds one
+    apart, whose probabilities are averaged: where there are several, each leaves out another fifth of the training and
+    validation stays to stop by; ``blend``: rows whose probabilities are averaged instead; ``victims`` are
+    the rows an attack is made against, the first, and tried on, the others; ``stays``: how many are simulated;
+    ``attacked``: how many test stays at most.
+    """
+
+    name: str
+    title: str
+    task: Task
+    dataset: str
+    profile: str
+    seed: int = 0
+    data: str = ""  # which stays, where they are not those of an open set as published
+    stays: int | None = None
+    protocol: Protocol = CORRECTED
+    peer: peers.Peer | None = None
+    model: ModelConfig = field(default_factory=ModelConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    members: int = 1
+    blend: tuple[str, ...] = ()
+    attack: AttackConfig = field(default_factory=AttackConfig)
+    attacked: int = 0
+    victims: tuple[str, ...] = ()
+
+    @property
+    def id(self) -> str:
+        """Name of the run's folder: readable parts, then a hash of all."""
+        settings = {key: value for key, value in asdict(self).items() if key != "title"}
+        return f"mortality_attack-{self.dataset}-{self.profile}-{self.name}-s{self.seed}-{mark(settings)}"
+
+
+class Run(Finished):
+    """A finished run of the companion.
+
+    ``history`` has a row an epoch and a member; see :func:`companions.mortality_attack.train.train`.
+    """
+
+    def __init__(self, study: Study):
+        super().__init__(study.folder)
+        self.study = study
+
+    @cached_property
+    def maps(self) -> dict[str, np.ndarray]:
+        """Arrays of an attack: ``<first|best>/<0to1|1to0>/<measure>`` and the bins of its histograms."""
+        return load_file(self.folder / "maps.safetensors")
+
+    def load(self) -> tuple[list[Classifier], Statistics]:
+        """The models of a row and the statistics that normalise what they read."""
+        return load_models(self.folder)
+
+
+def load_models(folder: Path) -> tuple[list[Classifier], Statistics]:
+    """All models of a run's folder, one a member.
+
+    Raises:
+        InputError: there is none.
+    """
+    places = sorted(path.parent for path in Path(folder).glob("*/model.json"))
+    if not places:
+        raise InputError(f"{folder}: holds no trained model; give a folder that `train` wrote")
+    found = [models.read(place) for place in places]
+    return [model for model, _, _ in found], found[0][1]
+
+
+# Plan ---------------------------------------------------------------------------------------------------------------
+
+
+@cache
+def plan_file() -> dict[str, Any]:
+    """``plan.yaml``."""
+    return yaml.safe_load(
+        resources.files(__package__).joinpath("plan.yaml").read_text(encoding="utf-8")
+    )
+
+
+def plan(
+    dataset: str, profile: str = "quick", seed: int = 0, place: Place | None = None
+) -> dict[str, Study]:
+    """All studies of a data set at a profile, by name, in an order in which they can be run.
+
+    The data at ``place`` are read, since they are part of every id; without one the published stays are meant.
+    """
+    text = plan_file()
+    if profile not in text["profiles"]:
+        raise InputError(
+            f"profile {profile!r} is unknown; choose one of {', '.join(text['profiles'])}"
+        )
+    scale = text["profiles"][profile]
+    data = place.identity(dataset) if place else ""
+    base = Study("cohort", "the stays", "cohort", dataset, profile, check_seed(seed), data,
+                 scale["stays"] if dataset == "simulated" else None)  # fmt: skip
+    rows = {"cohort": base} | _ladder(base, text["ladder"], scale)
+    rows |= {
+        name: _model(replace(base, name=name, task="model"), row, scale)
+        for name, row in text["models"].items()
+    }
+    for kind in ("main", "side"):
+        for name, row in text["attacks"][kind].items():
+            study = _attack(base, kind, name, row, text["attacks"], scale)
+            rows[study.name] = study
+    return rows
+
+
+def _ladder(base: Study, text: Mapping[str, Any], scale: Mapping[str, Any]) -> dict[str, Study]:
+    """A study a rung, but the last, which scores the model of the one before: that is the row ``reported``."""
+    rungs = list(ladder().items())[:-1]
+    rows = {}
+    for place, (flaw, protocol) in enumerate(rungs):
+        name = "reported" if place == len(rungs) - 1 else RUNG.format(place, flaw)
+        chosen = ModelConfig(**text["model"], filled=protocol.future_values, last_step=protocol.last_step,
+                             double_softmax=protocol.double_softmax)  # fmt: skip
+        training = TrainingConfig(**text["training"])
+        if protocol.fixed_epochs:
+            training = replace(training, epochs=text["fixed_epochs"], looks=text["looks"])
+        study = replace(
+            base,
+            name=name,
+            title=flaw,
+            task="model",
+            protocol=protocol,
+            model=chosen,
+            training=training,
+        )
+        rows[name] = _scaled(study, scale, "ladder")
+    return rows
+
+
+def _model(base: Study, row: Mapping[str, Any], scale: Mapping[str, Any]) -> Study:
+    if "blend" in row:
+        return replace(
+            base,
+            title=row["title"],
+            blend=tuple(row["blend"]),
+            model=ModelConfig(features=row["features"]),
+        )
+    if "peer" in row:
+        chosen = ModelConfig(features=row["features"])
+        return replace(base, title=row["title"], peer=row["peer"], model=chosen)
+    chosen, training = ModelConfig(**row["model"]), TrainingConfig(**row["training"])
+    members = scale["members"] if row["average"] else 1
+    study = replace(base, title=row["title"], model=chosen, training=training, members=members)
+    return _scaled(study, scale, "others")
+
+
+def _scaled(study: Study, scale: Mapping[str, Any], group: str) -> Study:
+    factor = scale["fixed_epochs" if study.protocol.fixed_epochs else "epochs"]
+    epochs = max(2, round(study.training.epochs * factor))
+    hidden = max(8, 4 * round(study.model.hidden * scale["width"][group] / 4))
+    training = replace(study.training, epochs=epochs, looks=min(study.training.looks, epochs))
+    return replace(study, model=replace(study.model, hidden=hidden), training=training)
+
+
+def _attack(
+    base: Study,
+    kind: str,
+    name: str,
+    row: Mapping[str, Any],
+    text: Mapping[str, Any],
+    scale: Mapping[str, Any],
+) -> Study:
+    config = AttackConfig(**text["settings"] | row.get("settings", {}))
+    config = replace(config, steps=max(5, round(config.steps * scale["steps"])))
+    others = [other["victim"] for other in text["main"].values()] if kind == "main" else []
+    victims = (
+        row["victim"],
+        *(other for other in others if other not in (row["victim"], "reported")),
+    )
+    task: Task = "attack" if kind == "main" else "side"
+    return replace(
+        base, name=f"{task}-{name}", title=row["title"], task=task, attack=config,
+        attacked=scale["attacked" if kind == "main" else "side"],
+        victims=victims if row["victim"] != "reported" else victims[:1],
+    )  # fmt: skip
+
+
+# Data ---------------------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=2)
+def stays(
+    dataset: str, source: str | None = None, outcomes: str | None = None, number: int | None = None
+) -> Stays:
+    """The stays of a data set; of ``simulated`` so many."""
+    if dataset == "simulated":
+        return simulate.simulate(number or 4000, STAYS_SEED).stays
+    if source is None:
+        raise InputError(f"{dataset} has to be told where its data lie; give --source")
+    return extract.load(str(source), outcomes)
+
+
+@lru_cache(maxsize=2)
+def prepared(
+    dataset: str,
+    source: str | None,
+    outcomes: str | None,
+    number: int | None,
+    protocol: Protocol,
+    seed: int,
+) -> Prepared:
+    """The three parts under a protocol, checked for leaks."""
+    data = apply(stays(dataset, source, outcomes, number), protocol, seed)
+    refuse_leaks(data, protocol)
+    if any(not part.died.any() or part.died.all() for part in (data.train, data.test)):
+        raise InputError(
+            "the stays are too few to train on and to score: each part needs deaths and survivals"
+        )
+    return data
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the data of runs lie on this machine; no part of what determines them."""
+
+    source: str | None = None
+    outcomes: str | None = None
+
+    def identity(self, dataset: str) -> str:
+        """What ids say of the stays, see :func:`reproduction.runs.own_data`."""
+        if self.source is None:
+            return ""
+        return own_data(dataset, fingerprint(stays(dataset, self.source, self.outcomes)))
+
+    def stays(self, study: Study) -> Stays:
+        """All stays of the study's data set."""
+        return stays(study.dataset, self.source, self.outcomes, study.stays)
+
+    def data(self, study: Study) -> Prepared:
+        """What the study trains on and scores."""
+        return prepared(
+            study.dataset, self.source, self.outcomes, study.stays, study.protocol, study.seed
+        )
+
+
+# Run ----------------------------------------------------------------------------------------------------------------
+
+
+def run(study: Study, place: Place | None = None, *, progress: bool = True) -> Run:
+    """Make the run, or load it if it is finished; rows that an attack needs are made first."""
+    place = place or Place()
+    if study.finished:
+        _refuse_other_data(study, place)
+        return Run(study)
+    start, processor = time.perf_counter(), time.process_time()
+    with replacing(study.folder) as scratch:
+        scratch.mkdir()
+        match study.task:
+            case "cohort":
+                metrics = cohort(place.stays(study))
+            case "model":
+                metrics = _train(study, place, scratch, progress)
+            case _:
+                metrics = _attack_rows(study, place, scratch, progress)
+        metrics["costs"] = {
+            "seconds": time.perf_counter() - start,
+            "processor_seconds": time.process_time() - processor,
+            "threads": torch.get_num_threads(),
+            "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        }
+        digest = fingerprint(place.stays(study))
+        if credentialed(study.dataset, digest):
+            (scratch / "credentialed").write_text(
+                "made from credentialed data: not to be published\n"
+            )
+        write_json(scratch / "config.json", asdict(study) | {"data": digest})
+        (scratch / "environment.txt").write_text(environment(), encoding="utf-8")
+        write_json(scratch / "metrics.json", metrics)
+    return Run(study)
+
+
+def fingerprint(data: Stays) -> str:
+    """Of the stays, their outcomes and measurements."""
+    digest = hashlib.sha256(data.ids.tobytes() + data.died.tobytes())
+    for column in data.events.values():
+        digest.update(np.ascontiguousarray(column).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _refuse_other_data(study: Study, place: Place) -> None:
+    if place.source is None or not os.path.exists(place.source):
+        return
+    if Run(study).config["data"] != fingerprint(place.stays(study)):
+        raise InputError(
+            f"{study.folder}: holds a run on other data than {place.source}; delete the folder to run anew"
+        )
+
+
+def cohort(data: Stays) -> dict[str, Any]:
+    """What is there: the account, and of each feature the share of stays and of hourly cells that have a value, with
+    the middle and the 5th and 95th percentile of the values."""
+    values, mask = data.window()
+    rows = []
+    for place, feature in enumerate(features.table()):
+        known = values[..., place][mask[..., place]]
+        low, middle, high = np.percentile(known, [5, 50, 95]) if len(known) else [np.nan] * 3
+        rows.append({
+            "feature": feature.name, "title": feature.title, "group": feature.group, "unit": feature.unit,
+            "stays": float(mask[..., place].any(1).mean()), "cells": float(mask[..., place].mean()),
+            "low": low, "middle": middle, "high": high,
+        })  # fmt: skip
+    return {
+        "account": data.account,
+        "stays": len(data),
+        "deaths": int(data.died.sum()),
+        "features": rows,
+        "measured": mask.mean(0).T.round(4),  # (F, 48)
+    }
+
+
+def _train(study: Study, place: Place, folder: Path, progress: bool) -> dict[str, Any]:
+    """Fit the models of a row and score them on test stays and as reported."""
+    data = place.data(study)
+    facts: dict[str, Any] = {"stays": {name: len(getattr(data, name)) for name in PARTS}}
+    if study.blend:
+        chance = _blended(study, place, progress)
+    elif study.peer:
+        chance = peers.fit_predict(study.peer, data, study.model.features, study.seed)
+        chance["held"], chance["held_died"] = chance["validation"], data.validation.died
+    else:
+        chance = _fit(study, data, folder, facts, progress)
+    save_file({name: chance[name].astype(np.float32) for name in KEPT}, _predictions(study))
+    threshold = 0.5
+    if not study.protocol.balanced_training:
+        threshold = evaluate.best_threshold(chance["held"], chance["held_died"])
+    test, drawn = (
+        data.test,
+        evaluate.balanced_draw(data.train.died, np.random.default_rng([study.seed, 7])),
+    )
+    again = data.train.take(drawn)
+    return facts | {
+        "threshold": threshold,
+        "test": evaluate.with_intervals(
+            chance["test"], test.died, test.patients, threshold, seed=study.seed
+        ),
+        "reported": evaluate.with_intervals(
+            chance["train"][drawn], again.died, again.patients, 0.5, seed=study.seed
+        ),
+        "calibration": evaluate.calibration(chance["test"], test.died),
+    }
+
+
+PARTS = ("train", "validation", "test")
+#: Predictions kept beside the runs, never in them: of training and test stays, and of those left out to stop by.
+KEPT = ("train", "test", "held", "held_died")
+#: Parts into which training and validation stays are cut for models that are averaged.
+FOLDS = 5
+
+
+def _predictions(study: Study) -> Path:
+    """Where a row's predictions of single stays lie: with work in progress, since they are row-level."""
+    path = ROOT / "runs" / "predictions" / f"{study.id}.safetensors"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _blended(study: Study, place: Place, progress: bool) -> dict[str, np.ndarray]:
+    """Mean predictions of other rows on the same stays; those of a row made elsewhere are computed anew."""
+    rows = plan(study.dataset, study.profile, study.seed, place)
+    found = []
+    for name in study.blend:
+        made = run(rows[name], place, progress=progress)
+        path = _predictions(rows[name])
+        if not path.exists():
+            data = place.data(rows[name])
+            chance = _predict(made.load()[0], data, _parts(rows[name], data))
+            save_file({key: chance[key].astype(np.float32) for key in KEPT}, path)
+        found.append(load_file(path))
+    return {name: np.mean([part[name].astype(float) for part in found], axis=0) for name in KEPT}
+
+
+def _parts(study: Study, data: Prepared) -> list[Prepared]:
+    """What each member is trained on."""
+    return crossed(data, FOLDS, study.seed)[: study.members] if study.members > 1 else [data]
+
+
+def _predict(
+    fitted: list[Classifier], data: Prepared, parts: list[Prepared]
+) -> dict[str, np.ndarray]:
+    """Mean probabilities of training and test stays; of those left out to stop by, that of the model that did."""
+    chance = {name: ensemble(fitted, getattr(data, name)) for name in ("train", "test")}
+    held = [
+        train.probability(model, part.validation) for model, part in zip(fitted, parts, strict=True)
+    ]
+    died = [part.validation.died for part in parts]
+    return chance | {"held": np.concatenate(held), "held_died": np.concatenate(died)}
+
+
+def _fit(
+    study: Study, data: Prepared, folder: Path, facts: dict[str, Any], progress: bool
+) -> dict[str, np.ndarray]:
+    """Train the members, write them, a folder each, and the history; predictions as in :data:`KEPT`."""
+    parts = _parts(study, data)
+    fitted, history = [], []
+    for member, part in enumerate(parts):
+        seed = study.seed + member
+        model = Classifier(study.model, data.statistics, seed)
+        checkpoint = ROOT / "runs" / "stages" / f"{study.id}-{member}.safetensors"
+        name = f"{study.name} {member}"
+        rows = train.train(
+            model,
+            part,
+            study.training,
+            study.protocol,
+            seed=seed,
+            checkpoint=checkpoint,
+            name=name,
+            progress=progress,
+        )
+        history += [{"member": member, **row} for row in rows]
+        fitted.append(model)
+        place = folder / f"model-{member}"
+        place.mkdir()
+        models.write(
+            place, model, data.statistics, {"protocol": asdict(study.protocol), "seed": seed}
+        )
+    pd.DataFrame(history).to_csv(folder / "history.csv", index=False, float_format="%.6g")
+    facts["parameters"] = sum(p.numel() for p in fitted[0].network.parameters())
+    if study.members > 1:
+        single = [
+            evaluate.scores(train.probability(model, data.test), data.test.died, 0.5)
+            for model in fitted
+        ]
+        facts["single"] = {
+            name: [found[name] for found in single] for name in ("auroc", "auprc", "brier")
+        }
+    return _predict(fitted, data, parts)
+
+
+def ensemble(fitted: list[Classifier], series: Series) -> np.ndarray:
+    """Mean probability of death over the models, ``(n,)``."""
+    return np.mean([train.probability(model, series) for model in fitted], axis=0)
+
+
+# Attacks ------------------------------------------------------------------------------------------------------------
+
+#: Bins of the histograms of changed cells, and of absolute changes.
+CELL_BINS, CHANGE_BINS = np.arange(0.5, 101.5), np.linspace(0, 1, 51)
+#: Budgets of the curves: cells changed, L1 norm, largest change.
+BUDGETS: dict[str, list[float]] = {
+    "cells": [1, 2, 3, 5, 8, 12, 20, 35, 60, 100],
+    "l1": [0.05, 0.1, 0.2, 0.3, 0.5, 0.8, 1.2, 2, 3, 5, 8],
+    "largest": [0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1],
+}
+DIRECTIONS = {"0to1": 0, "1to0": 1}
+
+
+def _attack_rows(study: Study, place: Place, folder: Path, progress: bool) -> dict[str, Any]:
+    """Attack the first model of the victim's row, and try the changes on the others."""
+    rows = plan(study.dataset, study.profile, study.seed, place)
+    victims = {name: run(rows[name], place, progress=progress) for name in study.victims}
+    victim = rows[study.victims[0]]
+    data = place.data(victim)
+    series = data.test.take(np.arange(len(data.test))[: study.attacked])
+    loaded = {name: found.load()[0][0] for name, found in victims.items()}
+    model = loaded[victim.name]
+    start = time.perf_counter()
+    found = attacks.attack(
+        model, series, data.statistics, study.attack, progress=progress, name=study.name
+    )
+    seconds = time.perf_counter() - start
+    facts = summary(found, series, study.attack.steps, study.seed) | {"attack_seconds": seconds}
+    if study.task == "side":
+        return facts
+    save_file(arrays(found, series, study.seed), folder / "maps.safetensors")
+    facts["noise"] = susceptibility.noise(
+        model,
+        series,
+        data.statistics,
+        found,
+        measured_only=study.attack.measured_only,
+        seed=study.seed,
+    )
+    facts["transfer"] = susceptibility.transfer({victim.name: found}, loaded, series)[victim.name]
+    return facts
+
+
+def summary(found: Attacked, series: Series, steps: int, seed: int = 0) -> dict[str, Any]:
+    """Success and size of an attack, all and by direction, with intervals over patients; nothing of a single stay."""
+    patients = series.patients[found.rows]
+    picked = {"both": np.ones(len(found), bool)} | {
+        name: found.verdict == v for name, v in DIRECTIONS.items()
+    }
+    table: dict[str, Any] = {"stays": len(series), "attacked": len(found), "steps": steps}
+    for name, rows in picked.items():
+        success = found.success[rows]
+        entry: dict[str, Any] = {
+            "success": susceptibility.share(success, patients[rows], seed=seed)
+        }
+        for which in ("first", "best"):
+            changes = getattr(found, which)[rows]
+            sizes = susceptibility.per_example(changes)
+            entry[which] = {
+                "median": {
+                    key: _median(value[success], patients[rows][success], seed)
+                    for key, value in sizes.items()
+                },
+                "curves": {
+                    key: susceptibility.curve(sizes[key], success, points).tolist()
+                    for key, points in BUDGETS.items()
+                },
+                "discovery": susceptibility.curve(
+                    getattr(found, f"{which}_step")[rows], success, list(range(1, steps + 1))
+                )
+                .round(4)
+                .tolist(),
+                "objectives": {
+                    key: susceptibility.objective(changes[success], key)
+                    for key in susceptibility.OBJECTIVES
+                },
+            }
+        table[name] = entry
+    return table
+
+
+def _median(values: np.ndarray, patients: np.ndarray, seed: int) -> dict[str, Any]:
+    """The middle value with its 95 % bootstrap interval over patients."""
+    if not len(values):
+        return {"value": np.nan, "interval": [np.nan, np.nan]}
+    drawn = [float(np.median(values[rows])) for rows in evaluate.resample(patients, 200, seed)]
+    return {"value": float(np.median(values)), "interval": evaluate.interval(drawn)}
+
+
+def arrays(found: Attacked, series: Series, seed: int = 0) -> dict[str, np.ndarray]:
+    """Maps, sums by feature with intervals, and histograms, by which change and direction."""
+    kept: dict[str, np.ndarray] = {}
+    patients = series.patients[found.rows]
+    for which in ("first", "best"):
+        for name, verdict in DIRECTIONS.items():
+            rows = found.success & (found.verdict == verdict)
+            changes = getattr(found, which)[rows]
+            prefix = f"{which}/{name}"
+            kept |= {
+                f"{prefix}/{key}": value for key, value in susceptibility.maps(changes).items()
+            }
+            sums = susceptibility.by_feature_with_intervals(changes, patients[rows], seed=seed)
+            kept |= {f"{prefix}/by_feature/{key}": value for key, value in sums.items()}
+            sizes = susceptibility.per_example(changes)
+            for key, bins in (
+                ("cells", CELL_BINS),
+                ("mean", CHANGE_BINS),
+                ("largest", CHANGE_BINS),
+            ):
+                kept[f"{prefix}/histogram/{key}"] = np.histogram(
+                    np.minimum(sizes[key], bins[-1]), bins
+                )[0]
+    return {key: np.ascontiguousarray(value, dtype=np.float32) for key, value in kept.items()}
+
+
+# What pages show ----------------------------------------------------------------------------------------------------
+
+
+def shown(
+    dataset: str, source: str | None, profile: str, seed: int
+) -> tuple[dict[str, Study], Place]:
+    """The studies that the book shows, and where their data are.
+
+    Those of the given source, if it is one of ICU stays, at its profile or the largest one that is finished; else the
+    published ones of the Challenge 2012, if all are there; else simulated stays at the profile.
+    """
+    sizes = list(plan_file()["profiles"])
+    asked = profile if profile in sizes else sizes[0]
+    place = Place(source)
+    kind = readable(source) if dataset in ("mimic3", "physionet2012") else None
+    if kind:
+        for size in reversed(sizes[sizes.index(asked) :]):
+            rows = plan(kind, size, seed, place)
+            if all(study.finished for study in rows.values()):
+                return rows, place
+        return plan(kind, asked, seed, place), place
+    for size in reversed(sizes[sizes.index("standard") :]):
+        rows = plan("physionet2012", size, 0)
+        if all(study.finished for study in rows.values()):
+            return rows, Place()
+    return plan("simulated", asked, seed), Place()
+
+
+def readable(source: str | None) -> str | None:
+    """The kind of ICU stays that a source holds, None if it holds none that can be read."""
+    if source is None:
+        return None
+    if "://" in source:
+        return "mimic3"
+    path = Path(source)
+    if path.is_dir() and any(
+        file.name.lower().startswith("chartevents.csv") for file in path.iterdir()
+    ):
+        return "mimic3"
+    looks = (
+        path.name
+        if path.is_file()
+        else " ".join(file.name for file in path.iterdir())
+        if path.is_dir()
+        else ""
+    )
+    return "physionet2012" if "set-" in looks.lower() or extract.RECORD.search(looks) else None

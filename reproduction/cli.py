@@ -1,0 +1,389 @@
+"""The shell of the whole book: the commands of :mod:`scoehr.cli`, and those that make runs, notebooks and pages.
+
+What takes time to import is imported inside the commands, so that ``scoehr --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from scoehr.cli import JSON, Seed, Source, app, read_table, score_text
+from scoehr.files import ROOT, InputError, alone, write_json
+from scoehr.shell import PATH, may_write, needs, needs_checkout, run_shell
+
+#: The graph of the whole report.
+WORKFLOW = Path(__file__).resolve().parent / "workflow" / "Snakefile"
+
+DatasetName = Annotated[
+    str, typer.Option("--dataset", help="simulated, mimic3, mimic4, diabetes130 or table.")
+]
+ProfileName = Annotated[
+    str,
+    typer.Option(
+        "--profile", help="Scale of the study: quick, standard, paper or another of the plan."
+    ),
+]
+Cores = Annotated[int, typer.Option(min=1, help="Runs made at the same time.")]
+CORES = len(os.sched_getaffinity(0))
+Executor = Annotated[
+    Path | None,
+    typer.Option(
+        "--workflow-profile",
+        parser=PATH,
+        help="Snakemake profile to run by, such as workflow/profiles/slurm.",
+    ),
+]
+
+
+# Clinicians' review, admissions -------------------------------------------------------------------------------------
+
+
+@app.command()
+def review(
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            parser=PATH,
+            metavar="FILE",
+            help="[REAL] SYNTHETIC for a packet; with --score, the sheets.",
+        ),
+    ],
+    out: Annotated[
+        Path | None, typer.Option(parser=PATH, help="New folder for what reviewers get.")
+    ] = None,
+    key: Annotated[
+        Path | None,
+        typer.Option(parser=PATH, help="Which record is which; default: beside the folder."),
+    ] = None,
+    score: Annotated[
+        bool, typer.Option("--score", help="Evaluate returned sheets by the key.")
+    ] = False,
+    json: Annotated[
+        Path | None, typer.Option(parser=PATH, help="Write what the sheets say here.")
+    ] = None,
+    dataset: DatasetName = "simulated",
+    source: Source = None,
+    records: Annotated[
+        int, typer.Option(min=1, help="Real, and as many synthetic, records.")
+    ] = 100,
+    seed: Seed = 0,
+) -> None:
+    """Export a blinded packet for clinicians, or score it.
+
+    Without REAL, the real records are held-out patients of the data set.
+    """
+    from reproduction.synthesis import review as reviews
+
+    if score:
+        if key is None:
+            raise InputError("the sheets cannot be scored without the packet's key; give --key")
+        if json:
+            may_write(json, key, *files, endings=JSON)
+        found = reviews.score(files, key, seed=seed)
+        _print_review(found)
+        if json:
+            write_json(json, found)
+            print(f"wrote {json}")
+        return
+    if out is None or len(files) > 2:
+        raise InputError(
+            "a packet is made of [REAL] SYNTHETIC and --out FOLDER; sheets are scored with --score"
+        )
+    key = key or out.with_name(f"{out.name}-key-not-for-reviewers.csv")
+    may_write(key, source, *files, endings=(".csv",))
+    if len(files) == 2:
+        dataset, real, digest = "table", read_table(files[0]), None
+    else:
+        from scoehr.data.datasets import fingerprint, load
+
+        whole = load(dataset, source).matrix
+        real, digest = whole.split().test, fingerprint(whole)
+    packet = reviews.packet(real, read_table(files[-1]), n=records, seed=seed)
+    reviews.write(packet, out, key, dataset=dataset, fingerprint=digest)
+    print(
+        f"wrote {out}: {2 * records} records, half of them real; give each reviewer packet.html or scores.csv"
+    )
+    print(f"wrote {key}: which record is which; keep it away from reviewers")
+
+
+@app.command()
+def visits(
+    dataset: DatasetName = "simulated",
+    source: Source = None,
+    profile: ProfileName = "quick",
+    seed: Seed = 0,
+    patients: Annotated[
+        int | None, typer.Option("-n", "--patients", min=1, help="Draw so many for --out.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(parser=PATH, help="Synthetic admissions: .parquet, or .jsonl for PyHealth."),
+    ] = None,
+) -> None:
+    """Learn admissions, draw others and score them, or go on with it.
+
+    A table of your own has the columns patient_id, visit and code.
+    """
+    from reproduction.synthesis import admissions
+    from scoehr.data import interchange
+
+    _known(dataset, profile)
+    if out:
+        may_write(out, source, endings=(".parquet", ".jsonl"))
+    made = admissions.run(admissions.VisitRun(dataset, source, profile, seed))
+    print(admissions.scores([made]).to_string())
+    print(f"{made.id}: in {made.folder}")
+    if out:
+        drawn = made.generator.sample(patients, seed=seed) if patients else made.synthetic
+        drawn.write(out) if out.suffix.lower() == ".parquet" else interchange.write(
+            drawn.to_records(), out
+        )
+        print(f"wrote {out}: {len(drawn):,} patients, {drawn.starts[-1]:,} admissions")
+
+
+# The study ----------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def experiments(
+    dataset: DatasetName = "simulated",
+    source: Source = None,
+    profile: ProfileName = "quick",
+    seed: Seed = 0,
+    cores: Cores = CORES,
+    show: Annotated[
+        bool, typer.Option("--list", help="Only list the runs, and whether they are finished.")
+    ] = False,
+    executor: Executor = None,
+) -> None:
+    """Make every planned run at all its random seeds, or go on with them."""
+    from reproduction.synthesis import experiments as study
+
+    for row in study.plan(dataset, source, profile, seed).values() if show else ():
+        for each in study.replicates(row):
+            print(f"{'finished' if each.finished else 'to do':9} {row.title:44} {each.id}")
+    if not show:
+        needs("pipeline")
+        _snakemake(_workflow(dataset, source, profile, seed), cores, "experiments", executor)
+        print(
+            f"every run of {dataset} at {profile} is finished: scoehr experiments --list names them"
+        )
+
+
+@app.command()
+def run(
+    name: Annotated[str, typer.Argument(help="One of `scoehr experiments`.")],
+    dataset: DatasetName = "simulated",
+    source: Source = None,
+    profile: ProfileName = "quick",
+    seed: Seed = 0,
+) -> None:
+    """Make one planned run, or go on with it."""
+    from reproduction.synthesis import experiments as study
+
+    plan = study.plan(dataset, source, profile, seed)
+    if name not in plan:
+        raise InputError(f"no experiment {name!r}; choose one of {', '.join(plan)}")
+    made = study.run(plan[name])
+    print(f"{made.id}: {made.verdict}, in {made.folder}")
+
+
+@app.command()
+def report(
+    dataset: DatasetName = "simulated",
+    source: Source = None,
+    profile: ProfileName = "quick",
+    seed: Seed = 0,
+    cores: Cores = CORES,
+    executor: Executor = None,
+) -> None:
+    """Make the whole book, or go on with it."""
+    needs_checkout("the book")
+    needs("book", "pipeline", "companions")
+    _snakemake(_workflow(dataset, source, profile, seed), cores, "all", executor)
+    from reproduction import book
+
+    print(f"wrote {book.folder(dataset, profile, source) / '_build' / 'html' / 'index.html'}")
+
+
+@app.command()
+def notebook(
+    name: Annotated[str, typer.Argument(help="A file of notebooks/, without its ending.")],
+    dataset: DatasetName = "simulated",
+    source: Source = None,
+    profile: ProfileName = "quick",
+    seed: Seed = 0,
+) -> None:
+    """Execute one notebook of the book."""
+    _book(dataset, profile)
+    from reproduction import book
+
+    print(f"wrote {book.execute(name, dataset=dataset, source=source, profile=profile, seed=seed)}")
+
+
+@app.command()
+def build(
+    dataset: DatasetName = "simulated",
+    source: Source = None,
+    profile: ProfileName = "quick",
+    seed: Seed = 0,
+) -> None:
+    """Make the HTML book from the executed notebooks."""
+    _book(dataset, profile)
+    from reproduction import book
+
+    print(f"wrote {book.build(dataset=dataset, source=source, profile=profile, seed=seed)}")
+
+
+@app.command()
+def publish(
+    dataset: DatasetName = "simulated",
+    source: Source = None,
+    profile: ProfileName = "standard",
+    seed: Seed = 0,
+) -> None:
+    """Copy checked notebooks to book/notebooks."""
+    _book(dataset, profile)
+    from reproduction import book
+
+    for path in book.publish(dataset=dataset, source=source, profile=profile, seed=seed):
+        print(f"wrote {path}")
+
+
+@app.command()
+def check(
+    tree: Annotated[
+        Path, typer.Argument(help="Folder that holds book/, saved_models/ and synthetic_data/.")
+    ] = ROOT,
+) -> None:
+    """Look for what must not be published in files that would be committed."""
+    needs("book")
+    from reproduction import publishing
+
+    if not tree.is_dir():
+        raise InputError(f"{tree}: no such folder; check the path")
+    complaints = publishing.check(tree)
+    for complaint in complaints:
+        print(complaint)
+    if complaints:
+        raise InputError(
+            f"{tree}: {len(complaints)} reasons not to publish stand above; mend each, or move its file"
+        )
+    print(f"{tree}: {len(publishing.committed(tree)):,} files may be published")
+
+
+def _book(dataset: str, profile: str) -> None:
+    """Refuse at once what the book cannot be made with."""
+    needs_checkout("the book")
+    needs("book")
+    _known(dataset, profile)
+
+
+def _known(dataset: str, profile: str) -> None:
+    """Refuse a data set and a profile that nobody knows."""
+    from reproduction.synthesis import experiments as study
+    from scoehr.data.datasets import DATASETS
+
+    if dataset not in DATASETS:
+        raise InputError(f"no data set {dataset!r}; choose one of {', '.join(DATASETS)}")
+    study.scale(profile)
+
+
+def _workflow(dataset: str, source: str | None, profile: str, seed: int) -> dict[str, Any]:
+    """What the workflow is told, checked."""
+    from scoehr.data.datasets import DATASETS
+
+    _known(dataset, profile)
+    if DATASETS[dataset].needs_source and source is None:
+        raise InputError(f"data set {dataset!r} has to be told where its tables lie; give --source")
+    if source and not Path(source).exists():
+        raise InputError(f"{source}: no such file or folder; check --source")
+    told: dict[str, Any] = {"dataset": dataset, "profile": profile, "seed": seed}
+    return told | ({"source": str(Path(source).resolve())} if source else {})
+
+
+def _snakemake(settings: dict[str, Any], cores: int, target: str, profile: Path | None) -> None:
+    """Run the workflow; locks and half-made files that a killed run left are cleared first."""
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        target,
+        "--snakefile",
+        str(WORKFLOW),
+        "--directory",
+        str(ROOT),
+    ]
+    command += (
+        ["--cores", str(cores)]
+        if profile is None
+        else ["--workflow-profile", str(profile.resolve())]
+    )
+    told = (
+        ROOT / "logs" / "report.json"
+    )  # a file, since Snakemake reads what stands in a command as YAML
+    command += ["--configfile", str(told)]
+    with alone(ROOT / "logs" / "report.lock", "another report") as lock:
+        write_json(told, settings)
+        if any((ROOT / ".snakemake" / "locks").glob("*")):
+            _call([*command, "--unlock", "--quiet", "all"], lock)
+        status = _call([*command, "--rerun-incomplete", "--quiet", "rules", "host"], lock)
+    if status:
+        raise InputError(
+            "the work is not finished: the reason stands above; the same command goes on from there"
+        )
+
+
+def _call(command: list[str], lock: int) -> int:
+    """Run a command in a process group of its own, which one interrupt ends as a whole; return its exit status."""
+    import subprocess
+
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    known = {**os.environ, "PATH": path, "SCOEHR_ROOT": str(ROOT)}
+    group = subprocess.Popen(command, start_new_session=True, pass_fds=[lock], env=known)
+    try:
+        return group.wait()
+    except KeyboardInterrupt:
+        os.killpg(group.pid, signal.SIGTERM)
+        group.wait()
+        raise
+
+
+def _print_review(found: dict[str, Any]) -> None:
+    """The rules as a table, then agreement and telling apart, one line each, with 95 % intervals."""
+
+    def text(entry: dict[str, Any]) -> str:
+        limits = entry["interval"]
+        return score_text(entry["value"], 3) + (
+            f" [{limits[0]:.3f}, {limits[1]:.3f}]" if limits else ""
+        )
+
+    numbers = ", ".join(f"{number} {name}" for name, number in found["records"].items())
+    print(f"{found['reviewers']} reviewers, records: {numbers}")
+    print(f"\n{'realistic if so say':22}{'real':24}{'synthetic':24}difference")
+    for name, rule in found["rules"].items():
+        print(f"{name:22}" + "".join(f"{text(entry):24}" for entry in rule.values()).rstrip())
+    print()
+    for name, title in {
+        "kappa": "Fleiss' kappa",
+        "accuracy": "right answers",
+        "auc": "AUC",
+    }.items():
+        print(f"{title:22}{text(found[name])}")
+    for sheet, share in found["right answers"].items():
+        print(f"right answers of {sheet}: {text(share)}")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the shell on ``arguments`` (default: those of the process) and leave with its exit status."""
+    run_shell(app, "scoehr", arguments)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,789 @@
+"""Figures and tables of the book: one function a figure, arrays in, a :class:`matplotlib.figure.Figure` out.
+
+No function touches the global state of matplotlib, and a figure has the same bytes whenever its numbers are the same.
+Colours are those of Okabe and Ito (2008), which people with any common colour blindness tell apart; the real data are
+always black, and a model has the same colour on every page.
+"""
+
+from __future__ import annotations
+
+import html
+import io
+import math
+import re
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from pathlib import Path
+from typing import Any, ParamSpec, TypeAlias
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike
+
+Parameters = ParamSpec("Parameters")
+
+#: Okabe and Ito's palette without its black (kept for the real data) and its yellow (too pale for lines).
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+#: Fixed colours of what appears on several pages; any other name takes the next free colour of the palette.
+COLOURS = {"real": "#000000", "fast": PALETTE[0], "reported": PALETTE[1], "paper": PALETTE[2], "thinning": PALETTE[3],
+           "report's schedule": PALETTE[1], "paper's schedule": PALETTE[2]}  # fmt: skip
+GREY = "#767676"
+STYLE: Any = {
+    "figure.dpi": 96,
+    "figure.facecolor": "white",
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 10.5,
+    "axes.titlelocation": "left",
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#E4E4E4",
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+    "svg.hashsalt": "scoehr",
+    "svg.fonttype": "path",
+}
+#: Mark of table cells that hold words.
+CLASS = ' class="words"'
+#: The letter of a number such as 4.7e-05.
+EXPONENT = re.compile(r"(?<=\d)e(?=[+-]\d)")
+#: Panels side by side.
+PER_ROW = 3
+#: Counts of patients below this are shown as a range, so that no table points at a handful of people.
+SMALLEST_CELL = 11
+
+
+def styled(draw: Callable[Parameters, Figure]) -> Callable[Parameters, Figure]:
+    """Run a drawing function under the book's style and leave the style of the caller alone."""
+
+    @wraps(draw)
+    def wrapper(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Figure:
+        with matplotlib.rc_context(STYLE):
+            return draw(*args, **kwargs)
+
+    return wrapper
+
+
+def colours(names: Sequence[str]) -> dict[str, str]:
+    """A colour for each name: the fixed one where there is one, else the next of the palette not yet in use."""
+    taken = {COLOURS[name] for name in names if name in COLOURS}
+    free = iter([colour for colour in PALETTE if colour not in taken] * (len(names) + 1))
+    return {name: COLOURS[name] if name in COLOURS else next(free) for name in names}
+
+
+# Showing -------------------------------------------------------------------------------------------------------------
+
+
+def svg(figure: Figure) -> str:
+    """The figure as SVG text; the same bytes for the same figure."""
+    buffer = io.StringIO()
+    with matplotlib.rc_context(STYLE):
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue()
+
+
+def save(figure: Figure, path: str | Path) -> Path:
+    """Write the figure at twice the screen's resolution (PNG) or as vectors (SVG), by the ending of ``path``."""
+    path = Path(path)
+    with matplotlib.rc_context(STYLE):
+        figure.savefig(
+            path, dpi=192, metadata={"Date": None} if path.suffix == ".svg" else {"Software": None}
+        )
+    return path
+
+
+def show(figure: Figure, caption: str) -> None:
+    """Display a figure in a notebook with its caption, one sentence or two that say what there is to see."""
+    from IPython.display import HTML, display  # only notebooks need IPython
+
+    display({"image/svg+xml": svg(figure), "text/plain": caption}, raw=True)
+    display(HTML(f'<p class="caption">{html.escape(caption, quote=False)}</p>'))
+
+
+class Table:
+    """A DataFrame as a captioned HTML table that scrolls sideways on a narrow screen; words left, numbers right.
+
+    An index that is nothing but row numbers is left out.
+    """
+
+    def __init__(
+        self,
+        frame: pd.DataFrame,
+        caption: str,
+        formats: Mapping[str, str] | None = None,
+        digits: int = 3,
+    ):
+        self.frame, self.caption, self.formats, self.digits = (
+            frame,
+            caption,
+            dict(formats or {}),
+            digits,
+        )
+
+    def text(self) -> pd.DataFrame:
+        """The table with every cell as text: numbers to ``digits`` significant digits, missing ones as a dash."""
+        columns = {
+            name: [cell(value, self.formats.get(str(name)), self.digits) for value in column]
+            for name, column in self.frame.items()
+        }
+        return pd.DataFrame(columns, index=self.frame.index)
+
+    def _repr_html_(self) -> str:
+        named = not isinstance(self.frame.index, pd.RangeIndex)
+        words = [bool(column.map(_is_words).any()) for _, column in self.frame.items()]
+        heads = [
+            _tag("th", name, wordy) for name, wordy in zip(self.frame.columns, words, strict=True)
+        ]
+        rows = [["<th></th>"] * named + heads]
+        for label, row in zip(self.frame.index, self.text().itertuples(index=False), strict=True):
+            cells = [
+                _tag("td", value if wordy else _unbroken(value), wordy)
+                for value, wordy in zip(row, words, strict=True)
+            ]
+            rows.append([_tag("th", label, True)] * named + cells)
+        head, *body = [f"<tr>{''.join(cells)}</tr>" for cells in rows]
+        caption = f"<caption>{html.escape(self.caption, quote=False)}</caption>"
+        return (
+            f'<div class="table-scroll"><table class="scores">{caption}\n<thead>{head}</thead>\n<tbody>\n'
+            + "\n".join(body)
+            + "\n</tbody></table></div>"
+        )
+
+    def __repr__(self) -> str:
+        return f"{self.caption}\n{self.text().to_string()}"
+
+
+def _tag(tag: str, value: Any, words: bool) -> str:
+    return f"<{tag}{CLASS if words else ''}>{html.escape(str(value), quote=False)}</{tag}>"
+
+
+def _unbroken(number: str) -> str:
+    """A number that goes on the next line only before its interval."""
+    return number.replace(" ", "\N{NO-BREAK SPACE}").replace("\N{NO-BREAK SPACE}[", " [")
+
+
+def _is_words(value: Any) -> bool:
+    return isinstance(value, str) and any(letter.isalpha() for letter in EXPONENT.sub("", value))
+
+
+def table(
+    frame: pd.DataFrame, caption: str, formats: Mapping[str, str] | None = None, digits: int = 3
+) -> Table:
+    """A table for display: ``formats`` maps a column to a format such as ``"{:.1%}"``."""
+    return Table(frame, caption, formats, digits)
+
+
+def cell(value: Any, form: str | None = None, digits: int = 3) -> str:
+    """One table cell as text: a missing or undefined value is a dash, a whole number has thousands separated."""
+    if isinstance(value, str):
+        return value
+    if value is None or not np.isfinite(value):
+        return "–"
+    if form:
+        return form.format(value)
+    if isinstance(value, int | np.integer):
+        return f"{value:,}"
+    return f"{value:,.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
+
+
+def patients(count: int) -> str:
+    """A number of patients as text, small ones as a range (see :data:`SMALLEST_CELL`)."""
+    return f"{count:,}" if count == 0 or count >= SMALLEST_CELL else f"1–{SMALLEST_CELL - 1}"
+
+
+# Figures -------------------------------------------------------------------------------------------------------------
+
+
+@styled
+def distribution(
+    series: Mapping[str, ArrayLike],
+    *,
+    xlabel: str,
+    ylabel: str = "share of patients (%)",
+    step: float = 1.0,
+    most: int = 60,
+) -> Figure:
+    """Shares by a quantity that each patient (or dimension) has one of, one step line a series, on common bins.
+
+    Bins are centred on multiples of ``step``, made wider where there would be more than ``most``, and end at the 99.5th
+    centile; values past the last edge count in the last bin, so that every line sums to all.
+    """
+    values = {name: np.asarray(value, dtype=float) for name, value in series.items()}
+    top = max(step, *(np.quantile(value, 0.995) for value in values.values()))
+    width = step * max(1, np.ceil(top / step / most))
+    edges = np.arange(-width / 2, top + 1.5 * width, width)
+    figure, ax = _axes(6.6, 3.2)
+    for name, colour in colours(list(values)).items():
+        heights, _ = np.histogram(np.clip(values[name], edges[0], edges[-1]), edges)
+        ax.stairs(100 * heights / len(values[name]), edges, color=colour, label=name, linewidth=1.7)
+    ax.set(xlabel=xlabel, ylabel=ylabel, xlim=(max(edges[0], -step / 2), edges[-1]), ylim=(0, None))
+    return _legend(figure, ax, len(values))
+
+
+@styled
+def ranks(series: Mapping[str, ArrayLike]) -> Figure:
+    """Prevalence of every code against its rank, both logarithmic: the long tail of a vocabulary.
+
+    Each value is an array of prevalences in [0, 1], one a code, in any order; codes never seen are left out.
+    """
+    figure, ax = _axes(6.6, 3.4)
+    for name, colour in colours(list(series)).items():
+        prevalence = np.sort(np.asarray(series[name], dtype=float))[::-1]
+        prevalence = prevalence[prevalence > 0]
+        ax.plot(np.arange(1, len(prevalence) + 1), 100 * prevalence, color=colour, label=name)
+    ax.set(
+        xscale="log", yscale="log", xlabel="rank of the code", ylabel="patients with the code (%)"
+    )
+    return _legend(figure, ax, len(series))
+
+
+@styled
+def prevalence(
+    real: ArrayLike, synthetic: Mapping[str, ArrayLike], *, of: str = "patients (%)"
+) -> Figure:
+    """Prevalence of each code in synthetic against real patients, a panel a model; the diagonal is a perfect match.
+
+    Arrays of shape (n_codes,) in [0, 1]; a code that one side never has lies on the axis at the lower edge. With other
+    words in ``of`` the arrays may hold any mean, such as that of counts.
+    """
+    real = np.asarray(real, dtype=float)
+    figure, axes = _panels(len(synthetic), width=3.0, height=3.0)
+    stacked = np.concatenate(
+        [real, *(np.asarray(value, dtype=float) for value in synthetic.values())]
+    )
+    low, high = stacked[stacked > 0].min() / 2, max(1.0, stacked.max())
+    for ax, (name, value) in zip(axes, synthetic.items(), strict=True):
+        _prevalence_panel(
+            ax, real, np.asarray(value, dtype=float), low, colours([name])[name], high
+        )
+        ax.set(title=name, xlabel=f"real {of}")
+        if _first_column(ax):
+            ax.set_ylabel(f"synthetic {of}")
+    return figure
+
+
+def _prevalence_panel(
+    ax: Axes, real: np.ndarray, synthetic: np.ndarray, low: float, colour: str, high: float = 1.0
+) -> None:
+    ax.plot([100 * low, 100 * high], [100 * low, 100 * high], color=GREY, linewidth=0.9)
+    x, y = 100 * np.maximum(real, low), 100 * np.maximum(synthetic, low)
+    ax.scatter(x, y, s=9, color=colour, alpha=0.45, linewidths=0, rasterized=True)
+    ax.set(xscale="log", yscale="log", xlabel="real patients (%)", aspect="equal")
+    ax.set(xlim=(80 * low, 130 * high), ylim=(80 * low, 130 * high))
+
+
+@styled
+def frequency(
+    real: ArrayLike,
+    synthetic: Mapping[str, ArrayLike],
+    *,
+    start: int = 1,
+    bins: int = 28,
+    labels: tuple[str, str] = ("real", "synthetic"),
+) -> Figure:
+    """How many codes occur how often (the report's histogram), a panel a model, from ``start`` occurrences.
+
+    Arrays of shape (n_codes,) hold total occurrences. With ``start`` = 1 a bar on the left counts the codes that
+    never occur; the report's histograms begin at 10 and show neither these nor the rarer half of the tail. ``labels``
+    name the two sides.
+    """
+    real = np.asarray(real, dtype=float)
+    values = {name: np.asarray(value, dtype=float) for name, value in synthetic.items()}
+    top = max(real.max(), *(value.max() for value in values.values()), 10.0 * start)
+    edges = np.unique(np.round(np.geomspace(start, top + 1, bins + 1)))
+    figure, axes = _panels(len(values), width=3.3, height=2.8)
+    for ax, (name, value) in zip(axes, values.items(), strict=True):
+        ax.set(title=name, xlabel="occurrences of the code", xscale="log")
+        _frequency_panel(ax, real, value, edges, colours([name])[name], start == 1, labels)
+        ax.legend(handlelength=1.2, fontsize=9)
+        if _first_column(ax):
+            ax.set_ylabel("codes")
+    return figure
+
+
+def _frequency_panel(
+    ax: Axes,
+    real: np.ndarray,
+    value: np.ndarray,
+    edges: np.ndarray,
+    colour: str,
+    never: bool,
+    labels: tuple[str, str],
+) -> None:
+    for place, label, counts, shade in (
+        (0.42, labels[0], real, "black"),
+        (0.6, labels[1], value, colour),
+    ):
+        heights, _ = np.histogram(counts, edges)
+        ax.stairs(heights, edges, color=shade, label=label, linewidth=1.5)
+        if never:
+            ax.bar(place, (counts <= 0).sum(), width=0.16, color=shade, alpha=0.8)
+    if never:
+        ax.set_xlim(left=0.3)
+        ax.set_xticks(
+            [0.5, 1, 10, 100, 1000, 10000], ["never", "1", "10", "100", "1,000", "10,000"]
+        )
+        ax.set_xlim(0.3, edges[-1])
+        ax.tick_params(axis="x", which="minor", bottom=False)
+
+
+@styled
+def correlations(matrices: Mapping[str, ArrayLike], codes: Sequence[str]) -> Figure:
+    """Correlation matrices of the same codes side by side, on one scale from −0.5 to 0.5, the diagonal blanked."""
+    figure, axes = _panels(len(matrices), width=2.7, height=2.7)
+    for ax, (name, matrix) in zip(axes, matrices.items(), strict=True):
+        values = np.array(matrix, dtype=float)
+        np.fill_diagonal(values, np.nan)
+        image = ax.imshow(values, vmin=-0.5, vmax=0.5, cmap="PuOr_r", interpolation="nearest")
+        ax.set(title=name, xticks=[], yticks=[], xlabel=f"{len(codes)} most common codes")
+        ax.grid(False)
+    figure.colorbar(image, ax=axes, label="Pearson correlation", shrink=0.85)
+    return figure
+
+
+@styled
+def gaps(frame: pd.DataFrame) -> Figure:
+    """Floor-normalised gaps: a row a metric, a mark a model; 0 is fresh real patients, 1 is independent columns.
+
+    ``frame`` has a row a metric and a column a model. Values outside [−0.5, 2] are drawn at the edge as arrows.
+    """
+    low, high = -0.5, 2.0
+    figure, ax = _axes(6.8, 0.9 + 0.34 * len(frame))
+    rows = np.arange(len(frame))[::-1]
+    offsets = np.linspace(0.2, -0.2, max(len(frame.columns), 2))
+    for offset, (name, colour) in zip(offsets, colours(list(frame.columns)).items(), strict=False):
+        value = frame[name].to_numpy(dtype=float)
+        for marker, where in (
+            ("o", (value >= low) & (value <= high)),
+            (">", value > high),
+            ("<", value < low),
+        ):
+            ax.scatter(
+                np.clip(value[where], low, high),
+                (rows + offset)[where],
+                marker=marker,
+                color=colour,
+                s=30,
+            )
+        ax.scatter([], [], color=colour, s=30, label=name)
+    for place, label in ((0, "fresh real\npatients"), (1, "independent\ncolumns")):
+        ax.axvline(place, color="black", linewidth=1)
+        ax.annotate(label, (place, 1), (0, 3), xycoords=("data", "axes fraction"), textcoords="offset points",
+                    ha="center", va="bottom", fontsize=8.5)  # fmt: skip
+    ax.set(
+        xlim=(low - 0.08, high + 0.08),
+        ylim=(-0.6, len(frame) - 0.4),
+        xlabel="floor-normalised gap (no unit)",
+    )
+    ax.set_yticks(rows, frame.index)
+    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    return figure
+
+
+@styled
+def verdicts(sees: pd.DataFrame) -> Figure:
+    """Which score sees which fault: a row a score, a column a fault, True where the score is worse than for real data.
+
+    ``sees`` holds True, False, or a missing value where the score is undefined.
+    """
+    codes = (
+        sees.apply(lambda column: column.map({True: 1, False: 0}))
+        .astype(float)
+        .fillna(2)
+        .to_numpy()
+    )
+    figure, ax = _axes(2.9 + 0.72 * sees.shape[1], 0.8 + 0.3 * len(sees))
+    shades = ListedColormap(["#F6C7A8", "#A9D3EA", "#EEEEEE"])
+    ax.pcolormesh(codes[::-1], cmap=shades, vmin=-0.5, vmax=2.5, edgecolors="white", linewidth=1.5)
+    for (row, column), code in np.ndenumerate(codes[::-1]):
+        ax.text(
+            column + 0.5,
+            row + 0.5,
+            ("blind", "sees", "–")[int(code)],
+            ha="center",
+            va="center",
+            fontsize=8.5,
+        )
+    ax.set_xticks(
+        np.arange(sees.shape[1]) + 0.5,
+        [textwrap.fill(str(name), 9) for name in sees.columns],
+        fontsize=9,
+    )
+    ax.set_yticks(np.arange(len(sees)) + 0.5, sees.index[::-1])
+    ax.xaxis.tick_top()
+    ax.tick_params(length=0)
+    ax.grid(False)
+    ax.spines[:].set_visible(False)
+    return figure
+
+
+@styled
+def noise_schedule(t: ArrayLike, alpha: ArrayLike, sigma: ArrayLike) -> Figure:
+    """Signal scale α(t) and noise scale σ(t) of the forward process, with α² + σ² = 1."""
+    figure, ax = _axes(6.6, 2.8)
+    ax.plot(t, alpha, color=PALETTE[0], label="signal scale α(t)")
+    ax.plot(t, sigma, color=PALETTE[1], label="noise scale σ(t)")
+    ax.set(xlabel="diffusion time t (no unit)", ylabel="scale (no unit)")
+    ax.legend()
+    return figure
+
+
+@styled
+def evaluations(frame: pd.DataFrame, *, ylabel: str, floor: float | None = None) -> Figure:
+    """A score against the number of network evaluations, one line a sampler; ``floor`` is the real-vs-real score.
+
+    ``frame`` has the columns ``sampler``, ``evaluations`` and ``score``.
+    """
+    figure, ax = _axes(6.6, 3.2)
+    names = list(dict.fromkeys(frame["sampler"]))
+    for name, colour in colours(names).items():
+        line = frame[frame["sampler"] == name].sort_values("evaluations")
+        ax.plot(line["evaluations"], line["score"], "o-", color=colour, label=name)
+    if floor is not None:
+        ax.axhline(floor, color="black", linewidth=1, linestyle=":", label="fresh real patients")
+    ax.set(xscale="log", xlabel="network evaluations per sample", ylabel=ylabel)
+    ticks = [
+        tick
+        for tick in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+        if tick <= frame["evaluations"].max()
+    ]
+    ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    ax.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
+    return _legend(figure, ax, len(names) + 1)
+
+
+@styled
+def deciles(frame: pd.DataFrame, *, ylabel: str) -> Figure:
+    """A score by decile of real prevalence, rarest codes on the left, one line a model (a column of ``frame``)."""
+    figure, ax = _axes(6.6, 3.0)
+    for name, colour in colours(list(frame.columns)).items():
+        ax.plot(np.arange(1, len(frame) + 1), frame[name], "o-", color=colour, label=name)
+    ax.set(
+        xlabel="decile of real prevalence (1 = rarest codes)",
+        ylabel=ylabel,
+        xticks=np.arange(1, len(frame) + 1),
+    )
+    positive = frame.to_numpy(dtype=float)[frame.to_numpy(dtype=float) > 0]
+    if len(positive) and positive.max() > 20 * positive.min():
+        ax.set_yscale("log")
+    return _legend(figure, ax, len(frame.columns))
+
+
+@styled
+def bars(
+    values: Mapping[str, float], *, xlabel: str, reference: float | None = None, log: bool = False
+) -> Figure:
+    """One horizontal bar a name; ``reference`` draws the value of the real data as a line."""
+    figure, ax = _axes(6.6, 0.8 + 0.34 * len(values))
+    names = list(values)
+    shades = colours(names)
+    rows = np.arange(len(names))[::-1]
+    ax.barh(rows, list(values.values()), color=[shades[name] for name in names], height=0.62)
+    if reference is not None:
+        ax.axvline(reference, color="black", linewidth=1.2)
+        ax.annotate("real", (reference, 1), (0, 2), xycoords=("data", "axes fraction"), textcoords="offset points",
+                    ha="center", va="bottom", fontsize=9)  # fmt: skip
+    ax.set(xlabel=xlabel, xscale="log" if log else "linear")
+    ax.set_yticks(rows, names)
+    ax.grid(axis="y", visible=False)
+    return figure
+
+
+@styled
+def answer(real: ArrayLike, synthetic: Mapping[str, ArrayLike], gap: pd.DataFrame) -> Figure:
+    """The study in one picture: prevalence of every code (above) and the floor-normalised gaps (below).
+
+    ``real`` and ``synthetic`` as in :func:`prevalence`, ``gap`` as in :func:`gaps` with a column a model.
+    """
+    real = np.asarray(real, dtype=float)
+    values = {name: np.asarray(value, dtype=float) for name, value in synthetic.items()}
+    stacked = np.concatenate([real, *values.values()])
+    figure = Figure(figsize=(8.0, 3.6 + 0.3 * len(gap) + 0.6), layout="constrained")
+    above, below = np.asarray(figure.subfigures(2, 1, height_ratios=[3.6, 0.3 * len(gap) + 0.6]))
+    axes = above.subplots(1, len(values), squeeze=False)[0]
+    for ax, (name, value) in zip(axes, values.items(), strict=False):
+        _prevalence_panel(ax, real, value, stacked[stacked > 0].min() / 2, colours([name])[name])
+        ax.set_title(f"{name}: one dot a code")
+    axes[0].set_ylabel("synthetic patients (%)")
+    _gap_bars(below.subplots(), gap[list(values)])
+    return figure
+
+
+def _gap_bars(ax: Axes, gap: pd.DataFrame) -> None:
+    rows = np.arange(len(gap))[::-1]
+    height = 0.75 / len(gap.columns)
+    for place, (name, colour) in enumerate(colours(list(gap.columns)).items()):
+        value = np.clip(gap[name].to_numpy(dtype=float), -0.5, 2.0)
+        ax.barh(
+            rows + 0.375 - height * (place + 0.5), value, height=height, color=colour, label=name
+        )
+    for place, label in ((0, "fresh real patients"), (1, "independent columns")):
+        ax.axvline(place, color="black", linewidth=1)
+        ax.annotate(label, (place, 1), (0, 2), xycoords=("data", "axes fraction"), textcoords="offset points",
+                    ha="center", va="bottom", fontsize=9)  # fmt: skip
+    ax.set(xlabel="floor-normalised gap (no unit)", xlim=(-0.52, 2.02))
+    ax.set_xticks([-0.5, 0, 0.5, 1, 1.5, 2], ["≤ −0.5", "0", "0.5", "1", "1.5", "≥ 2"])
+    ax.set_yticks(rows, gap.index)
+    ax.grid(axis="y", visible=False)
+    ax.legend(fontsize=9, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+
+
+# Figures of several random seeds -------------------------------------------------------------------------------------
+
+#: A value and its interval; NaN limits where there is none.
+Spread: TypeAlias = tuple[float, float, float]
+
+
+@styled
+def curves(
+    histories: Mapping[str, Sequence[pd.DataFrame]],
+    printed: Mapping[str, pd.DataFrame] | None = None,
+    *,
+    ylabel: str,
+    log: bool = False,
+) -> Figure:
+    """Loss against epoch, a panel a row: mean over random seeds with the range of the seeds, printed curves dashed.
+
+    Parameters
+    ----------
+    histories : tables with ``epoch``, ``train_loss`` and ``validation_loss``, one a random seed
+    printed : tables with ``set`` (train or test), ``epoch`` and ``loss``, as quoted
+    log : both axes logarithmic, and the same in all panels
+    """
+    figure, axes = _panels(len(histories), width=3.3, height=2.8)
+    for ax, (name, seeds) in zip(axes, histories.items(), strict=True):
+        for column, colour, label in LOSSES:
+            losses = pd.concat([history.set_index("epoch")[column] for history in seeds], axis=1)
+            ax.plot(losses.index, losses.mean(axis=1), color=colour, label=f"here, {label}")
+            ax.fill_between(
+                losses.index,
+                losses.min(axis=1),
+                losses.max(axis=1),
+                color=colour,
+                alpha=0.2,
+                linewidth=0,
+            )
+        quoted = (printed or {}).get(name)
+        for column, colour, marker in (("train", PALETTE[0], "o"), ("test", PALETTE[1], "s")):
+            if quoted is not None:
+                points = quoted[quoted["set"] == column]
+                ax.plot(points["epoch"], points["loss"], "--", marker=marker, markersize=3.5, color=colour,
+                        linewidth=1.1, label=f"printed, {column}")  # fmt: skip
+        ax.set(title=name, xlabel="epoch", **({"xscale": "log", "yscale": "log"} if log else {}))
+        if log:
+            ax.xaxis.set_major_formatter("{x:g}")
+            ax.yaxis.set_major_formatter("{x:g}")
+            ax.yaxis.set_minor_formatter("")
+            ax.sharey(axes[0])
+        if _first_column(ax):
+            ax.set_ylabel(ylabel)
+    handles, labels = max(
+        (ax.get_legend_handles_labels() for ax in axes), key=lambda found: len(found[1])
+    )
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=9)
+    return figure
+
+
+#: Columns of a history with their colour and label.
+LOSSES = (("train_loss", PALETTE[0], "training"), ("validation_loss", PALETTE[1], "validation"))
+
+
+@styled
+def dots(
+    panels: Mapping[str, Mapping[str, Spread]],
+    references: Mapping[str, Mapping[str, float | None]] | None = None,
+) -> Figure:
+    """Values with intervals, a panel a score and a line a row; reference points are vertical lines.
+
+    ``panels``: {score: {row: (value, low, high)}}, all with the same rows; a row without a value has a dash.
+    ``references``: {name: {score: value}}, the first solid, the second dashed, the third dotted.
+    """
+    rows = list(next(iter(panels.values())))
+    figure, axes = _panels(len(panels), width=2.9, height=0.95 + 0.27 * len(rows))
+    heights, shades = np.arange(len(rows))[::-1], colours(rows)
+    for ax, (score, row) in zip(axes, panels.items(), strict=True):
+        for style, (name, points) in zip(
+            ("-", "--", ":"), (references or {}).items(), strict=False
+        ):
+            if (point := points.get(score)) is not None:
+                ax.axvline(point, color="black", linestyle=style, linewidth=1.1, label=name)
+        for height, (name, (value, low, high)) in zip(heights, row.items(), strict=True):
+            if np.isfinite(value):
+                ax.plot(
+                    [low, high],
+                    [height, height],
+                    color=shades[name],
+                    linewidth=2.2,
+                    solid_capstyle="butt",
+                )
+                ax.plot(value, height, "o", color=shades[name], markersize=5)
+            else:
+                ax.annotate("no value", (0.5, height), xycoords=("axes fraction", "data"), ha="center", va="center",
+                            fontsize=8.5, color=GREY)  # fmt: skip
+        ax.set(
+            ylim=(-0.6, len(rows) - 0.4), xlabel=textwrap.fill(score, 34, break_on_hyphens=False)
+        )
+        ax.set_yticks(
+            heights,
+            [textwrap.fill(name, 30) for name in rows] if _first_column(ax) else [""] * len(rows),
+        )
+        ax.xaxis.set_major_locator(MaxNLocator(nbins=4))
+        ax.grid(axis="y", visible=False)
+    handles, labels = max(
+        (ax.get_legend_handles_labels() for ax in axes), key=lambda found: len(found[1])
+    )
+    if labels:
+        figure.legend(handles, labels, loc="outside upper right", ncols=len(labels), fontsize=9)
+    return figure
+
+
+@styled
+def against(
+    panels: Mapping[str, Mapping[str, Mapping[float, Spread]]],
+    *,
+    xlabel: str,
+    references: Mapping[str, Mapping[str, float | None]] | None = None,
+) -> Figure:
+    """Values with intervals against a number, a panel a score, a line a series: {score: {series: {number: value}}}.
+
+    At most two series, drawn a little apart. ``references`` as in :func:`dots`, drawn as horizontal lines.
+    """
+    figure, axes = _panels(len(panels), width=3.1, height=2.5)
+    names = list(dict.fromkeys(name for panel in panels.values() for name in panel))
+    shades = colours(names)
+    for ax, (score, panel) in zip(axes, panels.items(), strict=True):
+        for style, (name, points) in zip(
+            ("-", "--", ":"), (references or {}).items(), strict=False
+        ):
+            if (point := points.get(score)) is not None:
+                ax.axhline(point, color="black", linestyle=style, linewidth=1.1, label=name)
+        for shift, (name, line) in zip((-0.5, 0.5), panel.items(), strict=False):
+            x, values = (
+                shift + np.array(list(line), dtype=float),
+                np.array(list(line.values())).reshape(-1, 3),
+            )
+            ax.plot(x, values[:, 0], "o-", color=shades[name], markersize=4, label=name)
+            ax.vlines(x, values[:, 1], values[:, 2], color=shades[name], linewidth=1.6)
+        ax.set(xlabel=xlabel, title=textwrap.fill(score, 36, break_on_hyphens=False))
+    handles, labels = max(
+        (ax.get_legend_handles_labels() for ax in axes), key=lambda found: len(found[1])
+    )
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=9)
+    return figure
+
+
+@styled
+def tradeoff(
+    points: Mapping[str, tuple[float, Spread]],
+    *,
+    xlabel: str,
+    ylabel: str,
+    floor: float | None = None,
+) -> Figure:
+    """Quality against cost: {name: (cost, (value, low, high))}, the cost logarithmic, a mark a name.
+
+    A line joins the Pareto front: the points that none is both cheaper and better (lower) than.
+    """
+    figure, ax = _axes(7.4, 3.6)
+    shades = colours(list(points))
+    front = pareto({name: (cost, value) for name, (cost, (value, _, _)) in points.items()})
+    steps = np.array([(points[name][0], points[name][1][0]) for name in front]).reshape(-1, 2)
+    ax.step(
+        steps[:, 0],
+        steps[:, 1],
+        where="post",
+        color=GREY,
+        linewidth=0.9,
+        zorder=0,
+        label="Pareto front",
+    )
+    for place, (name, (cost, (value, low, high))) in enumerate(points.items()):
+        ax.vlines(cost, low, high, color=shades[name], linewidth=1.8)
+        ax.plot(
+            cost,
+            value,
+            MARKERS[place % len(MARKERS)],
+            color=shades[name],
+            label=name,
+            linestyle="none",
+        )
+    if floor is not None:
+        ax.axhline(floor, color="black", linewidth=1.1, linestyle=":", label="fresh real patients")
+    ax.set(xscale="log", xlabel=xlabel, ylabel=ylabel)
+    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    return figure
+
+
+def pareto(points: Mapping[str, tuple[float, float]]) -> list[str]:
+    """The names that no other beats in both numbers, lower being better, from the first number's least up."""
+    best, front = math.inf, []
+    for name, (_, value) in sorted(points.items(), key=lambda item: item[1]):
+        if value < best:
+            best = value
+            front.append(name)
+    return front
+
+
+#: Marks of points that are more than there are colours.
+MARKERS = "os^Dv*XP"
+
+
+@styled
+def agreement(
+    tables: Mapping[str, tuple[ArrayLike, ArrayLike]], *, xlabel: str, ylabel: str
+) -> Figure:
+    """Two scores in [0, 1] against each other, a dot a code and a panel a model; the diagonal is agreement."""
+    figure, axes = _panels(len(tables), width=2.7, height=2.8, columns=4)
+    low = min(
+        float(np.nanmin(np.concatenate([np.asarray(side) for side in pair])))
+        for pair in tables.values()
+    )
+    for ax, (name, (x, y)) in zip(axes, tables.items(), strict=True):
+        ax.plot([0, 1], [0, 1], color=GREY, linewidth=0.9)
+        ax.scatter(x, y, s=16, color=colours([name])[name], alpha=0.7, linewidths=0)
+        ax.set(
+            title=name,
+            xlabel=xlabel,
+            aspect="equal",
+            xlim=(low - 0.03, 1.0),
+            ylim=(low - 0.03, 1.0),
+        )
+    axes[0].set_ylabel(ylabel)
+    return figure
+
+
+def _axes(width: float, height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots()
+
+
+def _panels(
+    count: int, *, width: float, height: float, columns: int = PER_ROW
+) -> tuple[Figure, list[Axes]]:
+    """``count`` panels in rows of at most ``columns``."""
+    columns = 2 if count == 4 and columns == PER_ROW else min(count, columns)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(max(width * columns, 4.2), height * rows), layout="constrained")
+    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for spare in axes[count:]:
+        spare.remove()
+    return figure, axes[:count]
+
+
+def _first_column(ax: Axes) -> bool:
+    place = ax.get_subplotspec()
+    return place is not None and place.is_first_col()
+
+
+def _legend(figure: Figure, ax: Axes, entries: int) -> Figure:
+    if entries > 1:
+        ax.legend()
+    return figure

@@ -1,0 +1,349 @@
+"""What the paper and the report printed, and what follows from it by arithmetic alone: no data, no run.
+
+The values stand in ``reproduction/synthesis/reported.json``. Notation: N patients scored on each side, D codes, G clusters, c the share
+of real rows among all rows, m the mean cell of a table.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from reproduction import figures
+from reproduction.synthesis import review
+from scoehr.files import read_json
+from scoehr.metrics.clusters import Clusters
+from scoehr.training import Schedule, rate_factor
+
+#: Values that the paper and the report printed, quoted.
+REPORTED = Path(__file__).with_name("reported.json")
+#: The report's scores as its tables name them, with the direction in which it reads them: lower is better in all four.
+SCORES = {"DDM": "ddm", "PCD": "pcd", "log-cluster": "log_cluster", "cosine share (%)": "cosine"}
+
+
+def values() -> dict[str, Any]:
+    """All of ``reproduction/synthesis/reported.json``."""
+    return read_json(REPORTED)
+
+
+def value(path: str) -> float:
+    """One quoted value by its place, ``"report/reported-64/pcd"``: a list is searched for the row that has the word.
+
+    Raises KeyError where there is no such place.
+    """
+    found: Any = values()
+    for part in path.split("/"):
+        if isinstance(found, list):
+            found = next((row for row in found if part in (str(cell) for cell in row.values())), {})
+        if isinstance(found, dict) and part in found:
+            found = found[part]
+        elif not (isinstance(found, dict) and part in (str(cell) for cell in found.values())):
+            raise KeyError(f"{REPORTED.name} has no {path}")
+    return found
+
+
+def report() -> pd.DataFrame:
+    """The report's table of results, a row a model, with its log-cluster score turned into the published one."""
+    facts = values()
+    rows = pd.DataFrame(facts["report"]).set_index("title")
+    columns = {**SCORES, "mean cell": "density"}
+    table = pd.DataFrame({title: rows[name] for title, name in columns.items()}).rename_axis(None)
+    clusters = facts["report_clusters"]
+    table["log-cluster, corrected"] = [
+        published(score, clusters) for score in rows["log_cluster_unrounded"]
+    ]
+    return table
+
+
+def named(experiments: Sequence[str]) -> list[str]:
+    """Titles in :func:`report` of the rows that these experiments make again."""
+    titles = {row["experiment"]: row["title"] for row in values()["report"]}
+    return [titles[name] for name in experiments]
+
+
+def paper(which: str = "paper") -> pd.DataFrame:
+    """A table of the paper, a row a model: ``"paper"`` for MIMIC-III, ``"paper_ed"`` for its emergency records."""
+    names = {"ddm": "DDM", "pcd": "PCD", "log_cluster": "log-cluster", "sra": "SRA"}
+    return (
+        pd.DataFrame(values()[which]).set_index("title").rename(columns=names)[list(names.values())]
+    )
+
+
+def margins(which: str = "paper") -> pd.DataFrame:
+    """The margins behind ± of :func:`paper`; missing where none was printed."""
+    names = {"ddm ±": "DDM", "pcd ±": "PCD", "log_cluster ±": "log-cluster", "sra ±": "SRA"}
+    return (
+        pd.DataFrame(values()[which]).set_index("title").rename(columns=names)[list(names.values())]
+    )
+
+
+# Log-cluster ---------------------------------------------------------------------------------------------------------
+
+
+def published(score: float, clusters: int) -> float:
+    """The published log-cluster, log(S / G), from the report's log(1/G) S; NaN where no clusters can have that score.
+
+    S = Σ_j (share of real rows in cluster j - c)² is at most G max(c, 1-c)², which is G/4 for sets of one size.
+    """
+    total = score / math.log(1 / clusters)
+    return math.log(total / clusters) if 0 < total <= clusters / 4 else math.nan
+
+
+def bounds(clusters: float, share: float = 0.5) -> tuple[float, float]:
+    """Lowest and highest value that log(1/G) Σ_j (share of real rows - c)² can have."""
+    return clusters * math.log(1 / clusters) * max(share, 1 - share) ** 2, 0.0
+
+
+def impossible(score: float, clusters: int, patients: int) -> Clusters:
+    """Clusters of ``patients`` real and as many synthetic rows that give ``score`` once the counts are broadcast.
+
+    All real rows lie in the first cluster and the synthetic ones are spread evenly over the others, so that the report
+    divides the one count of real rows, N, by the size of every cluster: S = Σ_j (N / n_j - c)². The size of the others
+    follows from the score; synthetic rows that are left over join the first cluster.
+    """
+    total = score / math.log(1 / clusters)
+    size = np.arange(1, patients // (clusters - 1) + 1)
+    first = 2 * patients - (clusters - 1) * size
+    sums = (patients / first - 0.5) ** 2 + (clusters - 1) * (patients / size - 0.5) ** 2
+    best = int(size[np.abs(np.log(sums / total)).argmin()])
+    synthetic = np.repeat(
+        np.arange(clusters), [patients - (clusters - 1) * best, *[best] * (clusters - 1)]
+    )
+    return Clusters(np.concatenate([np.zeros(patients, dtype=int), synthetic]), patients, clusters)
+
+
+# DDM and PCD ---------------------------------------------------------------------------------------------------------
+
+
+def ddm_digits() -> pd.Series:
+    """DDM of every printed model with the digits that its table rounds away.
+
+    The report also printed each DDM in percent of the paper's 0.0029, with two decimals.
+    """
+    facts = values()
+    original = value("paper/ScoEHR/ddm")
+    return pd.Series(
+        {row["title"]: original * (1 + row["ddm_change"] / 100) for row in facts["report"]}
+    )
+
+
+def least_error(density: Any) -> Any:
+    """The least mean-count error of a table with this mean cell: |mean of differences| ≤ mean of |differences|.
+
+    The mean over codes of |mean count of real - of synthetic patients| is the published DDM for counts.
+    """
+    return np.abs(density - values()["report_real_density"])
+
+
+def scale() -> dict[str, float]:
+    """Size of the report's evaluation: mean cell of the real patients, codes, patients a side, clusters."""
+    facts = values()
+    names = {
+        "density": "real_density",
+        "codes": "codes",
+        "patients": "patients_scored",
+        "clusters": "clusters",
+    }
+    return {name: facts[f"report_{key}"] for name, key in names.items()}
+
+
+def empty(density: float, codes: float, patients: float, clusters: float) -> dict[str, float]:
+    """What the report's code gives a table without a single code; the size as in :func:`scale`.
+
+    * DDM = Σ_codes mean count / N = D m / N, exactly.
+    * PCD: all correlations of the empty table count as 0, so the score is the norm of the real correlation matrix. Its
+      D ones on the diagonal give √D, if every code occurs; chance adds D (D - 1) / N under the root, real correlation
+      what it adds.
+    * Log-cluster: the empty rows share one cluster and the other G - 1 hold real rows alone, so S is at least
+      (G - 1) / 4 and at most G / 4.
+    """
+    low, _ = bounds(clusters)
+    return {
+        "DDM": codes * density / patients,
+        "PCD, diagonal alone": math.sqrt(codes),
+        "PCD, with chance": math.sqrt(codes + codes * (codes - 1) / patients),
+        "log-cluster, at least": low,
+        "log-cluster, at most": low * (clusters - 1) / clusters,
+        "cosine share (%)": 0.0,
+    }
+
+
+def chance_pcd(codes: float, patients: float) -> float:
+    """PCD of two samples of N of the same patients if no codes are related: D (D - 1) cells have variance 2 / N."""
+    return math.sqrt(2 * codes * (codes - 1) / patients)
+
+
+# Spread, schedule, ranges --------------------------------------------------------------------------------------------
+
+#: The two printed runs of one configuration: 144 dimensions, rate 0.001, 50 epochs.
+TWINS = ("reported", "reported-epochs-50")
+#: The report's ablations: the rows that it compares.
+ABLATIONS = {
+    "autoencoder": ("reported", "reported-64", "reported-256", "reported-none"),
+    "learning rate": tuple(
+        f"reported-{name}" for name in ("rate-00025", "rate-0005", "epochs-30", "rate-0025")
+    ),
+    "epochs": tuple(f"reported-epochs-{number}" for number in (12, 25, 30, 50, 75, 100)),
+}
+#: Printed scores in which rows are compared, the log-cluster put right.
+COMPARED = ("log-cluster, corrected", "PCD", "mean cell", "cosine share (%)")
+
+
+def spread() -> pd.Series:
+    """Difference between the two printed runs of one configuration, by score."""
+    one, other = (report().loc[title, list(COMPARED)] for title in named(TWINS))
+    return (one - other).abs().astype(float)
+
+
+def differences() -> pd.DataFrame:
+    """Every difference between two rows of an ablation: ablation, rows, score, difference, and that of the twins."""
+    table, twins = report(), spread()
+    pairs = [
+        (name, one, other, score)
+        for name, members in ABLATIONS.items()
+        for place, one in enumerate(named(members))
+        for other in named(members)[place + 1 :]
+        for score in COMPARED
+    ]
+    return pd.DataFrame(
+        [
+            {"ablation": name, "rows": f"{one} / {other}", "score": score,
+             "difference": abs(table.loc[one, score] - table.loc[other, score]), "between twins": twins[score]}
+            for name, one, other, score in pairs
+        ]
+    )  # fmt: skip
+
+
+def best(ablation: str) -> pd.DataFrame:
+    """The best row of an ablation as the report reads its scores, and after correction; a row a score.
+
+    Corrected, the log-cluster is the published one, DDM gives way to the least error that the mean cell leaves
+    possible, and PCD stays, being lower-is-better both ways.
+    """
+    rows = report().loc[named(ABLATIONS[ablation])]
+    digits, least = ddm_digits()[rows.index], least_error(rows["mean cell"])
+    read = {"log-cluster": rows["log-cluster"], "DDM": digits, "PCD": rows["PCD"]}
+    right = {"log-cluster": rows["log-cluster, corrected"], "DDM": least, "PCD": rows["PCD"]}
+    return pd.DataFrame(
+        {
+            "best as printed": {score: column.idxmin() for score, column in read.items()},
+            "best corrected": {score: column.idxmin() for score, column in right.items()},
+            "corrected rank of the best as printed": {
+                score: f"{int(column.rank()[read[score].idxmin()])} of {len(column)}"
+                for score, column in right.items()
+            },
+        }
+    )
+
+
+def budget(schedule: Schedule, epochs: int, planned: int) -> float:
+    """Sum of the learning rate's factor over the first ``epochs`` of a run of ``planned``, in epochs at full rate."""
+    return sum(rate_factor(schedule, epoch, planned) for epoch in range(epochs))
+
+
+def apart(which: str, model: str, score: str, others: Sequence[str]) -> dict[str, bool]:
+    """Whether the printed range value ± margin of ``model`` lies outside that of each other model."""
+    middle, width = paper(which)[score], margins(which)[score]
+    return {
+        other: bool(abs(middle[model] - middle[other]) > width[model] + width[other])
+        for other in others
+    }
+
+
+def newcombe(one: int, other: int, n: int) -> tuple[float, float]:
+    """95 % interval of the difference of two shares, ``one`` and ``other`` of ``n`` each.
+
+    Newcombe (1998), Statistics in Medicine 17, method 10.
+    """
+    low, high = review.difference(review.share(one, n), review.share(other, n))["interval"]
+    return low, high
+
+
+# Figures -------------------------------------------------------------------------------------------------------------
+
+
+@figures.styled
+def conversion(
+    rows: pd.DataFrame, named: Sequence[str], rivals: Mapping[str, float], clusters: int
+) -> Figure:
+    """The published log-cluster against the report's, a dot a printed model, and the paper's values as lines.
+
+    ``rows`` as :func:`report` has them; the dots of ``named`` are labelled.
+    """
+    figure = Figure(figsize=(6.6, 3.6), layout="constrained")
+    ax = figure.subplots()
+    scores = np.linspace(-8, -0.1, 200)
+    ax.plot(
+        scores, [published(score, clusters) for score in scores], color=figures.GREY, linewidth=1.2
+    )
+    ax.plot(
+        rows["log-cluster"],
+        rows["log-cluster, corrected"],
+        "o",
+        color=figures.PALETTE[1],
+        markersize=5,
+    )
+    for name in named:
+        place = rows.loc[name, ["log-cluster", "log-cluster, corrected"]]
+        ax.annotate(name, place, (4, 5), textcoords="offset points", fontsize=9)
+    for name, score in rivals.items():
+        ax.axhline(score, color=figures.PALETTE[0], linewidth=1, linestyle=":")
+        ax.annotate(
+            name,
+            (-8, score),
+            (2, 2),
+            textcoords="offset points",
+            fontsize=9,
+            color=figures.PALETTE[0],
+        )
+    ax.set(xlabel="log-cluster as the report computes it (read as: lower is better)", xlim=(-8, 0))
+    ax.set_ylabel("published log-cluster\n(lower is better)")
+    return figure
+
+
+@figures.styled
+def scatter(
+    density: pd.Series, ddm: pd.Series, disjoint: pd.Series, *, real: float, empty: float
+) -> Figure:
+    """Printed DDM against the mean cell, with that of ``disjoint`` patients as a line and the empty table at 0."""
+    figure = Figure(figsize=(6.6, 3.4), layout="constrained")
+    ax = figure.subplots()
+    order = density.sort_values().index
+    ax.plot(
+        [0, *density[order]],
+        [empty, *disjoint[order]],
+        color=figures.GREY,
+        linewidth=1.2,
+        label="no code shared",
+    )
+    ax.plot(density, ddm, "o", color=figures.PALETTE[1], markersize=5, label="printed models")
+    ax.plot(0, empty, "s", color=figures.PALETTE[0], label="empty table")
+    ax.axvline(real, color="black", linewidth=1, linestyle=":", label="real patients")
+    ax.set(
+        xlabel="mean cell of the synthetic table (codes per patient and code)",
+        ylabel="DDM as reported",
+        ylim=(0, None),
+    )
+    ax.legend(loc="lower left")
+    return figure
+
+
+@figures.styled
+def budgets(spent: Mapping[str, Sequence[float]], lengths: Sequence[int]) -> Figure:
+    """What share of all learning is spent by each epoch, a line a schedule, with a dot at each of ``lengths``."""
+    figure = Figure(figsize=(6.6, 3.0), layout="constrained")
+    ax = figure.subplots()
+    titles = {"reported": "the report's schedule", "official": "the paper's schedule"}
+    for name, colour in zip(spent, (figures.PALETTE[1], figures.PALETTE[2]), strict=False):
+        share = 100 * np.asarray(spent[name]) / spent[name][-1]
+        ax.plot(np.arange(1, len(share) + 1), share, color=colour, label=titles[name])
+        ax.plot(lengths, share[np.asarray(lengths) - 1], "o", color=colour, markersize=5)
+    ax.set(xlabel="epoch", ylabel="of the learning rate's sum (%)", ylim=(0, 104))
+    ax.legend(loc="lower right")
+    return figure

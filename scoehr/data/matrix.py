@@ -1,0 +1,723 @@
+"""The patient × code matrix that every other part takes and gives.
+
+A :class:`CodeMatrix` holds sparse counts together with the patient ids, the code vocabulary and the titles of the
+codes, so that a column never loses its meaning between data, model and output.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import ArrayLike, DTypeLike
+from scipy import sparse
+
+from scoehr.data import cells, reading
+from scoehr.data.cells import LARGEST_COUNT
+from scoehr.files import InputError, check_seed, replacing, small_seed, user_path
+
+Kind = Literal["count", "binary", "signed"]
+
+#: Key of the Parquet file metadata that carries what a long table cannot say.
+METADATA_KEY = b"scoehr"
+#: Prefix of ICD-9 diagnosis codes in MEDS event tables.
+MEDS_PREFIX = "DIAGNOSIS//ICD//9//"
+
+
+class Split(NamedTuple):
+    """Three matrices with disjoint patients and one vocabulary."""
+
+    train: CodeMatrix
+    validation: CodeMatrix
+    test: CodeMatrix
+
+
+@dataclass(frozen=True, eq=False)
+class CodeMatrix:
+    """How often each code was recorded for each patient.
+
+    Attributes
+    ----------
+    counts : csr_array of shape (n_patients, n_codes), int32, canonical, values >= 0 unless signed
+    patients : array of shape (n_patients,), int64 or str, unique
+    codes : array of shape (n_codes,), str, unique
+    titles : array of shape (n_codes,), str, "" where unknown
+    kind : "count" (occurrences), "binary" (0 or 1: ever recorded), or "signed" (what a generator without a decoder
+        puts out when nobody cuts its negative numbers; no real patients are so)
+
+    Raises
+    ------
+    InputError
+        If the shapes disagree, an id or a code repeats, a count is negative, or a binary matrix holds other than 0, 1.
+    """
+
+    counts: sparse.csr_array
+    patients: np.ndarray
+    codes: np.ndarray
+    titles: np.ndarray
+    kind: Kind = "count"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "counts", _canonical(self.counts))
+        object.__setattr__(self, "patients", _ids(self.patients))
+        object.__setattr__(self, "codes", cells.names(self.codes, "code"))
+        object.__setattr__(self, "titles", _strings(self.titles))
+        _check(self)
+
+    def __len__(self) -> int:
+        return self.counts.shape[0]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n_patients, n_codes)."""
+        return self.counts.shape
+
+    @property
+    def mean_cell(self) -> float:
+        """Sum of the counts over patients × codes; NaN for an empty matrix."""
+        cells = self.shape[0] * self.shape[1]
+        return float(self.counts.sum() / cells) if cells else float("nan")
+
+    def equals(self, other: CodeMatrix) -> bool:
+        """Whether patients, codes, titles, kind and every count are the same, in the same order."""
+        return (
+            self.kind == other.kind
+            and self.shape == other.shape
+            and all(
+                np.array_equal(getattr(self, name), getattr(other, name))
+                for name in ("patients", "codes", "titles")
+            )
+            and (self.counts != other.counts).nnz == 0
+        )
+
+    def dense(self, dtype: DTypeLike = np.float32) -> np.ndarray:
+        """The counts as an array of shape (n_patients, n_codes)."""
+        return self.counts.astype(dtype).toarray()
+
+    def to_binary(self) -> CodeMatrix:
+        """1 where the code was ever recorded, else 0."""
+        ones = (self.counts > 0).astype(np.int32)
+        return replace(self, counts=ones, kind="binary")
+
+    def take(self, rows: ArrayLike) -> CodeMatrix:
+        """The patients at these positions (no position twice), in this order."""
+        rows = np.asarray(rows)
+        return replace(self, counts=self.counts[rows], patients=self.patients[rows])
+
+    def align(self, codes: ArrayLike, titles: ArrayLike | None = None) -> CodeMatrix:
+        """The same patients over the vocabulary ``codes``: columns are moved, added empty, or left out if empty.
+
+        ``titles`` has the shape of ``codes``; when None, known titles are kept. InputError if a code with counts
+        is not in ``codes``.
+        """
+        codes = cells.names(codes, "code")
+        place = pd.Index(codes).get_indexer(pd.Index(self.codes))
+        lost = self.codes[(place < 0) & (self.counts.sum(axis=0) > 0)]
+        if len(lost):
+            raise InputError(
+                f"code {lost[0]} is not in the vocabulary; use one that has it ({len(lost)} missing)"
+            )
+        if titles is None:
+            titles = np.full(len(codes), "", dtype=object)
+            titles[place[place >= 0]] = self.titles[place >= 0]
+        entries = self.counts.tocoo()
+        counts = sparse.csr_array(
+            (entries.data, (entries.row, place[entries.col])),
+            shape=(len(self), len(codes)),
+            dtype=np.int32,
+        )
+        return replace(self, counts=counts, codes=codes, titles=_strings(titles))
+
+    def restrict(self, codes: ArrayLike) -> tuple[CodeMatrix, np.ndarray]:
+        """The same patients over the vocabulary ``codes``, and the codes with counts that are left out for it."""
+        known = pd.Index(self.codes).isin(cells.names(codes, "code"))
+        lost = self.codes[~known & (self.counts.sum(axis=0) > 0)]
+        kept = replace(
+            self, counts=self.counts[:, known], codes=self.codes[known], titles=self.titles[known]
+        )
+        return kept.align(codes), lost
+
+    def split(self, *, test: float = 0.30, validation: float = 0.10, seed: int = 1) -> Split:
+        """Cut the patients into train, validation and test.
+
+        ``test`` and ``validation`` are fractions of all patients. The test set is the report's (scikit-learn's
+        ``train_test_split`` with ``random_state=1``); the validation set is cut from the rest with the same seed,
+        so the choice of epochs never sees the test set. InputError if a part would be empty.
+        """
+        if not (0 < test < 1 and 0 <= validation < 1 and test + validation < 1):
+            raise InputError(
+                f"test={test} and validation={validation} must be fractions that sum to less than 1"
+            )
+        if len(self) * min(test, validation or test, 1 - test - validation) < 1:
+            raise InputError(
+                f"{len(self)} patients are too few to split; give more patients or larger fractions"
+            )
+        from sklearn.model_selection import (
+            train_test_split,
+        )  # a second to import, and only wanted here
+
+        seed = small_seed(check_seed(seed))
+        rest, held_out = train_test_split(np.arange(len(self)), test_size=test, random_state=seed)
+        chosen = rest[:0]
+        if validation:
+            rest, chosen = train_test_split(
+                rest, test_size=round(validation * len(self)), random_state=seed
+            )
+        return Split(self.take(rest), self.take(chosen), self.take(held_out))
+
+    # Files ------------------------------------------------------------------------------------------------------
+
+    def write(self, path: str | Path) -> None:
+        """Write a long table ``patient_id, code, count`` that any tool reads: CSV where the name ends so, else Parquet.
+
+        A CSV loses titles and order; rows with count 0 keep patients without codes and codes without patients.
+        A Parquet file's metadata (key ``scoehr``, JSON) adds the kind, the vocabulary with titles and all patients in
+        order (their number alone when the ids are 0, 1, …), so codes without patients and patients without codes
+        survive.
+        """
+        numbered = np.array_equal(self.patients, np.arange(len(self)))
+        write_batches(path, iter([self]), len(self) if numbered else self.patients.tolist())
+
+    def _table(self) -> pa.Table:
+        """Columns ``patient_id, code, count`` of the cells that are not empty."""
+        rows, columns = _entries(self.counts)
+        return pa.table(
+            {
+                "patient_id": pa.array(self.patients[rows]),
+                "code": pa.DictionaryArray.from_arrays(
+                    columns.astype(np.int32), pa.array(self.codes, pa.string())
+                ),
+                "count": pa.array(self.counts.data),
+            }
+        )
+
+    @classmethod
+    def read(cls, path: str | Path) -> CodeMatrix:
+        """Read what :meth:`write` wrote; other tables are read by the data set ``table``.
+
+        InputError if the file is missing, damaged, or was not written by :meth:`write`.
+        """
+        path = user_path(path)
+        table = reading.parquet(path)
+        extra = (table.schema.metadata or {}).get(METADATA_KEY)
+        if extra is None:
+            raise InputError(
+                f"{path}: has no vocabulary in its metadata; read it as the data set 'table'"
+            )
+        try:
+            return cls._from_table(table, MatrixMetadata.of(extra, len(table)))
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
+
+    @classmethod
+    def _from_table(cls, table: pa.Table, extra: MatrixMetadata) -> CodeMatrix:
+        patients = extra.ids()
+        rows = known_places(table, "patient_id", patients)
+        columns = known_places(table, "code", np.array(extra.codes, dtype=object))
+        values = integers(table, "count")
+        cell = rows.astype(np.int64) * max(1, len(extra.codes)) + columns
+        again = pd.Series(cell).duplicated().to_numpy()
+        if again.any():
+            raise InputError(
+                f"row {int(again.argmax()) + 1} repeats a patient and a code; write the file again"
+            )
+        counts = sparse.csr_array(
+            (values, (rows, columns)), shape=(len(patients), len(extra.codes))
+        )
+        return cls(
+            counts, patients, cells.names(extra.codes, "code"), _strings(extra.titles), extra.kind
+        )
+
+    # Other forms ------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def from_array(
+        cls,
+        array: ArrayLike | sparse.sparray | sparse.spmatrix,
+        codes: ArrayLike,
+        titles: ArrayLike | None = None,
+        patients: ArrayLike | None = None,
+        kind: Kind = "count",
+    ) -> CodeMatrix:
+        """From a dense or sparse array of whole counts, shape (n_patients, n_codes).
+
+        ``titles`` default to "", ``patients`` to 0 … n-1. InputError if a value is not a whole number >= 0.
+        """
+        grid = array if isinstance(array, sparse.sparray | sparse.spmatrix) else np.asarray(array)
+        values = grid.data if isinstance(grid, sparse.sparray | sparse.spmatrix) else grid
+        if values.dtype.kind not in "biuf":
+            raise InputError(f"the array holds values of type {values.dtype}; give whole numbers")
+        if values.dtype.kind == "f" and not np.array_equal(values, np.rint(values)):
+            raise InputError(
+                "the array holds values that are not whole numbers; round them to counts first"
+            )
+        if values.size and values.max() > LARGEST_COUNT:
+            raise InputError(
+                f"the array holds {values.max()}; the largest count that fits is {LARGEST_COUNT}"
+            )
+        counts = sparse.csr_array(grid, copy=True)
+        ids = np.arange(counts.shape[0]) if patients is None else _ids(patients)
+        names = cells.names(codes, "code")
+        return cls(
+            counts, ids, names, _strings([""] * len(names) if titles is None else titles), kind
+        )
+
+    @classmethod
+    def from_long(
+        cls,
+        frame: pd.DataFrame,
+        *,
+        kind: Kind = "count",
+        patients: ArrayLike | None = None,
+        codes: ArrayLike | None = None,
+        titles: Mapping[str, str] | None = None,
+    ) -> CodeMatrix:
+        """From a long table with columns ``patient_id, code`` and, if it has one, ``count`` (else every row counts 1).
+
+        Rows with the same patient and code are summed. ``patients`` (order of the rows; default: sorted ids) may name
+        patients without codes, ``codes`` (default: sorted) codes without patients; InputError if either misses one
+        that occurs. ``kind="binary"`` keeps 1 for any count.
+        """
+        rows, row_names = _positions(frame, "patient_id", patients)
+        columns, column_names = _positions(frame, "code", codes)
+        values = _whole(frame["count"]) if "count" in frame else np.ones(len(frame), dtype=np.int64)
+        counts = sparse.csr_array(
+            (values, (rows, columns)), shape=(len(row_names), len(column_names))
+        )
+        found = [(titles or {}).get(code, "") for code in column_names.tolist()]
+        matrix = cls(counts, row_names, column_names, _strings(found))
+        return matrix.to_binary() if kind == "binary" else matrix
+
+    def to_long(self) -> pd.DataFrame:
+        """Columns ``patient_id, code, count``; one row a non-zero cell, in the order of the matrix."""
+        rows, columns = _entries(self.counts)
+        return pd.DataFrame(
+            {
+                "patient_id": self.patients[rows],
+                "code": self.codes[columns],
+                "count": self.counts.data.copy(),
+            }
+        )
+
+    @classmethod
+    def from_wide(cls, frame: pd.DataFrame, *, kind: Kind = "count") -> CodeMatrix:
+        """From one row a patient and one column a code; the ids are the column ``patient_id`` or else the index."""
+        if "patient_id" in frame:
+            frame = frame.set_index("patient_id")
+        codes = cells.names(frame.columns, "code")
+        if len(set(codes)) < len(codes):
+            raise InputError(
+                f"code {pd.Index(codes)[pd.Index(codes).duplicated()][0]} has two columns; give each code one"
+            )
+        columns = [_whole(frame.iloc[:, place]) for place in range(len(codes))]
+        values = np.column_stack(columns) if columns else np.empty((len(frame), 0), dtype=np.int64)
+        matrix = cls.from_array(values, codes, patients=frame.index)
+        return matrix.to_binary() if kind == "binary" else matrix
+
+    def to_wide(self) -> pd.DataFrame:
+        """One row a patient (index ``patient_id``), one integer column a code."""
+        return pd.DataFrame(
+            self.dense(np.int32),
+            index=pd.Index(self.patients, name="patient_id"),
+            columns=self.codes,
+        )
+
+    @classmethod
+    def from_records(
+        cls,
+        records: Iterable[Mapping[str, Any]],
+        *,
+        kind: Kind = "count",
+        codes: ArrayLike | None = None,
+    ) -> CodeMatrix:
+        """From PyHealth-style records ``{"patient_id": …, "visits": [[code, …], …]}``; a count is occurrences."""
+        records = [_checked_record(record, row) for row, record in enumerate(records, 1)]
+        numbers = [sum(map(len, record["visits"])) for record in records]
+        found = [code for record in records for visit in record["visits"] for code in visit]
+        columns, names = _places(_objects(found), "code", codes)
+        rows = np.repeat(np.arange(len(records)), numbers)
+        counts = sparse.csr_array(
+            (np.ones(len(found), dtype=np.int64), (rows, columns)), (len(records), len(names))
+        )
+        patients = _ids([record["patient_id"] for record in records])
+        matrix = cls(counts, patients, names, _strings([""] * len(names)))
+        return matrix.to_binary() if kind == "binary" else matrix
+
+    def to_records(self) -> list[dict[str, Any]]:
+        """PyHealth-style records; visit k holds the codes counted at least k times, so no code repeats in a visit."""
+        records = []
+        for row, patient in enumerate(self.patients.tolist()):
+            cells = slice(self.counts.indptr[row], self.counts.indptr[row + 1])
+            codes, times = self.codes[self.counts.indices[cells]], self.counts.data[cells]
+            visits = [codes[times >= k].tolist() for k in range(1, times.max(initial=0) + 1)]
+            records.append({"patient_id": patient, "visits": visits})
+        return records
+
+    @classmethod
+    def from_meds(
+        cls, frame: pd.DataFrame, *, prefix: str = MEDS_PREFIX, kind: Kind = "count"
+    ) -> CodeMatrix:
+        """From a MEDS event table ``subject_id, time, code, numeric_value``: events whose code begins with ``prefix``.
+
+        The prefix is cut off. Every subject of the table is a patient, with or without such events.
+        """
+        for column in ("subject_id", "code"):
+            if column not in frame:
+                raise InputError(
+                    f"the table has no column {column!r} (it has {_listed(frame)}); give MEDS events"
+                )
+        chosen = frame[frame["code"].astype(str).str.startswith(prefix)]
+        events = pd.DataFrame(
+            {
+                "patient_id": chosen["subject_id"],
+                "code": chosen["code"].astype(str).str[len(prefix) :],
+            }
+        )
+        return cls.from_long(
+            events, kind=kind, patients=np.sort(_ids(frame["subject_id"].unique()))
+        )
+
+    def to_meds(self, *, prefix: str = MEDS_PREFIX) -> pd.DataFrame:
+        """A MEDS event table: one row an occurrence, without time. InputError unless the patient ids are integers."""
+        if self.patients.dtype.kind != "i":
+            raise InputError("MEDS wants whole-number subject ids; renumber the patients first")
+        rows, columns = (np.repeat(index, self.counts.data) for index in _entries(self.counts))
+        return pd.DataFrame(
+            {
+                "subject_id": self.patients[rows],
+                "time": pd.Series(pd.NaT, index=range(len(rows)), dtype="datetime64[us]"),
+                "code": pd.Series(
+                    np.char.add(prefix, self.codes).astype(object)[columns], dtype=object
+                ),
+                "numeric_value": np.full(len(rows), np.nan, dtype=np.float32),
+            }
+        )
+
+
+def write_batches(
+    path: str | Path, batches: Iterator[CodeMatrix], patients: int | list[int]
+) -> tuple[int, int]:
+    """Write matrices of one vocabulary, patient under patient, as :meth:`CodeMatrix.write` would write them in one.
+
+    Only one is held at a time. ``patients`` are the ids of all of them, or their number if the ids are 0, 1, ….
+    Returns the number of codes and the sum of all counts.
+    """
+    if Path(path).suffix.lower() == ".csv":
+        return _write_csv(path, batches)
+    first = next(batches)
+    extra = {
+        "kind": first.kind,
+        "codes": first.codes.tolist(),
+        "titles": first.titles.tolist(),
+        "patients": patients,
+    }
+    table = first._table()
+    schema = table.schema.with_metadata(
+        {METADATA_KEY: json.dumps(extra, ensure_ascii=False).encode()}
+    )
+    with (
+        replacing(path) as scratch,
+        pq.ParquetWriter(scratch, schema, compression="zstd") as writer,
+    ):
+        writer.write_table(table)
+        total = int(first.counts.sum())
+        for batch in batches:
+            writer.write_table(batch._table())
+            total += int(batch.counts.sum())
+    return len(first.codes), total
+
+
+def _write_csv(path: str | Path, batches: Iterator[CodeMatrix]) -> tuple[int, int]:
+    """The same as a long CSV; a patient without codes, and a code without patients, has a row with count 0."""
+    first = next(batches)
+    if first.kind == "signed" or not len(first.codes):
+        raise InputError(
+            f"{path}: a CSV cannot hold counts below 0, or patients of no code; write .parquet"
+        )
+    unseen, total = np.ones(len(first.codes), dtype=bool), 0
+    with replacing(path) as scratch, scratch.open("w", encoding="utf-8", newline="") as file:
+        for batch in chain([first], batches):
+            empty = batch.patients[np.diff(batch.counts.indptr) == 0]
+            for frame in (batch.to_long(), _zeros(empty, first.codes[:1])):
+                frame.to_csv(file, index=False, header=not file.tell())
+            unseen[batch.counts.indices] = False
+            unseen[:1] &= not len(empty)
+            total += int(batch.counts.sum())
+        _zeros(first.patients[:1], first.codes[unseen]).to_csv(file, index=False, header=False)
+    return len(first.codes), total
+
+
+def _zeros(patients: np.ndarray, codes: np.ndarray) -> pd.DataFrame:
+    """Rows of a long table with count 0: one patient with each code, or each patient with one code."""
+    many = max(len(patients), len(codes)) if len(patients) and len(codes) else 0
+    rows = {"patient_id": np.resize(patients, many), "code": np.resize(codes, many)}
+    return pd.DataFrame(rows | {"count": np.zeros(many, dtype=int)})
+
+
+def _check(matrix: CodeMatrix) -> None:
+    """What the docstring of :class:`CodeMatrix` promises."""
+    if matrix.kind not in get_args(Kind):
+        raise InputError(f"kind is {matrix.kind!r}; it must be 'count', 'binary' or 'signed'")
+    if matrix.counts.shape != (len(matrix.patients), len(matrix.codes)) or len(
+        matrix.titles
+    ) != len(matrix.codes):
+        raise InputError(
+            f"counts have shape {matrix.counts.shape} but there are {len(matrix.patients)} patients, "
+            f"{len(matrix.codes)} codes and {len(matrix.titles)} titles; give one of each per row and column"
+        )
+    for name, values in (("patient", matrix.patients), ("code", matrix.codes)):
+        index = pd.Index(values)
+        if not index.is_unique:
+            raise InputError(
+                f"{name} {index[index.duplicated()][0]} occurs more than once; give each {name} once"
+            )
+    data = matrix.counts.data
+    if len(data) and data.min() < 0 and matrix.kind != "signed":
+        raise InputError("a count is negative; counts are whole numbers from 0")
+    if matrix.kind == "binary" and len(data) and data.max() > 1:
+        raise InputError("a binary matrix holds a count above 1; use kind 'count' or to_binary()")
+
+
+def _canonical(counts: Any) -> sparse.csr_array:
+    """Counts of 32 bits, each cell once; InputError before a number would become another."""
+    found = sparse.csr_array(counts)
+    if found.dtype != np.int32 or not found.has_canonical_format:
+        _refuse_no_counts(found.data)
+        found = sparse.csr_array(found, dtype=np.int64)
+        found.sum_duplicates()
+        _refuse_no_counts(found.data)
+        found = sparse.csr_array(found, dtype=np.int32)
+    found.eliminate_zeros()
+    return found
+
+
+def _refuse_no_counts(values: np.ndarray) -> None:
+    wrong = cells.whole(values, least=-LARGEST_COUNT)
+    if wrong.any():
+        raise InputError(
+            f"a count is {values[wrong][0]}; give whole numbers from 0 to {LARGEST_COUNT}"
+        )
+
+
+class MatrixMetadata(NamedTuple):
+    """What the metadata of a file say that its rows cannot; ``visits``: how many each patient has, if it has visits."""
+
+    codes: list[str]
+    titles: list[str]
+    patients: int | list[int] | list[str]
+    kind: Kind = "count"
+    visits: Sequence[int] = ()
+
+    @classmethod
+    def of(cls, metadata: bytes, rows: int, last: str = "kind") -> MatrixMetadata:
+        """Read and checked, before memory is taken for patients; ``rows``: of the table; ``last``: kind or visits."""
+        names = ["codes", "titles", "patients", last]
+        try:
+            found = json.loads(metadata)
+        except (ValueError, RecursionError):
+            raise InputError("its metadata are damaged; write the file again") from None
+        if not isinstance(found, dict) or not set(names) <= set(found):
+            raise InputError(
+                f"its metadata lack codes, titles, patients or {last}; write the file again"
+            )
+        extra = cls(**{name: found[name] for name in names})
+        extra._check(1000 * (rows + 1000))
+        return extra
+
+    def _check(self, most: int) -> None:
+        if self.kind not in get_args(Kind):
+            raise InputError(
+                f"its metadata name the kind {str(self.kind)[:40]!r}; write the file again"
+            )
+        if not (
+            _are(self.codes, str) and _are(self.titles, str) and len(self.codes) == len(self.titles)
+        ):
+            raise InputError("its metadata do not hold a title for each code; write the file again")
+        if type(self.patients) is int:
+            if not 0 <= self.patients <= most:
+                raise InputError(
+                    f"its metadata say {self.patients} patients for its few rows; write the file again"
+                )
+        elif not (_are(self.patients, str) or _are(self.patients, int)):
+            raise InputError("its metadata do not list the patients; write the file again")
+        if self.visits != () and not (
+            _are(self.visits, int) and all(0 <= n <= most for n in self.visits)
+        ):
+            raise InputError(
+                "its metadata do not say how many visits each patient has; write the file again"
+            )
+        if sum(self.visits) > most:
+            raise InputError(
+                f"its metadata say {sum(self.visits)} visits for its few rows; write the file again"
+            )
+
+    def ids(self) -> np.ndarray:
+        """The patients' ids."""
+        return np.arange(self.patients) if isinstance(self.patients, int) else _ids(self.patients)
+
+
+def _are(values: Any, kind: type) -> bool:
+    """Whether it is a list of such values."""
+    return isinstance(values, list) and all(type(value) is kind for value in values)
+
+
+def known_places(table: pa.Table, name: str, known: np.ndarray) -> np.ndarray:
+    """Where each value of a column stands among those that the metadata list."""
+    column = _column(table, name)
+    numbers = pa.types.is_integer(column.type)
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if not (numbers or pa.types.is_string(kind) or pa.types.is_large_string(kind)) and len(column):
+        raise InputError(
+            f"column {name}: holds {column.type}, neither text nor whole numbers; write the file again"
+        )
+    index = pd.Index(known)
+    if not index.is_unique:
+        raise InputError(
+            f"its metadata list {index[index.duplicated()][0]} more than once; write the file again"
+        )
+    if numbers != (known.dtype.kind == "i") and len(column):
+        raise InputError(
+            f"column {name}: holds {column.type} where the metadata list others; write the file again"
+        )
+    places = index.get_indexer(pd.Index(column.to_numpy() if numbers else column.to_pylist()))
+    if (places < 0).any():
+        row = int((places < 0).argmax()) + 1
+        raise InputError(
+            f"column {name}, row {row}: is not listed in the file's metadata; write the file again"
+        )
+    return places
+
+
+def integers(table: pa.Table, name: str) -> np.ndarray:
+    """A column of whole numbers, none of them missing."""
+    column = _column(table, name)
+    if not pa.types.is_integer(column.type):
+        raise InputError(
+            f"column {name}: holds {column.type}, not whole numbers; write the file again"
+        )
+    return column.to_numpy()
+
+
+def _column(table: pa.Table, name: str) -> pa.ChunkedArray:
+    place = table.schema.get_field_index(name)
+    if place < 0:
+        raise InputError(
+            f"has no one column {name} (it has {_listed(table.column_names)}); write the file again"
+        )
+    column = table.column(place)
+    if column.null_count:
+        row = column.is_null().to_pylist().index(True) + 1
+        raise InputError(f"column {name}, row {row}: is empty; write the file again")
+    return column
+
+
+def _strings(values: Any) -> np.ndarray:
+    """An array of str, one dimension; "" for what is missing."""
+    if isinstance(values, np.ndarray) and values.dtype.kind == "U":
+        return values
+    return np.array(
+        ["" if value is None or value != value else str(value) for value in values], dtype=str
+    )
+
+
+_ids = cells.ids
+
+
+def _entries(counts: sparse.csr_array) -> tuple[np.ndarray, np.ndarray]:
+    """Row and column of each stored cell, row by row."""
+    return np.repeat(np.arange(counts.shape[0]), np.diff(counts.indptr)), counts.indices
+
+
+def _positions(frame: pd.DataFrame, column: str, names: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Where each value of the column stands in ``names`` (default: its sorted distinct values), and those names."""
+    if column not in frame:
+        raise InputError(
+            f"the table has no column {column!r} (it has {_listed(frame)}); name it so"
+        )
+    if frame[column].ndim > 1:
+        raise InputError(f"the table has the column {column!r} twice; give each column one name")
+    if frame[column].isna().any():
+        raise InputError(
+            f"column {column!r}, row {int(frame[column].isna().argmax()) + 1}: is empty; fill or drop the row"
+        )
+    return _places(frame[column].to_numpy(), column, names)
+
+
+def _places(values: np.ndarray, column: str, names: Any) -> tuple[np.ndarray, np.ndarray]:
+    tidy = (lambda found: cells.names(found, "code")) if column == "code" else _ids
+    try:
+        places, distinct = pd.factorize(values, use_na_sentinel=False)
+        found = tidy(distinct)
+    except (TypeError, InputError):
+        row, error = _first_fault(values, tidy)
+        raise InputError(f"column {column!r}, row {row}: {error}") from None
+    if names is None:
+        known, again = np.unique(found, return_inverse=True)
+        return again[places], known
+    known = tidy(names)
+    again = pd.Index(known).get_indexer(pd.Index(found))
+    if (again < 0).any():
+        raise InputError(
+            f"{column} {found[again < 0][0]} occurs in the table but not in the list of names given"
+        )
+    return again[places], known
+
+
+def _first_fault(values: np.ndarray, tidy: Callable[[Any], np.ndarray]) -> tuple[int, str]:
+    """The first row that is no id or code by itself, and why."""
+    for row, value in enumerate(values, 1):
+        try:
+            tidy([value])
+        except InputError as error:
+            return row, str(error)
+    return 1, f"the ids or codes are of type {values.dtype}; write them as text"
+
+
+def _checked_record(record: Any, row: int) -> Mapping[str, Any]:
+    """The record, if it has a patient_id and visits that are lists of codes."""
+    lists = list | tuple | np.ndarray
+    if not isinstance(record, Mapping) or not {"patient_id", "visits"} <= set(record):
+        raise InputError(f"record {row}: has no patient_id and visits; write both in every record")
+    visits = record["visits"]
+    if not isinstance(visits, lists) or not all(
+        isinstance(visit, lists | set | frozenset) for visit in visits
+    ):
+        raise InputError(
+            f"record {row}, visits: not lists of codes; write a list of text codes for each visit"
+        )
+    return record
+
+
+def _whole(values: pd.Series) -> np.ndarray:
+    """The counts of a column as int64; InputError names the first that is not a whole number >= 0."""
+    array = values.to_numpy()
+    if array.dtype.kind in "biuf":
+        wrong = cells.whole(array)
+        numbers = np.where(wrong, 0, array).astype(np.int64)
+    else:
+        numbers = cells.counts([str(value) for value in array])
+        wrong = numbers < 0
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise InputError(
+            f"column {str(values.name)!r}, row {row + 1}: {str(array[row])[:60]!r} is not a whole number from 0"
+        )
+    return numbers
+
+
+def _objects(values: list[Any]) -> np.ndarray:
+    array = np.empty(len(values), dtype=object)
+    array[:] = values
+    return array
+
+
+def _listed(names: Iterable[Any]) -> str:
+    return reading.listed([str(name) for name in names])

@@ -1,0 +1,821 @@
+"""Tables of text, read row by row and checked: CSV, gzipped or in a zip file, and Parquet.
+
+A header may be in any case, quoted or not; files may be gzipped, end their lines in any way and begin with a byte order
+mark or blank lines. A column without a name is left out. A path names one file: no pattern, no folder's name as a
+column. What cannot be used raises :class:`~scoehr.files.InputError`: one sentence with the file, the column, the row
+(the first under the header is row 1) and the remedy.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import gzip
+import io
+import lzma
+import re
+import stat
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+
+from scoehr.files import InputError
+
+Database = duckdb.DuckDBPyConnection
+
+#: Columns by which a table is known, to say which one was given in another's place.
+KNOWN_TABLES = {
+    "ADMISSIONS": {"subject_id", "hadm_id", "admittime"},
+    "DIAGNOSES_ICD of MIMIC-III": {"subject_id", "hadm_id", "seq_num", "icd9_code"},
+    "diagnoses_icd of MIMIC-IV": {"subject_id", "hadm_id", "icd_code", "icd_version"},
+    "D_ICD_DIAGNOSES": {"icd9_code", "long_title"},
+    "PATIENTS": {"subject_id", "gender", "dod"},
+    "diabetic_data": {"encounter_id", "patient_nbr", "diag_1"},
+}
+
+
+def find(folder: Path, table: str) -> Path:
+    """:func:`look_for`, or InputError."""
+    path = look_for(folder, table)
+    if path is None:
+        raise InputError(
+            f"{folder}: has no {table}.csv or {table}.csv.gz; give the folder that holds that table"
+        )
+    return path
+
+
+def look_for(folder: Path, table: str) -> Path | None:
+    """The table's file in the folder or in its ``hosp``, name in any case, .csv before .csv.gz; None if absent.
+
+    A folder of the file's name, as some programs make it when they unpack, may hold the file.
+    """
+    if not folder.is_dir():
+        raise InputError(
+            f"{folder}: not a folder; give the folder that holds {table}.csv or {table}.csv.gz"
+        )
+    places = [
+        folder,
+        *(place for place in folder.iterdir() if place.is_dir() and place.name.lower() == "hosp"),
+    ]
+    for ending in (".csv", ".csv.gz"):
+        wanted = table.lower() + ending
+        for place in places:
+            for path in sorted(place.iterdir()):
+                inside = path / path.name
+                if path.name.lower() == wanted and (path.is_file() or inside.is_file()):
+                    return path if path.is_file() else inside
+    return None
+
+
+def read(
+    database: Database,
+    table: str,
+    path: Path,
+    columns: dict[str, str],
+    *,
+    whole: Container[str] = (),
+) -> None:
+    """Make ``table`` of the named columns of a file (name in any case -> name in the table).
+
+    Columns in ``whole`` become whole numbers, the others trimmed text with NULL for "". DuckDB's ``rowid`` is the row
+    number less one. InputError if a column or every row is missing, or a whole number is none.
+    """
+    names = header(path)
+    missing = next((name for name in columns if name.lower() not in names), None)
+    if missing:
+        fits = next((title for title, known in KNOWN_TABLES.items() if known <= set(names)), None)
+        which = f"this is the table {fits}" if fits else f"it has {listed(names)}"
+        raise InputError(f"{path}: has no column {missing} ({which}); give the table that has it")
+    chosen = (
+        f"{(_whole if name in whole else text)(name)} as {alias}" for name, alias in columns.items()
+    )
+    with _registered(database, path, [name.lower() for name in columns]) as source:
+        database.execute(
+            f"create temp table {table} as select {', '.join(chosen)} from {source}"
+        ).fetchall()
+    if not number_of_rows(database, table):
+        raise InputError(f"{path}: is empty but for its header; give the whole table")
+    for name, alias in columns.items():
+        if name in whole:
+            _refuse_broken_number(database, table, alias, path, name)
+
+
+def text(name: str) -> str:
+    """SQL: a column as trimmed text, NULL for ""."""
+    return f"nullif(trim({quoted(name.lower())}::varchar), '')"
+
+
+def whole(value: str) -> str:
+    """SQL: text as a whole number, ``7`` or ``7.0``; NULL if it is none."""
+    usual = f"try_cast({value} as bigint)"
+    digits = f"regexp_extract({value}, '^([+-]?\\d+)(\\.0*)?$', 1)"
+    return f"if({usual}::varchar = {value}, {usual}, try_cast({digits} as bigint))"
+
+
+def number(value: str) -> str:
+    """SQL: text as a finite number; NULL if it is none."""
+    return f"if(isfinite(try_cast({value} as double)), try_cast({value} as double), null)"
+
+
+def date(value: str) -> str:
+    """SQL: text such as 2150-01-31 13:45:00 as a timestamp, an offset from UTC applied; NULL if it is no date."""
+    usual = f"if(length({value}) = 19 and {value}[5] = '-', try_strptime({value}, '%Y-%m-%d %H:%M:%S'), null)"
+    shape = "^\\d{4}[-/]\\d{1,2}[-/]\\d{1,2}([ T]\\d.*)?$"
+    offset = ":\\d{2}\\S* ?[+-]\\d{2}(:?\\d{2})?$"
+    return (
+        f"coalesce({usual}, "  # the rest takes ten times as long
+        f"case when not regexp_matches({value}, '{shape}') then null "
+        f"when regexp_matches({value}, '{offset}') then make_timestamp(epoch_us(try_cast({value} as timestamptz))) "
+        f"else try_cast({value} as timestamp) end)"
+    )
+
+
+def flag(value: str) -> str:
+    """SQL: text that says yes or no (1, 0, 1.0, 0.0, true, false, t, f) as 1 or 0; NULL if it is neither."""
+    yes, no = "('1', '1.0', 'true', 't')", "('0', '0.0', 'false', 'f')"
+    return f"case when lower({value}) in {yes} then 1 when lower({value}) in {no} then 0 end"
+
+
+class Form(NamedTuple):
+    """What the text of a column may have to be: SQL that makes it of text, its type, what to say of other text."""
+
+    sql: Callable[[str], str]
+    kind: str
+    words: str
+
+
+FORMS = {
+    "whole": Form(whole, "bigint", "is not a whole number; restore it"),
+    "number": Form(number, "double", "is not a number; restore it or leave it empty"),
+    "date": Form(date, "timestamp", "is not a date; write it as 2150-01-31 13:45:00"),
+    "flag": Form(flag, "integer", "is neither 0 nor 1; restore it"),
+}
+
+
+def checked(name: str, form: str) -> str:
+    """SQL: a column in one of :data:`FORMS`, NULL for ""; any other text stops the query.
+
+    It is for files too large to be held; :func:`reading_checked` then says where that text stands.
+    """
+    value = text(name)
+    return f"case when {value} is not null then coalesce({FORMS[form].sql(value)}, error('{name}: {form}')) end"
+
+
+@contextmanager
+def reading_checked(database: Database, path: Path, columns: Mapping[str, str]) -> Iterator[None]:
+    """As :func:`reading`; if a :func:`checked` column stopped the query, its first cell of another form is refused.
+
+    ``columns``: name -> one of :data:`FORMS`.
+    """
+    try:
+        yield
+    except duckdb.Error as error:
+        for name, form in columns.items():
+            _refuse_misfit(database, path, name, FORMS[form])
+        _look_for_faults(path)
+        raise InputError(_sentence(path, str(error))) from None
+
+
+def _refuse_misfit(database: Database, path: Path, name: str, form: Form) -> None:
+    database.execute("set preserve_insertion_order = true")
+    numbered = f"select row_number() over () as row, {text(name)} as value from {scan(path)}"
+    query = f"select row, value from ({numbered}) where value is not null and {form.sql('value')} is null"
+    with reading(path):
+        found = database.execute(f"{query} order by row limit 1").fetchone()
+    if found:
+        raise InputError(f"{path}, column {name}, row {found[0]}: {found[1]!r} {form.words}")
+
+
+def _whole(name: str) -> str:
+    return whole(text(name))
+
+
+def _refuse_broken_number(
+    database: Database, table: str, column: str, path: Path, name: str
+) -> None:
+    found = database.execute(f"select min(rowid) from {table} where {column} is null").fetchone()
+    if found and found[0] is not None:
+        value = _cell(path, name.lower(), found[0])
+        where = f"{path}, column {name}, row {found[0] + 1}"
+        raise InputError(f"{where}: {value or 'empty'!r} is not a whole number; restore the id")
+
+
+def number_of_rows(database: Database, table: str) -> int:
+    """How many rows a table has."""
+    found = database.execute(f"select count(*) from {table}").fetchone()
+    return int(found[0]) if found else 0
+
+
+# Checks ---------------------------------------------------------------------------------------------------------
+
+
+def refuse(database: Database, query: str, sentence: Callable[..., str]) -> None:
+    """Raise ``sentence(row, values …)`` about the first row that ``query`` (rowid, values …) finds, if any."""
+    found = database.execute(f"select * from ({query}) order by 1 limit 1").fetchone()
+    if found:
+        raise InputError(sentence(found[0] + 1, *found[1:]))
+
+
+def refuse_repeats(database: Database, table: str, column: str, path: Path, name: str) -> None:
+    """Every value of the column stands in one row."""
+    refuse(
+        database,
+        f"select max(rowid), {column} from {table} group by {column} having count(*) > 1",
+        lambda row, value: (
+            f"{path}, column {name}, row {row}: {value} has a row already; give each {column} one row"
+        ),
+    )
+
+
+def refuse_pasted(
+    database: Database, table: str, key: Sequence[str], path: Path, name: str
+) -> None:
+    """No two rows have the same values, none of them empty, in the columns of ``key``, which ``name`` names."""
+    full = " and ".join(f"{column} is not null" for column in key)
+    refuse(
+        database,
+        f"select max(rowid), min(rowid) + 1 from {table} where {full} group by {', '.join(key)} having count(*) > 1",
+        lambda row, first: (
+            f"{path}, row {row}: repeats row {first} (the same {name}); give every row once"
+        ),
+    )
+
+
+def convert(
+    database: Database, table: str, path: Path, form: str, columns: Mapping[str, str]
+) -> None:
+    """Columns of text become what ``form`` of :data:`FORMS` says; InputError at the first cell that is no such thing.
+
+    ``columns``: name in the file -> name in the table. Empty cells stay empty.
+    """
+    sql, kind, words = FORMS[form]
+    for name, alias in columns.items():
+        refuse(
+            database,
+            f"select rowid, {alias} from {table} where {alias} is not null and {sql(alias)} is null",
+            lambda row, value, name=name: f"{path}, column {name}, row {row}: {value!r} {words}",
+        )
+        database.execute(
+            f"alter table {table} alter column {alias} set data type {kind} using {sql(alias)}"
+        )
+
+
+def refuse_empty(
+    database: Database, table: str, path: Path, columns: Mapping[str, str], what: str
+) -> None:
+    """No cell of these columns (name in the file -> name in the table) is empty; ``what`` says what it should hold."""
+    for name, alias in columns.items():
+        refuse(
+            database,
+            f"select rowid from {table} where {alias} is null",
+            lambda row, name=name: (
+                f"{path}, column {name}, row {row}: is empty; restore the {what}"
+            ),
+        )
+
+
+# Reading --------------------------------------------------------------------------------------------------------
+
+#: What is read at once; no row is longer.
+BLOCK = 16 * 2**20
+#: A CSV in a zip file is no larger.
+LARGEST_MEMBER = 2**30
+#: Columns that a program names when they have no name.
+UNNAMED = re.compile(r"unnamed: ?\d+|unnamed_\d+|__index_level_\d+__", re.IGNORECASE)
+_QUOTE = ord('"')
+#: What stands before the first quote of a cell and after its last.
+_AROUND = frozenset(b',\r\n"')
+_LINE_END = re.compile(rb"\r\n|\n|\r(?=[^\n])", re.DOTALL)
+
+
+@contextmanager
+def batches(path: Path, columns: Sequence[str] | None = None) -> Iterator[Iterator[pa.RecordBatch]]:
+    """The rows of a file in batches; ``columns``: names in small letters, in the order wanted (default: all).
+
+    Columns of a CSV are text, "" where empty, those of Parquet as they are. Raises InputError, also while read.
+    """
+    names = header(path)
+    chosen = list(names if columns is None else columns)
+    with regular(path).open("rb") as file:
+        if path.suffix.lower() == ".parquet":
+            yield _parquet_batches(path, file, names, chosen)
+            return
+    with _opened(path) as stream:
+        yield _csv_batches(path, _Text(path, stream), chosen)
+
+
+def _parquet_batches(
+    path: Path, file: BinaryIO, names: list[str], chosen: list[str]
+) -> Iterator[pa.RecordBatch]:
+    try:
+        table = pq.ParquetFile(file)
+        written = table.schema_arrow.names
+        few = None  # a dot in a name stands for what lies inside a column
+        if len(chosen) < len(names) and not any("." in name for name in written):
+            few = [written[names.index(name)] for name in chosen]
+        rows = max(1, 2_000_000 // max(1, len(few or names)))
+        for batch in table.iter_batches(batch_size=rows, columns=few):
+            new = dict(zip(written, names, strict=True))
+            batch.validate(full=True)
+            yield batch.rename_columns([new[name] for name in batch.schema.names]).select(chosen)
+    except DAMAGED as error:
+        raise InputError(
+            f"{path}: not a readable Parquet file ({_first_line(error)}); write it again"
+        ) from None
+
+
+def _csv_batches(path: Path, text: _Text, chosen: list[str]) -> Iterator[pa.RecordBatch]:
+    names = text.header()
+    ragged: list[Any] = []
+
+    def refuse(row: Any) -> str:
+        ragged.append(row)
+        return "error"
+
+    try:
+        reader = pa_csv.open_csv(
+            text,
+            read_options=pa_csv.ReadOptions(
+                column_names=_folded(names), block_size=BLOCK, use_threads=False
+            ),
+            parse_options=pa_csv.ParseOptions(newlines_in_values=True, invalid_row_handler=refuse),
+            convert_options=pa_csv.ConvertOptions(
+                include_columns=chosen,
+                column_types=dict.fromkeys(chosen, pa.string()),
+                check_utf8=False,
+            ),
+        )
+        yield from reader
+    except pa.ArrowInvalid as error:
+        if ragged:
+            row = ragged[0]
+            where, wrong = f"{path}, row {row.number}", f"{row.actual_columns} columns"
+            sentence = (
+                f"{where}: has {wrong} where the header has {row.expected_columns}; mend the row"
+            )
+            raise InputError(sentence) from None
+        if "Empty CSV" in str(error):
+            return
+        if "straddl" in str(error):
+            raise InputError(
+                f"{path}: has a row of more than {BLOCK >> 20} MiB; close its quotes or its line"
+            ) from None
+        raise InputError(
+            f"{path}: cannot be read ({_first_line(error)}); write the table again"
+        ) from None
+
+
+@contextmanager
+def _registered(database: Database, path: Path, columns: list[str]) -> Iterator[str]:
+    """The name of a view of these columns, which can be read once."""
+    faults: list[InputError] = []
+
+    def remembered(found: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        try:
+            yield from found
+        except InputError as error:  # DuckDB would turn it into words of its own
+            faults.append(error)
+            raise
+
+    with batches(path, columns) as found:
+        rows = remembered(found)
+        try:
+            first = next(rows, None)
+            if first is None:
+                raise InputError(f"{path}: is empty but for its header; give the whole table")
+            reader = pa.RecordBatchReader.from_batches(first.schema, _chain(first, rows))
+            database.execute("select 1").fetchall()  # ends a result that was not read to its end
+            database.register("source_rows", reader)
+            yield "source_rows"
+        except duckdb.Error as error:
+            if faults:
+                raise faults[0] from None
+            raise InputError(_sentence(path, str(error))) from None
+        finally:
+            with suppress(duckdb.Error):  # of a result that was never finished
+                database.unregister("source_rows")
+
+
+def _chain(first: pa.RecordBatch, others: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    yield first
+    yield from others
+
+
+def _cell(path: Path, column: str, row: int) -> str:
+    """What stands in a column in the row with this number, counted from 0."""
+    with batches(path, [column]) as found:
+        for batch in found:
+            if row < len(batch):
+                value = batch.column(0)[row].as_py()
+                return "" if value is None else str(value).strip()
+            row -= len(batch)
+    return ""
+
+
+# Files ----------------------------------------------------------------------------------------------------------
+
+
+def regular(path: Path) -> Path:
+    """The file that holds the table: itself, or the zip file it lies in; InputError if it is none."""
+    inside = _zip_of(path)
+    place = inside[0] if inside else path
+    try:
+        kind = place.stat().st_mode
+    except FileNotFoundError:
+        raise InputError(f"{place}: no such file; check the path") from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(
+            f"{place}: cannot be opened ({reason}); check the path and its permissions"
+        ) from None
+    if stat.S_ISDIR(kind):
+        raise InputError(f"{place}: is a folder; give the file")
+    if not stat.S_ISREG(kind):
+        raise InputError(f"{place}: is a device or a pipe, not a file; save the table as a file")
+    return place
+
+
+def is_blank(path: Path) -> bool:
+    """Whether a file holds nothing but blanks."""
+    with _opened(path) as stream:
+        return not any(block.strip() for block in iter(lambda: stream.read(BLOCK), b""))
+
+
+def zipped(place: Path, name: str) -> Path:
+    """The path of the file with this name in a zip file, for :func:`header`, :func:`batches` and :func:`read`."""
+    file = regular(place)
+    try:
+        with zipfile.ZipFile(file) as archive:
+            found = next(
+                (
+                    inside
+                    for inside in map(_inside, archive.namelist())
+                    if Path(inside).name == name
+                ),
+                None,
+            )
+    except (zipfile.BadZipFile, RuntimeError, OSError, ValueError, OverflowError, struct.error):
+        raise InputError(f"{place}: the zip file is damaged; fetch it again") from None
+    if found is None:
+        raise InputError(f"{place}: holds no {name}; give the zip file that holds it")
+    return place / found
+
+
+def _inside(name: str) -> str:
+    """The name of a file in a zip file as a path that stays in it."""
+    return "/".join(part for part in name.split("/") if part not in ("", ".", ".."))
+
+
+def _zip_of(path: Path) -> tuple[Path, str] | None:
+    """A zip file and the name of a file in it, if the path leads through a zip file."""
+    for place in path.parents:
+        if place.suffix.lower() == ".zip" and place.is_file():
+            return place, path.relative_to(place).as_posix()
+    return None
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """The bytes of a file, unpacked if its name ends in .gz or it lies in a zip file."""
+    place, inside = regular(path), _zip_of(path)
+    try:
+        if inside:
+            with zipfile.ZipFile(place) as archive, _member(archive, *inside) as file:
+                yield file
+            return
+        with gzip.open(place) if path.suffix.lower() == ".gz" else place.open("rb") as file:
+            yield file  # type: ignore[misc]
+    except InputError:
+        raise
+    except _PACKING as error:
+        kind = "zip" if inside else "gz"
+        how = "damaged" if inside else "truncated or damaged"
+        if isinstance(error, NotImplementedError):
+            how = "packed in a way that cannot be read here"
+        raise InputError(f"{place}: the {kind} file is {how}; fetch or write it again") from None
+    except (OSError, ValueError, struct.error) as error:
+        if inside:
+            raise InputError(f"{place}: the zip file is damaged; fetch or write it again") from None
+        if not isinstance(error, OSError):
+            raise
+        reason = error.strerror or _first_line(error)
+        raise InputError(
+            f"{place}: cannot be opened ({reason}); check the path and its permissions"
+        ) from None
+
+
+def _member(archive: zipfile.ZipFile, place: Path, name: str) -> BinaryIO:
+    info = next(info for info in archive.infolist() if _inside(info.filename) == name)
+    if info.flag_bits & 1:
+        raise InputError(f"{place}: the zip file is locked by a password; unpack it first")
+    if info.file_size > LARGEST_MEMBER:
+        raise InputError(
+            f"{place}: {name} would have {info.file_size:,} bytes; give a zip file of the table alone"
+        )
+    return archive.open(info)  # type: ignore[return-value]
+
+
+#: What the reader of Parquet raises about a damaged file.
+DAMAGED = (
+    pa.ArrowException,
+    OSError,
+    ValueError,
+    KeyError,
+    IndexError,
+    OverflowError,
+    RecursionError,
+)
+_PACKING = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    NotImplementedError,
+    gzip.BadGzipFile,
+)
+
+
+class _Text(io.RawIOBase):
+    """The bytes of a CSV under its header, found to be text in UTF-8 whose quotes stand around whole cells."""
+
+    def __init__(self, path: Path, stream: BinaryIO) -> None:
+        super().__init__()
+        self.path, self.stream = path, stream
+        self.decoder = codecs.getincrementaldecoder("utf-8")()
+        self.waiting = b""
+        self.offset = 0  # of the next chunk in the file
+        self.quoted, self.last = False, ord("\n")
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """At most so many bytes, b"" at the end."""
+        found = self.waiting or self._chunk()
+        end = len(found) if size < 0 else size
+        self.waiting = found[end:]
+        return found[:end]
+
+    def header(self) -> list[str]:
+        """The names in the first line that is not blank, "" where there is none; the rest is left to read."""
+        names, rest = self._record(self._chunk())
+        if not any(name.strip() for name in names or []):
+            raise InputError(f"{self.path}: is empty; give the whole table")
+        first, whole = self._record(rest, keep=True)
+        self.waiting = whole
+        return _fitted([name.strip() for name in names or []], first)
+
+    def _record(self, buffer: bytes, *, keep: bool = False) -> tuple[list[str] | None, bytes]:
+        """The next line that is not blank, or None at the end, and what follows it (or all that was read: ``keep``)."""
+        start = quotes = place = 0
+        while True:
+            for end in _LINE_END.finditer(buffer, place):
+                quotes += buffer.count(b'"', place, end.start())
+                place = end.end()
+                if quotes % 2:
+                    continue
+                line = buffer[start : end.start()]
+                if line.strip():
+                    return self._cells(line), buffer if keep else buffer[place:]
+                start = place
+            if len(buffer) > BLOCK:
+                raise InputError(
+                    f"{self.path}: has a line of more than {BLOCK >> 20} MiB; give a table"
+                )
+            more = self._chunk()
+            if not more:
+                line = buffer[start:]
+                return self._cells(line) if line.strip() else None, buffer if keep else b""
+            quotes += buffer.count(b'"', place)
+            place = len(buffer) - buffer.endswith(b"\r")
+            buffer += more
+
+    def _cells(self, line: bytes) -> list[str]:
+        try:
+            return next(csv.reader(io.StringIO(line.decode("utf-8"), newline="")), [])
+        except csv.Error:
+            raise InputError(
+                f"{self.path}: a cell has more than 100,000 letters; give a table"
+            ) from None
+
+    def _chunk(self) -> bytes:
+        chunk = self.stream.read(BLOCK // 4)
+        if self.offset == 0:
+            chunk = self._without_mark(chunk)
+        if b"\0" in chunk:
+            self._refuse(
+                chunk.index(b"\0"),
+                "holds a NUL, so it is no text or damaged; write the table again",
+            )
+        self._check_encoding(chunk)
+        if self.quoted or self.last == _QUOTE or b'"' in chunk:
+            self._check_quotes(chunk)
+        self.last = chunk[-1] if chunk else self.last
+        self.offset += len(chunk)
+        return chunk
+
+    def _without_mark(self, chunk: bytes) -> bytes:
+        if chunk.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise InputError(
+                f"{self.path}: the header is not UTF-8 text but UTF-16; save the table as comma-separated UTF-8"
+            )
+        marks = len(chunk) - len(chunk.lstrip(codecs.BOM_UTF8))
+        whole = marks // 3 * 3 if chunk.startswith(codecs.BOM_UTF8) else 0
+        self.offset += whole
+        return chunk[whole:]
+
+    def _check_encoding(self, chunk: bytes) -> None:
+        pending = self.decoder.getstate()[0]
+        if chunk.isascii() and chunk and not pending:
+            return
+        try:
+            self.decoder.decode(chunk, final=not chunk)
+        except UnicodeDecodeError as error:
+            what = "is not UTF-8 text; save the table in one encoding, UTF-8"
+            self._refuse(max(0, error.start - len(pending)), what)
+
+    def _check_quotes(self, chunk: bytes) -> None:
+        """A cell's first quote follows a comma or a line end (or its last one: ""), its last one precedes them."""
+        letters = np.frombuffer(chunk, dtype=np.uint8)
+        places = np.flatnonzero(letters == _QUOTE)
+        around = np.concatenate([[self.last], letters, [ord(",")]]).astype(np.uint8)
+        opens = (np.arange(len(places)) + self.quoted) % 2 == 0
+        before, after = around[places], around[places + 2]
+        wrong = ~np.isin(np.where(opens, before, after), list(_AROUND))
+        if self.last == _QUOTE and not self.quoted and chunk and chunk[0] not in _AROUND:
+            wrong, places = np.array([True]), np.array([0])
+        if not chunk and self.quoted:
+            self._refuse(0, "has a quote that is not closed; close it")
+        if wrong.any():
+            place = int(places[wrong.argmax()])
+            near = chunk[max(0, place - 10) : place + 10].decode("utf-8", errors="ignore")
+            said = f"has a quote inside a cell (near {near!r}); put quotes around whole cells, without blanks before"
+            self._refuse(place, f"{said} them, and double those inside")
+        self.quoted = bool((len(places) + self.quoted) % 2)
+
+    def _refuse(self, place: int, what: str) -> None:
+        row = _row(self.path, self.offset + place)
+        if row == 0 and "UTF-8" in what:
+            what = "the header is not UTF-8 text; save the table as comma-separated UTF-8"
+            raise InputError(f"{self.path}: {what}")
+        raise InputError(
+            f"{self.path}, row {row}: {what}" if row else f"{self.path}: the header {what}"
+        )
+
+
+def _row(path: Path, offset: int) -> int:
+    """The row, counted from 1 under the header, in which this byte of the file stands."""
+    with _opened(path) as stream:
+        start = io.TextIOWrapper(
+            io.BytesIO(stream.read(offset + 1)), "utf-8", errors="replace", newline=""
+        )
+        try:
+            return max(0, sum(1 for row in csv.reader(start) if row) - 1)
+        except csv.Error:
+            return 0
+
+
+def _fitted(names: list[str], first: list[str] | None) -> list[str]:
+    """A name for every column of the first row: a comma at the end of lines makes a column that has none."""
+    if first and len(first) == len(names) + 1 and not first[-1].strip():
+        names = [*names, ""]
+    if first and len(first) == len(names) - 1 and not names[-1]:
+        names = names[:-1]
+    return [name or f"unnamed_{number}" for number, name in enumerate(names, 1)]
+
+
+def scan(path: Path) -> str:
+    """SQL by which DuckDB reads the file itself, with casefolded column names, all text if it is CSV.
+
+    For what is too large for one thread or is read more than once; all else goes through :func:`batches`.
+    """
+    names = header(path)
+    file = literal(path)
+    if path.suffix.lower() == ".parquet":
+        columns = zip(schema(path).names, names, strict=True)
+        chosen = ", ".join(f"{quoted(old)} as {quoted(new)}" for old, new in columns)
+        return f"(select {chosen} from read_parquet({file}, hive_partitioning=false))"
+    types = ", ".join(f"'{name.replace(chr(39), chr(39) * 2)}': 'varchar'" for name in names)
+    return (
+        f"read_csv({file}, columns={{{types}}}, auto_detect=false, header=true, delim=',', quote='\"', escape='\"', "
+        "nullstr='', hive_partitioning=false)"
+    )
+
+
+def literal(path: Path) -> str:
+    """A path in SQL that names this file alone: DuckDB takes paths for patterns."""
+    place = str(path.absolute())
+    if re.search(r"[*?\[]", place):
+        if "\\" in place:
+            raise InputError(f"{path}: has a backslash beside *, ? or [ in its path; rename it")
+        place = re.sub(r"([*?\[])", r"[\1]", place)
+    return "'" + place.replace("'", "''") + "'"
+
+
+def header(path: Path, *, casefold: bool = True) -> list[str]:
+    """The column names of a CSV or Parquet file; InputError if there are none or two are the same.
+
+    A column without a name is called ``unnamed_`` and its number.
+    """
+    if path.suffix.lower() == ".parquet":
+        names = [
+            name.strip() or f"unnamed_{number}" for number, name in enumerate(schema(path).names, 1)
+        ]
+    else:
+        with _opened(path) as stream:
+            names = _Text(path, stream).header()
+    folded = _folded(names)
+    if len(set(folded)) < len(folded):
+        twice = pd.Index(folded)[pd.Index(folded).duplicated()][0]
+        raise InputError(f"{path}: has the column {twice!r} twice; give each column one name")
+    if len(names) == 1 and re.search(r"[;\t|]", names[0]):
+        raise InputError(
+            f"{path}: the columns are not separated by commas; save it as comma-separated values"
+        )
+    return folded if casefold else names
+
+
+def _folded(names: Sequence[str]) -> list[str]:
+    return [name.casefold() for name in names]
+
+
+def schema(path: Path) -> pa.Schema:
+    """The schema of a Parquet file."""
+    place = regular(path)
+    try:
+        with place.open("rb") as file:
+            return pq.read_schema(file)
+    except DAMAGED:
+        raise InputError(f"{path}: not a readable Parquet file; write it again") from None
+
+
+def parquet(path: Path) -> pa.Table:
+    """The whole of a Parquet file."""
+    place = regular(path)
+    try:
+        with place.open("rb") as file:
+            table = pq.read_table(file)
+        table.validate(full=True)
+    except DAMAGED as error:
+        raise InputError(
+            f"{path}: not a readable Parquet file ({_first_line(error)}); write it again"
+        ) from None
+    return table
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn DuckDB's errors about a file that :func:`scan` names into one sentence."""
+    try:
+        yield
+    except duckdb.Error as error:
+        if path.is_file():
+            _look_for_faults(path)
+        raise InputError(_sentence(path, str(error))) from None
+
+
+def _look_for_faults(path: Path) -> None:
+    """Read the whole file for a fault that can be named; InputError names it."""
+    with batches(path) as found:
+        for _ in found:
+            pass
+
+
+def _sentence(path: Path, message: str) -> str:
+    line = re.search(r"Line: (\d+)", message)
+    where = f"{path}, row {int(line[1]) - 1}" if line else str(path)
+    wrong = re.search(r"Expected Number of Columns: (\d+) Found: (\d+)", message)
+    if "gzip" in message.lower():
+        return f"{path}: the gz file is truncated or damaged; fetch or write it again"
+    if "unicode" in message or "utf-8" in message:
+        return f"{where}: is not UTF-8 text; save the table in one encoding, UTF-8"
+    if wrong:
+        return f"{where}: has {wrong[2]} columns where the header has {wrong[1]}; mend the row"
+    if "state machine" in message:
+        return f"{where}: its lines end in two ways; save the table with line ends of one kind"
+    return f"{where}: cannot be read ({message.splitlines()[0]}); save the table as comma-separated UTF-8"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def quoted(name: str) -> str:
+    """A column name in SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first few names."""
+    return ", ".join(names[:8]) + (", …" if len(names) > 8 else "")

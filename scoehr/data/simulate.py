@@ -1,0 +1,894 @@
+r"""A cohort with a known truth, written as full-size tables in the schema of MIMIC-III.
+
+The law
+-------
+A patient belongs to a population (adults, single newborns, twins), has a number of admissions :math:`A`, a complexity
+:math:`m` (how much is wrong and written down) and phenotypes :math:`z_k \in \{0, 1\}`, all independent. *Lasting*
+phenotypes (heart failure, chronic kidney disease, …) are drawn once a patient, the others (sepsis, trauma, …) once an
+admission. Given these, code :math:`c` is absent from an admission with probability
+
+.. math:: u_c = \exp\{-m\, \beta_c\, (1 + \sum_k a_{kc} z_k)\},
+
+independently of the other codes (a noisy-or). A *recurring* code works on lasting phenotypes alone: the patient has the
+condition, once and for all, with probability :math:`1 - u_c`, and each admission records it with probability
+:math:`\rho_c`. A recorded category has :math:`1 + \mathrm{Binomial}(2, \varepsilon_c)` full codes. The
+affinities :math:`a_{kc}`, :math:`\rho_c`, :math:`\varepsilon_c` and the rate of each common code are in
+``common_codes.csv``; the base hazard :math:`\beta_c` is solved from the rate.
+
+Because the phenotypes are independent, :math:`E\,u_c` and :math:`E\,u_c u_d` are products over phenotypes, and means,
+prevalences and correlations follow exactly by summing over populations, numbers of admissions and complexities
+(:class:`Truth`). The one thing the truth leaves out is the cap of 39 rows an admission, which cuts fewer than one row
+in a thousand.
+
+Rates are those of MIMIC-III v1.4 (Johnson et al., Scientific Data 3:160035, 2016) for the frequent codes, rounded,
+and plausible values for the others; this is a test bed, not a model of hospital care.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+from scipy import sparse
+
+from scoehr.data import icd
+from scoehr.data.matrix import CodeMatrix
+from scoehr.files import InputError, check_seed, read_json, replacing, sha256, write_json
+
+PATIENTS = 46_520
+#: Diagnosis rows with a code in a full-size cohort.
+ROWS = 651_000
+#: Three-digit codes of the law; some are so rare that a full-size cohort lacks them.
+VOCABULARY = 1_100
+#: Most rows an admission has in MIMIC-III.
+ROWS_PER_ADMISSION = 39
+#: The rarest codes of a group fall off as rank ** -TAIL_EXPONENT.
+TAIL_EXPONENT = 1.7
+#: Complexity: multiplier of every hazard, and the share of patients that have it.
+COMPLEXITY = ((0.50, 0.20), (0.75, 0.25), (1.00, 0.25), (1.35, 0.20), (1.75, 0.10))
+
+
+class Phenotype(NamedTuple):
+    share: float
+    lasting: bool
+
+
+PHENOTYPES = {
+    "adult": {
+        "metabolic": Phenotype(0.40, True),
+        "coronary": Phenotype(0.28, True),
+        "failing_heart": Phenotype(0.22, True),
+        "kidney": Phenotype(0.13, True),
+        "lung": Phenotype(0.16, True),
+        "liver": Phenotype(0.08, True),
+        "substance": Phenotype(0.12, True),
+        "mind": Phenotype(0.14, True),
+        "cancer": Phenotype(0.13, True),
+        "brain": Phenotype(0.10, True),
+        "frail": Phenotype(0.22, True),
+        "immune": Phenotype(0.03, True),
+        "sepsis": Phenotype(0.14, False),
+        "breathing": Phenotype(0.18, False),
+        "kidney_injury": Phenotype(0.18, False),
+        "heart_attack": Phenotype(0.10, False),
+        "heart_surgery": Phenotype(0.12, False),
+        "trauma": Phenotype(0.10, False),
+        "stroke": Phenotype(0.09, False),
+        "bleeding": Phenotype(0.09, False),
+        "poisoning": Phenotype(0.03, False),
+        "surgery": Phenotype(0.10, False),
+        "blood": Phenotype(0.05, False),
+        "birth": Phenotype(0.004, False),
+    },
+    "newborn": {
+        "preterm": Phenotype(0.30, True),
+        "sick": Phenotype(0.20, True),
+    },
+}
+
+
+class Population(NamedTuple):
+    """Who is in it: groups of ``common_codes.csv`` and, per number of admissions, patients of a full-size cohort."""
+
+    groups: tuple[str, ...]
+    admissions: dict[int, int]
+
+
+# The report's matrix has 46,520 patients with 58,976 admissions; 7,537 patients have more than one.
+REPEATED = {
+    2: 5160,
+    3: 1342,
+    4: 508,
+    5: 246,
+    6: 113,
+    7: 51,
+    8: 31,
+    9: 26,
+    10: 14,
+    11: 12,
+    12: 8,
+    13: 6,
+    14: 4,
+}
+OFTEN = {16: 4, 18: 3, 20: 2, 22: 2, 28: 1, 29: 1, 31: 1, 34: 1, 42: 1}
+POPULATIONS = {
+    "adult": Population(("adult",), {1: 31_123} | REPEATED | OFTEN),
+    "single newborn": Population(("newborn", "single"), {1: 6_690}),
+    "twin": Population(("newborn", "twin"), {1: 1_170}),
+}
+
+
+class Tail(NamedTuple):
+    """All other categories from ``first`` to ``last``: how many an admission has in all (before scaling to ROWS)."""
+
+    group: str
+    first: str
+    last: str
+    rate: float
+    affinity: str
+
+
+TAILS = (
+    Tail("adult", "001", "139", 0.12, "sepsis 6 immune 8"),
+    Tail("adult", "140", "239", 0.14, "cancer 30"),
+    Tail("adult", "240", "279", 0.06, "metabolic 3"),
+    Tail("adult", "280", "289", 0.03, "blood 10"),
+    Tail("adult", "290", "319", 0.07, "mind 5 substance 3"),
+    Tail("adult", "320", "389", 0.15, "brain 6"),
+    Tail("adult", "390", "459", 0.10, "coronary 2 failing_heart 3"),
+    Tail("adult", "460", "519", 0.08, "lung 5 breathing 3"),
+    Tail("adult", "520", "579", 0.14, "bleeding 4 liver 3 surgery 2"),
+    Tail("adult", "580", "629", 0.10, "kidney 4"),
+    Tail("adult", "630", "679", 0.008, "birth 400"),
+    Tail("adult", "680", "709", 0.08, "frail 3"),
+    Tail("adult", "710", "739", 0.08, "frail 3"),
+    Tail("adult", "740", "759", 0.03, ""),
+    Tail("adult", "780", "799", 0.04, "frail 1"),
+    Tail("adult", "800", "959", 0.35, "trauma 50"),
+    Tail("adult", "960", "979", 0.03, "poisoning 80"),
+    Tail("adult", "980", "995", 0.02, "trauma 5"),
+    Tail("adult", "E800", "E848", 0.05, "trauma 40"),
+    Tail("adult", "E851", "E869", 0.02, "poisoning 60"),
+    Tail("adult", "E870", "E876", 0.02, "surgery 5"),
+    Tail("adult", "E881", "E929", 0.06, "trauma 30"),
+    Tail("adult", "E930", "E949", 0.05, "cancer 1 immune 1"),
+    Tail("adult", "E951", "E959", 0.01, "poisoning 60"),
+    Tail("adult", "E960", "E989", 0.02, "trauma 40"),
+    Tail("adult", "V01", "V28", 0.10, ""),
+    Tail("adult", "V40", "V91", 0.15, "frail 1"),
+    Tail("newborn", "740", "779", 0.12, "sick 4"),
+    Tail("newborn", "V32", "V39", 0.01, ""),
+)
+
+
+@dataclass(frozen=True)
+class Law:
+    """One population's law over the common vocabulary; arrays of shape (n_codes,) unless said otherwise."""
+
+    share: float
+    admissions: np.ndarray  # (n_numbers,) how many admissions
+    admission_shares: np.ndarray  # (n_numbers,)
+    phenotype_shares: np.ndarray  # (n_phenotypes,)
+    lasting: np.ndarray  # (n_phenotypes,) bool
+    base: np.ndarray  # beta, 0 where the population never has the code
+    extra: np.ndarray  # hazards the phenotypes add, beta * a, (n_phenotypes, n_codes)
+    recurs: np.ndarray  # rho, 0 for codes that are drawn anew at each admission
+    repeats: np.ndarray  # epsilon
+
+    @property
+    def recurring(self) -> np.ndarray:
+        return self.recurs > 0
+
+    @property
+    def mean_rows(self) -> np.ndarray:
+        """Mean rows of a code at an admission, given the code's condition holds there."""
+        return (1 + 2 * self.repeats) * np.where(self.recurring, self.recurs, 1)
+
+    @property
+    def mean_square_rows(self) -> np.ndarray:
+        spread = 2 * self.repeats * (1 - self.repeats)
+        return (spread + (1 + 2 * self.repeats) ** 2) * np.where(self.recurring, self.recurs, 1)
+
+
+# Definition -----------------------------------------------------------------------------------------------------
+
+
+def vocabulary() -> np.ndarray:
+    """The three-digit codes of the law, sorted, shape (n_codes,)."""
+    return _vocabulary_and_tails()[0]
+
+
+@cache
+def laws() -> tuple[Law, ...]:
+    """The law of each of :data:`POPULATIONS`, in order."""
+    codes, tails = _vocabulary_and_tails()
+    scale = _tail_scale(tails)
+    return tuple(_law(codes, tails, scale, population) for population in POPULATIONS.values())
+
+
+@cache
+def _common() -> tuple[dict[str, str], ...]:
+    with resources.files(__package__).joinpath("common_codes.csv").open(encoding="utf-8") as file:
+        return tuple(csv.DictReader(file))
+
+
+@cache
+def _vocabulary_and_tails() -> tuple[np.ndarray, dict[tuple[str, str], tuple[float, str]]]:
+    """All codes, and (rate, affinity) of each that is not common, by group and code."""
+    common = {(row["group"], row["code"]) for row in _common()}
+    tails = {}
+    for group, first, last, rate, affinity in TAILS:
+        names = [
+            c
+            for c in icd.members()
+            if first <= c <= last and (group, c) not in common and len(c) == len(first)
+        ]
+        names.sort(key=lambda c: (-len(icd.members()[c]), c))
+        weights = np.arange(1, len(names) + 1) ** -TAIL_EXPONENT
+        for name, weight in zip(names, weights / weights.sum(), strict=True):
+            tails[group, name] = (rate * float(weight), affinity)
+    kept = {code for _, code in common}
+    for key in sorted(tails, key=lambda key: -tails[key][0]):
+        if len(kept) < VOCABULARY:
+            kept.add(key[1])
+    return np.array(sorted(kept)), {key: value for key, value in tails.items() if key[1] in kept}
+
+
+def _tail_scale(tails: dict[tuple[str, str], tuple[float, str]]) -> float:
+    """The factor on all tail rates that makes a full-size cohort have ROWS rows."""
+    visits = dict.fromkeys(("adult", "newborn", "single", "twin"), 0)
+    for population in POPULATIONS.values():
+        for group in population.groups:
+            visits[group] += sum(
+                number * patients for number, patients in population.admissions.items()
+            )
+    common = sum(
+        visits[r["group"]] * float(r["rate"]) * (1 + 2 * float(r["extra"] or 0)) for r in _common()
+    )
+    return (ROWS - common) / sum(visits[group] * rate for (group, _), (rate, _) in tails.items())
+
+
+def _law(
+    codes: np.ndarray,
+    tails: dict[tuple[str, str], tuple[float, str]],
+    scale: float,
+    who: Population,
+) -> Law:
+    phenotypes = PHENOTYPES[who.groups[0]]
+    names = list(phenotypes)
+    place = {code: column for column, code in enumerate(codes.tolist())}
+    rate, recurs, repeats = np.zeros((3, len(codes)))
+    affinity = np.zeros((len(names), len(codes)))
+
+    def put(code: str, code_rate: float, text: str) -> int:
+        column = place[code]
+        rate[column] = code_rate
+        words = text.split()
+        for name, strength in zip(words[::2], words[1::2], strict=True):
+            affinity[names.index(name), column] = float(strength)
+        return column
+
+    for (group, code), (tail_rate, text) in tails.items():
+        if group in who.groups:
+            put(code, scale * tail_rate, text)
+    for row in _common():
+        if row["group"] in who.groups:
+            column = put(row["code"], float(row["rate"]), row["affinity"])
+            recurs[column] = float(row["recurs"] or 0)
+            repeats[column] = float(row["extra"] or 0)
+    shares = np.array([phenotype.share for phenotype in phenotypes.values()])
+    patients = np.array(list(who.admissions.values()))
+    base = _solve_base(rate / np.where(recurs > 0, recurs, 1), affinity, shares)
+    return Law(
+        share=patients.sum() / PATIENTS,
+        admissions=np.array(list(who.admissions)),
+        admission_shares=patients / patients.sum(),
+        phenotype_shares=shares,
+        lasting=np.array([phenotype.lasting for phenotype in phenotypes.values()]),
+        base=base,
+        extra=affinity * base,
+        recurs=recurs,
+        repeats=repeats,
+    )
+
+
+def _solve_base(probability: np.ndarray, affinity: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """The base hazard at which a code's condition holds at an admission with this probability (by bisection)."""
+    low, high = np.full((2, len(probability)), [[-20.0], [6.0]])
+    for _ in range(60):
+        middle = (low + high) / 2
+        base = np.exp(middle)
+        holds = sum(
+            part * (1 - _absence(base, affinity * base, shares, level).prod(axis=0))
+            for level, part in COMPLEXITY
+        )
+        low, high = (
+            np.where(holds < probability, middle, low),
+            np.where(holds < probability, high, middle),
+        )
+    return np.where(probability > 0, np.exp(low), 0)
+
+
+def _absence(base: np.ndarray, extra: np.ndarray, shares: np.ndarray, level: float) -> np.ndarray:
+    """The factors of E u at complexity ``level``: the base's, then each phenotype's; (1 + n_phenotypes, n_codes)."""
+    shares = shares[:, None]
+    return np.vstack([np.exp(-level * base), 1 - shares + shares * np.exp(-level * extra)])
+
+
+# Truth ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What a cohort of endless size would show, a patient.
+
+    Attributes
+    ----------
+    codes : (n_codes,) str
+    expected_counts : (n_codes,) mean count a patient, >= 0
+    prevalence : (n_codes,) probability that a patient has the code at all, in [0, 1]
+    """
+
+    codes: np.ndarray
+    expected_counts: np.ndarray
+    prevalence: np.ndarray
+
+    def correlation(
+        self, kind: Literal["count", "binary"] = "count", codes: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Pearson correlations between codes over patients, shape (n_codes, n_codes), exact.
+
+        ``kind`` says whether of the counts or of "ever recorded"; ``codes`` chooses and orders (default: all).
+        """
+        columns = (
+            np.arange(len(self.codes)) if codes is None else np.searchsorted(self.codes, codes)
+        )
+        if codes is not None and not np.array_equal(
+            self.codes[np.minimum(columns, len(self.codes) - 1)], codes
+        ):
+            raise InputError(
+                "a code is not in the vocabulary of the simulated cohort; see simulate.vocabulary()"
+            )
+        second = _second_moments if kind == "count" else _both_present
+        mean = (self.expected_counts if kind == "count" else self.prevalence)[columns]
+        products = sum(law.share * second(_of_codes(law, columns)) for law in laws())
+        covariance = products - np.outer(mean, mean)
+        spread = np.sqrt(np.diag(covariance))
+        return covariance / np.outer(spread, spread)
+
+
+@cache
+def truth() -> Truth:
+    """The exact means and prevalences of the law; correlations on demand."""
+    expected, prevalence = np.zeros((2, len(vocabulary())))
+    for law in laws():
+        mean_admissions = law.admissions @ law.admission_shares
+        for level, part in COMPLEXITY:
+            holds = 1 - _absence(law.base, law.extra, law.phenotype_shares, level).prod(axis=0)
+            expected += law.share * part * mean_admissions * law.mean_rows * holds
+        for weight, number, level in _strata(law):
+            never, _, _ = _never(law, number, level)
+            prevalence += law.share * weight * (1 - never)
+    return Truth(vocabulary(), expected, prevalence)
+
+
+def _strata(law: Law) -> Iterator[tuple[float, int, float]]:
+    """Weight, number of admissions and complexity of each stratum of a population."""
+    for number, share in zip(law.admissions.tolist(), law.admission_shares.tolist(), strict=True):
+        for level, part in COMPLEXITY:
+            yield share * part, number, level
+
+
+def _of_codes(law: Law, columns: np.ndarray) -> Law:
+    chosen = {name: getattr(law, name)[columns] for name in ("base", "recurs", "repeats")}
+    return Law(**{**vars(law), **chosen, "extra": law.extra[:, columns]})
+
+
+def _excess(shares: np.ndarray, survival: np.ndarray, powers: np.ndarray) -> np.ndarray:
+    """E u_c u_d / (E u_c E u_d), shape (n_codes, n_codes): each phenotype's factor to its power, where it acts."""
+    ratio = np.ones((survival.shape[1], survival.shape[1]))
+    for share, survives, power in zip(shares, survival, powers, strict=True):
+        acts = np.flatnonzero(survives < 1)
+        survives = survives[acts]
+        alone = 1 - share + share * survives
+        both = 1 - share + share * np.outer(survives, survives)
+        ratio[np.ix_(acts, acts)] *= (both / np.outer(alone, alone)) ** power
+    return ratio
+
+
+def _second_moments(law: Law) -> np.ndarray:
+    """E x_c x_d of the counts of one population, shape (n_codes, n_codes)."""
+    one = law.admissions @ law.admission_shares
+    two = (law.admissions * (law.admissions - 1)) @ law.admission_shares
+    weights = np.outer(law.mean_rows, law.mean_rows)
+    total = np.zeros_like(weights)
+    for level, part in COMPLEXITY:
+        absent = _absence(law.base, law.extra, law.phenotype_shares, level).prod(axis=0)
+        holds, survival = 1 - absent, np.exp(-level * law.extra)
+        within, across = (
+            weights
+            * (
+                np.outer(holds, holds)
+                + np.outer(absent, absent) * (_excess(law.phenotype_shares, survival, p) - 1)
+            )
+            for p in (np.ones(len(law.lasting)), law.lasting.astype(float))
+        )
+        np.fill_diagonal(within, law.mean_square_rows * holds)
+        np.fill_diagonal(across, np.where(law.recurring, law.mean_rows**2 * holds, np.diag(across)))
+        total += part * (one * within + two * across)
+    return total
+
+
+def _never(law: Law, number: int, level: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """P(never recorded in ``number`` admissions); the part of it that depends on phenotypes; and the survival factors.
+
+    Never = missed + (1 - missed) * v, with v = u for a recurring code (missed: recorded at no admission though
+    the condition holds) and the product of u over admissions for others (missed = 0).
+    """
+    times = np.where(law.recurring, 1, number)
+    survival = np.exp(-level * law.extra * np.where(law.lasting[:, None], times, 1))
+    shares = law.phenotype_shares[:, None]
+    factors = (1 - shares + shares * survival) ** np.where(law.lasting[:, None], 1, number)
+    missed = np.where(law.recurring, (1 - law.recurs) ** number, 0)
+    varying = (1 - missed) * np.exp(-level * law.base * times) * factors.prod(axis=0)
+    return missed + varying, varying, survival
+
+
+def _both_present(law: Law) -> np.ndarray:
+    """P(x_c > 0, x_d > 0) in one population, shape (n_codes, n_codes)."""
+    total = np.zeros((len(law.base), len(law.base)))
+    for weight, number, level in _strata(law):
+        never, varying, survival = _never(law, number, level)
+        excess = _excess(law.phenotype_shares, survival, np.where(law.lasting, 1, number))
+        both = np.outer(1 - never, 1 - never) + np.outer(varying, varying) * (excess - 1)
+        np.fill_diagonal(both, 1 - never)
+        total += weight * both
+    return total
+
+
+# Sample ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Drawn patients with their admissions; an entry is a code at an admission.
+
+    ``population`` and ``admissions`` have shape (n_patients,); ``entry_visit``, ``entry_code`` and ``entry_rows``
+    have shape (n_entries,), sorted by visit. Visits are numbered patient by patient.
+    """
+
+    population: np.ndarray
+    admissions: np.ndarray
+    entry_visit: np.ndarray
+    entry_code: np.ndarray
+    entry_rows: np.ndarray
+    rows_cut: int
+
+    @property
+    def visit_patient(self) -> np.ndarray:
+        """The patient of each visit, shape (n_visits,)."""
+        return np.repeat(np.arange(len(self.admissions)), self.admissions)
+
+
+def sample_matrix(n: int = PATIENTS, seed: int = 0) -> CodeMatrix:
+    """Draw ``n`` patients: the count matrix over :func:`vocabulary`, patients 0 … n-1.
+
+    The same law and the same draws as :func:`write_tables`. The numbers of newborns and of admissions are drawn
+    systematically, so their totals stay within a few of what is expected.
+    """
+    drawn = sample(n, seed)
+    codes = vocabulary()
+    entries = (drawn.entry_rows, (drawn.visit_patient[drawn.entry_visit], drawn.entry_code))
+    counts = sparse.csr_array(entries, shape=(n, len(codes)), dtype=np.int32)
+    return CodeMatrix(
+        counts, np.arange(n), codes, np.array([icd.title(code) for code in codes.tolist()]), "count"
+    )
+
+
+def sample(n: int, seed: int = 0) -> Sample:
+    """Draw ``n`` patients (at least 1) from the law; the same seed gives the same patients."""
+    seed = check_seed(seed)
+    if n < 1:
+        raise InputError(f"patients={n}: give at least 1 patient")
+    rng = np.random.default_rng(seed)
+    population, admissions = _draw_admissions(n, rng)
+    first_visit = np.cumsum(admissions) - admissions
+    parts = []
+    for number, law in enumerate(laws()):
+        members = np.flatnonzero(population == number)
+        if not len(members):
+            continue
+        visit, code, rows = _draw_codes(law, admissions[members], rng)
+        local_first = np.cumsum(admissions[members]) - admissions[members]
+        visits = np.arange(admissions[members].sum()) + np.repeat(
+            first_visit[members] - local_first, admissions[members]
+        )
+        parts.append((visits[visit], code, rows, rng.random(len(code)) + law.recurring[code]))
+    visit, code, rows, order = (np.concatenate(column) for column in zip(*parts, strict=True))
+    by_visit = np.lexsort((order, visit))
+    visit, code, rows = visit[by_visit], code[by_visit], rows[by_visit]
+    kept = _within_cap(visit, rows)
+    return Sample(
+        population, admissions, visit[kept], code[kept], rows[kept], int(rows[~kept].sum())
+    )
+
+
+def _draw_admissions(n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Population and number of admissions of each patient, by systematic sampling in random order."""
+    cells = [
+        (number, times) for number, law in enumerate(laws()) for times in law.admissions.tolist()
+    ]
+    shares = np.concatenate([law.share * law.admission_shares for law in laws()])
+    cell = np.searchsorted(np.cumsum(shares)[:-1], (np.arange(n) + rng.random()) / n, side="right")
+    chosen = np.array(cells)[rng.permutation(cell)]
+    return chosen[:, 0], chosen[:, 1]
+
+
+def _draw_codes(
+    law: Law, admissions: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, ...]:
+    """Visit (numbered within the population), code and rows of each entry."""
+    levels, parts = np.array(COMPLEXITY).T
+    level = rng.choice(levels, len(admissions), p=parts).astype(np.float32)
+    lasting = (
+        rng.random((len(admissions), law.lasting.sum())) < law.phenotype_shares[law.lasting]
+    ).astype(np.float32)
+    passing_shares = law.phenotype_shares[~law.lasting]
+    acute = np.flatnonzero((law.base > 0) & ~law.recurring)
+    chronic = np.flatnonzero((law.base > 0) & law.recurring)
+    has = np.zeros((len(admissions), len(chronic)), dtype=bool)
+    for rows in _blocks(len(admissions)):
+        has[rows] = _holds(law, chronic, law.lasting, level[rows], lasting[rows], rng)
+    patient = np.repeat(np.arange(len(admissions)), admissions)
+    everything = np.concatenate([np.flatnonzero(law.lasting), np.flatnonzero(~law.lasting)])
+    found = []
+    for rows in _blocks(len(patient)):
+        who = patient[rows]
+        passing = (rng.random((len(who), len(passing_shares))) < passing_shares).astype(np.float32)
+        present = _holds(
+            law, acute, everything, level[who], np.hstack([lasting[who], passing]), rng
+        )
+        recorded = has[who] & (rng.random(has[who].shape, dtype=np.float32) < law.recurs[chronic])
+        for columns, hits in ((acute, present), (chronic, recorded)):
+            visit, column = np.nonzero(hits)
+            found.append((visit + rows.start, columns[column]))
+    visit, code = (np.concatenate(column) for column in zip(*found, strict=True))
+    return visit, code, 1 + rng.binomial(2, law.repeats[code])
+
+
+def _holds(
+    law: Law,
+    columns: np.ndarray,
+    acting: np.ndarray,
+    level: np.ndarray,
+    z: np.ndarray,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Whether each condition holds, (len(level), len(columns)): an exponential variate falls below the hazard."""
+    hazard = z @ law.extra[acting][:, columns].astype(np.float32) + law.base[columns].astype(
+        np.float32
+    )
+    return rng.standard_exponential(hazard.shape, dtype=np.float32) < level[:, None] * hazard
+
+
+def _blocks(n: int, size: int = 4096) -> Iterator[slice]:
+    for start in range(0, n, size):
+        yield slice(start, min(start + size, n))
+
+
+def _within_cap(visit: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Which entries, sorted by visit, lie within the first ROWS_PER_ADMISSION rows of their visit."""
+    running = np.cumsum(rows)
+    before = np.concatenate([[0], running])[np.searchsorted(visit, visit)]
+    return running - before <= ROWS_PER_ADMISSION
+
+
+# Tables ---------------------------------------------------------------------------------------------------------
+
+TABLES = ("PATIENTS", "ADMISSIONS", "D_ICD_DIAGNOSES", "DIAGNOSES_ICD")
+#: Share of an admission's full codes that are the category's usual one; the others fall off as 1 / rank.
+USUAL_SHARE = 0.6
+DAY, HOUR = 86_400, 3_600
+#: 1 January 2100, in seconds since 1970: where shifted dates begin.
+SHIFTED_START = 4_102_444_800
+DIES_IN_HOSPITAL = {"NEWBORN": 0.008, "adult": 0.12}
+#: Values of the descriptive columns of ADMISSIONS with their shares.
+CHOICES: dict[str, dict[str | None, float]] = {
+    "ADMISSION_TYPE": {"EMERGENCY": 0.83, "ELECTIVE": 0.145, "URGENT": 0.025},
+    "ADMISSION_LOCATION": {
+        "EMERGENCY ROOM ADMIT": 0.45,
+        "PHYS REFERRAL/NORMAL DELI": 0.25,
+        "CLINIC REFERRAL/PREMATURE": 0.20,
+        "TRANSFER FROM HOSP/EXTRAM": 0.10,
+    },
+    "DISCHARGE_LOCATION": {
+        "HOME": 0.36,
+        "HOME HEALTH CARE": 0.26,
+        "SNF": 0.19,
+        "REHAB/DISTINCT PART HOSP": 0.13,
+        "LONG TERM CARE HOSPITAL": 0.06,
+    },
+    "INSURANCE": {
+        "Medicare": 0.48,
+        "Private": 0.38,
+        "Medicaid": 0.10,
+        "Government": 0.03,
+        "Self Pay": 0.01,
+    },
+    "LANGUAGE": {None: 0.43, "ENGL": 0.50, "SPAN": 0.03, "RUSS": 0.02, "PTUN": 0.02},
+    "RELIGION": {
+        "CATHOLIC": 0.36,
+        "NOT SPECIFIED": 0.21,
+        "UNOBTAINABLE": 0.16,
+        "PROTESTANT QUAKER": 0.15,
+        "JEWISH": 0.12,
+    },
+    "MARITAL_STATUS": {
+        "MARRIED": 0.50,
+        "SINGLE": 0.27,
+        "WIDOWED": 0.14,
+        "DIVORCED": 0.07,
+        "SEPARATED": 0.02,
+    },
+    "ETHNICITY": {
+        "WHITE": 0.71,
+        "BLACK/AFRICAN AMERICAN": 0.10,
+        "UNKNOWN/NOT SPECIFIED": 0.10,
+        "ASIAN": 0.04,
+        "OTHER": 0.05,
+    },
+}
+
+
+def write_tables(folder: str | Path, *, patients: int = PATIENTS, seed: int = 0) -> dict[str, Any]:
+    """Write a cohort as PATIENTS, ADMISSIONS, DIAGNOSES_ICD and D_ICD_DIAGNOSES (.csv.gz) in MIMIC-III's schema.
+
+    Headers are upper case, headers and strings are quoted, dates lie between 2100 and 2220. An admission without any
+    code has one row with an empty SEQ_NUM and ICD9_CODE. Cut to three digits, the tables give
+    ``sample_matrix(patients, seed)``.
+
+    Returns the account: patients, admissions, diagnoses (rows), null_codes, rows_cut (by the cap), seed.
+    Raises InputError for fewer than 1 patient or a negative seed.
+    """
+    drawn = sample(patients, seed)
+    rng = np.random.default_rng([seed, 1])
+    subject = np.sort(rng.choice(max(99_998, 2 * patients), patients, replace=False)) + 2
+    visits = drawn.visit_patient
+    stay = rng.choice(max(100_000, 2 * len(visits)), len(visits), replace=False) + 100_000
+    diagnoses = _diagnoses(drawn, subject, stay, rng)
+    admissions, people = _stays(drawn, subject, stay, rng)
+    tables = {
+        "PATIENTS": people,
+        "ADMISSIONS": admissions,
+        "D_ICD_DIAGNOSES": {
+            "ICD9_CODE": list(icd.full_titles()),
+            "SHORT_TITLE": list(icd.short_titles().values()),
+            "LONG_TITLE": list(icd.full_titles().values()),
+        },
+        "DIAGNOSES_ICD": diagnoses,
+    }
+    for name in TABLES:
+        _write_table(Path(folder) / f"{name}.csv.gz", tables[name])
+    seal(folder)
+    return {
+        "patients": patients,
+        "admissions": len(visits),
+        "diagnoses": len(diagnoses["ICD9_CODE"]),
+        "null_codes": diagnoses["ICD9_CODE"].null_count,
+        "rows_cut": drawn.rows_cut,
+        "seed": seed,
+    }
+
+
+# The seal --------------------------------------------------------------------------------------
+
+#: The file that says which tables of a folder were simulated: their SHA-256 by name.
+SEAL = "seal.json"
+
+
+def seal(folder: str | Path) -> None:
+    """Write the hash of every file of a folder of simulated tables into its seal."""
+    write_json(
+        Path(folder) / SEAL, {"written by": "scoehr simulate", "files": _hashes(Path(folder))}
+    )
+
+
+def check_seal(folder: str | Path) -> None:
+    """Raise :class:`InputError` unless all that a folder holds was simulated, by its seal.
+
+    So that real patients are never taken for simulated ones, whatever name they are read by.
+    """
+    folder = Path(folder)
+    remedy = "read real tables by the name of their data set (mimic3, mimic4), or simulate others"
+    if not (folder / SEAL).is_file():
+        raise InputError(
+            f"{folder}: has no {SEAL}, so these tables were not written by scoehr simulate; {remedy}"
+        )
+    told = read_json(folder / SEAL)
+    sealed = told.get("files") if isinstance(told, dict) else None
+    found = _hashes(folder)
+    if not isinstance(sealed, dict) or found != sealed:
+        names = sorted({*found, *sealed}) if isinstance(sealed, dict) else [SEAL]
+        strange = next(
+            (
+                name
+                for name in names
+                if not isinstance(sealed, dict) or found.get(name) != sealed.get(name)
+            ),
+            SEAL,
+        )
+        raise InputError(f"{folder}: {strange} is not what scoehr simulate wrote; {remedy}")
+
+
+def seal_again(folder: Path, write: Callable[[Path], Any]) -> None:
+    """Seal tables written before tables were sealed, if they are to the byte what ``write`` writes."""
+    with tempfile.TemporaryDirectory() as scratch:
+        again = Path(scratch) / "again"
+        write(again)
+        same = _hashes(folder) == _hashes(again)
+    if not same:
+        raise InputError(
+            f"{folder}: holds other tables than the simulated cohort; move them away to have it written"
+        )
+    seal(folder)
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file below a folder, but the seal, a README and what is hidden."""
+    names = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    seen = [name for name in names if not any(part.startswith(".") for part in name.parts)]
+    return {
+        name.as_posix(): sha256(folder / name)
+        for name in seen
+        if name.name not in (SEAL, "README.md")
+    }
+
+
+def _write_table(path: Path, columns: dict[str, Any]) -> None:
+    table = pa.table(columns)
+    table = table.add_column(0, "ROW_ID", pa.array(np.arange(1, len(table) + 1)))
+    with (
+        replacing(path) as scratch,
+        scratch.open("wb") as raw,
+        gzip.GzipFile("", "wb", compresslevel=4, fileobj=raw, mtime=0) as file,
+    ):
+        pa_csv.write_csv(table, file, pa_csv.WriteOptions(batch_size=65_536))
+
+
+def _diagnoses(
+    drawn: Sample, subject: np.ndarray, stay: np.ndarray, rng: np.random.Generator
+) -> dict[str, pa.Array]:
+    """Columns of DIAGNOSES_ICD: every entry as its full codes, and an empty row for an admission without any."""
+    entry = np.repeat(np.arange(len(drawn.entry_code)), drawn.entry_rows)
+    codes = _full_codes(drawn, entry, rng)
+    empty = np.setdiff1d(np.arange(len(stay)), drawn.entry_visit)
+    visit = np.concatenate([drawn.entry_visit[entry], empty])
+    order = np.argsort(visit, kind="stable")
+    visit = visit[order]
+    null = (np.arange(len(visit)) >= len(entry))[order]
+    number = np.arange(len(visit)) - np.searchsorted(visit, visit) + 1
+    return {
+        "SUBJECT_ID": pa.array(subject[drawn.visit_patient[visit]]),
+        "HADM_ID": pa.array(stay[visit]),
+        "SEQ_NUM": pa.array(number, mask=null),
+        "ICD9_CODE": pa.array(np.concatenate([codes, np.full(len(empty), "")])[order], mask=null),
+    }
+
+
+def _full_codes(drawn: Sample, entry: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The full code of each row; rows of one entry get different codes of the category."""
+    usual = {row["code"]: row["leaf"] for row in _common()}
+    names: list[str] = []
+    starts, steps = [], []
+    for number, category in enumerate(vocabulary().tolist()):
+        members = sorted(icd.members()[category], key=lambda code: code != usual.get(category))
+        shares = 1 / np.arange(1, len(members) + 1)
+        if len(members) > 1:
+            shares[0] = shares[1:].sum() * USUAL_SHARE / (1 - USUAL_SHARE)
+        starts.append(len(names))
+        names += members
+        steps.append(number + np.cumsum(shares) / shares.sum())
+    starts.append(len(names))
+    first = np.array(starts)
+    chosen = np.searchsorted(
+        np.concatenate(steps), drawn.entry_code + rng.random(len(drawn.entry_code)), side="right"
+    )
+    category = drawn.entry_code[entry]
+    nth = np.arange(len(entry)) - np.searchsorted(entry, entry)
+    inside = (chosen[entry] - first[category] + nth) % (first[category + 1] - first[category])
+    return np.array(names)[first[category] + inside]
+
+
+def _stays(
+    drawn: Sample, subject: np.ndarray, stay: np.ndarray, rng: np.random.Generator
+) -> tuple[dict[str, pa.Array], dict[str, pa.Array]]:
+    """Columns of ADMISSIONS and of PATIENTS."""
+    visits, n = drawn.visit_patient, len(subject)
+    newborn, first = drawn.population > 0, np.cumsum(drawn.admissions) - drawn.admissions
+    last = first + drawn.admissions - 1
+    length = (rng.lognormal(1.8, 0.9, len(visits)) * DAY + 4 * HOUR).astype(np.int64)
+    waited = (rng.exponential(300, len(visits)) * DAY).astype(np.int64) + DAY
+    begin = np.cumsum(length + waited) - length
+    begin += SHIFTED_START + rng.integers(0, 95 * 365 * DAY, n)[visits] - begin[first][visits]
+    begin, length = begin // 60 * 60, length // 60 * 60
+    at_risk = np.where(newborn, DIES_IN_HOSPITAL["NEWBORN"], DIES_IN_HOSPITAL["adult"])
+    dies = np.zeros(len(visits), dtype=bool)
+    dies[last] = rng.random(n) < at_risk
+    born = np.where(
+        newborn,
+        begin[first],
+        begin[first] - (rng.triangular(17, 70, 89, n) * 365.25 * DAY).astype(np.int64),
+    )
+    later = (begin + length)[last] + (rng.exponential(900, n) * DAY).astype(np.int64)
+    dead_later = ~dies[last] & (rng.random(n) < np.where(newborn, 0.005, 0.27))
+    death_day = np.where(dies[last], (begin + length)[last], later) // DAY * DAY
+    people = {
+        "SUBJECT_ID": pa.array(subject),
+        "GENDER": pa.array(np.where(rng.random(n) < 0.44, "F", "M")),
+        "DOB": _times(born // DAY * DAY),
+        "DOD": _times(death_day, dies[last] | dead_later),
+        "DOD_HOSP": _times(death_day, dies[last]),
+        "DOD_SSN": _times(death_day, dead_later),
+        "EXPIRE_FLAG": pa.array((dies[last] | dead_later).astype(int)),
+    }
+    return _admissions(drawn, subject, stay, begin, begin + length, dies, rng), people
+
+
+def _admissions(
+    drawn: Sample,
+    subject: np.ndarray,
+    stay: np.ndarray,
+    begin: np.ndarray,
+    end: np.ndarray,
+    dies: np.ndarray,
+    rng: np.random.Generator,
+) -> dict[str, pa.Array]:
+    """Columns of ADMISSIONS, given when each begins and ends and whether the patient dies there."""
+    newborn = (drawn.population > 0)[drawn.visit_patient]
+    text = {}
+    for name, shares in CHOICES.items():
+        text[name] = rng.choice(
+            np.array(list(shares), dtype=object), len(stay), p=list(shares.values())
+        )
+    text["ADMISSION_TYPE"][newborn] = "NEWBORN"
+    text["DISCHARGE_LOCATION"][dies] = "DEAD/EXPIRED"
+    text["MARITAL_STATUS"][newborn] = None
+    emergency = text["ADMISSION_TYPE"] == "EMERGENCY"
+    arrives = begin - rng.integers(1, 12 * 60, len(stay)) * 60
+    return {
+        "SUBJECT_ID": pa.array(subject[drawn.visit_patient]),
+        "HADM_ID": pa.array(stay),
+        "ADMITTIME": _times(begin),
+        "DISCHTIME": _times(end),
+        "DEATHTIME": _times(end, dies),
+        **{name: pa.array(values, pa.string()) for name, values in text.items()},
+        "EDREGTIME": _times(arrives, emergency),
+        "EDOUTTIME": _times(begin + rng.integers(0, 4 * 60, len(stay)) * 60, emergency),
+        "DIAGNOSIS": _principal(drawn, newborn),
+        "HOSPITAL_EXPIRE_FLAG": pa.array(dies.astype(int)),
+        "HAS_CHARTEVENTS_DATA": pa.array(np.ones(len(stay), dtype=int)),
+    }
+
+
+def _principal(drawn: Sample, newborn: np.ndarray) -> pa.Array:
+    """The heading of an admission's first code, in capitals; NEWBORN for newborns."""
+    headings = np.array([icd.title(code).upper() for code in vocabulary().tolist()], dtype=object)
+    text = np.full(len(newborn), None, dtype=object)
+    visit, first = np.unique(drawn.entry_visit, return_index=True)
+    text[visit] = headings[drawn.entry_code[first]]
+    text[newborn] = "NEWBORN"
+    return pa.array(text, pa.string())
+
+
+def _times(seconds: np.ndarray, known: np.ndarray | None = None) -> pa.Array:
+    return pa.array(seconds.astype("datetime64[s]"), mask=None if known is None else ~known)

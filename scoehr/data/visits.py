@@ -1,0 +1,417 @@
+"""Admissions of patients, in their order: the data structure, its files, and its loader.
+
+:class:`Visits` holds which codes each admission recorded. Summed over admissions it is the
+:class:`~scoehr.data.matrix.CodeMatrix` of everything else.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import ArrayLike
+from scipy import sparse
+
+from scoehr.data import datasets, interchange, own, reading
+from scoehr.data.datasets import Account, Digits
+from scoehr.data.matrix import METADATA_KEY as MATRIX_KEY
+from scoehr.data.matrix import CodeMatrix, MatrixMetadata, _ids, _strings, integers, known_places
+from scoehr.data.reading import Database
+from scoehr.files import InputError, replacing, user_path
+
+#: Key of the Parquet file metadata that carries what a long table cannot say.
+METADATA_KEY = b"scoehr.visits"
+
+
+class VisitSplit(NamedTuple):
+    """Three sets of patients with one vocabulary."""
+
+    train: Visits
+    validation: Visits
+    test: Visits
+
+
+class LoadedVisits(NamedTuple):
+    """Admissions (patients and codes sorted) and how they came about."""
+
+    visits: Visits
+    account: Account
+
+
+@dataclass(frozen=True, eq=False)
+class Visits:
+    """Which codes each admission of each patient recorded.
+
+    Attributes
+    ----------
+    counts : csr_array of shape (n_visits, n_codes), int32, >= 0: how often an admission recorded a code; patient by
+        patient, the admissions of a patient in their order
+    starts : array of shape (n_patients + 1,), int64: patient i has the rows from starts[i] to starts[i + 1] - 1, which
+        may be none
+    patients : array of shape (n_patients,), int64 or str, unique
+    codes, titles : arrays of shape (n_codes,), str; codes unique, titles "" where unknown
+
+    Raises
+    ------
+    InputError
+        If the shapes disagree, an id or a code repeats, or a count is negative.
+    """
+
+    counts: sparse.csr_array
+    starts: np.ndarray
+    patients: np.ndarray
+    codes: np.ndarray
+    titles: np.ndarray
+
+    def __post_init__(self) -> None:
+        rows = CodeMatrix.from_array(
+            self.counts, self.codes, self.titles
+        )  # checks the admissions as patients
+        starts = np.asarray(self.starts, dtype=np.int64)
+        patients = _ids(self.patients)
+        if (
+            len(starts) != len(patients) + 1
+            or starts[0] != 0
+            or starts[-1] != len(rows)
+            or (np.diff(starts) < 0).any()
+        ):
+            raise InputError(
+                f"{len(rows)} admissions do not fall to {len(patients)} patients by these starts; "
+                "give n_patients + 1 rising row numbers from 0 to the number of admissions"
+            )
+        if len(np.unique(patients)) < len(patients):
+            raise InputError(
+                "a patient id occurs more than once; give each patient once, with all admissions"
+            )
+        for name, value in (("counts", rows.counts), ("starts", starts), ("patients", patients)):
+            object.__setattr__(self, name, value)
+        object.__setattr__(self, "codes", rows.codes)
+        object.__setattr__(self, "titles", rows.titles)
+
+    def __len__(self) -> int:
+        return len(self.patients)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n_patients, n_codes)."""
+        return len(self.patients), len(self.codes)
+
+    @property
+    def numbers(self) -> np.ndarray:
+        """How many admissions each patient has, shape (n_patients,)."""
+        return np.diff(self.starts)
+
+    @property
+    def owner(self) -> np.ndarray:
+        """The patient (position) of each admission, shape (n_visits,)."""
+        return np.repeat(np.arange(len(self)), self.numbers)
+
+    @property
+    def order(self) -> np.ndarray:
+        """How many admissions of the same patient came before, shape (n_visits,)."""
+        return np.arange(self.starts[-1]) - self.starts[self.owner]
+
+    def presence(self) -> sparse.csr_array:
+        """1 where an admission recorded the code, (n_visits, n_codes), float32."""
+        return sparse.csr_array(self.counts > 0, dtype=np.float32)
+
+    def earlier(self) -> sparse.csr_array:
+        """How many earlier admissions of the same patient recorded each code, (n_visits, n_codes)."""
+        order = self.order
+        first = np.repeat(self.starts[self.owner], order)
+        within = np.arange(order.sum()) - np.repeat(np.cumsum(order) - order, order)
+        indptr = np.concatenate([[0], np.cumsum(order)])
+        shape = (len(order), len(order))
+        before = sparse.csr_array(
+            (np.ones(len(first), dtype=np.float32), first + within, indptr), shape=shape
+        )
+        return sparse.csr_array(before @ self.presence())
+
+    def previous(self) -> sparse.csr_array:
+        """The codes of the admission before, none at a first one, (n_visits, n_codes)."""
+        later = np.flatnonzero(self.order)
+        shape = (len(self.order), len(self.order))
+        before = sparse.csr_array(
+            (np.ones(len(later), dtype=np.float32), (later, later - 1)), shape=shape
+        )
+        return sparse.csr_array(before @ self.presence())
+
+    def totals(self) -> sparse.csr_array:
+        """In how many admissions of each patient each code was recorded, (n_patients, n_codes)."""
+        return sparse.csr_array(self._belongs() @ self.presence())
+
+    def _belongs(self) -> sparse.csr_array:
+        """1 where an admission is the patient's, (n_patients, n_visits)."""
+        visits = int(self.starts[-1])
+        return sparse.csr_array(
+            (np.ones(visits, dtype=np.float32), np.arange(visits), self.starts),
+            shape=(len(self), visits),
+        )
+
+    def equals(self, other: Visits) -> bool:
+        """Whether patients, codes, titles and every admission are the same, in the same order."""
+        names = ("starts", "patients", "codes", "titles")
+        return (
+            all(np.array_equal(getattr(self, name), getattr(other, name)) for name in names)
+            and self.counts.shape == other.counts.shape
+            and (self.counts != other.counts).nnz == 0
+        )
+
+    # Parts ------------------------------------------------------------------------------------------------------
+
+    def take(self, rows: ArrayLike) -> Visits:
+        """The patients at these positions (no position twice), in this order."""
+        rows = np.asarray(rows, dtype=np.int64)
+        return replace(self[rows], patients=self.patients[rows])
+
+    def __getitem__(self, rows: np.ndarray) -> Visits:
+        """The patients at these positions, as often as they are named, numbered anew from 0."""
+        numbers = self.numbers[rows]
+        ends = np.cumsum(numbers)
+        chosen = np.arange(numbers.sum()) + np.repeat(self.starts[rows] - (ends - numbers), numbers)
+        return replace(
+            self,
+            counts=self.counts[chosen],
+            starts=np.concatenate([[0], ends]),
+            patients=np.arange(len(rows)),
+        )
+
+    def split(self, *, test: float = 0.30, validation: float = 0.10, seed: int = 1) -> VisitSplit:
+        """Cut the patients as :meth:`CodeMatrix.split` cuts those of the matrix, so that the held-out ones agree."""
+        place = {patient: row for row, patient in enumerate(self.patients.tolist())}
+        parts = self.to_matrix().split(test=test, validation=validation, seed=seed)
+        return VisitSplit(
+            *(self.take([place[patient] for patient in part.patients.tolist()]) for part in parts)
+        )
+
+    def align(self, codes: ArrayLike) -> Visits:
+        """The same admissions over another vocabulary, as :meth:`CodeMatrix.align` does it."""
+        rows = CodeMatrix.from_array(self.counts, self.codes, self.titles).align(codes)
+        return replace(self, counts=rows.counts, codes=rows.codes, titles=rows.titles)
+
+    # Other forms ------------------------------------------------------------------------------------------------
+
+    def to_matrix(self) -> CodeMatrix:
+        """Counts of each patient, summed over admissions."""
+        counts = sparse.csr_array(self._belongs().astype(np.int32) @ self.counts)
+        return CodeMatrix(counts, self.patients, self.codes, self.titles)
+
+    def to_records(self) -> list[interchange.Record]:
+        """PyHealth-style records ``{"patient_id": …, "visits": [[code, …], …]}``; see :func:`scoehr.data.interchange.write`."""
+        names = np.repeat(self.codes[self.counts.indices], self.counts.data).tolist()
+        ends = np.concatenate(
+            [[0], np.cumsum(np.asarray(self.counts.sum(axis=1)).ravel())]
+        ).tolist()
+        lists = [names[start:end] for start, end in pairwise(ends)]
+        return [
+            {"patient_id": patient, "visits": lists[start:end]}
+            for patient, start, end in zip(
+                self.patients.tolist(), self.starts[:-1], self.starts[1:], strict=True
+            )
+        ]
+
+    @classmethod
+    def from_records(
+        cls, found: Iterable[Mapping[str, Any]], *, codes: ArrayLike | None = None
+    ) -> Visits:
+        """From PyHealth-style records; ``codes`` (default: those that occur, sorted) is the vocabulary."""
+        found = list(found)
+        stays = [visit for record in found for visit in record["visits"]]
+        matrix = CodeMatrix.from_records(
+            [{"patient_id": row, "visits": [visit]} for row, visit in enumerate(stays)], codes=codes
+        )
+        starts = np.concatenate([[0], np.cumsum([len(record["visits"]) for record in found])])
+        patients = _ids([record["patient_id"] for record in found])
+        return cls(matrix.counts, starts, patients, matrix.codes, matrix.titles)
+
+    def write(self, path: str | Path) -> None:
+        """Write a long Parquet table ``patient_id, visit, code``, a row an occurrence, visits numbered from 0.
+
+        The file's metadata (key ``scoehr.visits``, JSON) adds the vocabulary with titles, all patients in order (their
+        number alone when the ids are 0, 1, …) and how many admissions each has, so that empty ones survive.
+        """
+        numbered = np.array_equal(self.patients, np.arange(len(self)))
+        extra = {
+            "codes": self.codes.tolist(),
+            "titles": self.titles.tolist(),
+            "patients": len(self) if numbered else self.patients.tolist(),
+            "visits": self.numbers.tolist(),
+        }
+        rows = np.repeat(np.arange(self.counts.shape[0]), np.diff(self.counts.indptr))
+        rows, columns = (
+            np.repeat(index, self.counts.data) for index in (rows, self.counts.indices)
+        )
+        table = pa.table(
+            {
+                "patient_id": pa.array(self.patients[self.owner[rows]]),
+                "visit": pa.array(self.order[rows].astype(np.int32)),
+                "code": pa.DictionaryArray.from_arrays(
+                    columns.astype(np.int32), pa.array(self.codes, pa.string())
+                ),
+            }
+        )
+        table = table.replace_schema_metadata(
+            {METADATA_KEY: json.dumps(extra, ensure_ascii=False).encode()}
+        )
+        with replacing(path) as scratch:
+            pq.write_table(table, scratch, compression="zstd")
+
+    @classmethod
+    def read(cls, path: str | Path) -> Visits:
+        """Read what :meth:`write` wrote; other tables are read by ``visits.load("table", path)``.
+
+        InputError if the file is missing, damaged, or was not written by :meth:`write`.
+        """
+        path = user_path(path)
+        extra = (reading.schema(path).metadata or {}).get(METADATA_KEY)
+        if extra is None:
+            raise InputError(
+                f"{path}: has no vocabulary of visits in its metadata; read it as the data set 'table'"
+            )
+        table = reading.parquet(path)
+        try:
+            return cls._from_table(table, MatrixMetadata.of(extra, len(table), "visits"))
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
+
+    @classmethod
+    def _from_table(cls, table: pa.Table, extra: MatrixMetadata) -> Visits:
+        patients = extra.ids()
+        rows = known_places(table, "patient_id", patients)
+        columns = known_places(table, "code", np.array(extra.codes, dtype=object))
+        visit = integers(table, "visit")
+        numbers = np.array(extra.visits, dtype=np.int64)
+        if len(numbers) != len(patients) or (visit < 0).any() or (visit >= numbers[rows]).any():
+            raise InputError("a row has a visit that the metadata lack; write the file again")
+        starts = np.concatenate([[0], np.cumsum(numbers)])
+        shape = (int(starts[-1]), len(extra.codes))
+        cells = (np.ones(len(rows), dtype=np.int32), (starts[rows] + visit, columns))
+        counts = sparse.csr_array(cells, shape=shape)
+        return cls(counts, starts, patients, _strings(extra.codes), _strings(extra.titles))
+
+
+# Loading --------------------------------------------------------------------------------------------------------
+
+
+def load(name: str, source: str | Path | None = None, *, digits: Digits = "three") -> LoadedVisits:
+    """The admissions of a data set; ``name``, ``source`` and ``digits`` as for :func:`scoehr.data.datasets.load`.
+
+    Patients, codes and counts are those of the matrix. A ``table`` is long with columns ``patient_id, visit, code``, a
+    row an occurrence; visits come in the order of that column, by number where all are numbers, else by date. A row
+    without a code makes an admission without codes. A table without the column ``visit`` has no admissions; they are
+    then the fewest in which no code repeats, and the account says so (``visits``: "made").
+    """
+    if name == "table":
+        return _table(datasets._source(name, source), source)
+    if name not in datasets.HOSPITALS:
+        raise InputError(
+            f"data set {name!r} is unknown; choose one of {', '.join(datasets.DATASETS)}"
+        )
+    place = datasets._source(name, source)
+    with _database() as database:
+        matrix, account = datasets.READERS[name](database, place, digits)
+        visits = _visits(database, matrix)
+    return LoadedVisits(visits, {"dataset": name} | account | _shape(visits, "of the tables"))
+
+
+def _database() -> Database:
+    return duckdb.connect(
+        config={"threads": 2, "memory_limit": "1GB", "temp_directory": tempfile.gettempdir()}
+    )
+
+
+def _visits(database: Database, matrix: CodeMatrix) -> Visits:
+    """The admissions of the tables that a reader left behind, patients in the order of its matrix."""
+    database.execute(
+        "create temp table stays as select people.rowid as row, visit, "
+        "row_number() over (order by people.rowid, begin, visit) - 1 as number "
+        "from admissions join people using (patient)"
+    )
+    owner = database.execute("select row from stays order by number").fetchnumpy()["row"]
+    cells = database.execute(
+        "select number, place, count(*)::int as times from diagnoses join places using (raw) "
+        "join stays using (visit) group by all"
+    ).fetchnumpy()
+    number, place, times = (np.asarray(cells[key]) for key in ("number", "place", "times"))
+    counts = sparse.csr_array(
+        (times, (number, place)), shape=(len(owner), len(matrix.codes)), dtype=np.int32
+    )
+    starts = np.searchsorted(np.asarray(owner), np.arange(len(matrix) + 1))
+    return Visits(counts, starts, matrix.patients, matrix.codes, matrix.titles)
+
+
+def _table(path: Path, source: str | Path | None) -> LoadedVisits:
+    if own.is_ours(path, METADATA_KEY):
+        visits = Visits.read(path)
+        return LoadedVisits(
+            visits, {"dataset": "table", "form": "scoehr"} | _shape(visits, "of the table")
+        )
+    names = [] if path.is_dir() or own.is_ours(path, MATRIX_KEY) else reading.header(path)
+    if "visit" not in names:
+        own.refuse_other_name(path, names, "visit", own.VISIT_NAMES)
+        matrix, account = datasets.load("table", source)
+        visits = Visits.from_records(matrix.to_records(), codes=matrix.codes)
+        return LoadedVisits(replace(visits, titles=matrix.titles), account | _shape(visits, "made"))
+    visits, account = _long_table(path)
+    return LoadedVisits(visits, {"dataset": "table"} | account | _shape(visits, "of the table"))
+
+
+def _long_table(path: Path) -> tuple[Visits, Account]:
+    """The admissions of a user's table of patient_id, visit and code."""
+    names = own.named_columns(path)
+    if "count" in names:
+        raise InputError(
+            f"{path}: has a column count beside visit; give one row for each time a visit has a code"
+        )
+    columns, _, account = own.long(path, names, visit=True)
+    patient, code, visit = (columns[name] for name in ("patient_id", "code", "visit"))
+    patients, row_of = own.sorted_ids(patient)
+    vocabulary, column_of = own.sorted_codes(code)
+    ranks = _ranks(path, visit)
+    stays = row_of[patient.place] * (ranks.max() + 1) + ranks[visit.place]
+    stay, row = np.unique(stays, return_inverse=True)
+    starts = np.searchsorted(stay // (ranks.max() + 1), np.arange(len(patients) + 1))
+    coded = code.place >= 0
+    cells = (np.ones(int(coded.sum()), dtype=np.int32), (row[coded], column_of[code.place[coded]]))
+    counts = sparse.csr_array(cells, shape=(len(stay), len(vocabulary)))
+    return Visits(
+        counts, starts, patients, np.array(vocabulary, dtype=str), np.full(len(vocabulary), "")
+    ), account
+
+
+def _ranks(path: Path, visit: own.Column) -> np.ndarray:
+    """The rank of each word for a visit: by number where all are numbers, by time where all are dates."""
+    with duckdb.connect() as database:
+        for number in ("try_cast(word as hugeint)", reading.number("word"), reading.date("word")):
+            query = f"select dense_rank() over (order by value) - 1, value is null from (select {number} as value, row "
+            query += "from (select unnest(?) as word, unnest(range(?)) as row)) order by row"
+            found = database.execute(query, [visit.words, len(visit.words)]).fetchnumpy()
+            rank, wrong = (np.asarray(values) for values in found.values())
+            if not wrong.any():
+                return rank.astype(np.int64)
+    row = int((visit.place == int(wrong.argmax())).argmax())
+    raise InputError(
+        f"{path}, column visit, row {row + 1}: {visit.words[visit.place[row]]!r} is not a date as 2150-01-31, nor are "
+        "all visits numbers; number the visits of each patient"
+    )
+
+
+def _shape(visits: Visits, made: str) -> Account:
+    sizes = np.diff(visits.counts.indptr)
+    return {
+        "visits": made,
+        "patients": len(visits),
+        "admissions": int(visits.starts[-1]),
+        "most_admissions": int(visits.numbers.max(initial=0)),
+        "admissions_without_codes": int((sizes == 0).sum()),
+        "codes": len(visits.codes),
+    }

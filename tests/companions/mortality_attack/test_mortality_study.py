@@ -1,0 +1,260 @@
+"""The study as it is run: the plan, the shell, its JSON, another set than was trained on, claims, tuning."""
+
+import contextlib
+import io
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from companions.mortality_attack import claims, experiments, protocol, results, simulate, tune
+from companions.mortality_attack.__main__ import main
+from companions.mortality_attack.attack import AttackConfig
+from companions.mortality_attack.models import Classifier, ModelConfig
+from companions.mortality_attack.protocol import CORRECTED
+from companions.mortality_attack.train import TrainingConfig, train
+from reproduction import runs
+from scoehr.files import InputError
+
+CHECKOUT = Path(__file__).resolve().parents[3]
+SCORES = ("auroc", "auprc", "brier", "f1")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """Runs go to a folder of their own."""
+    folder = tmp_path_factory.mktemp("root")
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (runs, experiments):
+            patch.setattr(module, "ROOT", folder)
+        yield folder
+
+
+def shell(*arguments):
+    """Run the command in this process; status, output and errors."""
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        pytest.raises(SystemExit) as end,
+    ):
+        main([*map(str, arguments)])
+    return end.value.code, out.getvalue(), err.getvalue()
+
+
+@pytest.fixture(scope="module")
+def trained(root):
+    status, out, err = shell(
+        "train", "--profile", "tiny", "--row", "bilstm-study", "--json", root / "train.json"
+    )
+    assert status == 0, err
+    return Path(re.search(r"model: (.*)", out)[1])
+
+
+def text_set(folder, n=30):
+    """A set of the Challenge in its own form, from simulated stays."""
+    names = {
+        place: feature.challenge[0]
+        for place, feature in enumerate(experiments.features.table())
+        if feature.challenge
+    }
+    stays = simulate.simulate(n, seed=8).stays
+    folder.mkdir()
+    for stay in range(n):
+        lines = ["Time,Parameter,Value", f"00:00,RecordID,{stay + 1}", "00:00,Age,70"]
+        rows = (stays.events["stay"] == stay) & (stays.events["hour"] < 48)
+        for hour, feature, value in zip(
+            *(stays.events[c][rows] for c in ("hour", "feature", "value")), strict=True
+        ):
+            if feature in names:
+                lines.append(f"{hour:02}:00,{names[feature]},{value:g}")
+        (folder / f"{stay + 1}.txt").write_text("\n".join(lines))
+    outcomes = folder.parent / "Outcomes-x.txt"
+    table = [f"{stay + 1},1,1,5,-1,{int(died)}" for stay, died in enumerate(stays.died)]
+    outcomes.write_text(
+        "\n".join(["RecordID,SAPS-I,SOFA,Length_of_stay,Survival,In-hospital_death", *table])
+    )
+    return outcomes
+
+
+# The shell ----------------------------------------------------------------------------------------------------------
+
+
+def test_evaluate_writes_each_score_with_its_interval(root, trained):
+    status, out, err = shell(
+        "evaluate", "--model", trained, "--profile", "tiny", "--json", root / "evaluate.json"
+    )
+    assert status == 0, err
+    found = json.loads((root / "evaluate.json").read_text())
+    for name in SCORES:
+        low, high = found[name]["interval"]
+        assert low <= found[name]["value"] <= high
+    assert 0 < found["threshold"]["value"] < 1
+    made = json.loads((root / "train.json").read_text())
+    assert found["auroc"]["value"] == pytest.approx(made["test"]["auroc"]["value"], abs=1e-9)
+    assert found["f1"]["value"] == pytest.approx(
+        made["test"]["f1"]["value"], abs=1e-9
+    )  # the same test stays
+    assert "AUROC" in out
+
+
+def test_a_model_is_evaluated_and_attacked_on_another_set(root, trained, tmp_path):
+    outcomes = text_set(tmp_path / "set-x")
+    given = ["--source", tmp_path / "set-x", "--outcomes", outcomes, "--model", trained]
+    status, _, err = shell("evaluate", *given, "--json", tmp_path / "e.json")
+    assert status == 0, err
+    found = json.loads((tmp_path / "e.json").read_text())
+    assert found["stays"] == 30 and found["auroc"]["value"] is not None
+    status, _, err = shell(
+        "attack", *given, "--stays", 8, "--steps", 20, "--rate", 2, "--json", tmp_path / "a.json"
+    )
+    assert status == 0, err
+    attack = json.loads((tmp_path / "a.json").read_text())
+    assert (
+        attack["victim"]["before"] == attack["victim"]["after"]
+        and attack["both"]["success"]["stays"] <= 8
+    )
+    assert (
+        attack["features"]["calcium"]["touched"][0] == 0 == attack["features"]["spo2"]["touched"][0]
+    )
+
+
+def test_extract_says_what_was_kept(root, shared_data, tmp_path):
+    out = tmp_path / "stays"
+    status, text, err = shell(
+        "extract", "--source", shared_data / "mimic3-demo", "--out", out, "--json", out / "x.json"
+    )
+    assert status == 0, err
+    assert "stays kept" in text and (out / "events.parquet").exists()
+    facts = json.loads((out / "x.json").read_text())
+    assert facts["stays"] == 67 and facts["source"] == "mimic3"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["evaluate", "--source", "/nowhere"], "no such file"),
+        (["evaluate", "--model", "/nowhere"], "no trained model"),
+        (["train", "--row", "none", "--profile", "tiny"], "choose one of"),
+        (["attack", "--rate", "-1", "--profile", "tiny"], "rate"),
+        (["attack", "--optimiser", "newton"], "newton"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_one_line(root, arguments, words):
+    status, _, err = shell(*arguments)
+    assert (
+        status == 2
+        and words in err
+        and err.strip().splitlines()[-1].startswith("mortality_attack: error: ")
+    )
+
+
+def test_the_module_is_a_command():
+    done = subprocess.run(
+        [sys.executable, "-m", "companions.mortality_attack", "--help"], capture_output=True, text=True, cwd=CHECKOUT,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0 and all(
+        name in done.stdout for name in ("extract", "train", "evaluate", "attack")
+    )
+
+
+# Runs ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_finished_run_is_loaded_not_made(root, trained, monkeypatch):
+    row = experiments.plan("simulated", "tiny")["bilstm-study"]
+    assert row.folder == trained and row.finished
+    monkeypatch.setattr(experiments, "_train", None)
+    assert experiments.run(row).metrics["stays"]["test"] > 0
+
+
+def test_what_determines_a_run_is_in_its_name():
+    rows = experiments.plan("simulated", "tiny")
+    assert len({row.id for row in rows.values()}) == len(rows)
+    assert experiments.plan("simulated", "tiny", seed=1)["reported"].id != rows["reported"].id
+    with pytest.raises(InputError):
+        experiments.plan("simulated", "huge")
+
+
+def test_no_row_level_result_is_kept_with_a_run(root, trained):
+    rows = experiments.plan("simulated", "tiny")
+    run = experiments.run(rows["attack-bilstm-study"], progress=False)
+    test = experiments.Place().data(rows["bilstm-study"]).test
+    for path in run.folder.rglob("*"):
+        assert path.suffix in ("", ".json", ".safetensors", ".txt", ".csv")
+    assert all(len(test) not in array.shape for array in run.maps.values())
+    noise, own = run.metrics["noise"], run.metrics["transfer"]["bilstm-study"]
+    assert own["value"] in (None, 1) and (noise["value"] or 0) <= 1
+
+
+def test_a_run_on_other_data_is_refused(root, tmp_path):
+    outcomes = text_set(tmp_path / "set-x", 60)
+    row = experiments.plan("physionet2012", "tiny")["cohort"]
+    experiments.run(row, experiments.Place(str(tmp_path / "set-x"), str(outcomes)), progress=False)
+    (tmp_path / "set-x" / "1.txt").write_text("Time,Parameter,Value\n00:00,HR,99\n")
+    experiments.stays.cache_clear()
+    with pytest.raises(InputError, match="other data"):
+        experiments.run(
+            row, experiments.Place(str(tmp_path / "set-x"), str(outcomes)), progress=False
+        )
+
+
+# Claims -------------------------------------------------------------------------------------------------------------
+
+
+def test_every_row_of_the_results_table_and_every_test_is_in_the_claims():
+    ids = [claim["id"] for claim in claims.read()]
+    assert len(set(ids)) == len(ids)
+    assert {claim["test"] for claim in claims.read()} == set(claims.TESTS)
+    said = " ".join(claims.quoted(claim.get("reported", "")) for claim in claims.read())
+    for row in results.reported()["results"]:
+        assert f"{row['auroc']:g}" in said
+    for claim in claims.read():
+        file = claim["evidence"].partition("#")
+        text = (CHECKOUT / f"{file[0]}.py").read_text(encoding="utf-8")
+        assert f"({file[2]})=" in text
+
+
+def test_a_claim_without_its_runs_has_no_verdict():
+    ledger = claims.ledger({})
+    assert ledger.loc["M4.auroc", "verdict"] == "not run yet: reported"
+    assert ledger.loc["M1.samples", "verdict"] == "cannot be tested"
+
+
+# Tuning -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_search_of_models_is_resumed(tmp_path):
+    data = protocol.apply(simulate.simulate(120, seed=2).stays, CORRECTED)
+    goal = tune.model_objective(data, epochs=1, blocks=1, number=2)
+    for trials in (1, 2, 2):
+        opened = tune.open_study("s", direction="minimize", storage=tmp_path / "trials.log")
+        tune.search(opened, goal, trials, logs=tmp_path / "board", progress=False)
+        assert len(opened.trials) == trials
+    best = tune.table(opened)[0]
+    assert np.isfinite(best["value"]) and 1e-5 <= best["rate"] <= 1e-1
+    assert list((tmp_path / "board").rglob("events*"))
+
+
+def test_a_search_of_attacks_maximises_its_objective_in_sqlite(tmp_path):
+    data = protocol.apply(simulate.simulate(150, seed=2).stays, CORRECTED)
+    model = Classifier(ModelConfig(hidden=8, dense=4, dropout=0.0), data.statistics)
+    train(model, data, TrainingConfig(epochs=4, batch=32, rate=1e-2), CORRECTED, progress=False)
+    goal = tune.attack_objective(
+        model, data.test, data.statistics, AttackConfig(steps=15), "sparsity"
+    )
+    url = f"sqlite:///{tmp_path / 'trials.db'}"
+    opened = tune.search(
+        tune.open_study("a", direction="maximize", storage=url), goal, 3, progress=False
+    )
+    values = [entry["value"] for entry in tune.table(opened)]
+    assert values == sorted(values, reverse=True) and len(values) == 3
+    with pytest.raises(InputError, match="choose one of"):
+        tune.attack_objective(model, data.test, data.statistics, AttackConfig(), "beauty")
+    with pytest.raises(InputError, match="storage"):
+        tune.open_study("a", direction="maximize", storage="nonsense://x")

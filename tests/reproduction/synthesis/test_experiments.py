@@ -1,0 +1,214 @@
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from reproduction.synthesis import experiments
+from scoehr import InputError
+from scoehr.files import sha256
+from tests.problems import patients
+
+RUN = "import sys; from scoehr import study; study.run(study.plan('table', sys.argv[1], 'tiny')['fast'], progress=False)"
+PLAN = """
+profiles:
+  tiny:
+    {patients: 240, evaluated: 100, factors: {mlp: {width: .1, epochs: .5, autoencoder_epochs: .5}}}
+experiments:
+  fast: {title: fast path, preset: fast, settings: &small {latent: 16, batch: 32, autoencoder_batch: 32}}
+  wild: {title: far too fast, preset: fast, settings: {<<: *small, autoencoder_rate: 1000}}
+"""
+
+
+@pytest.fixture
+def home(tmp_path):
+    (tmp_path / "workflow").mkdir()
+    (tmp_path / "workflow" / "experiments.yaml").write_text(PLAN)
+    patients(600).write(tmp_path / "table.parquet")
+    return tmp_path
+
+
+def start(home, code=RUN, *more):
+    return subprocess.Popen(
+        [sys.executable, "-c", code, str(home / "table.parquet"), *more],
+        env={**os.environ, "SCOEHR_ROOT": str(home), "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def finish(process):
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err[-3000:]
+    return out
+
+
+def folder(home, name="fast"):
+    return next((home / "saved_models").glob(f"table-tiny-{name}-*"))
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + 180
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert condition()
+
+
+def test_a_run_is_made_once_and_survives_kill(home):
+    process = start(home)
+    wait_for(lambda: list(home.glob("runs/stages/autoencoder-*")))
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not (home / "saved_models").exists(), "nothing half-made is left"
+    finish(start(home))
+    made = folder(home)
+    resumed = sha256(made / "score.safetensors"), sha256(made / "autoencoder.safetensors")
+    assert {path.name for path in made.iterdir()} == {
+        "config.json", "vocabulary.csv", "history.csv", "metrics.json", "frequency.csv", "costs.json",
+        "environment.txt", "autoencoder.safetensors", "score.safetensors", "MODEL_CARD.md", "DATA_CARD.md",
+    }  # fmt: skip
+
+    before = {path: path.stat().st_mtime_ns for path in made.iterdir()}
+    finish(start(home))
+    assert before == {path: path.stat().st_mtime_ns for path in made.iterdir()}, (
+        "finished work is loaded, not made anew"
+    )
+
+    made.rename(home / "first")
+    shutil.rmtree(home / "runs" / "stages")
+    finish(start(home))
+    again = (
+        sha256(folder(home) / "score.safetensors"),
+        sha256(folder(home) / "autoencoder.safetensors"),
+    )
+    assert resumed == again, "killed and resumed, or never killed: the same weights"
+    results = json.loads((made.parent / folder(home).name / "metrics.json").read_text())
+    assert {
+        "reported",
+        "fidelity",
+        "utility",
+        "privacy",
+        "reference",
+        "gap",
+        "n",
+        "seed",
+        "versions",
+    } <= set(results)
+
+
+def test_divergence_is_a_verdict(home):
+    finish(start(home, RUN.replace("'fast'", "'wild'")))
+    made = folder(home, "wild")
+    assert json.loads((made / "config.json").read_text())["verdict"] == "diverged"
+    assert json.loads((made / "metrics.json").read_text()) == {}
+
+
+def test_the_data_are_part_of_the_id(home):
+    """A changed file, another file and a path written otherwise: each run is of the data it was given."""
+    made = []
+    for seed in (0, 9):
+        patients(600, seed=seed).write(home / "table.parquet")
+        finish(start(home))
+        made.append({path.name for path in (home / "saved_models").glob("table-tiny-fast-*")})
+    assert len(made[0]) == 1 and len(made[1]) == 2 and made[0] < made[1], (
+        "the first run is kept, the second its own"
+    )
+    prints = {json.loads((home / "saved_models" / name / "config.json").read_text())["data"]["fingerprint"]
+              for name in made[1]}  # fmt: skip
+    assert len(prints) == 2
+    again = "import sys; from scoehr import study; print(study.plan('table', sys.argv[1], 'tiny')['fast'].finished)"
+    assert finish(start(home, again)).strip() == "True"
+    patients(600, seed=10).write(home / "other.parquet")
+    other = again.replace("sys.argv[1]", repr(str(home / "other.parquet")))
+    assert finish(start(home, other)).strip() == "False"
+
+
+def test_the_id_follows_from_the_settings():
+    plans = [
+        experiments.plan(profile=profile, seed=seed)
+        for profile in ("quick", "standard")
+        for seed in (0, 1)
+    ]
+    ids = [experiment.id for plan in plans for experiment in plan.values()]
+    assert len(set(ids)) == len(ids)
+    first = experiments.plan()["reported"]
+    assert first.id.startswith("simulated-quick-reported-s0-")
+
+
+def test_the_paper_profile_is_the_reported_scale():
+    config = experiments.plan(profile="paper")["reported"].config
+    assert (
+        config.width,
+        config.epochs,
+        config.autoencoder_epochs,
+        config.steps,
+        config.latent,
+    ) == (
+        128,
+        50,
+        200,
+        1000,
+        144,
+    )
+    assert experiments.plan(profile="paper")["reported"].patients is None
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [({"profile": "huge"}, "profile 'huge'"), ({"dataset": "mimic9"}, "data set 'mimic9'")],
+)
+def test_unknown_names(argument, message):
+    with pytest.raises(InputError, match=message):
+        experiments.plan(**argument)
+
+
+def test_larger_runs_stand_in_for_smaller_ones_all_or_none(home):
+    small = PLAN.split("profiles:\n")[1].split("experiments:")[0]
+    plan = PLAN.replace("experiments:", small.replace("tiny", "big") + "experiments:")
+    (home / "workflow" / "experiments.yaml").write_text(plan)
+    show = "import sys; from scoehr import study; print(study.shown('table', sys.argv[1], 'tiny')['fast'].profile)"
+    make = RUN.replace("'tiny'", "'big'")
+    finish(start(home, make))
+    assert finish(start(home, show)).strip() == "tiny"
+    finish(start(home, make.replace("'fast'", "'wild'")))
+    assert finish(start(home, show)).strip() == "big"
+
+
+def test_open_data_as_published_keep_the_ids_of_published_runs(shared_data):
+    """With or without a source, and whatever it is called on this machine."""
+    source = shared_data / "diabetes130"
+    assert experiments.identity("diabetes130", str(source)) == ""
+    assert experiments.plan("diabetes130", str(source), "standard") != {}
+    ids = [
+        experiments.plan("diabetes130", given, "standard")["thinning"].id
+        for given in (None, str(source))
+    ]
+    assert ids[0] == ids[1]
+    assert experiments.identity("mimic3", str(shared_data / "mimic3-demo")) != ""
+
+
+def test_two_processes_never_work_on_one_run(home):
+    process = start(home)
+    wait_for(lambda: list(home.glob("runs/stages/autoencoder-*")))
+    second = start(home)
+    _, err = second.communicate(timeout=240)
+    assert second.returncode and "is being made here; wait for it" in err
+    finish(process)
+
+
+def test_a_row_that_samples_otherwise_takes_the_weights_of_the_row_before(home):
+    plan = home / "workflow" / "experiments.yaml"
+    few = (
+        "  few: {title: fewer steps, preset: fast, settings: {<<: *small, steps: 5}, after: fast}\n"
+    )
+    plan.write_text(PLAN + few)
+    finish(start(home))
+    shutil.rmtree(home / "runs" / "stages")
+    finish(start(home, RUN.replace("'fast'", "'few'")))
+    assert not list((home / "runs" / "stages").glob("score-*")), "nothing is trained again"
+    both = [sha256(folder(home, name) / "score.safetensors") for name in ("fast", "few")]
+    assert both[0] == both[1]
+    assert json.loads((folder(home, "few") / "config.json").read_text())["config"]["steps"] == 5

@@ -1,0 +1,463 @@
+"""The book: stripping, failure, publishing check, made pages, figures, and the built HTML."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+import tiny_study
+from nbformat import v4
+from tiny_study import CHECKOUT
+
+from reproduction import book, figures, publishing
+from reproduction.synthesis import results
+from scoehr.files import InputError
+
+pytestmark = pytest.mark.timeout(0)  # processor time is limited, in tiny_study
+
+KERNEL = {"name": "python3", "display_name": "Python 3"}
+
+
+def cell(*outputs, count=1, source="1"):
+    return v4.new_code_cell(source, execution_count=count, outputs=list(outputs))
+
+
+def shown(kind, content):
+    return v4.new_output("display_data", data={kind: content})
+
+
+# Notebooks in, notebooks out
+
+
+def test_strip_leaves_what_two_runs_share():
+    notebook = v4.new_notebook(metadata={"papermill": {"start_time": "now"}, "kernelspec": KERNEL})
+    image = shown("image/svg+xml", "<svg/>")
+    image.data["text/plain"] = "What\nis seen"
+    notebook.cells = [cell(image), cell()]
+    notebook.cells[0].metadata = {
+        "papermill": {"duration": 1.0},
+        "execution": {},
+        "tags": ["hide-input"],
+    }
+    notebook.cells[1].metadata = {"tags": ["injected-parameters"]}
+    stripped = book.strip(notebook)
+    assert [c["id"] for c in stripped.cells] == ["cell-000", "cell-001"]
+    assert stripped.metadata == {"kernelspec": KERNEL}
+    assert stripped.cells[0].metadata == {
+        "tags": ["hide-input"],
+        "mystnb": {"image": {"alt": "What is seen"}},
+    }
+    assert stripped.cells[1].metadata["tags"] == ["injected-parameters", "remove-cell"]
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    """A checkout with one notebook, which the test writes."""
+    (tmp_path / "notebooks").mkdir()
+    shutil.copy(CHECKOUT / "pyproject.toml", tmp_path)
+    monkeypatch.setattr(book, "CHECKOUT", tmp_path)
+    monkeypatch.setattr(book, "ROOT", tmp_path)
+
+    def write(last):
+        header = "# ---\n# jupyter:\n#   kernelspec: {display_name: Python 3, language: python, name: python3}\n# ---\n\n"
+        text = (
+            header
+            + f'# %% tags=["parameters"]\ndataset = source = profile = seed = None\n\n# %%\n{last}\n'
+        )
+        (tmp_path / "notebooks" / "09-mine.py").write_text(text, encoding="utf-8")
+
+    return write
+
+
+def test_a_failed_notebook_never_reaches_the_book(elsewhere):
+    elsewhere("1 / 0")
+    with pytest.raises(
+        RuntimeError, match=r"notebook 09-mine, cell \d: ZeroDivisionError: division by zero; see "
+    ):
+        book.execute("09-mine")
+    assert not (book.folder("simulated", "quick") / "notebooks" / "09-mine.ipynb").exists()
+    assert (book.folder("simulated", "quick") / "logs" / "09-mine.ipynb").is_file()
+
+
+def test_bad_input_in_a_notebook_is_told_as_such(elsewhere):
+    elsewhere(
+        "from scoehr.files import InputError\nraise InputError('table.csv: no such file; check the path')"
+    )
+    with pytest.raises(InputError, match=r"^table.csv: no such file; check the path$"):
+        book.execute("09-mine")
+
+
+def test_an_unknown_notebook_is_named():
+    with pytest.raises(InputError, match="99-nothing: no such notebook; choose one of 01-cohort"):
+        book.load("99-nothing")
+
+
+# Publishing
+
+
+def test_credentialed_data_are_never_published():
+    with pytest.raises(InputError, match="credentialed"):
+        book.publish(dataset="mimic3", profile="standard")
+
+
+@pytest.fixture
+def executed(tmp_path, monkeypatch):
+    """A checkout that has the notebooks of one data set executed, those of the book, on sources of this machine."""
+    monkeypatch.setattr(book, "CHECKOUT", tmp_path)
+    monkeypatch.setattr(book, "ROOT", tmp_path)
+    (tmp_path / "notebooks").mkdir()
+    facts = {"dataset": "diabetes130", "fingerprint": "393a0934130a7cdc", "credentialed": False}
+    for name in ("01-cohort", "04-sampling"):
+        (tmp_path / "notebooks" / f"{name}.py").touch()
+        notebook = nbformat.read(CHECKOUT / "book" / "notebooks" / f"{name}.ipynb", as_version=4)
+        for cell in notebook.cells:
+            if "injected-parameters" in cell.metadata.get("tags", []):
+                cell.source = cell.source.replace(
+                    "source = None", f"source = {str(tmp_path / 'table.zip')!r}"
+                )
+        path = book.folder("diabetes130", "standard") / "notebooks" / f"{name}.ipynb"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        nbformat.write(publishing.stamp(notebook, facts), path)
+    return tmp_path
+
+
+def rewritten(tree, change):
+    path = book.folder("diabetes130", "standard") / "notebooks" / "01-cohort.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    change(notebook)
+    nbformat.write(notebook, path)
+
+
+def test_publish_writes_notebooks_that_know_no_machine(executed):
+    ready = book.publishable("diabetes130", "standard")
+    assert list(ready) == book.notebooks() == ["01-cohort", "04-sampling"]
+    for name, notebook in ready.items():
+        nbformat.write(notebook, place(executed / "new" / "book" / "notebooks" / f"{name}.ipynb"))
+    shutil.copy(
+        CHECKOUT / "book" / "_static" / "answer.png",
+        place(executed / "new" / "book" / "_static" / "answer.png"),
+    )
+    written = book.release(executed / "new")
+    published = sorted((executed / "book" / "notebooks").glob("*.ipynb"))
+    assert [path.stem for path in published] == book.notebooks() and set(published) < set(written)
+    for path in published:
+        assert str(executed) not in path.read_text(encoding="utf-8")
+        assert "source = 'data/diabetes130'" in path.read_text(encoding="utf-8")
+    assert (executed / "book" / "_static" / "answer.png").read_bytes().startswith(b"\x89PNG")
+
+
+def place(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda notebook: notebook.metadata.pop("scoehr"), "no fingerprint of its data"),
+        (
+            lambda notebook: notebook.metadata["scoehr"].update(fingerprint="0123456789abcdef"),
+            "known to be open",
+        ),
+        (lambda notebook: notebook.metadata["scoehr"].update(fingerprint=None), "known to be open"),
+        (
+            lambda notebook: notebook.metadata["scoehr"].update(credentialed=True),
+            "executed on credentialed data",
+        ),
+        (
+            lambda notebook: notebook.metadata["scoehr"].update(dataset="simulated"),
+            "executed on simulated",
+        ),
+        (
+            lambda notebook: notebook.cells[1].update(source="subject 10006"),
+            "changed since it was executed",
+        ),
+    ],
+)
+def test_a_notebook_of_other_data_is_not_published(executed, change, said):
+    rewritten(executed, change)
+    with pytest.raises(InputError, match=said):
+        book.publishable("diabetes130", "standard")
+
+
+def test_nothing_is_published_where_one_file_shows_too_much(executed):
+    ready = book.publishable("diabetes130", "standard")
+    ready["04-sampling"].cells[1].source = "The worst is subject 10006."
+    for name, notebook in ready.items():
+        publishing.stamp(notebook, notebook.metadata["scoehr"])
+        nbformat.write(notebook, place(executed / "new" / "book" / "notebooks" / f"{name}.ipynb"))
+    with pytest.raises(InputError, match=r"04-sampling\.ipynb, cell 1: source: an id"):
+        book.release(executed / "new")
+    assert not (executed / "book").exists()
+
+
+# Colab
+
+
+def test_the_first_cell_runs_twice_and_after_a_restart(tmp_path):
+    """With a stub of google.colab, and a small repository in place of the project's."""
+    origin, content, stub = tmp_path / "origin", tmp_path / "content", tmp_path / "stub"
+    for path in (origin, content, stub / "google" / "colab"):
+        path.mkdir(parents=True)
+    (stub / "google" / "colab" / "__init__.py").touch()
+    shutil.copy(CHECKOUT / "pyproject.toml", origin)
+    identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
+    for command in (
+        ["init", "--quiet"],
+        ["add", "."],
+        [*identity, "commit", "--quiet", "-m", "all"],
+    ):
+        subprocess.run(["git", *command], cwd=origin, check=True)
+    cell = book.load("01-cohort").cells[0].source
+    environment = os.environ | {"SCOEHR_REPOSITORY": origin.as_uri(), "PYTHONPATH": str(stub)}
+    for _ in range(2):  # a restart begins in the same folder
+        code = f"{cell}\n{cell}\nprint(os.getcwd(), sys.path[0])"
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=content,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        assert done.stdout.split() == [str(content / "scoehr")] * 2
+
+
+def test_colab_installs_what_the_lock_pins():
+    lock = (CHECKOUT / "requirements.lock").read_text(encoding="utf-8").split()
+    cell = book.load("01-cohort").cells[0].source
+    assert all(f'"{line}"' in cell for line in lock if line.split("==")[0] in book.COLAB_LACKS)
+    assert len(book.pinned()) == len(book.COLAB_LACKS) and all(
+        "==" in name for name in book.pinned()
+    )
+
+
+# Made pages
+
+
+def test_the_corrected_log_cluster_of_the_printed_values():
+    """The report's U is log(1/G) S; the published one is log(S/G). Values by hand, to three decimals."""
+    corrected = results.printed()["log-cluster, corrected"]
+    assert corrected["144-dimensional code (headline)"] == pytest.approx(-2.482, abs=1e-3)
+    assert corrected["no autoencoder"] == pytest.approx(-2.904, abs=2e-3)
+    assert corrected.idxmin() == "no autoencoder"
+    assert corrected.idxmax() == "rate 0.001, 12 epochs"
+    assert np.isnan(corrected["rate 0.005, 30 epochs"])
+
+
+def test_a_fault_is_seen_beyond_the_spread_of_fresh_samples():
+    def result(value):
+        return {
+            "fidelity": {"prevalence_mae": value, "prevalence_r2": value, "density_ratio": value}
+        }
+
+    scored = {
+        "a": result(1.0),
+        "b": result(1.2),
+        "near": result(1.3),
+        "far": result(1.5),
+        "none": result(None),
+    }
+    keys = ["fidelity.prevalence_mae", "fidelity.prevalence_r2", "fidelity.density_ratio"]
+    seen = results.sees(scored, keys, fresh=["a", "b"])
+    assert seen["near"].tolist() == [False, False, False]
+    assert seen["far"].tolist() == [
+        True,
+        False,
+        True,
+    ]  # lower is better, higher is better, off target
+    assert seen["none"].tolist() == [None, None, None]
+
+
+def test_account_shows_few_people_as_a_range():
+    entries = {
+        "patients": 46520,
+        "rows dropped": {"no code": 5},
+        "patients without codes": 3,
+        "mean cell": 0.01317,
+    }
+    text = results.account(entries)["value"].to_dict()
+    assert text == {
+        "patients": "46,520",
+        "rows dropped": "",
+        "\u2003no code": "5",
+        "patients without codes": "1–10",
+        "mean cell": "0.0132",
+    }
+
+
+# Tables and figures
+
+
+@pytest.mark.parametrize(
+    ("value", "form", "text"),
+    [
+        (None, None, "–"),
+        (float("nan"), None, "–"),
+        (1234567, None, "1,234,567"),
+        (0.000123456, None, "0.000123"),
+        (12345.6, None, "12,346"),
+        (0.5, "{:.1%}", "50.0%"),
+        ("word", None, "word"),
+    ],
+)
+def test_cells_of_a_table(value, form, text):
+    assert figures.cell(value, form) == text
+
+
+def test_a_table_is_escaped_captioned_and_aligned():
+    frame = pd.DataFrame({"title": ["a < b", "c"], "n": [1, 2]})
+    markup = figures.table(frame, "R & D")._repr_html_()
+    assert "<caption>R &amp; D</caption>" in markup
+    assert '<td class="words">a &lt; b</td><td>1</td>' in markup
+    assert markup.count("<th") == 3  # row numbers are no column: thead and two heads
+
+
+def test_colours_are_distinct_and_fixed():
+    names = ["fast", "one", "reported", "two", "paper", "three"]
+    chosen = figures.colours(names)
+    assert len(set(chosen.values())) == len(names)
+    assert chosen["fast"] == figures.colours(["fast"])["fast"]
+
+
+def drawn():
+    rng = np.random.default_rng(0)
+    real, made = (
+        rng.beta(0.2, 5, 60),
+        {"reported": rng.beta(0.2, 5, 60), "fast": rng.beta(0.2, 5, 60)},
+    )
+    made["fast"][:20] = 0
+    gap = pd.DataFrame(
+        {"reported": [0.1, 5.0, np.nan], "fast": [-3.0, 0.4, 1.0]}, index=["a", "b", "c"]
+    )
+    history = pd.DataFrame(
+        {"epoch": [1, 2], "train_loss": [2.0, 1.0], "validation_loss": [2.1, 1.4]}
+    )
+    counts = {name: np.round(1000 * value) for name, value in made.items()}
+    trials = pd.DataFrame(
+        {"sampler": ["a", "a", "b"], "evaluations": [5, 10, 9], "score": [0.3, 0.2, 0.25]}
+    )
+    yield "distribution", figures.distribution(counts, xlabel="codes per patient")
+    yield "ranks", figures.ranks(made)
+    yield "curves", figures.curves({"fast": [history], "paper": [history, history]}, ylabel="loss")
+    yield "prevalence", figures.prevalence(real, made)
+    yield "frequency", figures.frequency(np.round(1000 * real), counts)
+    yield "frequency from 10", figures.frequency(np.round(1000 * real), counts, start=10)
+    yield "correlations", figures.correlations({"real": np.eye(4), "fast": np.eye(4)}, list("abcd"))
+    yield "gaps", figures.gaps(gap)
+    yield (
+        "verdicts",
+        figures.verdicts(pd.DataFrame({"x": [True, None], "y": [False, True]}, index=["a", "b"])),
+    )
+    yield "noise", figures.noise_schedule([0, 1], [1, 0], [0, 1])
+    yield "evaluations", figures.evaluations(trials, ylabel="error", floor=0.1)
+    yield (
+        "deciles",
+        figures.deciles(
+            pd.DataFrame({"fast": [1.0, 2.0], "paper": [1.0, 90.0]}), ylabel="share (%)"
+        ),
+    )
+    yield "bars", figures.bars({"fast": 1.0, "reported": 9.0}, xlabel="seconds", reference=2.0)
+    yield "answer", figures.answer(real, made, gap)
+
+
+def test_figures_are_the_same_bytes_every_time_and_label_their_axes():
+    for (name, figure), (_, again) in zip(drawn(), drawn(), strict=True):
+        assert figures.svg(figure) == figures.svg(again), name
+        labelled = [ax.get_xlabel() for ax in figure.axes if ax.get_xlabel()]
+        assert labelled or name == "verdicts", name
+
+
+def test_what_a_caption_says_is_what_is_drawn():
+    """Codes never produced stand at the lower edge of the prevalence panel, and in the bar of the histogram."""
+    real, made = np.array([0.5, 0.1, 0.01]), np.array([0.4, 0.0, 0.02])
+    (panel,) = figures.prevalence(real, {"fast": made}).axes
+    heights = panel.collections[0].get_offsets()[:, 1]
+    assert heights.min() == pytest.approx(100 * 0.01 / 2)
+    (panel,) = figures.frequency(1000 * real, {"fast": 1000 * made}).axes
+    assert [bar.get_height() for bars in panel.containers for bar in bars] == [0, 1]
+
+
+# The built book
+
+
+def test_every_page_says_where_its_numbers_come_from_and_fetches_nothing():
+    html = tiny_study.book().parent
+    for page in [html / "index.html", html / "methods.html", *(html / "notebooks").glob("*.html")]:
+        text = page.read_text(encoding="utf-8")
+        assert "Where these numbers come from" in text, page.name
+        assert "profile <code>tiny</code>" in text, page.name
+        assert re.findall(r'<(?:script|img|iframe)[^>]*\ssrc="(?:https?:)?//', text) == [], (
+            page.name
+        )
+        assert re.findall(r'<link[^>]*rel="stylesheet"[^>]*href="(?:https?:)?//', text) == [], (
+            page.name
+        )
+
+
+def test_notebook_pages_have_launch_and_download_buttons_and_described_images():
+    html = tiny_study.book().parent
+    address = book.repository().removeprefix("https://github.com/")
+    for name in book.notebooks():
+        text = (html / "notebooks" / f"{name}.html").read_text(encoding="utf-8")
+        assert (
+            f"colab.research.google.com/github/{address}/blob/main/book/notebooks/{name}.ipynb"
+            in text
+        )
+        assert "mybinder.org/v2/gh/" in text and f"{name}.ipynb" in text
+        images = re.findall(r"<img[^>]*_images[^>]*>", text)
+        assert all(re.search(r'alt="[^"]{20,}"', image) for image in images), name
+
+
+def test_a_dead_reference_stops_the_build(tmp_path):
+    tiny_study.book()
+    place = tmp_path / "broken"
+    shutil.copytree(tiny_study.place(), place, ignore=shutil.ignore_patterns("_build"))
+    with (place / "methods.md").open("a", encoding="utf-8") as page:
+        page.write("\nSee {numref}`no-such-figure` and {cite:t}`nobody1900`.\n")
+    with pytest.raises(RuntimeError) as stopped:
+        book.render(place)
+    assert "no-such-figure" in str(stopped.value) and "nobody1900" in str(stopped.value)
+
+
+def snakemake(*arguments):
+    """Snakemake on the tiny study; what it printed."""
+    command = [
+        "-m",
+        "snakemake",
+        "--snakefile",
+        "workflow/Snakefile",
+        "--cores",
+        "2",
+        *arguments,
+        "--config",
+    ]
+    setting = {**tiny_study.PARAMETERS, "source": tiny_study.source()}
+    done = tiny_study.python(
+        *command, *(f"{name}={value}" for name, value in setting.items()), check=False
+    )
+    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+    return done.stdout + done.stderr
+
+
+def test_the_workflow_repeats_nothing_that_is_finished():
+    place = tiny_study.book().parents[2]
+    (place / "account-3.txt").touch()
+    snakemake("--touch")
+    assert "Nothing to be done" in snakemake("--dry-run")
+    (tiny_study.root() / "notebooks" / "13-artefacts.py").touch()
+    planned = snakemake("--dry-run")
+    jobs = dict(re.findall(r"^(\w+) +(\d+)$", planned, re.MULTILINE))
+    assert jobs == {"notebook": "1", "book": "1", "all": "1", "total": "3"}
+
+
+def test_reported_values_are_quoted_from_the_report():
+    facts = results.reported()
+    assert len(facts["report"]) == 14 and len(facts["paper"]) == 5
+    assert {row["experiment"] for row in facts["report"]} >= {"reported"}

@@ -1,0 +1,222 @@
+"""Admissions: equal to the tables and the matrix, through every file, for any content."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scoehr.data import datasets, interchange, visits
+from scoehr.data.matrix import CodeMatrix
+from scoehr.data.simulate import write_tables
+from scoehr.data.visits import Visits
+from scoehr.files import InputError
+
+codes = st.sampled_from(["001", "250", "V30", "E879", "é"])
+patients = st.lists(st.lists(st.lists(codes, max_size=4), max_size=4), min_size=1, max_size=6)
+
+
+def made(stays: list[list[list[str]]]) -> Visits:
+    """From the visits of each patient, numbered from 0."""
+    return Visits.from_records(
+        [{"patient_id": row, "visits": found} for row, found in enumerate(stays)]
+    )
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory):
+    """Tables of 600 simulated patients."""
+    folder = tmp_path_factory.mktemp("tables")
+    write_tables(folder, patients=600, seed=4)
+    return folder
+
+
+def unordered(found):
+    """Records whose visits are sorted: the order of codes in an admission is not kept."""
+    return [
+        (record["patient_id"], [sorted(visit) for visit in record["visits"]]) for record in found
+    ]
+
+
+def agrees(name, source):
+    """The loader gives the matrix of the same tables and, visit by visit, the records; return the admissions."""
+    found, account = visits.load(name, source)
+    assert found.to_matrix().equals(datasets.load(name, source).matrix)
+    assert unordered(found.to_records()) == unordered(interchange.load(name, source))
+    assert (account["patients"], account["admissions"]) == (len(found), found.starts[-1])
+    return found
+
+
+# Data sets ----------------------------------------------------------------------------------------------------------
+
+
+def test_simulated_tables(tables):
+    assert agrees("mimic3", tables).numbers.max() > 3
+
+
+@pytest.mark.parametrize(
+    ("name", "folder", "admissions"),
+    [("mimic3", "mimic3-demo", 129), ("mimic4", "mimic4-demo", 275)],
+)
+def test_demos(shared_data, name, folder, admissions):
+    assert agrees(name, shared_data / folder).starts[-1] == admissions
+
+
+def test_diabetes(shared_data):
+    found, _ = visits.load("diabetes130", shared_data / "diabetes130")
+    assert (len(found), found.starts[-1]) == (71_518, 101_766)
+    assert found.to_matrix().equals(
+        datasets.load("diabetes130", shared_data / "diabetes130").matrix
+    )
+    assert np.asarray(found.counts.sum(axis=1)).max() == 3
+
+
+def test_split_is_that_of_the_matrix(tables):
+    found, _ = visits.load("mimic3", tables)
+    parts = zip(found.split(), found.to_matrix().split(), strict=True)
+    for mine, theirs in parts:
+        assert mine.to_matrix().equals(theirs)
+
+
+# A user's table -----------------------------------------------------------------------------------------------------
+
+
+def long_table(path, rows, columns=("patient_id", "visit", "code")):
+    pd.DataFrame(rows, columns=list(columns)).to_csv(path, index=False)
+    return path
+
+
+def test_table_with_numbered_visits_comes_in_their_order(tmp_path):
+    rows = [("b", 10, "x"), ("b", 9, "y"), ("a", 1, "x"), ("a", 1, "x"), ("a", 2, None)]
+    found, account = visits.load("table", long_table(tmp_path / "t.csv", rows))
+    assert found.to_records() == [
+        {"patient_id": "a", "visits": [["x", "x"], []]},
+        {"patient_id": "b", "visits": [["y"], ["x"]]},
+    ]
+    assert account["visits"] == "of the table" and account["admissions_without_codes"] == 1
+
+
+def test_table_with_dates_comes_in_their_order(tmp_path):
+    rows = [(7, "2150-03-01", "x"), (7, "2149-12-31", "y")]
+    found, _ = visits.load("table", long_table(tmp_path / "t.csv", rows))
+    assert found.to_records() == [{"patient_id": 7, "visits": [["y"], ["x"]]}]
+
+
+def test_table_without_visits_has_the_fewest_in_which_no_code_repeats(tmp_path):
+    path = long_table(
+        tmp_path / "t.csv", [(1, "a", 2), (1, "b", 1), (2, "b", 1)], ("patient_id", "code", "count")
+    )
+    found, account = visits.load("table", path)
+    assert unordered(found.to_records()) == [(1, [["a", "b"], ["a"]]), (2, [["b"]])]
+    assert account["visits"] == "made"
+
+
+@pytest.mark.parametrize(
+    ("columns", "rows", "said"),
+    [
+        (
+            ("patient_id", "visit", "code"),
+            [(1, 1, "a"), (1, None, "a")],
+            "column visit, row 2: is empty",
+        ),
+        (
+            ("patient_id", "visit", "code"),
+            [(1, 1, "a"), (None, 2, "a")],
+            "column patient_id, row 2: is empty",
+        ),
+        (
+            ("patient_id", "visit", "code", "count"),
+            [(1, 1, "a", 2)],
+            "has a column count beside visit",
+        ),
+        (("patient_id", "visit"), [(1, 1)], "no column code"),
+    ],
+)
+def test_bad_tables_are_refused(tmp_path, columns, rows, said):
+    with pytest.raises(InputError, match=said):
+        visits.load("table", long_table(tmp_path / "t.csv", rows, columns))
+
+
+# Files and forms ----------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=30, deadline=None)
+@given(patients)
+def test_records_and_files_give_the_admissions_back(tmp_path_factory, stays):
+    found = made(stays)
+    assert unordered(found.to_records()) == [
+        (row, [sorted(v) for v in p]) for row, p in enumerate(stays)
+    ]
+    assert Visits.from_records(found.to_records(), codes=found.codes).equals(found)
+    path = tmp_path_factory.mktemp("file") / "visits.parquet"
+    found.write(path)
+    assert Visits.read(path).equals(found)
+    assert visits.load("table", path).visits.equals(found)
+
+
+@settings(max_examples=30, deadline=None)
+@given(patients)
+def test_summed_over_admissions_it_is_the_matrix(stays):
+    found = made(stays)
+    matrix = CodeMatrix.from_records(
+        [{"patient_id": row, "visits": p} for row, p in enumerate(stays)]
+    )
+    assert found.to_matrix().equals(matrix)
+
+
+@settings(max_examples=30, deadline=None)
+@given(patients)
+def test_what_came_before_is_counted_as_by_hand(stays):
+    found = made(stays)
+    earlier, previous = found.earlier().toarray(), found.previous().toarray()
+    row = 0
+    for stay in stays:
+        for k in range(len(stay)):
+            assert found.order[row] == k
+            for column, code in enumerate(found.codes):
+                assert earlier[row, column] == sum(code in visit for visit in stay[:k])
+                assert previous[row, column] == (k > 0 and code in stay[k - 1])
+            row += 1
+    by_hand = [[sum(code in visit for visit in stay) for code in found.codes] for stay in stays]
+    assert found.totals().toarray().tolist() == by_hand
+
+
+@settings(max_examples=30, deadline=None)
+@given(patients, st.data())
+def test_patients_drawn_again_keep_their_admissions(stays, data):
+    found = made(stays)
+    rows = np.array(data.draw(st.lists(st.integers(0, len(stays) - 1), max_size=8)), dtype=np.int64)
+    drawn = [visits_ for _, visits_ in unordered(found[rows].to_records())]
+    assert drawn == [[sorted(visit) for visit in stays[row]] for row in rows]
+
+
+def test_a_long_table_is_readable_by_anything(tmp_path):
+    found = made([[["a", "b"], []], [["b", "b"]]])
+    found.write(tmp_path / "v.parquet")
+    frame = pd.read_parquet(tmp_path / "v.parquet").astype({"code": str})
+    assert frame.to_numpy().tolist() == [[0, 0, "a"], [0, 0, "b"], [1, 0, "b"], [1, 0, "b"]]
+    assert list(frame) == ["patient_id", "visit", "code"]
+
+
+def test_files_of_others_and_broken_ones_are_refused(tmp_path):
+    with pytest.raises(InputError, match="no such file"):
+        Visits.read(tmp_path / "none.parquet")
+    pd.DataFrame({"patient_id": [1], "visit": [0], "code": ["a"]}).to_parquet(
+        tmp_path / "other.parquet"
+    )
+    with pytest.raises(InputError, match="no vocabulary of visits"):
+        Visits.read(tmp_path / "other.parquet")
+    (tmp_path / "cut.parquet").write_bytes(b"PAR1")
+    with pytest.raises(InputError, match="not a readable Parquet file"):
+        Visits.read(tmp_path / "cut.parquet")
+
+
+def test_admissions_that_belong_to_nobody_are_refused():
+    found = made([[["a"], ["b"]], [["a"]]])
+    for starts, who in (([0, 2], [1]), ([0, 2, 3], [1]), ([0, 3, 2], [1, 2]), ([1, 2, 3], [1, 2])):
+        with pytest.raises(InputError, match="do not fall to"):
+            Visits(found.counts, np.array(starts), np.array(who), found.codes, found.titles)
+    with pytest.raises(InputError, match="more than once"):
+        Visits(found.counts, found.starts, np.array([1, 1]), found.codes, found.titles)
