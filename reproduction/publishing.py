@@ -136,15 +136,9 @@ def _file(tree: Path, name: str) -> Found:
 @cache
 def _public() -> frozenset[str]:
     """Numbers of five digits or more that the studies printed."""
-    files = [
-        CHECKOUT / "book" / "reported.json",
-        *sorted((CHECKOUT / "companions").glob("*/reported.json")),
-    ]
+    files = sorted(CHECKOUT.glob("*/*/reported.json"))
     return frozenset(
-        number
-        for file in files
-        if file.exists()
-        for number in re.findall(r"\d{5,}", file.read_text("utf-8"))
+        number for file in files for number in re.findall(r"\d{5,}", file.read_text("utf-8"))
     )
 
 
@@ -231,11 +225,6 @@ def _json(path: Path) -> Any:
 
 def _figures(path: Path) -> Found:
     yield from _value(_json(path), "")
-
-
-def _quotes(path: Path) -> Found:
-    """What the studies printed: the numbers of people are theirs."""
-    yield from ((place, reason) for place, reason in _figures(path) if "a count of" not in reason)
 
 
 def _value(value: Any, place: str) -> Found:
@@ -859,7 +848,6 @@ KINDS = (
     Kind(r"book/(?:_config|_toc|[a-z]{3,20}(?:-[a-z]+)*)\.yml|book/[a-z]{3,20}(?:-[a-z]+)*\.md", 256 * KIB, _prose),
     Kind(r"(?:saved_models|synthetic_data)/README\.md", 32 * KIB, _prose),
     Kind(r"book/references\.bib", 256 * KIB, _references),
-    Kind(r"book/reported\.json", 256 * KIB, _quotes),
     Kind(r"book/_static/answer\.png", 2 * MIB, _answer),
     Kind(r"book/_static/logo\.svg", 8 * KIB, _logo),
     Kind(r"book/_static/style\.css", 32 * KIB, _style),
