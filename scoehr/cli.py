@@ -157,10 +157,7 @@ def fit(
     from scoehr import generators
     from scoehr.training import Diverged
 
-    weights = {
-        f"{part}.safetensors"
-        for part in ("autoencoder", "score", "rate", "generator", "denoiser", "copula")
-    }
+    weights = {name for kind in generators.GENERATORS.values() for name in kind.weights}
     ours = {
         "config.json",
         "vocabulary.csv",

@@ -13,10 +13,10 @@ from scoehr.generators import saved
 from scoehr.generators.base import Generator, check_disk, check_memory
 from scoehr.generators.copula import Copula, CopulaConfig
 from scoehr.generators.edm import EDM, EDMConfig
-from scoehr.generators.gan import GAN, GAN_PRESETS, GANConfig
+from scoehr.generators.gan import GAN, GANConfig
 from scoehr.generators.private import Private, PrivateConfig
 from scoehr.generators.public import on_codes, public_codes
-from scoehr.generators.scoehr import PRESETS, ScoEHR, ScoEHRConfig
+from scoehr.generators.scoehr import ScoEHR, ScoEHRConfig
 from scoehr.generators.settings import shown
 from scoehr.generators.thinning import Thinning, ThinningConfig
 
@@ -26,9 +26,7 @@ GENERATORS: dict[str, type[Generator]] = {
 }
 #: Named variants: the generator, and what the name changes in its settings.
 VARIANTS: dict[str, tuple[type[Generator], dict[str, Any]]] = {
-    **{name: (ScoEHR, changes) for name, changes in PRESETS.items()},
-    **{kind.name: (kind, {}) for kind in (Thinning, Private, EDM, Copula)},
-    **{name: (GAN, changes) for name, changes in GAN_PRESETS.items()},
+    name: (kind, changes) for kind in GENERATORS.values() for name, changes in kind.presets.items()
 }
 NAMES = tuple(VARIANTS)
 
@@ -61,7 +59,6 @@ __all__ = [
     "GAN",
     "GENERATORS",
     "NAMES",
-    "PRESETS",
     "Config",
     "Copula",
     "CopulaConfig",

@@ -9,7 +9,7 @@ import shutil
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -38,8 +38,21 @@ class Generator(ABC):
     Its ``config`` has at least ``kind``, ``sampler``, ``steps`` and ``sample_batch``.
     """
 
+    #: Word for the kind of generator in config.json.
     name: ClassVar[str]
     settings: ClassVar[type[Settings]]
+    #: What it does, in a sentence.
+    summary: ClassVar[str]
+    #: Its network, where the settings do not name one: "residual MLP", "none".
+    architecture: ClassVar[str]
+    #: What the network predicts, where the settings do not say: "rate", "patient vector".
+    output: ClassVar[str]
+    #: Default steps by sampler; None for a sampler without steps. Empty: one pass, nothing to choose.
+    samplers: ClassVar[dict[str, int | None]] = {}
+    #: Files of the weights.
+    weights: ClassVar[tuple[str, ...]]
+    #: What each named variant changes in the settings.
+    presets: ClassVar[dict[str, dict[str, Any]]]
     #: Whether facts of the data (account, fingerprint, sizes, scores against training patients) may
     #: stand beside a saved model of credentialed data; not where privacy is promised.
     releases_data_facts: ClassVar[bool] = True
@@ -349,12 +362,6 @@ class Generator(ABC):
         self.seconds += seconds
         return latents
 
-    def with_sampler(self, sampler: str, steps: int) -> Self:
-        """The same weights under another sampler."""
-        other = type(self)(replace(self.config, sampler=sampler, steps=steps))
-        other.__dict__ |= {key: value for key, value in self.__dict__.items() if key != "config"}
-        return other
-
     # ----------------------------------------------------------- save, load
 
     def save(self, folder: str | Path, **extra: Any) -> Path:
@@ -379,7 +386,7 @@ class Generator(ABC):
         if not self.releases_data_facts and extra.get("credentialed", True):
             head["data"] = {}
         saved.write(folder, head, self._weights(), self.vocabulary, self.history, self.pairs)
-        cards.write(folder)
+        cards.write(folder, self.summary)
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:

@@ -14,16 +14,6 @@ from typing import Any
 
 from scoehr.files import read_json, replacing
 
-#: What each kind of generator does, in a sentence.
-WHAT = {
-    "scoehr": "Latent diffusion: an autoencoder, and a score network that turns noise into its codes.",
-    "thinning": "Thinning diffusion: records are grown from nothing, diagnosis by diagnosis.",
-    "private": "Thinning diffusion, trained under differential privacy.",
-    "gan": "A generative adversarial network on the codes of an autoencoder.",
-    "edm": "Gaussian diffusion on the records themselves.",
-    "copula": "A Gaussian copula: margins as observed, dependence by pairs of codes.",
-    "visits": "Admissions one after another, each grown diagnosis by diagnosis on the record so far.",
-}
 #: Whether the data are behind an agreement, where that is known.
 AGREEMENT: dict[Any, str] = {True: "yes", False: "no"}
 #: What the data card says of the table by which conditions are checked.
@@ -41,20 +31,23 @@ SCORES = {
 }
 
 
-def write(folder: Path) -> None:
-    """Write MODEL_CARD.md and DATA_CARD.md beside the config.json of a saved generator."""
+def write(folder: Path, summary: str) -> None:
+    """Write MODEL_CARD.md and DATA_CARD.md beside the config.json of a saved generator.
+
+    ``summary`` says what the generator does, in a sentence.
+    """
     config = read_json(folder / "config.json")
     metrics = folder / "metrics.json"
     scores = read_json(metrics) if metrics.exists() else {}
     for name, text in {
-        "MODEL_CARD.md": model_card(config, scores),
+        "MODEL_CARD.md": model_card(config, scores, summary),
         "DATA_CARD.md": data_card(config),
     }.items():
         with replacing(folder / name) as scratch:
             scratch.write_text(text, encoding="utf-8")
 
 
-def model_card(config: Mapping[str, Any], scores: Mapping[str, Any]) -> str:
+def model_card(config: Mapping[str, Any], scores: Mapping[str, Any], summary: str) -> str:
     """The model card as Markdown.
 
     ``config`` is what config.json of a saved generator holds; ``scores`` what :func:`scoehr.metrics.evaluate` returned,
@@ -63,7 +56,7 @@ def model_card(config: Mapping[str, Any], scores: Mapping[str, Any]) -> str:
     settings = [f"| {plain(name)} | {plain(value)} |" for name, value in config["config"].items()]
     parts = [
         f"# Model card: {plain(config.get('experiment', {}).get('title', config['generator']))}",
-        WHAT.get(config["generator"], f"A generator of kind {plain(config['generator'])}."),
+        summary,
         f"It makes patients as {_kind(config)} over {config['vocabulary']['codes']:,} codes, which "
         "`vocabulary.csv` lists with their titles. It was made by scoehr; `scoehr.generators.load` reads it.",
         "## Settings\n\n| setting | value |\n|---|---|\n" + "\n".join(settings),

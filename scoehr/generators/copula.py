@@ -16,7 +16,7 @@ import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -56,6 +56,11 @@ class Copula(Generator):
 
     name = "copula"
     settings = CopulaConfig
+    summary = "A Gaussian copula: margins as observed, dependence by pairs of codes."
+    architecture = "none"
+    output = "–"
+    weights = ("copula.safetensors",)
+    presets: ClassVar[dict[str, dict[str, Any]]] = {"copula": {}}
     open_ended = ("thresholds",)
     config: CopulaConfig
 

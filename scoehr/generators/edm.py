@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -126,6 +126,12 @@ class EDM(Generator):
 
     name = "edm"
     settings = EDMConfig
+    summary = "Gaussian diffusion on the patient vectors themselves."
+    architecture = "residual MLP"
+    output = "patient vector"
+    samplers: ClassVar[dict[str, int | None]] = {"heun": 32}
+    weights = ("denoiser.safetensors",)
+    presets: ClassVar[dict[str, dict[str, Any]]] = {"edm": {}}
     config: EDMConfig
 
     def __init__(self, config: EDMConfig | None = None, device: str | None = None):

@@ -83,7 +83,7 @@ class GANConfig(Settings):
 
 
 #: What each named variant changes in the settings.
-GAN_PRESETS: dict[str, dict[str, Any]] = {
+PRESETS: dict[str, dict[str, Any]] = {
     "medgan": {},
     "medbgan": {"objective": "boundary"},
     "medwgan": {"objective": "wasserstein"},
@@ -202,25 +202,23 @@ def generator_loss(objective: Objective, logits: Tensor) -> Tensor:
 class GAN(Generator):
     """medGAN and its two successors.
 
-    >>> model = GAN.preset("medwgan", epochs=100).fit(matrix)         # doctest: +SKIP
+    >>> model = generators.preset("medwgan", epochs=100).fit(matrix)  # doctest: +SKIP
     >>> model.sample(1_000, seed=1).write("synthetic.parquet")        # doctest: +SKIP
     """
 
     name = "gan"
     settings = GANConfig
+    summary = "A generative adversarial network on the latents of an autoencoder."
+    architecture = "GAN"
+    output = "latent"
+    weights = ("generator.safetensors", "autoencoder.safetensors")
+    presets = PRESETS
     config: GANConfig
 
     def __init__(self, config: GANConfig | None = None, device: str | None = None):
         super().__init__(config, device)
         self.autoencoder: RecordAutoencoder
         self.generator: CodeGenerator
-
-    @classmethod
-    def preset(cls, name: str, **changes: Any) -> GAN:
-        """A named variant (``medgan``, ``medbgan``, ``medwgan``), with changes to its settings."""
-        if name not in GAN_PRESETS:
-            raise InputError(f"preset {name!r} is unknown; choose one of {', '.join(GAN_PRESETS)}")
-        return cls(GANConfig.from_dict({**GAN_PRESETS[name], **changes}))
 
     @property
     def network(self) -> nn.Module:

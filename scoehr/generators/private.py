@@ -16,7 +16,7 @@ import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import pandas as pd
 import torch
@@ -79,6 +79,9 @@ class Private(Thinning):
 
     name = "private"
     settings = PrivateConfig
+    summary = "Thinning diffusion, trained under differential privacy."
+    architecture = "residual MLP"
+    presets: ClassVar[dict[str, dict[str, Any]]] = {"private": {}}
     layers = PlainMLP
     releases_data_facts = False
     config: PrivateConfig

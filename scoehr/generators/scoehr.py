@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -144,12 +144,24 @@ PRESETS: dict[str, dict[str, Any]] = {
 class ScoEHR(Generator):
     """Latent score-based diffusion.
 
-    >>> model = ScoEHR.preset("fast", epochs=10).fit(matrix)          # doctest: +SKIP
+    >>> model = generators.preset("fast", epochs=10).fit(matrix)      # doctest: +SKIP
     >>> model.sample(1_000, seed=1).write("synthetic.parquet")        # doctest: +SKIP
     """
 
     name = "scoehr"
     settings = ScoEHRConfig
+    summary = "Latent diffusion: an autoencoder, and a score network that turns noise into latents."
+    architecture = "residual MLP"
+    output = "score"
+    samplers: ClassVar[dict[str, int | None]] = {
+        "euler_maruyama": 1000,
+        "sra1": 50,
+        "ddim": 25,
+        "heun": 25,
+        "dpm_solver_pp_2m": 25,
+    }
+    weights = ("score.safetensors", "autoencoder.safetensors")
+    presets = PRESETS
     config: ScoEHRConfig
 
     def __init__(self, config: ScoEHRConfig | None = None, device: str | None = None):
@@ -159,13 +171,6 @@ class ScoEHR(Generator):
         self.score: ScoreModel
         self.shift: Tensor  # (D,) mean and
         self.scale: Tensor  # (D,) standard deviation of the latents
-
-    @classmethod
-    def preset(cls, name: str, **changes: Any) -> ScoEHR:
-        """A named variant (``reported``, ``paper``, ``fast``), with changes to its settings."""
-        if name not in PRESETS:
-            raise InputError(f"preset {name!r} is unknown; choose one of {', '.join(PRESETS)}")
-        return cls(ScoEHRConfig.from_dict({**PRESETS[name], **changes}))
 
     @property
     def network(self) -> nn.Module:

@@ -69,6 +69,12 @@ class Thinning(Generator):
 
     name = "thinning"
     settings: ClassVar[type[Settings]] = ThinningConfig
+    summary = "Thinning diffusion: records are grown from nothing, diagnosis by diagnosis."
+    architecture = "residual MLP on patient vectors"
+    output = "rate"
+    samplers: ClassVar[dict[str, int | None]] = {"events": None, "births": 64}
+    weights = ("rate.safetensors",)
+    presets: ClassVar[dict[str, dict[str, Any]]] = {"thinning": {}}
     layers: ClassVar[type[ResidualMLP]] = RecordMLP
     config: ThinningConfig
 

@@ -201,6 +201,11 @@ class VisitThinning:
 
     name = "visits"
     settings = VisitConfig
+    summary = (
+        "Admissions one after another, each grown diagnosis by diagnosis, given the record so far."
+    )
+    architecture = "residual MLP"
+    output = "probability of the next code"
 
     def __init__(self, config: VisitConfig | None = None, device: str | None = None):
         self.config = config or VisitConfig()

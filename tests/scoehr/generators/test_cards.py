@@ -19,7 +19,7 @@ def test_a_saved_generator_has_both_cards_and_a_scored_one_its_scores(tmp_path):
     assert "| codes | 60 |" in data
     results = evaluate(patients(100, seed=1), model.sample(100, progress=False), train=matrix)
     write_json(folder / "metrics.json", results)
-    cards.write(folder)
+    cards.write(folder, model.summary)
     scored = (folder / "MODEL_CARD.md").read_text()
     assert (
         f"| mean cell, synthetic over real | {results['fidelity']['density_ratio']:.4g} |" in scored

@@ -33,7 +33,7 @@ def few(monkeypatch):
 
 
 def fitted(preset="medgan", kind="count", folder=None, **changes):
-    model = GAN.preset(preset, kind=kind, **{**SMALL, **changes})
+    model = generators.preset(preset, kind=kind, **{**SMALL, **changes})
     return model.fit(MATRIX, MATRIX, seed=1, folder=folder, progress=False)
 
 
@@ -278,4 +278,4 @@ def test_what_cannot_be_done_is_refused():
     with pytest.raises(InputError, match="one patient is too few"):
         GAN(GANConfig(**SMALL)).fit(MATRIX.take([0]), progress=False)
     with pytest.raises(InputError, match="preset 'biggan' is unknown"):
-        GAN.preset("biggan")
+        generators.preset("biggan")
