@@ -104,7 +104,7 @@ def setting() -> str:
 @cache
 def place() -> Path:
     """The folder of the book, whose name ends with a part of its data's fingerprint."""
-    code = "from scoehr import book; print(book.folder('table', 'tiny', sys.argv[1]))"
+    code = "from reproduction import book; print(book.folder('table', 'tiny', sys.argv[1]))"
     return Path(python("-c", f"import sys; {code}", str(source())).stdout.strip().splitlines()[-1])
 
 
@@ -118,14 +118,14 @@ def executed(name: str) -> Path:
 
 def execute(name: str) -> None:
     """Execute a notebook on the tiny study, whether it was before or not."""
-    python("-c", f"from scoehr import book; book.execute({name!r}, {setting()})")
+    python("-c", f"from reproduction import book; book.execute({name!r}, {setting()})")
 
 
 @cache
 def book() -> Path:
     """``index.html`` of the book of the tiny study."""
     return Path(
-        python("-c", f"from scoehr import book; print(book.build({setting()}))")
+        python("-c", f"from reproduction import book; print(book.build({setting()}))")
         .stdout.strip()
         .splitlines()[-1]
     )

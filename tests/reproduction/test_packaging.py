@@ -166,15 +166,18 @@ def installed(wheel):
 
 def test_wheel_holds_every_file_of_the_package(wheel):
     files = {
-        path.relative_to(ROOT).as_posix() for path in (ROOT / "scoehr").rglob("*") if path.is_file()
+        path.relative_to(ROOT).as_posix()
+        for package in ("scoehr", "reproduction", "companions")
+        for path in (ROOT / package).rglob("*")
+        if path.is_file() and "workflow" not in path.parts
     }
     held = set(zipfile.ZipFile(wheel).namelist())
     assert {file for file in files if "__pycache__" not in file} <= held
     plans = {
-        f"scoehr/{path.relative_to(ROOT).as_posix()}"
+        f"reproduction/{path.relative_to(ROOT).as_posix()}"
         for path in (ROOT / "workflow").rglob("*.yaml")
     }
-    assert {"scoehr/workflow/Snakefile", *plans} <= held
+    assert {"reproduction/workflow/Snakefile", *plans} <= held
 
 
 @pytest.mark.parametrize(
@@ -190,7 +193,10 @@ def test_what_needs_a_checkout_says_so_before_any_work(installed, tmp_path, comm
 
 
 def test_an_installed_package_works_in_the_folder_it_is_called_in(installed, tmp_path):
-    code = "from scoehr import files, study; print(files.ROOT, files.INSTALLED, len(study.plan()) > 20)"
+    code = (
+        "from reproduction.synthesis.experiments import ROOT, plan; from scoehr import files; "
+        "print(ROOT, files.INSTALLED, len(plan()) > 20)"
+    )
     assert installed(tmp_path, "-c", code).stdout.split() == [str(tmp_path), "True", "True"]
 
 
@@ -202,7 +208,11 @@ def test_an_installed_package_runs_its_plan(installed, tmp_path):
     (tmp_path / "visits.csv").write_text("\n".join(["patient_id,visit,code", *rows]) + "\n")
     data = ("--dataset", "table", "--source", "visits.csv")
     assert (
-        len(installed(tmp_path, "-m", "reproduction", "experiments", "--list", *data).stdout.splitlines())
+        len(
+            installed(
+                tmp_path, "-m", "reproduction", "experiments", "--list", *data
+            ).stdout.splitlines()
+        )
         > 20
     )
     commands = {"visits": ["visits", *data, "--out", "made.jsonl"], "run": ["run", "copula", *data]}

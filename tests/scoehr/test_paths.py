@@ -84,7 +84,7 @@ def test_the_workflow_reads_the_folder_that_is_named(tmp_path, name):
         rows = [f"{patient},X\n" for patient in range(patients)]
         (tmp_path / folder / "table.csv").write_text("patient_id,code\n" + "".join(rows))
     code = (
-        "import sys; from scoehr import cli, study\n"
+        "import sys; from reproduction import cli\nfrom reproduction.synthesis import experiments as study\n"
         "settings = cli._workflow('table', sys.argv[1], 'quick', 0)\n"
         "place = study.place('table', sys.argv[1], 'quick')\n"
         "cli._snakemake(settings, 1, f'build/{place}/account-0.txt', None)\n"

@@ -149,7 +149,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
 SCRIPT = """
 import sys, torch
 from pathlib import Path
-from tests.test_training import X, regression, weights
+from tests.scoehr.test_training import X, regression, weights
 from scoehr.training import TrainingConfig, train
 import time
 net, loss = regression()

@@ -10,8 +10,8 @@ from scoehr.data.simulate import sample_matrix
 pytestmark = pytest.mark.timeout(600)
 
 RUN = """
-from scoehr import visits_study
-made = visits_study.run(visits_study.VisitRun('table', {source!r}, 'tiny', 3), progress=False)
+from reproduction.synthesis import admissions
+made = admissions.run(admissions.VisitRun('table', {source!r}, 'tiny', 3), progress=False)
 """
 
 

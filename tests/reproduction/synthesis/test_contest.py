@@ -1,9 +1,9 @@
 """The targets read the scores that they name; the contest puts generators in order."""
 
 import pytest
-from tests.test_pages import world  # noqa: F401
 
 from reproduction.synthesis import contest
+from tests.reproduction.synthesis.test_results import world  # noqa: F401
 
 AUC = "utility.discriminator_auc"
 

@@ -13,7 +13,10 @@ from scoehr import InputError
 from scoehr.files import sha256
 from tests.problems import patients
 
-RUN = "import sys; from scoehr import study; study.run(study.plan('table', sys.argv[1], 'tiny')['fast'], progress=False)"
+RUN = (
+    "import sys; from reproduction.synthesis.experiments import plan, run; "
+    "run(plan('table', sys.argv[1], 'tiny')['fast'], progress=False)"
+)
 PLAN = """
 profiles:
   tiny:
@@ -119,7 +122,7 @@ def test_the_data_are_part_of_the_id(home):
     prints = {json.loads((home / "saved_models" / name / "config.json").read_text())["data"]["fingerprint"]
               for name in made[1]}  # fmt: skip
     assert len(prints) == 2
-    again = "import sys; from scoehr import study; print(study.plan('table', sys.argv[1], 'tiny')['fast'].finished)"
+    again = "import sys; from reproduction.synthesis.experiments import plan; print(plan('table', sys.argv[1], 'tiny')['fast'].finished)"
     assert finish(start(home, again)).strip() == "True"
     patients(600, seed=10).write(home / "other.parquet")
     other = again.replace("sys.argv[1]", repr(str(home / "other.parquet")))
@@ -169,7 +172,7 @@ def test_larger_runs_stand_in_for_smaller_ones_all_or_none(home):
     small = PLAN.split("profiles:\n")[1].split("experiments:")[0]
     plan = PLAN.replace("experiments:", small.replace("tiny", "big") + "experiments:")
     (home / "workflow" / "experiments.yaml").write_text(plan)
-    show = "import sys; from scoehr import study; print(study.shown('table', sys.argv[1], 'tiny')['fast'].profile)"
+    show = "import sys; from reproduction.synthesis.experiments import shown; print(shown('table', sys.argv[1], 'tiny')['fast'].profile)"
     make = RUN.replace("'tiny'", "'big'")
     finish(start(home, make))
     assert finish(start(home, show)).strip() == "tiny"

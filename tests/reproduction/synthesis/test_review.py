@@ -531,7 +531,8 @@ def test_form_keeps_and_saves_what_the_reviewer_chose(written, packet, tmp_path)
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
     from selenium.webdriver.support.wait import WebDriverWait
-    from test_browser import FLAGS
+
+    from tests.reproduction.test_browser import FLAGS
 
     folder, key = written
     options = webdriver.ChromeOptions()

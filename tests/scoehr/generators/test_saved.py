@@ -11,7 +11,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
-from tests.test_files import held
 
 from scoehr import InputError, generators
 from scoehr.data.matrix import CodeMatrix
@@ -20,6 +19,7 @@ from scoehr.files import ROOT, sha256
 from scoehr.generators import saved
 from scoehr.generators.visits import VisitThinning
 from tests.problems import patients
+from tests.scoehr.test_files import held
 
 MATRIX = patients(120, 12)
 SMALL = {

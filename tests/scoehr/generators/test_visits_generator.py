@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from scipy import sparse
-from test_visits_metrics import cohort
 
 from scoehr.data import simulate
 from scoehr.data.visits import Visits
@@ -22,6 +21,7 @@ from scoehr.generators.visits import (
     admission_loss,
 )
 from scoehr.metrics import visits as scores
+from tests.scoehr.metrics.test_visits_metrics import cohort
 
 RHO = np.array([0.9, 0.7, 0.5, 0.3])  # chance that each admission records a chronic condition
 HAS = 0.4  # share of patients with each
