@@ -50,7 +50,7 @@ import pandas as pd
 
 from reproduction import figures
 from reproduction.synthesis import experiments, results
-from scoehr.data import interchange
+from scoehr.data import interchange, visits
 from scoehr.files import check_seed
 
 seed = check_seed(seed)
@@ -101,9 +101,9 @@ figures.table(
 # agree with those two.
 
 # %% tags=["hide-input"]
-visits = interchange.statistics(interchange.load(dataset, source))
+sizes = interchange.statistics(visits.load(dataset, source).visits.to_records())
 here = {
-    **visits,
+    **sizes,
     "train": len(cohort.train) + len(cohort.validation),
     "test": len(test),
     "codes": len(test.codes),

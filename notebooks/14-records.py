@@ -50,7 +50,7 @@ from IPython.display import display
 
 from reproduction import figures
 from reproduction.synthesis import results
-from scoehr.data import datasets, interchange
+from scoehr.data import datasets, interchange, visits
 from scoehr.data.matrix import CodeMatrix
 from scoehr.files import ROOT, check_seed
 
@@ -66,7 +66,7 @@ results.origin(runs, dataset=dataset, profile=profile, seed=seed)
 # of that table is an event.
 
 # %%
-real = interchange.load(dataset, source)
+real = visits.load(dataset, source).visits.to_records()
 synthetic = runs["thinning"].synthetic.to_records()
 
 # %% tags=["hide-input"]

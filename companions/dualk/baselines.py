@@ -17,8 +17,8 @@ from torch.nn import functional
 
 from companions.dualk import rates
 from companions.dualk.batches import Feed
+from companions.dualk.cohorts import Records, Split
 from companions.dualk.models import Batch
-from companions.dualk.prepare import Records, Split
 from companions.dualk.train import Stage, contents, cross_entropy, dense, everything, fit, scored
 from scoehr.training import CODE_VERSION
 

@@ -9,8 +9,8 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
+from companions.dualk.cohorts import CATEGORIES, Records
 from companions.dualk.models import Batch, Graph
-from companions.dualk.prepare import CATEGORIES, Records
 from companions.dualk.protocols import Labs
 
 YEAR = 365.25

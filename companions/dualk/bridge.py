@@ -12,7 +12,7 @@ import numpy as np
 from scipy import sparse
 
 from companions.dualk import graph
-from companions.dualk.prepare import Records
+from companions.dualk.cohorts import Records
 from companions.dualk.train import TrainingConfig, train_laboratory
 from scoehr.data.matrix import CodeMatrix
 

@@ -18,11 +18,11 @@ import pandas as pd
 import torch
 import yaml
 
-from companions.dualk import graph, models, prepare
+from companions.dualk import cohorts, graph, models
+from companions.dualk.cohorts import Records
 from companions.dualk.embeddings import HAKE, EmbeddingConfig
 from companions.dualk.evaluate import Value
 from companions.dualk.experiments import ENOUGH, Run
-from companions.dualk.prepare import Records
 from companions.dualk.protocols import REPORTED
 from reproduction import figures
 from reproduction.synthesis.claims import Finding, Untestable, attempt, tabulate
@@ -347,7 +347,7 @@ def refined(found: Found) -> Finding:
     if not len(joint):
         raise Untestable("the data at hand have no laboratory table")
     gains = {}
-    for name in prepare.CATEGORIES:
+    for name in cohorts.CATEGORIES:
         rows = history.query("stage == @name")
         if len(rows):
             gains[name] = float(rows.iloc[-1]["f1"] - joint.iloc[-1][f"f1 {name}"])

@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from companions.dualk import (
     baselines,
     bridge,
+    cohorts,
     embeddings,
     evaluate,
     graph,
@@ -29,10 +30,10 @@ from companions.dualk import (
     train,
 )
 from companions.dualk.batches import Feed
+from companions.dualk.cohorts import Records, Split
 from companions.dualk.embeddings import EmbeddingConfig
 from companions.dualk.evaluate import Figures, Value
 from companions.dualk.models import DuaLK, ModelConfig, parameter_table
-from companions.dualk.prepare import Records, Split
 from companions.dualk.protocols import CORRECTED, FIRST_DAY, FLAWS, REPORTED, Protocol, with_flaw
 from companions.dualk.train import Learner, TrainingConfig
 from reproduction.runs import Finished, Planned, mark, own_data
@@ -269,7 +270,7 @@ def records(dataset: str, source: str | None, profile: str, seed: int) -> Record
 def data_of(experiment: Experiment) -> tuple[Records, Split]:
     """Visits and cohorts of an experiment."""
     found = records(experiment.dataset, experiment.source, experiment.profile, experiment.seed)
-    return found, prepare.split(found, experiment.protocol.split, seed=42 + experiment.seed)
+    return found, cohorts.split(found, experiment.protocol.split, seed=42 + experiment.seed)
 
 
 # Making runs -----------------------------------------------------------------------------------------------------
@@ -453,7 +454,7 @@ def _hearts(teacher: Learner, seed: int) -> dict[str, Any]:
     _, logits = teacher.heart_failure()
     test, feed = teacher.parts.test, Feed(teacher.records)
     truth = train.hearts(teacher.records, feed, test)
-    columns = prepare.heart_failure(teacher.records)[: teacher.records.targets]
+    columns = cohorts.heart_failure(teacher.records)[: teacher.records.targets]
     before = (
         np.asarray(feed.history(test)[0][:, columns].max(axis=1).todense()).ravel()
         if columns.any()

@@ -12,16 +12,13 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import sparse
 
+from companions.dualk.cohorts import Records
 from scoehr.data import icd, reading
 from scoehr.files import InputError
-
-if TYPE_CHECKING:
-    from companions.dualk.prepare import Records
 
 #: Neighbours that the pruned graph keeps a code.
 NEIGHBOURS = 20

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from companions.dualk.batches import Feed
+from companions.dualk.cohorts import CATEGORIES, Records
 from companions.dualk.models import DuaLK, Graph
-from companions.dualk.prepare import CATEGORIES, Records
 
 #: Steps of the path that gradients are integrated over, as the study's.
 STEPS = 50

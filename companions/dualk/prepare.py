@@ -1,113 +1,43 @@
-"""From raw tables to visits: the study's phases of preparation, sparse all the way, every count kept.
+"""From raw tables to visits: the study's phases of preparation, sparse all the way, all counted.
 
-DuckDB reads the CSV(.gz) tables as they are released (:mod:`scoehr.data.reading`). The result, :class:`Records`, holds the
-visits of all patients in time order, their codes and their abnormal laboratory items; :func:`split` makes the cohorts;
-:func:`account` says of every phase what a holder of MIMIC-IV can compare with the study's figures.
+:func:`load` takes the visits and codes of :func:`scoehr.data.datasets.tables` and reads the
+laboratory events beside them; :func:`account` says of every phase what a holder of MIMIC-IV can
+compare with the study's figures.
 """
 
 from __future__ import annotations
 
-import tempfile
-from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
-import duckdb
 import numpy as np
 from scipy import sparse
 
-from companions.dualk import simulate
-from scoehr.data import datasets, icd, reading
-from scoehr.data.datasets import Digits
+from companions.dualk import graph, simulate
+from companions.dualk.cohorts import (
+    CATEGORIES,
+    Records,
+    Split,
+    Splitting,
+    heart_failure,
+    split,
+    target_codes,
+)
+from scoehr.data import datasets, hospitals, reading
+from scoehr.data.hospitals import Digits, Tables
 from scoehr.data.reading import Database
-from scoehr.data.simulate import SEAL, check_seal, seal_again
+from scoehr.data.simulate import check_seal, written
 from scoehr.files import ROOT, InputError, user_path
 
-#: Data sets of this companion.
-DATASETS = ("simulated", "mimic3", "mimic4", "diabetes130")
-#: Laboratory categories of the study, in its order; items of other categories are left out.
-CATEGORIES = ("hematology", "chemistry", "blood gas")
+#: Data sets of this companion; the simulated one has the tables of MIMIC-IV.
+DATASETS = tuple(name for name, info in datasets.DATASETS.items() if info.reader)
 #: The study keeps admissions whose de-shifted year is later than this.
 AFTER = 2012
-#: Numbers of multi-visit patients that the study trains on, and that the smaller of its two other parts has.
-TRAIN, SMALL = 8_000, 1_000
 #: Codes with at most so many positive targets are rare in the study.
 RARE = 3
-#: Codes that begin so are heart failure.
-HEART_FAILURE = "428"
-
-
-@dataclass(frozen=True)
-class Records:
-    """Visits of patients, in time order.
-
-    Attributes
-    ----------
-    patients : (n_patients,) int64 ids
-    first : (n_patients + 1,) the visits of patient p are rows ``first[p]`` to ``first[p + 1] - 1``
-    days : (n_visits,) float, days since the patient's first visit; 1 a visit where the data have no dates
-    codes : (n_codes,) str, those of patients with several visits first, both parts sorted
-    targets : how many codes those are: the vocabulary of predictions
-    visit_codes : (n_visits, n_codes) how often a code stands at a visit (twice where two ICD-10 codes became one)
-    items, labels, categories : (n_items,) laboratory items that are ever abnormal, sorted by category
-    labs, first_day : (n_visits, n_items) bool, abnormal in the visit, and within 24 hours of its beginning
-    counts : what was read, kept and dropped
-    """
-
-    dataset: str
-    patients: np.ndarray
-    first: np.ndarray
-    days: np.ndarray
-    codes: np.ndarray
-    targets: int
-    visit_codes: sparse.csr_array
-    items: np.ndarray
-    labels: np.ndarray
-    categories: np.ndarray
-    labs: sparse.csr_array
-    first_day: sparse.csr_array
-    counts: dict[str, Any]
-
-    @property
-    def visits(self) -> np.ndarray:
-        """Visits a patient, (n_patients,)."""
-        return np.diff(self.first)
-
-    @property
-    def owner(self) -> np.ndarray:
-        """The patient of each visit."""
-        return np.repeat(np.arange(len(self.patients)), self.visits)
-
-    @property
-    def has_labs(self) -> bool:
-        return bool(self.labs.nnz)
-
-    @cached_property
-    def titles(self) -> np.ndarray:
-        """The name of each code."""
-        return np.array([icd.title(code) for code in self.codes.tolist()])
-
-    def category(self, name: str) -> np.ndarray:
-        """Places of the items of a category."""
-        return np.flatnonzero(self.categories == name)
-
-
-class Split(NamedTuple):
-    """Patients (their places): those with one visit; and of those with several the three parts."""
-
-    single: np.ndarray
-    train: np.ndarray
-    validation: np.ndarray
-    test: np.ndarray
-
-    @property
-    def pretrain(self) -> np.ndarray:
-        """Patients of the pre-training and of the disease graph."""
-        return np.concatenate([self.single, self.train])
-
-
-# Reading ---------------------------------------------------------------------------------------------------------
+#: What DuckDB may take.
+MEMORY = "2GB"
 
 
 def load(
@@ -124,48 +54,42 @@ def load(
     Parameters
     ----------
     dataset : one of :data:`DATASETS`
-    source : folder of the tables; optional for ``simulated``, whose tables are written first if they are absent
+    source : folder of the tables; optional for ``simulated``, whose tables are written if absent
     digits : "full" codes, as the study, or "three"-digit categories
     after : admissions of MIMIC-IV and of the simulation count if their de-shifted year is later
-    simulated : patients of the simulated cohort where it is written here; ``seed`` is its random seed
+    simulated : patients of the simulated cohort where it is written here; ``seed`` is its seed
 
     Raises
     ------
     InputError
-        For an unknown name, a missing source, a table that cannot be used, or data in which nobody has two visits.
+        For an unknown name, a missing source, a table that cannot be used, or data in which nobody
+        has two visits.
     """
     if dataset not in DATASETS:
         raise InputError(
             f"data set {dataset!r} is unknown to DuaLK; choose one of {', '.join(DATASETS)}"
         )
     place = tables_of(dataset, source, simulated, seed)
-    scratch = tempfile.gettempdir()
-    with duckdb.connect(
-        config={"threads": 2, "memory_limit": "2GB", "temp_directory": scratch}
-    ) as database:
-        counts = READERS[dataset](database, place, digits, after)
-        _valid_visits(database, counts)
-        records = _arrange(database, dataset, counts)
-    return records
+    name = "mimic4" if dataset == "simulated" else dataset
+    with datasets.tables(name, place, digits=digits, memory=MEMORY) as tables:
+        _keep(tables.database, datasets.DATASETS[name].dated)
+        if name == "mimic4":
+            _keep_later(tables.database, place, after)
+        counts = _counts(tables) | _laboratory(tables.database, place)
+        _choose(tables.database, counts)
+        return _arrange(tables, dataset, counts)
 
 
 def tables_of(dataset: str, source: str | Path | None, patients: int, seed: int) -> Path:
-    """Where the tables of a data set lie; those of the simulated cohort are written if need be."""
+    """Where the tables of a data set lie; the simulated cohort's are written if need be."""
     if source is None and dataset != "simulated":
         raise InputError(
             f"data set {dataset!r} needs the folder of its tables; give it by --source"
         )
     if source is None:
-        place = (
-            ROOT / "data" / "dualk-simulated" / f"{patients}-patients-seed-{seed}-{simulate.FORM}"
-        )
+        name = f"{patients}-patients-seed-{seed}-{simulate.FORM}"
         write = partial(simulate.write_tables, patients=patients, seed=seed)
-        if not place.exists():
-            write(place)
-        elif not (place / SEAL).exists():
-            seal_again(place, write)
-        check_seal(place)
-        return place
+        return written(ROOT / "data" / "dualk-simulated" / name, [simulate.LAW], write)
     place = user_path(source)
     if not place.exists():
         raise InputError(f"{place}: no such file or folder; check the path")
@@ -174,117 +98,129 @@ def tables_of(dataset: str, source: str | Path | None, patients: int, seed: int)
     return place
 
 
-def _mimic4(database: Database, source: Path, digits: Digits, after: int) -> dict[str, Any]:
-    """Tables ``stays`` (patient, visit, begin) of the kept admissions, ``coded`` and ``abnormal``; the counts."""
-    _, account = datasets.HOSPITALS["mimic4"](database, source, digits)
-    _stays(database)
+# Visits ---------------------------------------------------------------------------------------
+
+
+def _keep(database: Database, dated: bool) -> None:
+    """Table ``kept`` (patient, visit, begin) of all visits, a day apart if they have no dates."""
+    number = "row_number() over (partition by patient order by number)"
+    begin = "begin" if dated else f"timestamp '2000-01-01' + to_days({number}::int)"
+    database.execute(
+        f"create temp table kept as select patient, visit, {begin} as begin from visits"
+    )
+
+
+def _keep_later(database: Database, source: Path, after: int) -> None:
+    """Of ``kept`` the visits of MIMIC-IV whose de-shifted year is later."""
     path = reading.find(source, "patients")
     columns = {"subject_id": "patient", "anchor_year": "anchor", "anchor_year_group": "years"}
-    reading.read(database, "people", path, columns, whole=["subject_id", "anchor_year"])
+    reading.read(database, "anchors", path, columns, whole=["subject_id", "anchor_year"])
+    year = "coalesce(regexp_matches(years, '^\\d{4}(\\D|$)'), false)"
     reading.refuse(
         database,
-        "select rowid, years from people where not coalesce(regexp_matches(years, '^\\d{4}(\\D|$)'), false)",
+        f"select rowid, years from anchors where not {year}",
         lambda row, value: (
-            f"{path}, column anchor_year_group, row {row}: {value or 'empty'!r} does not begin with a year; "
-            "write it as 2014 - 2016"
+            f"{path}, column anchor_year_group, row {row}: {value or 'empty'!r} does not begin "
+            "with a year; write it as 2014 - 2016"
         ),
     )
     reading.refuse(
         database,
-        "select rowid, patient from stays anti join people using (patient)",
-        lambda row, value: (
-            f"{path}: has no patient {value} of admissions row {row}; give tables of one release"
+        "select number, patient from visits anti join anchors using (patient)",
+        lambda _, patient: (
+            f"{path}: has no patient {patient} of admissions; give tables of one release"
         ),
     )
-    moved = "anchor - left(years, 4)::int from people where people.patient = stays.patient"
-    database.execute(f"delete from stays where year(begin) - (select {moved}) <= {after}")
-    return _counts(database, account) | _laboratory(database, source)
+    moved = "anchor - left(years, 4)::int from anchors where anchors.patient = kept.patient"
+    database.execute(f"delete from kept where year(begin) - (select {moved}) <= {after}")
 
 
-def _mimic3(database: Database, source: Path, digits: Digits, after: int) -> dict[str, Any]:
-    del after  # MIMIC-III has no anchor years: all its admissions count
-    _, account = datasets.HOSPITALS["mimic3"](database, source, digits)
-    _stays(database)
-    return _counts(database, account) | _laboratory(database, source)
-
-
-def _diabetes130(database: Database, source: Path, digits: Digits, after: int) -> dict[str, Any]:
-    """Encounters in the order of their ids, a day apart. No laboratory items."""
-    del after
-    _, account = datasets.HOSPITALS["diabetes130"](database, source, digits)
-    number = "row_number() over (partition by patient order by begin)"
-    _stays(database, f"timestamp '2000-01-01' + to_days({number}::int)")
-    _no_results(database)
-    return _counts(database, account) | {"labevents": "no table"}
-
-
-def _stays(database: Database, begin: str = "begin") -> None:
-    """Table ``stays`` of all admissions that :mod:`scoehr.data.datasets` has read."""
-    database.execute(
-        f"create temp table stays as select patient, visit, {begin} as begin from admissions"
-    )
-
-
-def _counts(database: Database, account: dict[str, Any]) -> dict[str, Any]:
-    """Table ``coded`` (visit, code, n) of the kept admissions, and the counts of what the reader did."""
-    database.execute(
-        "create temp table coded as select visit, code, count(*) as n from diagnoses join places using (raw) "
-        "join stays using (visit) group by all"
-    )
-    tenth = "select count(distinct raw) from diagnoses where starts_with(raw, '10:')"
+def _counts(tables: Tables) -> dict[str, Any]:
+    """What was read, and what became of it."""
+    account = tables.account
     unmapped = account.get("codes_unmapped", {})
+    tenth = "diagnoses where starts_with(raw, '10:')"
+    named = {name: account[name] for name in hospitals.NAMED if name in account}
     return {
         "admissions_read": account["admissions"],
-        "admissions_kept": reading.number_of_rows(database, "stays"),
+        "admissions_kept": reading.number_of_rows(tables.database, "kept"),
         "diagnosis_rows": account["rows_read"],
         "diagnosis_rows_icd10": account.get("rows_icd10", 0),
         "diagnosis_rows_unmapped": sum(unmapped.values()),
-        "icd10_codes": int((database.execute(tenth).fetchone() or (0,))[0]),
+        "icd10_codes": reading.number_of_rows(
+            tables.database, f"(select distinct raw from {tenth})"
+        ),
         "icd10_codes_unmapped": len(unmapped),
-        **{name: account[name] for name in datasets.NAMED if name in account},
+        **named,
     }
 
 
-def _no_results(database: Database) -> None:
-    """An empty table ``abnormal`` (visit, item, label, category, first)."""
+def _choose(database: Database, counts: dict[str, Any]) -> None:
+    """Table ``chosen`` (number, patient, visit, begin) of the patients all of whose visits have codes."""
     database.execute(
-        "create temp table abnormal (visit bigint, item bigint, label varchar, category varchar, first timestamp)"
+        "create temp table incomplete as "
+        "select distinct patient from kept anti join codes using (visit); "
+        "create temp table chosen as "
+        "select row_number() over (order by patient, begin, visit) - 1 as number, kept.* "
+        "from kept anti join incomplete using (patient)"
     )
+    counts["patients_removed"] = reading.number_of_rows(database, "incomplete")
+    sizes = "select count(*) as n from chosen group by patient"
+    patients, most = database.execute(f"select count(*), max(n) from ({sizes})").fetchall()[0]
+    if not patients or most < 2:
+        raise InputError(
+            f"{patients} patients are left and none has two visits; "
+            "DuaLK needs a history and an answer"
+        )
+
+
+# Laboratory -----------------------------------------------------------------------------------
 
 
 def _laboratory(database: Database, source: Path) -> dict[str, Any]:
-    """Table ``abnormal`` (visit, item, label, category, first): items flagged abnormal at a visit, and first when."""
-    names, events = (reading.look_for(source, name) for name in ("d_labitems", "labevents"))
-    _no_results(database)
-    if names is None or events is None:
+    """Table ``abnormal`` (visit, item, label, category, first): items flagged at a visit, and when."""
+    database.execute(
+        "create temp table abnormal "
+        "(visit bigint, item bigint, label varchar, category varchar, first timestamp)"
+    )
+    tables = ("d_labitems", "labevents") if source.is_dir() else ()
+    paths = [path for table in tables if (path := reading.look_for(source, table))]
+    if len(paths) < 2:
         return {"labevents": "no table"}
+    names, events = paths
     columns = {"itemid": "item", "label": "label", "category": "category"}
     reading.read(database, "labitems", names, columns, whole=["itemid"])
     reading.refuse_repeats(database, "labitems", "item", names, "itemid")
     _tested(database, events)
-    wanted = ", ".join(f"'{name}'" for name in CATEGORIES)
     database.execute(
         "insert into abnormal select visit, item, label, lower(category) as kind, first "
-        "from tested join labitems using (item) join stays using (visit) "
-        f"where abnormal > 0 and visit is not null and kind in ({wanted})"
+        "from tested join labitems using (item) join kept using (visit) "
+        f"where abnormal > 0 and kind in {CATEGORIES}"
     )
     rows, without, positive = database.execute(
-        "select sum(rows), sum(rows) filter (visit is null), sum(abnormal) filter (visit is not null) from tested"
+        "select sum(rows), sum(rows) filter (visit is null), "
+        "sum(abnormal) filter (visit is not null) from tested"
     ).fetchall()[0]
-    unknown = (
-        "select sum(rows) from tested anti join admissions using (visit) where visit is not null"
+    elsewhere = "tested anti join visits using (visit) where visit is not null"
+    sets = (
+        "select count(*) as n from tested join kept using (visit) where abnormal > 0 group by visit"
     )
     return {
         "labevents": int(rows or 0),
         "labevents_without_admission": int(without or 0),
-        "labevents_of_no_admission": int((database.execute(unknown).fetchone() or (0,))[0] or 0),
+        "labevents_of_no_admission": _number(database, f"select sum(rows) from {elsewhere}"),
         "labevents_abnormal": int(positive or 0),
-        "largest_abnormal_set": _largest_set(database),
+        "largest_abnormal_set": _number(database, f"select max(n) from ({sets})"),
     }
 
 
+def _number(database: Database, query: str) -> int:
+    """The one number that a query gives, 0 for none."""
+    return int((database.execute(query).fetchone() or (0,))[0] or 0)
+
+
 def _tested(database: Database, path: Path) -> None:
-    """Table ``tested`` (visit, item, rows, abnormal, first) from the events, which are read once and never held."""
+    """Table ``tested`` (visit, item, rows, abnormal, first) of the events, read once, never held."""
     names = reading.header(path)
     forms = {"hadm_id": "whole", "itemid": "whole", "charttime": "date"}
     missing = next((name for name in (*forms, "flag") if name not in names), None)
@@ -297,111 +233,87 @@ def _tested(database: Database, path: Path) -> None:
     key = next((reading.text(name) for name in ("labevent_id", "row_id") if name in names), "null")
     with reading.reading_checked(database, path, forms):
         database.execute(
-            f"create temp table tested as select {visit} as visit, {item} as item, count(*) as rows, "
-            f"count(*) filter ({flagged}) as abnormal, min({time}) filter ({flagged}) as first, "
+            f"create temp table tested as select {visit} as visit, {item} as item, "
+            f"count(*) as rows, count(*) filter ({flagged}) as abnormal, "
+            f"min({time}) filter ({flagged}) as first, "
             f"if(count({key}) > 1 and min({key}) = max({key}), min({key}), null) as again "
             f"from {reading.scan(path)} group by all"
         )
     twice = database.execute("select min(again) from tested").fetchone()
     if twice and twice[0] is not None:
         raise InputError(
-            f"{path}: the row with the id {twice[0]} stands there more than once; give every row once"
+            f"{path}: the row with the id {twice[0]} stands there more than once; "
+            "give every row once"
         )
 
 
-def _largest_set(database: Database) -> int:
-    """Most abnormal items an admission has, of all categories."""
-    sets = "select count(*) as n from tested join stays using (visit) where abnormal > 0 group by visit"
-    return int((database.execute(f"select max(n) from ({sets})").fetchone() or (0,))[0] or 0)
+# Arrays ---------------------------------------------------------------------------------------
 
 
-READERS = {"simulated": _mimic4, "mimic3": _mimic3, "mimic4": _mimic4, "diabetes130": _diabetes130}
-
-# Visits ----------------------------------------------------------------------------------------------------------
-
-
-def _valid_visits(database: Database, counts: dict[str, Any]) -> None:
-    """Table ``visits`` (patient, visit, begin, place): patients with an admission without codes go as a whole."""
-    database.execute(
-        "create temp table incomplete as select distinct patient from stays anti join coded using (visit)"
-    )
-    database.execute(
-        "create temp table visits as select patient, visit, begin, row_number() over (order by patient, begin, visit) "
-        "- 1 as place from stays anti join incomplete using (patient)"
-    )
-    counts["patients_removed"] = reading.number_of_rows(database, "incomplete")
-    people = "select count(distinct patient), max(n) from (select patient, count(*) as n from visits group by all)"
-    patients, most = database.execute(people).fetchall()[0]
-    if not patients or most < 2:
-        raise InputError(
-            f"{patients} patients are left and none has two visits; DuaLK needs a history and an answer"
-        )
-
-
-def _arrange(database: Database, dataset: str, counts: dict[str, Any]) -> Records:
-    """Arrays from the tables ``visits``, ``coded`` and ``abnormal``."""
-    rows = database.execute(
-        "select patient, epoch(begin) / 86400 as day, place from visits order by place"
+def _arrange(tables: Tables, dataset: str, counts: dict[str, Any]) -> Records:
+    """Arrays from the tables ``chosen``, ``codes`` and ``abnormal``."""
+    rows = tables.database.execute(
+        "select patient, epoch(begin) / 86400 as day from chosen order by number"
     ).fetchnumpy()
     patients, first = np.unique(rows["patient"], return_index=True)
     bounds = np.append(first, len(rows["patient"]))
-    owner = np.repeat(np.arange(len(patients)), np.diff(bounds))
-    events = database.execute(
-        "select place, code, n from coded join visits using (visit)"
-    ).fetchnumpy()
-    names, place = np.unique(events["code"].astype(str), return_inverse=True)
-    several = np.diff(bounds)[owner[events["place"]]] > 1
-    multi = np.zeros(len(names), dtype=bool)
-    multi[place[several]] = True
-    order = np.argsort(~multi, kind="stable")
-    back = np.argsort(order)
-    shape = (len(owner), len(names))
-    visit_codes = sparse.csr_array(
-        (events["n"].astype(np.int16), (events["place"], back[place])), shape=shape
-    )
-    visit_codes.sort_indices()
-    items, labels, categories, labs, first_day = _labs(database, len(owner))
+    visits = np.diff(bounds)
+    days = rows["day"] - np.repeat(rows["day"][first], visits)
+    codes, targets, visit_codes = _codes(tables, np.repeat(visits > 1, visits))
+    items, labels, categories, labs, first_day = _labs(tables, len(days))
     counts |= _sizes(visit_codes, bounds, labs, categories)
     return Records(
-        dataset,
-        patients.astype(np.int64),
-        bounds.astype(np.int64),
-        (rows["day"] - rows["day"][bounds[:-1]][owner]).astype(np.float32),
-        names[order],
-        int(multi.sum()),
-        visit_codes,
-        items,
-        labels,
-        categories,
-        labs,
-        first_day,
-        counts,
+        dataset=dataset,
+        patients=patients.astype(np.int64),
+        first=bounds.astype(np.int64),
+        days=days.astype(np.float32),
+        codes=codes,
+        targets=targets,
+        visit_codes=visit_codes,
+        items=items,
+        labels=labels,
+        categories=categories,
+        labs=labs,
+        first_day=first_day,
+        counts=counts,
     )
 
 
-def _labs(database: Database, visits: int) -> tuple[Any, ...]:
+def _codes(tables: Tables, several: np.ndarray) -> tuple[np.ndarray, int, sparse.csr_array]:
+    """Codes, those of patients with several visits first, how many these are, visits × codes.
+
+    ``several`` says of each visit whether its patient has others.
+    """
+    counts = tables.counts(
+        "select chosen.number, place, n from codes join chosen using (visit)",
+        (len(several), len(tables.vocabulary)),
+    )
+    used, multi = (np.asarray(part.sum(axis=0)) > 0 for part in (counts, counts[several]))
+    order = np.concatenate([np.flatnonzero(multi), np.flatnonzero(used & ~multi)])
+    found = sparse.csr_array(counts[:, order], dtype=np.int16)
+    found.sort_indices()
+    return tables.vocabulary[order], int(multi.sum()), found
+
+
+def _labs(tables: Tables, visits: int) -> tuple[Any, ...]:
     """Items, labels, categories, and visits × items: abnormal at all, and early."""
+    database = tables.database
     rank = " ".join(f"when '{name}' then {number}" for number, name in enumerate(CATEGORIES))
-    known = database.execute(
-        "select item, min(label) as label, min(category) as kind from abnormal join visits using (visit) "
-        f"group by item order by case kind {rank} end, item"
-    ).fetchall()
-    place = {item: number for number, (item, _, _) in enumerate(known)}
-    cells = database.execute(
-        "select place, item, coalesce(first <= begin + interval 24 hour, false) as early "
-        "from abnormal join visits using (visit)"
-    ).fetchnumpy()
-    column = np.array([place[item] for item in cells["item"].tolist()], dtype=np.int64)
-    shape = (visits, len(known))
-    labs, early = (
-        sparse.csr_array(
-            (np.ones(rows.sum(), dtype=bool), (cells["place"][rows], column[rows])), shape=shape
-        )
-        for rows in (np.ones(len(column), dtype=bool), np.asarray(cells["early"], dtype=bool))
+    database.execute(
+        "create temp table items as "
+        f"select row_number() over (order by case kind {rank} end, item) - 1 as place, * from "
+        "(select item, min(label) as label, min(category) as kind "
+        "from abnormal join chosen using (visit) group by item)"
     )
+    known = database.execute("select item, label, kind from items order by place").fetchall()
+    found = (
+        "select number, place, true from abnormal join chosen using (visit) join items using (item)"
+    )
+    early = f"{found} where first <= begin + interval 24 hour"
+    shape = (visits, len(known))
     kinds: tuple[Any, ...] = (np.int64, str, str)
     names = [np.array([row[n] for row in known], dtype=kind) for n, kind in enumerate(kinds)]
-    return *names, labs, early
+    return *names, tables.counts(found, shape), tables.counts(early, shape)
 
 
 def _sizes(
@@ -420,103 +332,34 @@ def _sizes(
     }
 
 
-# Cohorts ---------------------------------------------------------------------------------------------------------
+# Account --------------------------------------------------------------------------------------
 
-Splitting = Literal["forced", "random"]
-
-
-def split(records: Records, how: Splitting = "random", seed: int = 42, train: int = TRAIN) -> Split:
-    """Single-visit patients, and train, validation and test of those with several visits.
-
-    * ``forced``, as reported: for every code of the vocabulary the first patient who has it, and the patient with most
-      visits, are put into training, so that no code of a test patient is ever new; the rest is shuffled. The
-      validation part is the large one, and the study never looks at it.
-    * ``random``: by chance alone; the test part is the large one.
-
-    Training has at most ``train`` patients and at most 70 % of those with several visits; the small part has at most
-    :data:`SMALL` and 15 %.
-    """
-    several = np.flatnonzero(records.visits > 1)
-    rng = np.random.default_rng(seed)
-    n_train, small = (
-        min(train, int(0.7 * len(several))),
-        min(SMALL, max(1, int(0.15 * len(several)))),
-    )
-    if n_train < 1 or len(several) < 3:
-        raise InputError(
-            f"{len(several)} patients have several visits; at least 3 are needed to train and to test"
-        )
-    if how == "random":
-        order = rng.permutation(several)
-        parts = order[:n_train], order[n_train : n_train + small], order[n_train + small :]
-    else:
-        forced = _covering(records, several)
-        rest = rng.permutation(np.setdiff1d(several, forced))
-        order = np.concatenate([forced, rest])
-        n_train = min(max(n_train, len(forced)), len(several) - 1)
-        end = max(n_train, len(order) - small)
-        parts = order[:n_train], order[n_train:end], order[end:]
-    return Split(np.flatnonzero(records.visits == 1), *(np.sort(part) for part in parts))
-
-
-def _covering(records: Records, several: np.ndarray) -> np.ndarray:
-    """For each target code the first patient with several visits who has it, and the patient with most visits."""
-    owner = records.owner
-    visit, code = records.visit_codes.nonzero()
-    visit, code = visit[code < records.targets], code[code < records.targets]
-    kept = records.visits[owner[visit]] > 1
-    first = np.full(records.targets, np.iinfo(np.int64).max)
-    np.minimum.at(first, code[kept], owner[visit[kept]])
-    longest = several[np.argmax(records.visits[several])]
-    return np.unique(np.append(first, longest))
-
-
-def target_codes(records: Records, patients: np.ndarray) -> sparse.csr_array:
-    """Which target codes stand at the last visit of each patient, (n, targets) bool."""
-    last = records.first[patients + 1] - 1
-    return (records.visit_codes[last][:, : records.targets] > 0).tocsr()
-
-
-def heart_failure(records: Records) -> np.ndarray:
-    """Which codes are heart failure, (n_codes,) bool."""
-    return np.char.startswith(records.codes, HEART_FAILURE)
-
-
-# Account ---------------------------------------------------------------------------------------------------------
+#: Entries of :attr:`Records.counts` by phase.
+READ = {
+    "1 admissions and diagnoses": [
+        "admissions_read", "admissions_kept", "diagnosis_rows", "diagnosis_rows_icd10",
+        "diagnosis_rows_unmapped", "icd10_codes", "icd10_codes_unmapped", *hospitals.NAMED,
+        "repeated_codes", "patients_removed", "patients", "visits", "most_visits",
+        "most_codes_a_visit",
+    ],
+    "2 abnormal laboratory sets": [
+        "labevents", "labevents_without_admission", "labevents_of_no_admission",
+        "labevents_abnormal", "largest_abnormal_set", "most_abnormal_a_visit", "abnormal_sets",
+    ],
+}  # fmt: skip
 
 
 def account(records: Records, how: Splitting = "forced", seed: int = 42) -> dict[str, Any]:
     """Every count of the preparation, by phase; names as in ``reported.json``."""
-    from companions.dualk import graph  # which reads Records
-
     counts, parts = records.counts, split(records, how, seed)
-    several = np.concatenate([parts.train, parts.validation, parts.test])
-    targets = target_codes(records, several)
-    positive = np.asarray(targets.sum(axis=0)).ravel()
     edges = graph.cooccurrence(records, parts.pretrain)
-    hearts = heart_failure(records)[: records.targets]
-    inner = {
-        name: [len(part), records.targets]
-        for name, part in zip(("train", "validation", "test"), parts[1:], strict=True)
-    }
+    nodes = len(records.codes) + 1
+    found: dict[str, Any] = {"dataset": records.dataset}
+    for phase, names in READ.items():
+        found[phase] = {name: counts[name] for name in names if name in counts}
     sizes = {name: len(records.category(name)) for name in CATEGORIES}
-    phase = {
-        "1 admissions and diagnoses": [
-            "admissions_read", "admissions_kept", "diagnosis_rows", "diagnosis_rows_icd10", "diagnosis_rows_unmapped",
-            "icd10_codes", "icd10_codes_unmapped", *datasets.NAMED, "repeated_codes", "patients_removed", "patients",
-            "visits", "most_visits", "most_codes_a_visit",
-        ],
-        "2 abnormal laboratory sets": [
-            "labevents", "labevents_without_admission", "labevents_of_no_admission", "labevents_abnormal",
-            "largest_abnormal_set", "most_abnormal_a_visit", "abnormal_sets",
-        ],
-    }  # fmt: skip
-    return {
-        "dataset": records.dataset,
-        **{
-            title: {name: counts[name] for name in names if name in counts}
-            for title, names in phase.items()
-        },
+    without = graph.without_vector(records.codes)
+    return found | {
         "3 vocabulary": {
             "laboratory_items": len(records.items),
             "laboratory_items_by_category": sizes,
@@ -524,37 +367,48 @@ def account(records: Records, how: Splitting = "forced", seed: int = 42) -> dict
             "codes": len(records.codes),
         },
         "4 names": {"codes_without_title": int((records.titles == "").sum())},
-        "5 cohorts": {
-            "split": how,
-            "single_visit_patients": len(parts.single),
-            "several_visit_patients": len(several),
-            "pretrain": len(parts.pretrain),
-            **{
-                name: len(part)
-                for name, part in zip(("train", "validation", "test"), parts[1:], strict=True)
-            },
-        },
+        "5 cohorts": _cohorts(parts, how),
         "6 graph": {
-            "nodes": len(records.codes) + 1,
+            "nodes": nodes,
             "edges": edges.n,
             "self_edges": int((edges.source == edges.target).sum()),
-            "mean_degree": edges.n / (len(records.codes) + 1),
+            "mean_degree": edges.n / nodes,
         },
-        "7 node features": {"codes_without_vector": int(graph.without_vector(records.codes).sum())},
-        "8 data sets": {
-            "single_visit_laboratory": [len(parts.single), len(records.items), len(records.codes)],
-            "pretraining": [
-                len(parts.pretrain),
-                counts["most_visits"],
-                counts["most_codes_a_visit"],
-            ],
-            "targets": inner,
-        },
-        "9 tasks": {
-            "rare_codes": int((positive <= RARE).sum()),
-            "rare_codes_never_positive": int((positive == 0).sum()),
-            "heart_failure_patients": int((targets[:, hearts].sum(axis=1) > 0).sum())
-            if hearts.any()
-            else 0,
-        },
+        "7 node features": {"codes_without_vector": int(without.sum())},
+        "8 data sets": _data_sets(records, parts),
+        "9 tasks": _tasks(records, parts),
+    }
+
+
+def _cohorts(parts: Split, how: Splitting) -> dict[str, Any]:
+    sizes = {name: len(part) for name, part in parts._asdict().items() if name != "single"}
+    return {
+        "split": how,
+        "single_visit_patients": len(parts.single),
+        "several_visit_patients": sum(sizes.values()),
+        "pretrain": len(parts.pretrain),
+        **sizes,
+    }
+
+
+def _data_sets(records: Records, parts: Split) -> dict[str, Any]:
+    most = [records.counts["most_visits"], records.counts["most_codes_a_visit"]]
+    parted = {name: part for name, part in parts._asdict().items() if name != "single"}
+    return {
+        "single_visit_laboratory": [len(parts.single), len(records.items), len(records.codes)],
+        "pretraining": [len(parts.pretrain), *most],
+        "targets": {name: [len(part), records.targets] for name, part in parted.items()},
+    }
+
+
+def _tasks(records: Records, parts: Split) -> dict[str, int]:
+    """How rare the codes of the last visits are, and how many patients have heart failure there."""
+    several = np.concatenate([parts.train, parts.validation, parts.test])
+    targets = target_codes(records, several)
+    positive = np.asarray(targets.sum(axis=0)).ravel()
+    failure = targets[:, heart_failure(records)[: records.targets]]
+    return {
+        "rare_codes": int((positive <= RARE).sum()),
+        "rare_codes_never_positive": int((positive == 0).sum()),
+        "heart_failure_patients": int((failure.sum(axis=1) > 0).sum()) if failure.shape[1] else 0,
     }

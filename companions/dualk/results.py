@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from companions.dualk import claims, experiments, interpret, prepare
+from companions.dualk import claims, cohorts, experiments, interpret
 from companions.dualk.baselines import TITLES as BASELINES
 from companions.dualk.claims import said
 from companions.dualk.evaluate import KS, Value
@@ -364,7 +364,7 @@ def gradients(table: pd.DataFrame, most: int = 12) -> Figure:
 def heart_failure_gradients(done: Run) -> pd.DataFrame | None:
     """Attributions of laboratory items to the first code of heart failure, mean over test patients, or None."""
     model, teacher = experiments.network(done)
-    codes = np.flatnonzero(prepare.heart_failure(teacher.records)[: teacher.records.targets])
+    codes = np.flatnonzero(cohorts.heart_failure(teacher.records)[: teacher.records.targets])
     if not teacher.sizes.items or not len(codes):
         return None
     return interpret.decoder_gradients(

@@ -24,8 +24,8 @@ from tqdm import tqdm
 
 from companions.dualk import evaluate, graph, rates
 from companions.dualk.batches import Feed, as_graph
+from companions.dualk.cohorts import CATEGORIES, Records, Split, heart_failure
 from companions.dualk.models import Batch, DuaLK, Graph, LaboratoryNet, ModelConfig, Sizes
-from companions.dualk.prepare import CATEGORIES, Records, Split, heart_failure
 from companions.dualk.protocols import Protocol
 from scoehr.files import InputError, replacing
 from scoehr.training import CODE_VERSION, check_threads, threads

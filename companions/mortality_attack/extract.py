@@ -7,13 +7,11 @@ full release need no server. Values are hourly means in the units of ``features.
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -146,15 +144,10 @@ SCHEMA = {
 EVENTS = ("LABEVENTS", "CHARTEVENTS")
 
 
-def database() -> reading.Database:
-    """DuckDB in memory, bounded; what does not fit spills to the folder of temporary files."""
-    return duckdb.connect(config={"memory_limit": MEMORY, "temp_directory": tempfile.gettempdir()})
-
-
 def _from_files(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Stays and events of a folder of CSV files; the chart events are read once and never held."""
     paths = {table: reading.find(folder, table) for table in SCHEMA}
-    with database() as connection:
+    with reading.database(MEMORY) as connection:
         for table in SCHEMA:
             (_stream if table in EVENTS else _hold)(connection, table, paths[table])
         _refuse_strangers(connection, paths["ICUSTAYS"])
@@ -332,7 +325,7 @@ group by all
 def _challenge(path: Path, outcomes: Path | None) -> Stays:
     """Stays of a set of the Challenge; events before the preferred source of a feature has any take the next one."""
     file = _outcomes(path, outcomes)
-    with database() as connection:
+    with reading.database(MEMORY) as connection:
         account = _long(connection, path)
         columns = {"RecordID": "stay", "In-hospital_death": "died"}
         reading.read(connection, "outcomes", file, columns, whole=columns)

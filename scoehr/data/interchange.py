@@ -12,39 +12,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import duckdb
-
-from scoehr.data import datasets, reading
-from scoehr.data.datasets import Digits
+from scoehr.data import reading
 from scoehr.files import InputError, replacing, user_path
 
 Record = dict[str, Any]
-
-
-def load(name: str, source: str | Path | None = None, *, digits: Digits = "three") -> list[Record]:
-    """The patients of a data set with their visits; ``name``, ``source`` and ``digits`` as for :func:`datasets.load`.
-
-    Patients and codes are those of the matrix, in its order, so that :meth:`CodeMatrix.from_records` gives the matrix
-    back. Admissions without codes are empty visits. The data set ``table`` has no visits; they are made of its counts.
-    """
-    if name not in datasets.HOSPITALS:
-        return datasets.load(name, source, digits=digits).matrix.to_records()
-    place = datasets._source(name, source)
-    with duckdb.connect(config={"threads": 2, "memory_limit": "1GB"}) as database:
-        matrix, _ = datasets.READERS[name](database, place, digits)
-        found = database.execute(
-            "with codes as (select visit, d.rowid as row, place from diagnoses d join places using (raw)), "
-            "visits as (select patient, visit, begin, "
-            "coalesce(list(place order by row) filter (where place is not null), []) as codes "
-            "from admissions left join codes using (visit) group by all) "
-            "select id, list(visits.codes order by begin, visit) from people join visits using (patient) "
-            "group by id, people.rowid order by people.rowid"
-        ).fetchall()
-    names = matrix.codes.tolist()
-    return [
-        {"patient_id": patient, "visits": [[names[code] for code in visit] for visit in visits]}
-        for patient, visits in found
-    ]
 
 
 def statistics(records: Iterable[Mapping[str, Any]]) -> dict[str, float]:

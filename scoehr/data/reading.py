@@ -30,7 +30,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
-from scoehr.files import InputError
+from scoehr.files import InputError, scratch_folder
 
 Database = duckdb.DuckDBPyConnection
 
@@ -43,6 +43,17 @@ KNOWN_TABLES = {
     "PATIENTS": {"subject_id", "gender", "dod"},
     "diabetic_data": {"encounter_id", "patient_nbr", "diag_1"},
 }
+
+
+@contextmanager
+def database(memory: str = "1GB") -> Iterator[Database]:
+    """DuckDB in memory; what does not fit lies in a scratch folder that is cleared afterwards."""
+    settings: dict[str, Any] = {"threads": 2, "memory_limit": memory}
+    with (
+        scratch_folder("tables") as scratch,
+        duckdb.connect(config=settings | {"temp_directory": str(scratch)}) as connection,
+    ):
+        yield connection
 
 
 def find(folder: Path, table: str) -> Path:

@@ -28,8 +28,7 @@ from __future__ import annotations
 
 import csv
 import gzip
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -43,7 +42,15 @@ from scipy import sparse
 
 from scoehr.data import icd
 from scoehr.data.matrix import CodeMatrix
-from scoehr.files import InputError, check_seed, read_json, replacing, sha256, write_json
+from scoehr.files import (
+    InputError,
+    check_seed,
+    read_json,
+    replacing,
+    scratch_folder,
+    sha256,
+    write_json,
+)
 
 PATIENTS = 46_520
 #: Diagnosis rows with a code in a full-size cohort.
@@ -730,15 +737,25 @@ def check_seal(folder: str | Path) -> None:
         raise InputError(f"{folder}: {strange} is not what scoehr simulate wrote; {remedy}")
 
 
+def written(folder: Path, names: Iterable[str], write: Callable[[Path], Any]) -> Path:
+    """The folder, sealed, of simulated tables; ``write`` writes them unless all ``names`` exist."""
+    if not all((folder / name).exists() for name in names):
+        write(folder)
+    elif not (folder / SEAL).exists():
+        seal_again(folder, write)
+    check_seal(folder)
+    return folder
+
+
 def seal_again(folder: Path, write: Callable[[Path], Any]) -> None:
-    """Seal tables written before tables were sealed, if they are to the byte what ``write`` writes."""
-    with tempfile.TemporaryDirectory() as scratch:
-        again = Path(scratch) / "again"
-        write(again)
-        same = _hashes(folder) == _hashes(again)
+    """Seal tables of before there were seals, if they are to the byte what ``write`` writes."""
+    with scratch_folder("simulated") as scratch:
+        write(scratch / "again")
+        same = _hashes(folder) == _hashes(scratch / "again")
     if not same:
         raise InputError(
-            f"{folder}: holds other tables than the simulated cohort; move them away to have it written"
+            f"{folder}: holds other tables than the simulated cohort; "
+            "move them away to have it written"
         )
     seal(folder)
 

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -22,10 +21,9 @@ from numpy.typing import ArrayLike
 from scipy import sparse
 
 from scoehr.data import datasets, interchange, own, reading
-from scoehr.data.datasets import Account, Digits
+from scoehr.data.datasets import Account, Digits, Tables
 from scoehr.data.matrix import METADATA_KEY as MATRIX_KEY
 from scoehr.data.matrix import CodeMatrix, MatrixMetadata, _ids, _strings, integers, known_places
-from scoehr.data.reading import Database
 from scoehr.files import InputError, replacing, user_path
 
 #: Key of the Parquet file metadata that carries what a long table cannot say.
@@ -310,43 +308,24 @@ def load(name: str, source: str | Path | None = None, *, digits: Digits = "three
     without a code makes an admission without codes. A table without the column ``visit`` has no admissions; they are
     then the fewest in which no code repeats, and the account says so (``visits``: "made").
     """
-    if name == "table":
-        return _table(datasets._source(name, source), source)
-    if name not in datasets.HOSPITALS:
-        raise InputError(
-            f"data set {name!r} is unknown; choose one of {', '.join(datasets.DATASETS)}"
-        )
-    place = datasets._source(name, source)
-    with _database() as database:
-        matrix, account = datasets.READERS[name](database, place, digits)
-        visits = _visits(database, matrix)
-    return LoadedVisits(visits, {"dataset": name} | account | _shape(visits, "of the tables"))
+    place = datasets.source_of(name, source)
+    if datasets.DATASETS[name].reader is None:
+        return _table(place, source)
+    with datasets.tables(name, place, digits=digits) as found:
+        visits = _visits(found)
+    return LoadedVisits(visits, {"dataset": name} | found.account | _shape(visits, "of the tables"))
 
 
-def _database() -> Database:
-    return duckdb.connect(
-        config={"threads": 2, "memory_limit": "1GB", "temp_directory": tempfile.gettempdir()}
+def _visits(found: Tables) -> Visits:
+    """All visits of a hospital's tables, with and without codes."""
+    patients = found.column("select patient from patients order by number").astype(np.int64)
+    owner = found.column("select patient from visits order by number")
+    counts = found.counts(
+        "select number, place, n from codes join visits using (visit)",
+        (len(owner), len(found.vocabulary)),
     )
-
-
-def _visits(database: Database, matrix: CodeMatrix) -> Visits:
-    """The admissions of the tables that a reader left behind, patients in the order of its matrix."""
-    database.execute(
-        "create temp table stays as select people.rowid as row, visit, "
-        "row_number() over (order by people.rowid, begin, visit) - 1 as number "
-        "from admissions join people using (patient)"
-    )
-    owner = database.execute("select row from stays order by number").fetchnumpy()["row"]
-    cells = database.execute(
-        "select number, place, count(*)::int as times from diagnoses join places using (raw) "
-        "join stays using (visit) group by all"
-    ).fetchnumpy()
-    number, place, times = (np.asarray(cells[key]) for key in ("number", "place", "times"))
-    counts = sparse.csr_array(
-        (times, (number, place)), shape=(len(owner), len(matrix.codes)), dtype=np.int32
-    )
-    starts = np.searchsorted(np.asarray(owner), np.arange(len(matrix) + 1))
-    return Visits(counts, starts, matrix.patients, matrix.codes, matrix.titles)
+    starts = np.searchsorted(owner, np.append(patients, np.iinfo(np.int64).max))
+    return Visits(counts, starts, patients, found.vocabulary, found.titles)
 
 
 def _table(path: Path, source: str | Path | None) -> LoadedVisits:

@@ -12,7 +12,7 @@ from sklearn.metrics import average_precision_score, f1_score, ndcg_score
 from companions.dualk import baselines, bridge, evaluate, rates
 from companions.dualk.batches import Feed
 from companions.dualk.claims import _small
-from companions.dualk.prepare import Records, Split
+from companions.dualk.cohorts import Records, Split
 
 
 def example(seed=0, n=60, codes=50, share=0.15):

@@ -12,9 +12,9 @@ from scipy import sparse
 
 from companions.dualk import embeddings, graph
 from companions.dualk.claims import _small
+from companions.dualk.cohorts import Records
 from companions.dualk.embeddings import HAKE, EmbeddingConfig
 from companions.dualk.graph import Triples
-from companions.dualk.prepare import Records
 from scoehr.data import icd
 from scoehr.files import InputError
 

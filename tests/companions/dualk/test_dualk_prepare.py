@@ -11,10 +11,10 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 
-from companions.dualk import graph, prepare, simulate, train
+from companions.dualk import cohorts, graph, prepare, simulate, train
 from companions.dualk.__main__ import main
 from companions.dualk.claims import _small
-from companions.dualk.prepare import Records
+from companions.dualk.cohorts import Records
 from scoehr.data import icd
 from scoehr.files import InputError
 
@@ -57,7 +57,7 @@ def test_mimic3_demo_counts(shared_data):
         if (
             row["hadm_id"]
             and row["flag"] == "abnormal"
-            and categories.get(row["itemid"]) in prepare.CATEGORIES
+            and categories.get(row["itemid"]) in cohorts.CATEGORIES
         ):
             abnormal[row["hadm_id"]].add(row["itemid"])
     kept = {
@@ -181,7 +181,7 @@ def test_the_same_seed_writes_the_same_tables(tmp_path):
 def test_laboratory_results_of_the_first_day_are_some_of_those_of_the_visit(records):
     assert 0 < records.first_day.nnz < records.labs.nnz
     assert (records.first_day > records.labs).nnz == 0
-    assert list(records.categories) == sorted(records.categories, key=prepare.CATEGORIES.index)
+    assert list(records.categories) == sorted(records.categories, key=cohorts.CATEGORIES.index)
 
 
 # Cohorts --------------------------------------------------------------------------------------------------------------
@@ -189,7 +189,7 @@ def test_laboratory_results_of_the_first_day_are_some_of_those_of_the_visit(reco
 
 @pytest.mark.parametrize("how", ["forced", "random"])
 def test_cohorts_share_nobody_and_leave_nobody_out(records, how):
-    parts = prepare.split(records, how)
+    parts = cohorts.split(records, how)
     everyone = np.concatenate(parts)
     assert len(everyone) == len(np.unique(everyone)) == len(records.patients)
     assert (records.visits[parts.single] == 1).all() and min(records.visits[parts.test]) > 1
@@ -207,14 +207,14 @@ def test_the_reported_split_leaves_no_code_to_the_test_and_the_random_one_does()
     )
 
     def unseen(how):
-        there = graph.visits_of(records, prepare.split(records, how, seed=3).train)
+        there = graph.visits_of(records, cohorts.split(records, how, seed=3).train)
         return (np.asarray(records.visit_codes[there].sum(axis=0)).ravel() == 0).sum()
 
     assert unseen("forced") == 0 < unseen("random")
 
 
 def test_another_seed_is_another_split_and_the_same_one_the_same(records):
-    one, same, other = (prepare.split(records, "random", seed) for seed in (1, 1, 2))
+    one, same, other = (cohorts.split(records, "random", seed) for seed in (1, 1, 2))
     assert np.array_equal(one.test, same.test) and not np.array_equal(one.test, other.test)
 
 

@@ -10,10 +10,19 @@ import pytest
 import torch
 from scipy import sparse
 
-from companions.dualk import claims, experiments, interpret, prepare, results, simulate, train
+from companions.dualk import (
+    claims,
+    cohorts,
+    experiments,
+    interpret,
+    prepare,
+    results,
+    simulate,
+    train,
+)
 from companions.dualk.__main__ import main
+from companions.dualk.cohorts import Records
 from companions.dualk.models import ModelConfig
-from companions.dualk.prepare import Records
 from companions.dualk.protocols import CORRECTED, FLAWS, REPORTED, Protocol, with_flaw
 from companions.dualk.train import Learner, Stage, TrainingConfig
 from reproduction import figures, runs
@@ -31,7 +40,7 @@ def records(tmp_path_factory):
 
 
 def learner(records, protocol=CORRECTED, parts=None, **more):
-    parts = parts or prepare.split(records, protocol.split)
+    parts = parts or cohorts.split(records, protocol.split)
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(len(records.codes) + 1, CONFIG.features)).astype(np.float32)
     return Learner(records, parts, vectors, protocol, CONFIG, TRAINING, progress=False, **more)
@@ -142,7 +151,7 @@ def test_every_stage_is_logged_with_losses_f1_recall_and_rate(records):
         stages = list(dict.fromkeys(row["stage"] for row in teacher.history))
         assert stages == [
             "joint",
-            *prepare.CATEGORIES,
+            *cohorts.CATEGORIES,
             "laboratory",
             "fine-tuning",
             "heart failure",
@@ -178,7 +187,7 @@ def spoiled(records, parts):
 @pytest.mark.parametrize("leaks", [False, True])
 def test_no_test_patient_reaches_training_under_the_corrected_protocol(records, leaks):
     protocol = replace(CORRECTED, selection="test") if leaks else CORRECTED
-    parts = prepare.split(records)
+    parts = cohorts.split(records)
     ones = learner(records, protocol, parts)
     others = learner(spoiled(records, parts), protocol, parts)
     one, other = ones.learn(), others.learn()
@@ -191,8 +200,8 @@ def test_no_test_patient_reaches_training_under_the_corrected_protocol(records, 
 
 
 def test_target_visits_of_training_patients_do_reach_training(records):
-    parts = prepare.split(records)
-    moved = prepare.Split(
+    parts = cohorts.split(records)
+    moved = cohorts.Split(
         parts.single, parts.test, parts.validation, parts.train
     )  # the changed ones now train
     one, other = (

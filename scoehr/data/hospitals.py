@@ -1,0 +1,318 @@
+"""Tables of hospitals: read, checked, and left as patients, visits and codes under the same names.
+
+A reader checks the tables of one hospital and leaves two in DuckDB: ``admissions`` (patient, visit,
+begin: what orders the visits of a patient) and ``diagnoses`` (patient, visit, raw: the code as it is
+written, behind "10:" if it is of ICD-10). :func:`arrange` makes of them what all others read:
+
+* ``patients`` (number, patient): all patients of the admissions, numbered from 0 by their ids
+* ``visits`` (number, patient, visit, begin): patient by patient, those of a patient in time order
+* ``codes`` (visit, place, n): how often a visit has the code at this place of the vocabulary
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from scipy import sparse
+
+from scoehr.data import cells, icd, reading
+from scoehr.data.reading import Database, refuse
+from scoehr.files import InputError
+
+Digits = Literal["three", "full"]
+Account = dict[str, Any]
+
+#: Entries of an account that name codes, with how many rows each has: codes that took that of one
+#: above them, codes without one in ICD-9, and codes finer than the list of ICD-9.
+NAMED = ("codes_by_parent", "codes_unmapped", "codes_not_listed")
+
+ARRANGED = """
+create temp table patients as
+    select row_number() over (order by patient) - 1 as number, patient
+    from (select distinct patient from admissions);
+create temp table visits as
+    select row_number() over (order by patient, begin, visit) - 1 as number, patient, visit, begin
+    from admissions order by number;
+create temp table codes as
+    select visit, place, count(*)::int as n from diagnoses join places using (raw) group by all
+"""
+
+
+class Written(NamedTuple):
+    """How a reader found the codes of ``diagnoses`` written.
+
+    ``where`` names the file, column and row in which a raw code first stands. ``account`` has the
+    reader's own entries. ``mapped``: some codes may be of ICD-10. ``lost_zeros``: as in
+    :func:`scoehr.data.icd.read_icd9`.
+    """
+
+    where: Callable[[str], str]
+    account: Account
+    mapped: bool = False
+    lost_zeros: bool = False
+
+
+Reader = Callable[[Database, Path], Written]
+
+
+class Tables(NamedTuple):
+    """A database with the tables ``patients``, ``visits`` and ``codes``.
+
+    ``vocabulary`` holds the sorted codes, ``account`` what was read, dropped and kept.
+    """
+
+    database: Database
+    vocabulary: np.ndarray
+    account: Account
+
+    @property
+    def titles(self) -> np.ndarray:
+        """The name of each code, "" where unknown."""
+        return np.array([icd.title(code) for code in self.vocabulary.tolist()], dtype=str)
+
+    def column(self, query: str) -> np.ndarray:
+        """The one column that a query gives."""
+        return np.asarray(next(iter(self.database.execute(query).fetchnumpy().values())))
+
+    def counts(self, query: str, shape: tuple[int, int]) -> sparse.csr_array:
+        """The rows (row, column, count) that a query gives, as a sparse array."""
+        found = self.database.execute(query).fetchnumpy().values()
+        row, column, count = (np.asarray(values) for values in found)
+        return sparse.csr_array((count, (row, column)), shape=shape)
+
+
+def arrange(database: Database, source: Path, reader: Reader, digits: Digits) -> Tables:
+    """Read the tables of a hospital with ``reader`` and leave them under the names that all share.
+
+    Raises
+    ------
+    InputError
+        A table cannot be used, a code is none, or no row has a code with one in ICD-9.
+    """
+    written = reader(database, source)
+    rows = dict(
+        database.execute(
+            "select raw, count(*) from diagnoses where raw is not null "
+            "group by raw order by min(rowid)"
+        ).fetchall()
+    )
+    if not rows:
+        raise InputError(
+            f"{source}: has no code in any row of its diagnoses; give the table with its codes"
+        )
+    read = {raw: _read_code(raw, written) for raw in rows}
+    found = {raw: _cut(code, digits) for raw, (code, _) in read.items() if code}
+    if not found:
+        some = reading.listed([raw.removeprefix("10:") for raw in rows])
+        first = written.where(next(iter(rows)))
+        raise InputError(f"{first}: no code ({some}) has one in ICD-9; give codes that do")
+    vocabulary = np.array(sorted(set(found.values())), dtype=str)
+    place = np.searchsorted(vocabulary, list(found.values())).astype(np.int32)
+    database.register("places", pa.table({"raw": list(found), "place": place}))
+    database.execute(ARRANGED)
+    account = {"digits": digits, "admissions": reading.number_of_rows(database, "visits")}
+    account |= written.account | _rows(database, rows, found, written.mapped) | _named(rows, read)
+    return Tables(database, vocabulary, account)
+
+
+def _rows(database: Database, rows: dict[str, int], found: dict[str, str], mapped: bool) -> Account:
+    """How many rows of ``diagnoses`` were read, dropped and kept."""
+    read, kept = reading.number_of_rows(database, "diagnoses"), sum(rows[raw] for raw in found)
+    dropped = {"no code": read - sum(rows.values())}
+    if mapped:
+        dropped["unmapped ICD-10"] = sum(rows.values()) - kept
+    return {"rows_read": read, "rows_dropped": dropped, "rows_kept": kept}
+
+
+def _named(rows: dict[str, int], read: dict[str, tuple[str | None, str]]) -> Account:
+    """The entries of :data:`NAMED` that are not empty."""
+    notes: dict[str, dict[str, int]] = {}
+    for raw, (_, note) in sorted(read.items()):
+        if note:
+            notes.setdefault(note, {})[raw.removeprefix("10:")] = rows[raw]
+    return notes
+
+
+def _read_code(raw: str, written: Written) -> tuple[str | None, str]:
+    """The full ICD-9 code of a raw one, or None, and where the account names it, if at all."""
+    text = raw.removeprefix("10:")
+    try:
+        if cells.is_missing(text):
+            raise ValueError("is not a code (it means that there is none); leave the cell empty")
+        if text != raw:
+            return _from_icd10(text)
+        code = icd.read_icd9(text, lost_zeros=written.lost_zeros)
+    except ValueError as error:
+        raise InputError(f"{written.where(raw)}: {text!r} {error}") from None
+    listed = icd.nearest_icd9(code)
+    return listed, "" if listed == code else "codes_not_listed"
+
+
+def _from_icd10(text: str) -> tuple[str | None, str]:
+    if not icd.is_icd10(text):
+        raise ValueError("is not an ICD-10 code; mend the code, or its version")
+    (code,) = icd.to_icd9([text])
+    if code is None:
+        return None, "codes_unmapped"
+    return code, "" if icd.is_mapped(text) else "codes_by_parent"
+
+
+def _cut(code: str, digits: Digits) -> str:
+    return icd.three_digit(code) if digits == "three" else code
+
+
+# MIMIC ----------------------------------------------------------------------------------------
+
+
+def mimic3(database: Database, source: Path) -> Written:
+    """The tables of MIMIC-III, and of the simulated cohort."""
+    path = reading.find(source, "DIAGNOSES_ICD")
+    _admissions(database, source, str.upper)
+    _diagnoses(database, path, str.upper, {"ICD9_CODE": "raw"})
+    return Written(_first_row(database, path, "ICD9_CODE"), {})
+
+
+def mimic4(database: Database, source: Path) -> Written:
+    """The tables of MIMIC-IV."""
+    path = reading.find(source, "diagnoses_icd")
+    _admissions(database, source, str.lower)
+    _diagnoses(database, path, str.lower, {"icd_code": "raw", "icd_version": "version"})
+    _mark_versions(database, path)
+    tenth = reading.number_of_rows(database, "diagnoses where version = '10'")
+    ninth = reading.number_of_rows(database, "diagnoses") - tenth
+    account = {"rows_icd9": ninth, "rows_icd10": tenth}
+    return Written(_first_row(database, path, "icd_code"), account, mapped=True)
+
+
+def _admissions(database: Database, folder: Path, case: Callable[[str], str]) -> None:
+    """``admissions`` and, if the folder has PATIENTS, its dates, checked.
+
+    ``case`` writes names as the release does.
+    """
+    subject, visit, begin = case("subject_id"), case("hadm_id"), case("admittime")
+    path = reading.find(folder, case("admissions"))
+    later = [name for name in ("dischtime", "deathtime") if name in reading.header(path)]
+    dates = {begin: "begin"} | {case(name): name for name in later}
+    ids = {subject: "patient", visit: "visit"}
+    reading.read(database, "admissions", path, ids | dates, whole=ids)
+    reading.refuse_repeats(database, "admissions", "visit", path, visit)
+    reading.refuse_empty(database, "admissions", path, {begin: "begin"}, "date")
+    reading.convert(database, "admissions", path, "date", dates)
+    people = reading.look_for(folder, case("patients"))
+    if people:
+        lives = [name for name in ("dob", "dod") if name in reading.header(people)]
+        dates = {case(name): name for name in lives}
+        reading.read(database, "people", people, {subject: "patient"} | dates, whole=[subject])
+        reading.refuse_repeats(database, "people", "patient", people, subject)
+        reading.convert(database, "people", people, "date", dates)
+
+
+def _diagnoses(
+    database: Database, path: Path, case: Callable[[str], str], code: dict[str, str]
+) -> None:
+    """``diagnoses``, checked against ``admissions``; ``code``: its columns of code and version."""
+    ids = {case("subject_id"): "patient", case("hadm_id"): "visit"}
+    optional = [name for name in ("row_id", "seq_num") if name in reading.header(path)]
+    columns = ids | code | {case(name): name for name in optional}
+    reading.read(database, "diagnoses", path, columns, whole=ids)
+    _refer_to_admissions(database, path, ids)
+    keys = {"row_id": ["row_id"], "seq_num": ["visit", "seq_num", "raw"]}
+    names = {alias: name for name, alias in columns.items()}
+    for column in optional:
+        *others, last = [names[alias] for alias in keys[column]]
+        title = f"{', '.join(others)} and {last}" if others else last
+        reading.refuse_pasted(database, "diagnoses", keys[column], path, title)
+
+
+def _mark_versions(database: Database, path: Path) -> None:
+    """The version is 9 or 10 in every row; codes of the latter get it in front."""
+    database.execute("update diagnoses set version = regexp_replace(version, '\\.0+$', '')")
+    refuse(
+        database,
+        "select rowid, version from diagnoses where version is null or version not in ('9', '10')",
+        lambda row, value: (
+            f"{path}, column icd_version, row {row}: {value or 'empty'!r} is neither 9 nor 10; "
+            "restore the version"
+        ),
+    )
+    database.execute("update diagnoses set raw = '10:' || raw where version = '10'")
+
+
+def _refer_to_admissions(database: Database, path: Path, ids: Iterable[str]) -> None:
+    """Every diagnosis belongs to an admission of the same patient.
+
+    ``ids`` names the columns of patient and visit.
+    """
+    subject, visit = ids
+    remedy = "give tables of one release"
+    refuse(
+        database,
+        "select rowid, visit from diagnoses anti join admissions using (visit)",
+        lambda row, value: (
+            f"{path}, column {visit}, row {row}: admission {value} is not in ADMISSIONS; {remedy}"
+        ),
+    )
+    refuse(
+        database,
+        "select d.rowid, d.patient, visit from diagnoses d join admissions a using (visit) "
+        "where a.patient <> d.patient",
+        lambda row, patient, value: (
+            f"{path}, column {subject}, row {row}: admission {value} is not of patient {patient} "
+            f"in ADMISSIONS; {remedy}"
+        ),
+    )
+
+
+def _first_row(database: Database, path: Path, column: str) -> Callable[[str], str]:
+    """Where a raw code first stands, looked for when asked."""
+    query = "select min(rowid) + 1 from diagnoses where raw = ?"
+
+    def where(raw: str) -> str:
+        found = database.execute(query, [raw]).fetchone()
+        return f"{path}, column {column}, row {found[0] if found else '?'}"
+
+    return where
+
+
+# Diabetes 130-US ------------------------------------------------------------------------------
+
+
+def diabetes130(database: Database, source: Path) -> Written:
+    """The one table of Diabetes 130-US (folder, zip or csv).
+
+    Encounters come in the order of their ids, the only hint of time there is.
+    """
+    ids = {"patient_nbr": "patient", "encounter_id": "visit"}
+    columns = {"diag_1": "d1", "diag_2": "d2", "diag_3": "d3"}
+    path = _diabetic_data(source)
+    reading.read(database, "encounters", path, ids | columns, whole=ids)
+    reading.refuse_repeats(database, "encounters", "visit", path, "encounter_id")
+    database.execute(
+        "create temp table admissions as select patient, visit, visit as begin from encounters; "
+        "create temp table diagnoses as "
+        "select patient, visit, nullif(unnest([d1, d2, d3]), '?') as raw, "
+        "unnest([1, 2, 3]) as field, rowid + 1 as row from encounters order by row, field"
+    )
+    first = "select field, row from diagnoses where raw = ? order by rowid"
+
+    def where(raw: str) -> str:
+        found = database.execute(first, [raw]).fetchone()
+        return f"{source}, column diag_{found[0]}, row {found[1]}" if found else str(source)
+
+    return Written(where, {}, lost_zeros=True)
+
+
+def _diabetic_data(source: Path) -> Path:
+    """The path of the table in a folder or a zip file, as :mod:`scoehr.data.reading` reads it."""
+    if source.is_dir():
+        names = ("diabetic_data.csv", "diabetic_data.zip")
+        found = [source / name for name in names if (source / name).is_file()]
+        if not found:
+            raise InputError(f"{source}: has no {' or '.join(names)}; copy it there")
+        source = found[0]
+    zipped = source.suffix.lower() == ".zip"
+    return reading.zipped(source, "diabetic_data.csv") if zipped else source
