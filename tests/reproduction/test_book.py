@@ -45,7 +45,7 @@ def test_strip_leaves_what_two_runs_share():
         "tags": ["hide-input"],
     }
     notebook.cells[1].metadata = {"tags": ["injected-parameters"]}
-    stripped = book.strip(notebook)
+    stripped = publishing.strip(notebook)
     assert [c["id"] for c in stripped.cells] == ["cell-000", "cell-001"]
     assert stripped.metadata == {"kernelspec": KERNEL}
     assert stripped.cells[0].metadata == {
