@@ -53,7 +53,7 @@ from scoehr.files import check_seed
 
 seed = check_seed(seed)
 every = results.runs(dataset, source, profile, seed)
-runs = {name: run for name, run in every.items() if run.study.task in ("cohort", "model")}
+runs = {name: run for name, run in every.items() if run.experiment.task in ("cohort", "model")}
 results.origin(runs, dataset=dataset, profile=profile, seed=seed)
 
 # %% [markdown]

@@ -58,7 +58,7 @@ from scoehr.files import check_seed
 
 seed = check_seed(seed)
 runs = results.runs(dataset, source, profile, seed)
-attacks = {name: run for name, run in runs.items() if run.study.task in ("attack", "side")}
+attacks = {name: run for name, run in runs.items() if run.experiment.task in ("attack", "side")}
 results.origin(attacks, dataset=dataset, profile=profile, seed=seed)
 
 # %% [markdown]

@@ -131,12 +131,13 @@ def visits(
     A table of your own has the columns patient_id, visit and code.
     """
     from reproduction.synthesis import admissions
+    from reproduction.synthesis import experiments as study
     from scoehr.data import interchange
 
     _known(dataset, profile)
     if out:
         may_write(out, source, endings=(".parquet", ".jsonl"))
-    made = admissions.run(admissions.VisitRun(dataset, source, profile, seed))
+    made = study.run(study.plan(dataset, source, profile, seed)["visits"])
     print(admissions.scores([made]).to_string())
     print(f"{made.id}: in {made.folder}")
     if out:

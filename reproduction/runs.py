@@ -1,32 +1,56 @@
-"""The folder of a run: what it is named, whether it is finished, and what every finished one holds."""
+"""Runs: what determines one, making it once, and reading it again.
+
+A study derives its own :class:`Experiment` (settings, data, how it is made) and :class:`Run` (what its
+pages read). A run that is there is loaded, from its folder ``runs/done/<id>`` or from the bundle in
+which it is published (:mod:`reproduction.bundles`); else it is made, by one process, all or nothing.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import platform
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from functools import cached_property
+from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Generic, TypeVar
 
+import numpy as np
 import pandas as pd
+import torch
 
+from reproduction import bundles
 from scoehr.data import datasets
-from scoehr.files import ROOT, read_json
+from scoehr.files import ROOT, InputError, alone, replacing, restored
+
+#: Packages that bear on results.
+PACKAGES = (
+    "scoehr",
+    "torch",
+    "torchsde",
+    "numpy",
+    "scipy",
+    "pandas",
+    "scikit-learn",
+    "duckdb",
+    "safetensors",
+)
 
 
 def mark(settings: Mapping[str, Any]) -> str:
     """Eight hexadecimal digits that stand for all settings at the end of a run's name.
 
-    An entry ``data`` that is empty is left out: the open data set as published is meant (see :func:`own_data`).
+    An entry ``data`` that is empty is left out: the open data set as published is meant.
     """
     named = {key: value for key, value in settings.items() if key != "data" or value}
     return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def own_data(dataset: str, fingerprint: str) -> str:
-    """What the id of a run says of its data: nothing for an open data set as published, else their fingerprint."""
+    """How the id of a run names its data: not at all for an open data set as published, else by its fingerprint."""
     return "" if datasets.is_open(dataset, fingerprint) else fingerprint
 
 
@@ -35,67 +59,209 @@ def place_name(dataset: str, profile: str, data: str) -> str:
     return "-".join(part for part in (dataset, profile, data[:8]) if part)
 
 
-class Planned(ABC):
-    """What determines a run, and so where it lies."""
+class Run:
+    """A finished run, read as far as asked."""
 
-    @property
-    @abstractmethod
-    def id(self) -> str:
-        """Name of the run's folder."""
+    def __init__(self, place: Path | bundles.Store):
+        self.stored = bundles.Folder(place) if isinstance(place, Path) else place
+        self.id = self.stored.id
 
     @property
     def folder(self) -> Path:
-        return ROOT / "saved_models" / self.id
-
-    @property
-    def synthetic_path(self) -> Path:
-        """The table of synthetic patients, for runs that make some."""
-        return ROOT / "synthetic_data" / f"{self.id}.parquet"
-
-    @property
-    def finished(self) -> bool:
-        """Whether its run is there, scores included."""
-        return all((self.folder / name).exists() for name in ("config.json", "metrics.json"))
-
-
-class Results(ABC):
-    """What a finished run leaves in its folder, read as far as asked."""
-
-    @property
-    @abstractmethod
-    def folder(self) -> Path: ...
+        """Where people look for it; that of its model, where weights are kept."""
+        return self.stored.path
 
     @cached_property
     def config(self) -> dict[str, Any]:
         """The settings, and what the run was made from."""
-        return read_json(self.folder / "config.json")
+        return self.stored.config
 
     @cached_property
     def metrics(self) -> dict[str, Any]:
         """The scores."""
-        return read_json(self.folder / "metrics.json")
-
-    @cached_property
-    def history(self) -> pd.DataFrame:
-        """A row an epoch of training."""
-        return pd.read_csv(self.folder / "history.csv")
+        return self.stored.metrics
 
     @cached_property
     def costs(self) -> dict[str, Any]:
         """Seconds, memory and parameters, for runs that note them."""
-        return read_json(self.folder / "costs.json")
+        return self.stored.costs
+
+    @cached_property
+    def history(self) -> pd.DataFrame:
+        """A row an epoch of training; nothing for a run that trains nothing."""
+        return self._table("history")
+
+    @cached_property
+    def frequency(self) -> pd.DataFrame:
+        """A row a code: mean count among ``real`` (test) and ``synthetic`` patients.
+
+        With an autoencoder also among ``reconstructed`` test patients, and whether it is ``reachable``.
+        """
+        return self._table("frequency").set_index("code").rename(index=restored)
+
+    @cached_property
+    def draws(self) -> pd.DataFrame:
+        """Bootstrap draws of figures, a column a figure."""
+        return self._table("draws")
+
+    @cached_property
+    def maps(self) -> dict[str, np.ndarray]:
+        """Arrays of figures by name."""
+        return self.stored.maps
+
+    def _table(self, name: str) -> pd.DataFrame:
+        found = self.stored.table(name)
+        return pd.DataFrame() if found is None else found
 
 
-class Finished(Results):
-    """A finished run, known by its folder alone."""
+Made = TypeVar("Made", bound=Run)
 
-    def __init__(self, folder: Path):
-        self._folder = folder
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment(ABC, Generic[Made]):
+    """Everything that determines a run, and how the plan shows it."""
+
+    name: str
+    title: str = ""
+    dataset: str = "simulated"
+    source: str | None = None  # where the data lie on this machine
+    profile: str = "quick"
+    seed: int = 0
+    group: str = "main"  # of rows that belong together in a table
+    seeds: int = 1  # how many random seeds the row is run under, from the plan's on
+    after: str | None = None  # row that is better run before, since both begin alike
+
+    #: Name of the study, and what ids of its runs begin with.
+    study: ClassVar[str]
+    prefix: ClassVar[str] = ""
+    #: Fields that decide nothing of the result.
+    APART: ClassVar[frozenset[str]] = frozenset(
+        {"title", "source", "outcomes", "group", "seeds", "after"}
+    )
 
     @property
-    def folder(self) -> Path:
-        return self._folder
+    def settings(self) -> dict[str, Any]:
+        """All that decides the result, the identity of the data included."""
+        return {key: value for key, value in asdict(self).items() if key not in self.APART}
 
     @property
     def id(self) -> str:
-        return self.folder.name
+        """Name of the run: readable parts, then a hash of its settings."""
+        parts = (self.dataset, self.profile, self.name, f"s{self.seed}", mark(self.settings))
+        return self.prefix + "-".join(parts)
+
+    @property
+    def bundle(self) -> str:
+        """Name of the bundle in which the run is published, if it is."""
+        return f"{self.study}-{self.dataset}-{self.profile}"
+
+    @property
+    def folder(self) -> Path:
+        """Where the run is made."""
+        return ROOT / "runs" / "done" / self.id
+
+    @property
+    def stored(self) -> bundles.Store:
+        """Where the run lies."""
+        return bundles.find(ROOT, self.id, self.bundle)
+
+    @property
+    def finished(self) -> bool:
+        """Whether its run is there, scores included."""
+        return self.stored.finished
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Rows that are better run before, or have to be."""
+        return (self.after,) if self.after else ()
+
+    @property
+    def at_hand(self) -> bool:
+        """Whether the data can be read on this machine to compare their fingerprint."""
+        return self.source is not None and Path(self.source).exists()
+
+    @property
+    @abstractmethod
+    def result(self) -> Made:
+        """The finished run."""
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Of the data as they are at hand."""
+
+    @abstractmethod
+    def make(self, folder: Path, *, progress: bool) -> None:
+        """Write the files of the run, all but its environment, into an empty folder."""
+
+    def facts(self) -> dict[str, Any]:
+        """What config.json holds of every run: study, experiment, and whether its data are credentialed."""
+        open_ = not datasets.credentialed(self.dataset, self.fingerprint())
+        apart = ("source", "outcomes", "after")
+        plain = {key: value for key, value in asdict(self).items() if key not in apart}
+        return {"study": self.study, "experiment": plain, "credentialed": not open_}
+
+
+def run(experiment: Experiment[Made], *, progress: bool = True) -> Made:
+    """Make the run, or what is left of it; load it if it is finished.
+
+    Raises:
+        InputError: the data cannot be read, are not those of the finished run, or another process is
+            making this run.
+    """
+    if experiment.finished:
+        _refuse_other_data(experiment)
+        return experiment.result
+    with alone(ROOT / "runs" / "locks" / f"{experiment.id}.lock", f"the run {experiment.id}"):
+        if not experiment.finished:
+            _make(experiment, progress)
+    return experiment.result
+
+
+def _make(experiment: Experiment[Any], progress: bool) -> None:
+    with replacing(experiment.folder) as scratch:
+        scratch.mkdir()
+        experiment.make(scratch, progress=progress)
+        (scratch / "environment.txt").write_text(environment(), encoding="utf-8")
+
+
+def _refuse_other_data(experiment: Experiment[Any]) -> None:
+    """A finished run is only used for the data that it was made from, where those are at hand."""
+    if not experiment.at_hand:
+        return
+    stored = experiment.stored
+    if stored.config["data"]["fingerprint"] != experiment.fingerprint():
+        raise InputError(
+            f"{stored.path}: holds a run on other data than {experiment.source}; delete it to make it again"
+        )
+
+
+def environment() -> str:
+    """Python, the packages that bear on results, and the number of threads, a line each."""
+    versions = [f"{name} {metadata.version(name)}" for name in PACKAGES]
+    lines = [f"python {platform.python_version()}", *versions, f"threads {torch.get_num_threads()}"]
+    return "\n".join(lines) + "\n"
+
+
+def stores(study: str, dataset: str, profile: str | None = None) -> list[bundles.Store]:
+    """The finished runs of a study on a data set, in folders and in bundles, sorted by id."""
+    found: dict[str, bundles.Store] = {}
+    for path in (ROOT / "saved_models").glob(f"{study}-{dataset}-*"):
+        if published := bundles.bundle(path):
+            found |= {store.id: store for store in published}
+    old = sorted((ROOT / "saved_models").glob(f"*{dataset}-*"))
+    found |= {store.id: store for store in map(bundles.Folder, old) if store.finished}
+    folders = [bundles.Folder(path) for path in (ROOT / "runs" / "done").glob(f"*{dataset}-*")]
+    found |= {store.id: store for store in folders if store.finished}
+    kept = [store for store in found.values() if _is_of(store, study, dataset, profile)]
+    return sorted(kept, key=lambda store: store.id)
+
+
+def _is_of(store: bundles.Store, study: str, dataset: str, profile: str | None) -> bool:
+    facts = store.config.get("experiment", store.config)
+    alike = facts["dataset"] == dataset and profile in (None, facts["profile"])
+    return alike and store.config.get("study", study) == study
+
+
+def stored(dataset: str, profile: str | None = None, *, study: str = "synthesis") -> list[Run]:
+    """The finished runs of a study on a data set, published or made here, sorted by id."""
+    return [Run(store) for store in stores(study, dataset, profile)]

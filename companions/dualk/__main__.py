@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -153,7 +154,7 @@ def _made(dataset: str, source: str | None, profile: str, seed: int, name: str) 
         raise InputError(
             f"run {name!r} needs a table of laboratory events, which {dataset} lacks here"
         )
-    return experiments.run(plan[name], verbose=True)
+    return experiments.run(replace(plan[name], verbose=True))
 
 
 def _show(account: dict[str, Any], reported: dict[str, Any], indent: str = "") -> None:

@@ -1,17 +1,18 @@
-"""Runs: what determines one, what it leaves on disk, and how the pages get it.
+"""Runs: what determines one, how it is made, and how the pages get it.
 
-``run(experiment)`` loads a finished run or makes it; its folder ``saved_models/dualk-…`` holds config.json,
-metrics.json, history.csv, draws.csv (bootstrap draws of the main figures, nothing about single patients) and
-weights.safetensors. Stages of training that several runs share are kept in ``runs/dualk``.
+The rows stand in ``plan.yaml``. A run's folder holds config.json, metrics.json, history.csv, draws.csv
+(bootstrap draws of the main figures, nothing about single patients) and weights.safetensors. Stages of
+training that several runs share are kept in ``runs/dualk``.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from functools import cache, cached_property
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -34,12 +35,16 @@ from companions.dualk.cohorts import Records, Split
 from companions.dualk.embeddings import EmbeddingConfig
 from companions.dualk.evaluate import Figures, Value
 from companions.dualk.models import DuaLK, ModelConfig, parameter_table
-from companions.dualk.protocols import CORRECTED, FIRST_DAY, FLAWS, REPORTED, Protocol, with_flaw
+from companions.dualk.protocols import CORRECTED, FIRST_DAY, REPORTED, Protocol, with_flaw
 from companions.dualk.train import Learner, TrainingConfig
-from reproduction.runs import Finished, Planned, mark, own_data
+from reproduction import plan as plans
+from reproduction import runs
+from reproduction.runs import own_data
+from reproduction.runs import run as run
 from scoehr import generators
-from scoehr.data.datasets import Digits, credentialed
-from scoehr.files import ROOT, InputError, check_seed, replacing, write_json
+from scoehr.data import reading
+from scoehr.data.datasets import Digits
+from scoehr.files import ROOT, InputError, check_seed, write_json
 
 Kind = Literal["model", "knowledge", "baselines", "bridge"]
 #: Figures whose bootstrap draws are kept.
@@ -49,13 +54,6 @@ KEPT = (
 )  # fmt: skip
 #: Fewer test patients than these say nothing about a model.
 ENOUGH = 100
-#: The main runs.
-TITLES = {
-    "reported": "as reported",
-    "corrected": "corrected, history only",
-    "first-day": "corrected, with the first 24 hours",
-    "better": "corrected, and codes may be copied",
-}
 
 
 @dataclass(frozen=True)
@@ -73,111 +71,35 @@ class Scale:
     bridge_epochs: int
 
 
-PROFILES = {
-    "tiny": Scale(  # that everything runs, in seconds
-        simulated=500,
-        digits="three",
-        embedding=EmbeddingConfig(dimensions=8, epochs=1, negatives=4, batch=1024),
-        model=ModelConfig(features=8, width=8, decoder=8),
-        training=TrainingConfig(1, 1, 1, 2, 1, 256, 128, 64, 128, rate=5e-3),
-        baseline_epochs=1,
-        bridge_codes=30,
-        bridge_admissions=300,
-        bridge_epochs=1,
-    ),
-    "quick": Scale(
-        simulated=2_800,
-        digits="three",
-        embedding=EmbeddingConfig(dimensions=24, epochs=5, negatives=16, batch=512),
-        model=ModelConfig(features=32, width=48, decoder=24),
-        training=TrainingConfig(1, 1, 5, 6, 3, 256, 128, 64, 128, rate=5e-3),
-        baseline_epochs=4,
-        bridge_codes=100,
-        bridge_admissions=1_500,
-        bridge_epochs=8,
-    ),
-    "standard": Scale(
-        simulated=12_000,
-        digits="three",
-        embedding=EmbeddingConfig(dimensions=96, epochs=10, negatives=32, batch=512),
-        model=ModelConfig(features=128, width=128, decoder=64),
-        training=TrainingConfig(4, 2, 20, 20, 8, 256, 128, 128, 256, rate=3e-3),
-        baseline_epochs=10,
-        bridge_codes=300,
-        bridge_admissions=6_000,
-        bridge_epochs=30,
-    ),
-    "paper": Scale(
-        simulated=simulate.FULL,
-        digits="full",
-        embedding=EmbeddingConfig(epochs=100),
-        model=ModelConfig(),
-        training=TrainingConfig(),
-        baseline_epochs=50,
-        bridge_codes=1_000,
-        bridge_admissions=50_000,
-        bridge_epochs=100,
-    ),
-}
+PLAN = plans.Plan(Path(__file__).with_name("plan.yaml"))
+TITLES: dict[str, str] = {name: row["title"] for name, row in PLAN.text["experiments"].items()}
 
 
-@dataclass(frozen=True)
-class Experiment(Planned):
-    """Everything that determines a run."""
-
-    name: str
-    kind: Kind = "model"
-    dataset: str = "simulated"
-    source: str | None = None  # where the tables lie on this machine; no part of the id
-    profile: str = "quick"
-    seed: int = 0
-    protocol: Protocol = field(default_factory=Protocol)
-    copies: bool = False
-
-    @property
-    def scale(self) -> Scale:
-        return PROFILES[self.profile]
-
-    @property
-    def data(self) -> str:
-        """Which data, where they are not those of an open set as published; they are read for it."""
-        if self.source is None:
-            return ""
-        found = records(self.dataset, self.source, self.profile, self.seed)
-        known = own_data(self.dataset, train.fingerprint(found)) == ""
-        return "" if known else train.contents(*train.everything(found))[:16]
-
-    @property
-    def id(self) -> str:
-        """Name of the run's folder: readable parts, then a hash of all settings."""
-        settings = {key: value for key, value in asdict(self).items() if key != "source"} | asdict(
-            self.scale
-        )
-        settings["data"] = self.data
-        return f"dualk-{self.dataset}-{self.profile}-{self.name}-s{self.seed}-{mark(settings)}"
+def scale(profile: str) -> Scale:
+    """The sizes of a profile; InputError for one that the plan lacks."""
+    text = {key: value for key, value in PLAN.scale(profile).items() if key != "seeds"}
+    text["embedding"] = EmbeddingConfig(**text["embedding"])
+    text["model"] = ModelConfig(**text["model"])
+    text["training"] = TrainingConfig(**text["training"])
+    return Scale(**text)
 
 
-class Run(Finished):
+class Run(runs.Run):
     """A finished run of the companion.
 
-    ``history`` has the columns stage, epoch, train_loss, scored_on, loss, f1, recall@k, learning_rate and seconds.
+    ``history`` has the columns stage, epoch, train_loss, scored_on, loss, f1, recall@k, learning_rate and
+    seconds; ``draws`` a column a figure of :data:`KEPT`, those of baselines as "copy-forward recall@20".
     """
 
     def __init__(self, experiment: Experiment):
-        super().__init__(experiment.folder)
+        super().__init__(experiment.stored)
         self.experiment = experiment
-
-    @cached_property
-    def draws(self) -> pd.DataFrame:
-        """Bootstrap draws of the figures of :data:`KEPT`, a column a figure; baselines as "copy-forward recall@20"."""
-        return pd.read_csv(self.folder / "draws.csv")
 
     def value(self, name: str, of: str = "") -> Value:
         """A figure of the model, or of a baseline, with its interval."""
         found = (self.metrics["baselines"][of] if of else self.metrics["scores"])[name]
-        return Value(
-            *(float("nan") if found[part] is None else found[part] for part in Value._fields)
-        )
+        parts = (found[part] for part in Value._fields)
+        return Value(*(float("nan") if part is None else part for part in parts))
 
     def difference(self, other: Run, name: str, *, mine: str = "", theirs: str = "") -> Value:
         """This run's figure less another's, over the same draws of the same test patients.
@@ -186,128 +108,68 @@ class Run(Finished):
         """
         apart = self.draws[f"{mine} {name}".strip()] - other.draws[f"{theirs} {name}".strip()]
         low, high = np.nanquantile(apart, [0.025, 0.975])
-        return Value(
-            self.value(name, mine).value - other.value(name, theirs).value, float(low), float(high)
-        )
+        value = self.value(name, mine).value - other.value(name, theirs).value
+        return Value(value, float(low), float(high))
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """The weights."""
-        return load_file(self.folder / "weights.safetensors")
+        return load_file(self.stored.model / "weights.safetensors")
 
 
-# Plan ------------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True, kw_only=True)
+class Experiment(runs.Experiment[Run]):
+    """Everything that determines a run."""
 
+    kind: Kind = "model"
+    protocol: Protocol = field(default_factory=Protocol)
+    copies: bool = False
+    laboratory: bool = False  # whether it means nothing without a table of laboratory results
+    verbose: bool = False  # print a line an epoch
 
-def plan(dataset: str, source: str | None, profile: str, seed: int) -> dict[str, Experiment]:
-    """Every run of the companion by name, in the order in which they are best made."""
-    if dataset not in prepare.DATASETS:
-        raise InputError(
-            f"data set {dataset!r} is unknown to DuaLK; choose one of {', '.join(prepare.DATASETS)}"
-        )
-    if profile not in PROFILES:
-        raise InputError(f"profile {profile!r} is unknown; choose one of {', '.join(PROFILES)}")
-    shared: Any = {
-        "dataset": dataset,
-        "source": source,
-        "profile": profile,
-        "seed": check_seed(seed),
-    }
-    made = [
-        Experiment("knowledge-random", "knowledge", **shared),
-        Experiment("knowledge-forced", "knowledge", **shared, protocol=Protocol(split="forced")),
-        Experiment("corrected", **shared),
-        Experiment("better", **shared, copies=True),
-        Experiment("reported", **shared, protocol=REPORTED),
-        Experiment("first-day", **shared, protocol=FIRST_DAY),
-        Experiment("baselines", "baselines", **shared),
-        Experiment("bridge", "bridge", **shared),
-        *(
-            Experiment(f"flaw-{name.replace('_', '-')}", **shared, protocol=with_flaw(name))
-            for name in FLAWS
-        ),
-    ]
-    return {experiment.name: experiment for experiment in made}
+    study: ClassVar[str] = "dualk"
+    prefix: ClassVar[str] = "dualk-"
+    APART: ClassVar = runs.Experiment.APART | {"laboratory", "verbose"}
 
+    @property
+    def result(self) -> Run:
+        return Run(self)
 
-def shown(dataset: str, source: str | None, profile: str, seed: int) -> dict[str, Experiment]:
-    """The plan of the largest profile, from ``profile`` up, whose runs are all finished; else that of ``profile``."""
-    larger = list(PROFILES)[list(PROFILES).index(profile) :] if profile in PROFILES else [profile]
-    for name in reversed(larger):
-        found = plan(dataset, source, name, seed)
-        if all(experiment.finished for experiment in found.values() if applies(experiment)):
-            return found
-    return plan(dataset, source, profile, seed)
+    @property
+    def scale(self) -> Scale:
+        return scale(self.profile)
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        return super().settings | asdict(self.scale) | {"data": self.data}
 
-def applies(experiment: Experiment) -> bool:
-    """Whether a run means anything on a data set: those about laboratory results need a table of them."""
-    without = experiment.dataset in ("mimic4", "diabetes130") and not _has_labevents(experiment)
-    return not (
-        without
-        and experiment.name
-        in ("first-day", "flaw-labs", "flaw-laboratory-epoch", "flaw-keeps-dropout")
-    )
+    @property
+    def data(self) -> str:
+        """Which data, where they are not those of an open set as published; they are read for it."""
+        if self.source is None:
+            return ""
+        found = data_of(self)[0]
+        known = own_data(self.dataset, train.fingerprint(found)) == ""
+        return "" if known else train.contents(*train.everything(found))[:16]
 
+    def fingerprint(self) -> str:
+        return train.fingerprint(data_of(self)[0])
 
-def _has_labevents(experiment: Experiment) -> bool:
-    if experiment.dataset == "diabetes130" or experiment.source is None:
-        return False
-    from scoehr.data import reading
-
-    return reading.look_for(Path(experiment.source), "labevents") is not None
-
-
-# Data ------------------------------------------------------------------------------------------------------------
-
-
-@cache
-def records(dataset: str, source: str | None, profile: str, seed: int) -> Records:
-    """The visits that runs of this profile are made from, kept for the next run."""
-    scale = PROFILES[profile]
-    return prepare.load(dataset, source, digits=scale.digits, simulated=scale.simulated, seed=seed)
-
-
-def data_of(experiment: Experiment) -> tuple[Records, Split]:
-    """Visits and cohorts of an experiment."""
-    found = records(experiment.dataset, experiment.source, experiment.profile, experiment.seed)
-    return found, cohorts.split(found, experiment.protocol.split, seed=42 + experiment.seed)
-
-
-# Making runs -----------------------------------------------------------------------------------------------------
-
-
-def run(experiment: Experiment, *, progress: bool = True, verbose: bool = False) -> Run:
-    """The run, loaded if it is finished, else made."""
-    done = Run(experiment)
-    if experiment.finished:
-        _same_data(done)
-        return done
-    begin = time.perf_counter()
-    files = MAKERS[experiment.kind](experiment, progress, verbose)
-    found, parts = data_of(experiment)
-    digest = train.fingerprint(found)
-    config = {
-        "experiment": {key: value for key, value in asdict(experiment).items() if key != "source"},
-        "scale": asdict(experiment.scale),
-        "credentialed": credentialed(experiment.dataset, digest),
-        "data": {
-            "fingerprint": digest,
-            "single": len(parts.single),
-            **{name: len(part) for name, part in zip(Split._fields[1:], parts[1:], strict=True)},
-            "codes": len(found.codes),
-            "targets": found.targets,
-            "items": len(found.items),
-        },
-        "seconds": time.perf_counter() - begin,
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-    } | files.pop("config", {})
-    with replacing(experiment.folder) as scratch:
-        scratch.mkdir()
-        write_json(scratch / "config.json", config)
+    def make(self, folder: Path, *, progress: bool) -> None:
+        begin = time.perf_counter()
+        files = MAKERS[self.kind](self, progress)
+        found, parts = data_of(self)
+        sizes = {name: len(part) for name, part in zip(Split._fields, parts, strict=True)}
+        sizes |= {"codes": len(found.codes), "targets": found.targets, "items": len(found.items)}
+        config = self.facts() | {
+            "scale": asdict(self.scale),
+            "data": {"fingerprint": self.fingerprint(), **sizes},
+            "seconds": time.perf_counter() - begin,
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+        }
+        write_json(folder / "config.json", config | files.pop("config", {}))
         for name, content in files.items():
-            _write(scratch / name, content)
-    return done
+            _write(folder / name, content)
 
 
 def _write(path: Path, content: Any) -> None:
@@ -319,22 +181,90 @@ def _write(path: Path, content: Any) -> None:
         save_file({key: value.contiguous() for key, value in content.items()}, path)
 
 
-def _same_data(done: Run) -> None:
-    """A run is only used for the data that it was made from, where those are at hand."""
-    experiment = done.experiment
-    if experiment.source is None or not Path(experiment.source).exists():
-        return
-    if done.config["data"]["fingerprint"] != train.fingerprint(data_of(experiment)[0]):
+# Plan --------------------------------------------------------------------------------------------
+
+
+def plan(dataset: str, source: str | None, profile: str, seed: int) -> dict[str, Experiment]:
+    """Every run of the companion by name, in the order in which they are best made."""
+    if dataset not in prepare.DATASETS:
         raise InputError(
-            f"{done.folder}: holds a run on other data than {experiment.source}; delete it to run anew"
+            f"data set {dataset!r} is unknown to DuaLK; choose one of {', '.join(prepare.DATASETS)}"
         )
+    PLAN.scale(profile)  # refuses one that is unknown
+    at = {"dataset": dataset, "source": source, "profile": profile, "seed": check_seed(seed)}
+    rows = PLAN.text["experiments"]
+    return {name: _row(name, row, at) for name, row in rows.items()}
+
+
+def _row(name: str, row: Mapping[str, Any], at: Mapping[str, Any]) -> Experiment:
+    facts = {key: value for key, value in row.items() if key not in ("protocol", "flaw", "split")}
+    protocol = with_flaw(row["flaw"]) if "flaw" in row else PROTOCOLS[row.get("protocol", "")]
+    if "split" in row:
+        protocol = replace(protocol, split=row["split"])
+    seeds = PLAN.seeds(at["profile"], row.get("group", plans.MAIN))
+    return Experiment(name=name, protocol=protocol, seeds=seeds, **facts, **at)
+
+
+PROTOCOLS = {"": CORRECTED, "reported": REPORTED, "first-day": FIRST_DAY}
+
+
+def shown(dataset: str, source: str | None, profile: str, seed: int) -> Mapping[str, Experiment]:
+    """The rows that mean anything, at the largest profile, from ``profile`` up, at which all are finished."""
+
+    def rows(size: str) -> dict[str, Experiment]:
+        found = plan(dataset, source, size, seed)
+        return {name: row for name, row in found.items() if applies(row)}
+
+    return plans.whole(PLAN.upward(profile), rows)
+
+
+def of_book(dataset: str, source: str | None, profile: str, seed: int) -> Mapping[str, Experiment]:
+    """The rows that a book shows: on its data set if the companion knows it, else on its own simulated cohort.
+
+    The simulated cohort of the book has no laboratory results and few repeated admissions, so a source of its tables
+    is no source for this companion.
+    """
+    if dataset not in ("mimic3", "mimic4", "diabetes130"):
+        dataset, source = "simulated", None
+    return shown(dataset, source, profile if profile in PLAN.profiles else "quick", seed)
+
+
+def applies(experiment: Experiment) -> bool:
+    """Whether a run means anything on a data set: some need a table of laboratory results."""
+    without = experiment.dataset in ("mimic4", "diabetes130") and not _has_labevents(experiment)
+    return not (without and experiment.laboratory)
+
+
+def _has_labevents(experiment: Experiment) -> bool:
+    if experiment.dataset == "diabetes130" or experiment.source is None:
+        return False
+    return reading.look_for(Path(experiment.source), "labevents") is not None
+
+
+# Data ------------------------------------------------------------------------------------------------------------
+
+
+@cache
+def records(dataset: str, source: str | None, profile: str, seed: int) -> Records:
+    """The visits that runs of this profile are made from, kept for the next run."""
+    size = scale(profile)
+    return prepare.load(dataset, source, digits=size.digits, simulated=size.simulated, seed=seed)
+
+
+def data_of(experiment: Experiment) -> tuple[Records, Split]:
+    """Visits and cohorts of an experiment."""
+    found = records(experiment.dataset, experiment.source, experiment.profile, experiment.seed)
+    return found, cohorts.split(found, experiment.protocol.split, seed=42 + experiment.seed)
+
+
+# Making runs -------------------------------------------------------------------------------------
 
 
 def _store(experiment: Experiment) -> Path:
     return ROOT / "runs" / "dualk" / f"{experiment.dataset}-{experiment.profile}"
 
 
-def _knowledge(experiment: Experiment, progress: bool, verbose: bool) -> dict[str, Any]:
+def _knowledge(experiment: Experiment, progress: bool) -> dict[str, Any]:
     """HAKE on the knowledge graph, node features, and (for the random split) how well it ranks beside RotatE."""
     found, parts = data_of(experiment)
     config = experiment.scale.embedding
@@ -364,7 +294,7 @@ def features(experiment: Experiment, progress: bool = True) -> np.ndarray:
     return run(mine, progress=progress).tensors()["features"].numpy()
 
 
-def learner(experiment: Experiment, progress: bool = True, verbose: bool = False) -> Learner:
+def learner(experiment: Experiment, progress: bool = True) -> Learner:
     """What trains the network of an experiment."""
     found, parts = data_of(experiment)
     return Learner(
@@ -377,13 +307,13 @@ def learner(experiment: Experiment, progress: bool = True, verbose: bool = False
         seed=experiment.seed,
         store=_store(experiment),
         progress=progress,
-        verbose=verbose,
+        verbose=experiment.verbose,
     )
 
 
-def _model(experiment: Experiment, progress: bool, verbose: bool) -> dict[str, Any]:
+def _model(experiment: Experiment, progress: bool) -> dict[str, Any]:
     """All stages, the figures on the test patients, and the heart-failure task."""
-    teacher = learner(experiment, progress, verbose)
+    teacher = learner(experiment, progress)
     begin = time.perf_counter()
     model = teacher.learn()
     seconds = time.perf_counter() - begin
@@ -469,7 +399,7 @@ def _hearts(teacher: Learner, seed: int) -> dict[str, Any]:
     }
 
 
-def _baselines(experiment: Experiment, progress: bool, verbose: bool) -> dict[str, Any]:
+def _baselines(experiment: Experiment, progress: bool) -> dict[str, Any]:
     """Every baseline on the corrected cohorts, and on simulated data the oracle."""
     found, parts = data_of(experiment)
     settings = {"epochs": experiment.scale.baseline_epochs, "seed": experiment.seed}
@@ -503,7 +433,7 @@ def _oracle(experiment: Experiment, found: Records, parts: Split) -> np.ndarray 
     return np.log(np.clip(chance, 1e-9, 1) / np.clip(1 - chance, 1e-9, 1)).astype(np.float32)
 
 
-def _bridge(experiment: Experiment, progress: bool, verbose: bool) -> dict[str, Any]:
+def _bridge(experiment: Experiment, progress: bool) -> dict[str, Any]:
     """Thinning diffusion on admissions (codes beside laboratory items): graph fidelity, and the laboratory stage."""
     found, parts = data_of(experiment)
     scale, rng = experiment.scale, np.random.default_rng(experiment.seed)

@@ -40,25 +40,10 @@ MAPPED = {
 Runs = Mapping[str, Run]
 
 
-def data_set(dataset: str, source: str | None) -> tuple[str, str | None]:
-    """The data set that the companion works on: that asked for if it knows it, else its own simulated cohort.
-
-    The simulated cohort of the book has no laboratory results and few repeated admissions, so a source of its tables
-    is no source for this companion.
-    """
-    if dataset in ("mimic3", "mimic4", "diabetes130"):
-        return dataset, source
-    return "simulated", None
-
-
 def runs(dataset: str, source: str | None, profile: str, seed: int) -> dict[str, Run]:
     """Every run that the pages show, of the largest finished profile; made if need be."""
-    found = experiments.shown(*data_set(dataset, source), profile, seed)
-    return {
-        name: experiments.run(experiment)
-        for name, experiment in found.items()
-        if experiments.applies(experiment)
-    }
+    found = experiments.of_book(dataset, source, profile, seed)
+    return {name: experiments.run(experiment) for name, experiment in found.items()}
 
 
 def of_book(dataset: str, source: str | None, profile: str, seed: int) -> pd.DataFrame:
@@ -68,7 +53,7 @@ def of_book(dataset: str, source: str | None, profile: str, seed: int) -> pd.Dat
 
 def published(seed: int = 0) -> dict[str, dict[str, Run]]:
     """Finished runs of Diabetes 130-US at the largest profile, for pages about another data set; empty if none are."""
-    for profile in reversed(list(experiments.PROFILES)):
+    for profile in reversed(experiments.PLAN.profiles):
         plan = experiments.plan("diabetes130", None, profile, seed)
         done = {name: Run(experiment) for name, experiment in plan.items() if experiment.finished}
         if {"corrected", "reported", "better", "baselines"} <= set(done):
@@ -102,11 +87,11 @@ def origin(found: Runs, *, dataset: str, profile: str, seed: int) -> Html:
     )
     if facts["test"] < ENOUGH:
         parts.append("<strong>Too few test patients for any figure here to mean much.</strong>")
-    scale = made.scale
+    scale, paper = made.scale, experiments.scale("paper").model
     parts.append(
         f"Codes are {'categories of three digits' if scale.digits == 'three' else 'full codes'}; nodes have "
         f"{scale.model.features} features and the network is {scale.model.width} wide; the study's are "
-        f"{experiments.PROFILES['paper'].model.features:,} and {experiments.PROFILES['paper'].model.width}."
+        f"{paper.features:,} and {paper.width}."
     )
     parts.append(
         f"{len(found)} runs, in <code>saved_models</code>: <code>{first.id}</code> and others."

@@ -177,7 +177,7 @@ def attack_(
     from companions.mortality_attack import attack, experiments, features, susceptibility
 
     _may_write(json, source, outcomes, model)
-    text = experiments.plan_file()
+    text = experiments.PLAN.text
     base = text["attacks"]["settings"]
     config = attack.AttackConfig(
         kappa=kappa,
@@ -258,12 +258,12 @@ def tune_(
     direction: tune.Direction = "minimize" if what == "model" else "maximize"
     opened = tune.open_study(name, direction=direction, storage=storage, seed=seed)
     if what == "model":
-        place = experiments.Place(source, str(outcomes) if outcomes else None)
-        data = place.data(experiments.plan(kind, profile, seed)[row])
+        given = (source, str(outcomes) if outcomes else None)
+        data = experiments.plan(kind, profile, seed, *given)[row].prepared()
         goal = tune.model_objective(data, epochs=epochs, blocks=blocks, number=folds, seed=seed)
     else:
         folder, fitted, series = _judged(source, outcomes, model, profile, row, "auto", seed)
-        steps = max(5, round(300 * experiments.plan_file()["profiles"][profile]["steps"]))
+        steps = max(5, round(300 * experiments.PLAN.text["profiles"][profile]["steps"]))
         base = attack.AttackConfig(steps=steps)
         some = series.take(np.arange(len(series))[:stays])
         goal = tune.attack_objective(
@@ -283,9 +283,9 @@ def run(
     """Make every run of the plan, or go on with them."""
     from companions.mortality_attack import experiments
 
-    place = experiments.Place(source, str(outcomes) if outcomes else None)
-    for planned in experiments.plan(_kind(source), profile, seed, place).values():
-        made = experiments.run(planned, place)
+    given = (source, str(outcomes) if outcomes else None)
+    for planned in experiments.plan(_kind(source), profile, seed, *given).values():
+        made = experiments.run(planned)
         print(
             f"{made.id}: {made.metrics['costs']['processor_seconds']:.0f} s of a processor",
             flush=True,
@@ -309,19 +309,19 @@ def _kind(source: str | None) -> str:
 def _stays(source: str | None, outcomes: Path | None, profile: str) -> Any:
     from companions.mortality_attack import experiments
 
-    number = experiments.plan_file()["profiles"][profile]["stays"]
+    number = experiments.PLAN.text["profiles"][profile]["stays"]
     return experiments.stays(_kind(source), source, str(outcomes) if outcomes else None, number)
 
 
 def _trained(source: str | None, outcomes: Path | None, profile: str, row: str, seed: int) -> Any:
     from companions.mortality_attack import experiments
 
-    place = experiments.Place(source, str(outcomes) if outcomes else None)
-    rows = experiments.plan(_kind(source), profile, seed, place)
+    given = (source, str(outcomes) if outcomes else None)
+    rows = experiments.plan(_kind(source), profile, seed, *given)
     if row not in rows or rows[row].task != "model":
         able = [name for name, planned in rows.items() if planned.task == "model"]
         raise InputError(f"no row {row!r} to train; choose one of {', '.join(able)}")
-    return experiments.run(rows[row], place)
+    return experiments.run(rows[row])
 
 
 def _judged(
@@ -343,8 +343,10 @@ def _judged(
     _, _, facts = models.read(next(iter(sorted(folder.glob("*/model.json")))).parent)
     rules = protocol.Protocol(**facts["protocol"])
     config = read_json(folder / "config.json")
-    if part == "test" or (part == "auto" and config["data"] == experiments.fingerprint(data)):
-        rows = protocol.split(data, config["seed"], mixed=rules.mixed_patients).test
+    same = config["data"]["fingerprint"] == experiments.fingerprint(data)
+    if part == "test" or (part == "auto" and same):
+        trained = config["experiment"]["seed"]
+        rows = protocol.split(data, trained, mixed=rules.mixed_patients).test
         data = data.take(rows)
     return folder, fitted, protocol.prepare(data, statistics, rules)
 
@@ -353,8 +355,8 @@ def _threshold(folder: Path, fitted: list[Any]) -> float:
     """The one chosen for the row, on validation stays."""
     from scoehr.files import read_json
 
-    path = folder / "metrics.json"
-    return float(read_json(path)["threshold"] if path.exists() else fitted[0].threshold)
+    found = read_json(folder / "config.json").get("threshold")
+    return float(fitted[0].threshold if found is None else found)
 
 
 def _print(found: dict[str, Any]) -> None:

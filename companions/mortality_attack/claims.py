@@ -98,11 +98,11 @@ def quoted_elsewhere(found: Runs, *, row: str) -> Finding:
         (
             run
             for run in found.values()
-            if run.study.task == "model" and run.study.name.endswith("-study")
+            if run.experiment.task == "model" and run.experiment.name.endswith("-study")
         ),
         key=lambda run: run.metrics["test"]["auroc"]["value"],
     )
-    ours = f"best here on these series: {best.study.title}, {shown.said(best.metrics['test']['auroc'])}"
+    ours = f"best here on these series: {best.experiment.title}, {shown.said(best.metrics['test']['auroc'])}"
     raise Untestable(f"it was measured on MIMIC-III by others ({row}); {ours}")
 
 

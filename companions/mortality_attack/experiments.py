@@ -1,26 +1,23 @@
-"""What is run, running it once, and reading it again: rows of ``plan.yaml`` in folders of ``saved_models``.
+"""What is run: rows of ``plan.yaml``, how each is made, and how the pages get it.
 
-A folder is named ``mortality_attack-<data set>-<profile>-<row>-s<seed>-<hash of the settings>`` and holds config.json,
-metrics.json and, by kind, history.csv, weights with their settings (one folder a model that is averaged) and maps of
-susceptibility. A run that is there is loaded; a training that was cut off goes on from its checkpoint.
+A run's folder holds config.json, metrics.json and, by kind, history.csv, weights with their settings (one
+folder a model that is averaged) and maps of susceptibility. A training that was cut off goes on from its
+checkpoint.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from functools import cache, cached_property, lru_cache
-from importlib import resources
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
 import torch
-import yaml
 from safetensors.numpy import load_file, save_file
 
 from companions.mortality_attack import attack as attacks
@@ -49,10 +46,11 @@ from companions.mortality_attack.protocol import (
     refuse_leaks,
 )
 from companions.mortality_attack.train import TrainingConfig
-from reproduction.runs import Finished, Planned, mark, own_data
-from reproduction.synthesis.experiments import environment
-from scoehr.data.datasets import credentialed
-from scoehr.files import ROOT, InputError, check_seed, replacing, write_json
+from reproduction import plan as plans
+from reproduction import runs
+from reproduction.runs import own_data
+from reproduction.runs import run as run
+from scoehr.files import ROOT, InputError, check_seed, write_json
 
 Task = Literal["cohort", "model", "attack", "side"]
 #: Random seed of the simulated stays, whatever that of the study.
@@ -61,8 +59,27 @@ STAYS_SEED = 0
 RUNG = "ladder-{}-{}"
 
 
-@dataclass(frozen=True)
-class Study(Planned):
+PLAN = plans.Plan(Path(__file__).with_name("plan.yaml"))
+
+
+class Run(runs.Run):
+    """A finished run of the companion.
+
+    ``history`` has a row an epoch and a member; see :func:`companions.mortality_attack.train.train`.
+    ``maps`` are arrays of an attack: ``<first|best>/<0to1|1to0>/<measure>`` and its histograms.
+    """
+
+    def __init__(self, experiment: Experiment):
+        super().__init__(experiment.stored)
+        self.experiment = experiment
+
+    def load(self) -> tuple[list[Classifier], Statistics]:
+        """The models of a row and the statistics that normalise what they read."""
+        return load_models(self.stored.model)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment(runs.Experiment[Run]):
     """Everything that determines one run.
 
     ``peer``, if given, stands in place of ``model`` and ``training``; ``members``: how many models, at random seeds one
@@ -72,12 +89,8 @@ class Study(Planned):
     ``attacked``: how many test stays at most.
     """
 
-    name: str
-    title: str
     task: Task
-    dataset: str
-    profile: str
-    seed: int = 0
+    outcomes: str | None = None  # where the outcomes of the stays lie on this machine
     data: str = ""  # which stays, where they are not those of an open set as published
     stays: int | None = None
     protocol: Protocol = CORRECTED
@@ -90,31 +103,54 @@ class Study(Planned):
     attacked: int = 0
     victims: tuple[str, ...] = ()
 
+    study: ClassVar[str] = "mortality_attack"
+    prefix: ClassVar[str] = "mortality_attack-"
+
     @property
-    def id(self) -> str:
-        """Name of the run's folder: readable parts, then a hash of all."""
-        settings = {key: value for key, value in asdict(self).items() if key != "title"}
-        return f"mortality_attack-{self.dataset}-{self.profile}-{self.name}-s{self.seed}-{mark(settings)}"
+    def result(self) -> Run:
+        return Run(self)
 
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return self.blend + self.victims
 
-class Run(Finished):
-    """A finished run of the companion.
+    def row(self, name: str) -> Experiment:
+        """Another row of the same plan."""
+        at = (self.dataset, self.profile, self.seed, self.source, self.outcomes)
+        return replace(plan(*at)[name], data=self.data)
 
-    ``history`` has a row an epoch and a member; see :func:`companions.mortality_attack.train.train`.
-    """
+    def cohort(self) -> Stays:
+        """All stays of the data set."""
+        return stays(self.dataset, self.source, self.outcomes, self.stays)
 
-    def __init__(self, study: Study):
-        super().__init__(study.folder)
-        self.study = study
+    def prepared(self) -> Prepared:
+        """What is trained on and scored."""
+        at = (self.dataset, self.source, self.outcomes, self.stays)
+        return prepared(*at, self.protocol, self.seed)
 
-    @cached_property
-    def maps(self) -> dict[str, np.ndarray]:
-        """Arrays of an attack: ``<first|best>/<0to1|1to0>/<measure>`` and the bins of its histograms."""
-        return load_file(self.folder / "maps.safetensors")
+    def fingerprint(self) -> str:
+        return fingerprint(self.cohort())
 
-    def load(self) -> tuple[list[Classifier], Statistics]:
-        """The models of a row and the statistics that normalise what they read."""
-        return load_models(self.folder)
+    def make(self, folder: Path, *, progress: bool) -> None:
+        start, processor = time.perf_counter(), time.process_time()
+        match self.task:
+            case "cohort":
+                metrics = cohort(self.cohort())
+            case "model":
+                metrics = _train(self, folder, progress)
+            case _:
+                metrics = _attack_rows(self, folder, progress)
+        metrics["costs"] = {
+            "seconds": time.perf_counter() - start,
+            "processor_seconds": time.process_time() - processor,
+            "threads": torch.get_num_threads(),
+            "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        }
+        config = self.facts() | {"data": {"fingerprint": self.fingerprint()}}
+        if "threshold" in metrics:
+            config["threshold"] = metrics["threshold"]
+        write_json(folder / "config.json", config)
+        write_json(folder / "metrics.json", metrics)
 
 
 def load_models(folder: Path) -> tuple[list[Classifier], Statistics]:
@@ -133,30 +169,31 @@ def load_models(folder: Path) -> tuple[list[Classifier], Statistics]:
 # Plan ---------------------------------------------------------------------------------------------------------------
 
 
-@cache
-def plan_file() -> dict[str, Any]:
-    """``plan.yaml``."""
-    return yaml.safe_load(
-        resources.files(__package__).joinpath("plan.yaml").read_text(encoding="utf-8")
-    )
-
-
 def plan(
-    dataset: str, profile: str = "quick", seed: int = 0, place: Place | None = None
-) -> dict[str, Study]:
-    """All studies of a data set at a profile, by name, in an order in which they can be run.
+    dataset: str,
+    profile: str = "quick",
+    seed: int = 0,
+    source: str | None = None,
+    outcomes: str | None = None,
+) -> dict[str, Experiment]:
+    """All rows on a data set at a profile, by name, in an order in which they can be run.
 
-    The data at ``place`` are read, since they are part of every id; without one the published stays are meant.
+    The data at ``source`` are read, since they are part of every id; without one the published stays are meant.
     """
-    text = plan_file()
-    if profile not in text["profiles"]:
-        raise InputError(
-            f"profile {profile!r} is unknown; choose one of {', '.join(text['profiles'])}"
-        )
-    scale = text["profiles"][profile]
-    data = place.identity(dataset) if place else ""
-    base = Study("cohort", "the stays", "cohort", dataset, profile, check_seed(seed), data,
-                 scale["stays"] if dataset == "simulated" else None)  # fmt: skip
+    text, scale = PLAN.text, PLAN.scale(profile)
+    base = Experiment(
+        name="cohort",
+        title="the stays",
+        task="cohort",
+        dataset=dataset,
+        profile=profile,
+        seed=check_seed(seed),
+        source=source,
+        outcomes=outcomes,
+        data=_identity(dataset, source, outcomes),
+        stays=scale["stays"] if dataset == "simulated" else None,
+        seeds=PLAN.seeds(profile, plans.MAIN),
+    )
     rows = {"cohort": base} | _ladder(base, text["ladder"], scale)
     rows |= {
         name: _model(replace(base, name=name, task="model"), row, scale)
@@ -164,12 +201,19 @@ def plan(
     }
     for kind in ("main", "side"):
         for name, row in text["attacks"][kind].items():
-            study = _attack(base, kind, name, row, text["attacks"], scale)
-            rows[study.name] = study
+            attacked = _attack(base, kind, name, row, text["attacks"], scale)
+            rows[attacked.name] = attacked
     return rows
 
 
-def _ladder(base: Study, text: Mapping[str, Any], scale: Mapping[str, Any]) -> dict[str, Study]:
+def _identity(dataset: str, source: str | None, outcomes: str | None) -> str:
+    """How ids name the stays, see :func:`reproduction.runs.own_data`."""
+    return own_data(dataset, fingerprint(stays(dataset, source, outcomes))) if source else ""
+
+
+def _ladder(
+    base: Experiment, text: Mapping[str, Any], scale: Mapping[str, Any]
+) -> dict[str, Experiment]:
     """A study a rung, but the last, which scores the model of the one before: that is the row ``reported``."""
     rungs = list(ladder().items())[:-1]
     rows = {}
@@ -193,7 +237,7 @@ def _ladder(base: Study, text: Mapping[str, Any], scale: Mapping[str, Any]) -> d
     return rows
 
 
-def _model(base: Study, row: Mapping[str, Any], scale: Mapping[str, Any]) -> Study:
+def _model(base: Experiment, row: Mapping[str, Any], scale: Mapping[str, Any]) -> Experiment:
     if "blend" in row:
         return replace(
             base,
@@ -210,7 +254,7 @@ def _model(base: Study, row: Mapping[str, Any], scale: Mapping[str, Any]) -> Stu
     return _scaled(study, scale, "others")
 
 
-def _scaled(study: Study, scale: Mapping[str, Any], group: str) -> Study:
+def _scaled(study: Experiment, scale: Mapping[str, Any], group: str) -> Experiment:
     factor = scale["fixed_epochs" if study.protocol.fixed_epochs else "epochs"]
     epochs = max(2, round(study.training.epochs * factor))
     hidden = max(8, 4 * round(study.model.hidden * scale["width"][group] / 4))
@@ -219,13 +263,13 @@ def _scaled(study: Study, scale: Mapping[str, Any], group: str) -> Study:
 
 
 def _attack(
-    base: Study,
+    base: Experiment,
     kind: str,
     name: str,
     row: Mapping[str, Any],
     text: Mapping[str, Any],
     scale: Mapping[str, Any],
-) -> Study:
+) -> Experiment:
     config = AttackConfig(**text["settings"] | row.get("settings", {}))
     config = replace(config, steps=max(5, round(config.steps * scale["steps"])))
     others = [other["victim"] for other in text["main"].values()] if kind == "main" else []
@@ -275,64 +319,7 @@ def prepared(
     return data
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where the data of runs lie on this machine; no part of what determines them."""
-
-    source: str | None = None
-    outcomes: str | None = None
-
-    def identity(self, dataset: str) -> str:
-        """What ids say of the stays, see :func:`reproduction.runs.own_data`."""
-        if self.source is None:
-            return ""
-        return own_data(dataset, fingerprint(stays(dataset, self.source, self.outcomes)))
-
-    def stays(self, study: Study) -> Stays:
-        """All stays of the study's data set."""
-        return stays(study.dataset, self.source, self.outcomes, study.stays)
-
-    def data(self, study: Study) -> Prepared:
-        """What the study trains on and scores."""
-        return prepared(
-            study.dataset, self.source, self.outcomes, study.stays, study.protocol, study.seed
-        )
-
-
 # Run ----------------------------------------------------------------------------------------------------------------
-
-
-def run(study: Study, place: Place | None = None, *, progress: bool = True) -> Run:
-    """Make the run, or load it if it is finished; rows that an attack needs are made first."""
-    place = place or Place()
-    if study.finished:
-        _refuse_other_data(study, place)
-        return Run(study)
-    start, processor = time.perf_counter(), time.process_time()
-    with replacing(study.folder) as scratch:
-        scratch.mkdir()
-        match study.task:
-            case "cohort":
-                metrics = cohort(place.stays(study))
-            case "model":
-                metrics = _train(study, place, scratch, progress)
-            case _:
-                metrics = _attack_rows(study, place, scratch, progress)
-        metrics["costs"] = {
-            "seconds": time.perf_counter() - start,
-            "processor_seconds": time.process_time() - processor,
-            "threads": torch.get_num_threads(),
-            "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        }
-        digest = fingerprint(place.stays(study))
-        if credentialed(study.dataset, digest):
-            (scratch / "credentialed").write_text(
-                "made from credentialed data: not to be published\n"
-            )
-        write_json(scratch / "config.json", asdict(study) | {"data": digest})
-        (scratch / "environment.txt").write_text(environment(), encoding="utf-8")
-        write_json(scratch / "metrics.json", metrics)
-    return Run(study)
 
 
 def fingerprint(data: Stays) -> str:
@@ -341,15 +328,6 @@ def fingerprint(data: Stays) -> str:
     for column in data.events.values():
         digest.update(np.ascontiguousarray(column).tobytes())
     return digest.hexdigest()[:16]
-
-
-def _refuse_other_data(study: Study, place: Place) -> None:
-    if place.source is None or not os.path.exists(place.source):
-        return
-    if Run(study).config["data"] != fingerprint(place.stays(study)):
-        raise InputError(
-            f"{study.folder}: holds a run on other data than {place.source}; delete the folder to run anew"
-        )
 
 
 def cohort(data: Stays) -> dict[str, Any]:
@@ -374,12 +352,12 @@ def cohort(data: Stays) -> dict[str, Any]:
     }
 
 
-def _train(study: Study, place: Place, folder: Path, progress: bool) -> dict[str, Any]:
+def _train(study: Experiment, folder: Path, progress: bool) -> dict[str, Any]:
     """Fit the models of a row and score them on test stays and as reported."""
-    data = place.data(study)
+    data = study.prepared()
     facts: dict[str, Any] = {"stays": {name: len(getattr(data, name)) for name in PARTS}}
     if study.blend:
-        chance = _blended(study, place, progress)
+        chance = _blended(study, progress)
     elif study.peer:
         chance = peers.fit_predict(study.peer, data, study.model.features, study.seed)
         chance["held"], chance["held_died"] = chance["validation"], data.validation.died
@@ -413,29 +391,27 @@ KEPT = ("train", "test", "held", "held_died")
 FOLDS = 5
 
 
-def _predictions(study: Study) -> Path:
+def _predictions(study: Experiment) -> Path:
     """Where a row's predictions of single stays lie: with work in progress, since they are row-level."""
     path = ROOT / "runs" / "predictions" / f"{study.id}.safetensors"
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
 
 
-def _blended(study: Study, place: Place, progress: bool) -> dict[str, np.ndarray]:
+def _blended(study: Experiment, progress: bool) -> dict[str, np.ndarray]:
     """Mean predictions of other rows on the same stays; those of a row made elsewhere are computed anew."""
-    rows = plan(study.dataset, study.profile, study.seed, place)
     found = []
-    for name in study.blend:
-        made = run(rows[name], place, progress=progress)
-        path = _predictions(rows[name])
+    for row in map(study.row, study.blend):
+        made, path = run(row, progress=progress), _predictions(row)
         if not path.exists():
-            data = place.data(rows[name])
-            chance = _predict(made.load()[0], data, _parts(rows[name], data))
+            data = row.prepared()
+            chance = _predict(made.load()[0], data, _parts(row, data))
             save_file({key: chance[key].astype(np.float32) for key in KEPT}, path)
         found.append(load_file(path))
     return {name: np.mean([part[name].astype(float) for part in found], axis=0) for name in KEPT}
 
 
-def _parts(study: Study, data: Prepared) -> list[Prepared]:
+def _parts(study: Experiment, data: Prepared) -> list[Prepared]:
     """What each member is trained on."""
     return crossed(data, FOLDS, study.seed)[: study.members] if study.members > 1 else [data]
 
@@ -453,7 +429,7 @@ def _predict(
 
 
 def _fit(
-    study: Study, data: Prepared, folder: Path, facts: dict[str, Any], progress: bool
+    study: Experiment, data: Prepared, folder: Path, facts: dict[str, Any], progress: bool
 ) -> dict[str, np.ndarray]:
     """Train the members, write them, a folder each, and the history; predictions as in :data:`KEPT`."""
     parts = _parts(study, data)
@@ -511,12 +487,11 @@ BUDGETS: dict[str, list[float]] = {
 DIRECTIONS = {"0to1": 0, "1to0": 1}
 
 
-def _attack_rows(study: Study, place: Place, folder: Path, progress: bool) -> dict[str, Any]:
+def _attack_rows(study: Experiment, folder: Path, progress: bool) -> dict[str, Any]:
     """Attack the first model of the victim's row, and try the changes on the others."""
-    rows = plan(study.dataset, study.profile, study.seed, place)
-    victims = {name: run(rows[name], place, progress=progress) for name in study.victims}
-    victim = rows[study.victims[0]]
-    data = place.data(victim)
+    victims = {name: run(study.row(name), progress=progress) for name in study.victims}
+    victim = study.row(study.victims[0])
+    data = victim.prepared()
     series = data.test.take(np.arange(len(data.test))[: study.attacked])
     loaded = {name: found.load()[0][0] for name, found in victims.items()}
     model = loaded[victim.name]
@@ -616,29 +591,21 @@ def arrays(found: Attacked, series: Series, seed: int = 0) -> dict[str, np.ndarr
 # What pages show ----------------------------------------------------------------------------------------------------
 
 
-def shown(
-    dataset: str, source: str | None, profile: str, seed: int
-) -> tuple[dict[str, Study], Place]:
-    """The studies that the book shows, and where their data are.
+def of_book(dataset: str, source: str | None, profile: str, seed: int) -> Mapping[str, Experiment]:
+    """The rows that a book shows.
 
     Those of the given source, if it is one of ICU stays, at its profile or the largest one that is finished; else the
     published ones of the Challenge 2012, if all are there; else simulated stays at the profile.
     """
-    sizes = list(plan_file()["profiles"])
+    sizes = PLAN.profiles
     asked = profile if profile in sizes else sizes[0]
-    place = Place(source)
     kind = readable(source) if dataset in ("mimic3", "physionet2012") else None
     if kind:
-        for size in reversed(sizes[sizes.index(asked) :]):
-            rows = plan(kind, size, seed, place)
-            if all(study.finished for study in rows.values()):
-                return rows, place
-        return plan(kind, asked, seed, place), place
-    for size in reversed(sizes[sizes.index("standard") :]):
-        rows = plan("physionet2012", size, 0)
-        if all(study.finished for study in rows.values()):
-            return rows, Place()
-    return plan("simulated", asked, seed), Place()
+        return plans.whole(PLAN.upward(asked), lambda size: plan(kind, size, seed, source))
+    published = plans.whole(PLAN.upward("standard"), lambda size: plan("physionet2012", size, 0))
+    if all(row.finished for row in published.values()):
+        return published
+    return plan("simulated", asked, seed)
 
 
 def readable(source: str | None) -> str | None:

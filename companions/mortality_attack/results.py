@@ -49,10 +49,10 @@ QUICK = "This profile shows that everything runs; its models are too small and t
 def runs(
     dataset: str, source: str | None, profile: str, seed: int, names: Iterable[str] | None = None
 ) -> dict[str, Run]:
-    """The runs that the book shows (:func:`study.shown`), all or those named, made if need be."""
-    plan, place = experiments.shown(dataset, source, profile, seed)
+    """The runs that the book shows (:func:`experiments.of_book`), all or those named, made if need be."""
+    plan = experiments.of_book(dataset, source, profile, seed)
     wanted = list(names) if names is not None else list(plan)
-    return {name: experiments.run(plan[name], place, progress=False) for name in wanted}
+    return {name: experiments.run(plan[name], progress=False) for name in wanted}
 
 
 def reported() -> dict[str, Any]:
@@ -65,7 +65,7 @@ def reported() -> dict[str, Any]:
 def origin(found: Runs, *, dataset: str, profile: str, seed: int) -> Html:
     """The box that says from which data and runs the numbers of a page come, and what was asked for."""
     first = next(iter(found.values()))
-    made = first.study
+    made = first.experiment
     parts = [
         "<strong>Where these numbers come from.</strong> "
         f"Asked for: data set <code>{html.escape(dataset)}</code>, profile <code>{html.escape(profile)}</code>, random "
@@ -76,7 +76,7 @@ def origin(found: Runs, *, dataset: str, profile: str, seed: int) -> Html:
     if made.profile in ("tiny", "quick"):
         parts.append(QUICK)
     sizes = next(
-        (run.metrics["stays"] for run in found.values() if run.study.task == "model"), None
+        (run.metrics["stays"] for run in found.values() if run.experiment.task == "model"), None
     )
     if sizes:
         parts.append(
@@ -260,7 +260,7 @@ def peers_table(found: Runs) -> pd.DataFrame:
     rows = []
     for which, title in (("study", "the study's"), ("all", "all")):
         for run in found.values():
-            made = run.study
+            made = run.experiment
             if (
                 made.task != "model"
                 or made.model.features != which
@@ -285,10 +285,10 @@ def target(found: Runs) -> str:
     """The best sequence model of each set of series, in a sentence."""
     parts = []
     for which, title in (("all", "all series"), ("study", "the study's series")):
-        able = [run for run in found.values() if run.study.task == "model" and run.study.model.features == which
-                and run.study.protocol == CORRECTED and not run.study.peer]  # fmt: skip
+        able = [run for run in found.values() if run.experiment.task == "model" and run.experiment.model.features == which
+                and run.experiment.protocol == CORRECTED and not run.experiment.peer]  # fmt: skip
         best = max(able, key=lambda run: run.metrics["test"]["auroc"]["value"])
-        parts.append(f"on {title} {best.study.title} ({said(best.metrics['test']['auroc'])})")
+        parts.append(f"on {title} {best.experiment.title} ({said(best.metrics['test']['auroc'])})")
     return f"Of the sequence models the best AUROC on held-out stays has {', '.join(parts)}."
 
 
@@ -303,7 +303,7 @@ def calibration(found: Runs, names: Sequence[str]) -> Figure:
         low, high = (table["died"] - error).clip(lower=0), (table["died"] + error).clip(upper=1)
         ax.vlines(table["predicted"], low, high, color=figures.PALETTE[0])
         ax.plot(table["predicted"], table["died"], "o", color=figures.PALETTE[0], markersize=4)
-        title = f"{found[name].study.title}, {found[name].study.model.features}"
+        title = f"{found[name].experiment.title}, {found[name].experiment.model.features}"
         title = "reported" if name == "reported" else title
         ax.set(
             xlim=(0, 1),
@@ -321,7 +321,7 @@ def calibration(found: Runs, names: Sequence[str]) -> Figure:
 
 def attacked(found: Runs, task: str = "attack") -> dict[str, Run]:
     """The attacks by title, of one kind."""
-    return {run.study.title: run for run in found.values() if run.study.task == task}
+    return {run.experiment.title: run for run in found.values() if run.experiment.task == task}
 
 
 def attack_table(found: Runs) -> pd.DataFrame:
@@ -359,7 +359,7 @@ def noise_table(found: Runs) -> pd.DataFrame:
     """Share turned by the attack's changes, and by the same sizes at random."""
     rows = {}
     for title, run in attacked(found).items():
-        own = run.metrics["transfer"][run.study.victims[0]]
+        own = run.metrics["transfer"][run.experiment.victims[0]]
         rows[title] = {
             "changes": own["stays"],
             "turned, as found": said(own, 2),
@@ -370,13 +370,13 @@ def noise_table(found: Runs) -> pd.DataFrame:
 
 def transfer_table(found: Runs) -> pd.DataFrame:
     """Share of changes made against one model (row) that turn another's verdict (column)."""
-    plan = {run.study.victims[0]: run for run in attacked(found).values()}
+    plan = {run.experiment.victims[0]: run for run in attacked(found).values()}
     rows = {}
     for run in plan.values():
         table = run.metrics["transfer"]
         if len(table) > 1:
-            rows[run.study.title] = {
-                plan[name].study.title: said(entry, 2) for name, entry in table.items()
+            rows[run.experiment.title] = {
+                plan[name].experiment.title: said(entry, 2) for name, entry in table.items()
             }
     frame = pd.DataFrame.from_dict(rows, orient="index")
     return frame[[name for name in frame.index if name in frame.columns]]

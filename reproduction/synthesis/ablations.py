@@ -146,7 +146,7 @@ def widths(name: str, dataset: str, source: str | None, seed: int) -> dict[str, 
     found: dict[int, list[Run]] = {}
     for profile in experiments.profiles():
         row = experiments.plan(dataset, source, profile, seed)[name]
-        runs = [Run(again.folder) for again in experiments.replicates(row) if again.finished]
+        runs = [again.result for again in experiments.replicates(row) if again.finished]
         if runs and not seeds.departs(runs):
             found[asdict(row.config)["width"]] = runs
     return {str(width): found[width] for width in sorted(found)}

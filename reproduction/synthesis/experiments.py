@@ -1,7 +1,6 @@
-"""Experiments: what determines a run, running it once, and reading it again.
+"""The study of synthetic patients: rows of ``workflow/experiments.yaml``, each run once, then read.
 
-A run leaves a folder in ``saved_models`` (config.json, history.csv, metrics.json, frequency.csv, costs.json,
-environment.txt, weights) and a table in ``synthetic_data``. A run that is there is loaded; one that was cut off goes on
+A run is a generator fitted, sampled and scored (:mod:`reproduction.runs`). One that was cut off goes on
 from its last checkpoint in ``runs/stages``, where trainings that begin alike share their checkpoints.
 """
 
@@ -10,43 +9,49 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import shutil
+import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, lru_cache
-from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 import torch
-import yaml
 
-from reproduction.runs import Finished, Planned, mark, own_data, place_name
+from reproduction import plan as plans
+from reproduction import runs
+from reproduction.plan import MAIN, Plan, done
+from reproduction.plan import replicates as replicates
+from reproduction.runs import own_data, place_name
+from reproduction.runs import run as run
 from scoehr import generators, metrics
-from scoehr.data import datasets
+from scoehr.data import datasets, visits
 from scoehr.data.datasets import Digits
 from scoehr.data.matrix import CodeMatrix, Kind
+from scoehr.data.visits import Visits, VisitSplit
 from scoehr.files import (
     ROOT,
     InputError,
-    alone,
     check_seed,
     neutral,
     peak_memory,
     read_json,
-    replacing,
-    restored,
     user_path,
     write_json,
 )
 from scoehr.generators import Generator, ScoEHR
+from scoehr.generators.visits import VisitConfig, VisitThinning
+from scoehr.metrics.visits import evaluate as evaluate_visits
 from scoehr.training import Diverged, parameters
 
 #: The plan of the working root, if it has one of its own, else the package's.
 PLAN = Path(__file__).resolve().parents[1] / "workflow" / "experiments.yaml"
 if (ROOT / "workflow" / "experiments.yaml").exists():
     PLAN = ROOT / "workflow" / "experiments.yaml"
-MAIN = "main"  # the group of the rows that every book shows
+VISITS = "visits"  # the preset, and the group, of the generator of admissions
 #: Presets that no study reported: no scale departs from their regime.
 OURS = ("thinning", "private", "copula")
 #: Settings that decide whether a model is trained and its process solved. No row may change those of its preset.
@@ -55,52 +60,13 @@ DECISIVE = (
 )  # fmt: skip
 #: Settings that a profile may scale.
 WIDTHS = ("width", "sample_batch")
-PACKAGES = (
-    "scoehr",
-    "torch",
-    "torchsde",
-    "numpy",
-    "scipy",
-    "pandas",
-    "scikit-learn",
-    "duckdb",
-    "safetensors",
-)
+#: Patients of each side that are compared by their admissions, as a share of those trained on.
+COMPARED = 1 / 3
+#: Validation patients of admissions whose loss is written down, at most.
+VALIDATED = 1000
 
 
-@dataclass(frozen=True)
-class Experiment(Planned):
-    """Everything that determines a run, with the scale of its profile applied."""
-
-    name: str
-    title: str
-    config: generators.Config
-    dataset: str = "simulated"
-    source: str | None = None  # where the data lie on this machine; no part of the id
-    data: str = ""  # which data, where they are not the published ones of an open data set
-    digits: Digits = "three"
-    profile: str = "quick"
-    patients: int | None = None  # at most so many to train on
-    evaluated: int = 10_000  # synthetic patients made, and held-out ones compared with
-    seed: int = 0
-    group: str = "main"  # of rows that belong together in a table
-    seeds: int = 1  # how many random seeds the row is run under, from the plan's on
-    after: str | None = (
-        None  # row that shares the beginning of the training, so is better run before
-    )
-
-    @property
-    def id(self) -> str:
-        """Name of the run's folder: readable parts, then a hash of the rest."""
-        apart = ("source", "title", "group", "seeds", "after")
-        settings = {key: value for key, value in asdict(self).items() if key not in apart}
-        return f"{self.dataset}-{self.profile}-{self.name}-s{self.seed}-{mark(settings)}"
-
-    def cohort(self) -> Cohort:
-        """The patients this experiment trains on and is judged by."""
-        kind: Kind = "binary" if self.config.kind == "binary" else "count"
-        whole = cohort(self.dataset, self.source, digits=self.digits, kind=kind)
-        return replace(whole, train=whole.train.take(np.arange(len(whole.train))[: self.patients]))
+# Runs --------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -114,11 +80,11 @@ class Cohort:
     fingerprint: str
 
 
-class Run(Finished):
+class Run(runs.Run):
     """A finished run of a generator.
 
-    ``history`` has the columns stage, epoch, train_loss, validation_loss, learning_rate and seconds; ``metrics`` are
-    the results of :func:`scoehr.metrics.evaluate`, empty for a run that diverged.
+    ``history`` has the columns stage, epoch, train_loss, validation_loss, learning_rate and seconds;
+    ``metrics`` are the results of :func:`scoehr.metrics.evaluate`, empty for a run that diverged.
     """
 
     @property
@@ -129,40 +95,149 @@ class Run(Finished):
     @property
     def verdict(self) -> str:
         """``finished`` or ``diverged``."""
-        return self.config["verdict"]
+        return self.config.get("verdict", "finished")
 
     @cached_property
     def departures(self) -> list[str]:
-        """How the run leaves the regime in which its study ran the model; empty in the regime, and for models of ours.
+        """How the run leaves the regime in which its study ran the model; empty for models of ours.
 
-        Widths are free. All that decides whether the model is trained and its process solved has to be as reported.
+        Widths are free. All that decides whether the model is trained and its process solved has to be as
+        reported.
         """
-        row = _plan_file()["experiments"].get(self.experiment["name"])
+        row = _plan().text["experiments"].get(self.experiment["name"])
         if row is None or row["preset"] in OURS:
             return []
         return _departures(row, self.config["config"], self.experiment["patients"])
 
     @cached_property
-    def frequency(self) -> pd.DataFrame:
-        """A row a code: mean count among ``real`` (test) and ``synthetic`` patients; with an autoencoder also among
-        ``reconstructed`` test patients, and whether it is ``reachable``."""
-        path, words = self.folder / "frequency.csv", {"code": str}
-        table = pd.read_csv(
-            path, index_col="code", dtype=words, keep_default_na=False, na_values=[""]
-        )
-        return table.rename(index=restored)
+    def synthetic(self) -> Any:
+        """The synthetic patients, a :class:`CodeMatrix`."""
+        return CodeMatrix.read(self.stored.synthetic)
 
     @cached_property
-    def synthetic(self) -> CodeMatrix:
-        return CodeMatrix.read(ROOT / "synthetic_data" / f"{self.id}.parquet")
+    def generator(self) -> Any:
+        """The fitted :class:`Generator`, where its weights are kept."""
+        return generators.load(self.stored.model)
+
+
+class VisitsRun(Run):
+    """A finished run of the generator of admissions; ``metrics`` by :func:`scoehr.metrics.visits.evaluate`."""
 
     @cached_property
-    def generator(self) -> Generator:
-        return generators.load(self.folder)
+    def synthetic(self) -> Visits:
+        """The synthetic patients; drawn again from the weights where the table is not kept."""
+        if self.stored.synthetic.exists():
+            return Visits.read(self.stored.synthetic)
+        return self.generator.sample(self.metrics["n"]["patients"], seed=self.experiment["seed"])
+
+    @cached_property
+    def generator(self) -> VisitThinning:
+        return VisitThinning.load(self.stored.model)
 
 
-# ----------------------------------------------------------------------------
-# Plan and data
+@dataclass(frozen=True, kw_only=True)
+class Experiment(runs.Experiment[Run]):
+    """Everything that determines a run, with the scale of its profile applied."""
+
+    config: Any  # the settings of its generator
+    data: str = ""  # which data, where they are not the published ones of an open data set
+    digits: Digits = "three"
+    patients: int | None = None  # at most so many to train on
+    evaluated: int = 10_000  # synthetic patients made, and held-out ones compared with
+
+    study: ClassVar[str] = "synthesis"
+
+    @property
+    def result(self) -> Run:
+        return Run(self.stored)
+
+    def fingerprint(self) -> str:
+        return self.cohort().fingerprint
+
+    def cohort(self) -> Cohort:
+        """The patients this experiment trains on and is judged by."""
+        kind: Kind = "binary" if getattr(self.config, "kind", "") == "binary" else "count"
+        whole = cohort(self.dataset, self.source, digits=self.digits, kind=kind)
+        return replace(whole, train=whole.train.take(np.arange(len(whole.train))[: self.patients]))
+
+    def facts(self) -> dict[str, Any]:
+        found = super().facts()
+        del found["experiment"]["config"]  # a saved model has it in an entry of its own
+        return found
+
+    def make(self, folder: Path, *, progress: bool) -> None:
+        """Fit, sample and score; only score where the patients are there."""
+        kept = self.folder / "synthetic.parquet"
+        if (self.folder / "config.json").exists() and kept.exists():
+            shutil.copytree(self.folder, folder, dirs_exist_ok=True)
+            return write_json(folder / "metrics.json", _scores(self, CodeMatrix.read(kept)))
+        data = self.cohort()
+        model, verdict = _fit(self, data, ROOT / "runs" / "stages", progress)
+        synthetic: CodeMatrix | None = None
+        costs: dict[str, Any] = {}
+        if verdict == "finished":
+            synthetic, costs, verdict = _sample(model, self, progress)
+        costs["peak_memory_bytes"] = peak_memory()
+        results: dict[str, Any] = {}
+        if synthetic is not None:
+            results = _scores(self, synthetic)
+            synthetic.write(folder / "synthetic.parquet")
+        write_json(folder / "metrics.json", results)  # before the model, whose card shows them
+        _write_model(self, model, data, verdict, folder)
+        write_json(folder / "costs.json", _costs(model, costs))
+        frequency = _frequency(model, data.test, synthetic).rename(index=neutral)
+        frequency.to_csv(folder / "frequency.csv", float_format="%.6g")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VisitsExperiment(Experiment):
+    """A run of the generator of admissions."""
+
+    config: VisitConfig
+
+    @property
+    def result(self) -> VisitsRun:
+        return VisitsRun(self.stored)
+
+    def fingerprint(self) -> str:
+        return visit_cohort(self.dataset, self.source, self.digits)[1]
+
+    def split(self) -> VisitSplit:
+        """Training patients of the profile, validation and held-out ones."""
+        parts = visit_cohort(self.dataset, self.source, self.digits)[0]
+        train = parts.train.take(np.arange(len(parts.train))[: self.patients])
+        validation = parts.validation.take(np.arange(len(parts.validation))[:VALIDATED])
+        return parts._replace(train=train, validation=validation)
+
+    def make(self, folder: Path, *, progress: bool) -> None:
+        """Fit, sample and score."""
+        parts, model, begun = self.split(), VisitThinning(self.config), time.perf_counter()
+        store = ROOT / "runs" / "stages"
+        model.fit(parts.train, parts.validation, seed=self.seed, folder=store, progress=progress)
+        fitted = time.perf_counter()
+        n = max(1, min(len(parts.test), round(COMPARED * len(parts.train))))
+        synthetic = model.sample(n, seed=self.seed, progress=progress)
+        costs = {
+            "training_seconds": float(model.history["seconds"].sum()),
+            "fitting_seconds": fitted - begun,
+            "sampling_seconds": time.perf_counter() - fitted,
+            "patients_sampled": n,
+            "parameters": parameters(model.model),
+            "threads": torch.get_num_threads(),
+        }
+        results = evaluate_visits(parts.test, synthetic, train=parts.train, n=n, progress=progress)
+        sizes = {name: len(part) for name, part in parts._asdict().items()}
+        model.write(folder, **self.facts(), data={"fingerprint": self.fingerprint(), **sizes})
+        synthetic.write(folder / "synthetic.parquet")
+        write_json(folder / "metrics.json", results)
+        write_json(folder / "costs.json", costs)
+
+
+# Plan --------------------------------------------------------------------------------------------
+
+
+def _plan() -> Plan:
+    return Plan(PLAN)
 
 
 def plan(
@@ -173,32 +248,42 @@ def plan(
     digits: Digits = "three",
 ) -> dict[str, Experiment]:
     """The experiments of ``workflow/experiments.yaml`` at this profile, by name."""
-    rows, size, seed = _plan_file()["experiments"], scale(profile), check_seed(seed)
+    size, seed = scale(profile), check_seed(seed)
     if dataset not in datasets.DATASETS:
         raise InputError(
             f"data set {dataset!r} is unknown; choose one of {', '.join(datasets.DATASETS)}"
         )
     source = expanded(source)
-    data = identity(dataset, source, digits)
-    return {
-        name: Experiment(
-            name=name,
-            title=row["title"],
-            config=_scaled(generators.preset(row["preset"], **row.get("settings", {})), profile),
-            dataset=dataset,
-            source=source,
-            data=data,
-            digits=digits,
-            profile=profile,
-            patients=most(row["preset"], profile),
-            evaluated=size["evaluated"],
-            seed=seed,
-            group=row.get("group", MAIN),
-            seeds=_seeds(size, row.get("group", MAIN)),
-            after=row.get("after"),
-        )
-        for name, row in rows.items()
+    shared = {
+        "dataset": dataset,
+        "source": source,
+        "data": identity(dataset, source, digits),
+        "digits": digits,
+        "profile": profile,
+        "evaluated": size["evaluated"],
+        "seed": seed,
     }
+    rows = _plan().text["experiments"]
+    return {name: _row(name, row, shared) for name, row in rows.items()}
+
+
+def _row(name: str, row: Mapping[str, Any], shared: dict[str, Any]) -> Experiment:
+    """A row of the plan as an experiment at the scale of its profile."""
+    profile, group = shared["profile"], row.get("group", MAIN)
+    facts = shared | {
+        "name": name,
+        "title": row["title"],
+        "patients": most(row["preset"], profile),
+        "group": group,
+        "seeds": _plan().seeds(profile, group),
+        "after": row.get("after"),
+    }
+    if row["preset"] == VISITS:
+        config = VisitConfig(**row.get("settings", {}))
+        return VisitsExperiment(config=scaled(config, VISITS, profile), **facts)
+    model = generators.preset(row["preset"], **row.get("settings", {}))
+    kind = model.config.network if isinstance(model, ScoEHR) else model.name
+    return Experiment(config=scaled(model.config, kind, profile), **facts)
 
 
 def expanded(source: str | Path | None) -> str | None:
@@ -208,7 +293,7 @@ def expanded(source: str | Path | None) -> str | None:
 
 @lru_cache(maxsize=8)
 def identity(dataset: str, source: str | None, digits: Digits = "three") -> str:
-    """What ids say of the data at ``source``, see :func:`reproduction.runs.own_data`: the data are read for it.
+    """How ids name the data at ``source``, see :func:`reproduction.runs.own_data`: the data are read for it.
 
     Without a source the published runs of an open data set are meant.
     """
@@ -222,137 +307,71 @@ def place(dataset: str, source: str | None, profile: str) -> str:
     return place_name(dataset, profile, identity(dataset, expanded(source)))
 
 
-def replicates(experiment: Experiment) -> list[Experiment]:
-    """A row of the plan at all its random seeds, its own first."""
-    return [
-        replace(experiment, seed=experiment.seed + offset) for offset in range(experiment.seeds)
-    ]
-
-
 def main(plan: dict[str, Experiment]) -> dict[str, Experiment]:
     """The rows that the book needs; the ablations are shown where they are found."""
     return {name: experiment for name, experiment in plan.items() if experiment.group == MAIN}
 
 
-def shown(dataset: str, source: str | None, profile: str, seed: int = 0) -> dict[str, Experiment]:
-    """The main rows at the largest profile, from ``profile`` up, at which every one is finished; else at ``profile``.
-
-    So published runs of a larger profile stand in the book in place of smaller ones, all of them or none.
-    """
-    for size in reversed(upward(profile)[1:]):
-        candidate = main(plan(dataset, source, size, seed))
-        if all(experiment.finished for experiment in candidate.values()):
-            return candidate
-    return main(plan(dataset, source, profile, seed))
+def shown(
+    dataset: str, source: str | None, profile: str, seed: int = 0
+) -> Mapping[str, Experiment]:
+    """The main rows at the largest profile, from ``profile`` up, at which every one is finished."""
+    return plans.whole(upward(profile), lambda size: main(plan(dataset, source, size, seed)))
 
 
 def finished(dataset: str, source: str | None, profile: str, seed: int = 0) -> dict[str, list[Run]]:
-    """The finished runs of every row that has any, over its random seeds; nothing is computed.
+    """The finished runs of every row that has any, but for admissions, over its random seeds.
 
     All are of one profile, ``profile`` or a larger one: that with the most rows, the largest of those.
     """
     best: dict[str, list[Run]] = {}
     for size in upward(profile):
-        rows = plan(dataset, source, size, seed)
-        runs = {
-            name: [Run(again.folder) for again in replicates(experiment) if again.finished]
-            for name, experiment in rows.items()
-        }
-        runs = {name: found for name, found in runs.items() if found}
-        best = runs if len(runs) >= len(best) else best
+        rows = plan(dataset, source, size, seed).values()
+        found = {row.name: _results(row) for row in rows if row.group != VISITS}
+        found = {name: results for name, results in found.items() if results}
+        best = found if len(found) >= len(best) else best
     return best
 
 
 def largest(name: str, dataset: str, source: str | None, profile: str, seed: int = 0) -> list[Run]:
-    """The finished runs of one row over its random seeds, at the largest profile from ``profile`` up that has any."""
+    """The finished runs of one row over its seeds, at the largest profile from ``profile`` up that has any."""
     for size in reversed(upward(profile)):
-        row = plan(dataset, source, size, seed)[name]
-        if runs := [Run(again.folder) for again in replicates(row) if again.finished]:
-            return runs
+        if found := _results(plan(dataset, source, size, seed)[name]):
+            return found
     return []
+
+
+def _results(row: Experiment) -> list[Run]:
+    return [each.result for each in done(row)]
+
+
+def published(dataset: str) -> list[Run]:
+    """Every finished run of codes on a data set, of the largest profile first."""
+    sizes = profiles()
+    found = [Run(store) for store in runs.stores("synthesis", dataset)]
+    found = [run for run in found if run.config["generator"] != VISITS]
+    return sorted(found, key=lambda run: -sizes.index(run.experiment["profile"]))
 
 
 def profiles() -> list[str]:
     """The profiles of the plan, from small to large."""
-    return list(_plan_file()["profiles"])
+    return _plan().profiles
 
 
 def upward(profile: str) -> list[str]:
     """A profile and the larger ones, from small to large; one that the plan lacks alone."""
-    sizes = profiles()
-    return sizes[sizes.index(profile) :] if profile in sizes else [profile]
+    return _plan().upward(profile)
 
 
 def scale(profile: str) -> dict[str, Any]:
-    """What a profile says: see ``workflow/experiments.yaml``. InputError for one that the plan lacks."""
-    profiles = _plan_file()["profiles"]
-    if profile not in profiles:
-        raise InputError(f"profile {profile!r} is unknown; choose one of {', '.join(profiles)}")
-    return profiles[profile]
-
-
-def _plan_file() -> dict[str, Any]:
-    """``profiles``, from small to large, and ``experiments``, as they stand in the plan."""
-    return _parsed(PLAN, PLAN.stat().st_mtime_ns)
-
-
-@lru_cache(maxsize=2)
-def _parsed(path: Path, changed: int) -> dict[str, Any]:
-    """A plan as it was when last changed; not to be altered."""
-    return yaml.safe_load(path.read_text(encoding="utf-8"))
-
-
-def _seeds(size: dict[str, Any], group: str) -> int:
-    """How many random seeds the rows of a group are run under at the size of a profile."""
-    numbers = size.get("seeds", {})
-    return numbers.get(group, numbers.get("others", 1))
-
-
-def _departures(row: dict[str, Any], has: dict[str, Any], patients: int | None) -> list[str]:
-    """What settings ``has`` and a cap on patients change of a row of the plan, each in words."""
-    asked = asdict(generators.preset(row["preset"], **row.get("settings", {})).config)
-    asked |= {
-        name: value
-        for name, value in asdict(generators.preset(row["preset"]).config).items()
-        if name in DECISIVE
-    }
-    found = [
-        f"{name.replace('_', ' ')} {_plain(has.get(name))} in place of {_plain(value)}"
-        for name, value in asked.items()
-        if name not in WIDTHS and _plain(has.get(name)) != _plain(value)
-    ]
-    return found if patients is None else [*found, f"{patients:,} patients at most to train on"]
-
-
-def narrower(run: Run) -> str:
-    """How wide the network of a run is beside its study's, in words; empty where it is as wide."""
-    row = _plan_file()["experiments"].get(run.experiment["name"])
-    has = run.config["config"].get("width")
-    asked = row and asdict(generators.preset(row["preset"], **row.get("settings", {})).config).get(
-        "width"
-    )
-    return f"the network is {has} wide in place of {asked}" if asked and has != asked else ""
-
-
-def _plain(value: Any) -> str:
-    """A setting as text, the same before and after JSON."""
-    return (
-        f"{value:g}"
-        if isinstance(value, float)
-        else str(list(value) if isinstance(value, tuple) else value)
-    )
+    """The sizes of a profile: see ``workflow/experiments.yaml``. InputError for one that the plan lacks."""
+    return _plan().scale(profile)
 
 
 def most(kind: str, profile: str) -> int | None:
-    """How many patients a preset, or the generator of visits, is trained on at most in a profile; None: on all."""
+    """How many patients a preset is trained on at most in a profile; None: on all."""
     patients = scale(profile).get("patients")
     return patients.get(kind) if isinstance(patients, dict) else patients
-
-
-def _scaled(generator: Generator, profile: str) -> Any:
-    """The settings of a generator at the scale of a profile."""
-    kind = generator.config.network if isinstance(generator, ScoEHR) else generator.name
-    return scaled(generator.config, kind, profile)
 
 
 def scaled(config: Any, kind: str, profile: str) -> Any:
@@ -370,6 +389,44 @@ def scaled(config: Any, kind: str, profile: str) -> Any:
     return replace(config, **changes)
 
 
+# Regime ------------------------------------------------------------------------------------------
+
+
+def _departures(row: dict[str, Any], has: dict[str, Any], patients: int | None) -> list[str]:
+    """What settings ``has`` and a cap on patients change of a row of the plan, each in words."""
+    preset = asdict(generators.preset(row["preset"]).config)
+    asked = _asked(row) | {name: preset[name] for name in DECISIVE if name in preset}
+    found = [
+        f"{name.replace('_', ' ')} {_plain(has.get(name))} in place of {_plain(value)}"
+        for name, value in asked.items()
+        if name not in WIDTHS and _plain(has.get(name)) != _plain(value)
+    ]
+    return found if patients is None else [*found, f"{patients:,} patients at most to train on"]
+
+
+def _asked(row: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a row before its profile scales them."""
+    return asdict(generators.preset(row["preset"], **row.get("settings", {})).config)
+
+
+def narrower(run: Run) -> str:
+    """How wide the network of a run is beside its study's, in words; empty where it is as wide."""
+    row = _plan().text["experiments"].get(run.experiment["name"])
+    has = run.config["config"].get("width")
+    asked = row and _asked(row).get("width")
+    return f"the network is {has} wide in place of {asked}" if asked and has != asked else ""
+
+
+def _plain(value: Any) -> str:
+    """A setting as text, the same before and after JSON."""
+    if isinstance(value, float):
+        return f"{value:g}"
+    return str(list(value) if isinstance(value, tuple) else value)
+
+
+# Data --------------------------------------------------------------------------------------------
+
+
 @lru_cache(maxsize=4)
 def cohort(
     dataset: str, source: str | None = None, *, digits: Digits = "three", kind: Kind = "count"
@@ -385,6 +442,19 @@ def _loaded(dataset: str, source: str | None, digits: Digits, kind: Kind) -> dat
     return datasets.load(dataset, source, digits=digits, kind=kind)
 
 
+@lru_cache(maxsize=2)
+def visit_cohort(
+    dataset: str, source: str | None = None, digits: Digits = "three"
+) -> tuple[VisitSplit, str]:
+    """A data set with its admissions, cut as :func:`cohort` cuts it, and a fingerprint."""
+    whole, _ = visits.load(dataset, source, digits=digits)
+    digest = hashlib.sha256(
+        whole.counts.indices.tobytes() + whole.counts.indptr.tobytes() + whole.starts.tobytes()
+    )
+    digest.update("\n".join(whole.codes).encode())
+    return whole.split(), digest.hexdigest()[:16]
+
+
 def references(experiment: Experiment) -> dict[str, Any]:
     """The five reference points for the data, kind and size of an experiment; computed once, then read."""
     data = experiment.cohort()
@@ -398,9 +468,8 @@ def references(experiment: Experiment) -> dict[str, Any]:
     key = f"{experiment.dataset}-{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]}"
     path = ROOT / "runs" / "references" / f"{key}.json"
     if not path.exists():
-        write_json(
-            path, metrics.references(data.test, train=data.train, n=_compared(experiment, data))
-        )
+        n = _compared(experiment, data)
+        write_json(path, metrics.references(data.test, train=data.train, n=n))
     return read_json(path)
 
 
@@ -409,48 +478,11 @@ def _compared(experiment: Experiment, data: Cohort) -> int:
     return min(experiment.evaluated, len(data.test), len(data.train))
 
 
-# ----------------------------------------------------------------------------
-# Run
-
-
-def run(experiment: Experiment, *, progress: bool = True) -> Run:
-    """Make the run, or what is left of it; load it if it is finished.
-
-    Raises:
-        InputError: the data cannot be read, or another process is making this run.
-    """
-    done = Run(experiment.folder)
-    if experiment.finished:
-        return done
-    with alone(ROOT / "runs" / "locks" / f"{experiment.id}.lock", f"the run {experiment.id}"):
-        if not experiment.finished:
-            _make(experiment, done, progress)
-    return done
-
-
-def _make(experiment: Experiment, done: Run, progress: bool) -> None:
-    """Make the run, or only its scores where its patients are there."""
-    if (experiment.folder / "config.json").exists() and experiment.synthetic_path.exists():
-        return write_json(experiment.folder / "metrics.json", _scores(experiment, done.synthetic))
-    data = experiment.cohort()
-    store = ROOT / "runs" / "stages"
-    model, verdict = _fit(experiment, data, store, progress)
-    synthetic: CodeMatrix | None = None
-    costs: dict[str, Any] = {}
-    if verdict == "finished":
-        synthetic, costs, verdict = _sample(model, experiment, store, progress)
-    costs["peak_memory_bytes"] = peak_memory()
-    results: dict[str, Any] = {}
-    if synthetic is not None:
-        results = _scores(experiment, synthetic)
-        synthetic.write(experiment.synthetic_path)
-    _write(
-        experiment, data, model, verdict, results, costs, _frequency(model, data.test, synthetic)
-    )
+# Making a run ------------------------------------------------------------------------------------
 
 
 def _scores(experiment: Experiment, synthetic: CodeMatrix) -> dict[str, Any]:
-    """What the metrics say of the synthetic patients of an experiment.
+    """The scores of the synthetic patients of an experiment.
 
     Under whatever random seed they were made, they are compared with the held-out patients of the reference points.
     """
@@ -467,27 +499,15 @@ def _scores(experiment: Experiment, synthetic: CodeMatrix) -> dict[str, Any]:
     )
 
 
-def published(dataset: str) -> list[Run]:
-    """Every finished run on a data set that is found in ``saved_models``, of the largest profile first."""
-    runs = [
-        Run(path.parent)
-        for path in sorted((ROOT / "saved_models").glob(f"{dataset}-*/config.json"))
-    ]
-    runs = [run for run in runs if run.experiment["dataset"] == dataset]
-    sizes = profiles()
-    return sorted(runs, key=lambda run: -sizes.index(run.experiment["profile"]))
-
-
 def _fit(
     experiment: Experiment, data: Cohort, store: Path, progress: bool
 ) -> tuple[Generator, str]:
+    """The fitted generator and the verdict; a diverged one has the history of its losses alone."""
     if trained := _trained(experiment):
         return trained, "finished"
-    model = generators.unfitted(experiment.config)
+    model, seed = generators.unfitted(experiment.config), experiment.seed
     try:
-        model.fit(
-            data.train, data.validation, seed=experiment.seed, folder=store, progress=progress
-        )
+        model.fit(data.train, data.validation, seed=seed, folder=store, progress=progress)
     except Diverged as error:
         model.history = pd.DataFrame([{"stage": "diverged", **row} for row in error.history])
         return model, "diverged"
@@ -495,41 +515,35 @@ def _fit(
 
 
 def _trained(experiment: Experiment) -> Generator | None:
-    """The model of the row before, if this one differs from it in how it samples alone and its weights are kept."""
+    """The model of the row before, if this one differs in how it samples alone and its weights are kept."""
     if experiment.after is None:
         return None
-    at = (
-        experiment.dataset,
-        experiment.source,
-        experiment.profile,
-        experiment.seed,
-        experiment.digits,
-    )
-    before = plan(*at)[experiment.after]
-    ones, others = (
-        {
-            name: value
-            for name, value in asdict(row.config).items()
-            if name not in ("sampler", "steps", "sample_batch")
-        }
-        for row in (experiment, before)
-    )
-    alike = ones == others and before.patients == experiment.patients and before.finished
-    if not (alike and list(before.folder.glob("*.safetensors"))):
+    row, shared = _plan().text["experiments"][experiment.after], asdict(experiment)
+    facts = ("dataset", "source", "data", "digits", "profile", "evaluated", "seed")
+    before = _row(experiment.after, row, {name: shared[name] for name in facts})
+    if _training(before) != _training(experiment) or not before.finished:
         return None
-    model = generators.load(before.folder)
+    if not list(before.stored.model.glob("*.safetensors")):
+        return None
+    model = generators.load(before.stored.model)
     model.config = experiment.config
     return model
 
 
+def _training(experiment: Experiment) -> dict[str, Any]:
+    """The settings that decide the weights."""
+    settings = asdict(experiment.config) | {"patients": experiment.patients}
+    sampling = ("sampler", "steps", "sample_batch")
+    return {name: value for name, value in settings.items() if name not in sampling}
+
+
 def _sample(
-    model: Generator, experiment: Experiment, store: Path, progress: bool
+    model: Generator, experiment: Experiment, progress: bool
 ) -> tuple[CodeMatrix | None, dict[str, Any], str]:
-    """Synthetic patients and what they cost."""
+    """Synthetic patients, what they cost, and the verdict."""
+    n, seed, store = experiment.evaluated, experiment.seed, ROOT / "runs" / "stages"
     try:
-        synthetic = model.sample(
-            experiment.evaluated, seed=experiment.seed, store=store, progress=progress
-        )
+        synthetic = model.sample(n, seed=seed, store=store, progress=progress)
     except FloatingPointError:
         return None, {}, "diverged"
     costs = {"sampling_seconds": model.seconds, "evaluations_per_patient": model.evaluations}
@@ -550,24 +564,19 @@ def _frequency(model: Generator, test: CodeMatrix, synthetic: CodeMatrix | None)
     return table
 
 
-def _write(
-    experiment: Experiment,
-    data: Cohort,
-    model: Generator,
-    verdict: str,
-    results: dict[str, Any],
-    costs: dict[str, Any],
-    frequency: pd.DataFrame,
+def _write_model(
+    experiment: Experiment, model: Generator, data: Cohort, verdict: str, folder: Path
 ) -> None:
-    """The run's folder, all or nothing."""
-    facts = {
-        key: value
-        for key, value in asdict(experiment).items()
-        if key not in ("config", "source", "after")
-    }
-    credentialed = datasets.credentialed(experiment.dataset, data.fingerprint)
+    """The files of the model, and what it was made from."""
+    sizes = {name: len(getattr(data, name)) for name in ("train", "validation", "test")}
+    facts = {"fingerprint": data.fingerprint, **sizes, "account": data.account}
+    model.write(folder, **experiment.facts(), verdict=verdict, data=facts)
+
+
+def _costs(model: Generator, costs: dict[str, Any]) -> dict[str, Any]:
+    """Seconds by stage, memory, and what ran it."""
     seconds = model.history.groupby("stage")["seconds"].sum()
-    costs = {
+    return {
         **{f"{stage}_seconds": float(value) for stage, value in seconds.items()},
         **costs,
         "parameters": parameters(model.network),
@@ -575,35 +584,3 @@ def _write(
         "processor": platform.machine(),
         "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
-    with replacing(experiment.folder) as scratch:
-        scratch.mkdir()
-        write_json(
-            scratch / "metrics.json", results
-        )  # before the model, whose card shows the scores
-        model.write(
-            scratch,
-            experiment=facts,
-            verdict=verdict,
-            credentialed=credentialed,
-            data={
-                "fingerprint": data.fingerprint,
-                "train": len(data.train),
-                "validation": len(data.validation),
-                "test": len(data.test),
-                "account": data.account,
-            },
-        )
-        write_json(scratch / "costs.json", costs)
-        frequency.rename(index=neutral).to_csv(scratch / "frequency.csv", float_format="%.6g")
-        (scratch / "environment.txt").write_text(environment(), encoding="utf-8")
-
-
-def environment() -> str:
-    """Python, the packages that bear on results, and the number of threads, a line each."""
-    versions = [f"{name} {metadata.version(name)}" for name in PACKAGES]
-    return (
-        "\n".join(
-            [f"python {platform.python_version()}", *versions, f"threads {torch.get_num_threads()}"]
-        )
-        + "\n"
-    )

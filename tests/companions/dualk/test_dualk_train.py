@@ -10,6 +10,7 @@ import pytest
 import torch
 from scipy import sparse
 
+<<<<<<< HEAD
 from companions.dualk import (
     claims,
     cohorts,
@@ -20,6 +21,9 @@ from companions.dualk import (
     simulate,
     train,
 )
+=======
+from companions.dualk import claims, experiments, interpret, prepare, simulate, train
+>>>>>>> 371083f (One experiment and one run for all studies; plans of the companions in YAML)
 from companions.dualk.__main__ import main
 from companions.dualk.cohorts import Records
 from companions.dualk.models import ModelConfig
@@ -263,7 +267,7 @@ def test_a_run_is_made_once_and_its_files_are_plain(root):
     plan = experiments.plan("simulated", None, "tiny", 0)
     made = experiments.run(plan["better"], progress=False)
     assert {path.name for path in made.folder.iterdir()} == {
-        "config.json", "metrics.json", "history.csv", "draws.csv", "weights.safetensors"
+        "config.json", "metrics.json", "history.csv", "draws.csv", "weights.safetensors", "environment.txt"
     }  # fmt: skip
     before = {path: path.stat().st_mtime_ns for path in made.folder.iterdir()}
     again = experiments.run(plan["better"], progress=False)
@@ -294,16 +298,15 @@ def test_settings_and_data_decide_the_name_of_a_run_and_the_place_of_the_tables_
         experiments.plan("simulated", None, "huge", 0)
 
 
-def test_the_shell_trains_and_evaluates_in_one_command(
-    root, shared_data, tmp_path, capsys, monkeypatch
-):
-    monkeypatch.setitem(experiments.PROFILES, "quick", experiments.PROFILES["tiny"])
+def test_the_shell_trains_and_evaluates_in_one_command(root, shared_data, tmp_path, capsys):
     source = shared_data / "mimic3-demo"
     for command in ("train", "evaluate"):
         with pytest.raises(SystemExit) as end:
             main(
                 [
                     command,
+                    "--profile",
+                    "tiny",
                     "--dataset",
                     "mimic3",
                     "--source",
@@ -430,9 +433,8 @@ def test_beating_copy_forward_needs_an_interval_above_zero(tmp_path, monkeypatch
 
 
 def test_the_books_own_simulated_cohort_gives_way_to_one_with_visits():
-    assert (
-        results.data_set("table", "x.csv")
-        == ("simulated", None)
-        == results.data_set("simulated", None)
-    )
-    assert results.data_set("diabetes130", "there") == ("diabetes130", "there")
+    for given in (("table", "x.csv"), ("simulated", None)):
+        rows = experiments.of_book(*given, "tiny", 0).values()
+        assert {(row.dataset, row.source) for row in rows} == {("simulated", None)}
+    rows = experiments.of_book("diabetes130", None, "paper", 0).values()
+    assert {row.dataset for row in rows} == {"diabetes130"}

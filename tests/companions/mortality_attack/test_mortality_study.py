@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -184,7 +185,7 @@ def test_what_determines_a_run_is_in_its_name():
 def test_no_row_level_result_is_kept_with_a_run(root, trained):
     rows = experiments.plan("simulated", "tiny")
     run = experiments.run(rows["attack-bilstm-study"], progress=False)
-    test = experiments.Place().data(rows["bilstm-study"]).test
+    test = rows["bilstm-study"].prepared().test
     for path in run.folder.rglob("*"):
         assert path.suffix in ("", ".json", ".safetensors", ".txt", ".csv")
     assert all(len(test) not in array.shape for array in run.maps.values())
@@ -195,13 +196,12 @@ def test_no_row_level_result_is_kept_with_a_run(root, trained):
 def test_a_run_on_other_data_is_refused(root, tmp_path):
     outcomes = text_set(tmp_path / "set-x", 60)
     row = experiments.plan("physionet2012", "tiny")["cohort"]
-    experiments.run(row, experiments.Place(str(tmp_path / "set-x"), str(outcomes)), progress=False)
+    row = replace(row, source=str(tmp_path / "set-x"), outcomes=str(outcomes))
+    experiments.run(row, progress=False)
     (tmp_path / "set-x" / "1.txt").write_text("Time,Parameter,Value\n00:00,HR,99\n")
     experiments.stays.cache_clear()
     with pytest.raises(InputError, match="other data"):
-        experiments.run(
-            row, experiments.Place(str(tmp_path / "set-x"), str(outcomes)), progress=False
-        )
+        experiments.run(row, progress=False)
 
 
 # Claims -------------------------------------------------------------------------------------------------------------

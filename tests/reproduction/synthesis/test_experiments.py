@@ -13,10 +13,15 @@ from scoehr import InputError
 from scoehr.files import sha256
 from tests.problems import patients
 
+<<<<<<< HEAD
 RUN = (
     "import sys; from reproduction.synthesis.experiments import plan, run; "
     "run(plan('table', sys.argv[1], 'tiny')['fast'], progress=False)"
 )
+=======
+STUDY = "import sys; from reproduction.synthesis import experiments as study; "
+RUN = STUDY + "study.run(study.plan('table', sys.argv[1], 'tiny')['fast'], progress=False)"
+>>>>>>> 371083f (One experiment and one run for all studies; plans of the companions in YAML)
 PLAN = """
 profiles:
   tiny:
@@ -50,7 +55,7 @@ def finish(process):
 
 
 def folder(home, name="fast"):
-    return next((home / "saved_models").glob(f"table-tiny-{name}-*"))
+    return next((home / "runs" / "done").glob(f"table-tiny-{name}-*"))
 
 
 def wait_for(condition):
@@ -65,13 +70,13 @@ def test_a_run_is_made_once_and_survives_kill(home):
     wait_for(lambda: list(home.glob("runs/stages/autoencoder-*")))
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    assert not (home / "saved_models").exists(), "nothing half-made is left"
+    assert not list(home.glob("runs/done/[!.]*")), "nothing half-made is left"
     finish(start(home))
     made = folder(home)
     resumed = sha256(made / "score.safetensors"), sha256(made / "autoencoder.safetensors")
     assert {path.name for path in made.iterdir()} == {
         "config.json", "vocabulary.csv", "history.csv", "metrics.json", "frequency.csv", "costs.json",
-        "environment.txt", "autoencoder.safetensors", "score.safetensors", "MODEL_CARD.md", "DATA_CARD.md",
+        "environment.txt", "synthetic.parquet", "autoencoder.safetensors", "score.safetensors", "MODEL_CARD.md", "DATA_CARD.md",
     }  # fmt: skip
 
     before = {path: path.stat().st_mtime_ns for path in made.iterdir()}
@@ -115,14 +120,18 @@ def test_the_data_are_part_of_the_id(home):
     for seed in (0, 9):
         patients(600, seed=seed).write(home / "table.parquet")
         finish(start(home))
-        made.append({path.name for path in (home / "saved_models").glob("table-tiny-fast-*")})
+        made.append({path.name for path in (home / "runs" / "done").glob("table-tiny-fast-*")})
     assert len(made[0]) == 1 and len(made[1]) == 2 and made[0] < made[1], (
         "the first run is kept, the second its own"
     )
-    prints = {json.loads((home / "saved_models" / name / "config.json").read_text())["data"]["fingerprint"]
+    prints = {json.loads((home / "runs" / "done" / name / "config.json").read_text())["data"]["fingerprint"]
               for name in made[1]}  # fmt: skip
     assert len(prints) == 2
+<<<<<<< HEAD
     again = "import sys; from reproduction.synthesis.experiments import plan; print(plan('table', sys.argv[1], 'tiny')['fast'].finished)"
+=======
+    again = STUDY + "print(study.plan('table', sys.argv[1], 'tiny')['fast'].finished)"
+>>>>>>> 371083f (One experiment and one run for all studies; plans of the companions in YAML)
     assert finish(start(home, again)).strip() == "True"
     patients(600, seed=10).write(home / "other.parquet")
     other = again.replace("sys.argv[1]", repr(str(home / "other.parquet")))
@@ -172,7 +181,11 @@ def test_larger_runs_stand_in_for_smaller_ones_all_or_none(home):
     small = PLAN.split("profiles:\n")[1].split("experiments:")[0]
     plan = PLAN.replace("experiments:", small.replace("tiny", "big") + "experiments:")
     (home / "workflow" / "experiments.yaml").write_text(plan)
+<<<<<<< HEAD
     show = "import sys; from reproduction.synthesis.experiments import shown; print(shown('table', sys.argv[1], 'tiny')['fast'].profile)"
+=======
+    show = STUDY + "print(study.shown('table', sys.argv[1], 'tiny')['fast'].profile)"
+>>>>>>> 371083f (One experiment and one run for all studies; plans of the companions in YAML)
     make = RUN.replace("'tiny'", "'big'")
     finish(start(home, make))
     assert finish(start(home, show)).strip() == "tiny"

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from reproduction.synthesis import ablations, experiments
-from scoehr.files import CHECKOUT
 from scoehr.metrics import fidelity
 
 OPEN = ("simulated", "diabetes130")
@@ -13,12 +12,8 @@ OPEN = ("simulated", "diabetes130")
 @pytest.mark.parametrize("dataset", OPEN)
 def test_no_published_run_leaves_the_regime_but_those_that_show_what_the_sampler_does(dataset):
     steps = {row.name for row in ablations.ABLATIONS["steps"]} - {"reported"}
-    outside = {run.id: run.departures for run in experiments.published(dataset) if run.departures}
-    assert [
-        name
-        for name in outside
-        if experiments.Run(CHECKOUT / "saved_models" / name).experiment["name"] not in steps
-    ] == []
+    outside = [run for run in experiments.published(dataset) if run.departures]
+    assert [run.id for run in outside if run.experiment["name"] not in steps] == []
 
 
 def test_every_published_run_of_a_generator_is_planned():
@@ -41,8 +36,8 @@ def test_every_published_run_of_a_generator_is_planned():
 def test_a_cell_of_the_table_of_steps_is_what_the_published_weights_give():
     """The density ratio at 40 steps, from the weights of the row at 1,000 and the patients it was scored on."""
     plan = experiments.plan("simulated", None, "standard")
-    generator = experiments.Run(plan["reported"].folder).generator
-    published = experiments.Run(plan["reported-steps-40"].folder).metrics
+    generator = plan["reported"].result.generator
+    published = plan["reported-steps-40"].result.metrics
     drawn = generator.sample(1000, seed=0, steps=40, progress=False)
     test = plan["reported"].cohort().test
     places = np.sort(
@@ -54,5 +49,5 @@ def test_a_cell_of_the_table_of_steps_is_what_the_published_weights_give():
     assert ratio == pytest.approx(
         published["fidelity"]["density_ratio"], rel=0.005
     )  # other processors round otherwise
-    full = experiments.Run(plan["reported"].folder).metrics["fidelity"]["density_ratio"]
+    full = plan["reported"].result.metrics["fidelity"]["density_ratio"]
     assert ratio > 1.5 * full, "forty steps do not solve the equation"

@@ -1,0 +1,89 @@
+"""The plan of a study: a YAML file of profiles, from small to large, and of rows, each an experiment.
+
+Which profile is shown is decided here: the largest one whose runs are all there, so that published
+runs stand in a book in place of smaller ones, all of them or none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from reproduction.runs import Experiment
+from scoehr.files import InputError
+
+MAIN = "main"  # the group of the rows that every book shows
+E = TypeVar("E", bound=Experiment[Any])
+Rows = Mapping[str, E]
+
+
+class Plan:
+    """A YAML file with ``profiles`` and whatever rows its study has; read again when it changes."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    @property
+    def text(self) -> dict[str, Any]:
+        """All of it; not to be altered."""
+        return _parsed(self.path, self.path.stat().st_mtime_ns)
+
+    @property
+    def profiles(self) -> list[str]:
+        """The profiles, from small to large."""
+        return list(self.text["profiles"])
+
+    def upward(self, profile: str) -> list[str]:
+        """A profile and the larger ones, from small to large; one that the plan lacks alone."""
+        sizes = self.profiles
+        return sizes[sizes.index(profile) :] if profile in sizes else [profile]
+
+    def scale(self, profile: str) -> dict[str, Any]:
+        """The sizes of a profile; InputError for one that the plan lacks."""
+        if profile not in self.text["profiles"]:
+            raise InputError(
+                f"profile {profile!r} is unknown; choose one of {', '.join(self.profiles)}"
+            )
+        return self.text["profiles"][profile]
+
+    def seeds(self, profile: str, group: str) -> int:
+        """How many random seeds the rows of a group are run under at a profile."""
+        numbers = self.scale(profile).get("seeds", {})
+        return numbers.get(group, numbers.get("others", 1))
+
+
+@lru_cache(maxsize=8)
+def _parsed(path: Path, changed: int) -> dict[str, Any]:
+    """A plan as it was when last changed."""
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def replicates(experiment: E) -> list[E]:
+    """A row of the plan at all its random seeds, its own first."""
+    numbers = range(experiment.seed, experiment.seed + experiment.seeds)
+    return [replace(experiment, seed=seed) for seed in numbers]
+
+
+def whole(profiles: Iterable[str], rows: Callable[[str], Rows[E]]) -> Rows[E]:
+    """The rows at the largest of these profiles at which every one is finished; else at the first.
+
+    Args:
+        profiles: from small to large.
+        rows: the rows that have to be finished, at a profile.
+    """
+    first, *larger = profiles
+    for profile in reversed(larger):
+        found = rows(profile)
+        if found and all(row.finished for row in found.values()):
+            return found
+    return rows(first)
+
+
+def done(row: E) -> list[E]:
+    """A row at those of its random seeds at which it is finished."""
+    return [each for each in replicates(row) if each.finished]
