@@ -10,20 +10,7 @@ import pytest
 import torch
 from scipy import sparse
 
-<<<<<<< HEAD
-from companions.dualk import (
-    claims,
-    cohorts,
-    experiments,
-    interpret,
-    prepare,
-    results,
-    simulate,
-    train,
-)
-=======
-from companions.dualk import claims, experiments, interpret, prepare, simulate, train
->>>>>>> 371083f (One experiment and one run for all studies; plans of the companions in YAML)
+from companions.dualk import claims, cohorts, experiments, interpret, prepare, simulate, train
 from companions.dualk.__main__ import main
 from companions.dualk.cohorts import Records
 from companions.dualk.models import ModelConfig

@@ -10,13 +10,8 @@ from scoehr.data.simulate import sample_matrix
 pytestmark = pytest.mark.timeout(600)
 
 RUN = """
-<<<<<<< HEAD
-from reproduction.synthesis import admissions
-made = admissions.run(admissions.VisitRun('table', {source!r}, 'tiny', 3), progress=False)
-=======
 from reproduction.synthesis import experiments
 made = experiments.run(experiments.plan('table', {source!r}, 'tiny', 3)['visits'], progress=False)
->>>>>>> 371083f (One experiment and one run for all studies; plans of the companions in YAML)
 """
 
 

@@ -13,15 +13,8 @@ from scoehr import InputError
 from scoehr.files import sha256
 from tests.problems import patients
 
-<<<<<<< HEAD
-RUN = (
-    "import sys; from reproduction.synthesis.experiments import plan, run; "
-    "run(plan('table', sys.argv[1], 'tiny')['fast'], progress=False)"
-)
-=======
 STUDY = "import sys; from reproduction.synthesis import experiments as study; "
 RUN = STUDY + "study.run(study.plan('table', sys.argv[1], 'tiny')['fast'], progress=False)"
->>>>>>> 371083f (One experiment and one run for all studies; plans of the companions in YAML)
 PLAN = """
 profiles:
   tiny:
@@ -127,11 +120,7 @@ def test_the_data_are_part_of_the_id(home):
     prints = {json.loads((home / "runs" / "done" / name / "config.json").read_text())["data"]["fingerprint"]
               for name in made[1]}  # fmt: skip
     assert len(prints) == 2
-<<<<<<< HEAD
-    again = "import sys; from reproduction.synthesis.experiments import plan; print(plan('table', sys.argv[1], 'tiny')['fast'].finished)"
-=======
     again = STUDY + "print(study.plan('table', sys.argv[1], 'tiny')['fast'].finished)"
->>>>>>> 371083f (One experiment and one run for all studies; plans of the companions in YAML)
     assert finish(start(home, again)).strip() == "True"
     patients(600, seed=10).write(home / "other.parquet")
     other = again.replace("sys.argv[1]", repr(str(home / "other.parquet")))
@@ -181,11 +170,7 @@ def test_larger_runs_stand_in_for_smaller_ones_all_or_none(home):
     small = PLAN.split("profiles:\n")[1].split("experiments:")[0]
     plan = PLAN.replace("experiments:", small.replace("tiny", "big") + "experiments:")
     (home / "workflow" / "experiments.yaml").write_text(plan)
-<<<<<<< HEAD
-    show = "import sys; from reproduction.synthesis.experiments import shown; print(shown('table', sys.argv[1], 'tiny')['fast'].profile)"
-=======
     show = STUDY + "print(study.shown('table', sys.argv[1], 'tiny')['fast'].profile)"
->>>>>>> 371083f (One experiment and one run for all studies; plans of the companions in YAML)
     make = RUN.replace("'tiny'", "'big'")
     finish(start(home, make))
     assert finish(start(home, show)).strip() == "tiny"
