@@ -56,7 +56,8 @@ def simulate(
     seed: Seed = 0,
 ) -> None:
     """Write a simulated cohort as MIMIC-III tables."""
-    from scoehr.data.simulate import SEAL, TABLES, write_tables
+    from scoehr.data.simulate import TABLES, write_tables
+    from scoehr.data.writing import SEAL
 
     may_replace(out, {SEAL, *(f"{table}.csv.gz" for table in TABLES)})
     with replacing(out) as scratch:

@@ -27,7 +27,7 @@ from companions.dualk.cohorts import (
 from scoehr.data import datasets, hospitals, reading
 from scoehr.data.hospitals import Digits, Tables
 from scoehr.data.reading import Database
-from scoehr.data.simulate import check_seal, written
+from scoehr.data.writing import check_seal, written
 from scoehr.files import ROOT, InputError, user_path
 
 #: Data sets of this companion; the simulated one has the tables of MIMIC-IV.

@@ -15,21 +15,27 @@ Whoever knew a patient's phenotypes and conditions could predict the next admiss
 
 from __future__ import annotations
 
-import csv
-import gzip
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv as pa_csv
 from scipy import sparse
 
 from scoehr.data import icd
-from scoehr.data.simulate import COMPLEXITY, DAY, SHIFTED_START, Law, laws, seal, vocabulary
+from scoehr.data.simulate import (
+    COMPLEXITY,
+    DAY,
+    SHIFTED_START,
+    Law,
+    blocks,
+    laws,
+    members,
+    vocabulary,
+)
+from scoehr.data.writing import seal, timestamps, write_table
 from scoehr.files import InputError, read_json, replacing, write_json
 
 #: Patients of a cohort with as many diagnosis rows as MIMIC-IV (6.4 million).
@@ -42,8 +48,6 @@ SINGLE, MORE, MOST = (
 LATE = 0.3
 #: Items by category: those that the study found in MIMIC-IV.
 ITEMS = {"Hematology": 239, "Chemistry": 191, "Blood Gas": 15}
-#: Share of a category's usual full code, as in :mod:`scoehr.data.simulate`.
-USUAL = 0.6
 FIRST_PATIENT, FIRST_VISIT, FIRST_ITEM = 10_000_000, 20_000_000, 50_000
 #: From this year on, admissions are coded in ICD-10 where a code maps there and back.
 ICD10_SINCE = 2015
@@ -109,7 +113,7 @@ def draw(patients: int, seed: int = 0) -> Cohort:
     lasting = rng.random((patients, adult.lasting.sum())) < adult.phenotype_shares[adult.lasting]
     has = np.zeros((patients, len(recurring)), dtype=bool)
     onset = np.zeros((patients, len(recurring)), dtype=np.uint8)
-    for rows in _blocks(patients):
+    for rows in blocks(patients):
         hazard = lasting[rows].astype(np.float32) @ adult.extra[adult.lasting][:, recurring].astype(
             np.float32
         )
@@ -134,7 +138,7 @@ def _record(cohort: Cohort, rng: np.random.Generator) -> sparse.csr_array:
         np.float32
     )
     found = []
-    for rows in _blocks(len(owner)):
+    for rows in blocks(len(owner)):
         who = owner[rows]
         acting = np.hstack(
             [cohort.lasting[who], rng.random((len(who), len(passing))) < passing]
@@ -152,41 +156,19 @@ def _record(cohort: Cohort, rng: np.random.Generator) -> sparse.csr_array:
     return sparse.csr_array((np.ones(len(visit), dtype=bool), (visit, code)), shape=shape)
 
 
-def _blocks(n: int, size: int = 4096) -> list[slice]:
-    return [slice(start, min(start + size, n)) for start in range(0, n, size)]
-
-
 # Full codes ------------------------------------------------------------------------------------------------------
-
-
-@cache
-def _members() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """All full codes by category; where each category begins; and the upper ends of their shares, plus its number."""
-    with resources.files("scoehr.data").joinpath("common_codes.csv").open(encoding="utf-8") as file:
-        usual = {row["code"]: row["leaf"] for row in csv.DictReader(file)}
-    names: list[str] = []
-    starts, ends = [], []
-    for number, category in enumerate(vocabulary().tolist()):
-        members = sorted(icd.members()[category], key=lambda code: code != usual.get(category))
-        shares = 1 / np.arange(1, len(members) + 1)
-        if len(members) > 1:
-            shares[0] = shares[1:].sum() * USUAL / (1 - USUAL)
-        starts.append(len(names))
-        names += members
-        ends.append(number + np.cumsum(shares) / shares.sum())
-    return np.array(names), np.array(starts), np.concatenate(ends)
 
 
 def full_codes(seed: int, patient: np.ndarray, category: np.ndarray) -> np.ndarray:
     """The full code that stands for each (patient, category): the same at every admission."""
-    names, starts, ends = _members()
+    names, first, ends = members()
     word = (
         (patient.astype(np.uint64) << np.uint64(24))
         ^ category.astype(np.uint64)
         ^ np.uint64(seed << 56)
     )
     chosen = np.searchsorted(ends, category + 0.999999 * _uniform(word), side="right")
-    return names[np.maximum(chosen, starts[category])]
+    return names[np.maximum(chosen, first[category])]
 
 
 def _uniform(word: np.ndarray) -> np.ndarray:
@@ -263,30 +245,36 @@ def write_tables(folder: str | Path, *, patients: int, seed: int = 0) -> dict[st
     begin, end, people = _stays(cohort, rng)
     owner = cohort.visit_patient
     numbers = {"admissions": len(owner), "patients": patients, "seed": seed}
+    ids = {"subject_id": FIRST_PATIENT + owner, "hadm_id": FIRST_VISIT + np.arange(len(owner))}
+    diagnoses = _diagnoses(cohort, begin, people)
+    tables = {
+        "patients": [people],
+        "admissions": [ids | {"admittime": timestamps(begin), "dischtime": timestamps(end)}],
+        "diagnoses_icd": [diagnoses],
+        "d_labitems": [_items()],
+        "labevents": _labevents(cohort, begin, end, rng),
+    }
+    rows = {}
     with replacing(Path(folder)) as scratch:
-        hosp = scratch / "hosp"
-        hosp.mkdir(parents=True)
-        _write(hosp, "patients", [people])
-        ids = {"subject_id": FIRST_PATIENT + owner, "hadm_id": FIRST_VISIT + np.arange(len(owner))}
-        _write(hosp, "admissions", [{**ids, "admittime": _times(begin), "dischtime": _times(end)}])
-        diagnoses = _diagnoses(cohort, begin, people)
-        _write(hosp, "diagnoses_icd", [diagnoses])
-        labels = [
-            (f"{name} {number + 1}", name) for name, size in ITEMS.items() for number in range(size)
-        ]
-        item = {
-            "itemid": FIRST_ITEM + np.arange(len(labels)),
-            "label": [label for label, _ in labels],
-        }
-        _write(
-            hosp,
-            "d_labitems",
-            [{**item, "fluid": ["Blood"] * len(labels), "category": [c for _, c in labels]}],
-        )
-        numbers["labevents"] = _write(hosp, "labevents", _labevents(cohort, begin, end, rng))
+        for name, parts in tables.items():
+            path = scratch / "hosp" / f"{name}.csv.gz"
+            rows[name] = write_table(path, parts, quoted=False, level=1)
         write_json(scratch / LAW, {"patients": patients, "seed": seed})
         seal(scratch)
+    numbers["labevents"] = rows["labevents"]
     return numbers | {"diagnoses": len(diagnoses["icd_code"])}
+
+
+def _items() -> dict[str, Any]:
+    """Columns of d_labitems."""
+    category = np.repeat(list(ITEMS), list(ITEMS.values())).tolist()
+    number = np.concatenate([np.arange(size) for size in ITEMS.values()]).tolist()
+    return {
+        "itemid": FIRST_ITEM + np.arange(len(category)),
+        "label": [f"{name} {place + 1}" for name, place in zip(category, number, strict=True)],
+        "fluid": ["Blood"] * len(category),
+        "category": category,
+    }
 
 
 def _stays(
@@ -350,7 +338,7 @@ def _labevents(cohort: Cohort, begin: np.ndarray, end: np.ndarray, rng: np.rando
     """Blocks of columns of labevents: abnormal items once or more, some normal ones, a few without an admission."""
     base, hazards = item_hazards()
     owner = cohort.visit_patient
-    for rows in _blocks(len(owner), 16_384):
+    for rows in blocks(len(owner), 16_384):
         hazard = cohort.codes[rows].astype(np.float32) @ hazards + base
         abnormal = rng.standard_exponential(hazard.shape, dtype=np.float32) < hazard
         visit, item = np.nonzero(abnormal)
@@ -367,26 +355,6 @@ def _labevents(cohort: Cohort, begin: np.ndarray, end: np.ndarray, rng: np.rando
             "subject_id": FIRST_PATIENT + owner[visit],
             "hadm_id": pa.array(FIRST_VISIT + visit, mask=rng.random(len(visit)) < 0.05),
             "itemid": FIRST_ITEM + item,
-            "charttime": _times(when),
+            "charttime": timestamps(when),
             "flag": pa.array(np.full(len(visit), "abnormal"), mask=~flag),
         }
-
-
-def _write(folder: Path, name: str, blocks: Any) -> int:
-    """Write blocks of columns as one .csv.gz without quotes, as MIMIC-IV is; the number of rows."""
-    options, rows = pa_csv.WriteOptions(include_header=False, quoting_style="none"), 0
-    with (
-        (folder / f"{name}.csv.gz").open("wb") as raw,
-        gzip.GzipFile("", "wb", 1, fileobj=raw, mtime=0) as file,
-    ):
-        for block in blocks:
-            table = pa.table(dict(block))
-            if not rows:
-                file.write((",".join(table.column_names) + "\n").encode())
-            pa_csv.write_csv(table, file, options)
-            rows += len(table)
-    return rows
-
-
-def _times(seconds: np.ndarray) -> pa.Array:
-    return pa.array(seconds.astype("datetime64[s]"))

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from scoehr.data import hospitals, own, reading, simulate
+from scoehr.data import hospitals, own, reading, simulate, writing
 from scoehr.data.hospitals import Account, Digits, Tables
 from scoehr.data.matrix import CodeMatrix, Kind
 from scoehr.files import ROOT, InputError, user_path
@@ -181,12 +181,12 @@ def source_of(name: str, source: str | Path | None) -> Path:
         )
     if source is None:
         names = (f"{table}.csv.gz" for table in simulate.TABLES)
-        return simulate.written(ROOT / "data" / "simulated", names, simulate.write_tables)
+        return writing.written(ROOT / "data" / "simulated", names, simulate.write_tables)
     place = user_path(source)
     if not place.exists():
         raise InputError(f"{place}: no such file or folder; check the path")
     if name == "simulated":
-        simulate.check_seal(place)
+        writing.check_seal(place)
     return place
 
 

@@ -6,12 +6,11 @@ codes, so that a column never loses its meaning between data, model and output.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import pandas as pd
@@ -20,11 +19,10 @@ import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, DTypeLike
 from scipy import sparse
 
-from scoehr.data import cells, reading
-from scoehr.data.cells import LARGEST_COUNT
+from scoehr.data import cells, interchange, reading
+from scoehr.data.cells import LARGEST_COUNT, ids
+from scoehr.data.interchange import Kind, Long
 from scoehr.files import InputError, check_seed, replacing, small_seed, user_path
-
-Kind = Literal["count", "binary", "signed"]
 
 #: Key of the Parquet file metadata that carries what a long table cannot say.
 METADATA_KEY = b"scoehr"
@@ -67,9 +65,9 @@ class CodeMatrix:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "counts", _canonical(self.counts))
-        object.__setattr__(self, "patients", _ids(self.patients))
+        object.__setattr__(self, "patients", ids(self.patients))
         object.__setattr__(self, "codes", cells.names(self.codes, "code"))
-        object.__setattr__(self, "titles", _strings(self.titles))
+        object.__setattr__(self, "titles", strings(self.titles))
         _check(self)
 
     def __len__(self) -> int:
@@ -128,13 +126,10 @@ class CodeMatrix:
         if titles is None:
             titles = np.full(len(codes), "", dtype=object)
             titles[place[place >= 0]] = self.titles[place >= 0]
-        entries = self.counts.tocoo()
-        counts = sparse.csr_array(
-            (entries.data, (entries.row, place[entries.col])),
-            shape=(len(self), len(codes)),
-            dtype=np.int32,
-        )
-        return replace(self, counts=counts, codes=codes, titles=_strings(titles))
+        rows, columns = _entries(self.counts)
+        cells_of = (self.counts.data, (rows, place[columns]))
+        counts = sparse.csr_array(cells_of, shape=(len(self), len(codes)))
+        return replace(self, counts=counts, codes=codes, titles=strings(titles))
 
     def restrict(self, codes: ArrayLike) -> tuple[CodeMatrix, np.ndarray]:
         """The same patients over the vocabulary ``codes``, and the codes with counts that are left out for it."""
@@ -183,21 +178,14 @@ class CodeMatrix:
         order (their number alone when the ids are 0, 1, …), so codes without patients and patients without codes
         survive.
         """
-        numbered = np.array_equal(self.patients, np.arange(len(self)))
-        write_batches(path, iter([self]), len(self) if numbered else self.patients.tolist())
+        write_batches(path, iter([self]), self.patients)
 
     def _table(self) -> pa.Table:
         """Columns ``patient_id, code, count`` of the cells that are not empty."""
         rows, columns = _entries(self.counts)
-        return pa.table(
-            {
-                "patient_id": pa.array(self.patients[rows]),
-                "code": pa.DictionaryArray.from_arrays(
-                    columns.astype(np.int32), pa.array(self.codes, pa.string())
-                ),
-                "count": pa.array(self.counts.data),
-            }
-        )
+        code = interchange.code_column(columns, self.codes)
+        patient = pa.array(self.patients[rows])
+        return pa.table({"patient_id": patient, "code": code, "count": pa.array(self.counts.data)})
 
     @classmethod
     def read(cls, path: str | Path) -> CodeMatrix:
@@ -206,35 +194,26 @@ class CodeMatrix:
         InputError if the file is missing, damaged, or was not written by :meth:`write`.
         """
         path = user_path(path)
-        table = reading.parquet(path)
-        extra = (table.schema.metadata or {}).get(METADATA_KEY)
-        if extra is None:
-            raise InputError(
-                f"{path}: has no vocabulary in its metadata; read it as the data set 'table'"
-            )
-        try:
-            return cls._from_table(table, MatrixMetadata.of(extra, len(table)))
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from None
+        long = Long.read(path, METADATA_KEY, "kind")
+        with interchange.about(path):
+            return cls._from_file(long)
 
     @classmethod
-    def _from_table(cls, table: pa.Table, extra: MatrixMetadata) -> CodeMatrix:
-        patients = extra.ids()
-        rows = known_places(table, "patient_id", patients)
-        columns = known_places(table, "code", np.array(extra.codes, dtype=object))
-        values = integers(table, "count")
-        cell = rows.astype(np.int64) * max(1, len(extra.codes)) + columns
-        again = pd.Series(cell).duplicated().to_numpy()
+    def _from_file(cls, long: Long) -> CodeMatrix:
+        facts = long.facts
+        patients = facts.ids()
+        rows = long.places("patient_id", patients)
+        columns = long.places("code", np.array(facts.codes, dtype=object))
+        counts = long.integers("count")
+        again = pd.Series(rows.astype(np.int64) * max(1, len(facts.codes)) + columns).duplicated()
         if again.any():
             raise InputError(
                 f"row {int(again.argmax()) + 1} repeats a patient and a code; write the file again"
             )
-        counts = sparse.csr_array(
-            (values, (rows, columns)), shape=(len(patients), len(extra.codes))
-        )
-        return cls(
-            counts, patients, cells.names(extra.codes, "code"), _strings(extra.titles), extra.kind
-        )
+        shape = (len(patients), len(facts.codes))
+        found = sparse.csr_array((counts, (rows, columns)), shape=shape)
+        codes = cells.names(facts.codes, "code")
+        return cls(found, patients, codes, strings(facts.titles), facts.kind)
 
     # Other forms ------------------------------------------------------------------------------------------------
 
@@ -264,11 +243,10 @@ class CodeMatrix:
                 f"the array holds {values.max()}; the largest count that fits is {LARGEST_COUNT}"
             )
         counts = sparse.csr_array(grid, copy=True)
-        ids = np.arange(counts.shape[0]) if patients is None else _ids(patients)
+        who = np.arange(counts.shape[0]) if patients is None else ids(patients)
         names = cells.names(codes, "code")
-        return cls(
-            counts, ids, names, _strings([""] * len(names) if titles is None else titles), kind
-        )
+        found = strings([""] * len(names) if titles is None else titles)
+        return cls(counts, who, names, found, kind)
 
     @classmethod
     def from_long(
@@ -293,7 +271,7 @@ class CodeMatrix:
             (values, (rows, columns)), shape=(len(row_names), len(column_names))
         )
         found = [(titles or {}).get(code, "") for code in column_names.tolist()]
-        matrix = cls(counts, row_names, column_names, _strings(found))
+        matrix = cls(counts, row_names, column_names, strings(found))
         return matrix.to_binary() if kind == "binary" else matrix
 
     def to_long(self) -> pd.DataFrame:
@@ -339,7 +317,9 @@ class CodeMatrix:
         codes: ArrayLike | None = None,
     ) -> CodeMatrix:
         """From PyHealth-style records ``{"patient_id": …, "visits": [[code, …], …]}``; a count is occurrences."""
-        records = [_checked_record(record, row) for row, record in enumerate(records, 1)]
+        records = [
+            interchange.checked(record, f"record {row}") for row, record in enumerate(records, 1)
+        ]
         numbers = [sum(map(len, record["visits"])) for record in records]
         found = [code for record in records for visit in record["visits"] for code in visit]
         columns, names = _places(_objects(found), "code", codes)
@@ -347,8 +327,8 @@ class CodeMatrix:
         counts = sparse.csr_array(
             (np.ones(len(found), dtype=np.int64), (rows, columns)), (len(records), len(names))
         )
-        patients = _ids([record["patient_id"] for record in records])
-        matrix = cls(counts, patients, names, _strings([""] * len(names)))
+        patients = ids([record["patient_id"] for record in records])
+        matrix = cls(counts, patients, names, strings([""] * len(names)))
         return matrix.to_binary() if kind == "binary" else matrix
 
     def to_records(self) -> list[dict[str, Any]]:
@@ -381,9 +361,7 @@ class CodeMatrix:
                 "code": chosen["code"].astype(str).str[len(prefix) :],
             }
         )
-        return cls.from_long(
-            events, kind=kind, patients=np.sort(_ids(frame["subject_id"].unique()))
-        )
+        return cls.from_long(events, kind=kind, patients=np.sort(ids(frame["subject_id"].unique())))
 
     def to_meds(self, *, prefix: str = MEDS_PREFIX) -> pd.DataFrame:
         """A MEDS event table: one row an occurrence, without time. InputError unless the patient ids are integers."""
@@ -403,33 +381,24 @@ class CodeMatrix:
 
 
 def write_batches(
-    path: str | Path, batches: Iterator[CodeMatrix], patients: int | list[int]
+    path: str | Path, batches: Iterator[CodeMatrix], patients: int | np.ndarray
 ) -> tuple[int, int]:
-    """Write matrices of one vocabulary, patient under patient, as :meth:`CodeMatrix.write` would write them in one.
+    """Write matrices of one vocabulary under each other, as :meth:`CodeMatrix.write` would in one.
 
-    Only one is held at a time. ``patients`` are the ids of all of them, or their number if the ids are 0, 1, ….
+    Only one is held at a time. ``patients``: the ids of all, or their number if these are 0, 1, ….
     Returns the number of codes and the sum of all counts.
     """
     if Path(path).suffix.lower() == ".csv":
         return _write_csv(path, batches)
     first = next(batches)
-    extra = {
-        "kind": first.kind,
-        "codes": first.codes.tolist(),
-        "titles": first.titles.tolist(),
-        "patients": patients,
-    }
-    table = first._table()
-    schema = table.schema.with_metadata(
-        {METADATA_KEY: json.dumps(extra, ensure_ascii=False).encode()}
-    )
+    facts = {"kind": first.kind, "codes": first.codes, "titles": first.titles}
+    schema = interchange.described(first._table(), METADATA_KEY, **facts, patients=patients)
+    total = 0
     with (
         replacing(path) as scratch,
         pq.ParquetWriter(scratch, schema, compression="zstd") as writer,
     ):
-        writer.write_table(table)
-        total = int(first.counts.sum())
-        for batch in batches:
+        for batch in chain([first], batches):
             writer.write_table(batch._table())
             total += int(batch.counts.sum())
     return len(first.codes), total
@@ -507,128 +476,13 @@ def _refuse_no_counts(values: np.ndarray) -> None:
         )
 
 
-class MatrixMetadata(NamedTuple):
-    """What the metadata of a file say that its rows cannot; ``visits``: how many each patient has, if it has visits."""
-
-    codes: list[str]
-    titles: list[str]
-    patients: int | list[int] | list[str]
-    kind: Kind = "count"
-    visits: Sequence[int] = ()
-
-    @classmethod
-    def of(cls, metadata: bytes, rows: int, last: str = "kind") -> MatrixMetadata:
-        """Read and checked, before memory is taken for patients; ``rows``: of the table; ``last``: kind or visits."""
-        names = ["codes", "titles", "patients", last]
-        try:
-            found = json.loads(metadata)
-        except (ValueError, RecursionError):
-            raise InputError("its metadata are damaged; write the file again") from None
-        if not isinstance(found, dict) or not set(names) <= set(found):
-            raise InputError(
-                f"its metadata lack codes, titles, patients or {last}; write the file again"
-            )
-        extra = cls(**{name: found[name] for name in names})
-        extra._check(1000 * (rows + 1000))
-        return extra
-
-    def _check(self, most: int) -> None:
-        if self.kind not in get_args(Kind):
-            raise InputError(
-                f"its metadata name the kind {str(self.kind)[:40]!r}; write the file again"
-            )
-        if not (
-            _are(self.codes, str) and _are(self.titles, str) and len(self.codes) == len(self.titles)
-        ):
-            raise InputError("its metadata do not hold a title for each code; write the file again")
-        if type(self.patients) is int:
-            if not 0 <= self.patients <= most:
-                raise InputError(
-                    f"its metadata say {self.patients} patients for its few rows; write the file again"
-                )
-        elif not (_are(self.patients, str) or _are(self.patients, int)):
-            raise InputError("its metadata do not list the patients; write the file again")
-        if self.visits != () and not (
-            _are(self.visits, int) and all(0 <= n <= most for n in self.visits)
-        ):
-            raise InputError(
-                "its metadata do not say how many visits each patient has; write the file again"
-            )
-        if sum(self.visits) > most:
-            raise InputError(
-                f"its metadata say {sum(self.visits)} visits for its few rows; write the file again"
-            )
-
-    def ids(self) -> np.ndarray:
-        """The patients' ids."""
-        return np.arange(self.patients) if isinstance(self.patients, int) else _ids(self.patients)
-
-
-def _are(values: Any, kind: type) -> bool:
-    """Whether it is a list of such values."""
-    return isinstance(values, list) and all(type(value) is kind for value in values)
-
-
-def known_places(table: pa.Table, name: str, known: np.ndarray) -> np.ndarray:
-    """Where each value of a column stands among those that the metadata list."""
-    column = _column(table, name)
-    numbers = pa.types.is_integer(column.type)
-    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-    if not (numbers or pa.types.is_string(kind) or pa.types.is_large_string(kind)) and len(column):
-        raise InputError(
-            f"column {name}: holds {column.type}, neither text nor whole numbers; write the file again"
-        )
-    index = pd.Index(known)
-    if not index.is_unique:
-        raise InputError(
-            f"its metadata list {index[index.duplicated()][0]} more than once; write the file again"
-        )
-    if numbers != (known.dtype.kind == "i") and len(column):
-        raise InputError(
-            f"column {name}: holds {column.type} where the metadata list others; write the file again"
-        )
-    places = index.get_indexer(pd.Index(column.to_numpy() if numbers else column.to_pylist()))
-    if (places < 0).any():
-        row = int((places < 0).argmax()) + 1
-        raise InputError(
-            f"column {name}, row {row}: is not listed in the file's metadata; write the file again"
-        )
-    return places
-
-
-def integers(table: pa.Table, name: str) -> np.ndarray:
-    """A column of whole numbers, none of them missing."""
-    column = _column(table, name)
-    if not pa.types.is_integer(column.type):
-        raise InputError(
-            f"column {name}: holds {column.type}, not whole numbers; write the file again"
-        )
-    return column.to_numpy()
-
-
-def _column(table: pa.Table, name: str) -> pa.ChunkedArray:
-    place = table.schema.get_field_index(name)
-    if place < 0:
-        raise InputError(
-            f"has no one column {name} (it has {_listed(table.column_names)}); write the file again"
-        )
-    column = table.column(place)
-    if column.null_count:
-        row = column.is_null().to_pylist().index(True) + 1
-        raise InputError(f"column {name}, row {row}: is empty; write the file again")
-    return column
-
-
-def _strings(values: Any) -> np.ndarray:
-    """An array of str, one dimension; "" for what is missing."""
+def strings(values: Any) -> np.ndarray:
+    """Titles as an array of str of one dimension, "" for what is missing."""
     if isinstance(values, np.ndarray) and values.dtype.kind == "U":
         return values
     return np.array(
         ["" if value is None or value != value else str(value) for value in values], dtype=str
     )
-
-
-_ids = cells.ids
 
 
 def _entries(counts: sparse.csr_array) -> tuple[np.ndarray, np.ndarray]:
@@ -652,7 +506,7 @@ def _positions(frame: pd.DataFrame, column: str, names: Any) -> tuple[np.ndarray
 
 
 def _places(values: np.ndarray, column: str, names: Any) -> tuple[np.ndarray, np.ndarray]:
-    tidy = (lambda found: cells.names(found, "code")) if column == "code" else _ids
+    tidy = (lambda found: cells.names(found, "code")) if column == "code" else ids
     try:
         places, distinct = pd.factorize(values, use_na_sentinel=False)
         found = tidy(distinct)
@@ -679,21 +533,6 @@ def _first_fault(values: np.ndarray, tidy: Callable[[Any], np.ndarray]) -> tuple
         except InputError as error:
             return row, str(error)
     return 1, f"the ids or codes are of type {values.dtype}; write them as text"
-
-
-def _checked_record(record: Any, row: int) -> Mapping[str, Any]:
-    """The record, if it has a patient_id and visits that are lists of codes."""
-    lists = list | tuple | np.ndarray
-    if not isinstance(record, Mapping) or not {"patient_id", "visits"} <= set(record):
-        raise InputError(f"record {row}: has no patient_id and visits; write both in every record")
-    visits = record["visits"]
-    if not isinstance(visits, lists) or not all(
-        isinstance(visit, lists | set | frozenset) for visit in visits
-    ):
-        raise InputError(
-            f"record {row}, visits: not lists of codes; write a list of text codes for each visit"
-        )
-    return record
 
 
 def _whole(values: pd.Series) -> np.ndarray:

@@ -27,8 +27,8 @@ and plausible values for the others; this is a test bed, not a model of hospital
 from __future__ import annotations
 
 import csv
-import gzip
-from collections.abc import Callable, Iterable, Iterator
+import tomllib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -37,20 +37,12 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv as pa_csv
 from scipy import sparse
 
 from scoehr.data import icd
 from scoehr.data.matrix import CodeMatrix
-from scoehr.files import (
-    InputError,
-    check_seed,
-    read_json,
-    replacing,
-    scratch_folder,
-    sha256,
-    write_json,
-)
+from scoehr.data.writing import seal, timestamps, write_table
+from scoehr.files import InputError, check_seed
 
 PATIENTS = 46_520
 #: Diagnosis rows with a code in a full-size cohort.
@@ -61,82 +53,32 @@ VOCABULARY = 1_100
 ROWS_PER_ADMISSION = 39
 #: The rarest codes of a group fall off as rank ** -TAIL_EXPONENT.
 TAIL_EXPONENT = 1.7
+#: Share of a category's full codes that are its usual one; the others fall off as 1 / rank.
+USUAL_SHARE = 0.6
 #: Complexity: multiplier of every hazard, and the share of patients that have it.
 COMPLEXITY = ((0.50, 0.20), (0.75, 0.25), (1.00, 0.25), (1.35, 0.20), (1.75, 0.10))
 
 
+#: The law's numbers: phenotypes, populations, tails and the values of descriptive columns.
+LAW = tomllib.loads(resources.files(__package__).joinpath("law.toml").read_text(encoding="utf-8"))
+
+
 class Phenotype(NamedTuple):
+    """``share`` of the patients who have it, or of the admissions if it is not ``lasting``."""
+
     share: float
     lasting: bool
 
 
-PHENOTYPES = {
-    "adult": {
-        "metabolic": Phenotype(0.40, True),
-        "coronary": Phenotype(0.28, True),
-        "failing_heart": Phenotype(0.22, True),
-        "kidney": Phenotype(0.13, True),
-        "lung": Phenotype(0.16, True),
-        "liver": Phenotype(0.08, True),
-        "substance": Phenotype(0.12, True),
-        "mind": Phenotype(0.14, True),
-        "cancer": Phenotype(0.13, True),
-        "brain": Phenotype(0.10, True),
-        "frail": Phenotype(0.22, True),
-        "immune": Phenotype(0.03, True),
-        "sepsis": Phenotype(0.14, False),
-        "breathing": Phenotype(0.18, False),
-        "kidney_injury": Phenotype(0.18, False),
-        "heart_attack": Phenotype(0.10, False),
-        "heart_surgery": Phenotype(0.12, False),
-        "trauma": Phenotype(0.10, False),
-        "stroke": Phenotype(0.09, False),
-        "bleeding": Phenotype(0.09, False),
-        "poisoning": Phenotype(0.03, False),
-        "surgery": Phenotype(0.10, False),
-        "blood": Phenotype(0.05, False),
-        "birth": Phenotype(0.004, False),
-    },
-    "newborn": {
-        "preterm": Phenotype(0.30, True),
-        "sick": Phenotype(0.20, True),
-    },
-}
-
-
 class Population(NamedTuple):
-    """Who is in it: groups of ``common_codes.csv`` and, per number of admissions, patients of a full-size cohort."""
+    """Who is in it: groups of ``common_codes.csv``, and pairs (admissions, patients who have them)."""
 
-    groups: tuple[str, ...]
-    admissions: dict[int, int]
-
-
-# The report's matrix has 46,520 patients with 58,976 admissions; 7,537 patients have more than one.
-REPEATED = {
-    2: 5160,
-    3: 1342,
-    4: 508,
-    5: 246,
-    6: 113,
-    7: 51,
-    8: 31,
-    9: 26,
-    10: 14,
-    11: 12,
-    12: 8,
-    13: 6,
-    14: 4,
-}
-OFTEN = {16: 4, 18: 3, 20: 2, 22: 2, 28: 1, 29: 1, 31: 1, 34: 1, 42: 1}
-POPULATIONS = {
-    "adult": Population(("adult",), {1: 31_123} | REPEATED | OFTEN),
-    "single newborn": Population(("newborn", "single"), {1: 6_690}),
-    "twin": Population(("newborn", "twin"), {1: 1_170}),
-}
+    groups: list[str]
+    admissions: list[list[int]]
 
 
 class Tail(NamedTuple):
-    """All other categories from ``first`` to ``last``: how many an admission has in all (before scaling to ROWS)."""
+    """All other categories from ``first`` to ``last``; ``rate``: how many an admission has in all."""
 
     group: str
     first: str
@@ -145,37 +87,12 @@ class Tail(NamedTuple):
     affinity: str
 
 
-TAILS = (
-    Tail("adult", "001", "139", 0.12, "sepsis 6 immune 8"),
-    Tail("adult", "140", "239", 0.14, "cancer 30"),
-    Tail("adult", "240", "279", 0.06, "metabolic 3"),
-    Tail("adult", "280", "289", 0.03, "blood 10"),
-    Tail("adult", "290", "319", 0.07, "mind 5 substance 3"),
-    Tail("adult", "320", "389", 0.15, "brain 6"),
-    Tail("adult", "390", "459", 0.10, "coronary 2 failing_heart 3"),
-    Tail("adult", "460", "519", 0.08, "lung 5 breathing 3"),
-    Tail("adult", "520", "579", 0.14, "bleeding 4 liver 3 surgery 2"),
-    Tail("adult", "580", "629", 0.10, "kidney 4"),
-    Tail("adult", "630", "679", 0.008, "birth 400"),
-    Tail("adult", "680", "709", 0.08, "frail 3"),
-    Tail("adult", "710", "739", 0.08, "frail 3"),
-    Tail("adult", "740", "759", 0.03, ""),
-    Tail("adult", "780", "799", 0.04, "frail 1"),
-    Tail("adult", "800", "959", 0.35, "trauma 50"),
-    Tail("adult", "960", "979", 0.03, "poisoning 80"),
-    Tail("adult", "980", "995", 0.02, "trauma 5"),
-    Tail("adult", "E800", "E848", 0.05, "trauma 40"),
-    Tail("adult", "E851", "E869", 0.02, "poisoning 60"),
-    Tail("adult", "E870", "E876", 0.02, "surgery 5"),
-    Tail("adult", "E881", "E929", 0.06, "trauma 30"),
-    Tail("adult", "E930", "E949", 0.05, "cancer 1 immune 1"),
-    Tail("adult", "E951", "E959", 0.01, "poisoning 60"),
-    Tail("adult", "E960", "E989", 0.02, "trauma 40"),
-    Tail("adult", "V01", "V28", 0.10, ""),
-    Tail("adult", "V40", "V91", 0.15, "frail 1"),
-    Tail("newborn", "740", "779", 0.12, "sick 4"),
-    Tail("newborn", "V32", "V39", 0.01, ""),
-)
+PHENOTYPES = {
+    group: {name: Phenotype(**facts) for name, facts in found.items()}
+    for group, found in LAW["phenotypes"].items()
+}
+POPULATIONS = {name: Population(**facts) for name, facts in LAW["populations"].items()}
+TAILS = [Tail(*facts) for facts in LAW["tails"]]
 
 
 @dataclass(frozen=True)
@@ -251,14 +168,37 @@ def _vocabulary_and_tails() -> tuple[np.ndarray, dict[tuple[str, str], tuple[flo
     return np.array(sorted(kept)), {key: value for key, value in tails.items() if key[1] in kept}
 
 
+@cache
+def members() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """All full codes by category, the usual one of each first, and how they are drawn.
+
+    Returns
+    -------
+    names : (n_full,) str
+    first : (n_codes + 1,) where each category of :func:`vocabulary` begins in ``names``
+    ends : (n_full,) upper ends of the codes' shares within their category, plus its number, so that
+        ``searchsorted(ends, category + u)`` with a uniform u draws a full code
+    """
+    usual = {row["code"]: row["leaf"] for row in _common()}
+    names: list[str] = []
+    first, ends = [0], []
+    for number, category in enumerate(vocabulary().tolist()):
+        codes = sorted(icd.members()[category], key=lambda code: code != usual.get(category))
+        shares = 1 / np.arange(1, len(codes) + 1)
+        if len(codes) > 1:
+            shares[0] = shares[1:].sum() * USUAL_SHARE / (1 - USUAL_SHARE)
+        names += codes
+        first.append(len(names))
+        ends.append(number + np.cumsum(shares) / shares.sum())
+    return np.array(names), np.array(first), np.concatenate(ends)
+
+
 def _tail_scale(tails: dict[tuple[str, str], tuple[float, str]]) -> float:
     """The factor on all tail rates that makes a full-size cohort have ROWS rows."""
     visits = dict.fromkeys(("adult", "newborn", "single", "twin"), 0)
     for population in POPULATIONS.values():
         for group in population.groups:
-            visits[group] += sum(
-                number * patients for number, patients in population.admissions.items()
-            )
+            visits[group] += sum(number * patients for number, patients in population.admissions)
     common = sum(
         visits[r["group"]] * float(r["rate"]) * (1 + 2 * float(r["extra"] or 0)) for r in _common()
     )
@@ -294,11 +234,11 @@ def _law(
             recurs[column] = float(row["recurs"] or 0)
             repeats[column] = float(row["extra"] or 0)
     shares = np.array([phenotype.share for phenotype in phenotypes.values()])
-    patients = np.array(list(who.admissions.values()))
+    numbers, patients = np.array(who.admissions).T
     base = _solve_base(rate / np.where(recurs > 0, recurs, 1), affinity, shares)
     return Law(
         share=patients.sum() / PATIENTS,
-        admissions=np.array(list(who.admissions)),
+        admissions=numbers,
         admission_shares=patients / patients.sum(),
         phenotype_shares=shares,
         lasting=np.array([phenotype.lasting for phenotype in phenotypes.values()]),
@@ -554,12 +494,12 @@ def _draw_codes(
     acute = np.flatnonzero((law.base > 0) & ~law.recurring)
     chronic = np.flatnonzero((law.base > 0) & law.recurring)
     has = np.zeros((len(admissions), len(chronic)), dtype=bool)
-    for rows in _blocks(len(admissions)):
+    for rows in blocks(len(admissions)):
         has[rows] = _holds(law, chronic, law.lasting, level[rows], lasting[rows], rng)
     patient = np.repeat(np.arange(len(admissions)), admissions)
     everything = np.concatenate([np.flatnonzero(law.lasting), np.flatnonzero(~law.lasting)])
     found = []
-    for rows in _blocks(len(patient)):
+    for rows in blocks(len(patient)):
         who = patient[rows]
         passing = (rng.random((len(who), len(passing_shares))) < passing_shares).astype(np.float32)
         present = _holds(
@@ -588,7 +528,8 @@ def _holds(
     return rng.standard_exponential(hazard.shape, dtype=np.float32) < level[:, None] * hazard
 
 
-def _blocks(n: int, size: int = 4096) -> Iterator[slice]:
+def blocks(n: int, size: int = 4096) -> Iterator[slice]:
+    """Slices of at most ``size`` rows that make up ``n``."""
     for start in range(0, n, size):
         yield slice(start, min(start + size, n))
 
@@ -603,58 +544,10 @@ def _within_cap(visit: np.ndarray, rows: np.ndarray) -> np.ndarray:
 # Tables ---------------------------------------------------------------------------------------------------------
 
 TABLES = ("PATIENTS", "ADMISSIONS", "D_ICD_DIAGNOSES", "DIAGNOSES_ICD")
-#: Share of an admission's full codes that are the category's usual one; the others fall off as 1 / rank.
-USUAL_SHARE = 0.6
 DAY, HOUR = 86_400, 3_600
 #: 1 January 2100, in seconds since 1970: where shifted dates begin.
 SHIFTED_START = 4_102_444_800
 DIES_IN_HOSPITAL = {"NEWBORN": 0.008, "adult": 0.12}
-#: Values of the descriptive columns of ADMISSIONS with their shares.
-CHOICES: dict[str, dict[str | None, float]] = {
-    "ADMISSION_TYPE": {"EMERGENCY": 0.83, "ELECTIVE": 0.145, "URGENT": 0.025},
-    "ADMISSION_LOCATION": {
-        "EMERGENCY ROOM ADMIT": 0.45,
-        "PHYS REFERRAL/NORMAL DELI": 0.25,
-        "CLINIC REFERRAL/PREMATURE": 0.20,
-        "TRANSFER FROM HOSP/EXTRAM": 0.10,
-    },
-    "DISCHARGE_LOCATION": {
-        "HOME": 0.36,
-        "HOME HEALTH CARE": 0.26,
-        "SNF": 0.19,
-        "REHAB/DISTINCT PART HOSP": 0.13,
-        "LONG TERM CARE HOSPITAL": 0.06,
-    },
-    "INSURANCE": {
-        "Medicare": 0.48,
-        "Private": 0.38,
-        "Medicaid": 0.10,
-        "Government": 0.03,
-        "Self Pay": 0.01,
-    },
-    "LANGUAGE": {None: 0.43, "ENGL": 0.50, "SPAN": 0.03, "RUSS": 0.02, "PTUN": 0.02},
-    "RELIGION": {
-        "CATHOLIC": 0.36,
-        "NOT SPECIFIED": 0.21,
-        "UNOBTAINABLE": 0.16,
-        "PROTESTANT QUAKER": 0.15,
-        "JEWISH": 0.12,
-    },
-    "MARITAL_STATUS": {
-        "MARRIED": 0.50,
-        "SINGLE": 0.27,
-        "WIDOWED": 0.14,
-        "DIVORCED": 0.07,
-        "SEPARATED": 0.02,
-    },
-    "ETHNICITY": {
-        "WHITE": 0.71,
-        "BLACK/AFRICAN AMERICAN": 0.10,
-        "UNKNOWN/NOT SPECIFIED": 0.10,
-        "ASIAN": 0.04,
-        "OTHER": 0.05,
-    },
-}
 
 
 def write_tables(folder: str | Path, *, patients: int = PATIENTS, seed: int = 0) -> dict[str, Any]:
@@ -685,7 +578,9 @@ def write_tables(folder: str | Path, *, patients: int = PATIENTS, seed: int = 0)
         "DIAGNOSES_ICD": diagnoses,
     }
     for name in TABLES:
-        _write_table(Path(folder) / f"{name}.csv.gz", tables[name])
+        columns = tables[name]
+        rows = {"ROW_ID": np.arange(1, len(next(iter(columns.values()))) + 1)} | columns
+        write_table(Path(folder) / f"{name}.csv.gz", [rows])
     seal(folder)
     return {
         "patients": patients,
@@ -695,91 +590,6 @@ def write_tables(folder: str | Path, *, patients: int = PATIENTS, seed: int = 0)
         "rows_cut": drawn.rows_cut,
         "seed": seed,
     }
-
-
-# The seal --------------------------------------------------------------------------------------
-
-#: The file that says which tables of a folder were simulated: their SHA-256 by name.
-SEAL = "seal.json"
-
-
-def seal(folder: str | Path) -> None:
-    """Write the hash of every file of a folder of simulated tables into its seal."""
-    write_json(
-        Path(folder) / SEAL, {"written by": "scoehr simulate", "files": _hashes(Path(folder))}
-    )
-
-
-def check_seal(folder: str | Path) -> None:
-    """Raise :class:`InputError` unless all that a folder holds was simulated, by its seal.
-
-    So that real patients are never taken for simulated ones, whatever name they are read by.
-    """
-    folder = Path(folder)
-    remedy = "read real tables by the name of their data set (mimic3, mimic4), or simulate others"
-    if not (folder / SEAL).is_file():
-        raise InputError(
-            f"{folder}: has no {SEAL}, so these tables were not written by scoehr simulate; {remedy}"
-        )
-    told = read_json(folder / SEAL)
-    sealed = told.get("files") if isinstance(told, dict) else None
-    found = _hashes(folder)
-    if not isinstance(sealed, dict) or found != sealed:
-        names = sorted({*found, *sealed}) if isinstance(sealed, dict) else [SEAL]
-        strange = next(
-            (
-                name
-                for name in names
-                if not isinstance(sealed, dict) or found.get(name) != sealed.get(name)
-            ),
-            SEAL,
-        )
-        raise InputError(f"{folder}: {strange} is not what scoehr simulate wrote; {remedy}")
-
-
-def written(folder: Path, names: Iterable[str], write: Callable[[Path], Any]) -> Path:
-    """The folder, sealed, of simulated tables; ``write`` writes them unless all ``names`` exist."""
-    if not all((folder / name).exists() for name in names):
-        write(folder)
-    elif not (folder / SEAL).exists():
-        seal_again(folder, write)
-    check_seal(folder)
-    return folder
-
-
-def seal_again(folder: Path, write: Callable[[Path], Any]) -> None:
-    """Seal tables of before there were seals, if they are to the byte what ``write`` writes."""
-    with scratch_folder("simulated") as scratch:
-        write(scratch / "again")
-        same = _hashes(folder) == _hashes(scratch / "again")
-    if not same:
-        raise InputError(
-            f"{folder}: holds other tables than the simulated cohort; "
-            "move them away to have it written"
-        )
-    seal(folder)
-
-
-def _hashes(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file below a folder, but the seal, a README and what is hidden."""
-    names = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    seen = [name for name in names if not any(part.startswith(".") for part in name.parts)]
-    return {
-        name.as_posix(): sha256(folder / name)
-        for name in seen
-        if name.name not in (SEAL, "README.md")
-    }
-
-
-def _write_table(path: Path, columns: dict[str, Any]) -> None:
-    table = pa.table(columns)
-    table = table.add_column(0, "ROW_ID", pa.array(np.arange(1, len(table) + 1)))
-    with (
-        replacing(path) as scratch,
-        scratch.open("wb") as raw,
-        gzip.GzipFile("", "wb", compresslevel=4, fileobj=raw, mtime=0) as file,
-    ):
-        pa_csv.write_csv(table, file, pa_csv.WriteOptions(batch_size=65_536))
 
 
 def _diagnoses(
@@ -804,26 +614,13 @@ def _diagnoses(
 
 def _full_codes(drawn: Sample, entry: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """The full code of each row; rows of one entry get different codes of the category."""
-    usual = {row["code"]: row["leaf"] for row in _common()}
-    names: list[str] = []
-    starts, steps = [], []
-    for number, category in enumerate(vocabulary().tolist()):
-        members = sorted(icd.members()[category], key=lambda code: code != usual.get(category))
-        shares = 1 / np.arange(1, len(members) + 1)
-        if len(members) > 1:
-            shares[0] = shares[1:].sum() * USUAL_SHARE / (1 - USUAL_SHARE)
-        starts.append(len(names))
-        names += members
-        steps.append(number + np.cumsum(shares) / shares.sum())
-    starts.append(len(names))
-    first = np.array(starts)
-    chosen = np.searchsorted(
-        np.concatenate(steps), drawn.entry_code + rng.random(len(drawn.entry_code)), side="right"
-    )
+    names, first, ends = members()
+    place = drawn.entry_code + rng.random(len(drawn.entry_code))
+    chosen = np.searchsorted(ends, place, side="right")
     category = drawn.entry_code[entry]
     nth = np.arange(len(entry)) - np.searchsorted(entry, entry)
     inside = (chosen[entry] - first[category] + nth) % (first[category + 1] - first[category])
-    return np.array(names)[first[category] + inside]
+    return names[first[category] + inside]
 
 
 def _stays(
@@ -852,10 +649,10 @@ def _stays(
     people = {
         "SUBJECT_ID": pa.array(subject),
         "GENDER": pa.array(np.where(rng.random(n) < 0.44, "F", "M")),
-        "DOB": _times(born // DAY * DAY),
-        "DOD": _times(death_day, dies[last] | dead_later),
-        "DOD_HOSP": _times(death_day, dies[last]),
-        "DOD_SSN": _times(death_day, dead_later),
+        "DOB": timestamps(born // DAY * DAY),
+        "DOD": timestamps(death_day, dies[last] | dead_later),
+        "DOD_HOSP": timestamps(death_day, dies[last]),
+        "DOD_SSN": timestamps(death_day, dead_later),
         "EXPIRE_FLAG": pa.array((dies[last] | dead_later).astype(int)),
     }
     return _admissions(drawn, subject, stay, begin, begin + length, dies, rng), people
@@ -873,10 +670,9 @@ def _admissions(
     """Columns of ADMISSIONS, given when each begins and ends and whether the patient dies there."""
     newborn = (drawn.population > 0)[drawn.visit_patient]
     text = {}
-    for name, shares in CHOICES.items():
-        text[name] = rng.choice(
-            np.array(list(shares), dtype=object), len(stay), p=list(shares.values())
-        )
+    for name, shares in LAW["choices"].items():
+        values = np.array([value or None for value in shares], dtype=object)
+        text[name] = rng.choice(values, len(stay), p=list(shares.values()))
     text["ADMISSION_TYPE"][newborn] = "NEWBORN"
     text["DISCHARGE_LOCATION"][dies] = "DEAD/EXPIRED"
     text["MARITAL_STATUS"][newborn] = None
@@ -885,12 +681,12 @@ def _admissions(
     return {
         "SUBJECT_ID": pa.array(subject[drawn.visit_patient]),
         "HADM_ID": pa.array(stay),
-        "ADMITTIME": _times(begin),
-        "DISCHTIME": _times(end),
-        "DEATHTIME": _times(end, dies),
+        "ADMITTIME": timestamps(begin),
+        "DISCHTIME": timestamps(end),
+        "DEATHTIME": timestamps(end, dies),
         **{name: pa.array(values, pa.string()) for name, values in text.items()},
-        "EDREGTIME": _times(arrives, emergency),
-        "EDOUTTIME": _times(begin + rng.integers(0, 4 * 60, len(stay)) * 60, emergency),
+        "EDREGTIME": timestamps(arrives, emergency),
+        "EDOUTTIME": timestamps(begin + rng.integers(0, 4 * 60, len(stay)) * 60, emergency),
         "DIAGNOSIS": _principal(drawn, newborn),
         "HOSPITAL_EXPIRE_FLAG": pa.array(dies.astype(int)),
         "HAS_CHARTEVENTS_DATA": pa.array(np.ones(len(stay), dtype=int)),
@@ -905,7 +701,3 @@ def _principal(drawn: Sample, newborn: np.ndarray) -> pa.Array:
     text[visit] = headings[drawn.entry_code[first]]
     text[newborn] = "NEWBORN"
     return pa.array(text, pa.string())
-
-
-def _times(seconds: np.ndarray, known: np.ndarray | None = None) -> pa.Array:
-    return pa.array(seconds.astype("datetime64[s]"), mask=None if known is None else ~known)

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -20,10 +19,11 @@ import pyarrow.parquet as pq
 from numpy.typing import ArrayLike
 from scipy import sparse
 
-from scoehr.data import datasets, interchange, own, reading
+from scoehr.data import cells, datasets, interchange, own, reading
 from scoehr.data.datasets import Account, Digits, Tables
+from scoehr.data.interchange import Long
 from scoehr.data.matrix import METADATA_KEY as MATRIX_KEY
-from scoehr.data.matrix import CodeMatrix, MatrixMetadata, _ids, _strings, integers, known_places
+from scoehr.data.matrix import CodeMatrix, strings
 from scoehr.files import InputError, replacing, user_path
 
 #: Key of the Parquet file metadata that carries what a long table cannot say.
@@ -75,7 +75,7 @@ class Visits:
             self.counts, self.codes, self.titles
         )  # checks the admissions as patients
         starts = np.asarray(self.starts, dtype=np.int64)
-        patients = _ids(self.patients)
+        patients = cells.ids(self.patients)
         if (
             len(starts) != len(patients) + 1
             or starts[0] != 0
@@ -228,7 +228,7 @@ class Visits:
             [{"patient_id": row, "visits": [visit]} for row, visit in enumerate(stays)], codes=codes
         )
         starts = np.concatenate([[0], np.cumsum([len(record["visits"]) for record in found])])
-        patients = _ids([record["patient_id"] for record in found])
+        patients = cells.ids([record["patient_id"] for record in found])
         return cls(matrix.counts, starts, patients, matrix.codes, matrix.titles)
 
     def write(self, path: str | Path) -> None:
@@ -237,31 +237,21 @@ class Visits:
         The file's metadata (key ``scoehr.visits``, JSON) adds the vocabulary with titles, all patients in order (their
         number alone when the ids are 0, 1, …) and how many admissions each has, so that empty ones survive.
         """
-        numbered = np.array_equal(self.patients, np.arange(len(self)))
-        extra = {
-            "codes": self.codes.tolist(),
-            "titles": self.titles.tolist(),
-            "patients": len(self) if numbered else self.patients.tolist(),
-            "visits": self.numbers.tolist(),
-        }
-        rows = np.repeat(np.arange(self.counts.shape[0]), np.diff(self.counts.indptr))
+        entries = np.repeat(np.arange(self.counts.shape[0]), np.diff(self.counts.indptr))
         rows, columns = (
-            np.repeat(index, self.counts.data) for index in (rows, self.counts.indices)
+            np.repeat(index, self.counts.data) for index in (entries, self.counts.indices)
         )
         table = pa.table(
             {
                 "patient_id": pa.array(self.patients[self.owner[rows]]),
                 "visit": pa.array(self.order[rows].astype(np.int32)),
-                "code": pa.DictionaryArray.from_arrays(
-                    columns.astype(np.int32), pa.array(self.codes, pa.string())
-                ),
+                "code": interchange.code_column(columns, self.codes),
             }
         )
-        table = table.replace_schema_metadata(
-            {METADATA_KEY: json.dumps(extra, ensure_ascii=False).encode()}
-        )
+        facts = {"codes": self.codes, "titles": self.titles, "patients": self.patients}
+        schema = interchange.described(table, METADATA_KEY, **facts, visits=self.numbers)
         with replacing(path) as scratch:
-            pq.write_table(table, scratch, compression="zstd")
+            pq.write_table(table.cast(schema), scratch, compression="zstd")
 
     @classmethod
     def read(cls, path: str | Path) -> Visits:
@@ -270,31 +260,24 @@ class Visits:
         InputError if the file is missing, damaged, or was not written by :meth:`write`.
         """
         path = user_path(path)
-        extra = (reading.schema(path).metadata or {}).get(METADATA_KEY)
-        if extra is None:
-            raise InputError(
-                f"{path}: has no vocabulary of visits in its metadata; read it as the data set 'table'"
-            )
-        table = reading.parquet(path)
-        try:
-            return cls._from_table(table, MatrixMetadata.of(extra, len(table), "visits"))
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from None
+        long = Long.read(path, METADATA_KEY, "visits")
+        with interchange.about(path):
+            return cls._from_file(long)
 
     @classmethod
-    def _from_table(cls, table: pa.Table, extra: MatrixMetadata) -> Visits:
-        patients = extra.ids()
-        rows = known_places(table, "patient_id", patients)
-        columns = known_places(table, "code", np.array(extra.codes, dtype=object))
-        visit = integers(table, "visit")
-        numbers = np.array(extra.visits, dtype=np.int64)
+    def _from_file(cls, long: Long) -> Visits:
+        facts = long.facts
+        patients = facts.ids()
+        rows = long.places("patient_id", patients)
+        columns = long.places("code", np.array(facts.codes, dtype=object))
+        visit = long.integers("visit")
+        numbers = np.array(facts.visits, dtype=np.int64)
         if len(numbers) != len(patients) or (visit < 0).any() or (visit >= numbers[rows]).any():
             raise InputError("a row has a visit that the metadata lack; write the file again")
         starts = np.concatenate([[0], np.cumsum(numbers)])
-        shape = (int(starts[-1]), len(extra.codes))
-        cells = (np.ones(len(rows), dtype=np.int32), (starts[rows] + visit, columns))
-        counts = sparse.csr_array(cells, shape=shape)
-        return cls(counts, starts, patients, _strings(extra.codes), _strings(extra.titles))
+        entries = (np.ones(len(rows), dtype=np.int32), (starts[rows] + visit, columns))
+        counts = sparse.csr_array(entries, shape=(int(starts[-1]), len(facts.codes)))
+        return cls(counts, starts, patients, strings(facts.codes), strings(facts.titles))
 
 
 # Loading --------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from companions.dualk import prepare
-from scoehr.data import datasets, icd, simulate, visits
+from scoehr.data import datasets, icd, simulate, visits, writing
 from scoehr.files import InputError
 
 N = 20_000
@@ -78,18 +78,18 @@ def test_other_tables_are_not_taken_for_simulated_ones(sealed, change, said):
 
 def test_a_readme_beside_the_tables_does_no_harm(sealed):
     (sealed / "README.md").write_text("mine")
-    simulate.check_seal(sealed)
+    writing.check_seal(sealed)
 
 
 def test_tables_written_before_there_was_a_seal_are_known_by_their_bytes(sealed):
     write = partial(simulate.write_tables, patients=500, seed=2)
     (sealed / "seal.json").unlink()
-    simulate.seal_again(sealed, write)
-    simulate.check_seal(sealed)
+    writing.seal_again(sealed, write)
+    writing.check_seal(sealed)
     (sealed / "seal.json").unlink()
     (sealed / "PATIENTS.csv.gz").write_bytes(gzip.compress(b"a"))
     with pytest.raises(InputError, match="holds other tables than the simulated cohort"):
-        simulate.seal_again(sealed, write)
+        writing.seal_again(sealed, write)
 
 
 def test_real_tables_are_refused_under_the_name_of_simulated_ones(shared_data):
