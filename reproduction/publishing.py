@@ -19,7 +19,7 @@ import tempfile
 import xml.etree.ElementTree as ET
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -105,19 +105,6 @@ def _file(tree: Path, name: str) -> Found:
             yield "", f"cannot be read as what its name says ({reason})"
 
 
-@cache
-def _public() -> frozenset[str]:
-    """Numbers of five digits or more that the studies reported."""
-    texts = [file.read_text("utf-8") for file in CHECKOUT.glob("*/*/reported.json")]
-    return frozenset(re.findall(r"\d{5,}", "\n".join(texts)))
-
-
-@lru_cache(maxsize=100_000)
-def _reasons(text: str) -> tuple[str, ...]:
-    """Reasons why a text that is shown may not be published; many stand in many files."""
-    return tuple(leaks.shown(text, _public()))
-
-
 def _text(path: Path) -> str:
     return path.read_text(encoding="utf-8")
 
@@ -150,13 +137,13 @@ def _paragraphs(judge: Callable[[str], Iterable[str]]) -> Callable[[Path], Found
 
 
 def _written(text: str) -> Iterator[str]:
-    yield from leaks.written(text, _public())
+    yield from leaks.written(text)
     if ACTIVE.search(text):
         yield HIDDEN
 
 
 def _shown(text: str) -> Iterator[str]:
-    yield from _reasons(text)
+    yield from leaks.shown(text)
     if ACTIVE.search(text):
         yield HIDDEN
 
@@ -164,7 +151,7 @@ def _shown(text: str) -> Iterator[str]:
 def _entry_of_literature(text: str) -> Iterator[str]:
     """Days of publication and numbers of articles are its own."""
     own = r"(?:date|year|month|volume|number|pages|doi|url|eprint|isbn|issn|urldate)"
-    yield from leaks.written(re.sub(rf"(?m)^\s*{own}\s*=.*$", "", text), _public())
+    yield from leaks.written(re.sub(rf"(?m)^\s*{own}\s*=.*$", "", text))
 
 
 def _drawn_by_hand(text: str) -> Iterator[str]:
@@ -178,7 +165,7 @@ def _versions(text: str) -> Iterator[str]:
     for line in text.splitlines():
         if not re.fullmatch(r"[a-z][\w-]{1,24} [0-9][\w.+]{0,20}", line):
             yield "a line is not a package and its version"
-    yield from _reasons(text)
+    yield from leaks.shown(text)
 
 
 # JSON --------------------------------------------------------------------------------------------
@@ -211,7 +198,7 @@ def _value(value: Any, place: str) -> Found:
         for each in value:
             yield from _value(each, place)
     elif isinstance(value, str) and not leaks.DIGEST.fullmatch(value):
-        yield from ((place, reason) for reason in _reasons(value))
+        yield from ((place, reason) for reason in leaks.shown(value))
 
 
 def _entry(key: str, value: Any, place: str) -> Found:
@@ -239,7 +226,7 @@ def _name_of_one(name: str) -> Iterator[str]:
     """Reasons against the name of a column or an entry."""
     if leaks.OF_ONE.fullmatch(leaks.name_of(name)):
         yield "a row-level column"
-    yield from _reasons(name)
+    yield from leaks.shown(name)
 
 
 def _like_ids(values: np.ndarray, size: int | None = None) -> bool:
@@ -322,7 +309,7 @@ def _column(name: str, column: pa.ChunkedArray) -> Iterator[str]:
         for text in different.to_pylist():
             known = leaks.title(text) if name == "code" else len(text) <= 80
             yield from () if known else ("holds words that are none of a table",)
-            yield from () if name == "code" else _reasons(text)
+            yield from () if name == "code" else leaks.shown(text)
     elif not pa.types.is_boolean(column.type) and not pa.types.is_null(column.type):
         yield from _numbers(name, different.to_numpy(zero_copy_only=False).astype(float))
 
@@ -505,7 +492,7 @@ def figure(content: str) -> Iterator[str]:
         yield "a figure that cannot be read"
         return
     for text in [*comments, "\n\n".join(comments), *_lettering(root)]:
-        yield from _reasons(text)
+        yield from leaks.shown(text)
     for element in root.iter():
         yield from _drawn(element)
     long = {value for each in root.iter() if re.fullmatch(r"\d{5}", value := each.get("y", ""))}
@@ -682,7 +669,7 @@ def findings(notebook: NotebookNode) -> list[tuple[str, str]]:
 def _cell(cell: NotebookNode) -> Iterator[str]:
     code = cell.cell_type == "code"
     source = _joined(cell.source)
-    reasons = [*leaks.written(source, _public())]
+    reasons = [*leaks.written(source)]
     if (HIDES if code else ACTIVE).search(source):
         reasons.append(HIDDEN)
     yield from (f"source: {reason}" for reason in reasons)
@@ -696,7 +683,7 @@ def _output(output: NotebookNode) -> Iterator[str]:
     if output.output_type == "error":
         yield f"{output.ename}: {leaks.masked(_joined(output.evalue))}"
     if output.output_type == "stream":
-        yield from _reasons(_joined(output.text))
+        yield from leaks.shown(_joined(output.text))
     for mime, content in output.get("data", {}).items():
         if mime in MIMES:
             yield from MIMES[mime](_joined(content))
@@ -709,8 +696,8 @@ def _joined(text: Any) -> str:
 
 
 MIMES: dict[str, Callable[[str], Iterable[str]]] = {
-    "text/plain": _reasons,
-    "text/html": lambda content: leaks.markup(content, _public()),
+    "text/plain": leaks.shown,
+    "text/html": leaks.markup,
     "text/markdown": _shown,
     "image/svg+xml": figure,
 }

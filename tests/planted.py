@@ -79,7 +79,7 @@ NAMED = {
     "id in code's comment": (CODE, "x = 1  # odd: hadm_id 142345"),
 }
 
-#: More of independent kinds: those that were tried on the check, without the few that it lets through.
+#: More of independent kinds: all that were tried on the check.
 TRIED = {
     "head 1": (HTML, table(["subject id", "x"], ["12", "1"])),
     "head 2": (HTML, table(["Subject-ID", "x"], ["12", "1"])),
@@ -753,5 +753,11 @@ TRIED = {
     "fourth z8": (PROSE, "Patient 11803 died."),
     "fourth z9": (CODE, "# 3 patients left"),
     "fourth z10": (OUT, "MTE4MDMgMTI5MDEgMTMwMDc="),
+    "closed 1": (OUT, "1.0006e4, 1.0011e4"),
+    "closed 2": (OUT, "10 006"),
+    "closed 3": (OUT, "14/08"),
+    "closed 4": (OUT, "126-08-14"),
+    "closed 5": (OUT, "5 or fewer patients"),
+    "closed 6": (OUT, "SMITH, ANN"),
 }
 LEAKS = NAMED | TRIED
