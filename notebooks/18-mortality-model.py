@@ -10,27 +10,6 @@
 #     name: python3
 # ---
 
-# %% tags=["remove-cell"]
-# On Colab: fetch the project and what Colab lacks, beside its own PyTorch. Elsewhere this cell does nothing.
-import importlib.util
-import os
-import pathlib
-import subprocess
-import sys
-
-if importlib.util.find_spec("google") and importlib.util.find_spec("google.colab"):
-    address = os.environ.get("SCOEHR_REPOSITORY", "@repository@")
-    here = pathlib.Path.cwd()
-    place = here if (here / "pyproject.toml").is_file() else here / "scoehr"
-    if not place.exists():
-        subprocess.run(["git", "clone", "--quiet", "--depth=1", "--", address, place], check=True)
-    lacking = ["@lacking@"]
-    subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *lacking], check=True
-    )
-    os.chdir(place)
-    sys.path.insert(0, str(place))
-
 # %% [markdown]
 # # Intensive care: the models
 #

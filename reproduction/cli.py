@@ -238,8 +238,19 @@ def build(
     """Make the HTML book from the executed notebooks."""
     _book(dataset, profile)
     from reproduction import book
+    from reproduction.synthesis import results
 
-    print(f"wrote {book.build(dataset=dataset, source=source, profile=profile, seed=seed)}")
+    setting: dict[str, Any] = {
+        "dataset": dataset,
+        "source": source,
+        "profile": profile,
+        "seed": seed,
+    }
+    place = book.folder(dataset, profile, source)
+    for name in book.notebooks():
+        if not (place / "notebooks" / f"{name}.ipynb").is_file():
+            book.execute(name, **setting)
+    print(f"wrote {book.build(place, lambda pages: results.write(pages, **setting))}")
 
 
 @app.command()
@@ -252,8 +263,12 @@ def publish(
     """Copy checked notebooks to book/notebooks."""
     _book(dataset, profile)
     from reproduction import book
+    from reproduction.synthesis import experiments, results
 
-    for path in book.publish(dataset=dataset, source=source, profile=profile, seed=seed):
+    ready = book.publishable(dataset, profile, source)
+    test = results.shares(experiments.cohort(dataset, source).test)
+    picture = results.picture(results.runs(dataset, source, profile, seed), test)
+    for path in book.publish(ready, picture):
         print(f"wrote {path}")
 
 

@@ -124,8 +124,7 @@ def execute(name: str) -> None:
 @cache
 def book() -> Path:
     """``index.html`` of the book of the tiny study."""
-    return Path(
-        python("-c", f"from reproduction import book; print(book.build({setting()}))")
-        .stdout.strip()
-        .splitlines()[-1]
-    )
+    setting = {**PARAMETERS, "source": source()}
+    options = [f"--{name}={value}" for name, value in setting.items()]
+    done = python("-m", "reproduction", "build", *options)
+    return Path(done.stdout.strip().splitlines()[-1].removeprefix("wrote "))

@@ -102,7 +102,7 @@ def test_an_unknown_notebook_is_named():
 
 def test_credentialed_data_are_never_published():
     with pytest.raises(InputError, match="credentialed"):
-        book.publish(dataset="mimic3", profile="standard")
+        book.publishable("mimic3", "standard")
 
 
 @pytest.fixture
