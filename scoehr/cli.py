@@ -225,9 +225,11 @@ def sample(
     generators.check_disk(n, len(generator.vocabulary.codes), out)
     batches = generator.batches(n, seed=seed, sampler=sampler, steps=steps, condition=given or ())
     codes, occurrences = write_batches(out, batches, n)
-    if generator.grown:
-        taken = f"{generator.accepted / generator.grown:.1%} of the records grown were taken"
-        print("; ".join(filter(None, [generator.having, taken])), file=sys.stderr)
+    if generator.proposed:
+        accepted = (
+            f"{generator.accepted / generator.proposed:.1%} of the records grown were accepted"
+        )
+        print("; ".join(filter(None, [generator.support, accepted])), file=sys.stderr)
     print(
         f"wrote {out}: {n:,} patients, {codes:,} codes, mean cell {occurrences / (n * codes):.4f}"
     )

@@ -10,12 +10,13 @@ from typing import Any
 
 from scoehr.files import InputError
 from scoehr.generators import saved
-from scoehr.generators.base import Generator, check_disk, check_memory
+from scoehr.generators.base import Generator
 from scoehr.generators.copula import Copula, CopulaConfig
 from scoehr.generators.edm import EDM, EDMConfig
 from scoehr.generators.gan import GAN, GANConfig
 from scoehr.generators.private import Private, PrivateConfig
 from scoehr.generators.public import on_codes, public_codes
+from scoehr.generators.room import check_disk, check_memory
 from scoehr.generators.scoehr import ScoEHR, ScoEHRConfig
 from scoehr.generators.settings import shown
 from scoehr.generators.thinning import Thinning, ThinningConfig

@@ -1,44 +1,39 @@
-"""EDM: Gaussian diffusion on the records themselves, preconditioned, without autoencoder.
+"""EDM: Gaussian diffusion on the patient vectors themselves, preconditioned, without autoencoder.
 
-The neighbour of ScoEHR that came after it, EHRDiff, takes the design of Karras et al. to patient × code matrices: noise
-of standard deviation σ is added to the record, a network D(x; σ) is trained to take it away, and the probability flow
-dx/dσ = (x - D(x; σ)) / σ is solved from σ = 80 to 0 by Heun's method. Counts are rounded, presence is cut at one half.
+EHRDiff brings the design of Karras et al. to patient by code matrices: noise of standard deviation σ
+is added, a network D(x; σ) is trained to remove it, and the probability flow dx/dσ = (x - D(x; σ)) / σ
+is solved from σ = 80 to 0 by Heun's method. Counts are rounded, presence is cut at one half.
 
-Karras, Aittala, Aila & Laine (2022), Elucidating the Design Space of Diffusion-Based Generative Models, NeurIPS. Yuan,
-Zhou & Yu (2024), EHRDiff: Exploring Realistic EHR Synthesis with Diffusion Models, TMLR.
+Karras, Aittala, Aila & Laine (2022), Elucidating the Design Space of Diffusion-Based Generative Models,
+NeurIPS. Yuan, Zhou & Yu (2024), EHRDiff: Exploring Realistic EHR Synthesis with Diffusion Models, TMLR.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from scoehr.data.matrix import CodeMatrix
+from scoehr.checkpoints import Row
 from scoehr.files import InputError
-from scoehr.generators.base import Generator, Settings, Weights
+from scoehr.generators.base import Fitting, Generator, Sampling, Settings, Weights
 from scoehr.generators.settings import check_limits
 from scoehr.minibatches import SparseRows
 from scoehr.models import ResidualMLP, check_width
+from scoehr.sampling import heun_steps
 from scoehr.training import Schedule
 
-SIGMA_MIN, SIGMA_MAX, POWER = (
-    0.02,
-    80.0,
-    7.0,
-)  # of sampling: EHRDiff's least and Karras et al.'s greatest noise, and ρ
+SIGMA_MIN, SIGMA_MAX = 0.02, 80.0  # in sampling: EHRDiff's and Karras et al.'s
+POWER = 7.0  # ρ of the noise levels
 LOG_MEAN, LOG_STD = -1.2, 1.2  # of the noise levels in training: ln σ is normal
 
 
 @dataclass(frozen=True)
 class EDMConfig(Settings):
-    """Every choice of the model; batch, rate, epochs, average and steps are EHRDiff's for MIMIC-III."""
+    """Every choice of the model; batch, epochs, average, steps and rate are EHRDiff's for MIMIC-III."""
 
     kind: Literal["count", "binary"] = "binary"
     network: Literal["mlp"] = "mlp"
@@ -61,11 +56,12 @@ class EDMConfig(Settings):
 
 
 class Denoiser(nn.Module):
-    """A network read as D(x; σ) = E[x₀ | x₀ + σ ε = x], preconditioned so that what goes in and out has unit variance.
+    """A network as D(x; σ) = E[x₀ | x₀ + σ ε = x], with inputs and outputs of unit variance.
 
-    Karras et al. (2022), equation 7 and Table 1. An untrained network, which puts out 0, is the best linear denoiser of
-    data with mean 0 and standard deviation ``sigma_data`` in every dimension. The network is told 250 ln σ, a thousand
-    times the published ln(σ) / 4, since the embedding's frequencies were made for a thousand whole steps.
+    Karras et al. (2022), equation 7 and Table 1. An untrained network, whose output is 0, is the best
+    linear denoiser of data with mean 0 and standard deviation ``sigma_data`` in every dimension. Its
+    second input is 250 ln σ, a thousand times the published ln(σ) / 4, since the frequencies of the
+    embedding were chosen for a thousand integer steps.
     """
 
     def __init__(self, network: nn.Module, sigma_data: float = 1.0):
@@ -75,46 +71,44 @@ class Denoiser(nn.Module):
         self.sigma_data: Tensor
 
     def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
-        """``x`` ``(B, D)`` at noise levels ``sigma`` ``(B,)`` to the data expected ``(B, D)``."""
+        """``x`` ``(B, D)`` at noise levels ``sigma`` ``(B,)`` to the expected data ``(B, D)``."""
         total = (sigma**2 + self.sigma_data**2).sqrt()[:, None]
         output = self.network(x / total, 250 * sigma.log())
-        return (self.sigma_data / total) ** 2 * x + sigma[
-            :, None
-        ] * self.sigma_data / total * output
+        skip = (self.sigma_data / total) ** 2 * x
+        return skip + sigma[:, None] * self.sigma_data / total * output
 
 
 def denoising_loss(denoiser: Denoiser, x: Tensor, sigma: Tensor, noise: Tensor) -> Tensor:
-    """(σ² + σ_data²) / (σ σ_data)² (D(x + σ ε; σ) - x)², mean over dimensions: ``(B,)`` (Karras et al. 2022, eq. 2).
+    """(σ² + σ_data²) / (σ σ_data)² (D(x + σ ε; σ) - x)², mean over dimensions: ``(B,)``.
 
-    The weight makes it about 1 at every noise level for an untrained network.
+    Karras et al. (2022), eq. 2. The weight makes it about 1 at every noise level for an untrained
+    network.
     """
     weight = (sigma**2 + denoiser.sigma_data**2) / (sigma * denoiser.sigma_data) ** 2
     return weight * (denoiser(x + sigma[:, None] * noise, sigma) - x).square().mean(dim=1)
 
 
 def noise_levels(steps: int) -> Tensor:
-    """``steps + 1`` noise levels from 80 to 0.02, evenly spaced in σ^(1/7), then 0 (Karras et al. 2022, eq. 5)."""
-    grid = torch.linspace(
-        SIGMA_MAX ** (1 / POWER), SIGMA_MIN ** (1 / POWER), steps, dtype=torch.float64
-    )
+    """``steps + 1`` noise levels: from 80 to 0.02, evenly spaced in σ^(1/7), then 0.
+
+    Karras et al. (2022), eq. 5.
+    """
+    ends = SIGMA_MAX ** (1 / POWER), SIGMA_MIN ** (1 / POWER)
+    grid = torch.linspace(*ends, steps, dtype=torch.float64)
     return torch.cat([grid**POWER, torch.zeros(1, dtype=torch.float64)])
 
 
 @torch.no_grad()
-def heun(denoiser: Callable[[Tensor, Tensor], Tensor], x: Tensor, levels: Tensor) -> Tensor:
-    """The probability flow from noise ``x`` ``(B, D)`` at ``levels[0]`` down to the last level, which may be 0.
+def probability_flow(
+    denoiser: Callable[[Tensor, Tensor], Tensor], x: Tensor, levels: Tensor
+) -> Tensor:
+    """From noise ``x`` ``(B, D)`` at ``levels[0]`` down to the last level, which may be 0, by Heun."""
 
-    Deterministic, order 2, two evaluations a step, one where the step ends at 0 (Karras et al. 2022, Algorithm 1).
-    """
-
-    def slope(x: Tensor, level: float) -> Tensor:
+    def slope(x: Tensor, i: int) -> Tensor:
+        level = float(levels[i])
         return (x - denoiser(x, x.new_full((len(x),), level))) / level
 
-    for level, following in pairwise(levels.tolist()):
-        step, here = following - level, slope(x, level)
-        guess = x + step * here
-        x = guess if following == 0 else x + step * (here + slope(guess, following)) / 2
-    return x
+    return heun_steps(slope, x, levels)
 
 
 class EDM(Generator):
@@ -134,20 +128,16 @@ class EDM(Generator):
     presets: ClassVar[dict[str, dict[str, Any]]] = {"edm": {}}
     config: EDMConfig
 
-    def __init__(self, config: EDMConfig | None = None, device: str | None = None):
-        super().__init__(config, device)
-        self.denoiser: Denoiser
+    def _make_networks(self, n_codes: int) -> None:
+        self.denoiser = Denoiser(ResidualMLP(n_codes, self.config.width, self.config.depth))
 
-    def _train(
-        self,
-        data: SparseRows,
-        held_out: SparseRows | None,
-        seed: int,
-        folder: Path | None,
-        progress: bool,
-    ) -> list[dict[str, Any]]:
+    @property
+    def network(self) -> nn.Module:
+        return self.denoiser
+
+    def _train(self, fitting: Fitting) -> list[Row]:
         denoiser = self.denoiser
-        spread = float(data.std())
+        spread = float(SparseRows.of(fitting.data).std())
         if not spread > 0:
             raise InputError(
                 "every cell of the matrix is the same, so there is nothing to learn; give other patients"
@@ -156,50 +146,33 @@ class EDM(Generator):
 
         def loss(x: Tensor, rng: torch.Generator) -> Tensor:
             sigma = torch.exp(LOG_MEAN + LOG_STD * torch.randn(len(x), generator=rng)).to(x)
-            return denoising_loss(
-                denoiser, x, sigma, torch.randn(x.shape, generator=rng).to(x)
-            ).mean()
+            noise = torch.randn(x.shape, generator=rng).to(x)
+            return denoising_loss(denoiser, x, sigma, noise).mean()
 
-        return self._learn("denoiser", denoiser, loss, data, held_out, seed, folder, progress)
+        config = self._training_config(len(fitting.data))
+        return fitting.train("denoiser", denoiser, loss, config, device=self.device)
 
     def _floats(self, n: int, n_codes: int) -> int:
         batch = max(512, min(n, self.config.batch))
         return batch * (10 * n_codes + 16 * self.config.depth * self.config.width)
 
-    @property
-    def network(self) -> nn.Module:
-        return self.denoiser
-
-    def _build(self, vocabulary: CodeMatrix, seed: int) -> None:
-        self.vocabulary = vocabulary.take(np.arange(0))
-        n_codes = len(vocabulary.codes)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.denoiser = Denoiser(ResidualMLP(n_codes, self.config.width, self.config.depth))
-
-    def _draw(self, size: int, sampler: str, steps: int, rng: torch.Generator) -> Tensor:
-        if sampler != "heun":
-            raise InputError(f"sampler {sampler!r} does not suit EDM; it has one, 'heun'")
-        if steps < 2:
-            raise InputError(f"a sampler needs at least 2 steps, not {steps}")
+    def _draw(self, size: int, rng: torch.Generator, how: Sampling) -> Tensor:
+        steps = how.steps or self.config.steps
         noise = SIGMA_MAX * torch.randn(size, len(self.vocabulary.codes), generator=rng)
-        records = heun(
-            self.denoiser.eval().to(self.device), noise.to(self.device), noise_levels(steps)
-        ).cpu()
+        denoiser = self.denoiser.eval().to(self.device)
+        x = probability_flow(denoiser, noise.to(self.device), noise_levels(steps)).cpu()
         self.denoiser.cpu()
         self.evaluations = 2 * steps - 1
-        return records
+        return x
 
     def decode(self, latents: Tensor, rng: torch.Generator | None = None) -> Tensor:
-        """Records ``(n, n_codes)`` to the nearest whole, non-negative counts, or to presence."""
-        return (
-            (latents > 0.5).to(latents)
-            if self.config.kind == "binary"
-            else latents.round().clamp_min(0)
-        )
+        """Vectors ``(n, n_codes)`` to the nearest whole, non-negative counts, or to presence."""
+        if self.config.kind == "binary":
+            return (latents > 0.5).to(latents)
+        return latents.round().clamp_min(0)
 
     def _weights(self) -> Weights:
         return {"denoiser.safetensors": self.denoiser.state_dict()}
 
-    def _take(self, weights: Weights) -> None:
+    def _load_weights(self, weights: Weights) -> None:
         self.denoiser.load_state_dict(weights["denoiser.safetensors"])

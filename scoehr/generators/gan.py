@@ -1,57 +1,44 @@
 """The adversarial baselines of the paper: medGAN, medBGAN and medWGAN.
 
-An autoencoder is trained first. Then a generator makes codes of it from noise, the decoder makes records of the codes,
-and a discriminator that sees each record beside the mean of its batch tells them from real ones; generator and decoder
-learn from it. The three differ in the objective alone. Sizes, rates, penalties and epochs are those of the published
-code.
+An autoencoder is trained first. Then a generator makes latents of it from noise, the decoder makes
+patient vectors of them, and a discriminator, which sees each vector beside the mean of its batch, tells
+them from real ones; generator and decoder learn from it. The three differ in the objective alone. Sizes,
+learning rates, penalties and epochs are those of the published code.
 
-Choi, Biswal, Malin, Duke, Stewart & Sun (2017), Generating Multi-label Discrete Patient Records using Generative
-Adversarial Networks, MLHC (medGAN). Baowaly, Lin, Liu & Chen (2019), Synthesizing electronic health records using
-improved generative adversarial networks, JAMIA 26(3) (medBGAN, medWGAN), after Hjelm et al. (2018), Boundary-Seeking
-Generative Adversarial Networks, ICLR, and Gulrajani et al. (2017), Improved Training of Wasserstein GANs, NeurIPS.
+Choi, Biswal, Malin, Duke, Stewart & Sun (2017), Generating Multi-label Discrete Patient Records using
+Generative Adversarial Networks, MLHC (medGAN). Baowaly, Lin, Liu & Chen (2019), Synthesizing electronic
+health records using improved generative adversarial networks, JAMIA 26(3) (medBGAN, medWGAN), after
+Hjelm et al. (2018), Boundary-Seeking Generative Adversarial Networks, ICLR, and Gulrajani et al. (2017),
+Improved Training of Wasserstein GANs, NeurIPS.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-import safetensors
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from scoehr.data.matrix import CodeMatrix
-from scoehr.files import InputError, replacing
-from scoehr.generators.base import Generator, Settings, Weights
-from scoehr.generators.settings import check_limits
-from scoehr.minibatches import SparseRows
+from scoehr.checkpoints import Checkpoint, Row, facts_hash
+from scoehr.files import InputError
+from scoehr.generators.base import Fitting, Generator, Sampling, Settings, Weights
+from scoehr.minibatches import Data
 from scoehr.models import Autoencoder, Head, reinitialise
-from scoehr.training import (
-    CODE_VERSION,
-    Diverged,
-    TrainingConfig,
-    check_threads,
-    digest,
-    threads,
-    train,
-)
+from scoehr.training import Diverged, TrainingConfig
 
 Objective = Literal["gan", "boundary", "wasserstein"]
 HEADS: dict[str, Head] = {"binary": "sigmoid", "count": "relu"}
 PENALTY = 10.0  # on the critic's gradient (Gulrajani et al. 2017)
-PATIENCE = 100.0  # a loss this many times that of the first epoch's start is divergence
+DIVERGENCE_FACTOR = 100.0  # times the first loss is divergence
 SAVE_EVERY = 10.0  # seconds between checkpoints, at least
-BURN_IN = 1000  # batches that renew the running means of batch normalisation once the generator is trained
+BURN_IN = 1000  # batches that set the running means of batch normalisation after training
 
 
 @dataclass(frozen=True)
@@ -60,7 +47,7 @@ class GANConfig(Settings):
 
     kind: Literal["count", "binary"] = "binary"
     objective: Objective = "gan"
-    embedding: int = 128  # of the autoencoder's code, so of the noise and the generator's layers, which shortcuts join
+    embedding: int = 128  # size of the latents, the noise and the generator's layers
     width: int = 256  # of the discriminator's first layer; its second has half
     autoencoder_epochs: int = 100
     autoencoder_batch: int = 100
@@ -75,7 +62,6 @@ class GANConfig(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_limits("steps", self.steps, "[1, 1]")
         if self.width < 2 or self.batch < 2:
             raise InputError(
                 "width and batch must be at least 2: the width is halved, batches are averaged over"
@@ -95,20 +81,20 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 class RecordAutoencoder(Autoencoder):
-    """medGAN's: as the paper's, but the code of counts is rectified (Choi et al. 2017, equations 1 and 2).
+    """medGAN's: as the paper's, but latents of counts are rectified (Choi et al. 2017, eq. 1 and 2).
 
-    Its loss is summed over codes as those equations have it; the published code takes the mean over codes for counts,
-    next to which the weight decay is so strong that little is learned.
+    Its loss is a sum over codes as in those equations. The published code takes the mean over codes for
+    counts, beside which the weight decay is so strong that little is learned.
     """
 
     def encode(self, x: Tensor) -> Tensor:
         return F.relu(self.encoder(x)) if self.head == "relu" else super().encode(x)
 
 
-class CodeGenerator(nn.Module):
-    """Noise ``(B, embedding)`` to codes ``(B, embedding)``: three layers with batch normalisation and shortcuts.
+class LatentGenerator(nn.Module):
+    """Noise ``(B, embedding)`` to latents ``(B, embedding)``: three layers with batch normalisation.
 
-    Each adds its output to its input; the last is activated as the encoder is, the others rectified.
+    Each adds its output to its input; the last has the activation of the encoder, the others ReLU.
     """
 
     def __init__(self, embedding: int, head: Head):
@@ -123,18 +109,16 @@ class CodeGenerator(nn.Module):
         )
 
     def forward(self, z: Tensor) -> Tensor:
-        last = torch.tanh if self.head == "sigmoid" else F.relu
-        for layer, norm, activation in zip(
-            self.layers, self.norms, (F.relu, F.relu, last), strict=True
-        ):
+        activations = (F.relu, F.relu, torch.tanh if self.head == "sigmoid" else F.relu)
+        for layer, norm, activation in zip(self.layers, self.norms, activations, strict=True):
             z = z + activation(norm(layer(z)))
         return z
 
 
 class Discriminator(nn.Module):
-    """Logits ``(B,)`` that records ``(B, n_codes)`` are real; each is seen beside the mean of its batch.
+    """Logits ``(B,)`` that vectors ``(B, n_codes)`` are real, each beside the mean of its batch.
 
-    Minibatch averaging lets it see that a batch lacks variety, the sign of a generator that makes one record only.
+    Minibatch averaging shows a lack of variety, the sign of mode collapse.
     """
 
     def __init__(self, n_codes: int, width: int):
@@ -157,23 +141,27 @@ class Discriminator(nn.Module):
 
 
 def discriminator_loss(
-    discriminator: nn.Module, objective: Objective, real: Tensor, made: Tensor, rng: torch.Generator
+    discriminator: nn.Module,
+    objective: Objective,
+    real: Tensor,
+    synthetic: Tensor,
+    rng: torch.Generator,
 ) -> Tensor:
-    """What the discriminator lowers, from as many real as made records ``(B, n_codes)``: one value.
+    """Loss of the discriminator on as many real as synthetic vectors ``(B, n_codes)``: one value.
 
-    * ``gan``, ``boundary``: -log D(real) - log(1 - D(made));
-    * ``wasserstein``: f(made) - f(real) + 10 (‖∇f‖ - 1)², the gradient taken between the two (Gulrajani et al. 2017,
-      equation 3), at one point of the line for the whole batch as in the code of Baowaly et al.
+    * ``gan``, ``boundary``: -log D(real) - log(1 - D(synthetic));
+    * ``wasserstein``: f(synthetic) - f(real) + 10 (‖∇f‖ - 1)², the gradient between the two (Gulrajani
+      et al. 2017, eq. 3), at one point of the line for the whole batch as in Baowaly et al.'s code.
     """
     if objective == "wasserstein":
-        line = torch.lerp(made, real, torch.rand((), generator=rng).to(real))
-        difference = discriminator(made).mean() - discriminator(real).mean()
+        line = torch.lerp(synthetic, real, torch.rand((), generator=rng).to(real))
+        difference = discriminator(synthetic).mean() - discriminator(real).mean()
         return difference + PENALTY * (gradient_norms(discriminator, line) - 1).square().mean()
-    return F.softplus(-discriminator(real)).mean() + F.softplus(discriminator(made)).mean()
+    return F.softplus(-discriminator(real)).mean() + F.softplus(discriminator(synthetic)).mean()
 
 
 def gradient_norms(discriminator: nn.Module, x: Tensor) -> Tensor:
-    """Euclidean norm of the critic's gradient at each record ``(B, n_codes)``: ``(B,)``, itself differentiable."""
+    """Norm of the critic's gradient at each vector ``(B, n_codes)``: ``(B,)``, differentiable."""
     with torch.enable_grad():
         x = x.detach().requires_grad_()
         (gradient,) = torch.autograd.grad(discriminator(x).sum(), x, create_graph=True)
@@ -181,9 +169,10 @@ def gradient_norms(discriminator: nn.Module, x: Tensor) -> Tensor:
 
 
 def generator_loss(objective: Objective, logits: Tensor) -> Tensor:
-    """What generator and decoder lower, from the discriminator's logits of made records ``(B,)``: one value.
+    """Loss of generator and decoder, from the logits of synthetic vectors ``(B,)``: one value.
 
-    * ``gan``: -log D; ``boundary``: ½ (log D - log(1 - D))², least where the discriminator is undecided;
+    * ``gan``: -log D;
+    * ``boundary``: ½ (log D - log(1 - D))², least where the discriminator is undecided;
     * ``wasserstein``: -f.
     """
     match objective:
@@ -215,64 +204,36 @@ class GAN(Generator):
     presets = PRESETS
     config: GANConfig
 
-    def __init__(self, config: GANConfig | None = None, device: str | None = None):
-        super().__init__(config, device)
-        self.autoencoder: RecordAutoencoder
-        self.generator: CodeGenerator
+    def _make_networks(self, n_codes: int) -> None:
+        head = HEADS[self.config.kind]
+        self.autoencoder = RecordAutoencoder(n_codes, self.config.embedding, head)
+        reinitialise(self.autoencoder)
+        self.generator = LatentGenerator(self.config.embedding, head)
 
     @property
     def network(self) -> nn.Module:
         return self.generator
 
-    def _build(self, vocabulary: CodeMatrix, seed: int) -> None:
-        self.vocabulary = vocabulary.take(np.arange(0))
-        head = HEADS[self.config.kind]
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.autoencoder = RecordAutoencoder(len(vocabulary.codes), self.config.embedding, head)
-            reinitialise(self.autoencoder)
-            self.generator = CodeGenerator(self.config.embedding, head)
-
     # ------------------------------------------------------------------ fit
 
-    def _train(
-        self,
-        data: SparseRows,
-        held_out: SparseRows | None,
-        seed: int,
-        folder: Path | None,
-        progress: bool,
-    ) -> list[dict[str, Any]]:
-        config = self.config
-        if len(data) < 2:
+    def _train(self, fitting: Fitting) -> list[Row]:
+        config, n = self.config, len(fitting.data)
+        if n < 2:
             raise InputError(
                 "one patient is too few for a discriminator, which averages over batches; give more"
             )
-        rows = train(
-            self.autoencoder,
-            self.autoencoder.loss,
-            data,
-            TrainingConfig(
-                epochs=config.autoencoder_epochs,
-                batch=min(config.autoencoder_batch, len(data)),
-                rate=config.rate,
-                weight_decay=config.weight_decay,
-            ),
-            seed=seed,
-            validation=held_out,
-            about={"head": self.autoencoder.head, "encoder": type(self.autoencoder).__name__},
-            store=folder,
-            name="autoencoder",
-            progress=progress,
+        autoencoder = self.autoencoder
+        training = TrainingConfig(
+            epochs=config.autoencoder_epochs,
+            batch=min(config.autoencoder_batch, n),
+            learning_rate=config.rate,
+            weight_decay=config.weight_decay,
         )
-        game = _Game(
-            self, data.to(self.device), None if held_out is None else held_out.to(self.device), seed
-        )
-        played = game.play(folder, progress)
-        self._settle(seed)
-        return [{"stage": "autoencoder", **row} for row in rows] + [
-            {"stage": "gan", **row} for row in played
-        ]
+        about = {"head": autoencoder.head, "encoder": type(autoencoder).__name__}
+        rows = fitting.train("autoencoder", autoencoder, autoencoder.loss, training, about=about)
+        adversarial = _AdversarialTraining(self, fitting).run()
+        self._update_running_means(fitting.seed)
+        return rows + [{"stage": "gan", **row} for row in adversarial]
 
     def _floats(self, n: int, n_codes: int) -> int:
         discriminator = 8 * 2 * n_codes * self.config.width
@@ -280,8 +241,8 @@ class GAN(Generator):
         return max(512, min(n, self.config.batch)) * each + discriminator
 
     @torch.no_grad()
-    def _settle(self, seed: int) -> None:
-        """Bring the running means of batch normalisation up to the trained weights, then leave them."""
+    def _update_running_means(self, seed: int) -> None:
+        """Bring the running means of batch normalisation to those of the trained weights."""
         rng = torch.Generator().manual_seed(seed)
         self.generator.train()
         for _ in range(BURN_IN):
@@ -290,201 +251,139 @@ class GAN(Generator):
 
     # --------------------------------------------------------------- sample
 
-    def _draw(self, size: int, sampler: str, steps: int, rng: torch.Generator) -> Tensor:
-        if sampler != "generator" or steps != 1:
-            raise InputError(
-                f"sampler {sampler!r} with {steps} steps does not suit a GAN; it has 'generator' with 1"
-            )
+    def _draw(self, size: int, rng: torch.Generator, how: Sampling) -> Tensor:
         self.evaluations = 1
         return self.generator.eval()(torch.randn(size, self.config.embedding, generator=rng))
 
     @torch.no_grad()
     def decode(self, latents: Tensor, rng: torch.Generator | None = None) -> Tensor:
-        """Codes ``(n, embedding)`` through the decoder to the nearest whole counts, or to presence at one half."""
+        """Latents ``(n, embedding)`` to the nearest whole counts, or to presence at one half."""
         return self.autoencoder.decode(latents)
 
     def _weights(self) -> Weights:
-        """The discriminator stays behind: it has seen who was in the training set."""
+        """Without the discriminator, which has seen who was in the training set."""
         return {
             "generator.safetensors": self.generator.state_dict(),
             "autoencoder.safetensors": self.autoencoder.state_dict(),
         }
 
-    def _take(self, weights: Weights) -> None:
+    def _load_weights(self, weights: Weights) -> None:
         self.generator.load_state_dict(weights["generator.safetensors"])
         self.autoencoder.load_state_dict(weights["autoencoder.safetensors"])
         self.generator.eval()
 
 
-class _Game:
-    """Adversarial training: two players, each with its Adam; resumable to the bit."""
+class _AdversarialTraining:
+    """Generator with decoder against discriminator, each with its Adam."""
 
-    def __init__(self, model: GAN, data: SparseRows, held_out: SparseRows | None, seed: int):
-        self.config, self.data, self.held_out, self.seed = model.config, data, held_out, seed
+    def __init__(self, model: GAN, fitting: Fitting):
+        self.config, self.fitting, self.device = model.config, fitting, model.device
+        self.data = fitting.data.to(self.device)
+        self.held_out = None if fitting.held_out is None else fitting.held_out.to(self.device)
+        self.generator, self.autoencoder = model.generator, model.autoencoder
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed + 1)
-            discriminator = Discriminator(data.shape[1], model.config.width)
-        self.generator, self.autoencoder, self.discriminator = (
-            model.generator,
-            model.autoencoder,
-            discriminator,
-        )
-        self.modules = nn.ModuleDict(
+            torch.manual_seed(fitting.seed + 1)
+            self.discriminator = Discriminator(self.data.shape[1], self.config.width)
+        modules = nn.ModuleDict(
             {
                 "generator": self.generator,
                 "autoencoder": self.autoencoder,
-                "discriminator": discriminator,
+                "discriminator": self.discriminator,
             }
-        ).to(data.device)
-        self.optimisers = {
-            "maker": self._adam(
-                [*self.generator.parameters(), *self.autoencoder.decoder.parameters()]
-            ),
-            "discriminator": self._adam(discriminator.parameters()),
+        ).to(self.device)
+        decoder = self.autoencoder.decoder.parameters()
+        optimisers = {
+            "generator": self._adam([*self.generator.parameters(), *decoder]),
+            "discriminator": self._adam(self.discriminator.parameters()),
         }
-        self.rng = torch.Generator().manual_seed(seed)
-        self.history: list[dict[str, float]] = []
+        rng = torch.Generator().manual_seed(fitting.seed)
+        self.state = Checkpoint(modules, optimisers, rng)
 
-    def play(self, folder: Path | None, progress: bool) -> list[dict[str, float]]:
-        """Train to the end, from the checkpoint if there is one, and leave the networks on the CPU.
+    def run(self) -> list[Row]:
+        """Train to the end, and leave the networks on the CPU.
 
         Returns:
-            One row an epoch: epoch, train_loss and validation_loss (the discriminator's), generator_loss,
-            learning_rate, seconds.
+            A row an epoch: epoch, train_loss and validation_loss (the discriminator's),
+            generator_loss, learning_rate, seconds.
         """
-        config, path = self.config, folder and folder / f"gan-{self._digest()}.checkpoint"
-        limit = PATIENCE * max(1.0, self._held_out_loss(self.data))
-        if path is not None and path.exists():
-            self._read(path)
-        saved, done = time.monotonic(), len(self.history)
-        for epoch in tqdm(
-            range(done, config.epochs),
-            "gan",
-            config.epochs,
-            initial=done,
-            disable=not progress or None,
-        ):
-            begun = time.perf_counter()
-            told, made = self._epoch()
-            row = {
-                "epoch": epoch + 1,
-                "train_loss": told,
-                "validation_loss": self._held_out_loss(self.held_out),
-            }
-            row |= {
-                "generator_loss": made,
-                "learning_rate": config.rate,
-                "seconds": time.perf_counter() - begun,
-            }
-            self.history.append(row)
-            if not (abs(told) < limit and math.isfinite(made)):
+        config, state, path = self.config, self.state, self._path()
+        limit = DIVERGENCE_FACTOR * max(1.0, self._held_out_loss(self.data))
+        state.read(path)
+        done, hidden = len(state.history), not self.fitting.progress or None
+        epochs = range(done, config.epochs)
+        for epoch in tqdm(epochs, "gan", config.epochs, initial=done, disable=hidden):
+            start = time.perf_counter()
+            loss, generator_loss = self._epoch()
+            row = {"epoch": epoch + 1, "train_loss": loss}
+            row |= {"validation_loss": self._held_out_loss(self.held_out)}
+            row |= {"generator_loss": generator_loss, "learning_rate": config.rate}
+            state.history.append(row | {"seconds": time.perf_counter() - start})
+            if not (abs(loss) < limit and math.isfinite(generator_loss)):
                 raise Diverged(
-                    f"gan diverged in epoch {epoch + 1}: losses {told:.4g} and {made:.4g}; lower the learning rate",
-                    self.history,
+                    f"gan diverged in epoch {epoch + 1}: losses {loss:.4g} and {generator_loss:.4g}; "
+                    "lower the learning rate",
+                    state.history,
                 )
-            if path is not None and (
-                epoch + 1 == config.epochs or time.monotonic() - saved > SAVE_EVERY
-            ):
-                self._write(path)
-                saved = time.monotonic()
-        self.modules.cpu()
-        return self.history
+            state.save(path, SAVE_EVERY, last=epoch + 1 == config.epochs)
+        state.module.cpu()
+        return state.history
+
+    def _path(self) -> Path | None:
+        """The checkpoint's, named by all that decides the training."""
+        if (folder := self.fitting.folder) is None:
+            return None
+        seed, modules = self.fitting.seed, self.state.module
+        facts = facts_hash(self.config, seed, self.data, self.held_out, modules)
+        return folder / f"gan-{facts}.checkpoint"
 
     def _epoch(self) -> tuple[float, float]:
-        """As many steps of the generator as there are batches; mean losses of discriminator and generator."""
-        config = self.config
+        """As many steps of the generator as batches; mean losses of discriminator and generator."""
+        config, rng = self.config, self.state.rng
         batch = min(config.batch, len(self.data))
-        turns = math.ceil(len(self.data) / batch)
-        told = made = torch.zeros((), device=self.data.device)
-        for _ in range(turns):
-            self.generator.eval()  # the discriminator learns against the running means, as published
+        n_batches = math.ceil(len(self.data) / batch)
+        losses = generator_losses = torch.zeros((), device=self.device)
+        for _ in range(n_batches):
+            self.generator.eval()  # the discriminator sees the running means, as published
             for _ in range(config.discriminator_steps):
-                rows = torch.randperm(len(self.data), generator=self.rng)[:batch]
+                rows = torch.randperm(len(self.data), generator=rng)[:batch]
                 with torch.no_grad():
-                    records = self._records(batch, self.rng)
+                    synthetic = self._synthetic(batch, rng)
+                real = self.data[rows]
                 loss = discriminator_loss(
-                    self.discriminator, config.objective, self.data[rows], records, self.rng
+                    self.discriminator, config.objective, real, synthetic, rng
                 )
-                told = told + self._step("discriminator", loss)
+                losses = losses + self._step("discriminator", loss)
             self.generator.train()
-            loss = generator_loss(
-                config.objective, self.discriminator(self._records(batch, self.rng))
-            )
-            made = made + self._step("maker", loss)
-        return float(told) / (turns * config.discriminator_steps), float(made) / turns
+            logits = self.discriminator(self._synthetic(batch, rng))
+            loss = generator_loss(config.objective, logits)
+            generator_losses = generator_losses + self._step("generator", loss)
+        mean = float(losses) / (n_batches * config.discriminator_steps)
+        return mean, float(generator_losses) / n_batches
 
-    def _step(self, player: str, loss: Tensor) -> Tensor:
-        """One step of the optimiser of one player, on this loss."""
-        self.modules.zero_grad()
+    def _step(self, name: str, loss: Tensor) -> Tensor:
+        """One step of one optimiser on this loss."""
+        self.state.module.zero_grad()
         loss.backward()
-        self.optimisers[player].step()
+        self.state.optimisers[name].step()
         return loss.detach()
 
-    def _records(self, size: int, rng: torch.Generator) -> Tensor:
-        """Records ``(size, n_codes)`` before rounding: probabilities, or counts that are not whole."""
-        noise = torch.randn(size, self.config.embedding, generator=rng).to(self.data.device)
+    def _synthetic(self, size: int, rng: torch.Generator) -> Tensor:
+        """Patient vectors ``(size, n_codes)`` before rounding: probabilities, or expected counts."""
+        noise = torch.randn(size, self.config.embedding, generator=rng).to(self.device)
         return self.autoencoder.output(self.generator(noise))
 
     @torch.no_grad()
-    def _held_out_loss(self, rows: SparseRows | None) -> float:
-        """The discriminator's loss on these patients and as many made ones, under the same noise at every call."""
-        if rows is None or not len(rows):
+    def _held_out_loss(self, patients: Data | None) -> float:
+        """The discriminator's loss on a batch and as many synthetic patients, under the same noise."""
+        if patients is None or not len(patients):
             return math.nan
         self.generator.eval()
-        rng = torch.Generator().manual_seed(self.seed + 1)
-        real = next(rows.split(self.config.batch))  # means over more patients would tell more
-        made = self._records(len(real), rng)
-        return float(discriminator_loss(self.discriminator, self.config.objective, real, made, rng))
+        rng = torch.Generator().manual_seed(self.fitting.seed + 1)
+        real = next(iter(patients.split(self.config.batch)))
+        synthetic = self._synthetic(len(real), rng)
+        loss = discriminator_loss(self.discriminator, self.config.objective, real, synthetic, rng)
+        return float(loss)
 
     def _adam(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Adam:
-        return torch.optim.Adam(
-            parameters, lr=self.config.rate, weight_decay=self.config.weight_decay
-        )
-
-    # ---------------------------------------------------------- checkpoints
-
-    def _digest(self) -> str:
-        """Name for what decides the course of the game: settings, seed, data, and the networks as they enter it."""
-        entering = [digest(value) for value in self.modules.state_dict().values()]
-        held_out = None if self.held_out is None else digest(self.held_out)
-        facts = [
-            CODE_VERSION,
-            asdict(self.config),
-            self.seed,
-            digest(self.data),
-            held_out,
-            entering,
-        ]
-        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
-
-    def _write(self, path: Path) -> None:
-        tensors = {f"weights/{key}": value for key, value in self.modules.state_dict().items()}
-        for player, optimiser in self.optimisers.items():
-            for index, moments in optimiser.state_dict()["state"].items():
-                tensors |= {f"{player}/{index}/{name}": value for name, value in moments.items()}
-        tensors["rng"] = self.rng.get_state()
-        tensors = {key: value.clone() for key, value in tensors.items()}
-        with replacing(path) as scratch:
-            save_file(tensors, scratch, {"rows": json.dumps(self.history)} | threads())
-
-    def _read(self, path: Path) -> None:
-        """Take up a checkpoint."""
-        try:
-            with safetensors.safe_open(path, "pt") as file:
-                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-                self.history = json.loads(file.metadata()["rows"])
-                check_threads(file.metadata())
-        except safetensors.SafetensorError as error:
-            raise InputError(
-                f"{path}: not a readable checkpoint ({error}); delete it to train anew"
-            ) from None
-        self.rng.set_state(tensors.pop("rng"))
-        states: dict[str, dict[int, dict[str, Tensor]]] = {player: {} for player in self.optimisers}
-        for key in [key for key in tensors if not key.startswith("weights/")]:
-            player, index, name = key.split("/")
-            states[player].setdefault(int(index), {})[name] = tensors.pop(key)
-        self.modules.load_state_dict(
-            {key.removeprefix("weights/"): value for key, value in tensors.items()}
-        )
-        for player, optimiser in self.optimisers.items():
-            optimiser.load_state_dict({**optimiser.state_dict(), "state": states[player]})
+        config = self.config
+        return torch.optim.Adam(parameters, lr=config.rate, weight_decay=config.weight_decay)

@@ -1,11 +1,12 @@
-"""Thinning diffusion with differential privacy: a bound, ε, on what the model can tell about any one patient.
+"""Thinning diffusion with differential privacy: a bound, ε, on what the model can tell of any one patient.
 
-The patients are looked at twice, each time under noise: how often each count of a code occurs and how long records are
-(Gaussian mechanism), and the gradients, clipped patient by patient (DP-SGD; Abadi et al. 2016). Opacus (Yousefpour et
-al. 2021), which training alone needs, clips, adds the noise and accounts for both in Rényi divergence. Two sets of
-patients are neighbours if one has a patient more; the vocabulary and the number of patients are taken as public. Noise
-is drawn from the system's entropy and not from the seed: who knew the seed could take it off. It is floating-point
-noise, of which Mironov (2012) shows that it leaks more than the theory says when each bit of the weights is examined.
+The patients are used twice, each time under noise: for the distributions of counts and lengths (Gaussian
+mechanism), and for the gradients, clipped patient by patient (DP-SGD; Abadi et al. 2016). Opacus
+(Yousefpour et al. 2021), which training alone needs, clips, adds the noise and accounts for both in Rényi
+divergence. Two sets of patients are neighbours if one has a patient more; the vocabulary and the number
+of patients are taken as public. Noise is drawn from the system's entropy and not from the seed: who knew
+the seed could remove it. It is floating-point noise, of which Mironov (2012) shows that it leaks more than
+the theory says when each bit of the weights is examined.
 """
 
 from __future__ import annotations
@@ -25,11 +26,13 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
+from scoehr.checkpoints import Row
 from scoehr.files import InputError
+from scoehr.generators.base import Fitting
 from scoehr.generators.thinning import Thinning, ThinningConfig
 from scoehr.minibatches import CELLS, Data, SparseRows
 from scoehr.models import ResidualMLP, check_width
-from scoehr.sdes import LENGTHS, T_MIN, RateModel, by_length, thin, thinning_loss
+from scoehr.thinning import LENGTHS, MAX_LEVEL, RateModel, count_lengths, thin, thinning_loss
 from scoehr.training import rate_factor
 
 if TYPE_CHECKING:
@@ -48,8 +51,8 @@ class PrivateConfig(ThinningConfig):
     rate: float = 5e-4
     epsilon: float = 8.0
     delta: float = 1e-5
-    norm: float = 100.0  # of a patient's gradient; less noise below, and rates too low, since long records are cut most
-    most_codes: int = 40  # of a patient that count for the shares
+    norm: float = 100.0  # bound on a patient's gradient; a lower one biases rates of long vectors
+    most_codes: int = 40  # of a patient that count for the distributions of counts
     shares_noise: float = 4.0  # standard deviation over sensitivity
 
     def __post_init__(self) -> None:
@@ -58,7 +61,7 @@ class PrivateConfig(ThinningConfig):
 
 
 class PlainMLP(ResidualMLP):
-    """The residual MLP in the place of :class:`~scoehr.models.RecordMLP`, of layers that Opacus can take apart."""
+    """The residual MLP in place of :class:`~scoehr.models.RecordMLP`, of layers that Opacus supports."""
 
     def read(self, x: Tensor, t: Tensor) -> tuple[Tensor]:
         return (self(x, t),)
@@ -67,7 +70,7 @@ class PlainMLP(ResidualMLP):
         return read
 
     def length(self, read: Tensor) -> Tensor:
-        return torch.zeros_like(read[:, 0])  # records are as long as Bayes' rule says
+        return torch.zeros_like(read[:, 0])  # lengths are those of Bayes' rule
 
 
 class Private(Thinning):
@@ -86,47 +89,34 @@ class Private(Thinning):
     releases_data_facts = False
     config: PrivateConfig
 
-    def _train(
-        self,
-        data: SparseRows,
-        held_out: SparseRows | None,
-        seed: int,
-        folder: Path | None,
-        progress: bool,
-    ) -> list[dict[str, Any]]:
-        """No losses are written down and no checkpoints kept: they would tell of patients without noise."""
-        config, n = self.config, len(data)
+    def _train(self, fitting: Fitting) -> list[Row]:
+        """Without losses and checkpoints, which would tell of patients without noise."""
+        config, data, n = self.config, SparseRows.of(fitting.data), len(fitting.data)
         if config.delta >= 1 / n:
             raise InputError(
                 f"delta {config.delta:g} promises nothing to {n:,} patients; set it below {1 / n:.1g}"
             )
         rng = _secret()
-        each = min(1.0, config.batch / n)  # probability of a patient to be in a batch
-        steps = math.ceil(1 / each)  # of an epoch
-        noise = noise_for(config, each, config.epochs * steps)
-        self.rate.take_counts(noised_counts(data, config, rng), noised_lengths(data, config, rng))
+        chance = min(1.0, config.batch / n)  # of a patient to be in a batch
+        steps = math.ceil(1 / chance)  # of an epoch
+        noise = noise_for(config, chance, config.epochs * steps)
+        self.rate.set_marginals(noised_counts(data, config, rng), noised_lengths(data, config, rng))
         self.rate.to(self.device)
         clipped, optimiser = self._private(noise)
         average = AveragedModel(self.rate.network, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
         rows = []
-        for epoch in tqdm(range(config.epochs), "rate", disable=not progress or None):
-            begun = time.perf_counter()
-            rate = config.rate * rate_factor(config.schedule, epoch, config.epochs)
-            optimiser.param_groups[0]["lr"] = rate
+        for epoch in tqdm(range(config.epochs), "rate", disable=not fitting.progress or None):
+            start = time.perf_counter()
+            learning_rate = config.rate * rate_factor(config.schedule, epoch, config.epochs)
+            optimiser.param_groups[0]["lr"] = learning_rate
             for _ in range(steps):
-                self._step(data[torch.rand(n, generator=rng) < each], clipped, optimiser, rng)
+                batch = data[torch.rand(n, generator=rng) < chance]
+                self._step(batch, clipped, optimiser, rng)
                 average.update_parameters(self.rate.network)
-            spent = epsilon(config, noise, each, (epoch + 1) * steps)
-            seconds = time.perf_counter() - begun
-            rows.append(
-                {
-                    "stage": "rate",
-                    "epoch": epoch + 1,
-                    "epsilon": spent,
-                    "learning_rate": rate,
-                    "seconds": seconds,
-                }
-            )
+            spent = epsilon(config, noise, chance, (epoch + 1) * steps)
+            row = {"stage": "rate", "epoch": epoch + 1, "epsilon": spent}
+            row |= {"learning_rate": learning_rate, "seconds": time.perf_counter() - start}
+            rows.append(row)
         clipped.to_standard_module()
         self.rate.network.load_state_dict(average.module.state_dict())
         self.rate.cpu()
@@ -153,22 +143,20 @@ class Private(Thinning):
 
     def _step(self, x: Tensor, clipped: Clipped, optimiser: Noisy, rng: torch.Generator) -> None:
         """One step on a batch ``(B, n_codes)`` of any size; the noise hides how many there were."""
-        level = (1 - torch.rand(len(x), generator=rng) ** 2).clamp(
-            max=1 - T_MIN
-        )  # no patient's depends on another
+        level = 1 - torch.rand(len(x), generator=rng) ** 2  # independent of other patients
+        level = level.clamp(max=MAX_LEVEL)
+        thinned = thin(x, level, rng)
         clipped.enable_hooks()
         losses = thinning_loss(
-            self.rate, *(part.to(self.device) for part in (x, thin(x, level, rng), level))
+            self.rate, x.to(self.device), thinned.to(self.device), level.to(self.device)
         )  # (B,)
-        with (
-            warnings.catch_warnings()
-        ):  # counts want no gradients, and PyTorch wonders why a layer's input does not
+        with warnings.catch_warnings():  # counts need no gradients, which PyTorch reports
             warnings.filterwarnings("ignore", "Full backward hook is firing")
             losses.sum().backward(retain_graph=True)  # for the norms alone
-            share = clipped.get_clipping_coef()  # (B,) that is left of each patient's gradient
+            factor = clipped.get_clipping_coef()  # (B,) on each patient's gradient
             clipped.disable_hooks()
             optimiser.zero_grad()
-            (share * losses).sum().backward()
+            (factor * losses).sum().backward()
         optimiser.step()
 
     @property
@@ -179,16 +167,13 @@ class Private(Thinning):
         spent = pd.to_numeric(self.history["epsilon"], errors="coerce").iloc[-1:]
         if not (spent > 0).any():
             raise InputError(
-                "the history does not say which ε was spent; restore the model or fit it anew"
+                "the history does not say which ε was spent; restore the model or fit it again"
             )
         return float(spent.iloc[0])
 
     def write(self, folder: Path, **extra: Any) -> None:
-        promise = {
-            "epsilon": self.spent,
-            "delta": self.config.delta,
-            "neighbours": "one patient more or less",
-        }
+        promise = {"epsilon": self.spent, "delta": self.config.delta}
+        promise["neighbours"] = "one patient more or less"
         super().write(folder, **{"privacy": promise, **extra})
 
 
@@ -198,48 +183,49 @@ def _secret(device: str = "cpu") -> torch.Generator:
 
 
 def noised_counts(data: Data, config: PrivateConfig, rng: torch.Generator) -> Tensor:
-    """How many patients have m of a code, for m = 0 … LARGEST: ``(LARGEST + 1, n_codes)``, under Gaussian noise.
+    """How many patients have m of a code, ``(MAX_COUNT + 1, n_codes)``, under Gaussian noise.
 
-    Of a patient with more codes than ``most_codes`` as many count, drawn evenly; so a patient moves the cells of m > 0
-    by at most √most_codes in Euclidean norm, and by √(most_codes + 1) together with the one of the lengths. What stays
-    below one standard deviation of the noise, or four where m is above 1 and most cells are empty, is taken for none.
+    Of a patient with more codes than ``most_codes`` as many count, drawn evenly. So a patient moves the
+    cells of m > 0 by at most √most_codes in Euclidean norm, and by √(most_codes + 1) together with the
+    one of the lengths. What is below one standard deviation of the noise, or four where m is above 1 and
+    most cells are empty, counts as none.
     """
-    counts = torch.zeros(RateModel.LARGEST, data.shape[1], dtype=torch.float64)
+    counts = torch.zeros(RateModel.MAX_COUNT, data.shape[1], dtype=torch.float64)
     for part in SparseRows.of(data).parts():
-        counts += _bounded(part, config.most_codes, rng).frequencies(RateModel.LARGEST)[1:]
+        counts += _bounded(part, config.most_codes, rng).frequencies(RateModel.MAX_COUNT)[1:]
     spread = _spread(config)
     noised = counts + spread * torch.randn(counts.shape, generator=rng, dtype=torch.float64)
-    least_seen = spread * torch.tensor([1.0] + [4.0] * (len(counts) - 1))[:, None]
-    noised = torch.where(noised > least_seen, noised, 0.0)
+    least = spread * torch.tensor([1.0] + [4.0] * (len(counts) - 1))[:, None]
+    noised = torch.where(noised > least, noised, 0.0)
     return torch.cat([(len(data) - noised.sum(0, keepdim=True)).clamp(min=0), noised])
 
 
 def _bounded(x: Tensor, most: int, rng: torch.Generator) -> SparseRows:
-    """Records ``(B, n_codes)`` with at most so many of their codes, drawn evenly."""
+    """Vectors ``(B, n_codes)`` with at most so many of their codes, drawn evenly."""
     score = torch.rand(x.shape, generator=rng) * (x > 0)
     least = score.topk(min(most, x.shape[1]), dim=1).values[:, -1:]
     return SparseRows.of(torch.where((score > 0) & (score >= least), x, 0.0))
 
 
 def noised_lengths(data: Data, config: PrivateConfig, rng: torch.Generator) -> Tensor:
-    """How many patients have records of each of ``LENGTHS``, ``(1024,)``, under the same noise.
+    """How many patients have vectors of each of ``LENGTHS``, ``(1024,)``, under the same noise.
 
-    Lengths within a quarter of each other are counted together and shared out evenly. What stays below five standard
-    deviations of the noise is taken for none, so no synthetic record is as long as the rarest. InputError if none
-    stands out.
+    Lengths within a quarter of each other are counted together and spread evenly. What is below five
+    standard deviations of the noise counts as none, so no synthetic vector is as long as the rarest.
+    InputError if none stands out.
     """
-    together = torch.log1p(LENGTHS).div(math.log(1.25)).long()  # (1024,) bin of each length
-    counts = torch.zeros(int(together[-1]) + 1, dtype=torch.float64).index_add(
-        0, together, by_length(data)
-    )
-    noised = counts + _spread(config) * torch.randn(len(counts), generator=rng, dtype=torch.float64)
-    bins = together.bincount(minlength=len(counts))
-    seen = noised > 5 * _spread(config)
+    bins = torch.log1p(LENGTHS).div(math.log(1.25)).long()  # (1024,)
+    counts = torch.zeros(int(bins[-1]) + 1, dtype=torch.float64)
+    counts = counts.index_add(0, bins, count_lengths(data))
+    spread = _spread(config)
+    noised = counts + spread * torch.randn(len(counts), generator=rng, dtype=torch.float64)
+    seen = noised > 5 * spread
     if not seen.any():
         raise InputError(
             f"{len(data):,} patients are too few: no length of record stands out; lower shares_noise"
         )
-    return (torch.where(seen, noised, 0.0) / bins.clamp(min=1))[together]
+    widths = bins.bincount(minlength=len(counts)).clamp(min=1)
+    return (torch.where(seen, noised, 0.0) / widths)[bins]
 
 
 def _spread(config: PrivateConfig) -> float:
@@ -247,8 +233,8 @@ def _spread(config: PrivateConfig) -> float:
     return config.shares_noise * math.sqrt(config.most_codes + 1)
 
 
-def epsilon(config: PrivateConfig, noise: float, each: float, steps: int) -> float:
-    """ε at ``config.delta`` of the shares and of ``steps`` steps under ``noise``, by Rényi accounting."""
+def epsilon(config: PrivateConfig, noise: float, chance: float, steps: int) -> float:
+    """ε at ``config.delta`` of the distributions and of ``steps`` steps, by Rényi accounting."""
     try:
         from opacus.accountants import RDPAccountant
     except ImportError:
@@ -256,20 +242,19 @@ def epsilon(config: PrivateConfig, noise: float, each: float, steps: int) -> flo
             "differential privacy needs Opacus; install it with: pip install 'scoehr[private]'"
         ) from None
     accountant = RDPAccountant()
-    accountant.history = [(config.shares_noise, 1.0, 1), (noise, each, steps)]
-    with (
-        warnings.catch_warnings()
-    ):  # of a bound that more orders would make tighter: it holds as it is
+    accountant.history = [(config.shares_noise, 1.0, 1), (noise, chance, steps)]
+    with warnings.catch_warnings():  # a bound that more orders would tighten holds as it is
         warnings.filterwarnings("ignore", "Optimal order is")
         return accountant.get_epsilon(config.delta)
 
 
-def noise_for(config: PrivateConfig, each: float, steps: int) -> float:
+def noise_for(config: PrivateConfig, chance: float, steps: int) -> float:
     """The least noise of the gradients, over their norm, that keeps all within ``config.epsilon``."""
     lowest, highest = 0.3, 1e4
-    over = lambda noise: epsilon(config, noise, each, steps) - config.epsilon  # noqa: E731
+    over = lambda noise: epsilon(config, noise, chance, steps) - config.epsilon  # noqa: E731
     if over(highest) > 0:
         raise InputError(
-            f"epsilon {config.epsilon:g} is less than the shares of the codes spend; raise shares_noise or epsilon"
+            f"epsilon {config.epsilon:g} is less than the shares of the codes spend; "
+            "raise shares_noise or epsilon"
         )
     return lowest if over(lowest) < 0 else float(brentq(over, lowest, highest, xtol=1e-4)) + 1e-4

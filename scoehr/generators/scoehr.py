@@ -8,9 +8,7 @@ Electronic Health Records using Continuous-time Diffusion Models, PMLR 219.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -19,9 +17,10 @@ from scipy import sparse
 from torch import Tensor, nn
 
 from scoehr import sampling
+from scoehr.checkpoints import Row
 from scoehr.data.matrix import CodeMatrix, Kind
 from scoehr.files import InputError
-from scoehr.generators.base import Generator, Settings, Weights
+from scoehr.generators.base import Fitting, Generator, Sampling, Settings, Weights
 from scoehr.generators.settings import check_choice, check_limits
 from scoehr.minibatches import Data, SparseRows
 from scoehr.models import (
@@ -37,12 +36,13 @@ from scoehr.models import (
 from scoehr.sdes import (
     VPSDE,
     Prediction,
+    Score,
     ScoreModel,
     score_matching_loss,
     stratified_times,
     uniform_times,
 )
-from scoehr.training import Schedule, TrainingConfig, train
+from scoehr.training import Schedule, TrainingConfig
 
 TIMES = {"stratified": stratified_times, "uniform": uniform_times}
 
@@ -51,16 +51,14 @@ TIMES = {"stratified": stratified_times, "uniform": uniform_times}
 class ScoEHRConfig(Settings):
     """Every choice of the model; the defaults are the report's (Team 97, 2024)."""
 
-    kind: Kind = (
-        "count"  # signed: without autoencoder, negative counts stay, as the report leaves them
-    )
+    kind: Kind = "count"  # signed: without autoencoder, negative counts stay, as reported
     # autoencoder
     latent: int | None = 144  # None: diffusion on the counts themselves
     head: Head = "relu"
     autoencoder_epochs: int = 200
     autoencoder_batch: int = 64
     autoencoder_rate: float = 1e-3
-    autoencoder_noise: float = 0.0  # on the code while training
+    autoencoder_noise: float = 0.0  # on the latent while training
     autoencoder_schedule: Schedule = "constant"
     autoencoder_shuffle: bool = False  # the report's loader keeps the order of the rows
     weight_decay: float = 1e-4
@@ -94,7 +92,7 @@ class ScoEHRConfig(Settings):
         check_limits("steps", self.steps, "[2, inf)")
         if self.head == "sigmoid" and self.kind != "binary":
             raise InputError(
-                "the sigmoid head knows presence, not counts; set kind to binary or take another head"
+                "the sigmoid head has presence, not counts; set kind to binary or take another head"
             )
         if self.network == "mlp":
             check_width(self.width)
@@ -117,7 +115,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "fast": {
         "head": "poisson",
-        "autoencoder_epochs": 12,  # longer, and the codes saturate: better reconstructed, harder to diffuse
+        "autoencoder_epochs": 12,  # longer, the latents saturate: reconstructed well, hard to diffuse
         "autoencoder_schedule": "cosine",
         "autoencoder_noise": 0.3,
         "autoencoder_shuffle": True,
@@ -167,127 +165,16 @@ class ScoEHR(Generator):
     def __init__(self, config: ScoEHRConfig | None = None, device: str | None = None):
         super().__init__(config, device)
         self.sde = VPSDE()
-        self.autoencoder: Autoencoder | None = None
-        self.score: ScoreModel
-        self.shift: Tensor  # (D,) mean and
-        self.scale: Tensor  # (D,) standard deviation of the latents
 
-    @property
-    def network(self) -> nn.Module:
-        return self.score.network
-
-    # ------------------------------------------------------------------ fit
-
-    def _train(
-        self,
-        data: SparseRows,
-        held_out: SparseRows | None,
-        seed: int,
-        folder: Path | None,
-        progress: bool,
-    ) -> list[dict[str, Any]]:
-        rows = []
-        if self.autoencoder is not None:
-            rows += self._fit_autoencoder(self.autoencoder, data, held_out, seed, folder, progress)
-        return rows + self._fit_score(data, held_out, seed, folder, progress)
-
-    def _floats(self, n: int, n_codes: int) -> int:
-        config, dim, width = self.config, self._dim(n_codes), self.config.width
-        each = (
-            100 * width * dim if config.network == "unet" else 16 * config.depth * width + 12 * dim
-        )
-        latents = 5 * n * (dim if config.latent or config.standardise else 0)
-        autoencoder = 20 * max(512, config.autoencoder_batch) * n_codes if config.latent else 0
-        return max(64, config.batch) * each + latents + autoencoder
-
-    def _fit_autoencoder(
-        self,
-        autoencoder: Autoencoder,
-        data: SparseRows,
-        held_out: SparseRows | None,
-        seed: int,
-        folder: Path | None,
-        progress: bool,
-    ) -> list[dict[str, Any]]:
-        config = self.config
-        if (
-            config.head == "poisson"
-        ):  # start at the mean rates, else the first epochs only find them
-            autoencoder.decoder.bias.data = torch.log(torch.expm1(data.mean(0) + 1 / len(data)))
-        rows = train(
-            autoencoder,
-            autoencoder.loss,
-            data,
-            TrainingConfig(
-                epochs=config.autoencoder_epochs,
-                batch=min(config.autoencoder_batch, len(data)),
-                rate=config.autoencoder_rate,
-                schedule=config.autoencoder_schedule,
-                weight_decay=config.weight_decay,
-                shuffle=config.autoencoder_shuffle,
-                drop_last=config.drop_last,
-            ),
-            seed=seed,
-            validation=held_out,
-            about=self._changed("head", "autoencoder_noise"),
-            store=folder,
-            name="autoencoder",
-            progress=progress,
-        )
-        return [{"stage": "autoencoder", **row} for row in rows]
-
-    def _fit_score(
-        self,
-        data: SparseRows,
-        held_out: SparseRows | None,
-        seed: int,
-        folder: Path | None,
-        progress: bool,
-    ) -> list[dict[str, Any]]:
-        config, score, sde = self.config, self.score, self.sde
-        draw_times = TIMES[config.times]
-
-        def loss(x: Tensor, rng: torch.Generator) -> Tensor:
-            t = draw_times(len(x), rng).to(x)
-            noise = torch.randn(x.shape, generator=rng).to(x)
-            return score_matching_loss(score, sde, x, t, noise).mean()
-
-        latents = self._encode(data)
-        if config.standardise and len(data) < 2:
-            raise InputError(
-                "one patient is too few for a preset that standardises; give more patients"
-            )
-        if config.standardise:
-            latents = latents if isinstance(latents, Tensor) else latents.dense()
-            self.shift, self.scale = latents.mean(0), latents.std(0).clamp_min(1e-3)
-        about = self._changed("prediction", "time_scale", "times")
-        more: dict[str, Any] = {
-            "about": about,
-            "drop_last": config.drop_last,
-            "share": config.epoch_share,
-        }
-        codes = None if held_out is None else self._standardised(self._encode(held_out))
-        return self._learn(
-            "score", score, loss, self._standardised(latents), codes, seed, folder, progress, **more
-        )
-
-    def _build(self, vocabulary: CodeMatrix, seed: int) -> None:
-        """Make the networks, freshly initialised, for this vocabulary."""
-        config = self.config
-        self.vocabulary = vocabulary.take(np.arange(0))
-        n_codes = len(vocabulary.codes)
-        dim = self._dim(n_codes)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            network = self._new_network(dim)
-            self.autoencoder = (
-                Autoencoder(n_codes, dim, config.head, config.autoencoder_noise)
-                if config.latent
-                else None
-            )
-            if self.autoencoder is not None:
-                reinitialise(self.autoencoder)
+    def _make_networks(self, n_codes: int) -> None:
+        config, dim = self.config, self._dim(n_codes)
+        network = self._new_network(dim)
         self.score = ScoreModel(network, self.sde, config.prediction, config.time_scale)
+        self.autoencoder: Autoencoder | None = None
+        if config.latent:
+            self.autoencoder = Autoencoder(n_codes, dim, config.head, config.autoencoder_noise)
+            reinitialise(self.autoencoder)
+        #: Mean and standard deviation of the latents, (D,).
         self.shift, self.scale = torch.zeros(dim), torch.ones(dim)
 
     def _dim(self, n_codes: int) -> int:
@@ -302,60 +189,122 @@ class ScoEHR(Generator):
         network = UNet(dim, config.width, attention=config.attention)
         return reinitialise(network) if config.reinitialise else network
 
-    def _changed(self, *names: str) -> dict[str, Any]:
-        """Those of the settings that are not the report's."""
-        settings = {name: getattr(self.config, name) for name in names}
-        return {
-            name: value for name, value in settings.items() if value != getattr(ScoEHRConfig, name)
-        }
+    @property
+    def network(self) -> nn.Module:
+        return self.score.network
+
+    # ------------------------------------------------------------------ fit
+
+    def _train(self, fitting: Fitting) -> list[Row]:
+        rows = []
+        if self.autoencoder is not None:
+            rows += self._fit_autoencoder(self.autoencoder, fitting)
+        return rows + self._fit_score(self._encode_all(fitting))
+
+    def _floats(self, n: int, n_codes: int) -> int:
+        config, dim, width = self.config, self._dim(n_codes), self.config.width
+        unet = config.network == "unet"
+        each = 100 * width * dim if unet else 16 * config.depth * width + 12 * dim
+        latents = 5 * n * (dim if config.latent or config.standardise else 0)
+        autoencoder = 20 * max(512, config.autoencoder_batch) * n_codes if config.latent else 0
+        return max(64, config.batch) * each + latents + autoencoder
+
+    def _fit_autoencoder(self, autoencoder: Autoencoder, fitting: Fitting) -> list[Row]:
+        config, n = self.config, len(fitting.data)
+        if (
+            config.head == "poisson"
+        ):  # start at the mean rates, else the first epochs only find them
+            rates = torch.expm1(fitting.data.mean(0) + 1 / n)
+            autoencoder.decoder.bias.data = torch.log(rates)
+        training = TrainingConfig(
+            epochs=config.autoencoder_epochs,
+            batch=min(config.autoencoder_batch, n),
+            learning_rate=config.autoencoder_rate,
+            schedule=config.autoencoder_schedule,
+            weight_decay=config.weight_decay,
+            shuffle=config.autoencoder_shuffle,
+            drop_last=config.drop_last,
+        )
+        about = self._settings("head", "autoencoder_noise")
+        return fitting.train("autoencoder", autoencoder, autoencoder.loss, training, about=about)
+
+    def _encode_all(self, fitting: Fitting) -> Fitting:
+        """The same patients as latents, standardised if that is set."""
+        config, held_out = self.config, fitting.held_out
+        latents = self._encode(fitting.data)
+        if config.standardise:
+            if len(latents) < 2:
+                raise InputError(
+                    "one patient is too few for a preset that standardises; give more patients"
+                )
+            dense = _dense(latents)
+            self.shift, self.scale = dense.mean(0), dense.std(0).clamp_min(1e-3)
+        others = None if held_out is None else self._standardised(self._encode(held_out))
+        return replace(fitting, data=self._standardised(latents), held_out=others)
+
+    def _fit_score(self, fitting: Fitting) -> list[Row]:
+        config, score, sde = self.config, self.score, self.sde
+        draw_times = TIMES[config.times]
+
+        def loss(x: Tensor, rng: torch.Generator) -> Tensor:
+            t = draw_times(len(x), rng).to(x)
+            noise = torch.randn(x.shape, generator=rng).to(x)
+            return score_matching_loss(score, sde, x, t, noise).mean()
+
+        more = {"drop_last": config.drop_last, "epoch_fraction": config.epoch_share}
+        training = self._training_config(len(fitting.data), **more)
+        about = self._settings("prediction", "time_scale", "times")
+        return fitting.train("score", score, loss, training, device=self.device, about=about)
+
+    def _settings(self, *names: str) -> dict[str, Any]:
+        return {name: getattr(self.config, name) for name in names}
 
     @torch.no_grad()
-    def _encode(self, counts: SparseRows) -> Data:
-        """Counts ``(n, n_codes)`` to latents ``(n, D)``; without autoencoder, padded on the right with zeros."""
+    def _encode(self, counts: Data) -> Data:
+        """Counts ``(n, n_codes)`` to latents ``(n, D)``; without autoencoder, padded with zeros."""
+        rows = SparseRows.of(counts)
         if self.autoencoder is None:
-            return counts.padded(len(self.shift))
-        return torch.cat([self.autoencoder.encode(part) for part in counts.parts()])
+            return rows.padded(len(self.shift))
+        return torch.cat([self.autoencoder.encode(part) for part in rows.parts()])
 
     def _standardised(self, latents: Data) -> Data:
         if not self.config.standardise:
             return latents
-        return (
-            (latents if isinstance(latents, Tensor) else latents.dense()) - self.shift
-        ) / self.scale
+        return (_dense(latents) - self.shift) / self.scale
 
     # --------------------------------------------------------------- sample
 
-    def _draw(self, size: int, sampler: str, steps: int, rng: torch.Generator) -> Tensor:
-        counted = _Counting(self.score.eval().to(self.device))
+    def _draw(self, size: int, rng: torch.Generator, how: Sampling) -> Tensor:
+        sampler, steps = how.sampler or self.config.sampler, how.steps or self.config.steps
+        score = _Counting(self.score.eval().to(self.device))
         noise = torch.randn(size, len(self.shift), generator=rng).to(self.device)
-        x = sampling.solve(sampler, counted, self.sde, noise, steps, rng=rng).cpu()
+        x = sampling.solve(sampler, score, self.sde, noise, steps, rng=rng).cpu()
         self.score.cpu()
-        self.evaluations = counted.calls
+        self.evaluations = score.calls
         return x * self.scale + self.shift
 
     @torch.no_grad()
     def decode(self, latents: Tensor, rng: torch.Generator | None = None) -> Tensor:
-        """Latents ``(n, D)`` to whole counts ``(n, n_codes)``."""
-        config = self.config
+        """Latents ``(n, D)`` to whole counts ``(n, n_codes)``; ``rng`` for the Poisson head."""
+        binary = self.config.kind == "binary"
         if self.autoencoder is not None:
-            counts = self.autoencoder.decode(
-                latents.clamp(-1, 1) if config.clip_latents else latents, rng
-            )
-            return counts.clamp(max=1) if config.kind == "binary" else counts
+            inside = latents.clamp(-1, 1) if self.config.clip_latents else latents
+            counts = self.autoencoder.decode(inside, rng)
+            return counts.clamp(max=1) if binary else counts
         counts = latents[:, : len(self.vocabulary.codes)]
-        if config.kind == "binary":
+        if binary:
             return (counts > 0.5).to(counts)
-        return counts.round() if config.kind == "signed" else counts.round().clamp_min(0)
+        return counts.round() if self.config.kind == "signed" else counts.round().clamp_min(0)
 
     @torch.no_grad()
     def reconstruct(self, matrix: CodeMatrix, *, seed: int = 0) -> CodeMatrix:
-        """Each patient through encoder and decoder, without diffusion: what the autoencoder alone loses."""
+        """Each patient through encoder and decoder, without diffusion: what the autoencoder loses."""
         rng = torch.Generator().manual_seed(seed)
-        encode = self.autoencoder.encode if self.autoencoder is not None else lambda part: part
-        parts = [
-            sparse.csr_array(self.decode(encode(part), rng).numpy().astype(np.int32))
-            for part in self._rows(matrix).parts()
-        ]
+        parts = []
+        for part in self._rows(matrix).parts():
+            latents = part if self.autoencoder is None else self.autoencoder.encode(part)
+            counts = self.decode(latents, rng).numpy().astype(np.int32)
+            parts.append(sparse.csr_array(counts))
         return CodeMatrix.from_array(
             sparse.vstack(parts, format="csr"),
             matrix.codes,
@@ -366,10 +315,10 @@ class ScoEHR(Generator):
 
     @torch.no_grad()
     def unreachable(self) -> np.ndarray:
-        """Codes ``(k,)`` that no latent in the Tanh box can produce after rounding (exact, for relu and sigmoid heads).
+        """Codes ``(k,)`` that no latent in (-1, 1) decodes to (exact, for relu and sigmoid heads).
 
-        The largest logit of code j over the box is bⱼ + Σᵢ |Wⱼᵢ|; it must pass 1/2 (relu) or 0 (sigmoid). A Poisson
-        head has no such codes.
+        The largest logit of code j over the box is bⱼ + Σᵢ |Wⱼᵢ|; it must pass 1/2 (relu) or 0
+        (sigmoid). A Poisson head has no such codes.
         """
         if self.autoencoder is None or self.autoencoder.head == "poisson":
             return np.empty(0, dtype=object)
@@ -382,13 +331,12 @@ class ScoEHR(Generator):
 
     def _weights(self) -> Weights:
         score = {**self.score.network.state_dict(), "shift": self.shift, "scale": self.scale}
-        return {"score.safetensors": score} | (
-            {"autoencoder.safetensors": self.autoencoder.state_dict()}
-            if self.autoencoder is not None
-            else {}
-        )
+        weights = {"score.safetensors": score}
+        if self.autoencoder is not None:
+            weights["autoencoder.safetensors"] = self.autoencoder.state_dict()
+        return weights
 
-    def _take(self, weights: Weights) -> None:
+    def _load_weights(self, weights: Weights) -> None:
         score = weights["score.safetensors"]
         self.shift, self.scale = score.pop("shift"), score.pop("scale")
         self.score.network.load_state_dict(score)
@@ -396,10 +344,14 @@ class ScoEHR(Generator):
             self.autoencoder.load_state_dict(weights["autoencoder.safetensors"])
 
 
+def _dense(data: Data) -> Tensor:
+    return data if isinstance(data, Tensor) else data.dense()
+
+
 class _Counting:
     """A score that counts its evaluations."""
 
-    def __init__(self, score: Callable[[Tensor, Tensor], Tensor]):
+    def __init__(self, score: Score):
         self.score, self.calls = score, 0
 
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:

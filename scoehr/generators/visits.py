@@ -31,9 +31,10 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from scoehr.data.visits import Visits
-from scoehr.files import InputError, check_seed, replacing
+from scoehr.files import InputError, check_seed
 from scoehr.generators import saved
-from scoehr.generators.base import Settings, Unfilled, _stream, check_memory
+from scoehr.generators.base import Model, Settings, stream
+from scoehr.generators.room import check_memory
 from scoehr.generators.settings import check_whole
 from scoehr.models import ResidualMLP, check_width
 from scoehr.training import Schedule, TrainingConfig, train
@@ -192,7 +193,7 @@ def admission_loss(births: Tensor, codes: Tensor, grown: Tensor) -> Tensor:
     return (codes.sum(dim=1) + 1) * total / removed.sum(dim=1).clamp(min=1)
 
 
-class VisitThinning:
+class VisitThinning(Model):
     """A generator of patients with admissions: ``fit`` on :class:`Visits`, ``sample`` others, ``save`` and ``load``.
 
     >>> model = VisitThinning().fit(visits)                                # doctest: +SKIP
@@ -201,18 +202,13 @@ class VisitThinning:
 
     name = "visits"
     settings = VisitConfig
+    weights = (WEIGHTS,)
+    config: VisitConfig
     summary = (
         "Admissions one after another, each grown diagnosis by diagnosis, given the record so far."
     )
     architecture = "residual MLP"
     output = "probability of the next code"
-
-    def __init__(self, config: VisitConfig | None = None, device: str | None = None):
-        self.config = config or VisitConfig()
-        self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        self.history = pd.DataFrame()
-        self.model: AdmissionModel
-        self.vocabulary: Visits  # the codes, without patients
 
     def fit(
         self,
@@ -243,26 +239,31 @@ class VisitThinning:
                 "no admission has a code, so there is nothing to learn; give another table"
             )
         largest = int(np.diff(train_set.counts.indptr).max())
-        self._build(train_set, {"most": int(train_set.numbers.max()), "largest": largest}, seed)
+        self.limits = {"most": int(train_set.numbers.max()), "largest": largest}
+        self._build(train_set, seed)
         self.model.visit_odds.copy_(_visit_odds(train_set))
         self.model.size_odds.copy_(_size_odds(train_set, largest))
         self.model.code_odds.copy_(_code_odds(train_set))
         moments = Moments(train_set)
-        data = torch.arange(len(moments))
-        held_out = None
+        data, held_out = torch.arange(len(moments)), None
         if validation is not None:
             moments = moments.and_those_of(validation.align(train_set.codes))
             held_out = torch.arange(len(data), len(moments))
         config = self.config
-        shared = {
-            name: getattr(config, name)
-            for name in ("epochs", "rate", "schedule", "weight_decay", "clip", "ema")
-        }
+        training = TrainingConfig(
+            epochs=config.epochs,
+            batch=min(config.batch, len(data)),
+            learning_rate=config.rate,
+            schedule=config.schedule,
+            weight_decay=config.weight_decay,
+            clip=config.clip,
+            ema=config.ema,
+        )
         rows = train(
             self.model.to(self.device),
             lambda chosen, rng: self._loss(moments, chosen, rng),
             data,
-            TrainingConfig(batch=min(config.batch, len(data)), **shared),
+            training,
             seed=seed,
             validation=held_out,
             store=Path(folder) if folder else None,
@@ -290,15 +291,12 @@ class VisitThinning:
         births = self.model(grown, (codes - grown).sum(dim=1).long(), context)
         return (loss + admission_loss(births, codes, grown).sum()) / len(comes)
 
-    def _build(self, vocabulary: Visits, limits: dict[str, int], seed: int) -> None:
+    def _build(self, vocabulary: Visits, seed: int) -> None:
         self.vocabulary = vocabulary.take([])
-        self.limits = (
-            limits  # most admissions of a patient, largest number of codes of an admission
-        )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             sizes = {"width": self.config.width, "depth": self.config.depth}
-            self.model = AdmissionModel(len(vocabulary.codes), **limits, **sizes)
+            self.model = AdmissionModel(len(vocabulary.codes), **self.limits, **sizes)
 
     # --------------------------------------------------------------- sample
 
@@ -311,26 +309,19 @@ class VisitThinning:
         Raises:
             InputError: the model is not fitted, ``n`` is not positive, or the result does not fit in memory.
         """
-        if not hasattr(self, "model"):
-            raise InputError("the model is not fitted; call fit, or load a saved one")
-        check_memory(n, len(self.vocabulary.codes))
-        seed = check_seed(seed)
+        vocabulary = self._require_fitted()
+        check_memory(n, len(vocabulary.codes))
+        seed, batch = check_seed(seed), self.config.sample_batch
         parts, numbers = [], []
         self.model.eval().to(self.device)
-        for start in tqdm(
-            range(0, n, self.config.sample_batch), "sampling", disable=not progress or None
-        ):
-            rows, number = self._patients(
-                min(self.config.sample_batch, n - start), _stream(seed, start, 0)
-            )
+        for start in tqdm(range(0, n, batch), "sampling", disable=not progress or None):
+            rows, number = self._patients(min(batch, n - start), stream(seed, start, 0))
             parts.append(rows)
             numbers.append(number)
         self.model.cpu()
-        words = self.vocabulary
         starts = np.concatenate([[0], np.cumsum(np.concatenate(numbers))])
-        return Visits(
-            sparse.vstack(parts, format="csr"), starts, np.arange(n), words.codes, words.titles
-        )
+        counts = sparse.vstack(parts, format="csr")
+        return Visits(counts, starts, np.arange(n), vocabulary.codes, vocabulary.titles)
 
     @torch.no_grad()
     def _patients(self, size: int, rng: torch.Generator) -> tuple[sparse.csr_array, np.ndarray]:
@@ -379,54 +370,32 @@ class VisitThinning:
 
     # ----------------------------------------------------------- save, load
 
-    def save(self, folder: str | Path, **extra: Any) -> Path:
-        """Write config.json, history.csv and the weights (safetensors) to a new folder, all or nothing.
-
-        ``extra`` goes into config.json beside the model's own entries.
-        """
-        folder = Path(folder)
-        with replacing(folder) as scratch:
-            scratch.mkdir()
-            self.write(scratch, **extra)
-        return folder
-
     def write(self, folder: Path, **extra: Any) -> None:
-        """Write the files of :meth:`save` into an existing folder."""
-        head = {
-            "generator": self.name,
-            "config": asdict(self.config),
-            "limits": self.limits,
-            **extra,
-        }
-        saved.write(folder, head, {WEIGHTS: self.model.state_dict()}, self.vocabulary, self.history)
+        head = {"generator": self.name, "config": asdict(self.config), "limits": self.limits}
+        saved.write(folder, head | extra, self._weights(), self.vocabulary, self.history)
 
-    @classmethod
-    def load(cls, folder: str | Path) -> Self:
-        """A saved model; :class:`InputError` if files are missing, altered, or of another generator or version."""
-        folder = Path(folder)
-        config = saved.config(folder)
-        if config["generator"] != cls.name:
-            raise InputError(
-                f"{folder}: holds a model of kind {config['generator']!r}, which has no admissions"
-            )
-        saved.check(folder, config)
-        limits = config.get("limits")
-        if not isinstance(limits, dict) or set(limits) != {"most", "largest"}:
+    def _read(self, folder: Path, config: dict[str, Any]) -> None:
+        self.limits = config.get("limits", {})
+        if not isinstance(self.limits, dict) or set(self.limits) != {"most", "largest"}:
             raise saved.damaged(folder / "config.json", "limits")
         with saved.naming(folder):
-            made = cls(VisitConfig.from_dict(config["config"]))
-            for name, value in limits.items():
+            for name, value in self.limits.items():
                 check_whole(name, value, "[1, 1000000]")
-        codes, titles = saved.vocabulary(folder, config)
+
+    def _without_patients(self, codes: np.ndarray, titles: np.ndarray) -> Visits:
         none = sparse.csr_array((0, len(codes)), dtype=np.int32)
-        words = Visits(none, np.zeros(1), np.empty(0, dtype=int), codes, titles)
-        with torch.device("meta"), Unfilled():
-            made._build(words, limits, seed=0)
-        weights = saved.weights(folder, config, {WEIGHTS: made.model.state_dict()})
-        made._build(words, limits, seed=0)
-        made.model.load_state_dict(weights[WEIGHTS])
-        made.history = saved.history(folder, config)
-        return made
+        return Visits(none, np.zeros(1), np.empty(0, dtype=int), codes, titles)
+
+    def _blank(self) -> Self:
+        blank = super()._blank()
+        blank.limits = self.limits
+        return blank
+
+    def _weights(self) -> saved.Weights:
+        return {WEIGHTS: self.model.state_dict()}
+
+    def _load_weights(self, weights: saved.Weights) -> None:
+        self.model.load_state_dict(weights[WEIGHTS])
 
 
 # ----------------------------------------------------------------------------
