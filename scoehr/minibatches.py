@@ -18,8 +18,8 @@ CELLS = 2**22  # that are made dense at a time where all rows are looked at
 class SparseRows:
     """Counts ``(n, D)``, stored sparse, in the place of a dense float32 tensor.
 
-    Only the rows that are asked for become dense, on ``device``. What a name means is what it means
-    for a tensor: ``shape``, ``device``, ``len``, ``to``, ``split``, ``mean``, ``std``.
+    Only the rows that are asked for become dense, on ``device``. Names mean what they mean for a tensor:
+    ``shape``, ``device``, ``len``, ``to``, ``split``, ``mean``, ``std``.
 
     Args:
         counts: ``(n, D)``, any sparse array; values beyond 2²⁴ are rounded to float32.
@@ -55,9 +55,7 @@ class SparseRows:
         if isinstance(rows, slice):
             return SparseRows(self.counts[rows], self.device)
         chosen = self.counts[rows.cpu().numpy()]
-        dense = torch.empty(
-            chosen.shape, dtype=torch.float32
-        )  # aligned by torch, so bits never vary
+        dense = torch.empty(chosen.shape)  # aligned by torch, so bits never vary
         chosen.toarray(out=dense.numpy())
         return dense.to(self.device)
 
@@ -97,10 +95,8 @@ class SparseRows:
         """Standard deviation (unbiased) of all cells, one value."""
         n = self.shape[0] * self.shape[1]
         mean = self.counts.sum(dtype=np.float64) / n
-        squares = (
-            np.square(self.counts.data - mean).sum(dtype=np.float64)
-            + (n - self.counts.nnz) * mean**2
-        )
+        squares = np.square(self.counts.data - mean).sum(dtype=np.float64)
+        squares += (n - self.counts.nnz) * mean**2
         return torch.tensor(squares / (n - 1)).sqrt().float()
 
     def present(self) -> sparse.csr_array:

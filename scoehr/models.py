@@ -1,11 +1,11 @@
-"""The networks: autoencoder, the paper's U-Net, and the residual MLP of the fast path.
+"""The networks: autoencoder, the paper's U-Net, and residual MLPs.
 
-A score network maps a noised latent ``x`` of shape ``(B, D)`` and a time ``t`` of shape ``(B,)`` in (0, 1] to
-``(B, D)``. What its output means, score or noise, is decided by
-:class:`scoehr.sdes.ScoreModel`.
+A score network maps a noised latent ``x`` ``(B, D)`` and a time ``t`` ``(B,)`` in (0, 1] to ``(B, D)``,
+a score or a noise: see :class:`scoehr.sdes.ScoreModel`.
 
-Sources: Naseer et al. (2023), ScoEHR, for the autoencoder and the choice of U-Net; Ho, Jain & Abbeel (2020), Denoising
-Diffusion Probabilistic Models, for the U-Net; Vaswani et al. (2017) for the sinusoidal embedding.
+Naseer et al. (2023), ScoEHR, for the autoencoder and the choice of the U-Net; Ho, Jain & Abbeel (2020),
+Denoising Diffusion Probabilistic Models, for the U-Net; Vaswani et al. (2017) for the sinusoidal
+embedding.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ Head = Literal["relu", "sigmoid", "poisson"]
 
 
 class Autoencoder(nn.Module):
-    """One hidden layer with a Tanh code, as in the paper.
+    """One hidden layer with tanh latents, as in the paper.
 
-    ``head`` names the output and its loss, both summed over codes and averaged over patients:
+    ``head`` names the output and its loss, summed over codes and averaged over patients:
 
-    * ``relu``: counts, squared error, decoded by rounding (what the report's code does);
-    * ``sigmoid``: presence, binary cross-entropy, decoded at one half (what the paper describes);
+    * ``relu``: counts, squared error, decoded by rounding (the report's code);
+    * ``sigmoid``: presence, binary cross-entropy, decoded at one half (the paper);
     * ``poisson``: counts, Poisson likelihood with a softplus rate, decoded by a draw (ours).
 
-    ``noise`` is the standard deviation of what is added to the code while training (0 as reported): a decoder that has
-    seen its neighbourhood neither overfits nor breaks on the latents that a diffusion makes.
+    ``noise`` is the standard deviation of what is added to the latents in training (0 as reported). A
+    decoder trained so neither overfits nor breaks on the latents of a diffusion.
     """
 
     def __init__(self, n_codes: int, latent: int, head: Head = "relu", noise: float = 0.0):
@@ -47,22 +47,19 @@ class Autoencoder(nn.Module):
         self.decoder = nn.Linear(latent, n_codes)
 
     def encode(self, x: Tensor) -> Tensor:
-        """Counts ``(B, n_codes)`` to codes in (-1, 1), ``(B, latent)``."""
+        """Counts ``(B, n_codes)`` to latents in (-1, 1), ``(B, latent)``."""
         return torch.tanh(self.encoder(x))
 
     def output(self, z: Tensor) -> Tensor:
         """Expected count (``relu``, ``poisson``) or probability (``sigmoid``), ``(B, n_codes)``."""
-        logits = self.decoder(z)
-        match self.head:
-            case "relu":
-                return F.relu(logits)
-            case "sigmoid":
-                return torch.sigmoid(logits)
-            case "poisson":
-                return F.softplus(logits)
+        return self._activation(self.decoder(z))
+
+    def _activation(self, logits: Tensor) -> Tensor:
+        activations = {"relu": F.relu, "sigmoid": torch.sigmoid, "poisson": F.softplus}
+        return activations[self.head](logits)
 
     def loss(self, x: Tensor, rng: torch.Generator | None = None) -> Tensor:
-        """Reconstruction loss of counts ``x`` ``(B, n_codes)``: one value, summed over codes, mean over patients."""
+        """Reconstruction loss of counts ``x`` ``(B, n_codes)``: one value."""
         z = self.encode(x)
         if self.noise and self.training:
             z = z + self.noise * torch.randn(z.shape, generator=rng)
@@ -79,17 +76,15 @@ class Autoencoder(nn.Module):
     def decode(self, z: Tensor, rng: torch.Generator | None = None) -> Tensor:
         """Latents ``(B, latent)`` to whole, non-negative counts ``(B, n_codes)``."""
         expected = self.output(z)
-        match self.head:
-            case "relu":
-                return expected.round()  # half to even, as reported
-            case "sigmoid":
-                return (expected > 0.5).to(expected)
-            case "poisson":
-                if bool(expected.isnan().any()):
-                    raise FloatingPointError(
-                        "sampling diverged: latents are not finite; train anew at a lower rate"
-                    )
-                return torch.poisson(expected.clamp(max=1e4), generator=rng)
+        if self.head == "relu":
+            return expected.round()  # half to even, as reported
+        if self.head == "sigmoid":
+            return (expected > 0.5).to(expected)
+        if bool(expected.isnan().any()):
+            raise FloatingPointError(
+                "sampling diverged: latents are not finite; train at a lower learning rate"
+            )
+        return torch.poisson(expected.clamp(max=1e4), generator=rng)
 
 
 # ----------------------------------------------------------------------------
@@ -109,7 +104,7 @@ def time_embedding(t: Tensor, dim: int) -> Tensor:
 
 
 def _variance_scaling_(layer: nn.Linear | nn.Conv2d, scale: float) -> None:
-    """Uniform weights of variance ``scale / fan_avg`` and zero bias; ``scale`` 0 means 1e-10, nearly nothing."""
+    """Uniform weights of variance ``scale / fan_avg``, 1e-10 for 0, and zero bias."""
     fan_in, fan_out = nn.init._calculate_fan_in_and_fan_out(layer.weight)
     bound = math.sqrt(3 * (scale or 1e-10) / max(1.0, (fan_in + fan_out) / 2))
     nn.init.uniform_(layer.weight, -bound, bound)
@@ -161,12 +156,9 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.norm(x)
-        rows = (
-            f(h).flatten(2).transpose(1, 2)[:, None] for f in (self.query, self.key, self.value)
-        )
-        q, k, v = (
-            part.contiguous() for part in rows
-        )  # (B, 1, HW, C): one head, in the layout of the fused kernel
+        projections = (layer(h) for layer in (self.query, self.key, self.value))
+        rows = (part.flatten(2).transpose(1, 2)[:, None] for part in projections)
+        q, k, v = (part.contiguous() for part in rows)  # (B, 1, HW, C), for the fused kernel
         h = F.scaled_dot_product_attention(q, k, v)[:, 0]  # (B, HW, C)
         return x + self.out(h.transpose(1, 2).reshape(x.shape))
 
@@ -184,15 +176,15 @@ class _Stage(nn.Module):
 
 
 class UNet(nn.Module):
-    """The paper's score network: the latent is laid out as a square one-channel image.
+    """The paper's score network: the latent as a square image of one channel.
 
     Args:
         dim: size of the latent; must be ``(4 k)²``, since the image is halved twice.
-        width: channels at full resolution (128 in the paper); a multiple of 4. The group norm has width / 4 groups, so
-            32 in the paper.
-        multiples: channel multiples per resolution.
-        attention: image sides at which every residual block is followed by attention. The paper's (16,) is met
-            only by 256-dimensional latents; the middle attention is always there.
+        width: channels at full resolution (128 in the paper); a multiple of 4. The group norm has
+            width / 4 groups, so 32 in the paper.
+        multiples: channel multiples by resolution.
+        attention: image sides at which attention follows every residual block. The paper's (16,) occurs
+            with 256-dimensional latents only; the attention in the middle is always there.
 
     At ``width=128``: 24,515,585 parameters for 64 and 144 dimensions.
     """
@@ -212,13 +204,14 @@ class UNet(nn.Module):
         self.time = nn.Sequential(_dense(width, time_dim), nn.SiLU(), _dense(time_dim, time_dim))
         self.begin = _conv(1, width)
 
+        def stage(n_in: int, n_out: int, attends: bool) -> _Stage:
+            return _Stage(n_in, n_out, time_dim, groups, attends)
+
         skips, channels = [width], width
         self.down, self.shrink = nn.ModuleList(), nn.ModuleList()
         for level, multiple in enumerate(multiples):
             for _ in range(2):
-                self.down.append(
-                    _Stage(channels, width * multiple, time_dim, groups, side in attention)
-                )
+                self.down.append(stage(channels, width * multiple, side in attention))
                 channels = width * multiple
                 skips.append(channels)
             if level < len(multiples) - 1:
@@ -226,25 +219,13 @@ class UNet(nn.Module):
                 skips.append(channels)
                 side //= 2
 
-        self.middle = nn.ModuleList(
-            [
-                _Stage(channels, channels, time_dim, groups, with_attention)
-                for with_attention in (True, False)
-            ]
-        )
+        self.middle = nn.ModuleList(stage(channels, channels, attends) for attends in (True, False))
 
         self.up, self.grow = nn.ModuleList(), nn.ModuleList()
         for level, multiple in reversed(list(enumerate(multiples))):
             for _ in range(3):
-                self.up.append(
-                    _Stage(
-                        channels + skips.pop(),
-                        width * multiple,
-                        time_dim,
-                        groups,
-                        side in attention,
-                    )
-                )
+                joined = channels + skips.pop()
+                self.up.append(stage(joined, width * multiple, side in attention))
                 channels = width * multiple
             if level:
                 self.grow.append(_conv(channels, channels))
@@ -287,7 +268,8 @@ def unet_side(dim: int) -> int:
         below, above = (4 * (side // 4)) ** 2, unet_dim(max(dim, 1))
         near = f"{below} or {above}" if below else f"{above}"
         raise InputError(
-            f"latent size {dim} does not suit the U-Net, which needs (4k)² such as 64, 144 or 256; try {near}"
+            f"latent size {dim} does not suit the U-Net, which needs (4k)² such as 64, 144 or 256; "
+            f"try {near}"
         )
     return side
 
@@ -298,10 +280,10 @@ def unet_dim(n: int) -> int:
 
 
 def reinitialise(module: nn.Module) -> nn.Module:
-    """The report's initialisation, in place: N(0, 0.02²) for convolutions, Xavier and bias 0.01 for linear layers.
+    """The report's initialisation: N(0, 0.02²) for convolutions, Xavier and bias 0.01 for linear layers.
 
-    It undoes the near-zero start of the residual branches, the attention and the last convolution of :class:`UNet`;
-    convolution biases stay as they are.
+    In place. It undoes the near-zero start of the residual branches, the attention and the last
+    convolution of :class:`UNet`; biases of convolutions stay.
     """
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d):
@@ -313,11 +295,11 @@ def reinitialise(module: nn.Module) -> nn.Module:
 
 
 # ----------------------------------------------------------------------------
-# Residual MLP of the fast path
+# Residual MLPs
 
 
 def check_width(width: int) -> None:
-    """:class:`InputError` unless a residual MLP can be so wide: half of the time embedding are sines."""
+    """:class:`InputError` unless a residual MLP can have this width: half of it are sines of time."""
     if width < 4 or width % 2:
         raise InputError(
             f"width {width} does not suit the residual MLP; take an even number from 4"
@@ -325,12 +307,13 @@ def check_width(width: int) -> None:
 
 
 class ResidualMLP(nn.Module):
-    """Pre-norm residual blocks on the latent vector; each is scaled and shifted by the time embedding.
+    """Pre-norm residual blocks on a vector, each scaled and shifted by the time embedding.
 
-    A latent unit has no neighbours, so nothing is lost with the convolutions; an evaluation costs about a hundredth.
+    Latent units have no neighbours, so nothing is lost without convolutions, and an evaluation costs
+    about a hundredth.
 
     Args:
-        dim: size of the latent, any.
+        dim: size of the vector.
         width: hidden units of a block.
         depth: number of blocks.
         context: size of what modulates the blocks, the time embedding; ``width`` by default.
@@ -342,25 +325,22 @@ class ResidualMLP(nn.Module):
         context = context or width
         self.time = nn.Sequential(nn.Linear(width, context), nn.SiLU())
         self.begin = nn.Linear(dim, width)
-        self.norms = nn.ModuleList(
-            nn.LayerNorm(width, elementwise_affine=False) for _ in range(depth)
-        )
+        norms = (nn.LayerNorm(width, elementwise_affine=False) for _ in range(depth))
+        self.norms = nn.ModuleList(norms)
         self.modulation = nn.ModuleList(nn.Linear(context, 2 * width) for _ in range(depth))
         self.blocks = nn.ModuleList(
             nn.Sequential(nn.Linear(width, 2 * width), nn.SiLU(), nn.Linear(2 * width, width))
             for _ in range(depth)
         )
         last = nn.Linear(width, dim)
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
+        _zero_(last)
         self.end = nn.Sequential(nn.LayerNorm(width), last)
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        return self.end(
-            self.blocked(self.begin(x), self.time(time_embedding(t, self.width)))
-        )  # (B, D)
+        context = self.time(time_embedding(t, self.width))
+        return self.end(self.apply_blocks(self.begin(x), context))  # (B, D)
 
-    def blocked(self, h: Tensor, context: Tensor) -> Tensor:
+    def apply_blocks(self, h: Tensor, context: Tensor) -> Tensor:
         """The blocks on ``h`` ``(B, width)``, modulated by ``context`` ``(B, context)``."""
         for norm, modulation, block in zip(self.norms, self.modulation, self.blocks, strict=True):
             scale, shift = modulation(context).chunk(2, dim=1)
@@ -369,18 +349,19 @@ class ResidualMLP(nn.Module):
 
 
 class RecordMLP(ResidualMLP):
-    """The residual MLP on a patient's record, as :class:`~scoehr.sdes.RateModel` asks for it.
+    """The residual MLP on a patient vector, in the form that a :class:`~scoehr.thinning.RateModel` needs.
 
-    Records are ``log1p`` of counts ``(B, n_codes)``; times are ``(B,)``, or ``(1,)`` where one serves all.
+    Vectors are ``log1p`` of counts ``(B, n_codes)``; times are ``(B,)``, or ``(1,)`` for all.
 
-    Three things that a record needs and a latent vector does not. How large it is (occurrences, distinct codes, codes
-    that came again, the most of any) goes into the modulation beside time, since normalisation hides it from the
-    blocks; it tells how many admissions the patient had. A code that stands in the record already is read by weights of
-    its own, because to come again is another matter than to come first, and a narrow hidden layer cannot tell every
-    code of itself. And how often it stands there is set against the size: no code comes oftener than the patient does.
+    It differs from a network on latents in three ways. The size of the vector (occurrences, distinct
+    codes, codes with more than one, the largest count) modulates the blocks beside time, since
+    normalisation hides it; it says how many admissions the patient had. Codes that are present have
+    output weights of their own, because to recur is not to occur first, and a narrow hidden layer cannot
+    tell every code of itself. And the count of a code is compared with the size: no code recurs more
+    often than the patient does.
     """
 
-    EMBEDDING, TIMES = 64, 16  # of each number told; counts of a code told apart
+    EMBEDDING, MAX_COUNT = 64, 16  # of each number; counts of a code that are told apart
 
     def __init__(self, n_codes: int, width: int = 256, depth: int = 2):
         super().__init__(n_codes, width, depth, context=self.EMBEDDING)
@@ -389,41 +370,47 @@ class RecordMLP(ResidualMLP):
             nn.Linear(wide, wide), nn.SiLU(), nn.Linear(wide, narrow), nn.SiLU()
         )
         self.last = nn.Linear(narrow, 2 * width)
-        self.again = nn.Embedding(n_codes, width + 1)  # weights and bias of the second head
-        self.times = nn.Embedding(self.TIMES + 1, narrow)
+        self.again = nn.Embedding(n_codes, width + 1)  # weights and bias
+        self.times = nn.Embedding(self.MAX_COUNT + 1, narrow)
         self.whole = nn.Linear(width, 1)
         for layer in (self.last, self.again, self.times, self.whole):
-            nn.init.zeros_(layer.weight)
-        for linear in (self.last, self.whole):
-            nn.init.zeros_(linear.bias)
+            _zero_(layer)
 
     def read(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        """The record ``(B, width)``, and its size and time ``(B, 64)``."""
+        """The vector ``(B, width)``, and its size and time ``(B, 64)``."""
         rows, codes = x.nonzero(as_tuple=True)  # the occupied cells, few of all
         values = x[rows, codes]
-        counts = torch.expm1(values).round()
-        sizes = [
-            x.new_zeros(len(x)).index_add(0, rows, each)
-            for each in (counts, (counts > 0).to(x), (counts > 1).to(x))
-        ]
-        told = (t.expand(len(x)), *(200 * torch.log1p(size) for size in sizes), 200 * x.amax(dim=1))
-        context = self.time(
-            torch.cat([time_embedding(value, self.EMBEDDING) for value in told], dim=1)
-        )
+        context = self.time(self._embed_size(x, t, rows, values))
         h = self.begin.bias.expand(len(x), -1)  # (B, width)
         h = h.index_add(0, rows, values[:, None] * self.begin.weight.T[codes])
         scale, shift = self.last(context).chunk(2, dim=1)
-        return self.end[0](self.blocked(h, context)) * (1 + scale) + shift, context
+        return self.end[0](self.apply_blocks(h, context)) * (1 + scale) + shift, context
+
+    def _embed_size(self, x: Tensor, t: Tensor, rows: Tensor, values: Tensor) -> Tensor:
+        """Embeddings of time and of four sizes of the vectors, ``(B, 5 · 64)``."""
+        counts = torch.expm1(values).round()
+        terms = (counts, (counts > 0).to(x), (counts > 1).to(x))
+        sums = [x.new_zeros(len(x)).index_add(0, rows, term) for term in terms]
+        sizes = [200 * torch.log1p(size) for size in sums]
+        numbers = (t.expand(len(x)), *sizes, 200 * x.amax(dim=1))
+        return torch.cat([time_embedding(number, self.EMBEDDING) for number in numbers], dim=1)
 
     def codes(self, x: Tensor, h: Tensor, context: Tensor) -> Tensor:
         """A number a code, ``(B, n_codes)``, from what was read."""
         rows, codes = x.nonzero(as_tuple=True)
         counts = torch.expm1(x[rows, codes]).round()
-        again = self.again(codes)  # (occupied cells, width + 1)
-        against = (context[rows] * self.times(counts.clamp(max=self.TIMES).long())).sum(dim=1)
-        second = (h[rows] * again[:, :-1]).sum(dim=1) + again[:, -1] + against
-        return self.end[1](h).index_put_((rows, codes), second)
+        weights = self.again(codes)  # (occupied cells, width + 1)
+        count_context = self.times(counts.clamp(max=self.MAX_COUNT).long())
+        by_size = (context[rows] * count_context).sum(dim=1)
+        recurring = (h[rows] * weights[:, :-1]).sum(dim=1) + weights[:, -1] + by_size
+        return self.end[1](h).index_put_((rows, codes), recurring)
 
     def length(self, h: Tensor, context: Tensor) -> Tensor:
-        """A number a record, ``(B,)``."""
+        """A number a patient, ``(B,)``, from what was read."""
         return self.whole(h)[:, 0]
+
+
+def _zero_(layer: nn.Linear | nn.Embedding) -> None:
+    nn.init.zeros_(layer.weight)
+    if isinstance(layer, nn.Linear):
+        nn.init.zeros_(layer.bias)

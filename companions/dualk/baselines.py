@@ -20,7 +20,7 @@ from companions.dualk.batches import Feed
 from companions.dualk.cohorts import Records, Split
 from companions.dualk.models import Batch
 from companions.dualk.train import Stage, contents, cross_entropy, dense, everything, fit, scored
-from scoehr.training import CODE_VERSION
+from scoehr.checkpoints import CODE_VERSION
 
 TITLES = {
     "frequency": "most frequent codes",

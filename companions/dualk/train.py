@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -14,9 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-import safetensors
 import torch
-from safetensors.torch import save_file
 from scipy import sparse
 from torch import Tensor, nn
 from torch.nn import functional
@@ -27,8 +24,8 @@ from companions.dualk.batches import Feed, as_graph
 from companions.dualk.cohorts import CATEGORIES, Records, Split, heart_failure
 from companions.dualk.models import Batch, DuaLK, Graph, LaboratoryNet, ModelConfig, Sizes
 from companions.dualk.protocols import Protocol
-from scoehr.files import InputError, replacing
-from scoehr.training import CODE_VERSION, check_threads, threads
+from scoehr.checkpoints import Checkpoint, facts_hash
+from scoehr.files import InputError
 
 Row = dict[str, Any]
 Rates = Callable[[int], float]
@@ -101,103 +98,55 @@ def fit(
     ``loss`` takes chosen entries of ``rows``; ``score`` says how good the module is now. ``facts`` are what else
     decides the result: they name the checkpoint in ``store``, from which a killed training goes on with the same bits.
     """
-    digest = _digest(
-        module, [facts, stage.batch, stage.keep, stage.loses_dropout, stage.rates(0), seed]
+    trained = [name for name, part in module.named_parameters() if part.requires_grad]
+    settings = [stage.batch, stage.keep, stage.loses_dropout, stage.rates(0), seed]
+    path = store and store / (
+        f"{stage.name.replace(' ', '-')}-{facts_hash(facts, settings, module, trained)}.safetensors"
     )
-    path = store and store / f"{stage.name.replace(' ', '-')}-{digest}.safetensors"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        state = _State(module, stage)
-        if path and path.exists():
-            state.read(path)
-        saved = time.monotonic()
-        bar = range(len(state.history), stage.epochs)
+        parts = [part for part in module.parameters() if part.requires_grad]
+        adam = torch.optim.Adam(parts, lr=1.0)
+        state = Checkpoint(module, {"adam": adam}, torch.default_generator)
+        state.read(path)
+        state.history = state.history[: stage.epochs]
+        done = len(state.history)
+        bar = range(done, stage.epochs)
         for epoch in tqdm(
-            bar, stage.name, stage.epochs, initial=len(state.history), disable=not progress or None
+            bar, stage.name, stage.epochs, initial=done, disable=not progress or None
         ):
             row = _epoch(state, loss, rows, stage, epoch)
             module.eval()
             row |= score() | {"learning_rate": stage.rates(epoch)}
-            state.take(row | {"seconds": time.perf_counter() - row["seconds"]})
-            if path and (epoch + 1 == stage.epochs or time.monotonic() - saved > SAVE_EVERY):
-                state.write(path)
-                saved = time.monotonic()
-    if stage.keep == "best":
-        module.load_state_dict(state.best)
+            best = max((float(old["merit"]) for old in state.history), default=-np.inf)
+            if stage.keep == "best" and float(row["merit"]) > best:
+                state.keep()
+            state.history.append(row | {"seconds": time.perf_counter() - row["seconds"]})
+            state.save(path, SAVE_EVERY, last=epoch + 1 == stage.epochs)
+    if state.kept:
+        module.load_state_dict(state.kept)
     module.eval()
     return state.history
 
 
-class _State:
-    """What changes in training: enough to go on from a checkpoint as if nothing had happened."""
-
-    def __init__(self, module: nn.Module, stage: Stage):
-        self.module, self.stage = module, stage
-        self.optimiser = torch.optim.Adam(
-            (p for p in module.parameters() if p.requires_grad), lr=1.0
-        )
-        self.history: list[Row] = []
-        self.best = {key: value.clone() for key, value in module.state_dict().items()}
-
-    def take(self, row: Row) -> None:
-        """Write down an epoch, and keep its weights if it is the best so far."""
-        previous = max((float(old["merit"]) for old in self.history), default=-np.inf)
-        self.history.append(row)
-        if float(row["merit"]) > previous:
-            self.best = {key: value.clone() for key, value in self.module.state_dict().items()}
-
-    def write(self, path: Path) -> None:
-        tensors = {
-            f"weights/{key}": value.clone() for key, value in self.module.state_dict().items()
-        }
-        tensors |= (
-            {f"best/{key}": value for key, value in self.best.items()}
-            if self.stage.keep == "best"
-            else {}
-        )
-        for index, moments in self.optimiser.state_dict()["state"].items():
-            tensors |= {f"adam/{index}/{name}": value.clone() for name, value in moments.items()}
-        tensors["rng"] = torch.get_rng_state()
-        with replacing(path) as scratch:
-            save_file(tensors, scratch, {"history": json.dumps(self.history)} | threads())
-
-    def read(self, path: Path) -> None:
-        try:
-            with safetensors.safe_open(path, "pt") as file:
-                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-                self.history = json.loads(file.metadata()["history"])[: self.stage.epochs]
-                check_threads(file.metadata())
-        except safetensors.SafetensorError as error:
-            raise InputError(
-                f"{path}: not a readable checkpoint ({error}); delete it to train anew"
-            ) from None
-        self.module.load_state_dict(
-            {k[8:]: v for k, v in tensors.items() if k.startswith("weights/")}
-        )
-        self.best = {k[5:]: v for k, v in tensors.items() if k.startswith("best/")} or self.best
-        moments: dict[int, dict[str, Tensor]] = {}
-        for key, value in tensors.items():
-            if key.startswith("adam/"):
-                _, index, name = key.split("/")
-                moments.setdefault(int(index), {})[name] = value
-        self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": moments})
-        torch.set_rng_state(tensors["rng"])
-
-
 def _epoch(
-    state: _State, loss: Callable[[np.ndarray], Tensor], rows: np.ndarray, stage: Stage, epoch: int
+    state: Checkpoint,
+    loss: Callable[[np.ndarray], Tensor],
+    rows: np.ndarray,
+    stage: Stage,
+    epoch: int,
 ) -> Row:
     """One pass; the row's ``seconds`` still hold when it began."""
     begin, total = time.perf_counter(), 0.0
     state.module.train(not (stage.loses_dropout and epoch > 0))
-    for group in state.optimiser.param_groups:
-        group["lr"] = stage.rates(epoch)
+    adam = state.optimisers["adam"]
+    adam.param_groups[0]["lr"] = stage.rates(epoch)
     order = torch.randperm(len(rows)).numpy()
     for chosen in np.array_split(order, max(1, -(-len(rows) // stage.batch))):
-        state.optimiser.zero_grad()
+        adam.zero_grad()
         value = loss(rows[chosen])
         value.backward()
-        state.optimiser.step()
+        adam.step()
         total += float(value.detach()) * len(chosen)
     mean = total / len(rows)
     if not np.isfinite(mean):
@@ -205,16 +154,6 @@ def _epoch(
             f"stage {stage.name}: the loss is not finite in epoch {epoch + 1}; lower the learning rate"
         )
     return {"stage": stage.name, "epoch": epoch + 1, "train_loss": mean, "seconds": begin}
-
-
-def _digest(module: nn.Module, facts: Any) -> str:
-    """Sixteen hexadecimal digits of the untrained weights and of what else decides the training."""
-    found = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode())
-    for key, value in module.state_dict().items():
-        found.update(key.encode() + value.contiguous().numpy().tobytes())
-    for name, parameter in module.named_parameters():
-        found.update(name.encode() * parameter.requires_grad)
-    return found.hexdigest()[:16]
 
 
 def line(row: Row) -> str:
@@ -289,7 +228,6 @@ class Learner:
         items = {name: len(self.records.category(name)) for name in CATEGORIES if name in found}
         self.sizes = Sizes(self.records.targets, items, self.feed.labs != "none")
         self.facts = [
-            CODE_VERSION,
             contents(*everything(self.records)),
             p.graph,
             p.split,
@@ -509,7 +447,7 @@ def train_laboratory(
         lambda e: laboratory_rate(t.rate, e),
         keep,
     )
-    facts = [CODE_VERSION, contents(labs, codes)]
+    facts = contents(labs, codes)
     rows = np.arange(end)
     return net, fit(
         net, loss, rows, stage, score, facts=facts, seed=seed, store=store, progress=progress

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
-import safetensors
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from companions.mortality_attack import evaluate
 from companions.mortality_attack.models import Classifier
 from companions.mortality_attack.protocol import Prepared, Protocol, Series
-from scoehr.files import InputError, replacing
-from scoehr.training import CODE_VERSION, check_threads, digest, threads
+from scoehr.checkpoints import Checkpoint, facts_hash
+from scoehr.files import InputError
 
 Optimiser = Literal["adam", "rmsprop", "sgd"]
 OPTIMISERS: dict[str, Any] = {
@@ -91,50 +87,10 @@ def probability(model: Classifier, series: Series) -> np.ndarray:
     return torch.softmax(torch.as_tensor(predict(model, series)), -1)[:, 1].numpy().astype(float)
 
 
-@dataclass
-class _State:
-    """What changes during training; all random numbers follow from seed and epoch."""
-
-    model: Classifier
-    optimiser: torch.optim.Optimizer
-    best: dict[str, Tensor]
-    lowest: float
-    history: list[Row]
-
-    def write(self, path: Path) -> None:
-        flat = {f"weights/{key}": value for key, value in self.model.state_dict().items()}
-        flat |= {f"best/{key}": value for key, value in self.best.items()}
-        for index, moments in self.optimiser.state_dict()["state"].items():
-            flat |= {
-                f"moments/{index}/{name}": torch.as_tensor(value) for name, value in moments.items()
-            }
-        with replacing(path) as scratch:
-            flat = {key: value.clone().contiguous() for key, value in flat.items()}
-            save_file(
-                flat, scratch, {"progress": json.dumps([self.lowest, self.history])} | threads()
-            )
-
-    def read(self, path: Path) -> None:
-        try:
-            with safetensors.safe_open(path, "pt") as file:
-                flat = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-                self.lowest, self.history = json.loads(file.metadata()["progress"])
-                check_threads(file.metadata())
-        except safetensors.SafetensorError as error:
-            raise InputError(
-                f"{path}: not a readable checkpoint ({error}); delete it to train anew"
-            ) from None
-        part: dict[str, dict[str, Any]] = {"weights": {}, "best": {}, "moments": {}}
-        for key, value in flat.items():
-            kind, name = key.split("/", 1)
-            part[kind][name] = value
-        self.model.load_state_dict(part["weights"])
-        self.best = part["best"]
-        state: dict[int, dict[str, Tensor]] = {}
-        for key, value in part["moments"].items():
-            index, name = key.split("/")
-            state.setdefault(int(index), {})[name] = value
-        self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": state})
+def _optimiser(model: Classifier, config: TrainingConfig) -> torch.optim.Optimizer:
+    return OPTIMISERS[config.optimiser](
+        model.parameters(), lr=config.rate, weight_decay=config.weight_decay
+    )
 
 
 def train(
@@ -156,17 +112,14 @@ def train(
     :func:`look`.
     """
     model.to(device())
-    optimiser = OPTIMISERS[config.optimiser](
-        model.parameters(), lr=config.rate, weight_decay=config.weight_decay
-    )
-    state = _State(model, optimiser, {}, np.inf, [])
+    optimiser = _optimiser(model, config)
+    state = Checkpoint(model, {"optimiser": optimiser}, numbers={"lowest": np.inf})
     if checkpoint:
-        checkpoint = checkpoint.with_stem(
-            f"{checkpoint.stem}-{_digest(model, data, config, protocol, seed)}"
-        )
-        if checkpoint.exists():
-            state.read(checkpoint)
-    whole, saved = tensors(data.train, device()), time.monotonic()
+        sets = [tensors(series) for series in (data.train, data.validation, data.test)]
+        facts = facts_hash(sets, config, protocol, seed, model)
+        checkpoint = checkpoint.with_stem(f"{checkpoint.stem}-{facts}")
+    state.read(checkpoint)
+    whole = tensors(data.train, device())
     look_at = {round(share * config.epochs / config.looks) for share in range(1, config.looks + 1)}
     done = len(state.history)
     for epoch in tqdm(
@@ -177,7 +130,7 @@ def train(
         start = time.perf_counter()
         row = {
             "epoch": epoch + 1.0,
-            "train_loss": _epoch(state, whole, config, protocol, [seed, epoch]),
+            "train_loss": _epoch(model, optimiser, whole, config, protocol, [seed, epoch]),
         }
         row |= _held_out(model, data.validation) | {"learning_rate": config.rate}
         if epoch + 1 in look_at:
@@ -187,14 +140,12 @@ def train(
             if protocol.fixed_epochs and look_at
             else row["validation_loss"]
         )
-        if judged < state.lowest or not state.best:
-            state.lowest = judged
-            state.best = {key: value.clone() for key, value in model.state_dict().items()}
+        if judged < state.numbers["lowest"] or not state.kept:
+            state.numbers["lowest"] = judged
+            state.keep()
         state.history.append({**row, "seconds": time.perf_counter() - start})
-        if checkpoint and time.monotonic() - saved > SAVE_EVERY:
-            state.write(checkpoint)
-            saved = time.monotonic()
-    model.load_state_dict(state.best)
+        state.save(checkpoint, SAVE_EVERY)
+    model.load_state_dict(state.kept)
     model.cpu().eval()
     if not protocol.scored_on_training:
         chosen = evaluate.best_threshold(probability(model, data.validation), data.validation.died)
@@ -202,19 +153,6 @@ def train(
     if checkpoint:
         checkpoint.unlink(missing_ok=True)
     return state.history
-
-
-def _digest(
-    model: Classifier, data: Prepared, config: TrainingConfig, protocol: Protocol, seed: int
-) -> str:
-    """Sixteen hexadecimal digits of all that decides a training."""
-    found = hashlib.sha256(f"{CODE_VERSION} {config} {protocol} {seed}".encode())
-    for series in (data.train, data.validation, data.test):
-        for part in tensors(series):
-            found.update(digest(part).encode())
-    for value in model.state_dict().values():
-        found.update(digest(value).encode())
-    return found.hexdigest()[:16]
 
 
 class Trainer:
@@ -229,19 +167,17 @@ class Trainer:
         seed: int = 0,
     ):
         self.data, self.config, self.protocol, self.seed = data, config, protocol, seed
-        optimiser = OPTIMISERS[config.optimiser](
-            model.parameters(), lr=config.rate, weight_decay=config.weight_decay
-        )
-        self.state = _State(model, optimiser, {}, np.inf, [])
+        self.model, self.optimiser = model, _optimiser(model, config)
         self.whole = tensors(data.train)
         self.done = 0
 
     def epochs(self, number: int) -> Row:
         """Train on, and return the validation loss and AUROC after that."""
         for _ in range(number):
-            _epoch(self.state, self.whole, self.config, self.protocol, [self.seed, self.done])
+            seed = [self.seed, self.done]
+            _epoch(self.model, self.optimiser, self.whole, self.config, self.protocol, seed)
             self.done += 1
-        return _held_out(self.state.model, self.data.validation)
+        return _held_out(self.model, self.data.validation)
 
 
 def _stale(history: list[Row], patience: int) -> bool:
@@ -250,9 +186,13 @@ def _stale(history: list[Row], patience: int) -> bool:
 
 
 def _epoch(
-    state: _State, whole: tuple[Tensor, Tensor, Tensor, Tensor], config: TrainingConfig, protocol: Protocol,
+    model: Classifier,
+    optimiser: torch.optim.Optimizer,
+    whole: tuple[Tensor, Tensor, Tensor, Tensor],
+    config: TrainingConfig,
+    protocol: Protocol,
     seed: list[int],
-) -> float:  # fmt: skip
+) -> float:
     """One pass over the data, or over as many draws of the balanced sampler; mean loss."""
     rng = np.random.default_rng([*seed, 1])
     died = whole[3].cpu().numpy()
@@ -261,7 +201,7 @@ def _epoch(
         if protocol.balanced_training
         else rng.permutation(len(died))
     )
-    state.model.train()
+    model.train()
     total = 0.0
     with torch.random.fork_rng():
         torch.manual_seed(int(rng.integers(2**31)))
@@ -271,12 +211,12 @@ def _epoch(
                 mask = mask & (torch.rand(mask.shape, device=mask.device) >= config.hide)
                 values = values * mask
             if config.adversarial:
-                values = worsened(state.model, values, mask, static, outcome, config.adversarial)
-            state.optimiser.zero_grad()
-            loss = state.model.loss(state.model(values, mask, static), outcome)
+                values = worsened(model, values, mask, static, outcome, config.adversarial)
+            optimiser.zero_grad()
+            loss = model.loss(model(values, mask, static), outcome)
             loss.backward()
-            nn.utils.clip_grad_norm_(state.model.parameters(), 5.0)
-            state.optimiser.step()
+            nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+            optimiser.step()
             total += loss.item() * len(rows)
     return total / len(order)
 

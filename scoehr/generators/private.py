@@ -172,7 +172,7 @@ class Private(Thinning):
         return float(spent.iloc[0])
 
     def write(self, folder: Path, **extra: Any) -> None:
-        promise = {"epsilon": self.spent, "delta": self.config.delta}
+        promise: dict[str, Any] = {"epsilon": self.spent, "delta": self.config.delta}
         promise["neighbours"] = "one patient more or less"
         super().write(folder, **{"privacy": promise, **extra})
 

@@ -645,7 +645,7 @@ def test_a_condition_that_is_met_says_by_how_many(exclusive, tmp_path):
     )
     assert result.returncode == 0
     assert "A: 100, C: 40; all of them: 20" in result.stderr
-    assert "% of the records grown were taken" in result.stderr
+    assert "% of the records grown were accepted" in result.stderr
     refused(
         inside("sample", exclusive, "-n", 5, "--given", "X", "--out", tmp_path / "out.parquet"),
         "X",

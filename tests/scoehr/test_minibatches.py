@@ -11,13 +11,14 @@ from scipy import sparse
 from toy import Toy
 
 from scoehr import generators
+from scoehr.checkpoints import digest
 from scoehr.data.matrix import CodeMatrix
 from scoehr.files import InputError
 from scoehr.generators import private
 from scoehr.generators.base import Generator
 from scoehr.generators.copula import correlation, tetrachoric, thresholds
 from scoehr.minibatches import SparseRows
-from scoehr.training import TrainingConfig, digest, train
+from scoehr.training import TrainingConfig, train
 
 MATRIX = CodeMatrix.from_array(
     Toy(codes=60, mean_cell=0.1).sample(400, seed=1), [f"c{j}" for j in range(60)]

@@ -36,7 +36,7 @@ def test_it_learns_and_writes_the_history_down():
         net,
         loss,
         X,
-        TrainingConfig(60, batch=20, rate=0.02),
+        TrainingConfig(60, batch=20, learning_rate=0.02),
         seed=1,
         validation=X[:50],
         progress=False,
@@ -105,7 +105,9 @@ def trained(store, **settings):
     return weights(net), calls // 10
 
 
-@pytest.mark.parametrize("change", [{"rate": 0.002}, {"weight_decay": 0.1}, {"schedule": "cosine"}])
+@pytest.mark.parametrize(
+    "change", [{"learning_rate": 0.002}, {"weight_decay": 0.1}, {"schedule": "cosine"}]
+)
 def test_a_checkpoint_of_other_settings_is_not_taken_up(tmp_path, change):
     trained(tmp_path, epochs=2)
     fresh, _ = trained(None, epochs=3, **change)
@@ -132,10 +134,10 @@ def test_the_paper_s_schedule_shares_its_twenty_constant_epochs(tmp_path):
 
 
 def test_a_share_shortens_epochs_and_leaves_the_schedule(tmp_path):
-    _, computed = trained(None, epochs=6, schedule="reported", share=0.3)
+    _, computed = trained(None, epochs=6, schedule="reported", epoch_fraction=0.3)
     assert computed * 10 <= 6 * 3 + 9
-    rates = TrainingConfig(6, batch=20, schedule="reported", share=0.3).rates()
-    assert rates == TrainingConfig(6, batch=20, schedule="reported").rates()
+    rates = TrainingConfig(6, batch=20, schedule="reported", epoch_fraction=0.3).learning_rates()
+    assert rates == TrainingConfig(6, batch=20, schedule="reported").learning_rates()
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path):
@@ -202,7 +204,7 @@ def test_divergence_stops_with_a_message(bad):
 def test_a_loss_that_explodes_is_divergence_too():
     net, loss = regression()
     with pytest.raises(Diverged):
-        train(net, loss, X, TrainingConfig(50, batch=20, rate=100), seed=1, progress=False)
+        train(net, loss, X, TrainingConfig(50, batch=20, learning_rate=100), seed=1, progress=False)
 
 
 class TestSchedules:
@@ -229,7 +231,7 @@ class TestSchedules:
     ("settings", "message"),
     [
         ({"epochs": 0}, "epochs must be"),
-        ({"epochs": 1, "rate": -1}, "rate must be"),
+        ({"epochs": 1, "learning_rate": -1}, "rate must be"),
         ({"epochs": 1, "schedule": "step"}, "is unknown"),
     ],
 )

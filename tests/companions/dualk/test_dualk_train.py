@@ -101,7 +101,7 @@ def test_a_damaged_checkpoint_and_a_diverging_loss_are_refused(tmp_path, records
     teach(2, tmp_path)
     (path,) = tmp_path.glob("toy-*.safetensors")
     path.write_bytes(b"not a checkpoint")
-    with pytest.raises(InputError, match="delete it to train anew"):
+    with pytest.raises(InputError, match="delete it to start again"):
         teach(2, tmp_path)
     net = torch.nn.Linear(1, 1)
     with pytest.raises(InputError, match="loss is not finite"):

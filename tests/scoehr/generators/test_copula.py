@@ -121,5 +121,5 @@ def test_codes_that_everybody_or_nobody_has_stay_so():
 def test_settings_are_checked(model):
     with pytest.raises(InputError, match="kind 'signed' is unknown"):
         generators.preset("copula", kind="signed")
-    with pytest.raises(InputError, match="sampler 'heun' with 1 steps does not suit a copula"):
+    with pytest.raises(InputError, match="sampler 'heun' does not suit copula; it has none"):
         model.sample(3, sampler="heun", progress=False)

@@ -10,8 +10,8 @@ from scoehr.generators.edm import (
     Denoiser,
     EDMConfig,
     denoising_loss,
-    heun,
     noise_levels,
+    probability_flow,
 )
 from tests.problems import patients
 
@@ -59,7 +59,7 @@ class TestGaussian:
         )
 
     def test_heun_reaches_mean_and_covariance(self):
-        x = heun(self.denoiser, self.noise(), noise_levels(32))
+        x = probability_flow(self.denoiser, self.noise(), noise_levels(32))
         torch.testing.assert_close(x.mean(0), self.mean, atol=0.04, rtol=0)
         torch.testing.assert_close(x.T.cov(), self.covariance, atol=0.03, rtol=0)
 
@@ -68,18 +68,20 @@ class TestGaussian:
         errors = []
         for steps in (16, 32, 64):
             levels = noise_levels(steps)[:-1]  # to 0.02; the last step, to 0, is one of Euler's
-            errors.append((heun(self.denoiser, x, levels) - self.flow(x, levels[-1])).abs().max())
+            errors.append(
+                (probability_flow(self.denoiser, x, levels) - self.flow(x, levels[-1])).abs().max()
+            )
         assert 3 < errors[0] / errors[1] < 6
         assert 3 < errors[1] / errors[2] < 6
         torch.testing.assert_close(
-            heun(self.denoiser, x, noise_levels(64)), self.flow(x), atol=0.01, rtol=0
+            probability_flow(self.denoiser, x, noise_levels(64)), self.flow(x), atol=0.01, rtol=0
         )
 
 
 def test_a_point_mass_is_reached_exactly():
     point = torch.tensor([0.0, 1.0, 3.0])
     noise = 80 * torch.randn(10, 3, generator=torch.Generator().manual_seed(0))
-    made = heun(lambda x, sigma: point.expand_as(x), noise, noise_levels(8))
+    made = probability_flow(lambda x, sigma: point.expand_as(x), noise, noise_levels(8))
     torch.testing.assert_close(made, point.expand(10, 3), atol=1e-4, rtol=0)
 
 
@@ -169,7 +171,7 @@ def test_settings_are_checked(settings, message):
 
 
 def test_what_cannot_be_done_is_refused(small):
-    with pytest.raises(InputError, match="sampler 'births' does not suit EDM"):
+    with pytest.raises(InputError, match="sampler 'births' does not suit edm"):
         small.sample(3, sampler="births", progress=False)
     with pytest.raises(InputError, match="at least 2 steps"):
         small.sample(3, steps=1, progress=False)

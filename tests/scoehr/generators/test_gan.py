@@ -10,9 +10,9 @@ from scoehr import InputError, generators
 from scoehr.generators import gan
 from scoehr.generators.gan import (
     GAN,
-    CodeGenerator,
     Discriminator,
     GANConfig,
+    LatentGenerator,
     RecordAutoencoder,
     discriminator_loss,
     generator_loss,
@@ -62,14 +62,14 @@ def test_the_discriminator_sees_each_record_beside_the_mean_of_its_batch():
 
 
 def test_the_generator_adds_its_layers_to_the_noise():
-    network = CodeGenerator(6, "sigmoid").eval()
+    network = LatentGenerator(6, "sigmoid").eval()
     z = random(9, 6)
     for norm in network.norms:
         nn.init.zeros_(norm.weight)
     torch.testing.assert_close(network(z), z)
     nn.init.ones_(network.norms[-1].weight)
     assert (network(z) - z).abs().max() < 1  # tanh, for presence; nothing below zero, for counts
-    counts = CodeGenerator(6, "relu").eval()
+    counts = LatentGenerator(6, "relu").eval()
     assert (counts(z) - z).min() >= 0
 
 
@@ -186,7 +186,7 @@ def test_fitting_does_not_touch_the_global_generator():
 @pytest.mark.parametrize("preset", PRESETS)
 def test_interrupted_and_resumed_is_the_same_as_never_interrupted(tmp_path, monkeypatch, preset):
     whole = fitted(preset, epochs=5)
-    epoch, calls = gan._Game._epoch, 0
+    epoch, calls = gan._AdversarialTraining._epoch, 0
 
     def interrupted(game):
         nonlocal calls
@@ -195,7 +195,7 @@ def test_interrupted_and_resumed_is_the_same_as_never_interrupted(tmp_path, monk
             raise KeyboardInterrupt
         return epoch(game)
 
-    monkeypatch.setattr(gan._Game, "_epoch", interrupted)
+    monkeypatch.setattr(gan._AdversarialTraining, "_epoch", interrupted)
     with pytest.raises(KeyboardInterrupt):
         fitted(preset, epochs=5, folder=tmp_path)
     assert calls == 4
@@ -273,7 +273,7 @@ def test_settings_are_checked(settings, message):
 
 
 def test_what_cannot_be_done_is_refused():
-    with pytest.raises(InputError, match="sampler 'heun' with 1 steps does not suit a GAN"):
+    with pytest.raises(InputError, match="sampler 'heun' does not suit gan; it has none"):
         fitted(epochs=1).sample(3, sampler="heun", progress=False)
     with pytest.raises(InputError, match="one patient is too few"):
         GAN(GANConfig(**SMALL)).fit(MATRIX.take([0]), progress=False)

@@ -427,7 +427,7 @@ def test_conditions_are_lists_of_codes_that_patients_have():
         with pytest.raises(InputError, match=words):
             model.sample(3, condition=condition, progress=False)
     assert len(model.sample(3, condition=["A"], progress=False)) == 3
-    assert 0 < model.accepted <= model.grown
+    assert 0 < model.accepted <= model.proposed
 
 
 @pytest.mark.parametrize("seed", [-1, 2**63, "one", 1.5, True])

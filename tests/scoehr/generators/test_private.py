@@ -11,7 +11,7 @@ from opacus.accountants.utils import get_noise_multiplier
 from scoehr import InputError, generators
 from scoehr.data.matrix import CodeMatrix
 from scoehr.generators import Private, PrivateConfig, private
-from scoehr.sdes import LENGTHS, RateModel
+from scoehr.thinning import LENGTHS, RateModel
 from tests.problems import patients
 
 MATRIX = patients()
@@ -52,7 +52,7 @@ def test_a_patient_moves_the_sum_of_gradients_by_the_norm_and_no_more():
     model = Private(PrivateConfig(**SMALL, norm=0.5))
     model._build(MATRIX, seed=0)
     x = torch.from_numpy(MATRIX.dense())[:7]
-    model.rate.learn_shares(torch.from_numpy(MATRIX.dense()))
+    model.rate.fit_marginals(torch.from_numpy(MATRIX.dense()))
     torch.nn.init.normal_(model.rate.network.end[1].weight, std=0.3)
     clipped, optimiser = model._private(0.0)
 
@@ -99,7 +99,7 @@ def test_shares_move_by_no_more_than_their_sensitivity():
     )
     assert float((long - short).abs().sum()) == pytest.approx(1.0, abs=1e-6)
     assert private._spread(config) == pytest.approx(1e-9 * math.sqrt(10))
-    assert one.shape == (RateModel.LARGEST + 1, 100)
+    assert one.shape == (RateModel.MAX_COUNT + 1, 100)
     assert torch.allclose(other.sum(0), torch.tensor(51.0, dtype=torch.float64))
 
 

@@ -246,7 +246,7 @@ def test_an_altered_or_missing_file_is_refused(fitted, tmp_path):
     config.write_text(
         config.read_text().replace('"generator": "visits"', '"generator": "thinning"')
     )
-    with pytest.raises(InputError, match="which has no admissions"):
+    with pytest.raises(InputError, match="holds a model of kind 'thinning'"):
         VisitThinning.load(folder)
 
 
