@@ -28,7 +28,8 @@ import numpy as np
 import pandas as pd
 
 from reproduction import figures
-from reproduction.synthesis import experiments, results
+from reproduction.synthesis import experiments, reported, results
+from reproduction.tables import Table, account, patients
 from scoehr.data import interchange, visits
 from scoehr.files import check_seed
 
@@ -47,9 +48,7 @@ results.origin({}, dataset=dataset, profile=profile, seed=seed)
 # a code of its own; here it is dropped.
 
 # %% tags=["hide-input"]
-figures.table(
-    results.account(cohort.account), "What was read, what was dropped and why, and what is left"
-)
+Table(account(cohort.account), "What was read, what was dropped and why, and what is left")
 
 # %% [markdown]
 # The patients are then split three ways, with no patient in two parts: the models learn from the first, losses are
@@ -58,14 +57,14 @@ figures.table(
 # %% tags=["hide-input"]
 parts = pd.DataFrame(
     {
-        "patients": [figures.patients(len(part)) for part in split],
+        "patients": [patients(len(part)) for part in split],
         "codes that occur": [int((part.counts.sum(axis=0) > 0).sum()) for part in split],
         "mean cell": [part.counts.mean() for part in split],
         "empty patients": [int((part.counts.sum(axis=1) == 0).sum()) for part in split],
     },
     index=["training", "validation", "test"],
 )
-figures.table(
+Table(
     parts,
     "The three parts; a profile may train on fewer patients, which the pages of the runs say",
     {"mean cell": "{:.4f}"},
@@ -90,7 +89,7 @@ here = {
         [part.mean_cell for part in split], weights=[len(part) for part in split]
     ),
 }
-printed = {f"report, {row['where']}": row for row in results.reported()["cohort"]}
+printed = {f"report, {row['where']}": row for row in reported.QUOTES.values["cohort"]}
 rows = [
     "patients",
     "visits",
@@ -101,7 +100,7 @@ rows = [
     "codes",
     "density",
 ]
-figures.table(
+Table(
     pd.DataFrame({**printed, "here": here}, index=rows).rename(
         index={"train": "training patients", "test": "test patients", "density": "mean cell"}
     ),
@@ -148,7 +147,7 @@ figures.show(
 
 # %% tags=["hide-input"]
 common = np.argsort(-prevalence["training"], kind="stable")[:12]
-figures.table(
+Table(
     pd.DataFrame(
         {
             "title": train.titles[common],

@@ -30,7 +30,8 @@ import pandas as pd
 import torch
 
 from reproduction import figures
-from reproduction.synthesis import ablations, results, seeds
+from reproduction.synthesis import ablations, reported, results, scores
+from reproduction.tables import Table
 from scoehr.files import check_seed
 
 seed = check_seed(seed)
@@ -52,7 +53,7 @@ results.missing(rows, [*ablations.AUTOENCODERS.values(), *ablations.HEADS.values
 # from the other.
 
 # %% tags=["hide-input"]
-fitted = {label: seeds.curves(runs, "autoencoder") for label, runs in sizes.items()}
+fitted = {label: scores.curves(runs, "autoencoder") for label, runs in sizes.items()}
 fitted = {label: histories for label, histories in fitted.items() if histories}
 figures.show(
     figures.curves(
@@ -69,7 +70,7 @@ figures.show(
 )
 
 # %% tags=["hide-input"]
-printed = pd.DataFrame(results.reported()["autoencoder"]).set_index("latent")
+printed = pd.DataFrame(reported.QUOTES.values["autoencoder"]).set_index("latent")
 table = {}
 for label, histories in fitted.items():
     last = pd.concat(
@@ -84,7 +85,7 @@ for label, histories in fitted.items():
         "test, printed": quoted["test loss"],
         "ratio, printed": quoted["test loss"] / quoted["train loss"],
     }
-figures.table(
+Table(
     pd.DataFrame.from_dict(table, orient="index"),
     "Loss per patient after the last epoch, means over random seeds, by dimensions of the code",
 )
@@ -96,7 +97,7 @@ figures.table(
 # Heads differ in what their loss measures, so that here only the shapes compare, not the heights.
 
 # %% tags=["hide-input"]
-histories = {label: seeds.curves(runs, "autoencoder") for label, runs in heads.items()}
+histories = {label: scores.curves(runs, "autoencoder") for label, runs in heads.items()}
 figures.show(
     figures.curves(
         {label: found for label, found in histories.items() if found}, ylabel="loss per patient"
@@ -124,7 +125,7 @@ table = {}
 others = {label: runs for label, runs in heads.items() if runs not in sizes.values()}
 for label, runs in {**sizes, **others}.items():
     before, after = (
-        seeds.estimate(runs, lambda run, side=side: seeds.mean_cells(run)[side])
+        scores.estimate(runs, lambda run, side=side: scores.mean_cells(run)[side])
         for side in ("real", "reconstructed")
     )
     table[label] = {
@@ -132,25 +133,25 @@ for label, runs in {**sizes, **others}.items():
         "mean cell before": before.value,
         "mean cell after": str(after),
         "after / before (%)": 100 * after.value / before.value,
-        "codes lost": str(seeds.estimate(runs, seeds.lost)),
-        "out of reach": str(seeds.estimate(runs, seeds.unreachable)),
+        "codes lost": str(scores.estimate(runs, scores.lost)),
+        "out of reach": str(scores.estimate(runs, scores.unreachable)),
     }
-figures.table(
+Table(
     pd.DataFrame.from_dict(table, orient="index"),
-    f"Test patients before and after the autoencoder. {seeds.said({**sizes, **heads})}",
+    f"Test patients before and after the autoencoder. {scores.caption({**sizes, **heads})}",
     {"mean cell before": "{:.4f}", "after / before (%)": "{:.1f}"},
 )
 
 # %% tags=["hide-input"]
-weights = pd.DataFrame(results.reported()["weights"]).set_index("latent")
+weights = pd.DataFrame(reported.QUOTES.values["weights"]).set_index("latent")
 weights.index = weights.index.astype(int)
 densities = printed[["density before", "density after"]].assign(
     **{"after / before (%)": 100 * printed["density after"] / printed["density before"]}
 )
-figures.table(
+Table(
     densities.join(weights["codes never produced"].rename("out of reach")),
     f"Printed by the report: mean cell of test patients before and after. Out of reach: read off the weights that it "
-    f"published, of {results.reported()['report_codes']:,} codes",
+    f"published, of {reported.QUOTES.values['report_codes']:,} codes",
     {"density before": "{:.4f}", "density after": "{:.4f}", "after / before (%)": "{:.1f}"},
 )
 
@@ -160,9 +161,9 @@ figures.table(
 
 # %% tags=["hide-input"]
 patients = next(iter(sizes.values()))[0].config["data"]["test"]
-before = np.round(seeds.occurrences(next(iter(sizes.values())), "real", patients))
+before = np.round(scores.occurrences(next(iter(sizes.values())), "real", patients))
 after = {
-    label: np.round(seeds.occurrences(runs[:1], "reconstructed", patients))
+    label: np.round(scores.occurrences(runs[:1], "reconstructed", patients))
     for label, runs in sizes.items()
 }
 gone = {label: int((counts == 0).sum()) for label, counts in after.items()}

@@ -29,7 +29,8 @@ import pandas as pd
 import torch
 
 from reproduction import figures
-from reproduction.synthesis import ablations, reported, results, seeds
+from reproduction.synthesis import ablations, reported, results, scores
+from reproduction.tables import Table
 from scoehr.files import check_seed
 from scoehr.models import unet_dim
 from scoehr.sdes import VPSDE, stratified_times, uniform_times
@@ -72,7 +73,7 @@ low = {
     }.items()
     for batch in (64, 256)
 }
-figures.table(
+Table(
     pd.DataFrame({"share of times below 0.01 (%)": low}) * 100,
     "How often training sees almost clean patients",
 )
@@ -92,7 +93,7 @@ budget = pd.DataFrame(
         for name in ("reported", "official")
     }
 ).rename_axis("epochs")
-figures.table(
+Table(
     budget,
     "Epochs at full rate that a schedule is worth, by the number of epochs trained",
     digits=4,
@@ -119,7 +120,7 @@ figures.show(
 # differs, since the data, the width of the network and the share of patients in an epoch do.
 
 # %% tags=["hide-input"]
-fitted = {label: seeds.curves(runs, "score") for label, runs in sizes.items()}
+fitted = {label: scores.curves(runs, "score") for label, runs in sizes.items()}
 fitted = {label: histories for label, histories in fitted.items() if histories}
 titles = {
     label: "no autoencoder" if label == "none" else f"{label} dimensions"
@@ -137,15 +138,15 @@ figures.show(
 )
 
 # %% tags=["hide-input"]
-quoted = pd.DataFrame(results.reported()["score"]).set_index("latent")
+quoted = pd.DataFrame(reported.QUOTES.values["score"]).set_index("latent")
 codes = len(next(iter(sizes.values()))[0].frequency)
 table = {}
 for label, runs in sizes.items():
     size, size_there = (
         int(label) if label != "none" else unet_dim(n)
-        for n in (codes, results.reported()["report_codes"])
+        for n in (codes, reported.QUOTES.values["report_codes"])
     )
-    last, said = seeds.over_seeds(runs, "loss.score"), quoted.loc[label]
+    last, said = scores.over_seeds(runs, "loss.score"), quoted.loc[label]
     table[titles[label]] = {
         "parameters": f"{runs[0].costs['parameters']:,}",
         "dimensions": size,
@@ -154,9 +155,9 @@ for label, runs in sizes.items():
         "test loss, printed": said["test loss"],
         "per dimension, printed": said["test loss"] / size_there,
     }
-figures.table(
+Table(
     pd.DataFrame.from_dict(table, orient="index"),
-    f"Loss of the score networks after the last epoch. {seeds.said(sizes)}",
+    f"Loss of the score networks after the last epoch. {scores.caption(sizes)}",
 )
 
 # %% [markdown]
@@ -171,9 +172,9 @@ titles = {
     "paper's schedule, 100 epochs": "official-epochs-100",
 }
 histories = {
-    label: seeds.curves(runs, "score") for label, runs in ablations.labelled(rows, titles).items()
+    label: scores.curves(runs, "score") for label, runs in ablations.labelled(rows, titles).items()
 }
-final = {label: seeds.over_seeds(rows[titles[label]], "loss.score") for label in histories}
+final = {label: scores.over_seeds(rows[titles[label]], "loss.score") for label in histories}
 figures.show(
     figures.curves(
         {label: found for label, found in histories.items() if found},
@@ -196,7 +197,7 @@ figures.show(
 thinning = {
     name: runs for name, runs in results.main(rows).items() if name not in results.scored(rows)
 }
-histories = {name: seeds.curves(runs, "rate") for name, runs in thinning.items()}
+histories = {name: scores.curves(runs, "rate") for name, runs in thinning.items()}
 gain = {
     name: np.mean([history["validation_loss"].iloc[[0, -1]] for history in found], axis=0)
     for name, found in histories.items()

@@ -29,7 +29,8 @@ import pandas as pd
 from IPython.display import display
 
 from reproduction import figures
-from reproduction.synthesis import ablations, conditions, results, seeds
+from reproduction.synthesis import ablations, results, scores
+from reproduction.tables import Table, Words
 from scoehr.files import check_seed
 
 seed = check_seed(seed)
@@ -49,7 +50,7 @@ patients["title"] = patients["code"].map(
     dict(zip(run.synthetic.codes, run.synthetic.titles, strict=True))
 )
 patients["patient"] = patients.pop("patient_id").factorize()[0] + 1
-figures.table(
+Table(
     patients.groupby("patient")
     .head(8)[["patient", "code", "count", "title"]]
     .reset_index(drop=True),
@@ -64,13 +65,13 @@ figures.table(
 # %% tags=["hide-input"]
 rows = results.main(results.rows(dataset, source, profile, seed))
 samplers = results.settings(rows).loc[["sampler", "steps"]].T
-figures.table(
-    samplers.join(results.costs(rows)), f"Settings and costs of each model. {seeds.said(rows)}"
+Table(
+    samplers.join(results.costs(rows)), f"Settings and costs of each model. {scores.caption(rows)}"
 )
 
 # %% tags=["hide-input"]
 per = pd.Series(
-    {name: seeds.estimate(found, results.thousand).value for name, found in rows.items()}
+    {name: scores.estimate(found, results.thousand).value for name, found in rows.items()}
 )
 calls = {name: run.costs["evaluations_per_patient"] for name, run in runs.items()}
 figures.show(
@@ -97,12 +98,10 @@ every = results.rows(dataset, source, profile, seed)
 steps = ablations.pick(every, "steps")
 if len(steps) > 1:
     caption = "The report's model by steps of the sampler, on the same weights, beside fresh real patients."
-    display(figures.table(ablations.scale(steps, "1,000"), f"{caption} {seeds.said(steps)}"))
-    display(results.Words(ablations.converged(steps, "1,000", "steps")))
+    display(Table(ablations.scale(steps, "1,000"), f"{caption} {scores.caption(steps)}"))
+    display(Words(ablations.converged(steps, "1,000", "steps")))
 else:
-    display(
-        results.Words("Not run yet on these data: rows `reported-steps-40` to `reported-sra1`.")
-    )
+    display(Words("Not run yet on these data: rows `reported-steps-40` to `reported-sra1`."))
 
 # %% [markdown]
 # (widths)=
@@ -116,15 +115,11 @@ for name in ("reported", "paper"):
     if len(found) > 1:
         caption = f"{name} by the width of its U-Net (128 as reported), beside fresh real patients."
         display(
-            figures.table(ablations.scale(found, list(found)[-1]), f"{caption} {seeds.said(found)}")
+            Table(ablations.scale(found, list(found)[-1]), f"{caption} {scores.caption(found)}")
         )
-        display(results.Words(ablations.converged(found, list(found)[-1], "wide")))
+        display(Words(ablations.converged(found, list(found)[-1], "wide")))
     else:
-        display(
-            results.Words(
-                f"`{name}` has been run in the regime at one width at most on these data."
-            )
-        )
+        display(Words(f"`{name}` has been run in the regime at one width at most on these data."))
 
 # %% [markdown]
 # ## How few steps will do
@@ -188,13 +183,13 @@ figures.show(
 # %% tags=["hide-input"]
 for name, run in small.items():
     if run.config["generator"] == "thinning":
-        beside = conditions.beside(run.generator, cohort.test, seed=seed)
+        beside = results.conditioned(run.generator, cohort.test, seed=seed)
         caption = (
             f"{name}: patients on condition of a code beside held-out patients who have it. All held-out patients, the "
             f"code or not, have {cohort.test.counts.sum() / len(cohort.test):.1f} occurrences on average"
         )
         display(
-            figures.table(beside, caption)
+            Table(beside, caption)
             if len(beside)
-            else results.Words("No code has enough held-out patients.")
+            else Words("No code has enough held-out patients.")
         )

@@ -30,6 +30,7 @@ import pandas as pd
 
 from reproduction import figures
 from reproduction.synthesis import experiments, results
+from reproduction.tables import Table
 from scoehr.data.matrix import CodeMatrix
 from scoehr.files import check_seed
 from scoehr.metrics import METRICS, evaluate, references
@@ -96,7 +97,7 @@ scored = {
 # %% tags=["hide-input"]
 keys = [key for key in METRICS if key.startswith("reported.")]
 sheet = results.sheet(scored, keys)
-figures.table(
+Table(
     sheet,
     f"The report's scores of {size:,} patients of known worth against {size:,} test patients",
     digits=4,
@@ -130,7 +131,7 @@ keys = [
     "privacy.exact_match_rate",
 ]
 sheet = results.sheet(scored, keys)
-figures.table(sheet, "The corrected scores of the same patients")
+Table(sheet, "The corrected scores of the same patients")
 
 # %% [markdown]
 # ## Which score sees which fault
@@ -156,7 +157,7 @@ missed = pd.DataFrame(
         "among them": [", ".join(seen.columns[row.eq(False)]) for _, row in seen.iterrows()],
     }
 )
-figures.table(
+Table(
     missed.sort_values("faults missed", ascending=False, kind="stable"),
     "The same in words, blindest first",
 )

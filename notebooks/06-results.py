@@ -27,7 +27,8 @@ seed = 0
 from IPython.display import display
 
 from reproduction import figures
-from reproduction.synthesis import ablations, contest, experiments, results, seeds
+from reproduction.synthesis import ablations, contest, experiments, reported, results, scores
+from reproduction.tables import Table, Words
 from scoehr.files import check_seed
 from scoehr.metrics import METRICS, REFERENCES
 
@@ -39,10 +40,10 @@ kinds = results.by_kind(rows)
 results.origin(rows, dataset=dataset, profile=profile, seed=seed)
 
 # %% tags=["hide-input"]
-figures.table(results.settings(rows), "What was run: the settings after the profile's factors")
+Table(results.settings(rows), "What was run: the settings after the profile's factors")
 
 # %% tags=["hide-input"]
-results.Words(seeds.divergences(every))
+Words(scores.divergences(every))
 
 # %% [markdown]
 # (t1)=
@@ -58,13 +59,13 @@ results.Words(seeds.divergences(every))
 # proportional to the number of patients scored: look at where a value lies between the reference points.
 
 # %% tags=["hide-input"]
-figures.table(
+Table(
     ablations.main_table(kinds["count"], {"the report, printed": ablations.quoted("reported")}),
-    f"Counts. {seeds.said(kinds['count'])}",
+    f"Counts. {scores.caption(kinds['count'])}",
 )
 
 # %% tags=["hide-input"]
-results.Words(ablations.leveled(ablations.level(every, "start").query("row == 're-initialised'")))
+Words(ablations.leveled(ablations.level(every, "start").query("row == 're-initialised'")))
 
 # %% [markdown]
 # (p1)=
@@ -78,14 +79,14 @@ presence = results.by_kind(every).get("binary", {})
 results.missing(every, ["paper", "reported-binary", "reported-binary-sigmoid"])
 
 # %% tags=["hide-input"]
-figures.table(
+Table(
     ablations.main_table(presence, {"the paper, printed": ablations.quoted_paper()}),
-    f"Presence. {seeds.said(presence)}",
+    f"Presence. {scores.caption(presence)}",
 )
 
 # %% tags=["hide-input"]
-figures.table(
-    results.paper(),
+Table(
+    reported.paper(),
     "Printed by the paper, on presence of codes in MIMIC-III: its model beside three generative adversarial networks",
 )
 
@@ -116,13 +117,13 @@ said = {
     "the paper, printed": ablations.quoted_paper("ScoEHR without autoencoder"),
     "the report, printed": ablations.quoted("reported-none"),
 }
-figures.table(
+Table(
     ablations.main_table(bare, said),
-    f"Without an autoencoder, beside the model with one. {seeds.said(bare)}",
+    f"Without an autoencoder, beside the model with one. {scores.caption(bare)}",
 )
 
 # %% tags=["hide-input"]
-results.Words(
+Words(
     "\n".join(f"- {ablations.best(every, 'bare', key)}" for key in ablations.DRAWN if len(bare) > 1)
 )
 
@@ -146,9 +147,9 @@ for kind, group in results.by_kind(others).items():
         name: every[name] for name in ("paper", "thinning") if name in results.by_kind(rows)[kind]
     } | group
     display(
-        figures.table(
+        Table(
             ablations.main_table(beside, {}),
-            f"{results.KINDS[kind].capitalize()}. {seeds.said(beside)}",
+            f"{results.KINDS[kind].capitalize()}. {scores.caption(beside)}",
         )
     )
 
@@ -163,11 +164,11 @@ for kind, group in results.by_kind(others).items():
 # %% tags=["hide-input"]
 for kind, group in results.by_kind(results.rivals(every)).items():
     display(
-        figures.table(
-            contest.contest(group), f"{results.KINDS[kind].capitalize()}. {seeds.said(group)}"
+        Table(
+            contest.contest(group), f"{results.KINDS[kind].capitalize()}. {scores.caption(group)}"
         )
     )
-    display(results.Words(contest.best(group)))
+    display(Words(contest.best(group)))
 
 # %% tags=["hide-input"]
 abroad = results.elsewhere(dataset, profile, seed)
@@ -176,7 +177,7 @@ contests = [
     for found in (every, *abroad.values())
     for group in results.by_kind(results.rivals(found)).values()
 ]
-results.Words(contest.choice(contests))
+Words(contest.choice(contests))
 
 # %% [markdown]
 # (targets)=
@@ -202,11 +203,9 @@ for name, found in abroad.items():
     for kind, group in results.by_kind(results.rivals(found)).items():
         caption = f"{name}, {results.KINDS[kind]}, profile {group[next(iter(group))][0].experiment['profile']}. "
         said = {"the report, printed": ablations.quoted("reported")} if kind == "count" else {}
-        display(figures.table(ablations.main_table(group, said), caption + seeds.said(group)))
-        display(
-            figures.table(contest.contest(group), f"The contest on {caption}{seeds.said(group)}")
-        )
-        display(results.Words(contest.best(group)))
+        display(Table(ablations.main_table(group, said), caption + scores.caption(group)))
+        display(Table(contest.contest(group), f"The contest on {caption}{scores.caption(group)}"))
+        display(Words(contest.best(group)))
     for sheet, words in contest.reached(name, None, profile, seed):
         display(sheet, words)
 
@@ -217,19 +216,19 @@ for name, found in abroad.items():
 # columns from patients.
 
 # %% tags=["hide-input"]
-gaps = seeds.gaps(rows)
-closest = seeds.middles(gaps).median().sort_values()
+gaps = scores.gaps(rows)
+closest = scores.means(gaps).median().sort_values()
 figures.show(
-    figures.gaps(seeds.middles(gaps)),
+    figures.gaps(scores.means(gaps)),
     f"Median gap over the {len(gaps)} scores: "
     + ", ".join(f"{value:.2f} ({name})" for name, value in closest.items())
     + ". Means over random seeds; arrows lie outside the frame.",
 )
 
 # %% tags=["hide-input"]
-figures.table(
-    seeds.texts(gaps),
-    f"The same in numbers: 0 as good as fresh real patients, 1 as bad as independent columns. {seeds.said(rows)}",
+Table(
+    scores.formatted(gaps),
+    f"The same in numbers: 0 as good as fresh real patients, 1 as bad as independent columns. {scores.caption(rows)}",
 )
 
 # %% [markdown]
@@ -254,5 +253,5 @@ for kind, group in results.by_kind(runs).items():
 
 # %% tags=["hide-input"]
 for kind, group in kinds.items():
-    sheet = seeds.scores(group, METRICS, references=REFERENCES)
-    display(figures.table(sheet, f"All scores on {results.KINDS[kind]}. {seeds.said(group)}"))
+    sheet = scores.table(group, METRICS, references=REFERENCES)
+    display(Table(sheet, f"All scores on {results.KINDS[kind]}. {scores.caption(group)}"))

@@ -28,7 +28,8 @@ import numpy as np
 import pandas as pd
 
 from reproduction import figures
-from reproduction.synthesis import ablations, results, seeds
+from reproduction.synthesis import ablations, reported, results, scores
+from reproduction.tables import Table, Words, cell
 from scoehr.files import check_seed
 
 seed = check_seed(seed)
@@ -48,7 +49,7 @@ results.origin(rows, dataset=dataset, profile=profile, seed=seed)
 table = {}
 for name, found in rows.items():
     real = found[0].frequency["real"].mean()
-    made = seeds.estimate(found, lambda run: seeds.mean_cells(run)["synthetic"], least=0)
+    made = scores.estimate(found, lambda run: scores.mean_cells(run)["synthetic"], least=0)
     quoted = ablations.quoted_density(name)
     table[name] = {
         "title": found[0].experiment["title"],
@@ -57,20 +58,18 @@ for name, found in rows.items():
         "of real (%)": 100 * made.value / real,
         "printed": ", ".join(f"{density:g}" for density in quoted) or "–",
         "printed, of real (%)": ", ".join(
-            f"{100 * density / results.reported()['report_real_density']:,.0f}"
+            f"{100 * density / reported.QUOTES.values['report_real_density']:,.0f}"
             for density in quoted
         )
         or "–",
-        "never produced": str(seeds.over_seeds(found, "fidelity.codes_missing")),
-        "fresh real lack": figures.cell(
-            seeds.reference({name: found}, "real", "fidelity.codes_missing")
-        ),
+        "never produced": str(scores.over_seeds(found, "fidelity.codes_missing")),
+        "fresh real lack": cell(scores.point({name: found}, "real", "fidelity.codes_missing")),
     }
 density = pd.DataFrame.from_dict(table, orient="index")
-figures.table(
+Table(
     density,
-    f"Mean cell of test and of synthetic patients, and codes never produced. {seeds.said(rows)} The report prints "
-    f"{results.reported()['report_real_density']} for real patients.",
+    f"Mean cell of test and of synthetic patients, and codes never produced. {scores.caption(rows)} The report prints "
+    f"{reported.QUOTES.values['report_real_density']} for real patients.",
     {"real": "{:.4f}", "of real (%)": "{:.0f}"},
 )
 
@@ -78,9 +77,9 @@ figures.table(
 counts = density[density["synthetic"] != "diverged"]
 fewer = (counts["of real (%)"] < 100).sum()
 lacking = counts["of real (%)"].astype(float)
-results.Words(
+Words(
     f"{fewer} of {len(counts)} rows make fewer codes than real patients have; the fewest {lacking.idxmin()} "
-    f"({lacking.min():.0f} %), the most {lacking.idxmax()} ({lacking.max():,.0f} %). {seeds.divergences(rows)}"
+    f"({lacking.min():.0f} %), the most {lacking.idxmax()} ({lacking.max():,.0f} %). {scores.divergences(rows)}"
 )
 
 # %% [markdown]
@@ -130,13 +129,13 @@ figures.show(
 group = results.by_kind(rows)["count"]
 shown = {
     name: found
-    for name, found in seeds.ended(group).items()
+    for name, found in scores.ended(group).items()
     if found[0].experiment["group"] in ("main", "sizes", "heads")
 }
-real = seeds.occurrences(next(iter(shown.values())), "real", 1)
+real = scores.occurrences(next(iter(shown.values())), "real", 1)
 made = {
     name: np.maximum(
-        seeds.occurrences([run for run in found if run.verdict == "finished"], "synthetic", 1), 0
+        scores.occurrences([run for run in found if run.verdict == "finished"], "synthetic", 1), 0
     )
     for name, found in shown.items()
 }
@@ -152,8 +151,8 @@ figures.show(
 # ## By how common the code is
 
 # %% tags=["hide-input"]
-shares = {name: dict(enumerate(seeds.deciles(found), 1)) for name, found in rows.items()}
-first = seeds.middles({name: shares[name] for name in results.main(rows)}).T
+shares = {name: dict(enumerate(scores.deciles(found), 1)) for name, found in rows.items()}
+first = scores.means({name: shares[name] for name in results.main(rows)}).T
 worst = {name: int(first[name].idxmin()) for name in first if first[name].notna().any()}
 figures.show(
     figures.deciles(first, ylabel="synthetic / real occurrences (%)"),
@@ -162,9 +161,9 @@ figures.show(
 )
 
 # %% tags=["hide-input"]
-figures.table(
-    seeds.texts(shares).rename(columns="decile {}".format),
-    f"Synthetic over real occurrences (%) by decile, rarest codes first, of every row. {seeds.said(rows)}",
+Table(
+    scores.formatted(shares).rename(columns="decile {}".format),
+    f"Synthetic over real occurrences (%) by decile, rarest codes first, of every row. {scores.caption(rows)}",
 )
 
 # %% [markdown]
@@ -174,4 +173,4 @@ figures.table(
 
 # %% tags=["hide-input"]
 lost = results.never_produced(runs, source, most=6)
-figures.table(lost, "Never produced, the most common first", {"test patients (%)": "{:.2f}"})
+Table(lost, "Never produced, the most common first", {"test patients (%)": "{:.2f}"})

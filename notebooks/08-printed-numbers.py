@@ -29,7 +29,8 @@ from IPython.display import display
 from scipy import stats
 
 from reproduction import figures
-from reproduction.synthesis import reported, results
+from reproduction.synthesis import reported
+from reproduction.tables import Html, Table, Words, cell
 from scoehr.files import check_seed
 from scoehr.metrics.clusters import cluster
 from scoehr.metrics.reported import log_cluster
@@ -39,14 +40,14 @@ facts, table, empty = reported.values(), reported.report(), reported.empty(**rep
 patients, codes, clusters = (
     facts[f"report_{name}"] for name in ("patients_scored", "codes", "clusters")
 )
-results.Html(
+Html(
     '<div class="origin"><strong>Where these numbers come from.</strong> From <code>reproduction/synthesis/reported.json</code>, values '
     "that the paper and the report printed, and from nothing else. The page reads the same beside all runs; here they "
     f"are of data set <code>{dataset}</code>, profile <code>{profile}</code>, random seed {seed}.</div>"
 )
 
 # %% tags=["hide-input"]
-figures.table(
+Table(
     table.drop(columns="log-cluster, corrected"),
     f"Printed by the report: {patients:,} test patients of MIMIC-III, mean cell {facts['report_real_density']}, and as "
     f"many synthetic ones; {codes:,} codes",
@@ -74,7 +75,7 @@ ranking["rank as printed"] = (
     ranking["log-cluster"].where(ranking["log-cluster, corrected"].notna()).rank()
 )
 ranking["rank corrected"] = ranking["log-cluster, corrected"].rank()
-figures.table(
+Table(
     ranking.sort_values("log-cluster, corrected"),
     "Log-cluster as printed and as published; ranks without the impossible value",
     {"log-cluster": "{:,.2f}", "log-cluster, corrected": "{:.3f}", "rank as printed": "{:.0f}",
@@ -94,7 +95,7 @@ figures.show(
 # %% tags=["hide-input"]
 headline = ranking.loc[labelled[1]]
 ahead = [name for name, score in rivals.items() if score < headline["log-cluster, corrected"]]
-results.Words(
+Words(
     f"The headline value, {headline['log-cluster']}, becomes {headline['log-cluster, corrected']:.2f}. The paper's "
     f"values are published scores already, so of its {len(rivals)} models {len(ahead)} are ahead of it: "
     + ", ".join(f"{name} ({rivals[name]})" for name in ahead)
@@ -113,7 +114,7 @@ results.Words(
 broken = table["log-cluster"].idxmin()
 exact = next(row["log_cluster_unrounded"] for row in facts["report"] if row["title"] == broken)
 lowest, _ = reported.bounds(clusters)
-results.Words(
+Words(
     f"Lowest possible: <em>U′</em> = {lowest:.2f}. Printed for <em>{broken}</em>: {exact:,.2f}, which means "
     f"<em>S</em> = {exact / np.log(1 / clusters):,.1f} where at most {clusters / 4:g} can be."
 )
@@ -213,7 +214,7 @@ bound = pd.DataFrame(
 theirs = reported.value("paper/ScoEHR/ddm")
 rounding = 1e-4  # of two mean cells with four decimals
 above = (bound["published DDM, at least"] - rounding > theirs).sum()
-figures.table(
+Table(
     bound,
     f"Lower bounds on the published DDM; the paper's is {theirs}",
     {"of real (%)": "{:.0f}"},
@@ -222,7 +223,7 @@ figures.table(
 
 # %% tags=["hide-input"]
 least = bound.loc[headline.name, "published DDM, at least"]
-results.Words(
+Words(
     f"{above} of {len(bound)} models are above the paper's {theirs} whatever the rounding of the mean cells hides, the "
     f"headline model by {(least - rounding) / theirs - 1:.0%} or more, where the report has it "
     f"{-reported.value('report/reported/ddm_change')} % <em>better</em>. The model with the best DDM as printed, "
@@ -258,7 +259,7 @@ rows = {
     "log-cluster": (empty["log-cluster, at least"], empty["log-cluster, at most"], "log-cluster"),
     "cosine share (%)": (0.0, 0.0, "cosine share (%)"),
 }
-figures.table(
+Table(
     pd.DataFrame(
         {
             name: {
@@ -276,7 +277,7 @@ figures.table(
 # %% tags=["hide-input"]
 spare = reported.value("report/reported/pcd") ** 2 - empty["PCD, with chance"] ** 2
 lost = reported.value("weights/144/codes never produced")
-results.Words(
+Words(
     "For PCD, <em>to</em> counts diagonal and chance; what the correlations of real patients add is not printed. They "
     f"would have to add {np.sqrt(spare):.1f} in norm before the headline model is level with an empty table. And the "
     f"published weights say that {lost} of the {codes:,} codes can never come out of the decoder at 144 dimensions. "
@@ -297,7 +298,7 @@ results.Words(
 twins = reported.named(reported.TWINS)
 pair = table.loc[twins, list(reported.COMPARED)].T
 pair["difference"] = reported.spread()
-figures.table(pair, "One configuration, run twice", digits=4)
+Table(pair, "One configuration, run twice", digits=4)
 
 # %% [markdown]
 # If the runs of all models scatter alike, a difference between single runs of two models, divided by that between the
@@ -311,7 +312,7 @@ ratio = pairs["difference"] / pairs["between twins"]
 summary = pairs.assign(smaller=ratio <= 1, clear=ratio > needed).groupby(
     ["ablation", "score"], sort=False
 )
-figures.table(
+Table(
     pd.DataFrame(
         {
             "pairs of models": summary.size(),
@@ -327,7 +328,7 @@ figures.table(
 
 # %% tags=["hide-input"]
 clear = pairs[ratio > needed]
-results.Words(
+Words(
     f"Of {len(pairs)} differences {(ratio <= 1).sum()} are smaller than that between two runs of the same model, and "
     f"{len(clear)} can be told from chance"
     + (
@@ -339,7 +340,7 @@ results.Words(
 
 # %% tags=["hide-input"]
 display(
-    figures.table(
+    Table(
         pairs.assign(ratio=ratio)
         .sort_values("ratio", ascending=False)
         .head(12)
@@ -363,7 +364,7 @@ lengths = [
 ]
 lengths = sorted(int(length) for length in lengths)
 whole = reported.budget("reported", 50, 50)
-figures.table(
+Table(
     pd.DataFrame(
         {
             "rate left (% of 0.001)": [50 * np.exp(-0.1 * length) for length in lengths],
@@ -402,7 +403,7 @@ figures.show(
 
 # %% tags=["hide-input"]
 frozen = reported.named([f"reported-epochs-{length}" for length in lengths if length >= 50])
-figures.table(
+Table(
     table.loc[frozen, list(reported.COMPARED)],
     "Printed by the report: runs that hardly differ in training",
 )
@@ -416,7 +417,7 @@ figures.table(
 
 # %% tags=["hide-input"]
 for name in reported.ABLATIONS:
-    display(figures.table(reported.best(name), f"Ablation of the {name}"))
+    display(Table(reported.best(name), f"Ablation of the {name}"))
 
 # %% [markdown]
 # What the report calls best is by both corrected scores at or near the end of each list. That does not make the other
@@ -439,14 +440,14 @@ for which, data in {
     text = pd.DataFrame(
         {
             score: [
-                f"{figures.cell(v)} ± {figures.cell(m)}" if np.isfinite(m) else figures.cell(v)
+                f"{cell(v)} ± {cell(m)}" if np.isfinite(m) else cell(v)
                 for v, m in zip(value[score], margin[score], strict=True)
             ]
             for score in value
         },
         index=value.index,
     )
-    display(figures.table(text.rename_axis(None), f"Printed by the paper for {data}"))
+    display(Table(text.rename_axis(None), f"Printed by the paper for {data}"))
 
 # %% tags=["hide-input"]
 gans = ["medGAN", "medBGAN", "medWGAN"]
@@ -463,7 +464,7 @@ overlap = {
     for which, data in {"paper": "MIMIC-III", "paper_ed": "emergency"}.items()
     for score in reported.paper(which)
 }
-figures.table(pd.DataFrame(overlap).T, "ScoEHR against each GAN, by the printed ranges")
+Table(pd.DataFrame(overlap).T, "ScoEHR against each GAN, by the printed ranges")
 
 # %% tags=["hide-input"]
 records = facts["clinicians_records"]
@@ -474,7 +475,7 @@ rules["difference, 95 % interval"] = [
     )
     for row in rules.itertuples()
 ]
-figures.table(
+Table(
     rules,
     f"Share of {records} real and {records} synthetic patients whom clinicians called real (%), printed by the paper. "
     "An interval that holds 0 shows no difference, and its ends show how large a one may have been missed",
@@ -499,7 +500,7 @@ captions = {
 }
 for name, caption in captions.items():
     display(
-        figures.table(
+        Table(
             pd.DataFrame(facts[name]).set_index(next(iter(facts[name][0]))).rename_axis(None),
             caption,
             digits=6,
@@ -508,7 +509,7 @@ for name, caption in captions.items():
 
 # %% tags=["hide-input"]
 curves = pd.DataFrame(facts["curves"])
-figures.table(
+Table(
     pd.DataFrame(
         {
             f"{curve.stage} {curve.latent}, {curve.set}": {
@@ -524,7 +525,7 @@ figures.table(
 )  # fmt: skip
 
 # %% tags=["hide-input"]
-results.Words(
+Words(
     f"An autoencoder took {facts['autoencoder_minutes']} minutes to train, at any size; sampling at 144 dimensions "
     f"took {facts['a100_sampling_minutes']} minutes on an A100. The workbook on preprocessing left a matrix of "
     f"{facts['workbook_patients']} rows. {facts['weights_codes_never_seen']} codes were never seen in training: all "

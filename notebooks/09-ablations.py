@@ -32,7 +32,8 @@ seed = 0
 from IPython.display import display
 
 from reproduction import figures
-from reproduction.synthesis import ablations, results, seeds
+from reproduction.synthesis import ablations, results, scores
+from reproduction.tables import Table, Words
 from scoehr.files import check_seed
 
 seed = check_seed(seed)
@@ -58,14 +59,14 @@ ablations.show_tally(pairs)
 # %% tags=["hide-input", "hide-output"]
 if len(pairs):
     display(
-        figures.table(
+        Table(
             pairs,
             "Every printed difference between two rows, and ours with its 95 % interval (Welch's)",
         )
     )
 
 # %% tags=["hide-input"]
-results.Words(ablations.says(rows, "sizes"))
+Words(ablations.says(rows, "sizes"))
 
 # %% tags=["hide-input"]
 attention = {
@@ -77,7 +78,7 @@ attention = {
 }
 if len(changes := ablations.changes(rows, attention, ablations.CORRECTED)):
     display(
-        figures.table(
+        Table(
             changes,
             "What attention, size and negatives change, each with the other held: differences with 95 % intervals",
         )
@@ -98,10 +99,10 @@ ablations.show(rows, "rates")
 if group := ablations.pick(rows, "rates"):
     ended = [
         f"rate {label}: {sum(run.verdict == 'diverged' for run in runs)} of {len(runs)} diverged, validation loss "
-        f"{seeds.over_seeds(runs, 'loss.score')}"
+        f"{scores.over_seeds(runs, 'loss.score')}"
         for label, runs in group.items()
     ]
-    display(results.Words(f"How training ended: {'; '.join(ended)}."))
+    display(Words(f"How training ended: {'; '.join(ended)}."))
 
 # %% tags=["hide-input"]
 pairs = ablations.order(rows, "rates")
@@ -110,14 +111,14 @@ ablations.show_tally(pairs)
 # %% tags=["hide-input", "hide-output"]
 if len(pairs):
     display(
-        figures.table(
+        Table(
             pairs,
             "Every printed difference between two rows, and ours with its 95 % interval (Welch's)",
         )
     )
 
 # %% tags=["hide-input"]
-results.Words(ablations.says(rows, "rates"))
+Words(ablations.says(rows, "rates"))
 
 # %% [markdown]
 # (t4)=
@@ -152,7 +153,7 @@ longer = {
 }
 if len(changes := ablations.changes(rows, longer, keys)):
     display(
-        figures.table(
+        Table(
             changes, "What more epochs change under each schedule: differences with 95 % intervals"
         )
     )
@@ -164,7 +165,7 @@ parts = [
     "rate's sum still to come"
     for schedule, runs in ablations.labelled(rows, long).items()
 ]
-results.Words(
+Words(
     f"From epoch 50 to the last of 100 the validation loss of the score network changes {' and '.join(parts)}."
     if parts
     else ""
@@ -177,14 +178,14 @@ ablations.show_tally(pairs)
 # %% tags=["hide-input", "hide-output"]
 if len(pairs):
     display(
-        figures.table(
+        Table(
             pairs,
             "Every printed difference between two rows, and ours with its 95 % interval (Welch's)",
         )
     )
 
 # %% tags=["hide-input"]
-results.Words(ablations.says(rows, "epochs"))
+Words(ablations.says(rows, "epochs"))
 
 # %% [markdown]
 # ## The start of the network
@@ -195,7 +196,7 @@ results.Words(ablations.says(rows, "epochs"))
 ablations.show(rows, "start")
 
 # %% tags=["hide-input"]
-results.Words(ablations.says(rows, "start"))
+Words(ablations.says(rows, "start"))
 
 # %% [markdown]
 # ## What the decoder means
@@ -206,7 +207,7 @@ results.Words(ablations.says(rows, "start"))
 ablations.show(rows, "counts")
 
 # %% tags=["hide-input"]
-results.Words(ablations.says(rows, "counts"))
+Words(ablations.says(rows, "counts"))
 
 # %% [markdown]
 # Presence of codes with the report's head, with cross-entropy, and in the paper's whole configuration.
@@ -215,7 +216,7 @@ results.Words(ablations.says(rows, "counts"))
 ablations.show(rows, "presence")
 
 # %% tags=["hide-input"]
-results.Words(ablations.says(rows, "presence"))
+Words(ablations.says(rows, "presence"))
 
 # %% [markdown]
 # (abroad)=
@@ -227,4 +228,4 @@ results.Words(ablations.says(rows, "presence"))
 for name, found in results.elsewhere(dataset, profile, seed).items():
     for which in (title for title in ablations.TITLES if title != "steps"):
         ablations.show(found, which, of=f"{name}: ", figure=False)
-        display(results.Words(ablations.says(found, which)))
+        display(Words(ablations.says(found, which)))

@@ -29,20 +29,21 @@ import pandas as pd
 from IPython.display import display
 
 from reproduction import figures
-from reproduction.synthesis import ablations, contest, results, seeds
+from reproduction.synthesis import ablations, contest, reported, results, scores
+from reproduction.tables import Table, Words
 from scoehr.files import check_seed
 from scoehr.metrics import METRICS, REFERENCES
 
 seed = check_seed(seed)
 planned = results.rows(dataset, source, profile, seed)
 every = results.main(planned)
-rows = seeds.ended(every)
+rows = scores.ended(every)
 kinds = results.by_kind(rows)
 keys = ["reported.cosine_share", *(key for key in METRICS if key.startswith("privacy."))]
 results.origin(every, dataset=dataset, profile=profile, seed=seed)
 
 # %% tags=["hide-input"]
-results.Words(seeds.divergences(every))
+Words(scores.divergences(every))
 
 # %% [markdown]
 # ## Which scores see a copied training set
@@ -65,7 +66,7 @@ seen = {
 }
 for kind, table in seen.items():
     display(
-        figures.table(
+        Table(
             table,
             f"Scores of fresh real patients and of copied training patients, {results.KINDS[kind]}",
         )
@@ -83,7 +84,7 @@ spread = [
     for kind, found in draws.items()
     for point, words in {"real": "fresh patients", "copy": "copied ones"}.items()
 ]
-results.Words(f"{' '.join(parts)} The reported cosine share is {', '.join(spread)}.")
+Words(f"{' '.join(parts)} The reported cosine share is {', '.join(spread)}.")
 
 # %% [markdown]
 # (pr)=
@@ -94,12 +95,12 @@ results.Words(f"{' '.join(parts)} The reported cosine share is {', '.join(spread
 
 # %% tags=["hide-input"]
 for kind, group in kinds.items():
-    sheet = seeds.scores(group, keys, references=REFERENCES)
-    display(figures.table(sheet, f"Privacy on {results.KINDS[kind]}. {seeds.said(group)}"))
+    sheet = scores.table(group, keys, references=REFERENCES)
+    display(Table(sheet, f"Privacy on {results.KINDS[kind]}. {scores.caption(group)}"))
 
 # %% tags=["hide-input"]
-said = results.printed()["cosine share (%)"]
-results.Words(
+said = reported.report()["cosine share (%)"]
+Words(
     f"Printed: the paper {ablations.quoted_paper()['reported.cosine_share']} of records at risk, the report "
     f"{said.min()} to {said.max()} % by its cosine share, which for two random real patients here is "
     + " and ".join(
@@ -116,11 +117,11 @@ drawn = (
 )  # fmt: skip
 group = kinds["count"]
 points = {
-    seeds.POINTS[point]: {METRICS[key].title: seeds.reference(group, point, key) for key in drawn}
+    scores.POINTS[point]: {METRICS[key].title: scores.point(group, point, key) for key in drawn}
     for point in ("real", "copy")
 }
 panels = {
-    METRICS[key].title: {name: seeds.over_seeds(runs, key)[:3] for name, runs in group.items()}
+    METRICS[key].title: {name: scores.over_seeds(runs, key) for name, runs in group.items()}
     for key in drawn
 }
 figures.show(
@@ -132,17 +133,17 @@ figures.show(
 # %% tags=["hide-input"]
 key = "privacy.membership_auc"
 excess = {
-    name: seeds.estimate(
+    name: scores.estimate(
         runs,
         lambda run: (
             None
-            if (value := seeds.value(run, key)) is None
-            else value - seeds.reference({"": [run]}, "real", key)
+            if (value := scores.value(run, key)) is None
+            else value - scores.point({"": [run]}, "real", key)
         ),
     )
     for name, runs in rows.items()
 }
-results.Words(
+Words(
     "Membership AUC above that of fresh real patients: "
     + "; ".join(f"{name} {gap}" for name, gap in excess.items())
     + ". An interval that holds 0 means that members cannot be told from others by their nearest synthetic patient."
@@ -163,9 +164,9 @@ if bound := results.grouped(planned, "private"):
     beside = {"thinning": planned["thinning"], **bound} if "thinning" in planned else bound
     config = next(iter(bound.values()))[0].config
     display(
-        figures.table(
-            pd.concat([contest.contest(beside).T[list(beside)], seeds.scores(beside, drawn)]),
+        Table(
+            pd.concat([contest.contest(beside).T[list(beside)], scores.table(beside, drawn)]),
             f"What a bound of ε = {config['privacy']['epsilon']:.3g} at δ = {config['privacy']['delta']:g} costs. "
-            f"{seeds.said(beside)}",
+            f"{scores.caption(beside)}",
         )
     )

@@ -30,19 +30,20 @@ import pandas as pd
 from IPython.display import display
 
 from reproduction import figures
-from reproduction.synthesis import ablations, results, seeds
+from reproduction.synthesis import ablations, reported, results, scores
+from reproduction.tables import Table, Words, cell
 from scoehr.files import check_seed
 from scoehr.metrics import METRICS, REFERENCES, prediction
 
 seed = check_seed(seed)
 every = results.main(results.rows(dataset, source, profile, seed))
-rows = seeds.ended(every)
+rows = scores.ended(every)
 runs = results.runs(dataset, source, profile, seed)
 kinds = results.by_kind(rows)
 results.origin(every, dataset=dataset, profile=profile, seed=seed)
 
 # %% tags=["hide-input"]
-results.Words(seeds.divergences(every))
+Words(scores.divergences(every))
 
 # %% [markdown]
 # ## One code at a time
@@ -96,7 +97,7 @@ shown = (
 )
 for name in group:
     shown[name] = tables[name].set_index("title")["auroc_synthetic"]
-figures.table(
+Table(
     shown.head(12).rename_axis(None),
     "AUROC for the twelve most prevalent codes, counts, first random seed",
 )
@@ -110,10 +111,11 @@ figures.table(
 # %% tags=["hide-input"]
 keys = [key for key in METRICS if key.startswith("utility.")]
 for kind, group in kinds.items():
-    sheet = seeds.scores(group, keys, references=REFERENCES)
+    sheet = scores.table(group, keys, references=REFERENCES)
     display(
-        figures.table(
-            sheet, f"Learning from synthetic patients, {results.KINDS[kind]}. {seeds.said(group)}"
+        Table(
+            sheet,
+            f"Learning from synthetic patients, {results.KINDS[kind]}. {scores.caption(group)}",
         )
     )
 
@@ -133,30 +135,22 @@ for kind, group in kinds.items():
         run.metrics["reference"]["real"] for runs_ in group.values() for run in runs_ if run.metrics
     )
     again = point.get("replicates", {}).get("utility.sra", [])
-    spread = (
-        f" [{figures.cell(min(again))}, {figures.cell(max(again))}] in {len(again)} draws"
-        if again
-        else ""
-    )
+    spread = f" [{cell(min(again))}, {cell(max(again))}] in {len(again)} draws" if again else ""
     for name, found in group.items():
         table[name] = {
             "data": results.KINDS[kind],
-            "SRA": str(seeds.over_seeds(found, "utility.sra")),
-            "fresh real patients": figures.cell(
-                np.mean(again) if again else point["utility"].get("sra")
-            )
+            "SRA": str(scores.over_seeds(found, "utility.sra")),
+            "fresh real patients": cell(np.mean(again) if again else point["utility"].get("sra"))
             + spread,
-            "independent columns": figures.cell(
-                seeds.reference(group, "independent", "utility.sra")
-            ),
+            "independent columns": cell(scores.point(group, "independent", "utility.sra")),
         }
-figures.table(
+Table(
     pd.DataFrame.from_dict(table, orient="index"),
-    f"Synthetic ranking agreement. {seeds.said(rows)} Of fresh real patients: mean and range over draws",
+    f"Synthetic ranking agreement. {scores.caption(rows)} Of fresh real patients: mean and range over draws",
 )
 
 # %% tags=["hide-input"]
-figures.table(
-    results.paper()[["SRA"]].dropna().rename_axis(None),
+Table(
+    reported.paper()[["SRA"]].dropna().rename_axis(None),
     f"Printed by the paper for MIMIC-III; ScoEHR {ablations.quoted_paper()['utility.sra']}. The report left it out",
 )

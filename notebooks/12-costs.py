@@ -27,7 +27,8 @@ seed = 0
 import pandas as pd
 
 from reproduction import figures
-from reproduction.synthesis import ablations, results, seeds
+from reproduction.synthesis import ablations, reported, results, scores
+from reproduction.tables import Table, Words, cell
 from scoehr.files import CHECKOUT, check_seed, read_json
 
 seed = check_seed(seed)
@@ -46,16 +47,16 @@ results.missing(rows, list(ablations.NETWORKS.values()))
 # second of each pair of columns divides by the model of 144 dimensions.
 
 # %% tags=["hide-input"]
-said = results.reported()
+said = reported.QUOTES.values
 minutes, memory = (pd.DataFrame(said[name]).set_index("latent") for name in ("cost", "memory"))
 base = {
-    "training": seeds.estimate(sizes["144"], results.network_seconds).value,
-    "sampling": seeds.estimate(sizes["144"], results.thousand).value,
+    "training": scores.estimate(sizes["144"], results.network_seconds).value,
+    "sampling": scores.estimate(sizes["144"], results.thousand).value,
 }
 table = {}
 for label, runs in sizes.items():
-    training = seeds.estimate(runs, results.network_seconds, least=0)
-    sampling = seeds.estimate(runs, results.thousand, least=0)
+    training = scores.estimate(runs, results.network_seconds, least=0)
+    sampling = scores.estimate(runs, results.thousand, least=0)
     table[label] = {
         "training, printed (min)": minutes.loc[label, "training (min)"],
         "over 144, printed": minutes.loc[label, "training (min)"]
@@ -70,12 +71,12 @@ for label, runs in sizes.items():
         "training memory, printed (GB)": memory.loc[label, "training (GB)"],
         "sampling memory, printed (GB)": memory.loc[label, "sampling (GB)"],
         "peak memory, here (GB)": str(
-            seeds.estimate(runs, lambda run: run.costs["peak_memory_bytes"] / 1e9, least=0)
+            scores.estimate(runs, lambda run: run.costs["peak_memory_bytes"] / 1e9, least=0)
         ),
     }
-figures.table(
+Table(
     pd.DataFrame.from_dict(table, orient="index"),
-    f"Time and memory by latent dimensions: the report on a T4 GPU, and here. {seeds.said(sizes)}",
+    f"Time and memory by latent dimensions: the report on a T4 GPU, and here. {scores.caption(sizes)}",
 )
 
 # %% tags=["hide-input"]
@@ -83,7 +84,7 @@ threads = sorted({run.costs["threads"] for runs in rows.values() for run in runs
 accelerators = sorted(
     {run.costs["accelerator"] or "none" for runs in rows.values() for run in runs}
 )
-results.Words(
+Words(
     f"The report also printed {said['autoencoder_minutes']} minutes for an autoencoder and "
     f"{said['a100_sampling_minutes']} minutes for sampling from 144 dimensions on an A100 GPU. Here: accelerator "
     f"{', '.join(accelerators)}; threads a run {', '.join(map(str, threads))}. The report kept all states of every "
@@ -96,9 +97,9 @@ results.Words(
 # Trainings that begin alike share their beginning; a row's seconds hold the whole of it.
 
 # %% tags=["hide-input"]
-figures.table(
+Table(
     results.costs(rows),
-    f"Costs of every row of the plan. {seeds.said(rows)} {seeds.divergences(rows)}",
+    f"Costs of every row of the plan. {scores.caption(rows)} {scores.divergences(rows)}",
 )
 
 # %% [markdown]
@@ -115,22 +116,22 @@ named = {name: name for name in [*results.main(rows), *results.grouped(rows, "ba
 }
 named.pop("reported, 144")
 for kind, group in results.by_kind(ablations.labelled(rows, named)).items():
-    quality = {label: seeds.over_seeds(runs, key)[:3] for label, runs in group.items()}
+    quality = {label: scores.over_seeds(runs, key) for label, runs in group.items()}
     for cost, what in (
         (results.training_seconds, "seconds of training"),
         (results.thousand, "seconds per 1,000 patients"),
     ):
-        spent = {label: seeds.estimate(runs, cost).value for label, runs in group.items()}
+        spent = {label: scores.estimate(runs, cost).value for label, runs in group.items()}
         points = {label: (spent[label], quality[label]) for label in group if spent[label] > 0}
         front = figures.pareto(
-            {label: (price, value[0]) for label, (price, value) in points.items()}
+            {label: (price, value.value) for label, (price, value) in points.items()}
         )
         figures.show(
             figures.tradeoff(
                 points,
                 xlabel=what,
                 ylabel="discriminator AUC (lower is better)",
-                floor=seeds.reference(group, "real", key),
+                floor=scores.point(group, "real", key),
             ),
             f"{results.KINDS[kind].capitalize()}: {what} against quality, means over random seeds with 95 % intervals. "
             f"On the front: {', '.join(front)}.",
@@ -146,13 +147,13 @@ for kind, group in results.by_kind(ablations.labelled(rows, named)).items():
 
 # %% tags=["hide-input"]
 bench = read_json(CHECKOUT / "benchmarks" / "speed.json")
-figures.table(
+Table(
     pd.DataFrame(
         {
             pair["unit"]: {
-                "as reported (s)": figures.cell(pair["reported"]),
-                "here (s)": figures.cell(pair["ours"]),
-                "ratio": figures.cell(pair["ratio"]),
+                "as reported (s)": cell(pair["reported"]),
+                "here (s)": cell(pair["ours"]),
+                "ratio": cell(pair["ratio"]),
             }
             for pair in bench["pairs"].values()
         }
@@ -163,7 +164,7 @@ figures.table(
 
 # %% tags=["hide-input"]
 thinning, unet = bench["pairs"]["thinning"], bench["pairs"]["unet"]
-results.Words(
+Words(
     f"Asked of the recommended generator were at most {thinning['limit']:.0f} s for "
     f"{thinning['patients']:,} patients; it took {thinning['seconds']:.1f} s. Asked of the U-Net's step was a ratio of "
     f"{unet['limit']}; it is {unet['ratio']:.2f}, and both networks agree to {unet['relative_difference']:.0e} of the "
@@ -186,7 +187,7 @@ columns = sorted(
     {size for sizes in growth.values() for size in sizes},
     key=lambda size: int(size.replace(",", "")),
 )
-figures.table(
+Table(
     pd.DataFrame.from_dict(growth, orient="index", columns=columns).fillna("–"),
     "Seconds, and peak memory of the process",
 )
@@ -205,7 +206,7 @@ asked = wide["full"]
 columns = {
     name: {
         **{
-            f"{int(width):,} codes": f"{figures.cell(seconds)} s"
+            f"{int(width):,} codes": f"{cell(seconds)} s"
             for width, seconds in found["seconds_a_step"].items()
         },
         "growth": f"codes to the power {found['power']:.2f}",
@@ -213,7 +214,7 @@ columns = {
     }
     for name, found in wide["generators"].items()
 }
-figures.table(
+Table(
     pd.DataFrame(columns).T,
     f"Processor seconds of a step of {wide['batch']} patients ({wide['package']}, threads: {wide['threads']}), and the "
     f"hours that {asked['epochs']} epochs of {asked['patients']:,} patients with {asked['codes']:,} codes would take, "

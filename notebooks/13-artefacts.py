@@ -26,8 +26,8 @@ seed = 0
 # %% tags=["hide-input"]
 import pandas as pd
 
-from reproduction import figures
 from reproduction.synthesis import results
+from reproduction.tables import Table, Words
 from scoehr.files import check_seed
 
 seed = check_seed(seed)
@@ -47,9 +47,7 @@ files = {
     for run in runs.values()
     for path in sorted(run.folder.iterdir())
 }
-figures.table(
-    pd.DataFrame(files).T.sort_index(), "Files of each run in saved_models/, in KiB", digits=4
-)
+Table(pd.DataFrame(files).T.sort_index(), "Files of each run in saved_models/, in KiB", digits=4)
 
 # %% [markdown]
 # | file | holds |
@@ -90,7 +88,7 @@ table = pd.read_parquet(ROOT / "synthetic_data" / f"{run.id}.parquet")
 table.rename(columns={"patient_id": "patient"}).head()
 
 # %% tags=["hide-input"]
-results.Words(
+Words(
     f"{len(table):,} rows, {table['patient_id'].nunique():,} patients with at least one code, "
     f"{table['code'].nunique():,} codes."
 )
@@ -108,7 +106,7 @@ results.Words(
 
 # %% tags=["hide-input"]
 facts = {key: value for key, value in run.experiment.items() if not isinstance(value, dict | list)}
-figures.table(
+Table(
     pd.DataFrame({"value": {key: str(value) for key, value in facts.items()}}),
     f"The experiment of {run.id}",
 )

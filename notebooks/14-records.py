@@ -27,8 +27,8 @@ seed = 0
 import pandas as pd
 from IPython.display import display
 
-from reproduction import figures
-from reproduction.synthesis import results
+from reproduction.synthesis import reported, results
+from reproduction.tables import Table, Words
 from scoehr.data import datasets, interchange, visits
 from scoehr.data.matrix import CodeMatrix
 from scoehr.files import ROOT, check_seed
@@ -49,14 +49,14 @@ real = visits.load(dataset, source).visits.to_records()
 synthetic = runs["thinning"].synthetic.to_records()
 
 # %% tags=["hide-input"]
-facts = results.reported()
+facts = reported.QUOTES.values
 said = {f"report, {row['where']}": row for row in facts["cohort"]}
 here = {
     "real, here": interchange.statistics(real),
     "synthetic, here": interchange.statistics(synthetic),
 }
 rows = ["patients", "visits", "visits per patient", "codes per visit"]
-figures.table(
+Table(
     pd.DataFrame({**said, **here}, index=rows),
     "The cohort as the report prints it, and as it is here",
     digits=5,
@@ -76,7 +76,7 @@ figures.table(
 # comes back whole. The report never compared the two, and its workbook stopped early:
 
 # %% tags=["hide-input"]
-results.Words(
+Words(
     f"it wrote a matrix of {facts['workbook_patients']} rows, because its loop is left after the first few."
 )
 
@@ -93,7 +93,7 @@ for found, matrix in pairs.values():
     assert counted.equals(matrix) and again.align(matrix.codes, matrix.titles).equals(matrix)
 
 # %% tags=["hide-input"]
-results.Words(
+Words(
     "Equal in every cell: "
     + "; ".join(
         f"{name}: {m.shape[0]:,} × {m.shape[1]:,}, {m.counts.sum():,} events"
@@ -118,9 +118,7 @@ for kind, found in {"real": real, "synthetic": synthetic}.items():
             (k, code, names[code]) for k, visit in enumerate(record["visits"], 1) for code in visit
         ]
         display(
-            figures.table(
-                pd.DataFrame(lines, columns=["visit", "code", "diagnosis"]), f"A {kind} patient"
-            )
+            Table(pd.DataFrame(lines, columns=["visit", "code", "diagnosis"]), f"A {kind} patient")
         )
 
 # %% [markdown]
@@ -139,7 +137,7 @@ written = {
 }
 
 # %% tags=["hide-input"]
-results.Words(
+Words(
     "Written: "
     + "; ".join(f"`runs/records/{files[kind].name}`, {n:,} patients" for kind, n in written.items())
     + "."

@@ -27,8 +27,8 @@ seed = 0
 import numpy as np
 import pandas as pd
 
-from reproduction import figures
-from reproduction.synthesis import experiments, results, review
+from reproduction.synthesis import experiments, reported, results, review
+from reproduction.tables import Html, Table, Words, cell
 from scoehr.data.datasets import DATASETS
 from scoehr.files import check_seed
 
@@ -47,39 +47,36 @@ results.origin(runs, dataset=dataset, profile=profile, seed=seed)
 # interval of a difference is Newcombe's {cite:p}`newcombe1998`.
 
 # %%
-facts = results.reported()
+facts = reported.QUOTES.values
 shares = pd.DataFrame(facts["clinicians"]).set_index("rule").sort_values("real", ascending=False)
 whole = facts["clinicians_records"]
 votes = [-np.diff([whole, *shares[side] * whole // 100, 0]) for side in review.ORIGINS]
-said = review.judge(votes)
+found = review.judge(votes)
 votes
 
-
 # %% tags=["hide-input"]
-def text(entry):
-    return f"{entry['value']:.2f} [{entry['interval'][0]:.2f}, {entry['interval'][1]:.2f}]"
-
-
 rules = {
-    name: {side: text(entry) for side, entry in rule.items()}
-    for name, rule in said["rules"].items()
+    name: {side: f"{share:.2f}" for side, share in rule.items()}
+    for name, rule in found["rules"].items()
 }
-figures.table(
+Table(
     pd.DataFrame(rules).T,
-    "Share of records that count as realistic, as printed, with 95 % intervals",
+    "Share of records that count as realistic, as reported, with 95 % intervals",
 )
 
 # %% tags=["hide-input"]
-kappa, right, auc = (text(said[name]) for name in ("kappa", "accuracy", "auc"))
-apart = max(abs(limit) for limit in said["rules"]["every reviewer"]["difference"]["interval"])
-little = said["kappa"]["value"] < 0.4
-blind = said["auc"]["interval"][0] <= 0.5 <= said["auc"]["interval"][1]
-results.Words(
-    f"Fleiss' kappa is {kappa}: beyond chance, the clinicians agree {'little' if little else 'well'} on which records "
-    f"are odd. Taken as answers to *is it real?*, a share of {right} of them is right, and ranking records by their "
-    f"votes tells synthetic from real with an AUC of {auc}, {'no better than' if blind else 'unlike'} guessing. So the "
-    f"printed answers {'bear out' if blind else 'do not bear out'} that the clinicians could not tell; but with so few "
-    f"records, shares {apart:.0%} apart could have gone unnoticed."
+kappa, right, auc = (found[name] for name in ("kappa", "accuracy", "auc"))
+difference = found["rules"]["every reviewer"]["difference"]
+apart = max(abs(difference.low), abs(difference.high))
+blind = auc.low <= 0.5 <= auc.high
+Words(
+    f"Fleiss' kappa is {kappa:.2f}: beyond chance, the clinicians agree "
+    f"{'little' if kappa.value < 0.4 else 'well'} on which records are odd. Taken as answers to "
+    f"*is it real?*, a share of {right:.2f} of them is right, and ranking records by their votes "
+    f"tells synthetic from real with an AUC of {auc:.2f}, {'no better than' if blind else 'unlike'} "
+    f"guessing. So the reported answers {'bear out' if blind else 'do not bear out'} that the "
+    "clinicians could not tell; but with so few records, shares "
+    f"{apart:.0%} apart could have gone unnoticed."
 )
 
 # %% [markdown]
@@ -107,11 +104,11 @@ rows = sorted(
     for origin in open_data
     for row in np.flatnonzero(packet.origins == origin)[: 2 // len(open_data)]
 )
-results.Html("\n".join(review.card(packet, row) for row in rows))
+Html("\n".join(review.card(packet, row) for row in rows))
 
 # %% tags=["hide-input"]
 hidden = " Real ones of this data set are not shown." * (len(open_data) < len(review.ORIGINS))
-results.Words(f"Which is which: {', then '.join(packet.origins[rows])}.{hidden}")
+Words(f"Which is which: {', then '.join(packet.origins[rows])}.{hidden}")
 
 # %% [markdown]
 # ## The stand-in
@@ -124,8 +121,8 @@ results.Words(f"Which is which: {', then '.join(packet.origins[rows])}.{hidden}"
 key = "utility.discriminator_auc"
 fresh = next(iter(runs.values())).metrics["reference"]["real"]
 stand_in = {name: results.interval(run, key) for name, run in runs.items()}
-stand_in = {"fresh real patients": figures.cell(results.score(fresh, key)), **stand_in}
-figures.table(
+stand_in = {"fresh real patients": cell(results.score(fresh, key)), **stand_in}
+Table(
     pd.DataFrame({"AUC": stand_in}),
     "A classifier, no clinician: AUC of telling synthetic from real patients",
 )

@@ -30,6 +30,7 @@ from IPython.display import display
 
 from reproduction import figures
 from reproduction.synthesis import admissions, results
+from reproduction.tables import Table, Words
 from scoehr.data import interchange
 from scoehr.files import ROOT, check_seed
 from scoehr.metrics.visits import VISIT_METRICS
@@ -41,7 +42,7 @@ curves = first.metrics["curves"]
 results.origin({}, dataset=dataset, profile=first.profile, seed=seed)
 
 # %% tags=["hide-input"]
-results.Words(admissions.told(runs))
+Words(admissions.told(runs))
 
 # %% [markdown]
 # (v1)=
@@ -54,7 +55,7 @@ results.Words(admissions.told(runs))
 # differences of correlations, the recurrence and the discriminator see what is lost.
 
 # %% tags=["hide-input"]
-figures.table(admissions.scores(runs), admissions.said(runs))
+Table(admissions.scores(runs), admissions.said(runs))
 
 # %% tags=["hide-input"]
 drawn = (
@@ -67,7 +68,7 @@ points = {
     for point in ("real", "shuffled", "independent")
 }
 panels = {
-    VISIT_METRICS[name].title: {"synthetic": admissions.estimate(runs, name)[:3]} for name in drawn
+    VISIT_METRICS[name].title: {"synthetic": admissions.estimate(runs, name)} for name in drawn
 }
 figures.show(
     figures.dots(panels, references=points),
@@ -105,14 +106,14 @@ figures.show(
 # %% tags=["hide-input"]
 shown = again.sort_values("real", ascending=False).head(10).set_index("code")
 names = shown["title"].where(shown["title"] != "", shown.index)
-figures.table(
+Table(
     shown.assign(diagnosis=names)[["diagnosis", "real", "synthetic"]],
     "The codes that come again most surely",
 )
 
 # %% tags=["hide-input"]
 new = pd.DataFrame(curves["new"]).set_index("visit").rename_axis("visit number")
-figures.table(new.reset_index(), "Share of an admission's codes that the patient never had before")
+Table(new.reset_index(), "Share of an admission's codes that the patient never had before")
 
 # %% [markdown]
 # (v4)=
@@ -128,7 +129,7 @@ path = ROOT / "runs" / "records" / f"{first.id}.jsonl"
 written = interchange.write(synthetic.to_records(), path)
 
 # %% tags=["hide-input"]
-results.Words(
+Words(
     f"Written: `runs/records/{path.name}`, {written:,} patients with {synthetic.starts[-1]:,} admissions; as a matrix "
     f"{matrix.shape[0]:,} × {matrix.shape[1]:,}, mean cell {matrix.mean_cell:.4f}."
 )
@@ -153,4 +154,4 @@ results.Words(
 
 # %% tags=["hide-input"]
 for name, found in admissions.published().items():
-    display(figures.table(admissions.scores(found), f"{name}. {admissions.said(found)}"))
+    display(Table(admissions.scores(found), f"{name}. {admissions.said(found)}"))

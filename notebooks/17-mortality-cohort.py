@@ -30,7 +30,7 @@ seed = 0
 # %% tags=["hide-input"]
 from companions.mortality_attack import results
 from reproduction import figures
-from reproduction.synthesis.results import account
+from reproduction.tables import Table, account
 from scoehr.files import check_seed
 
 seed = check_seed(seed)
@@ -48,7 +48,7 @@ results.origin(runs, dataset=dataset, profile=profile, seed=seed)
 # and the first one of an admission counts.
 
 # %% tags=["hide-input"]
-figures.table(
+Table(
     account(cohort.metrics["account"]), "What was read, what was left out and why, and what is left"
 )
 
@@ -60,7 +60,7 @@ figures.table(
 # same measurement, and is never used in place of the other.
 
 # %% tags=["hide-input"]
-figures.table(
+Table(
     results.availability(cohort),
     "Each series: stays and hours with a value, and the values after the plausibility limits",
 )

@@ -27,7 +27,7 @@ seed = 0
 # %% tags=["hide-input"]
 from companions.mortality_attack import claims, results
 from reproduction import figures
-from reproduction.synthesis.results import Words
+from reproduction.tables import Table, Words
 from scoehr.files import check_seed
 
 seed = check_seed(seed)
@@ -40,7 +40,7 @@ results.origin(runs, dataset=dataset, profile=profile, seed=seed)
 # ## What was reported
 
 # %% tags=["hide-input"]
-figures.table(
+Table(
     results.quoted(),
     "The study's results: its own row last, the others as it quotes them; mean ± deviation over folds",
 )
@@ -53,7 +53,7 @@ figures.table(
 # what the protocol would print; "held out" are the same weights on patients who were in neither training nor choice.
 
 # %% tags=["hide-input"]
-figures.table(
+Table(
     results.ladder_table(runs),
     "Scores with 95 % intervals over patients, as flaws are added to the corrected protocol one at a time",
 )
@@ -82,7 +82,7 @@ figures.show(
 # by.
 
 # %% tags=["hide-input"]
-figures.table(
+Table(
     results.peers_table(runs),
     "Held-out stays at true prevalence, with 95 % intervals over patients",
     digits=3,
@@ -103,7 +103,7 @@ figures.show(
 # ## What is left of the claims
 
 # %% tags=["hide-input"]
-figures.table(
+Table(
     claims.table(every, pages="model"),
     "The study's claims about its models, tested on the runs of this page",
 )

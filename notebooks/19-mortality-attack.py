@@ -32,7 +32,7 @@ seed = 0
 # %% tags=["hide-input"]
 from companions.mortality_attack import claims, results
 from reproduction import figures
-from reproduction.synthesis.results import Words
+from reproduction.tables import Table, Words
 from scoehr.files import check_seed
 
 seed = check_seed(seed)
@@ -48,7 +48,7 @@ results.origin(attacks, dataset=dataset, profile=profile, seed=seed)
 # values stay in. A verdict is death from the threshold on that validation stays chose.
 
 # %% tags=["hide-input"]
-figures.table(
+Table(
     results.attack_table(runs),
     "Attacks on held-out stays, by direction: share of right verdicts turned and the best change found, 95 % intervals",
 )
@@ -66,7 +66,7 @@ figures.show(
 )
 
 # %% tags=["hide-input"]
-figures.table(
+Table(
     results.noise_table(runs),
     "Is it the place or the size? The changes found, and the same sizes in random cells of the stay with random signs",
 )
@@ -98,7 +98,7 @@ figures.show(
 )
 
 # %% tags=["hide-input"]
-figures.table(
+Table(
     results.most_susceptible(attack),
     "Series of the highest sensitivity, summed over hours, with 95 % intervals",
 )
@@ -114,7 +114,7 @@ figures.show(
 # ## Do changes carry over?
 
 # %% tags=["hide-input"]
-figures.table(
+Table(
     results.transfer_table(runs),
     "Share of changes found against one model (row) that turn the right verdict of another (column), 95 % intervals",
 )
@@ -126,7 +126,7 @@ Words(results.defence(runs))
 # ## Other ways to attack
 
 # %% tags=["hide-input"]
-figures.table(
+Table(
     results.side_table(runs), "The same held-out stays of the bi-LSTM, one thing changed at a time"
 )
 
@@ -138,7 +138,7 @@ Words(results.speed())
 # ## What is left of the claims
 
 # %% tags=["hide-input"]
-figures.table(
+Table(
     claims.table(runs, pages="attack"),
     "The study's claims about its attack, tested on the runs of this page",
 )

@@ -32,6 +32,7 @@ import pandas as pd
 
 from companions.dualk import results
 from reproduction import figures
+from reproduction.tables import Table
 from scoehr.files import check_seed
 
 seed = check_seed(seed)
@@ -49,7 +50,7 @@ results.origin(runs, dataset=dataset, profile=profile, seed=seed)
 # writes these counts for any of the data sets, so that a holder of MIMIC-IV can compare them with the printed ones.
 
 # %% tags=["hide-input"]
-figures.table(
+Table(
     results.counts(runs["knowledge-forced"]),
     "Counts of every phase, with the study's split: on the data at hand, and as the study prints them for MIMIC-IV",
 )
@@ -72,7 +73,7 @@ figures.table(
 account = {
     name: runs[f"knowledge-{name}"].metrics["account"]["6 graph"] for name in ("forced", "random")
 }
-figures.table(
+Table(
     pd.DataFrame(account).rename(index=lambda name: name.replace("_", " ")).rename_axis(None),
     "The graph of all pairs, from the pre-training patients of the study's split and of a random one",
 )
@@ -88,12 +89,10 @@ figures.table(
 # {cite:p}`sun2019rotate`.
 
 # %% tags=["hide-input"]
-figures.table(
-    results.knowledge(runs["knowledge-random"]), "Triples of the knowledge graph, by relation"
-)
+Table(results.knowledge(runs["knowledge-random"]), "Triples of the knowledge graph, by relation")
 
 # %% tags=["hide-input"]
-figures.table(
+Table(
     results.ranking(runs["knowledge-random"]),
     "Held-out triples: how high the right tail is ranked among all entities, known ones left out",
 )
@@ -111,4 +110,4 @@ figures.show(
 # A count that only MIMIC-IV can confirm cannot be tested on other data; the value at hand stands beside it.
 
 # %% tags=["hide-input"]
-figures.table(results.claims(runs, "DK-D").drop(columns="why"), "Counts that the study prints")
+Table(results.claims(runs, "DK-D").drop(columns="why"), "Counts that the study prints")

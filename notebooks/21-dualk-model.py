@@ -29,6 +29,7 @@ from IPython.display import display
 
 from companions.dualk import results
 from reproduction import figures
+from reproduction.tables import Table
 from scoehr.files import check_seed
 
 seed = check_seed(seed)
@@ -44,7 +45,7 @@ results.origin(runs, dataset=dataset, profile=profile, seed=seed)
 # back, by whether the last visit, an earlier one or none had it; it starts from these rates and learns on.
 
 # %% tags=["hide-input"]
-figures.table(
+Table(
     results.parameters(runs),
     "Parameters by part, of the runs and at the sizes that the study prints",
 )
@@ -66,7 +67,7 @@ names = [
     "DK-C.items",
     "DK-C.macro",
 ]
-figures.table(results.claims(runs, "DK-C").loc[names], "Statements of the text, tried on the code")
+Table(results.claims(runs, "DK-C").loc[names], "Statements of the text, tried on the code")
 
 # %% [markdown]
 # (dualk-stages)=
@@ -79,7 +80,7 @@ figures.table(results.claims(runs, "DK-C").loc[names], "Statements of the text, 
 # %% tags=["hide-input"]
 for name in ("reported", "corrected"):
     display(
-        figures.table(
+        Table(
             results.log(runs[name]),
             f"Last epoch of each stage, {results.TITLES[name]}; printed: MIMIC-IV",
         )
@@ -101,9 +102,7 @@ figures.show(
 # %% tags=["hide-input"]
 for title, table in results.attention(runs["corrected"]):
     display(
-        figures.table(
-            table, f"Attention, {title}: the two codes of most weight in each of the last visits"
-        )
+        Table(table, f"Attention, {title}: the two codes of most weight in each of the last visits")
     )
 
 # %% [markdown]
@@ -123,7 +122,7 @@ if found is not None:
 # ## The study's log, line by line
 
 # %% tags=["hide-input"]
-figures.table(
+Table(
     results.claims(runs, "DK-S").drop(columns="why"),
     "Figures of the study's logs, with those of our run as reported",
 )

@@ -28,6 +28,7 @@ from IPython.display import display
 
 from companions.dualk import results
 from reproduction import figures
+from reproduction.tables import Table
 from scoehr.files import check_seed
 
 seed = check_seed(seed)
@@ -43,7 +44,7 @@ results.verdict(runs)
 
 # %% tags=["hide-input"]
 several = {runs["corrected"].experiment.dataset: runs} | results.published(seed)
-figures.table(
+Table(
     results.across(several),
     "DuaLK against repeating earlier diagnoses, with 95 % intervals over test patients",
 )
@@ -57,13 +58,13 @@ figures.table(
 # reached.
 
 # %% tags=["hide-input"]
-figures.table(
+Table(
     results.main(runs),
     "Models and baselines on the test patients of the corrected protocol; 95 % intervals",
 )
 
 # %% tags=["hide-input"]
-figures.table(
+Table(
     results.strata(runs),
     "Recall@20 by how often training has a code; each group has about as many answers",
 )
@@ -76,7 +77,7 @@ figures.table(
 # Its recall is over the smaller of k and that number. Both are higher than what a reader would take them for.
 
 # %% tags=["hide-input"]
-figures.table(
+Table(
     results.both(runs),
     "Both protocols by both families of figures. Capped: over the smaller of k and the true number",
 )
@@ -90,7 +91,7 @@ figures.table(
 # 0 is no difference. The last columns show the model against repeating earlier diagnoses, and the study's own figures.
 
 # %% tags=["hide-input"]
-figures.table(results.flaws(runs), "What each flaw is worth")
+Table(results.flaws(runs), "What each flaw is worth")
 
 # %% tags=["hide-input"]
 figures.show(
@@ -99,7 +100,7 @@ figures.show(
 )
 
 # %% tags=["hide-input"]
-figures.table(results.protocols(), "The protocols, field by field")
+Table(results.protocols(), "The protocols, field by field")
 
 # %% [markdown]
 # ## Heart failure
@@ -108,7 +109,7 @@ figures.table(results.protocols(), "The protocols, field by field")
 # the fair question is who gets it anew.
 
 # %% tags=["hide-input"]
-figures.table(results.hearts(runs), "Heart failure at the next visit; 95 % intervals")
+Table(results.hearts(runs), "Heart failure at the next visit; 95 % intervals")
 
 # %% [markdown]
 # (dualk-bridge)=
@@ -121,10 +122,10 @@ figures.table(results.hearts(runs), "Heart failure at the next visit; 95 % inter
 
 # %% tags=["hide-input"]
 graphs, laboratory = results.bridge(runs["bridge"])
-display(figures.table(graphs, "Graph fidelity: higher is better"))
+display(Table(graphs, "Graph fidelity: higher is better"))
 if len(laboratory):
     display(
-        figures.table(
+        Table(
             laboratory,
             "The laboratory stage, trained on each set and tested on the same real admissions",
         )
@@ -137,4 +138,4 @@ if len(laboratory):
 
 # %% tags=["hide-input"]
 display(results.tally(runs))
-figures.table(results.claims(runs, "DK-C"), "What the text says, and what is left of it")
+Table(results.claims(runs, "DK-C"), "What the text says, and what is left of it")

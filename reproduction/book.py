@@ -1,9 +1,8 @@
 """The book: text notebooks in, executed notebooks and one offline HTML book out.
 
 A notebook is executed by papermill into ``build/<dataset>-<profile>/notebooks``; the prose pages of
-``book/`` are copied beside it, together with pages made from the runs, and Jupyter Book turns the
-folder to HTML with every warning an error. Nothing under ``book/`` itself is written except by
-:func:`release`.
+``book/`` are copied beside it, and Jupyter Book turns the folder to HTML with every warning an
+error. Nothing under ``book/`` itself is written except by :func:`release`.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import sys
 import tempfile
 import tomllib
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
@@ -168,18 +167,16 @@ def _quiet_kernel() -> Iterator[None]:
 # The book ------------------------------------------------------------------------------------------------------------
 
 
-def build(place: Path, write: Callable[[Path], None]) -> Path:
+def build(place: Path) -> Path:
     """Make the HTML book of executed notebooks in ``place`` and return its ``index.html``.
 
     Args:
         place: a folder as by :func:`folder`, with the executed notebooks.
-        write: writes what prose pages include into the folder that it is given.
 
     Raises:
         RuntimeError: lists the warnings of Sphinx, every one of which is an error.
     """
     assemble(place)
-    write(place / "generated")
     return render(place)
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from scoehr.cli import JSON, Seed, Source, app, read_table, score_text
+from scoehr.cli import JSON, Seed, Source, app, read_table
 from scoehr.files import ROOT, InputError, alone, write_json
 from scoehr.shell import PATH, may_write, needs, needs_checkout, run_shell
 
@@ -88,7 +88,7 @@ def review(
         found = reviews.score(files, key, seed=seed)
         _print_review(found)
         if json:
-            write_json(json, found)
+            write_json(json, reviews.plain(found))
             print(f"wrote {json}")
         return
     if out is None or len(files) > 2:
@@ -238,7 +238,6 @@ def build(
     """Make the HTML book from the executed notebooks."""
     _book(dataset, profile)
     from reproduction import book
-    from reproduction.synthesis import results
 
     setting: dict[str, Any] = {
         "dataset": dataset,
@@ -250,7 +249,7 @@ def build(
     for name in book.notebooks():
         if not (place / "notebooks" / f"{name}.ipynb").is_file():
             book.execute(name, **setting)
-    print(f"wrote {book.build(place, lambda pages: results.write(pages, **setting))}")
+    print(f"wrote {book.build(place)}")
 
 
 @app.command()
@@ -263,11 +262,11 @@ def publish(
     """Copy checked notebooks to book/notebooks."""
     _book(dataset, profile)
     from reproduction import book
-    from reproduction.synthesis import experiments, results
+    from reproduction.synthesis import answer, experiments, results
 
     ready = book.publishable(dataset, profile, source)
     test = results.shares(experiments.cohort(dataset, source).test)
-    picture = results.picture(results.runs(dataset, source, profile, seed), test)
+    picture = answer.picture(results.runs(dataset, source, profile, seed), test)
     for path in book.publish(ready, picture):
         print(f"wrote {path}")
 
@@ -373,27 +372,20 @@ def _call(command: list[str], lock: int) -> int:
 
 def _print_review(found: dict[str, Any]) -> None:
     """The rules as a table, then agreement and telling apart, one line each, with 95 % intervals."""
-
-    def text(entry: dict[str, Any]) -> str:
-        limits = entry["interval"]
-        return score_text(entry["value"], 3) + (
-            f" [{limits[0]:.3f}, {limits[1]:.3f}]" if limits else ""
-        )
-
     numbers = ", ".join(f"{number} {name}" for name, number in found["records"].items())
     print(f"{found['reviewers']} reviewers, records: {numbers}")
     print(f"\n{'realistic if so say':22}{'real':24}{'synthetic':24}difference")
     for name, rule in found["rules"].items():
-        print(f"{name:22}" + "".join(f"{text(entry):24}" for entry in rule.values()).rstrip())
+        print(f"{name:22}" + "".join(f"{f'{share:.3f}':24}" for share in rule.values()).rstrip())
     print()
     for name, title in {
         "kappa": "Fleiss' kappa",
         "accuracy": "right answers",
         "auc": "AUC",
     }.items():
-        print(f"{title:22}{text(found[name])}")
+        print(f"{title:22}{found[name]:.3f}")
     for sheet, share in found["right answers"].items():
-        print(f"right answers of {sheet}: {text(share)}")
+        print(f"right answers of {sheet}: {share:.3f}")
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Figures and tables of the book: one function a figure, arrays in, a :class:`matplotlib.figure.Figure` out.
+"""Figures of the book: one function a figure, arrays in, a :class:`matplotlib.figure.Figure` out.
 
 No function touches the global state of matplotlib, and a figure has the same bytes whenever its numbers are the same.
 Colours are those of Okabe and Ito (2008), which people with any common colour blindness tell apart; the real data are
@@ -10,12 +10,11 @@ from __future__ import annotations
 import html
 import io
 import math
-import re
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
-from typing import Any, ParamSpec, TypeAlias
+from typing import Any, ParamSpec
 
 import matplotlib
 import numpy as np
@@ -25,6 +24,8 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
+
+from reproduction.estimates import Estimate
 
 Parameters = ParamSpec("Parameters")
 
@@ -51,14 +52,8 @@ STYLE: Any = {
     "svg.hashsalt": "scoehr",
     "svg.fonttype": "path",
 }
-#: Mark of table cells that hold words.
-CLASS = ' class="words"'
-#: The letter of a number such as 4.7e-05.
-EXPONENT = re.compile(r"(?<=\d)e(?=[+-]\d)")
 #: Panels side by side.
 PER_ROW = 3
-#: Counts of patients below this are shown as a range, so that no table points at a handful of people.
-SMALLEST_CELL = 11
 
 
 def styled(draw: Callable[Parameters, Figure]) -> Callable[Parameters, Figure]:
@@ -108,97 +103,6 @@ def show(figure: Figure, caption: str) -> None:
     display(HTML(f'<p class="caption">{html.escape(caption, quote=False)}</p>'))
 
 
-class Table:
-    """A DataFrame as a captioned HTML table that scrolls sideways on a narrow screen; words left, numbers right.
-
-    An index that is nothing but row numbers is left out.
-    """
-
-    def __init__(
-        self,
-        frame: pd.DataFrame,
-        caption: str,
-        formats: Mapping[str, str] | None = None,
-        digits: int = 3,
-    ):
-        self.frame, self.caption, self.formats, self.digits = (
-            frame,
-            caption,
-            dict(formats or {}),
-            digits,
-        )
-
-    def text(self) -> pd.DataFrame:
-        """The table with every cell as text: numbers to ``digits`` significant digits, missing ones as a dash."""
-        columns = {
-            name: [cell(value, self.formats.get(str(name)), self.digits) for value in column]
-            for name, column in self.frame.items()
-        }
-        return pd.DataFrame(columns, index=self.frame.index)
-
-    def _repr_html_(self) -> str:
-        named = not isinstance(self.frame.index, pd.RangeIndex)
-        words = [bool(column.map(_is_words).any()) for _, column in self.frame.items()]
-        heads = [
-            _tag("th", name, wordy) for name, wordy in zip(self.frame.columns, words, strict=True)
-        ]
-        rows = [["<th></th>"] * named + heads]
-        for label, row in zip(self.frame.index, self.text().itertuples(index=False), strict=True):
-            cells = [
-                _tag("td", value if wordy else _unbroken(value), wordy)
-                for value, wordy in zip(row, words, strict=True)
-            ]
-            rows.append([_tag("th", label, True)] * named + cells)
-        head, *body = [f"<tr>{''.join(cells)}</tr>" for cells in rows]
-        caption = f"<caption>{html.escape(self.caption, quote=False)}</caption>"
-        return (
-            f'<div class="table-scroll"><table class="scores">{caption}\n<thead>{head}</thead>\n<tbody>\n'
-            + "\n".join(body)
-            + "\n</tbody></table></div>"
-        )
-
-    def __repr__(self) -> str:
-        return f"{self.caption}\n{self.text().to_string()}"
-
-
-def _tag(tag: str, value: Any, words: bool) -> str:
-    return f"<{tag}{CLASS if words else ''}>{html.escape(str(value), quote=False)}</{tag}>"
-
-
-def _unbroken(number: str) -> str:
-    """A number that goes on the next line only before its interval."""
-    return number.replace(" ", "\N{NO-BREAK SPACE}").replace("\N{NO-BREAK SPACE}[", " [")
-
-
-def _is_words(value: Any) -> bool:
-    return isinstance(value, str) and any(letter.isalpha() for letter in EXPONENT.sub("", value))
-
-
-def table(
-    frame: pd.DataFrame, caption: str, formats: Mapping[str, str] | None = None, digits: int = 3
-) -> Table:
-    """A table for display: ``formats`` maps a column to a format such as ``"{:.1%}"``."""
-    return Table(frame, caption, formats, digits)
-
-
-def cell(value: Any, form: str | None = None, digits: int = 3) -> str:
-    """One table cell as text: a missing or undefined value is a dash, a whole number has thousands separated."""
-    if isinstance(value, str):
-        return value
-    if value is None or not np.isfinite(value):
-        return "–"
-    if form:
-        return form.format(value)
-    if isinstance(value, int | np.integer):
-        return f"{value:,}"
-    return f"{value:,.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
-
-
-def patients(count: int) -> str:
-    """A number of patients as text, small ones as a range (see :data:`SMALLEST_CELL`)."""
-    return f"{count:,}" if count == 0 or count >= SMALLEST_CELL else f"1–{SMALLEST_CELL - 1}"
-
-
 # Figures -------------------------------------------------------------------------------------------------------------
 
 
@@ -220,7 +124,7 @@ def distribution(
     top = max(step, *(np.quantile(value, 0.995) for value in values.values()))
     width = step * max(1, np.ceil(top / step / most))
     edges = np.arange(-width / 2, top + 1.5 * width, width)
-    figure, ax = _axes(6.6, 3.2)
+    figure, ax = axis(6.6, 3.2)
     for name, colour in colours(list(values)).items():
         heights, _ = np.histogram(np.clip(values[name], edges[0], edges[-1]), edges)
         ax.stairs(100 * heights / len(values[name]), edges, color=colour, label=name, linewidth=1.7)
@@ -234,7 +138,7 @@ def ranks(series: Mapping[str, ArrayLike]) -> Figure:
 
     Each value is an array of prevalences in [0, 1], one a code, in any order; codes never seen are left out.
     """
-    figure, ax = _axes(6.6, 3.4)
+    figure, ax = axis(6.6, 3.4)
     for name, colour in colours(list(series)).items():
         prevalence = np.sort(np.asarray(series[name], dtype=float))[::-1]
         prevalence = prevalence[prevalence > 0]
@@ -255,7 +159,7 @@ def prevalence(
     words in ``of`` the arrays may hold any mean, such as that of counts.
     """
     real = np.asarray(real, dtype=float)
-    figure, axes = _panels(len(synthetic), width=3.0, height=3.0)
+    figure, axes = panels(len(synthetic), width=3.0, height=3.0)
     stacked = np.concatenate(
         [real, *(np.asarray(value, dtype=float) for value in synthetic.values())]
     )
@@ -299,7 +203,7 @@ def frequency(
     values = {name: np.asarray(value, dtype=float) for name, value in synthetic.items()}
     top = max(real.max(), *(value.max() for value in values.values()), 10.0 * start)
     edges = np.unique(np.round(np.geomspace(start, top + 1, bins + 1)))
-    figure, axes = _panels(len(values), width=3.3, height=2.8)
+    figure, axes = panels(len(values), width=3.3, height=2.8)
     for ax, (name, value) in zip(axes, values.items(), strict=True):
         ax.set(title=name, xlabel="occurrences of the code", xscale="log")
         _frequency_panel(ax, real, value, edges, colours([name])[name], start == 1, labels)
@@ -338,7 +242,7 @@ def _frequency_panel(
 @styled
 def correlations(matrices: Mapping[str, ArrayLike], codes: Sequence[str]) -> Figure:
     """Correlation matrices of the same codes side by side, on one scale from −0.5 to 0.5, the diagonal blanked."""
-    figure, axes = _panels(len(matrices), width=2.7, height=2.7)
+    figure, axes = panels(len(matrices), width=2.7, height=2.7)
     for ax, (name, matrix) in zip(axes, matrices.items(), strict=True):
         values = np.array(matrix, dtype=float)
         np.fill_diagonal(values, np.nan)
@@ -356,7 +260,7 @@ def gaps(frame: pd.DataFrame) -> Figure:
     ``frame`` has a row a metric and a column a model. Values outside [−0.5, 2] are drawn at the edge as arrows.
     """
     low, high = -0.5, 2.0
-    figure, ax = _axes(6.8, 0.9 + 0.34 * len(frame))
+    figure, ax = axis(6.8, 0.9 + 0.34 * len(frame))
     rows = np.arange(len(frame))[::-1]
     offsets = np.linspace(0.2, -0.2, max(len(frame.columns), 2))
     for offset, (name, colour) in zip(offsets, colours(list(frame.columns)).items(), strict=False):
@@ -400,7 +304,7 @@ def verdicts(sees: pd.DataFrame) -> Figure:
         .fillna(2)
         .to_numpy()
     )
-    figure, ax = _axes(2.9 + 0.72 * sees.shape[1], 0.8 + 0.3 * len(sees))
+    figure, ax = axis(2.9 + 0.72 * sees.shape[1], 0.8 + 0.3 * len(sees))
     shades = ListedColormap(["#F6C7A8", "#A9D3EA", "#EEEEEE"])
     ax.pcolormesh(codes[::-1], cmap=shades, vmin=-0.5, vmax=2.5, edgecolors="white", linewidth=1.5)
     for (row, column), code in np.ndenumerate(codes[::-1]):
@@ -428,7 +332,7 @@ def verdicts(sees: pd.DataFrame) -> Figure:
 @styled
 def noise_schedule(t: ArrayLike, alpha: ArrayLike, sigma: ArrayLike) -> Figure:
     """Signal scale α(t) and noise scale σ(t) of the forward process, with α² + σ² = 1."""
-    figure, ax = _axes(6.6, 2.8)
+    figure, ax = axis(6.6, 2.8)
     ax.plot(t, alpha, color=PALETTE[0], label="signal scale α(t)")
     ax.plot(t, sigma, color=PALETTE[1], label="noise scale σ(t)")
     ax.set(xlabel="diffusion time t (no unit)", ylabel="scale (no unit)")
@@ -442,7 +346,7 @@ def evaluations(frame: pd.DataFrame, *, ylabel: str, floor: float | None = None)
 
     ``frame`` has the columns ``sampler``, ``evaluations`` and ``score``.
     """
-    figure, ax = _axes(6.6, 3.2)
+    figure, ax = axis(6.6, 3.2)
     names = list(dict.fromkeys(frame["sampler"]))
     for name, colour in colours(names).items():
         line = frame[frame["sampler"] == name].sort_values("evaluations")
@@ -463,7 +367,7 @@ def evaluations(frame: pd.DataFrame, *, ylabel: str, floor: float | None = None)
 @styled
 def deciles(frame: pd.DataFrame, *, ylabel: str) -> Figure:
     """A score by decile of real prevalence, rarest codes on the left, one line a model (a column of ``frame``)."""
-    figure, ax = _axes(6.6, 3.0)
+    figure, ax = axis(6.6, 3.0)
     for name, colour in colours(list(frame.columns)).items():
         ax.plot(np.arange(1, len(frame) + 1), frame[name], "o-", color=colour, label=name)
     ax.set(
@@ -482,7 +386,7 @@ def bars(
     values: Mapping[str, float], *, xlabel: str, reference: float | None = None, log: bool = False
 ) -> Figure:
     """One horizontal bar a name; ``reference`` draws the value of the real data as a line."""
-    figure, ax = _axes(6.6, 0.8 + 0.34 * len(values))
+    figure, ax = axis(6.6, 0.8 + 0.34 * len(values))
     names = list(values)
     shades = colours(names)
     rows = np.arange(len(names))[::-1]
@@ -538,9 +442,6 @@ def _gap_bars(ax: Axes, gap: pd.DataFrame) -> None:
 
 # Figures of several random seeds -------------------------------------------------------------------------------------
 
-#: A value and its interval; NaN limits where there is none.
-Spread: TypeAlias = tuple[float, float, float]
-
 
 @styled
 def curves(
@@ -558,7 +459,7 @@ def curves(
     printed : tables with ``set`` (train or test), ``epoch`` and ``loss``, as quoted
     log : both axes logarithmic, and the same in all panels
     """
-    figure, axes = _panels(len(histories), width=3.3, height=2.8)
+    figure, axes = panels(len(histories), width=3.3, height=2.8)
     for ax, (name, seeds) in zip(axes, histories.items(), strict=True):
         for column, colour, label in LOSSES:
             losses = pd.concat([history.set_index("epoch")[column] for history in seeds], axis=1)
@@ -598,33 +499,33 @@ LOSSES = (("train_loss", PALETTE[0], "training"), ("validation_loss", PALETTE[1]
 
 @styled
 def dots(
-    panels: Mapping[str, Mapping[str, Spread]],
+    scores: Mapping[str, Mapping[str, Estimate]],
     references: Mapping[str, Mapping[str, float | None]] | None = None,
 ) -> Figure:
     """Values with intervals, a panel a score and a line a row; reference points are vertical lines.
 
-    ``panels``: {score: {row: (value, low, high)}}, all with the same rows; a row without a value has a dash.
+    ``scores``: {score: {row: estimate}}, all with the same rows; a row without a value has a dash.
     ``references``: {name: {score: value}}, the first solid, the second dashed, the third dotted.
     """
-    rows = list(next(iter(panels.values())))
-    figure, axes = _panels(len(panels), width=2.9, height=0.95 + 0.27 * len(rows))
+    rows = list(next(iter(scores.values())))
+    figure, axes = panels(len(scores), width=2.9, height=0.95 + 0.27 * len(rows))
     heights, shades = np.arange(len(rows))[::-1], colours(rows)
-    for ax, (score, row) in zip(axes, panels.items(), strict=True):
+    for ax, (score, row) in zip(axes, scores.items(), strict=True):
         for style, (name, points) in zip(
             ("-", "--", ":"), (references or {}).items(), strict=False
         ):
             if (point := points.get(score)) is not None:
                 ax.axvline(point, color="black", linestyle=style, linewidth=1.1, label=name)
-        for height, (name, (value, low, high)) in zip(heights, row.items(), strict=True):
-            if np.isfinite(value):
+        for height, (name, estimate) in zip(heights, row.items(), strict=True):
+            if np.isfinite(estimate.value):
                 ax.plot(
-                    [low, high],
+                    [estimate.low, estimate.high],
                     [height, height],
                     color=shades[name],
                     linewidth=2.2,
                     solid_capstyle="butt",
                 )
-                ax.plot(value, height, "o", color=shades[name], markersize=5)
+                ax.plot(estimate.value, height, "o", color=shades[name], markersize=5)
             else:
                 ax.annotate("no value", (0.5, height), xycoords=("axes fraction", "data"), ha="center", va="center",
                             fontsize=8.5, color=GREY)  # fmt: skip
@@ -647,7 +548,7 @@ def dots(
 
 @styled
 def against(
-    panels: Mapping[str, Mapping[str, Mapping[float, Spread]]],
+    scores: Mapping[str, Mapping[str, Mapping[float, Estimate]]],
     *,
     xlabel: str,
     references: Mapping[str, Mapping[str, float | None]] | None = None,
@@ -656,10 +557,10 @@ def against(
 
     At most two series, drawn a little apart. ``references`` as in :func:`dots`, drawn as horizontal lines.
     """
-    figure, axes = _panels(len(panels), width=3.1, height=2.5)
-    names = list(dict.fromkeys(name for panel in panels.values() for name in panel))
+    figure, axes = panels(len(scores), width=3.1, height=2.5)
+    names = list(dict.fromkeys(name for panel in scores.values() for name in panel))
     shades = colours(names)
-    for ax, (score, panel) in zip(axes, panels.items(), strict=True):
+    for ax, (score, panel) in zip(axes, scores.items(), strict=True):
         for style, (name, points) in zip(
             ("-", "--", ":"), (references or {}).items(), strict=False
         ):
@@ -668,7 +569,7 @@ def against(
         for shift, (name, line) in zip((-0.5, 0.5), panel.items(), strict=False):
             x, values = (
                 shift + np.array(list(line), dtype=float),
-                np.array(list(line.values())).reshape(-1, 3),
+                np.array([estimate[:3] for estimate in line.values()]).reshape(-1, 3),
             )
             ax.plot(x, values[:, 0], "o-", color=shades[name], markersize=4, label=name)
             ax.vlines(x, values[:, 1], values[:, 2], color=shades[name], linewidth=1.6)
@@ -682,20 +583,20 @@ def against(
 
 @styled
 def tradeoff(
-    points: Mapping[str, tuple[float, Spread]],
+    points: Mapping[str, tuple[float, Estimate]],
     *,
     xlabel: str,
     ylabel: str,
     floor: float | None = None,
 ) -> Figure:
-    """Quality against cost: {name: (cost, (value, low, high))}, the cost logarithmic, a mark a name.
+    """Quality against cost: {name: (cost, estimate)}, the cost logarithmic, a mark a name.
 
     A line joins the Pareto front: the points that none is both cheaper and better (lower) than.
     """
-    figure, ax = _axes(7.4, 3.6)
+    figure, ax = axis(7.4, 3.6)
     shades = colours(list(points))
-    front = pareto({name: (cost, value) for name, (cost, (value, _, _)) in points.items()})
-    steps = np.array([(points[name][0], points[name][1][0]) for name in front]).reshape(-1, 2)
+    front = pareto({name: (cost, estimate.value) for name, (cost, estimate) in points.items()})
+    steps = np.array([(points[name][0], points[name][1].value) for name in front]).reshape(-1, 2)
     ax.step(
         steps[:, 0],
         steps[:, 1],
@@ -705,11 +606,11 @@ def tradeoff(
         zorder=0,
         label="Pareto front",
     )
-    for place, (name, (cost, (value, low, high))) in enumerate(points.items()):
-        ax.vlines(cost, low, high, color=shades[name], linewidth=1.8)
+    for place, (name, (cost, estimate)) in enumerate(points.items()):
+        ax.vlines(cost, estimate.low, estimate.high, color=shades[name], linewidth=1.8)
         ax.plot(
             cost,
-            value,
+            estimate.value,
             MARKERS[place % len(MARKERS)],
             color=shades[name],
             label=name,
@@ -741,7 +642,7 @@ def agreement(
     tables: Mapping[str, tuple[ArrayLike, ArrayLike]], *, xlabel: str, ylabel: str
 ) -> Figure:
     """Two scores in [0, 1] against each other, a dot a code and a panel a model; the diagonal is agreement."""
-    figure, axes = _panels(len(tables), width=2.7, height=2.8, columns=4)
+    figure, axes = panels(len(tables), width=2.7, height=2.8, columns=4)
     low = min(
         float(np.nanmin(np.concatenate([np.asarray(side) for side in pair])))
         for pair in tables.values()
@@ -760,12 +661,12 @@ def agreement(
     return figure
 
 
-def _axes(width: float, height: float) -> tuple[Figure, Axes]:
+def axis(width: float, height: float) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots()
 
 
-def _panels(
+def panels(
     count: int, *, width: float, height: float, columns: int = PER_ROW
 ) -> tuple[Figure, list[Axes]]:
     """``count`` panels in rows of at most ``columns``."""

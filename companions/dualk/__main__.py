@@ -66,8 +66,8 @@ def prepare(
     may_write(json, source, endings=JSON)
     found = phases.load(dataset, source, digits=digits, after=after, simulated=patients, seed=seed)
     account = phases.account(found, split, 42 + seed)
-    write_json(json, {"account": account, "reported": claims.printed()["counts"]})
-    _show(account, claims.printed()["counts"])
+    write_json(json, {"account": account, "reported": claims.QUOTES.values["counts"]})
+    _show(account, claims.QUOTES.values["counts"])
     print(f"wrote {json}")
 
 

@@ -1,139 +1,88 @@
-"""The claims of the study, each with a verdict that is computed: from the runs, or from what the text itself says.
+"""The claims of the study and the tests that judge them, by runs or by what the text itself states.
 
-``claims.yml`` beside this module holds the claims in the shape of ``reproduction/synthesis/claims.yml``; ``reported.json`` what was
-printed. A count or a figure of a log can be confirmed on MIMIC-IV alone; on other data its claim cannot be tested, and
-the value of the run at hand stands beside it.
+``claims.yml`` beside this module holds the claims, see :mod:`reproduction.claims`, and
+``reported.json`` the values. A count or a figure of a log can be confirmed on MIMIC-IV alone; on
+other data its claim cannot be tested, and the value of the run at hand stands beside it.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
-from functools import cache
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
-import pandas as pd
 import torch
-import yaml
+from scipy import sparse
 
-from companions.dualk import cohorts, graph, models
+from companions.dualk import cohorts, evaluate, graph, models
 from companions.dualk.cohorts import Records
 from companions.dualk.embeddings import HAKE, EmbeddingConfig
-from companions.dualk.evaluate import Value
 from companions.dualk.experiments import ENOUGH, Run
 from companions.dualk.protocols import REPORTED
-from reproduction import figures
-from reproduction.synthesis.claims import Finding, Untestable, attempt, tabulate
-from scoehr.files import read_json
+from companions.dualk.train import fine_rate
+from reproduction.claims import FAILS, HOLDS, OPEN, Finding, Ledger, Untestable
+from reproduction.quotes import Quotes, find, text
+from reproduction.tables import cell, patients
 
-CLAIMS, PRINTED = (Path(__file__).parent / name for name in ("claims.yml", "reported.json"))
-#: A figure on MIMIC-IV agrees with the printed one within this share of it.
+#: A figure on MIMIC-IV agrees with the reported one within this share of it.
 TOLERANCE = 0.1
 Found: TypeAlias = Mapping[str, Run]
 
-
-@cache
-def printed() -> dict[str, Any]:
-    """All of ``reported.json``."""
-    return read_json(PRINTED)
+QUOTES = Quotes(Path(__file__).with_name("reported.json"))
+LEDGER = Ledger(Path(__file__).with_name("claims.yml"), QUOTES)
+test = LEDGER.test
 
 
-def place(path: str, within: Any = None) -> Any:
-    """What stands at a path such as "counts/6 graph/edges/value"; KeyError if nothing does."""
-    found = printed() if within is None else within
-    for part in path.split("/"):
-        found = found[int(part)] if isinstance(found, list) else found[part]
-    return found
+def verdict(holds: bool, why: str, ours: str = "–") -> Finding:
+    """A finding that holds or fails."""
+    return Finding(HOLDS if holds else FAILS, why, ours)
 
 
-def read() -> dict[str, Any]:
-    """``claims.yml``: ``evidence`` and ``claims``."""
-    return yaml.safe_load(CLAIMS.read_text(encoding="utf-8"))
-
-
-def ledger(found: Found) -> pd.DataFrame:
-    """Every claim with its verdict, as :func:`reproduction.synthesis.claims.ledger` has them; ``found`` maps names to finished runs."""
-    return tabulate(read()["claims"], lambda claim, _: judge(claim, found), quoted)
-
-
-def judge(claim: Mapping[str, Any], found: Found) -> Finding:
-    """The finding of one claim."""
-    return attempt(claim, found, TESTS, {"found": found})
-
-
-def quoted(text: str) -> str:
-    """Printed values in words: ``{place}`` gives way to the value there."""
-
-    def value(path: str) -> str:
-        here = place(path)
-        return (
-            " × ".join(f"{part:,}" for part in here)
-            if isinstance(here, list)
-            else figures.cell(here, digits=6)
-        )
-
-    return re.sub(r"\{(.+?)\}", lambda match: value(match[1]), text) or "–"
-
-
-def said(value: Value) -> str:
-    """A figure with its interval in words."""
-    around = (
-        "" if np.isnan(value.low) else f" [{figures.cell(value.low)}, {figures.cell(value.high)}]"
-    )
-    return figures.cell(value.value) + around
-
-
-# Counts and logs -------------------------------------------------------------------------------------------------
+# Counts and logs ----------------------------------------------------------------------------------
 
 
 def _on_mimic4(run: Run) -> bool:
     """Whether a run is from the whole of MIMIC-IV, as the study's."""
-    account = run.metrics.get("account", {})
-    read_ = account.get("1 admissions and diagnoses", {}).get("admissions_read", 0)
-    return run.experiment.dataset == "mimic4" and read_ >= 0.5 * place(
-        "counts/1 admissions and diagnoses/admissions_read/value"
-    )
+    phase = "1 admissions and diagnoses"
+    read = run.metrics.get("account", {}).get(phase, {}).get("admissions_read", 0)
+    whole = QUOTES.value(f"counts/{phase}/admissions_read/value")
+    return run.experiment.dataset == "mimic4" and read >= 0.5 * whole
 
 
+@test
 def counted(found: Found, *, place: str) -> Finding:
-    """Whether a count of the preparation is the printed one."""
-    run, path = found["knowledge-forced"], globals()["place"]
-    theirs = path(f"counts/{place}/value")
+    """Whether a count of the preparation is the reported one."""
+    run = found["knowledge-forced"]
     try:
-        ours = path(place, run.metrics["account"])
+        ours = find(run.metrics["account"], place)
     except KeyError:
         raise Untestable("the data at hand lack what is counted") from None
-    words = " × ".join(f"{n:,}" for n in ours) if isinstance(ours, list) else f"{ours:,}"
     if not _on_mimic4(run):
-        return Finding(
-            "cannot be tested", "only MIMIC-IV can confirm it; ours is of other data", words
-        )
-    near = np.allclose(ours, theirs, rtol=TOLERANCE)
-    return Finding("holds" if near else "fails", f"to within {TOLERANCE:.0%}", words)
+        why = "only MIMIC-IV can confirm it; ours is of other data"
+        return Finding(OPEN, why, text(ours))
+    near = np.allclose(ours, QUOTES.value(f"counts/{place}/value"), rtol=TOLERANCE)
+    return verdict(bool(near), f"to within {TOLERANCE:.0%}", text(ours))
 
 
+@test
 def logged(found: Found, *, stage: str, epoch: int, key: str) -> Finding:
-    """Whether a figure of the training logs is the printed one."""
+    """Whether a figure of the training logs is the reported one."""
     run = found["reported"]
     rows = run.history[(run.history["stage"] == stage) & (run.history["epoch"] == epoch)]
     if key not in run.history.columns or not len(rows):
         raise Untestable("the run at hand has no such line")
-    ours, row = float(rows.iloc[0][key]), next(
-        row for row in printed()["logs"] if (row["stage"], row["epoch"]) == (stage, epoch)
-    )  # fmt: skip
+    ours = float(rows.iloc[0][key])
     if run.experiment.dataset != "mimic4" or run.experiment.profile != "paper":
-        return Finding(
-            "cannot be tested",
-            "only MIMIC-IV at full size can confirm it; ours is of other data",
-            figures.cell(ours),
-        )
-    near = abs(ours - row[key]) <= TOLERANCE * abs(row[key])
-    return Finding("holds" if near else "fails", f"to within {TOLERANCE:.0%}", figures.cell(ours))
+        why = "only MIMIC-IV at full size can confirm it; ours is of other data"
+        return Finding(OPEN, why, cell(ours))
+    logs = {(row["stage"], row["epoch"]): row for row in QUOTES.values["logs"]}
+    theirs = logs[stage, epoch][key]
+    near = abs(ours - theirs) <= TOLERANCE * abs(theirs)
+    return verdict(near, f"to within {TOLERANCE:.0%}", cell(ours))
 
 
-# What the text says, tried on the code ---------------------------------------------------------------------------
+# Statements of the text, tried on the code --------------------------------------------------------
 
 
 def _toy(
@@ -156,43 +105,33 @@ def _toy(
     return model, batch, models.Graph(edges, torch.ones(6, 1) if protocol_weighted else None)
 
 
+@test
 @torch.no_grad()
 def weights_matter(found: Found) -> Finding:
-    """Whether other edge weights change what the network of the reported protocol says."""
-    del found
+    """Whether other edge weights change the output of the network of the reported protocol."""
     model, batch, edges = _toy(REPORTED.weighted)
-    changed = edges._replace(
-        weights=torch.linspace(0, 5, 6)[:, None] if edges.weights is not None else None
-    )
+    others = None if edges.weights is None else torch.linspace(0, 5, 6)[:, None]
+    changed = edges._replace(weights=others)
     moved = float((model(edges, batch) - model(changed, batch)).abs().max())
-    return Finding(
-        "holds" if moved else "fails",
-        "the weights are computed and never given to the network",
-        f"change of the logits {moved:g}",
-    )
+    why = "the weights are computed and never given to the network"
+    return verdict(moved > 0, why, f"change of the logits {moved:g}")
 
 
+@test
 @torch.no_grad()
 def order_matters(found: Found) -> Finding:
     """Whether the network of the reported protocol tells an order of visits from another."""
-    del found
     model, batch, edges = _toy(REPORTED.weighted, REPORTED.ordered)
-    moved = float(
-        (model(edges, batch) - model(edges, batch._replace(visits=batch.visits.flip(1))))
-        .abs()
-        .max()
-    )
-    return Finding(
-        "holds" if moved > 1e-5 else "fails",
-        "visits in reversed order give the same answer"
-        if moved <= 1e-5
-        else "reversed visits give another answer",
-        f"change of the logits {moved:.1g}",
-    )
+    reversed_ = batch._replace(visits=batch.visits.flip(1))
+    moved = float((model(edges, batch) - model(edges, reversed_)).abs().max())
+    answer = "another answer" if moved > 1e-5 else "the same answer"
+    why = f"visits in reversed order give {answer}"
+    return verdict(moved > 1e-5, why, f"change of the logits {moved:.1g}")
 
 
+@test
 def sequence_matters(found: Found) -> Finding:
-    """Whether the disease graph changes when the visits of every patient are put in another order."""
+    """Whether the disease graph changes with the order of the visits of every patient."""
     run = found["knowledge-forced"]
     cells = np.array([[0, 1, 0, 1], [1, 0, 1, 1], [1, 1, 0, 0]])
     edges = [
@@ -202,29 +141,26 @@ def sequence_matters(found: Found) -> Finding:
     same = np.allclose(ones, others)
     number = run.metrics["account"]["6 graph"]["edges"]
     why = "an edge joins codes of one visit; visits in another order give the same graph"
-    return Finding("fails" if same else "holds", why, f"{number:,} edges")
+    return verdict(not same, why, f"{number:,} edges")
 
 
 def _small(cells: np.ndarray) -> Records:
     """One patient with these visits."""
-    from scipy import sparse
-
-    codes, nothing = (
-        sparse.csr_array(cells.astype(np.int16)),
-        sparse.csr_array((len(cells), 0), dtype=bool),
-    )
+    codes = sparse.csr_array(cells.astype(np.int16))
+    nothing = sparse.csr_array((len(cells), 0), dtype=bool)
     names = np.array([f"00{n}" for n in range(cells.shape[1])])
     none = np.array([], dtype=str)
     return Records(
-        "simulated", np.array([1]), np.array([0, len(cells)]), np.arange(len(cells), dtype=np.float32), names,
-        cells.shape[1], codes, np.array([], dtype=int), none, none, nothing, nothing, {},
+        "simulated", np.array([1]), np.array([0, len(cells)]),
+        np.arange(len(cells), dtype=np.float32), names, cells.shape[1], codes,
+        np.array([], dtype=int), none, none, nothing, nothing, {},
     )  # fmt: skip
 
 
+@test
 @torch.no_grad()
 def hyperbolic(found: Found) -> Finding:
-    """Whether HAKE's score is other than polar: unmoved by a whole turn of any phase, as angles of a plane are."""
-    del found
+    """Whether HAKE's score is other than polar, where a whole turn of any phase changes nothing."""
     torch.manual_seed(0)
     model = HAKE(4, 2, EmbeddingConfig(dimensions=5))
     head, relation, tail = torch.tensor([0, 1]), torch.tensor([0, 1]), torch.tensor([2, 3])
@@ -232,116 +168,102 @@ def hyperbolic(found: Found) -> Finding:
     model.phase.data[0] += 2 * model.span  # a whole turn of all phases of one entity
     turned = float((model(head, relation, tail) - before).abs().max())
     why = "it is polar: moduli and phases, in which a whole turn changes nothing"
-    return Finding(
-        "fails" if turned < 1e-4 else "holds",
-        why,
-        f"change of the score by a whole turn {turned:.1g}",
-    )
+    return verdict(turned >= 1e-4, why, f"change of the score by a whole turn {turned:.1g}")
 
 
+@test
 def macro(found: Found) -> Finding:
-    """Whether the F1 printed is a macro average: the two differ on a small example, and the code takes the weighted."""
-    del found
-    from companions.dualk.evaluate import _weighted_f1, chosen_by_oracle
+    """Whether the F1 reported is a macro average.
 
+    The two differ on a small example, and the code takes the weighted.
+    """
     scores = np.array([[3.0, 2, 1], [3, 1, 2], [3, 2, 1]])
     true = np.array([[1, 0, 0], [1, 1, 0], [1, 0, 0]], dtype=bool)
-    made = chosen_by_oracle(scores, true)
+    made = evaluate.chosen_by_oracle(scores, true)
     both = made.sum(axis=0) + true.sum(axis=0)
     each = np.where(both > 0, 2 * (made & true).sum(axis=0) / np.maximum(both, 1), 1.0)
-    weighted = float(_weighted_f1(np.ones((1, 3), dtype=np.float32), scores, true)[0])
+    weighted = float(evaluate._weighted_f1(np.ones((1, 3), dtype=np.float32), scores, true)[0])
     equal = abs(weighted - each.mean()) < 1e-9
-    why = "the average is weighted by how often a code is true, and the number of codes of each patient is given away"
-    return Finding(
-        "holds" if equal else "fails",
-        why,
-        f"on an example weighted {weighted:.2f}, macro {each.mean():.2f}",
+    why = (
+        "the average is weighted by how often a code is true, and the number of codes of each "
+        "patient is given away"
     )
+    return verdict(equal, why, f"on an example weighted {weighted:.2f}, macro {each.mean():.2f}")
 
 
+@test
 def matched(found: Found) -> Finding:
-    """Whether as many codes were matched as printed: that number is all codes, unmatched ones included."""
-    del found
-    counts = printed()["counts"]
-    codes, without = (
-        counts["3 vocabulary"]["codes"]["value"],
-        counts["4 names"]["codes_without_title"]["value"],
-    )
-    holds = counts["4 names"]["codes_matched"]["value"] == codes - without
-    return Finding(
-        "holds" if holds else "fails",
-        "unmatched codes are counted as matched",
-        f"{codes - without:,} matched",
-    )
+    """Whether as many codes were matched as reported, which is the number of all codes."""
+    names = QUOTES.value("counts/4 names")
+    codes = QUOTES.value("counts/3 vocabulary/codes/value")
+    titled = codes - names["codes_without_title"]["value"]
+    holds = names["codes_matched"]["value"] == titled
+    return verdict(holds, "unmatched codes are counted as matched", f"{titled:,} matched")
 
 
+@test
 def laboratory_inputs(found: Found) -> Finding:
-    """Whether the number of laboratory inputs in the text is that of the printed vocabulary."""
-    del found
-    text = printed()["text"]["laboratory inputs"]["value"]
-    items = printed()["counts"]["3 vocabulary"]["laboratory_items"]["value"]
+    """Whether the number of laboratory inputs in the text is that of its own vocabulary."""
+    inputs = QUOTES.value("text/laboratory inputs/value")
+    items = QUOTES.value("counts/3 vocabulary/laboratory_items/value")
     why = "that is the number of one of the three categories"
-    return Finding("holds" if text == items else "fails", why, f"{items} by its own log")
+    return verdict(inputs == items, why, f"{items} by its own log")
 
 
+@test
 def adaptive(found: Found) -> Finding:
     """Whether the rate depends on anything but the number of the epoch."""
-    del found
-    from companions.dualk.train import fine_rate
-
     steps = sorted({fine_rate(1e-3, epoch) for epoch in range(50)}, reverse=True)
     why = "the rate is a fixed function of the epoch's number"
-    return Finding("fails", why, ", ".join(f"{step:g}" for step in steps))
+    return Finding(FAILS, why, ", ".join(f"{step:g}" for step in steps))
 
 
+@test
 def beyond_reach(found: Found, *, why: str) -> Finding:
     """Nothing here can test it."""
-    del found
     raise Untestable(why)
 
 
+@test
 def complete(found: Found) -> Finding:
     """Whether the text's logs reach the end of the fine-tuning."""
-    last = max(row["epoch"] for row in printed()["logs"] if row["stage"] == "fine-tuning")
+    last = max(row["epoch"] for row in QUOTES.values["logs"] if row["stage"] == "fine-tuning")
     stages = found["reported"].history["stage"].nunique()
-    return Finding(
-        "fails",
-        f"its log breaks off in epoch {last} of the fine-tuning, before the result",
-        f"{stages} stages run here",
-    )
+    why = f"its log breaks off in epoch {last} of the fine-tuning, before the result"
+    return Finding(FAILS, why, f"{stages} stages run here")
 
 
-# What the runs say -----------------------------------------------------------------------------------------------
+# By the runs -------------------------------------------------------------------------------------
 
 
 def _enough(run: Run) -> None:
-    patients = run.metrics["patients"]
-    if patients < ENOUGH:
-        raise Untestable(f"{figures.patients(patients)} test patients are too few")
+    number = run.metrics["patients"]
+    if number < ENOUGH:
+        raise Untestable(f"{patients(number)} test patients are too few")
 
 
+@test
 def ranks(found: Found, *, method: str, than: str) -> Finding:
-    """Whether an embedding ranks held-out triples clearly better than another: its reciprocal rank at least double."""
+    """Whether an embedding's reciprocal rank of held-out triples is at least double another's."""
     scores = found["knowledge-random"].metrics["ranking"]
     mine, theirs = (scores[name]["mrr"] for name in (method, than))
     ours = f"mean reciprocal rank {mine:.3f}, {than} {theirs:.3f}"
-    return Finding("holds" if mine > 2 * theirs else "fails", "at least double is asked for", ours)
+    return verdict(mine > 2 * theirs, "at least double is asked for", ours)
 
 
+@test
 def loss_falls(found: Found, *, run: str, stage: str) -> Finding:
     """Whether a stage ends with a lower training loss than it began with."""
     losses = found[run].history.query("stage == @stage")["train_loss"].to_numpy()
     if len(losses) < 2:
         raise Untestable(f"stage {stage} has fewer than two epochs here")
-    return Finding(
-        "holds" if losses[-1] < losses[0] else "fails",
-        "",
-        f"training loss {losses[0]:.3f}, at the end {losses[-1]:.3f}",
-    )
+    ours = f"training loss {losses[0]:.3f}, at the end {losses[-1]:.3f}"
+    return verdict(losses[-1] < losses[0], "", ours)
 
 
+@test
 def refined(found: Found) -> Finding:
-    """Whether the F1 of every category is higher after its own refinement than after joint pre-training."""
+    """Whether the F1 of every category is higher after its refinement than after joint training."""
     history = found["reported"].history
     joint = history.query("stage == 'joint'")
     if not len(joint):
@@ -352,41 +274,31 @@ def refined(found: Found) -> Finding:
         if len(rows):
             gains[name] = float(rows.iloc[-1]["f1"] - joint.iloc[-1][f"f1 {name}"])
     words = ", ".join(f"{name} {gain:+.4f}" for name, gain in gains.items())
-    return Finding("holds" if min(gains.values()) > 0 else "fails", "", f"change of F1: {words}")
+    return verdict(min(gains.values()) > 0, "", f"change of F1: {words}")
 
 
+@test
 def recall_rises(found: Found, *, run: str) -> Finding:
-    """Whether the recall@20 printed after the last epoch of fine-tuning exceeds that after the first."""
+    """Whether recall@20 after the last epoch of fine-tuning exceeds that after the first."""
     history = found[run].history.query("stage == 'fine-tuning'")["recall@20"].to_numpy()
-    return Finding(
-        "holds" if history[-1] > history[0] else "fails",
-        "",
-        f"from {history[0]:.3f} to {history[-1]:.3f}",
-    )
+    ours = f"from {history[0]:.3f} to {history[-1]:.3f}"
+    return verdict(history[-1] > history[0], "", ours)
 
 
+@test
 def worth(found: Found, *, run: str, without: str, key: str) -> Finding:
-    """Whether laboratory results of the target visit add to a figure; on the same test patients, by paired draws."""
-    del run
+    """Whether laboratory results of the target visit add to a figure, by paired draws."""
     _enough(found["corrected"])
     apart = found[without].difference(found["corrected"], key)
     why = "those of the visit to predict, against those of the visit before"
-    return Finding("holds" if apart.low > 0 else "fails", why, f"{key} {said(apart)}")
+    return verdict(apart.above(), why, f"{key} {apart}")
 
 
+@test
 def beats(found: Found, *, run: str, baseline: str) -> Finding:
-    """Whether the network of a run beats a baseline on its test patients in recall@20: its interval excludes 0."""
+    """Whether the network of a run beats a baseline in recall@20 by an interval above 0."""
     mine = found[run]
     _enough(mine)
     apart = mine.difference(mine, "recall@20", theirs=baseline)
-    words = f"recall@20 {said(mine.value('recall@20'))}, {baseline} {said(mine.value('recall@20', baseline))}"
-    return Finding("holds" if apart.low > 0 else "fails", f"difference {said(apart)}", words)
-
-
-TESTS: dict[str, Callable[..., Finding]] = {
-    test.__name__: test
-    for test in (
-        counted, logged, weights_matter, order_matters, sequence_matters, hyperbolic, macro, matched,
-        laboratory_inputs, adaptive, beyond_reach, complete, ranks, loss_falls, refined, recall_rises, worth, beats,
-    )
-}  # fmt: skip
+    words = f"recall@20 {mine.value('recall@20')}, {baseline} {mine.value('recall@20', baseline)}"
+    return verdict(apart.above(), f"difference {apart}", words)

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from scipy import sparse, special
+
+from reproduction.estimates import Estimate, bootstrap
 
 KS = (10, 20, 30, 40)
 DRAWS = 500
@@ -22,25 +24,17 @@ BINS, LIMIT = 200, 12.0
 STRATA = 4
 
 
-class Value(NamedTuple):
-    """A figure with its 95 % interval over patients; NaN limits where there is none."""
-
-    value: float
-    low: float = float("nan")
-    high: float = float("nan")
-
-
 @dataclass(frozen=True)
 class Figures:
     """Values of every figure and their bootstrap draws (kept for differences)."""
 
-    values: dict[str, Value]
+    values: dict[str, Estimate]
     draws: dict[str, np.ndarray] = field(repr=False)
 
-    def difference(self, other: Figures, name: str) -> Value:
+    def difference(self, other: Figures, name: str) -> Estimate:
         """This less the other, over the same draws of the same patients."""
         apart = self.draws[name] - other.draws[name]
-        return Value(self.values[name].value - other.values[name].value, *_limits(apart))
+        return bootstrap(self.values[name].value - other.values[name].value, apart)
 
 
 # Per patient -----------------------------------------------------------------------------------------------------
@@ -131,8 +125,8 @@ def figures(
     }
     found["reported.f1"] = _weighted_f1(draw, scores, true)
     found |= _pairs(draw, scores, true)
-    values = {name: Value(float(all_[0]), *_limits(all_[1:])) for name, all_ in found.items()}
-    values["calibration"] = Value(
+    values = {name: bootstrap(all_[0], all_[1:]) for name, all_ in found.items()}
+    values["calibration"] = Estimate(
         values["calibration"].value
     )  # resampling moves a sum of absolute gaps upwards
     return Figures(values, {name: all_[1:] for name, all_ in found.items()})
@@ -217,22 +211,18 @@ def _pairs(draw: np.ndarray, scores: np.ndarray, true: np.ndarray) -> dict[str, 
     return {"auprc": auprc, "calibration": gap, "codes.ratio": ratio}
 
 
-def _limits(draws: np.ndarray) -> tuple[float, float]:
-    if not np.isfinite(draws).any():
-        return float("nan"), float("nan")
-    low, high = np.nanquantile(draws, [0.025, 0.975])
-    return float(low), float(high)
-
-
-def plain(found: Mapping[str, Value]) -> dict[str, Any]:
+def plain(found: Mapping[str, Estimate]) -> dict[str, Any]:
     """For JSON: {name: {"value": …, "low": …, "high": …}}."""
-    return {name: value._asdict() for name, value in found.items()}
+    return {
+        name: {"value": figure.value, "low": figure.low, "high": figure.high}
+        for name, figure in found.items()
+    }
 
 
 # One yes-or-no answer --------------------------------------------------------------------------------------------
 
 
-def binary(logits: np.ndarray, truth: np.ndarray, seed: int = 0) -> dict[str, Value]:
+def binary(logits: np.ndarray, truth: np.ndarray, seed: int = 0) -> dict[str, Estimate]:
     """AUROC, AUPRC and F1 at one half of a yes-or-no answer, with intervals over patients; NaN with one class only."""
     from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
@@ -248,4 +238,4 @@ def binary(logits: np.ndarray, truth: np.ndarray, seed: int = 0) -> dict[str, Va
     rng, n = np.random.default_rng([seed, len(truth)]), len(truth)
     draws = np.array([all_of(rng.integers(n, size=n)) for _ in range(100)])
     values = zip(("auroc", "auprc", "f1"), all_of(np.arange(n)), draws.T, strict=True)
-    return {name: Value(value, *_limits(again)) for name, value, again in values}
+    return {name: bootstrap(value, again) for name, value, again in values}

@@ -33,12 +33,13 @@ from companions.dualk import (
 from companions.dualk.batches import Feed
 from companions.dualk.cohorts import Records, Split
 from companions.dualk.embeddings import EmbeddingConfig
-from companions.dualk.evaluate import Figures, Value
+from companions.dualk.evaluate import Figures
 from companions.dualk.models import DuaLK, ModelConfig, parameter_table
 from companions.dualk.protocols import CORRECTED, FIRST_DAY, REPORTED, Protocol, with_flaw
 from companions.dualk.train import Learner, TrainingConfig
 from reproduction import plan as plans
 from reproduction import runs
+from reproduction.estimates import Estimate, bootstrap
 from reproduction.runs import own_data
 from reproduction.runs import run as run
 from scoehr import generators
@@ -95,21 +96,18 @@ class Run(runs.Run):
         super().__init__(experiment.stored)
         self.experiment = experiment
 
-    def value(self, name: str, of: str = "") -> Value:
+    def value(self, name: str, of: str = "") -> Estimate:
         """A figure of the model, or of a baseline, with its interval."""
         found = (self.metrics["baselines"][of] if of else self.metrics["scores"])[name]
-        parts = (found[part] for part in Value._fields)
-        return Value(*(float("nan") if part is None else part for part in parts))
+        return Estimate.read(found)
 
-    def difference(self, other: Run, name: str, *, mine: str = "", theirs: str = "") -> Value:
+    def difference(self, other: Run, name: str, *, mine: str = "", theirs: str = "") -> Estimate:
         """This run's figure less another's, over the same draws of the same test patients.
 
         ``mine`` and ``theirs`` name baselines in place of the models.
         """
         apart = self.draws[f"{mine} {name}".strip()] - other.draws[f"{theirs} {name}".strip()]
-        low, high = np.nanquantile(apart, [0.025, 0.975])
-        value = self.value(name, mine).value - other.value(name, theirs).value
-        return Value(value, float(low), float(high))
+        return bootstrap(self.value(name, mine).value - other.value(name, theirs).value, apart)
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """The weights."""

@@ -9,15 +9,16 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from companions.dualk import claims, cohorts, experiments, interpret
+from companions.dualk import cohorts, experiments, interpret
 from companions.dualk.baselines import TITLES as BASELINES
-from companions.dualk.claims import said
-from companions.dualk.evaluate import KS, Value
+from companions.dualk.claims import LEDGER, QUOTES
+from companions.dualk.evaluate import KS
 from companions.dualk.experiments import ENOUGH, TITLES, Run
 from companions.dualk.protocols import CORRECTED, FIRST_DAY, FLAWS, REPORTED
-from reproduction import figures
-from reproduction.synthesis.claims import tally as tallied
-from reproduction.synthesis.results import QUICK, Html, Words
+from reproduction import figures, tables
+from reproduction.claims import tally as tallied
+from reproduction.estimates import Estimate
+from reproduction.tables import Html, Words, cell, patients
 
 #: Figures of the main table, with their titles.
 MAIN = {
@@ -46,11 +47,6 @@ def runs(dataset: str, source: str | None, profile: str, seed: int) -> dict[str,
     return {name: experiments.run(experiment) for name, experiment in found.items()}
 
 
-def of_book(dataset: str, source: str | None, profile: str, seed: int) -> pd.DataFrame:
-    """The claims with their verdicts by the runs that the book shows."""
-    return claims.ledger(runs(dataset, source, profile, seed))
-
-
 def published(seed: int = 0) -> dict[str, dict[str, Run]]:
     """Finished runs of Diabetes 130-US at the largest profile, for pages about another data set; empty if none are."""
     for profile in reversed(experiments.PLAN.profiles):
@@ -62,45 +58,34 @@ def published(seed: int = 0) -> dict[str, dict[str, Run]]:
 
 
 def origin(found: Runs, *, dataset: str, profile: str, seed: int) -> Html:
-    """The box that says from which data, at what scale and from which runs the numbers of a page come."""
+    """The line on the data, the scale and the runs that the numbers of a page come from."""
     first = next(iter(found.values()))
-    facts, made = first.config["data"], first.experiment
-    parts = [
-        "<strong>Where these numbers come from.</strong> "
-        f"Data set <code>{made.dataset}</code>, profile <code>{profile}</code>, random seed {seed}."
-    ]
-    if made.dataset == "simulated":
-        parts.append(
-            "Simulated patients with many admissions and laboratory results, after MIMIC-IV's schema."
-        )
-    if made.dataset != dataset:
-        parts.append(
-            f"The book's data set <code>{dataset}</code> has no sequences of visits to learn from."
-        )
-    if made.profile == "quick":
-        parts.append(QUICK)
-    names = ("single-visit", "training", "validation", "test")
-    numbers = (figures.patients(facts[key]) for key in ("single", "train", "validation", "test"))
-    parts.append(
-        ", ".join(f"{number} {name}" for number, name in zip(numbers, names, strict=True))
-        + " patients."
+    facts, made, study = first.config["data"], first.experiment, experiments.scale("paper")
+    names = {"single": "single-visit", "train": "training", "validation": "validation"}
+    numbers = [f"{patients(facts[key])} {word}" for key, word in (names | {"test": "test"}).items()]
+    few = "<strong>Too few test patients for any figure here to mean much.</strong>"
+    scale = made.scale
+    codes = "categories of three digits" if scale.digits == "three" else "full codes"
+    return tables.origin(
+        made.dataset,
+        made.profile,
+        seed,
+        "Simulated patients with many admissions and laboratory results, after MIMIC-IV's schema."
+        if made.dataset == "simulated"
+        else "",
+        f"The book's data set <code>{dataset}</code> has no sequences of visits to learn from."
+        if made.dataset != dataset
+        else "",
+        f"{', '.join(numbers)} patients.",
+        few if facts["test"] < ENOUGH else "",
+        f"Codes are {codes}; nodes have {scale.model.features} features and the network is "
+        f"{scale.model.width} wide; the study's are {study.model.features:,} and "
+        f"{study.model.width}.",
+        f"{len(found)} runs, in <code>saved_models</code>: <code>{first.id}</code> and others.",
+        f"Profile <code>{made.profile}</code> is the largest that is finished."
+        if profile != made.profile
+        else "",
     )
-    if facts["test"] < ENOUGH:
-        parts.append("<strong>Too few test patients for any figure here to mean much.</strong>")
-    scale, paper = made.scale, experiments.scale("paper").model
-    parts.append(
-        f"Codes are {'categories of three digits' if scale.digits == 'three' else 'full codes'}; nodes have "
-        f"{scale.model.features} features and the network is {scale.model.width} wide; the study's are "
-        f"{paper.features:,} and {paper.width}."
-    )
-    parts.append(
-        f"{len(found)} runs, in <code>saved_models</code>: <code>{first.id}</code> and others."
-    )
-    if profile != made.profile:
-        parts.append(
-            f"Shown are the runs of profile <code>{made.profile}</code>, the largest that is finished."
-        )
-    return Html(f'<div class="origin">{" ".join(parts)}</div>')
 
 
 # Data ------------------------------------------------------------------------------------------------------------
@@ -108,7 +93,7 @@ def origin(found: Runs, *, dataset: str, profile: str, seed: int) -> Html:
 
 def counts(run: Run) -> pd.DataFrame:
     """Every count of the nine phases, here and as printed; counts of few people become a range."""
-    account, printed = run.metrics["account"], claims.printed()["counts"]
+    account, printed = run.metrics["account"], QUOTES.values["counts"]
     rows: list[tuple[str, str, str]] = []
 
     def walk(here: Mapping[str, Any], theirs: Any, indent: str) -> None:
@@ -138,10 +123,9 @@ def _count(name: str, value: Any) -> str:
     people = "patients" in name or name in ("pretrain", "train", "validation", "test")
     if isinstance(value, list):
         return " × ".join(
-            figures.patients(part) if place == 0 else f"{part:,}"
-            for place, part in enumerate(value)
+            patients(part) if place == 0 else f"{part:,}" for place, part in enumerate(value)
         )
-    return figures.patients(value) if people else figures.cell(value)
+    return patients(value) if people else cell(value)
 
 
 def knowledge(run: Run) -> pd.DataFrame:
@@ -170,7 +154,7 @@ def ranking(run: Run) -> pd.DataFrame:
 @figures.styled
 def scatter(maps: Mapping[str, pd.DataFrame]) -> Figure:
     """Maps of the codes side by side, a colour a group (columns x, y, group)."""
-    figure, axes = figures._panels(len(maps), width=3.6, height=3.2)
+    figure, axes = figures.panels(len(maps), width=3.6, height=3.2)
     for ax, (title, points) in zip(axes, maps.items(), strict=True):
         shades = figures.colours(list(dict.fromkeys(points["group"])))
         for name, rows in points.groupby("group", sort=False):
@@ -220,7 +204,7 @@ def full_size() -> dict[str, int]:
 
     from companions.dualk.models import DuaLK, ModelConfig, Sizes, parameter_table
 
-    printed = claims.printed()["counts"]
+    printed = QUOTES.values["counts"]
     items = {
         name: entry["value"]
         for name, entry in printed["3 vocabulary"]["laboratory_items_by_category"].items()
@@ -239,7 +223,7 @@ def log(run: Run) -> pd.DataFrame:
         rows[str(stage)] = epochs.iloc[-1][columns].to_dict() | {
             "scored on": epochs.iloc[-1]["scored_on"]
         }
-        theirs = [row for row in claims.printed()["logs"] if row["stage"] == stage]
+        theirs = [row for row in QUOTES.values["logs"] if row["stage"] == stage]
         if theirs:
             rows[f"{stage}, printed"] = {name: theirs[-1].get(name) for name in columns} | {
                 "scored on": "see below"
@@ -273,7 +257,7 @@ def curves(found: Mapping[str, Run], stage: str = "fine-tuning") -> Figure:
     for name, run in found.items():
         rows = run.history[run.history["stage"] == stage]
         histories[TITLES[name]] = [rows.rename(columns={"loss": "validation_loss"})]
-    theirs = [row for row in claims.printed()["logs"] if row["stage"] == stage]
+    theirs = [row for row in QUOTES.values["logs"] if row["stage"] == stage]
     quoted = pd.DataFrame(
         [
             {"set": kind, "epoch": row["epoch"], "loss": row[key]}
@@ -322,7 +306,7 @@ def attention(done: Run, patients: int = 2) -> list[tuple[str, pd.DataFrame]]:
 @figures.styled
 def gradients(table: pd.DataFrame, most: int = 12) -> Figure:
     """Integrated gradients: share by laboratory category, and the items that weigh most, a bar an item."""
-    figure = figures._panels(2, width=3.6, height=3.2)
+    figure = figures.panels(2, width=3.6, height=3.2)
     sheet, (left, right) = figure
     shares = interpret.by_category(table)
     shades = figures.colours(list(shares.index))
@@ -379,11 +363,11 @@ def main(found: Runs) -> pd.DataFrame:
     for name in ("corrected", "better", "first-day"):
         if name in found:
             rows[f"DuaLK, {TITLES[name]}"] = {
-                title: said(found[name].value(key)) for key, title in MAIN.items()
+                title: str(found[name].value(key)) for key, title in MAIN.items()
             }
     for name, title in (BASELINES | {"oracle": "who knows all that is hidden"}).items():
         if name in found["baselines"].metrics["baselines"]:
-            rows[title] = {t: said(found["baselines"].value(key, name)) for key, t in MAIN.items()}
+            rows[title] = {t: str(found["baselines"].value(key, name)) for key, t in MAIN.items()}
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
@@ -392,18 +376,16 @@ def both(found: Runs) -> pd.DataFrame:
     keys = ["reported.f1", *(f"reported.recall@{k}" for k in KS), *(f"recall@{k}" for k in KS)]
     rows = {}
     for name in ("reported", "corrected", "better"):
-        rows[f"DuaLK, {TITLES[name]}"] = {
-            _metric(key): said(found[name].value(key)) for key in keys
-        }
+        rows[f"DuaLK, {TITLES[name]}"] = {_metric(key): str(found[name].value(key)) for key in keys}
     for name in ("reported", "corrected"):
         rows[f"copy-forward, cohorts {TITLES[name]}"] = {
-            _metric(key): said(found[name].value(key, "copy-forward")) for key in keys
+            _metric(key): str(found[name].value(key, "copy-forward")) for key in keys
         }
-    for row in claims.printed()["repository"]:
+    for row in QUOTES.values["repository"]:
         if row["stage"] == "fine-tuning" and "f1" in row:
             theirs = {f"reported.{key}": value for key, value in row.items()}
             rows[f"printed, MIMIC-IV, epoch {row['epoch']}"] = {
-                _metric(key): figures.cell(theirs.get(key)) for key in keys
+                _metric(key): cell(theirs.get(key)) for key in keys
             }
     return pd.DataFrame.from_dict(rows, orient="index")
 
@@ -428,18 +410,14 @@ def flaws(found: Runs) -> pd.DataFrame:
 
 def _flaw_row(run: Run, base: Run) -> dict[str, str]:
     same = run.experiment.protocol.split == base.experiment.protocol.split and run is not base
-    row = {"recall@20": said(run.value("recall@20"))}
+    row = {"recall@20": str(run.value("recall@20"))}
     row["change"] = (
-        said(run.difference(base, "recall@20"))
-        if same
-        else "–"
-        if run is base
-        else "other patients"
+        str(run.difference(base, "recall@20")) if same else "–" if run is base else "other patients"
     )
-    row["less copy-forward"] = said(run.difference(run, "recall@20", theirs="copy-forward"))
+    row["less copy-forward"] = str(run.difference(run, "recall@20", theirs="copy-forward"))
     return row | {
-        "capped recall@20": said(run.value("reported.recall@20")),
-        "F1, told the number": said(run.value("reported.f1")),
+        "capped recall@20": str(run.value("reported.recall@20")),
+        "F1, told the number": str(run.value("reported.f1")),
     }
 
 
@@ -450,7 +428,7 @@ def flaws_figure(found: Runs) -> Figure:
         title: f"flaw-{name.replace('_', '-')}" for name, title in FLAWS.items() if name != "split"
     }
     names = {title: name for title, name in names.items() if name in found}
-    figure, ax = figures._axes(7.0, 0.8 + 0.3 * len(names))
+    figure, ax = figures.axis(7.0, 0.8 + 0.3 * len(names))
     heights = np.arange(len(names))[::-1]
     for height, name in zip(heights, names.values(), strict=True):
         change = found[name].difference(found["corrected"], "recall@20")
@@ -471,11 +449,11 @@ def strata(found: Runs) -> pd.DataFrame:
     rows = {
         f"DuaLK, {TITLES[name]}": found[name] for name in ("corrected", "better") if name in found
     }
-    table = {title: [said(run.value(key)) for key in names] for title, run in rows.items()}
+    table = {title: [str(run.value(key)) for key in names] for title, run in rows.items()}
     for name in ("copy-forward", "recurrence", "oracle"):
         if name in found["baselines"].metrics["baselines"]:
             table[BASELINES.get(name, "who knows all that is hidden")] = [
-                said(found["baselines"].value(key, name)) for key in names
+                str(found["baselines"].value(key, name)) for key in names
             ]
     columns = [
         "rarest codes",
@@ -491,26 +469,23 @@ def hearts(found: Runs) -> pd.DataFrame:
     for name in ("reported", "corrected"):
         scores = found[name].metrics["heart_failure"]
         for group in ("all", "without earlier", "copy-forward"):
-            values = {
-                key: Value(*(float("nan") if v is None else v for v in each.values()))
-                for key, each in scores[group].items()
-            }
+            values = {key: Estimate.read(each) for key, each in scores[group].items()}
             who = {
                 "all": "everyone",
                 "without earlier": "patients without it so far",
                 "copy-forward": "everyone, earlier heart failure repeated",
             }
             rows[f"{TITLES[name]}: {who[group]}"] = {
-                key.upper(): said(value) for key, value in values.items()
+                key.upper(): str(value) for key, value in values.items()
             }
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
 def verdict(found: Runs) -> Words:
     """Whether DuaLK beats repeating earlier diagnoses, in sentences that follow the numbers."""
-    patients = found["corrected"].metrics["patients"]
-    if patients < ENOUGH:
-        return Words(f"With {figures.patients(patients)} test patients nothing can be said.")
+    number = found["corrected"].metrics["patients"]
+    if number < ENOUGH:
+        return Words(f"With {patients(number)} test patients no comparison means anything.")
     parts = []
     for name in ("reported", "corrected", "better"):
         run = found[name]
@@ -523,8 +498,8 @@ def verdict(found: Runs) -> Words:
             else "cannot be told from"
         )
         parts.append(
-            f"- **DuaLK, {TITLES[name]}** {word} copy-forward: recall@20 {said(run.value('recall@20'))} against "
-            f"{said(run.value('recall@20', 'copy-forward'))}, difference {said(apart)}."
+            f"- **DuaLK, {TITLES[name]}** {word} copy-forward: recall@20 {run.value('recall@20')} against "
+            f"{run.value('recall@20', 'copy-forward')}, difference {apart}."
         )
     return Words("\n".join(parts))
 
@@ -537,10 +512,10 @@ def across(found: Mapping[str, Runs]) -> pd.DataFrame:
             run = made[name]
             rows[f"{dataset}: DuaLK, {TITLES[name]}"] = {
                 "profile": run.experiment.profile,
-                "test patients": figures.patients(run.metrics["patients"]),
-                "recall@20": said(run.value("recall@20")),
-                "copy-forward": said(run.value("recall@20", "copy-forward")),
-                "difference": said(run.difference(run, "recall@20", theirs="copy-forward")),
+                "test patients": patients(run.metrics["patients"]),
+                "recall@20": str(run.value("recall@20")),
+                "copy-forward": str(run.value("recall@20", "copy-forward")),
+                "difference": str(run.difference(run, "recall@20", theirs="copy-forward")),
             }
     return pd.DataFrame.from_dict(rows, orient="index")
 
@@ -561,7 +536,7 @@ def bridge(run: Run) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 def ledger(found: Runs, part: str) -> pd.DataFrame:
     """Claims whose id begins with ``part``: claim, printed, here, verdict and why."""
-    table = claims.ledger(found)
+    table = LEDGER.table(found)
     table = table[table.index.str.startswith(part)]
     return pd.DataFrame(
         {
@@ -576,5 +551,5 @@ def ledger(found: Runs, part: str) -> pd.DataFrame:
 
 def tally(found: Runs) -> Words:
     """How many claims hold, fail, or cannot be tested here."""
-    table = claims.ledger(found)
+    table = LEDGER.table(found)
     return Words(f"Of {len(table)} claims {tallied(table)}.")

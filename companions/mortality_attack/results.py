@@ -1,25 +1,24 @@
-"""What the notebooks of this study show: tables, figures and sentences made from finished runs."""
+"""Tables, figures and sentences of the three notebooks, made from finished runs."""
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterable, Mapping, Sequence
-from importlib import resources
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from companions.mortality_attack import experiments, features
+from companions.mortality_attack.claims import QUOTES
 from companions.mortality_attack.evaluate import SCORES
 from companions.mortality_attack.experiments import Run
 from companions.mortality_attack.protocol import CORRECTED, ladder
 from companions.mortality_attack.queries import HOURS
-from reproduction import figures
-from reproduction.synthesis.results import Html
+from reproduction import figures, tables
+from reproduction.estimates import Estimate
+from reproduction.tables import Html
 from scoehr.files import CHECKOUT, read_json
 
 Runs = Mapping[str, Run]
@@ -43,7 +42,6 @@ FLAWS = {
     "scored_on_training": "scored on training stays, balanced draw: as reported",
 }
 DIRECTIONS = {"0to1": "survival → death", "1to0": "death → survival"}
-QUICK = "This profile shows that everything runs; its models are too small and too briefly trained to be judged by."
 
 
 def runs(
@@ -55,48 +53,32 @@ def runs(
     return {name: experiments.run(plan[name], progress=False) for name in wanted}
 
 
-def reported() -> dict[str, Any]:
-    """Values that the study printed, with the lines of its text."""
-    path = resources.files(__package__).joinpath("reported.json")
-    with resources.as_file(path) as file:
-        return read_json(file)
-
-
 def origin(found: Runs, *, dataset: str, profile: str, seed: int) -> Html:
-    """The box that says from which data and runs the numbers of a page come, and what was asked for."""
+    """The line on the data, the scale and the runs that the numbers of a page come from."""
     first = next(iter(found.values()))
     made = first.experiment
-    parts = [
-        "<strong>Where these numbers come from.</strong> "
-        f"Asked for: data set <code>{html.escape(dataset)}</code>, profile <code>{html.escape(profile)}</code>, random "
-        f"seed {seed}. Shown: {DATA[made.dataset]}, profile <code>{made.profile}</code>, random seed {made.seed}."
-    ]
-    if made.dataset != dataset:
-        parts.append("That data set has no measurements of intensive care, or none at hand.")
-    if made.profile in ("tiny", "quick"):
-        parts.append(QUICK)
-    sizes = next(
-        (run.metrics["stays"] for run in found.values() if run.experiment.task == "model"), None
-    )
-    if sizes:
-        parts.append(
-            f"{sizes['train']:,} training, {sizes['validation']:,} validation and {sizes['test']:,} test stays."
-        )
+    other = "" if made.dataset == dataset else "The data set asked for has no intensive-care data."
+    models = [run for run in found.values() if run.experiment.task == "model"]
+    sizes = models[0].metrics["stays"] if models else None
     seconds = sum(run.metrics["costs"]["processor_seconds"] for run in found.values())
-    parts.append(
-        f"{len(found)} runs, {seconds / 60:.1f} minutes of one processor core: rows of <code>plan.yaml</code>, the "
-        f"first <code>{first.id}</code>."
+    return tables.origin(
+        made.dataset,
+        made.profile,
+        made.seed,
+        f"{DATA[made.dataset]}." if made.dataset in DATA else "",
+        other,
+        f"{sizes['train']:,} training, {sizes['validation']:,} validation and {sizes['test']:,} "
+        "test stays."
+        if sizes
+        else "",
+        f"{len(found)} runs, {seconds / 60:.1f} minutes of one processor core: rows of "
+        f"<code>plan.yaml</code>, the first <code>{first.id}</code>.",
     )
-    return Html(f'<div class="origin">{" ".join(parts)}</div>')
 
 
-def said(entry: Mapping[str, Any] | None, digits: int = 3) -> str:
+def text(entry: Mapping[str, Any] | None, digits: int = 3) -> str:
     """A value with its 95 % interval as text, a dash where there is none."""
-    if not entry or entry["value"] is None:
-        return "–"
-    low, high = entry["interval"]
-    around = "" if low is None else f" [{low:.{digits}f}, {high:.{digits}f}]"
-    return f"{entry['value']:.{digits}f}{around}"
+    return f"{Estimate.read(entry):.{digits}f}"
 
 
 # The cohort ---------------------------------------------------------------------------------------------------------
@@ -120,7 +102,7 @@ def measured(found: Run) -> Figure:
     """Share of stays with a value, by feature and hour."""
     table = np.array(found.metrics["measured"], dtype=float)
     shown = [bool(row.any()) for row in table]
-    figure, ax = _axes(7.0, 0.9 + 0.19 * sum(shown))
+    figure, ax = figures.axis(7.0, 0.9 + 0.19 * sum(shown))
     image = ax.imshow(
         100 * table[shown], aspect="auto", cmap="Blues", vmin=0, vmax=100, interpolation="nearest"
     )
@@ -144,7 +126,7 @@ def filling(seed: int = 0, name: str = "lactate") -> Figure:
     before = np.bincount(event["stay"], weights=event["hour"] < HOURS, minlength=len(stays))
     chosen = int(np.flatnonzero(stays.died & (before >= 3))[0])
     one = stays.take(np.array([chosen]))
-    figure, ax = _axes(6.8, 3.0)
+    figure, ax = figures.axis(6.8, 3.0)
     rows = event["stay"] == chosen
     hour, value = event["hour"][rows], event["value"][rows]
     for title, protocol, style in (
@@ -185,7 +167,7 @@ def filling(seed: int = 0, name: str = "lactate") -> Figure:
 
 def quoted() -> pd.DataFrame:
     """The study's results table."""
-    frame = pd.DataFrame(reported()["results"]).set_index("row").rename_axis(None)
+    frame = pd.DataFrame(QUOTES.values["results"]).set_index("row").rename_axis(None)
     columns: dict[str, list[str]] = {"model": list(frame["model"]), "inputs": list(frame["inputs"])}
     for key in ("auroc", "f1", "precision", "recall"):
         pairs = zip(frame[key], frame[f"{key} ±"], strict=True)
@@ -210,12 +192,12 @@ def ladder_table(found: Runs) -> pd.DataFrame:
     for flaw, run in rungs(found).items():
         as_scored = run.metrics["reported" if flaw == "scored_on_training" else "test"]
         rows[f"+ {FLAWS[flaw]}" if flaw != "corrected" else FLAWS[flaw]] = {
-            "AUROC, as scored": said(as_scored["auroc"]),
-            "F1, as scored": said(as_scored["f1"]),
-            "AUROC, held out": said(run.metrics["test"]["auroc"]),
-            "AUPRC, held out": said(run.metrics["test"]["auprc"]),
-            "F1, held out": said(run.metrics["test"]["f1"]),
-            "Brier, held out": said(run.metrics["test"]["brier"]),
+            "AUROC, as scored": text(as_scored["auroc"]),
+            "F1, as scored": text(as_scored["f1"]),
+            "AUROC, held out": text(run.metrics["test"]["auroc"]),
+            "AUPRC, held out": text(run.metrics["test"]["auprc"]),
+            "F1, held out": text(run.metrics["test"]["f1"]),
+            "Brier, held out": text(run.metrics["test"]["brier"]),
         }
     return pd.DataFrame.from_dict(rows, orient="index")
 
@@ -224,11 +206,11 @@ def artefact(found: Runs) -> str:
     """How much of the reported score is the scoring, in a sentence whose numbers are those of the run."""
     run = found["reported"]
     inside, outside = run.metrics["reported"], run.metrics["test"]
-    quoted_row = reported()["results"][-1]
+    quoted_row = QUOTES.values["results"][-1]
     return (
         f"The study printed an AUROC of {quoted_row['auroc']} and an F1 of {quoted_row['f1']}. Its protocol gives this "
-        f"model an AUROC of {said(inside['auroc'])} and an F1 of {said(inside['f1'])}; held-out stays give the same "
-        f"weights {said(outside['auroc'])} and {said(outside['f1'])}. Of the F1, "
+        f"model an AUROC of {text(inside['auroc'])} and an F1 of {text(inside['f1'])}; held-out stays give the same "
+        f"weights {text(outside['auroc'])} and {text(outside['f1'])}. Of the F1, "
         f"{inside['f1']['value'] - outside['f1']['value']:.2f} is the scoring, and of the AUROC "
         f"{inside['auroc']['value'] - outside['auroc']['value']:.2f}."
     )
@@ -238,7 +220,7 @@ def artefact(found: Runs) -> str:
 def two_curves(found: Runs) -> Figure:
     """Scores of the reported model over its epochs, as reported and of held-out stays."""
     history = found["reported"].history.dropna(subset=["reported_auroc"])
-    figure, axes = _panels(2)
+    figure, axes = figures.panels(2, width=4.2, height=3.0)
     for ax, score in zip(axes, ("auroc", "f1"), strict=True):
         for which, title, colour in (("reported", "as reported: training stays, balanced draw", figures.PALETTE[1]),
                                      ("test", "held-out stays", figures.PALETTE[0])):  # fmt: skip
@@ -272,7 +254,7 @@ def peers_table(found: Runs) -> pd.DataFrame:
             number = f", {made.members} averaged" if made.members > 1 else ""
             row = {"model": made.title + number, "series": title}
             row |= {
-                SCORES[key]: said(run.metrics["test"][key])
+                SCORES[key]: text(run.metrics["test"][key])
                 for key in ("auroc", "auprc", "brier", "f1")
             }
             single = run.metrics.get("single", {}).get("auroc")
@@ -288,14 +270,14 @@ def target(found: Runs) -> str:
         able = [run for run in found.values() if run.experiment.task == "model" and run.experiment.model.features == which
                 and run.experiment.protocol == CORRECTED and not run.experiment.peer]  # fmt: skip
         best = max(able, key=lambda run: run.metrics["test"]["auroc"]["value"])
-        parts.append(f"on {title} {best.experiment.title} ({said(best.metrics['test']['auroc'])})")
+        parts.append(f"on {title} {best.experiment.title} ({text(best.metrics['test']['auroc'])})")
     return f"Of the sequence models the best AUROC on held-out stays has {', '.join(parts)}."
 
 
 @figures.styled
 def calibration(found: Runs, names: Sequence[str]) -> Figure:
     """Share who died against mean predicted probability, in tenths of the held-out stays, a panel a model."""
-    figure, axes = _panels(len(names), width=3.3, height=3.2)
+    figure, axes = figures.panels(len(names), width=3.3, height=3.2)
     for ax, name in zip(axes, names, strict=True):
         table = pd.DataFrame(found[name].metrics["calibration"])
         error = 1.96 * np.sqrt(table["died"] * (1 - table["died"]) / table["stays"])
@@ -332,9 +314,9 @@ def attack_table(found: Runs) -> pd.DataFrame:
             entry = run.metrics[direction]
             middle = entry["best"]["median"]
             rows.append({
-                "victim": title, "direction": words, "attacked": figures.patients(entry["success"]["stays"]),
-                "turned": said(entry["success"], 2), "cells changed, median": said(middle["cells"], 0),
-                "L1 norm, median": said(middle["l1"], 2), "largest change, median": said(middle["largest"], 2),
+                "victim": title, "direction": words, "attacked": tables.patients(entry["success"]["stays"]),
+                "turned": text(entry["success"], 2), "cells changed, median": text(middle["cells"], 0),
+                "L1 norm, median": text(middle["l1"], 2), "largest change, median": text(middle["largest"], 2),
             })  # fmt: skip
     return pd.DataFrame(rows).set_index("victim").rename_axis(None)
 
@@ -345,11 +327,11 @@ def side_table(found: Runs) -> pd.DataFrame:
     for title, run in attacked(found, "side").items():
         entry = run.metrics["both"]
         rows[title] = {
-            "attacked": figures.patients(entry["success"]["stays"]),
-            "turned": said(entry["success"], 2),
-            "cells changed, median": said(entry["best"]["median"]["cells"], 0),
-            "L1 norm, median": said(entry["best"]["median"]["l1"], 2),
-            "largest change, median": said(entry["best"]["median"]["largest"], 2),
+            "attacked": tables.patients(entry["success"]["stays"]),
+            "turned": text(entry["success"], 2),
+            "cells changed, median": text(entry["best"]["median"]["cells"], 0),
+            "L1 norm, median": text(entry["best"]["median"]["l1"], 2),
+            "largest change, median": text(entry["best"]["median"]["largest"], 2),
             "seconds": f"{run.metrics['attack_seconds']:.1f}",
         }
     return pd.DataFrame.from_dict(rows, orient="index")
@@ -362,8 +344,8 @@ def noise_table(found: Runs) -> pd.DataFrame:
         own = run.metrics["transfer"][run.experiment.victims[0]]
         rows[title] = {
             "changes": own["stays"],
-            "turned, as found": said(own, 2),
-            "turned, random cells and signs": said(run.metrics["noise"], 3),
+            "turned, as found": text(own, 2),
+            "turned, random cells and signs": text(run.metrics["noise"], 3),
         }
     return pd.DataFrame.from_dict(rows, orient="index")
 
@@ -376,7 +358,7 @@ def transfer_table(found: Runs) -> pd.DataFrame:
         table = run.metrics["transfer"]
         if len(table) > 1:
             rows[run.experiment.title] = {
-                plan[name].experiment.title: said(entry, 2) for name, entry in table.items()
+                plan[name].experiment.title: text(entry, 2) for name, entry in table.items()
             }
     frame = pd.DataFrame.from_dict(rows, orient="index")
     return frame[[name for name in frame.index if name in frame.columns]]
@@ -386,24 +368,21 @@ def most_susceptible(found: Run, number: int = 8) -> pd.DataFrame:
     """The features with the highest sensitivity, by direction, with intervals."""
     rows = []
     for direction, words in DIRECTIONS.items():
-        sums = {
-            key: found.maps[f"best/{direction}/by_feature/{key}"]
-            for key in ("sensitivity", "s", "touched")
-        }
+        keys = ("sensitivity", "s", "touched")
+        sums = {key: found.maps[f"best/{direction}/by_feature/{key}"] for key in keys}
         for place in np.argsort(-sums["sensitivity"][0], kind="stable")[:number]:
-            if sums["touched"][0, place] > 0:
-                cells = {
-                    key: {"value": float(v[0, place]), "interval": v[1:, place].tolist()}
-                    for key, v in sums.items()
-                }
-                rows.append({"direction": words, "series": features.table()[place].title,
-                             "sensitivity": said(cells["sensitivity"], 1), "s": said(cells["s"], 2),
-                             "stays changed (%)": said(_hundred(cells["touched"]), 0)})  # fmt: skip
+            here = {key: Estimate(*sums[key][:, place].tolist()) for key in keys}
+            if here["touched"].value > 0:
+                rows.append(
+                    {
+                        "direction": words,
+                        "series": features.table()[place].title,
+                        "sensitivity": f"{here['sensitivity']:.1f}",
+                        "s": f"{here['s']:.2f}",
+                        "stays changed (%)": f"{here['touched'].times(100):.0f}",
+                    }
+                )
     return pd.DataFrame(rows).set_index("direction").rename_axis(None)
-
-
-def _hundred(entry: Mapping[str, Any]) -> dict[str, Any]:
-    return {"value": 100 * entry["value"], "interval": [100 * limit for limit in entry["interval"]]}
 
 
 @figures.styled
@@ -460,13 +439,14 @@ def histograms(found: Run) -> Figure:
 @figures.styled
 def discovery(found: Runs) -> Figure:
     """Share of attacked stays turned by each step: first (dashed) and best (solid) change, a panel a direction."""
-    figure, axes = _panels(2)
+    figure, axes = figures.panels(2, width=4.2, height=3.0)
     made = attacked(found)
+    shades = figures.colours(list(made))
     for ax, (direction, words) in zip(axes, DIRECTIONS.items(), strict=True):
-        for (title, run), colour in zip(made.items(), _colours(made), strict=True):
+        for title, run in made.items():
             for which, style in (("first", "--"), ("best", "-")):
                 curve = _numbers(run.metrics[direction][which]["discovery"])
-                ax.plot(np.arange(1, len(curve) + 1), 100 * curve, style, color=colour,
+                ax.plot(np.arange(1, len(curve) + 1), 100 * curve, style, color=shades[title],
                         label=title if which == "best" else None)  # fmt: skip
         ax.set(title=words, xlabel="step", ylim=(0, 102))
     axes[0].set_ylabel("stays (%)")
@@ -479,13 +459,19 @@ def discovery(found: Runs) -> Figure:
 def budgets(found: Runs) -> Figure:
     """Share of attacked stays turned within a budget of cells, L1 norm, or largest change."""
     labels = {"cells": "cells changed", "l1": "L1 norm", "largest": "largest change"}
-    figure, axes = _panels(3, width=3.1)
+    figure, axes = figures.panels(3, width=3.1, height=3.0)
     made = attacked(found)
+    shades = figures.colours(list(made))
     for ax, (key, label) in zip(axes, labels.items(), strict=True):
-        for (title, run), colour in zip(made.items(), _colours(made), strict=True):
+        for title, run in made.items():
             curve = _numbers(run.metrics["both"]["best"]["curves"][key])
             ax.plot(
-                experiments.BUDGETS[key], 100 * curve, "o-", markersize=3, color=colour, label=title
+                experiments.BUDGETS[key],
+                100 * curve,
+                "o-",
+                markersize=3,
+                color=shades[title],
+                label=title,
             )
         ax.set(xlabel=label, ylim=(0, 102), **({"xscale": "log"} if key != "largest" else {}))
         if key != "largest":
@@ -499,9 +485,9 @@ def budgets(found: Runs) -> Figure:
 def defence(found: Runs) -> str:
     """What adversarial training costs and gives, in a sentence."""
     plain, hard = found["attack-bilstm-study"], found["attack-defended"]
-    scores = [said(found[name].metrics["test"]["auroc"]) for name in ("bilstm-study", "defended")]
-    shares = [said(run.metrics["both"]["success"], 2) for run in (plain, hard)]
-    norms = [said(run.metrics["both"]["best"]["median"]["l1"], 2) for run in (plain, hard)]
+    scores = [text(found[name].metrics["test"]["auroc"]) for name in ("bilstm-study", "defended")]
+    shares = [text(run.metrics["both"]["success"], 2) for run in (plain, hard)]
+    norms = [text(run.metrics["both"]["best"]["median"]["l1"], 2) for run in (plain, hard)]
     return (
         f"Trained against its own worst changes, the bi-LSTM has an AUROC of {scores[1]} on held-out stays, where that "
         f"of the averaged plain ones is {scores[0]}. The attack turns {shares[1]} of its verdicts, of the plain one's "
@@ -530,17 +516,3 @@ def speed() -> str:
 
 def _numbers(values: Sequence[float | None]) -> np.ndarray:
     return np.array([np.nan if value is None else value for value in values], dtype=float)
-
-
-def _colours(names: Iterable[str]) -> list[str]:
-    return [figures.PALETTE[place % len(figures.PALETTE)] for place, _ in enumerate(names)]
-
-
-def _axes(width: float, height: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.subplots()
-
-
-def _panels(count: int, *, width: float = 4.2, height: float = 3.0) -> tuple[Figure, list[Axes]]:
-    figure = Figure(figsize=(width * count, height), layout="constrained")
-    return figure, list(figure.subplots(1, count, squeeze=False).flat)

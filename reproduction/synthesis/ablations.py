@@ -15,9 +15,11 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from reproduction import figures
-from reproduction.synthesis import claims, experiments, reported, seeds
+from reproduction.estimates import Estimate, student, welch
+from reproduction.synthesis import experiments, reported, scores
 from reproduction.synthesis.experiments import Run
-from reproduction.synthesis.seeds import POINTS, Rows
+from reproduction.synthesis.scores import POINTS, Rows, title
+from reproduction.tables import Table, cell
 from scoehr.metrics import METRICS, REFERENCES
 
 
@@ -147,7 +149,7 @@ def widths(name: str, dataset: str, source: str | None, seed: int) -> dict[str, 
     for profile in experiments.profiles():
         row = experiments.plan(dataset, source, profile, seed)[name]
         runs = [again.result for again in experiments.replicates(row) if again.finished]
-        if runs and not seeds.departs(runs):
+        if runs and not scores.departs(runs):
             found[asdict(row.config)["width"]] = runs
     return {str(width): found[width] for width in sorted(found)}
 
@@ -156,11 +158,11 @@ def scale(rows: Rows, full: str) -> pd.DataFrame:
     """A row a score, a column a step or a width, with intervals in that of ``full``, by which the others are judged."""
     sheet: dict[str, dict[str, str]] = {}
     for key in SCALED:
-        found = {name: seeds.over_seeds(runs, key) for name, runs in rows.items()}
+        found = {name: scores.over_seeds(runs, key) for name, runs in rows.items()}
         sheet[METRICS[key].title] = {
-            seeds.label(name, rows[name]): str(each) if name == full else figures.cell(each.value)
+            scores.label(name, rows[name]): str(each) if name == full else cell(each.value)
             for name, each in found.items()
-        } | {POINTS["real"]: figures.cell(seeds.reference(rows, "real", key))}
+        } | {POINTS["real"]: cell(scores.point(rows, "real", key))}
     return pd.DataFrame.from_dict(sheet, orient="index")
 
 
@@ -169,12 +171,12 @@ def moved(rows: Rows, full: str) -> dict[str, list[str]]:
 
     Scores without an interval are left out.
     """
-    reach = {key: seeds.over_seeds(rows[full], key) for key in SCALED}
-    known = {key: each for key, each in reach.items() if each.seeds and not math.isnan(each.low)}
+    reach = {key: scores.over_seeds(rows[full], key) for key in SCALED}
+    known = {key: each for key, each in reach.items() if each.n and each.has_interval}
 
     def far(runs: Sequence[Run], key: str) -> bool:
         half = (known[key].high - known[key].low) / 2
-        return abs(seeds.over_seeds(runs, key).value - known[key].value) > half
+        return abs(scores.over_seeds(runs, key).value - known[key].value) > half
 
     return {
         name: [METRICS[key].title for key in known if far(runs, key)]
@@ -205,7 +207,7 @@ def quoted(experiment: str | None) -> dict[str, float]:
 
     Among them the published log-cluster that follows from the printed one, where one does.
     """
-    facts = reported.values()
+    facts = reported.QUOTES.values
     row = next((row for row in facts["report"] if row["experiment"] == experiment), None)
     if row is None:
         return {}
@@ -223,7 +225,7 @@ def quoted(experiment: str | None) -> dict[str, float]:
 
 def quoted_paper(title: str = "ScoEHR") -> dict[str, str]:
     """The scores that the paper printed of a model for MIMIC-III, by our key, with its margins."""
-    row = next(row for row in reported.values()["paper"] if row["title"] == title)
+    row = next(row for row in reported.QUOTES.values["paper"] if row["title"] == title)
     keys = {
         "ddm": "fidelity.mean_count_mae",
         "pcd": "fidelity.pcd",
@@ -241,7 +243,7 @@ def quoted_paper(title: str = "ScoEHR") -> dict[str, str]:
 def quoted_curves(stage: str) -> dict[str, pd.DataFrame]:
     """Printed losses of a stage by latent size: a table with ``set`` (train or test), ``epoch`` and ``loss``."""
     found: dict[str, list[pd.DataFrame]] = {}
-    for curve in reported.values()["curves"]:
+    for curve in reported.QUOTES.values["curves"]:
         if curve["stage"] == stage:
             points = pd.DataFrame(
                 {"set": curve["set"], "epoch": curve["epochs"], "loss": curve["loss"]}
@@ -253,7 +255,9 @@ def quoted_curves(stage: str) -> dict[str, pd.DataFrame]:
 def quoted_density(name: str) -> list[float]:
     """Every mean cell that the report printed for what a row of the plan makes again."""
     asked = {row.printed for rows in ABLATIONS.values() for row in rows if row.name == name}
-    return [row["density"] for row in reported.values()["report"] if row["experiment"] in asked]
+    return [
+        row["density"] for row in reported.QUOTES.values["report"] if row["experiment"] in asked
+    ]
 
 
 # Tables --------------------------------------------------------------------------------------------------------------
@@ -274,10 +278,8 @@ def main_table(rows: Rows, said: Mapping[str, Mapping[str, Any]]) -> pd.DataFram
 
     ``said``: {heading: {key of a score: printed value}}.
     """
-    ours = seeds.scores(rows, MAIN, references=REFERENCES)
-    cells = {
-        heading: [figures.cell(values.get(key)) for key in MAIN] for heading, values in said.items()
-    }
+    ours = scores.table(rows, MAIN, references=REFERENCES)
+    cells = {heading: [cell(values.get(key)) for key in MAIN] for heading, values in said.items()}
     return pd.concat([pd.DataFrame(cells, index=ours.index), ours], axis=1)
 
 
@@ -288,18 +290,17 @@ def as_reported(found: Rows, which: str) -> pd.DataFrame:
     for row in ABLATIONS[which]:
         if row.label in rows:
             said = quoted(row.printed)
-            table[seeds.label(row.label, rows[row.label])] = {
+            table[scores.label(row.label, rows[row.label])] = {
                 column: text
                 for name, key in REPORTED.items()
                 for column, text in (
-                    (f"{name}, printed", figures.cell(said.get(key))),
-                    (f"{name}, here", str(seeds.over_seeds(rows[row.label], key))),
+                    (f"{name}, printed", cell(said.get(key))),
+                    (f"{name}, here", str(scores.over_seeds(rows[row.label], key))),
                 )
             }
     for point in REFERENCES:
         table[POINTS[point]] = {
-            f"{name}, here": figures.cell(seeds.reference(rows, point, key))
-            for name, key in REPORTED.items()
+            f"{name}, here": cell(scores.point(rows, point, key)) for name, key in REPORTED.items()
         }
     columns = [f"{name}, {whose}" for name in REPORTED for whose in ("printed", "here")]
     sheet = pd.DataFrame.from_dict(table, orient="index").reindex(columns=columns).fillna("–")
@@ -308,29 +309,27 @@ def as_reported(found: Rows, which: str) -> pd.DataFrame:
 
 def corrected(found: Rows, which: str, keys: Sequence[str] = CORRECTED) -> pd.DataFrame:
     """Scores that can tell, a row a row of the ablation, then the reference points."""
-    return seeds.scores(pick(found, which), keys, references=REFERENCES).T
+    return scores.table(pick(found, which), keys, references=REFERENCES).T
 
 
-def panels(
-    found: Rows, which: str, keys: Sequence[str] = DRAWN
-) -> dict[str, dict[str, figures.Spread]]:
+def panels(found: Rows, which: str, keys: Sequence[str] = DRAWN) -> dict[str, dict[str, Estimate]]:
     """What :func:`reproduction.figures.dots` draws: {title of a score: {row: (mean, low, high)}}."""
-    rows = seeds.labelled(pick(found, which))
+    rows = scores.labelled(pick(found, which))
     return {
-        METRICS[key].title: {label: seeds.over_seeds(runs, key)[:3] for label, runs in rows.items()}
+        METRICS[key].title: {label: scores.over_seeds(runs, key) for label, runs in rows.items()}
         for key in keys
     }
 
 
-def lengths(found: Rows, keys: Sequence[str]) -> dict[str, dict[str, dict[float, figures.Spread]]]:
+def lengths(found: Rows, keys: Sequence[str]) -> dict[str, dict[str, dict[float, Estimate]]]:
     """What :func:`reproduction.figures.against` draws: each quantity against the epochs, under both schedules."""
     series = {
-        title: seeds.in_regime(pick(found, which))
+        title: scores.in_regime(pick(found, which))
         for title, which in {"report's schedule": "epochs", "paper's schedule": "official"}.items()
     }
     return {
-        claims.title(key): {
-            name: {float(label): seeds.over_seeds(runs, key)[:3] for label, runs in rows.items()}
+        title(key): {
+            name: {float(label): scores.over_seeds(runs, key) for label, runs in rows.items()}
             for name, rows in series.items()
             if rows
         }
@@ -344,7 +343,7 @@ def points(
     """The two reference points of the figures: {name: {title of a score: value}}."""
     rows = pick(found, which)
     return {
-        POINTS[point]: {METRICS[key].title: seeds.reference(rows, point, key) for key in keys}
+        POINTS[point]: {METRICS[key].title: scores.point(rows, point, key) for key in keys}
         for point in ("real", "independent")
     }
 
@@ -356,21 +355,23 @@ def show(
     and these as a figure. Without ``report`` or ``figure`` that part is left out; ``of`` is put before captions."""
     from IPython.display import Markdown, display  # only notebooks need IPython
 
-    title = of + TITLES[which]
+    heading = of + TITLES[which]
     if lacking := [name for name in names(which) if name not in found]:
         display(Markdown(f"Not run yet: {', '.join(f'`{name}`' for name in lacking)}."))
     if not (group := pick(found, which)):
         return
-    said = f"{seeds.said(group)} {seeds.divergences(group)}"
+    said = f"{scores.caption(group)} {scores.divergences(group)}"
     if report:
         display(
-            figures.table(
-                as_reported(found, which), f"{title}, scores as the report computes them. {said}"
+            Table(
+                as_reported(found, which), f"{heading}, scores as the report computes them. {said}"
             )
         )
-    display(figures.table(corrected(found, which), f"{title}, scores that can tell. {said}"))
+    display(Table(corrected(found, which), f"{heading}, scores that can tell. {said}"))
     if figure:
-        caption = f"{title}: means over random seeds with 95 % intervals, and two reference points."
+        caption = (
+            f"{heading}: means over random seeds with 95 % intervals, and two reference points."
+        )
         figures.show(figures.dots(panels(found, which), points(found, which)), caption)
 
 
@@ -380,7 +381,7 @@ def show_tally(pairs: pd.DataFrame) -> None:
 
     if len(pairs):
         display(
-            figures.table(
+            Table(
                 tally(pairs),
                 "Printed differences between two rows: how many are found here, by score",
             )
@@ -404,13 +405,13 @@ def level(found: Rows, which: str) -> pd.DataFrame:
     """
     table, apart = [], spread()
     for row in ABLATIONS[which]:
-        runs = seeds.in_regime(pick(found, which)).get(row.label, [])
+        runs = scores.in_regime(pick(found, which)).get(row.label, [])
         said = quoted(row.printed)
         for name, key in REPORTED.items():
-            here = seeds.over_seeds(runs, key) if runs and key in said else None
-            if here is not None and here.seeds:
+            here = scores.over_seeds(runs, key) if runs and key in said else None
+            if here is not None and here.n:
                 near = abs(here.value - said[key]) <= apart[key]
-                table.append((name, row.label, figures.cell(said[key]), str(here), near))
+                table.append((name, row.label, cell(said[key]), str(here), near))
     return pd.DataFrame(table, columns=["score", "row", "printed", "here", "within"])
 
 
@@ -440,7 +441,7 @@ def order(found: Rows, which: str) -> pd.DataFrame:
     told apart", or "no score" where a row has none here, as when all its runs diverged. Equal printed values are left
     out.
     """
-    rows, table = seeds.in_regime(pick(found, which)), []
+    rows, table = scores.in_regime(pick(found, which)), []
     told = [row for row in ABLATIONS[which] if row.printed and row.label in rows]
     for name, key in REPORTED.items():
         numbers = {row.label: _numbers(rows[row.label], key) for row in told}
@@ -448,20 +449,18 @@ def order(found: Rows, which: str) -> pd.DataFrame:
             said = quoted(one.printed)[key] - quoted(other.printed)[key]
             if said:  # no order between equal values
                 here, verdict = _verdict(said, numbers[one.label], numbers[other.label])
-                table.append(
-                    (name, f"{one.label} – {other.label}", figures.cell(said), here, verdict)
-                )
+                table.append((name, f"{one.label} – {other.label}", cell(said), here, verdict))
     return pd.DataFrame(table, columns=["score", "rows", "printed", "here", "verdict"])
 
 
 def _numbers(runs: Sequence[Run], key: str) -> list[float]:
-    return seeds.numbers(runs, lambda run: seeds.value(run, key))
+    return scores.numbers(runs, lambda run: scores.value(run, key))
 
 
 def _verdict(said: float, ones: Sequence[float], others: Sequence[float]) -> tuple[str, str]:
     if not (ones and others):
         return "–", GONE
-    gap = claims.difference(ones, others)
+    gap = welch(ones, others)
     if not (gap.low > 0 or gap.high < 0):  # also where one random seed leaves no interval
         return str(gap), OPEN
     return str(gap), FOUND if gap.value * said > 0 else REVERSED
@@ -498,17 +497,17 @@ def told(pairs: pd.DataFrame) -> str:
 def best(found: Rows, which: str, key: str) -> str:
     """One sentence on the best row of an ablation by a score, and whether it can be told from the next; empty for
     fewer than two rows with a value."""
-    rows = seeds.in_regime(pick(found, which))
+    rows = scores.in_regime(pick(found, which))
     means = {label: numbers for label, runs in rows.items() if (numbers := _numbers(runs, key))}
     if len(means) < 2:
         return ""
-    worth = {label: claims.badness(key, numbers) for label, numbers in means.items()}
+    worth = {label: scores.badness(key, numbers) for label, numbers in means.items()}
     first, second, *_ = sorted(worth, key=lambda label: sum(worth[label]) / len(worth[label]))
-    gap = claims.difference(worth[first], worth[second])
+    gap = welch(worth[first], worth[second])
     apart = "which is told apart from" if gap.high < 0 else "which is not told apart from"
     return (
-        f"Best by {METRICS[key].title} is {first} ({claims.mean(means[first])}), {apart} the next, {second} "
-        f"({claims.mean(means[second])})."
+        f"Best by {METRICS[key].title} is {first} ({student(means[first])}), {apart} the next, {second} "
+        f"({student(means[second])})."
     )
 
 
@@ -526,7 +525,7 @@ def says(found: Rows, which: str) -> str:
 def change(found: Rows, one: str, other: str, key: str) -> str:
     """The change of a quantity from one row of the plan to another, with its interval; a dash where one lacks it."""
     parts = [_numbers(found.get(name, []), key) for name in (one, other)]
-    return str(claims.difference(parts[1], parts[0])) if all(parts) else "–"
+    return str(welch(parts[1], parts[0])) if all(parts) else "–"
 
 
 def changes(found: Rows, pairs: Mapping[str, tuple[str, str]], keys: Sequence[str]) -> pd.DataFrame:
@@ -535,7 +534,7 @@ def changes(found: Rows, pairs: Mapping[str, tuple[str, str]], keys: Sequence[st
     if not pairs:
         return pd.DataFrame()
     table: dict[str, dict[str, Any]] = {
-        claims.title(key): {name: change(found, *pair, key) for name, pair in pairs.items()}
+        title(key): {name: change(found, *pair, key) for name, pair in pairs.items()}
         for key in keys
     }
     return pd.DataFrame.from_dict(table, orient="index")
@@ -544,7 +543,7 @@ def changes(found: Rows, pairs: Mapping[str, tuple[str, str]], keys: Sequence[st
 # Frozen training ----------------------------------------------------------------------------------------------------
 
 
-def frozen(runs: Sequence[Run], epoch: int) -> seeds.Estimate:
+def frozen(runs: Sequence[Run], epoch: int) -> Estimate:
     """Change in percent of the validation loss of the score network from ``epoch`` to the last one of each run."""
 
     def change(run: Run) -> float | None:
@@ -555,7 +554,7 @@ def frozen(runs: Sequence[Run], epoch: int) -> seeds.Estimate:
             100 * float(losses.iloc[-1] / losses.loc[epoch] - 1) if epoch in losses.index else None
         )
 
-    return seeds.estimate(runs, change)
+    return scores.estimate(runs, change)
 
 
 def left(runs: Sequence[Run], epoch: int) -> float:

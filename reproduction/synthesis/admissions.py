@@ -11,9 +11,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from reproduction import figures
-from reproduction.synthesis import claims, experiments
+from reproduction.estimates import Estimate, student
+from reproduction.synthesis import experiments
 from reproduction.synthesis.experiments import VISITS, Run
-from reproduction.synthesis.seeds import POINTS, Estimate
+from reproduction.synthesis.scores import POINTS
+from reproduction.tables import cell, patients
 from scoehr.data import datasets
 from scoehr.metrics.visits import VISIT_METRICS, VISIT_REFERENCES
 
@@ -31,8 +33,8 @@ def told(runs: Sequence[Run]) -> str:
     """What the runs were made of and what they cost, in words."""
     sizes, costs, n = runs[0].config["data"], runs[0].costs, runs[0].metrics["n"]
     return (
-        f"{figures.patients(sizes['train'])} training patients; {n['patients']:,} synthetic patients compared with as "
-        f"many of {figures.patients(sizes['test'])} held-out ones. Training took {costs['training_seconds']:,.0f} s and "
+        f"{patients(sizes['train'])} training patients; {n['patients']:,} synthetic patients compared with as "
+        f"many of {patients(sizes['test'])} held-out ones. Training took {costs['training_seconds']:,.0f} s and "
         f"sampling {costs['sampling_seconds']:,.0f} s on {costs['threads']} thread(s). Runs: "
         + ", ".join(f"`{run.id}`" for run in runs)
         + "."
@@ -56,7 +58,7 @@ def published() -> dict[str, Sequence[Run]]:
 @figures.styled
 def shares(curves: dict[str, Any]) -> Figure:
     """Shares of patients by number of admissions (logarithmic), and of admissions by number of codes."""
-    figure, axes = figures._panels(2, width=3.7, height=2.9)
+    figure, axes = figures.panels(2, width=3.7, height=2.9)
     words = {"numbers": ("admissions", "patients (%)"), "sizes": ("codes", "admissions (%)")}
     for ax, (key, (xlabel, ylabel)) in zip(axes, words.items(), strict=True):
         for side, colour in figures.colours(["real", "synthetic"]).items():
@@ -79,7 +81,7 @@ def scores(runs: Sequence[Run]) -> pd.DataFrame:
         gap = str(_estimate(run.metrics["gap"][name] for run in runs))
         sheet[metric.title] = {"synthetic": str(estimate(runs, name))} | point | {"gap": gap}
     table = pd.DataFrame.from_dict(sheet, orient="index")
-    return table.map(lambda value: value if isinstance(value, str) else figures.cell(value))
+    return table.map(lambda value: value if isinstance(value, str) else cell(value))
 
 
 def estimate(runs: Sequence[Run], name: str) -> Estimate:
@@ -87,13 +89,9 @@ def estimate(runs: Sequence[Run], name: str) -> Estimate:
     metric = VISIT_METRICS[name]
     alone = runs[0].metrics["interval"].get(name) if len(runs) == 1 else None
     found = _estimate((run.metrics["visits"][name] for run in runs), alone)
-    low, high = np.clip([found.low, found.high], metric.low, metric.high)
-    return found._replace(low=float(low), high=float(high))
+    return found.within(metric.low, metric.high)
 
 
 def _estimate(values: Iterable[float | None], limits: Sequence[float] | None = None) -> Estimate:
-    numbers = [value for value in values if value is not None]
-    if len(numbers) < 2:
-        low, high = limits or (np.nan, np.nan)
-        return Estimate(numbers[0] if numbers else np.nan, low, high, len(numbers), 0)
-    return Estimate(*claims.mean(numbers), len(numbers), 0)
+    found = student([value for value in values if value is not None])
+    return found._replace(low=limits[0], high=limits[1]) if limits and found.n == 1 else found

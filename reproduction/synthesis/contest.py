@@ -14,9 +14,10 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from reproduction import figures
-from reproduction.synthesis import claims, results, seeds
+from reproduction.estimates import Estimate, student, welch
+from reproduction.synthesis import results, scores
 from reproduction.synthesis.experiments import Run, largest
+from reproduction.tables import Table, Words, cell, patients
 from scoehr import metrics
 from scoehr.metrics import METRICS
 
@@ -36,12 +37,7 @@ class Target(NamedTuple):
 
 
 def _score(key: str) -> Callable[[Run], float | None]:
-    return lambda run: seeds.value(run, key)
-
-
-def _reference(run: Run, key: str, point: str = "real") -> float | None:
-    family, name = key.split(".")
-    return run.metrics.get("reference", {}).get(point, {}).get(family, {}).get(name)
+    return lambda run: scores.value(run, key)
 
 
 def _gaps(run: Run, family: str = "") -> list[float]:
@@ -61,15 +57,15 @@ def _median_gap(run: Run) -> float | None:
 
 def _codes_short(run: Run) -> float | None:
     made, real = (
-        seeds.value(run, "fidelity.codes_produced"),
-        _reference(run, "fidelity.codes_produced"),
+        scores.value(run, "fidelity.codes_produced"),
+        scores.reference(run, "real", "fidelity.codes_produced"),
     )
     return 1 - made / real if made is not None and real else None
 
 
 def _apart(key: str, ideal: float) -> Callable[[Run], float | None]:
     def read(run: Run) -> float | None:
-        value = seeds.value(run, key)
+        value = scores.value(run, key)
         return None if value is None else abs(value - ideal)
 
     return read
@@ -80,14 +76,14 @@ def _below_replicates(key: str) -> Callable[[Run], float | None]:
 
     def read(run: Run) -> float | None:
         drawn = run.metrics.get("reference", {}).get("real", {}).get("replicates", {}).get(key)
-        value = seeds.value(run, key)
+        value = scores.value(run, key)
         return max(0.0, min(drawn) - value) if drawn and value is not None else None
 
     return read
 
 
 def _attributes(run: Run) -> float | None:
-    known, other = (seeds.value(run, f"privacy.attribute_f1{end}") for end in ("", "_holdout"))
+    known, other = (scores.value(run, f"privacy.attribute_f1{end}") for end in ("", "_holdout"))
     return known - other if known is not None and other is not None else None
 
 
@@ -125,11 +121,11 @@ def table(runs: Sequence[Run], dataset: str) -> pd.DataFrame:
     rows = {}
     for target in TARGETS:
         limit = target.simulated if dataset in SIMULATED else target.real
-        found = seeds.estimate(runs, target.read)
+        found = scores.estimate(runs, target.read)
         missed = found.value - limit
-        said = "–" if math.isnan(missed) else "met" if missed <= 0 else figures.cell(missed)
+        said = "–" if math.isnan(missed) else "met" if missed <= 0 else cell(missed)
         rows[target.title] = {
-            "at most": figures.cell(limit),
+            "at most": cell(limit),
             "measured": str(found),
             "missed by": said,
         }
@@ -163,8 +159,7 @@ def farthest(runs: Sequence[Run]) -> str:
         (key for key, gap in gaps.items() if not math.isnan(gap)), key=lambda key: -gaps[key]
     )
     said = [
-        f"{METRICS[key].title} {figures.cell(gaps[key])} ({figures.cell(mean(drawn, key))})"
-        for key in placed[:2]
+        f"{METRICS[key].title} {cell(gaps[key])} ({cell(mean(drawn, key))})" for key in placed[:2]
     ]
     return (
         f"Largest gaps of fidelity, and in brackets those of real rows drawn anew: {'; '.join(said)}."
@@ -175,30 +170,30 @@ def farthest(runs: Sequence[Run]) -> str:
 
 def reached(
     dataset: str, source: str | None, profile: str, seed: int
-) -> Iterator[tuple[figures.Table, results.Words]]:
+) -> Iterator[tuple[Table, Words]]:
     """A table of targets and a sentence for each of :data:`RECOMMENDED`, at the largest profile it has been run at."""
     for name in RECOMMENDED:
         if runs := largest(name, dataset, source, profile, seed):
-            made, scored = runs[0].experiment, figures.patients(runs[0].metrics["n"]["rows"])
+            made, scored = runs[0].experiment, patients(runs[0].metrics["n"]["rows"])
             of = f"{made['title']}: {dataset}, profile {made['profile']}, {scored} patients a side."
-            sheet = figures.table(table(runs, dataset), f"{of} {seeds.said({name: runs})}")
-            yield sheet, results.Words(f"{told(runs, dataset)} {farthest(runs)}")
+            sheet = Table(table(runs, dataset), f"{of} {scores.caption({name: runs})}")
+            yield sheet, Words(f"{told(runs, dataset)} {farthest(runs)}")
 
 
 #: What the contest shows of every generator, and what it is ordered by.
 ORDER = "median gap"
-CONTEST: dict[str, Callable[[Sequence[Run]], seeds.Estimate]] = {
-    ORDER: partial(seeds.estimate, read=_median_gap),
-    "largest gap of fidelity": partial(seeds.estimate, read=_largest_gap),
-    "discriminator AUC": partial(seeds.over_seeds, key="utility.discriminator_auc"),
-    "density ratio": partial(seeds.over_seeds, key="fidelity.density_ratio"),
-    "codes missing": partial(seeds.estimate, read=_codes_short),
-    "training (s)": partial(seeds.estimate, read=results.training_seconds, least=0),
-    "1,000 patients (s)": partial(seeds.estimate, read=results.thousand, least=0),
+CONTEST: dict[str, Callable[[Sequence[Run]], Estimate]] = {
+    ORDER: partial(scores.estimate, read=_median_gap),
+    "largest gap of fidelity": partial(scores.estimate, read=_largest_gap),
+    "discriminator AUC": partial(scores.over_seeds, key="utility.discriminator_auc"),
+    "density ratio": partial(scores.over_seeds, key="fidelity.density_ratio"),
+    "codes missing": partial(scores.estimate, read=_codes_short),
+    "training (s)": partial(scores.estimate, read=results.training_seconds, least=0),
+    "1,000 patients (s)": partial(scores.estimate, read=results.thousand, least=0),
 }
 
 
-def contest(rows: seeds.Rows) -> pd.DataFrame:
+def contest(rows: scores.Rows) -> pd.DataFrame:
     """A row a generator, best median gap over all scores first; columns of :data:`CONTEST`, means with intervals."""
     found = {
         name: {title: over(runs) for title, over in CONTEST.items()} for name, runs in rows.items()
@@ -206,22 +201,22 @@ def contest(rows: seeds.Rows) -> pd.DataFrame:
     placed = sorted(
         found, key=lambda name: (math.isnan(found[name][ORDER].value), found[name][ORDER].value)
     )
-    return seeds.texts({seeds.label(name, rows[name]): found[name] for name in placed})
+    return scores.formatted({scores.label(name, rows[name]): found[name] for name in placed})
 
 
-def best(rows: seeds.Rows) -> str:
+def best(rows: scores.Rows) -> str:
     """One sentence: the generator of the smallest median gap, and whether it is told apart from the next."""
     placed = _placed(rows, _median_gap)
     if len(placed) < 2:
         return ""
     (first, gaps), (second, others) = placed[:2]
     return (
-        f"The smallest median gap is that of `{first}` ({claims.mean(gaps)}), "
-        f"{'told' if _apart_from_next(placed) else 'not told'} apart from the next, `{second}` ({claims.mean(others)})."
+        f"The smallest median gap is that of `{first}` ({student(gaps)}), "
+        f"{'told' if _apart_from_next(placed) else 'not told'} apart from the next, `{second}` ({student(others)})."
     )
 
 
-def choice(contests: Sequence[seeds.Rows]) -> str:
+def choice(contests: Sequence[scores.Rows]) -> str:
     """One sentence: in how many contests one of :data:`RECOMMENDED` comes first, by median gap and by discriminator."""
     said = []
     for title, read in {
@@ -237,9 +232,11 @@ def choice(contests: Sequence[seeds.Rows]) -> str:
     return f"In the contests of all data sets, on counts and on presence, thinning diffusion has {', and '.join(said)}."
 
 
-def _placed(rows: seeds.Rows, read: Callable[[Run], float | None]) -> list[tuple[str, list[float]]]:
+def _placed(
+    rows: scores.Rows, read: Callable[[Run], float | None]
+) -> list[tuple[str, list[float]]]:
     """Rows in the regime with what ``read`` finds in their runs, smallest mean first; those without are left out."""
-    inside = seeds.in_regime(rows)
+    inside = scores.in_regime(rows)
     found = {
         name: [value for run in runs if (value := read(run)) is not None]
         for name, runs in inside.items()
@@ -251,4 +248,4 @@ def _placed(rows: seeds.Rows, read: Callable[[Run], float | None]) -> list[tuple
 
 
 def _apart_from_next(placed: Sequence[tuple[str, list[float]]]) -> bool:
-    return claims.difference(placed[0][1], placed[1][1]).high < 0
+    return welch(placed[0][1], placed[1][1]).below()

@@ -1,7 +1,7 @@
-"""What the paper and the report printed, and what follows from it by arithmetic alone: no data, no run.
+"""What the paper and the report give, and what follows from it by arithmetic: no data, no run.
 
-The values stand in ``reproduction/synthesis/reported.json``. Notation: N patients scored on each side, D codes, G clusters, c the share
-of real rows among all rows, m the mean cell of a table.
+The values stand in ``reported.json`` beside this module. Notation: N patients scored on each side,
+D codes, G clusters, c the share of real rows among all rows, m the mean cell of a table.
 """
 
 from __future__ import annotations
@@ -16,41 +16,19 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from reproduction import figures
-from reproduction.synthesis import review
-from scoehr.files import read_json
+from reproduction.quotes import Quotes
 from scoehr.metrics.clusters import Clusters
 from scoehr.training import Schedule, rate_factor
 
-#: Values that the paper and the report printed, quoted.
-REPORTED = Path(__file__).with_name("reported.json")
+#: The values that the paper and the report give.
+QUOTES = Quotes(Path(__file__).with_name("reported.json"))
 #: The report's scores as its tables name them, with the direction in which it reads them: lower is better in all four.
 SCORES = {"DDM": "ddm", "PCD": "pcd", "log-cluster": "log_cluster", "cosine share (%)": "cosine"}
 
 
-def values() -> dict[str, Any]:
-    """All of ``reproduction/synthesis/reported.json``."""
-    return read_json(REPORTED)
-
-
-def value(path: str) -> float:
-    """One quoted value by its place, ``"report/reported-64/pcd"``: a list is searched for the row that has the word.
-
-    Raises KeyError where there is no such place.
-    """
-    found: Any = values()
-    for part in path.split("/"):
-        if isinstance(found, list):
-            found = next((row for row in found if part in (str(cell) for cell in row.values())), {})
-        if isinstance(found, dict) and part in found:
-            found = found[part]
-        elif not (isinstance(found, dict) and part in (str(cell) for cell in found.values())):
-            raise KeyError(f"{REPORTED.name} has no {path}")
-    return found
-
-
 def report() -> pd.DataFrame:
     """The report's table of results, a row a model, with its log-cluster score turned into the published one."""
-    facts = values()
+    facts = QUOTES.values
     rows = pd.DataFrame(facts["report"]).set_index("title")
     columns = {**SCORES, "mean cell": "density"}
     table = pd.DataFrame({title: rows[name] for title, name in columns.items()}).rename_axis(None)
@@ -63,7 +41,7 @@ def report() -> pd.DataFrame:
 
 def named(experiments: Sequence[str]) -> list[str]:
     """Titles in :func:`report` of the rows that these experiments make again."""
-    titles = {row["experiment"]: row["title"] for row in values()["report"]}
+    titles = {row["experiment"]: row["title"] for row in QUOTES.values["report"]}
     return [titles[name] for name in experiments]
 
 
@@ -71,7 +49,9 @@ def paper(which: str = "paper") -> pd.DataFrame:
     """A table of the paper, a row a model: ``"paper"`` for MIMIC-III, ``"paper_ed"`` for its emergency records."""
     names = {"ddm": "DDM", "pcd": "PCD", "log_cluster": "log-cluster", "sra": "SRA"}
     return (
-        pd.DataFrame(values()[which]).set_index("title").rename(columns=names)[list(names.values())]
+        pd.DataFrame(QUOTES.values[which])
+        .set_index("title")
+        .rename(columns=names)[list(names.values())]
     )
 
 
@@ -79,7 +59,9 @@ def margins(which: str = "paper") -> pd.DataFrame:
     """The margins behind ± of :func:`paper`; missing where none was printed."""
     names = {"ddm ±": "DDM", "pcd ±": "PCD", "log_cluster ±": "log-cluster", "sra ±": "SRA"}
     return (
-        pd.DataFrame(values()[which]).set_index("title").rename(columns=names)[list(names.values())]
+        pd.DataFrame(QUOTES.values[which])
+        .set_index("title")
+        .rename(columns=names)[list(names.values())]
     )
 
 
@@ -126,8 +108,8 @@ def ddm_digits() -> pd.Series:
 
     The report also printed each DDM in percent of the paper's 0.0029, with two decimals.
     """
-    facts = values()
-    original = value("paper/ScoEHR/ddm")
+    facts = QUOTES.values
+    original = QUOTES.value("paper/ScoEHR/ddm")
     return pd.Series(
         {row["title"]: original * (1 + row["ddm_change"] / 100) for row in facts["report"]}
     )
@@ -138,12 +120,12 @@ def least_error(density: Any) -> Any:
 
     The mean over codes of |mean count of real - of synthetic patients| is the published DDM for counts.
     """
-    return np.abs(density - values()["report_real_density"])
+    return np.abs(density - QUOTES.values["report_real_density"])
 
 
 def scale() -> dict[str, float]:
     """Size of the report's evaluation: mean cell of the real patients, codes, patients a side, clusters."""
-    facts = values()
+    facts = QUOTES.values
     names = {
         "density": "real_density",
         "codes": "codes",
@@ -254,15 +236,6 @@ def apart(which: str, model: str, score: str, others: Sequence[str]) -> dict[str
         other: bool(abs(middle[model] - middle[other]) > width[model] + width[other])
         for other in others
     }
-
-
-def newcombe(one: int, other: int, n: int) -> tuple[float, float]:
-    """95 % interval of the difference of two shares, ``one`` and ``other`` of ``n`` each.
-
-    Newcombe (1998), Statistics in Medicine 17, method 10.
-    """
-    low, high = review.difference(review.share(one, n), review.share(other, n))["interval"]
-    return low, high
 
 
 # Figures -------------------------------------------------------------------------------------------------------------

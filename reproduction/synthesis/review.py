@@ -19,8 +19,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import sparse
-from scipy.stats import binomtest
 
+from reproduction.estimates import Estimate, bootstrap, newcombe, wilson
 from scoehr.data.datasets import credentialed
 from scoehr.data.matrix import CodeMatrix
 from scoehr.files import CHECKOUT, ROOT, InputError, check_seed, neutral, replacing
@@ -233,10 +233,20 @@ def score(sheets: Sequence[Path], key: Path, *, seed: int = 0) -> dict[str, Any]
         for side in (~synthetic, synthetic)
     ]
     right = {
-        str(path): share((row != synthetic).sum(), len(row))
+        str(path): wilson((row != synthetic).sum(), len(row))
         for path, row in zip(sheets, given, strict=True)
     }
     return {**judge(votes, seed=seed), "right answers": right}
+
+
+def plain(found: Any) -> Any:
+    """What :func:`score` gives as plain data, an estimate as {"value", "interval"}."""
+    if isinstance(found, Estimate):
+        interval = [found.low, found.high] if found.has_interval else None
+        return {"value": found.value, "interval": interval}
+    if isinstance(found, dict):
+        return {name: plain(part) for name, part in found.items()}
+    return found
 
 
 def _given(path: Path, records: list[str]) -> list[bool]:
@@ -364,32 +374,11 @@ def _auc(votes: np.ndarray) -> np.ndarray:
 
 def _bootstrapped(
     measure: Callable[[np.ndarray], np.ndarray], votes: np.ndarray, draws: np.ndarray
-) -> dict[str, Any]:
-    value, spread = float(measure(votes)), measure(draws)
-    spread = spread[np.isfinite(spread)]
-    return {
-        "value": value,
-        "interval": np.quantile(spread, [0.025, 0.975]).tolist() if spread.size else None,
-    }
+) -> Estimate:
+    return bootstrap(float(measure(votes)), measure(draws))
 
 
-def _rule(votes: np.ndarray, realistic: np.ndarray) -> dict[str, Any]:
-    """Shares of real and synthetic records that count as realistic, and their difference; (2, m + 1) and (m + 1,)."""
-    real, synthetic = (share(row[realistic].sum(), row.sum()) for row in votes)
-    return {"real": real, "synthetic": synthetic, "difference": difference(real, synthetic)}
-
-
-def share(part: int, whole: int) -> dict[str, Any]:
-    """A share with its Wilson interval."""
-    found = binomtest(int(part), int(whole))
-    return {
-        "value": float(found.statistic),
-        "interval": [*map(float, found.proportion_ci(method="wilson"))],
-    }
-
-
-def difference(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
-    """The difference of two shares with the hybrid score interval of Newcombe (1998)."""
-    (p, (low, high)), (q, (below, above)) = (side.values() for side in (first, second))
-    interval = [p - q - np.hypot(p - low, above - q), p - q + np.hypot(high - p, q - below)]
-    return {"value": p - q, "interval": [*map(float, interval)]}
+def _rule(votes: np.ndarray, realistic: np.ndarray) -> dict[str, Estimate]:
+    """Shares of real and synthetic records that count as realistic, and their difference."""
+    real, synthetic = (wilson(row[realistic].sum(), row.sum()) for row in votes)
+    return {"real": real, "synthetic": synthetic, "difference": newcombe(real, synthetic)}

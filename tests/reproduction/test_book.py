@@ -16,6 +16,9 @@ from tiny_study import CHECKOUT
 
 from reproduction import book, figures, publishing
 from reproduction.synthesis import results
+from reproduction.synthesis.reported import QUOTES, report
+from reproduction.tables import Table, account
+from reproduction.tables import cell as formatted
 from scoehr.files import InputError
 
 pytestmark = pytest.mark.timeout(0)  # processor time is limited, in tiny_study
@@ -243,7 +246,7 @@ def test_colab_installs_what_the_lock_pins():
 
 def test_the_corrected_log_cluster_of_the_printed_values():
     """The report's U is log(1/G) S; the published one is log(S/G). Values by hand, to three decimals."""
-    corrected = results.printed()["log-cluster, corrected"]
+    corrected = report()["log-cluster, corrected"]
     assert corrected["144-dimensional code (headline)"] == pytest.approx(-2.482, abs=1e-3)
     assert corrected["no autoencoder"] == pytest.approx(-2.904, abs=2e-3)
     assert corrected.idxmin() == "no autoencoder"
@@ -282,7 +285,7 @@ def test_account_shows_few_people_as_a_range():
         "patients without codes": 3,
         "mean cell": 0.01317,
     }
-    text = results.account(entries)["value"].to_dict()
+    text = account(entries)["value"].to_dict()
     assert text == {
         "patients": "46,520",
         "rows dropped": "",
@@ -308,12 +311,12 @@ def test_account_shows_few_people_as_a_range():
     ],
 )
 def test_cells_of_a_table(value, form, text):
-    assert figures.cell(value, form) == text
+    assert formatted(value, form) == text
 
 
 def test_a_table_is_escaped_captioned_and_aligned():
     frame = pd.DataFrame({"title": ["a < b", "c"], "n": [1, 2]})
-    markup = figures.table(frame, "R & D")._repr_html_()
+    markup = Table(frame, "R & D")._repr_html_()
     assert "<caption>R &amp; D</caption>" in markup
     assert '<td class="words">a &lt; b</td><td>1</td>' in markup
     assert markup.count("<th") == 3  # row numbers are no column: thead and two heads
@@ -389,7 +392,8 @@ def test_what_a_caption_says_is_what_is_drawn():
 
 def test_every_page_says_where_its_numbers_come_from_and_fetches_nothing():
     html = tiny_study.book().parent
-    for page in [html / "index.html", html / "methods.html", *(html / "notebooks").glob("*.html")]:
+    assert "notebooks/00-answer.html" in (html / "index.html").read_text(encoding="utf-8")
+    for page in (html / "notebooks").glob("*.html"):
         text = page.read_text(encoding="utf-8")
         assert "Where these numbers come from" in text, page.name
         assert "profile <code>tiny</code>" in text, page.name
@@ -458,6 +462,6 @@ def test_the_workflow_repeats_nothing_that_is_finished():
 
 
 def test_reported_values_are_quoted_from_the_report():
-    facts = results.reported()
+    facts = QUOTES.values
     assert len(facts["report"]) == 14 and len(facts["paper"]) == 5
     assert {row["experiment"] for row in facts["report"]} >= {"reported"}

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reproduction import figures
+from reproduction.tables import Table
 
 numbers = st.floats(0, 100) | st.just(math.nan)
 
@@ -30,9 +31,7 @@ def test_numbers_stand_right_and_break_only_before_their_interval():
         {"score": ["0.1 [4.7e-05, 0.2]", "2 ± 1"], "verdict": ["holds [1, 2]", "–"]},
         index=["a", "b"],
     )
-    rows = [
-        line for line in figures.table(frame, "caption")._repr_html_().splitlines() if "<td" in line
-    ]
+    rows = [line for line in Table(frame, "caption")._repr_html_().splitlines() if "<td" in line]
     assert rows == [
         '<tr><th class="words">a</th><td>0.1 [4.7e-05,\xa00.2]</td><td class="words">holds [1, 2]</td></tr>',
         '<tr><th class="words">b</th><td>2\xa0±\xa01</td><td class="words">–</td></tr>',

@@ -308,7 +308,7 @@ def original(tmp_path_factory):
         shutil.copytree(ROOT / "saved_models" / run, tree / "saved_models" / run)
     for name in (
         NOTEBOOK,
-        "book/index.md",
+        "book/reading.md",
         "book/_static/answer.png",
         f"synthetic_data/{RUN}.parquet",
     ):
@@ -461,9 +461,9 @@ FILES = {
     "a notebook of another name": put("book/notebooks/Untitled.ipynb", "{}"),
     "a checkpoint of a notebook": put("book/notebooks/.ipynb_checkpoints/01-cohort-checkpoint.ipynb", "{}"),
     "a table in the book": put("book/patients.csv", "subject_id\n10006\n"),
-    "an id in the prose": edit("book/index.md", "\n\n", "\n\nThe worst is subject 10006.\n\n"),
-    "a path in the prose": edit("book/index.md", "\n\n", "\n\nThe tables lie in /gpfs/ann/mimic.\n\n"),
-    "a script in the prose": edit("book/index.md", "\n\n", "\n\n<script src=x></script>\n\n"),
+    "an id in the prose": edit("book/reading.md", "\n\n", "\n\nThe worst is subject 10006.\n\n"),
+    "a path in the prose": edit("book/reading.md", "\n\n", "\n\nThe tables lie in /gpfs/ann/mimic.\n\n"),
+    "a script in the prose": edit("book/reading.md", "\n\n", "\n\n<script src=x></script>\n\n"),
     "a picture in the prose": put("book/_static/logo.svg", "<svg><text>patient 10006</text></svg>"),
     "a style that fetches": put("book/_static/style.css", "@import url(https://x.org/10006);"),
     "a link": link,

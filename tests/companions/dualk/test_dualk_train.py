@@ -16,7 +16,8 @@ from companions.dualk.cohorts import Records
 from companions.dualk.models import ModelConfig
 from companions.dualk.protocols import CORRECTED, FLAWS, REPORTED, Protocol, with_flaw
 from companions.dualk.train import Learner, Stage, TrainingConfig
-from reproduction import figures, runs
+from reproduction import runs
+from reproduction.tables import cell
 from scoehr.files import InputError, write_json
 
 CONFIG = ModelConfig(features=6, width=8, decoder=6)
@@ -370,9 +371,9 @@ def test_the_map_has_a_point_for_each_chosen_code(records):
 
 
 def test_every_claim_has_a_test_a_place_and_a_verdict():
-    listed = claims.read()["claims"]
+    listed = claims.LEDGER.claims
     assert len({claim["id"] for claim in listed}) == len(listed) > 100
-    table = claims.ledger({})
+    table = claims.LEDGER.table({})
     assert set(table["verdict"].str.partition(":")[0]) <= {
         "holds",
         "fails",
@@ -380,22 +381,22 @@ def test_every_claim_has_a_test_a_place_and_a_verdict():
         "not run yet",
     }
     assert (table["reported"] != "").all() and {claim["test"] for claim in listed} <= set(
-        claims.TESTS
+        claims.LEDGER.tests
     )
 
 
 def test_what_the_text_says_of_its_own_code_is_tried():
-    table = claims.ledger({})["verdict"]
+    table = claims.LEDGER.table({})["verdict"]
     for name in ("weights", "hyperbolic", "macro", "matched", "items", "adaptive", "aggregation"):
         assert table[f"DK-C.{name}"] == "fails"
 
 
 def test_every_count_and_every_figure_of_the_logs_is_a_claim():
-    given = [claim.get("given", {}) for claim in claims.read()["claims"]]
+    given = [claim.get("given", {}) for claim in claims.LEDGER.claims]
     logged = {
         (one["stage"], one["epoch"], one["key"]) for one in given if "stage" in one and "key" in one
     }
-    for row in claims.printed()["logs"]:
+    for row in claims.QUOTES.values["logs"]:
         assert {
             (row["stage"], row["epoch"], key)
             for key in row
@@ -416,7 +417,7 @@ def test_beating_copy_forward_needs_an_interval_above_zero(tmp_path, monkeypatch
         run.folder / "draws.csv"
     )
     finding = claims.beats({"corrected": run}, run="corrected", baseline="copy-forward")
-    assert finding.verdict == verdict and f"difference {figures.cell(middle)}" in finding.why
+    assert finding.verdict == verdict and f"difference {cell(middle)}" in finding.why
 
 
 def test_the_books_own_simulated_cohort_gives_way_to_one_with_visits():

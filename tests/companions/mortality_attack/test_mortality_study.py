@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from companions.mortality_attack import claims, experiments, protocol, results, simulate, tune
+from companions.mortality_attack import claims, experiments, protocol, simulate, tune
 from companions.mortality_attack.__main__ import main
 from companions.mortality_attack.attack import AttackConfig
 from companions.mortality_attack.models import Classifier, ModelConfig
@@ -208,20 +208,20 @@ def test_a_run_on_other_data_is_refused(root, tmp_path):
 
 
 def test_every_row_of_the_results_table_and_every_test_is_in_the_claims():
-    ids = [claim["id"] for claim in claims.read()]
+    ids = [claim["id"] for claim in claims.LEDGER.claims]
     assert len(set(ids)) == len(ids)
-    assert {claim["test"] for claim in claims.read()} == set(claims.TESTS)
-    said = " ".join(claims.quoted(claim.get("reported", "")) for claim in claims.read())
-    for row in results.reported()["results"]:
+    assert {claim["test"] for claim in claims.LEDGER.claims} == set(claims.LEDGER.tests)
+    said = " ".join(claims.QUOTES.fill(claim.get("reported", "")) for claim in claims.LEDGER.claims)
+    for row in claims.QUOTES.values["results"]:
         assert f"{row['auroc']:g}" in said
-    for claim in claims.read():
+    for claim in claims.LEDGER.claims:
         file = claim["evidence"].partition("#")
         text = (CHECKOUT / f"{file[0]}.py").read_text(encoding="utf-8")
         assert f"({file[2]})=" in text
 
 
 def test_a_claim_without_its_runs_has_no_verdict():
-    ledger = claims.ledger({})
+    ledger = claims.LEDGER.table({})
     assert ledger.loc["M4.auroc", "verdict"] == "not run yet: reported"
     assert ledger.loc["M1.samples", "verdict"] == "cannot be tested"
 

@@ -10,7 +10,10 @@ import pytest
 from scipy import stats
 
 from reproduction import figures
-from reproduction.synthesis import ablations, claims, experiments, reported, results, seeds
+from reproduction.estimates import Estimate, pooled, student, welch
+from reproduction.synthesis import ablations, answer, experiments, results, scores
+from reproduction.synthesis.claims import LEDGER
+from reproduction.synthesis.reported import QUOTES
 from scoehr.data.simulate import sample_matrix
 from scoehr.metrics import METRICS, REFERENCES
 
@@ -101,11 +104,11 @@ def run(
 
 
 def test_a_mean_has_students_interval_over_the_seeds(world):
-    found = seeds.over_seeds(world("a", [1.0, 2.0, 3.0]), "reported.pcd")
+    found = scores.over_seeds(world("a", [1.0, 2.0, 3.0]), "reported.pcd")
     half = stats.t.ppf(0.975, 2) / math.sqrt(3)
     assert found == pytest.approx((2.0, 0.0, 2 + half, 3, 0))  # the score has no values below 0
     assert str(found) == "2 [0, 4.48]"
-    again = seeds.over_seeds(world("b", [10.0, 11.0]), "reported.pcd")
+    again = scores.over_seeds(world("b", [10.0, 11.0]), "reported.pcd")
     assert again[:3] == pytest.approx((10.5, 10.5 - 6.3531, 10.5 + 6.3531), abs=1e-4)
 
 
@@ -114,19 +117,19 @@ def test_students_interval_covers_the_mean_as_often_as_it_says(world):
     truth, covered = 7.0, 0
     for _ in range(2000):
         draws = dict(zip([run.id for run in runs], truth + rng.normal(size=4), strict=True))
-        low, high = seeds.estimate(runs, lambda run, draws=draws: draws[run.id])[1:3]
+        low, high = scores.estimate(runs, lambda run, draws=draws: draws[run.id])[1:3]
         covered += low <= truth <= high
     assert 0.935 < covered / 2000 < 0.965
 
 
 def test_one_seed_alone_has_the_interval_over_patients(world):
     assert (
-        str(seeds.over_seeds(world("a", [2.0], interval=[1.5, 2.5]), "reported.pcd"))
+        str(scores.over_seeds(world("a", [2.0], interval=[1.5, 2.5]), "reported.pcd"))
         == "2 [1.5, 2.5]"
     )
-    assert str(seeds.over_seeds(world("b", [2.0]), "reported.pcd")) == "2"
-    assert "cover the patients compared" in seeds.said({"a": world("c", [2.0])})
-    assert "over 2 to 3 random seeds" in seeds.said(
+    assert str(scores.over_seeds(world("b", [2.0]), "reported.pcd")) == "2"
+    assert "cover the patients compared" in scores.caption({"a": world("c", [2.0])})
+    assert "over 2 to 3 random seeds" in scores.caption(
         {"a": world("d", [2.0, 1.0]), "b": world("e", [2.0, 1.0, 3.0])}
     )
 
@@ -137,32 +140,32 @@ def test_diverged_runs_are_named_and_never_dropped(world):
         "some": world("some", [1.0, None, 3.0]),
         "none": world("none", [1.0]),
     }
-    shown = seeds.scores(rows, ["reported.pcd"], references=["real"]).loc[
+    shown = scores.table(rows, ["reported.pcd"], references=["real"]).loc[
         METRICS["reported.pcd"].title
     ]
     assert shown["all"] == "diverged"
     assert shown["some"].startswith("2 [") and shown["some"].endswith("(1 of 3 diverged)")
     assert shown["fresh real patients"] == "5"
-    assert seeds.divergences(rows) == "Diverged: all (2 of 2 runs), some (1 of 3 runs)."
-    assert seeds.divergences({"none": rows["none"]}) == "No run diverged."
-    assert list(seeds.ended(rows)) == ["some", "none"]
-    assert "diverged under every random seed (2)" in results.says("all", rows["all"])
+    assert scores.divergences(rows) == "Diverged: all (2 of 2 runs), some (1 of 3 runs)."
+    assert scores.divergences({"none": rows["none"]}) == "No run diverged."
+    assert list(scores.ended(rows)) == ["some", "none"]
+    assert "diverged under every random seed (2)" in answer.summary("all", rows["all"])
     assert results.costs(rows).loc["all", "1,000 patients (s)"] == "diverged"
     assert results.costs(rows).loc["none", "1,000 patients (s)"] == "4"
 
 
 def test_a_score_that_no_run_has_is_a_dash(world):
-    assert str(seeds.over_seeds(world("a", [1.0, 2.0]), "fidelity.pcd")) == "–"
-    assert seeds.gaps({"a": world("b", [1.0, 2.0])}, ["fidelity.pcd"]) == {}
-    assert seeds.gaps({"a": world("c", [1.0, 3.0])})[METRICS["reported.pcd"].title]["a"].value == 2
+    assert str(scores.over_seeds(world("a", [1.0, 2.0]), "fidelity.pcd")) == "–"
+    assert scores.gaps({"a": world("b", [1.0, 2.0])}, ["fidelity.pcd"]) == {}
+    assert scores.gaps({"a": world("c", [1.0, 3.0])})[METRICS["reported.pcd"].title]["a"].value == 2
 
 
 def test_tables_that_every_run_keeps(world):
     (one,) = world("a", [1.0])
-    assert (seeds.lost(one), seeds.unreachable(one)) == (2, 2)
-    assert seeds.mean_cells(one) == {"real": 0.875, "reconstructed": 0.525, "synthetic": 0.5}
-    assert seeds.occurrences([one, one], "real", 40).tolist() == [80, 40, 20, 0]
-    shares = [each.value for each in seeds.deciles([one])]
+    assert (scores.lost(one), scores.unreachable(one)) == (2, 2)
+    assert scores.mean_cells(one) == {"real": 0.875, "reconstructed": 0.525, "synthetic": 0.5}
+    assert scores.occurrences([one, one], "real", 40).tolist() == [80, 40, 20, 0]
+    shares = [each.value for each in scores.deciles([one])]
     assert shares[:3] == [0, 100, 50] and all(
         math.isnan(share) for share in shares[3:]
     )  # three codes fill three
@@ -248,7 +251,7 @@ def test_with_one_row_there_is_no_order(world):
 
 def test_every_row_of_an_ablation_is_planned_and_quoted():
     plan = experiments.plan("simulated", None, "quick")
-    known = {row["experiment"] for row in reported.values()["report"]}
+    known = {row["experiment"] for row in QUOTES.values["report"]}
     rows = [row for part in ablations.ABLATIONS.values() for row in part]
     assert {row.name for row in rows} <= set(plan)
     assert {row.printed for row in rows if row.printed} == known
@@ -277,7 +280,7 @@ def test_a_frozen_training_is_told_from_its_history(world):
     runs = world("a", [1.0, 1.0], losses=(4.0, 2.0, 1.5))
     assert ablations.frozen(runs, 2).value == pytest.approx(-25)
     assert ablations.left(runs, 2) == pytest.approx(1 / 8)
-    assert math.isnan(ablations.left([], 2)) and not ablations.frozen(runs, 7).seeds
+    assert math.isnan(ablations.left([], 2)) and not ablations.frozen(runs, 7).n
 
 
 # Privacy
@@ -338,10 +341,10 @@ def drawn():
     quoted = pd.DataFrame(
         {"set": ["train", "train", "test"], "epoch": [1, 50, 50], "loss": [3.0, 1.0, 2.0]}
     )
-    gone = (math.nan, math.nan, math.nan)
+    gone = Estimate()
     panels = {
-        "score": {"one": (1.0, 0.5, 1.5), "other": gone},
-        "more": {"one": (2.0, math.nan, math.nan), "other": gone},
+        "score": {"one": Estimate(1.0, 0.5, 1.5), "other": gone},
+        "more": {"one": Estimate(2.0), "other": gone},
     }
     lines = {"fresh": {"score": 0.4, "more": None}}
     yield figures.curves(
@@ -349,10 +352,12 @@ def drawn():
     )
     yield figures.dots(panels, lines)
     yield figures.against(
-        {"score": {"a": {1: (1.0, 0.5, 1.5), 2: gone}, "b": {}}}, xlabel="epochs", references=lines
+        {"score": {"a": {1: Estimate(1.0, 0.5, 1.5), 2: gone}, "b": {}}},
+        xlabel="epochs",
+        references=lines,
     )
     yield figures.tradeoff(
-        {"a": (1.0, (0.5, 0.4, 0.6)), "b": (9.0, gone)}, xlabel="s", ylabel="AUC", floor=0.5
+        {"a": (1.0, Estimate(0.5, 0.4, 0.6)), "b": (9.0, gone)}, xlabel="s", ylabel="AUC", floor=0.5
     )
     yield figures.agreement(
         {"a": ([0.5, 0.9], [0.4, 0.8]), "b": ([0.5], [0.5])}, xlabel="real", ylabel="synthetic"
@@ -378,15 +383,15 @@ def test_what_a_figure_of_dots_draws():
 
 def test_the_variance_is_pooled_where_rows_have_two_seeds(world):
     rows = {"a": world("a", [10.0, 12.0]), "b": world("b", [20.0, 26.0]), "c": world("c", [30.0])}
-    pool = seeds.pool(rows, "reported.pcd")
+    pool = scores.pool(rows, "reported.pcd")
     assert pool == pytest.approx(((2.0 + 18.0) / 2, 2))
     half = stats.t.ppf(0.975, 2) * math.sqrt(10 / 2)
-    assert seeds.over_seeds(rows["a"], "reported.pcd", pool)[:3] == pytest.approx(
+    assert scores.over_seeds(rows["a"], "reported.pcd", pool)[:3] == pytest.approx(
         (11, max(0, 11 - half), 11 + half)
     )
-    assert "variance pooled over the rows" in seeds.said(rows)
-    assert seeds.pool({"a": world("d", [1.0, 2.0, 3.0]), "c": rows["c"]}, "reported.pcd") is None
-    gap = claims.difference([10.0, 12.0], [20.0, 26.0], pool)
+    assert "variance pooled over the rows" in scores.caption(rows)
+    assert scores.pool({"a": world("d", [1.0, 2.0, 3.0]), "c": rows["c"]}, "reported.pcd") is None
+    gap = welch([10.0, 12.0], [20.0, 26.0], pool)
     assert gap.high - gap.low == pytest.approx(2 * stats.t.ppf(0.975, 2) * math.sqrt(10))
 
 
@@ -394,7 +399,7 @@ def test_pooled_intervals_cover_as_often_as_they_say():
     rng, covered = np.random.default_rng(0), 0
     for _ in range(2000):
         rows = rng.normal(size=(6, 2)) + 7
-        low, high = claims.mean(rows[0], claims.pooled(rows))[1:]
+        low, high = student(rows[0], pooled(rows))[1:3]
         covered += low <= 7 <= high
     assert 0.935 < covered / 2000 < 0.965
 
@@ -442,7 +447,7 @@ def test_a_row_of_the_plan_may_vary_what_the_report_varied_but_not_the_sampler(w
 
 @pytest.mark.parametrize("name", ["A1.epochs", "N1.epochs", "T1.pcd"])
 def test_forty_steps_put_back_leave_no_verdict_on_the_model(world, name):
-    claim = next(claim for claim in claims.read()["claims"] if claim["id"] == name)
+    claim = next(claim for claim in LEDGER.claims if claim["id"] == name)
     points = {"zero": {"reported": {"pcd": 9.0}}}
     found = {"reported": world("reported", [20.0, 21.0, 22.0], points=points)}
     frame = pd.DataFrame({"stage": "autoencoder", "epoch": range(1, 21), "train_loss": 1.0, "learning_rate": 1.0,
@@ -451,25 +456,25 @@ def test_forty_steps_put_back_leave_no_verdict_on_the_model(world, name):
         both = pd.concat([frame.assign(stage=stage, validation_loss=frame["validation_loss"] + 0.1 * place)
                           for stage in ("autoencoder", "score")])  # fmt: skip
         both.to_csv(one.folder / "history.csv", index=False)
-    before = claims.judge(claim, found, {})
+    before = LEDGER.judge(claim, found, {})
     assert before.verdict in ("holds", "fails"), before
-    after = claims.judge(claim, {"reported": altered(found["reported"], steps=40)}, {})
+    after = LEDGER.judge(claim, {"reported": altered(found["reported"], steps=40)}, {})
     assert after.verdict == "cannot be tested"
     assert "reported was not run as its study ran it (steps 40 in place of 1000)" in after.why
 
 
 def test_rows_outside_the_regime_are_marked_and_compared_with_nothing_printed(world):
     rows = {"reported": world("reported", [37.0, 38.0, 39.0])}
-    assert list(seeds.scores(rows, ["reported.pcd"])) == ["reported"]
-    assert "†" not in seeds.said(rows) + " ".join(results.regime(rows))
+    assert list(scores.table(rows, ["reported.pcd"])) == ["reported"]
+    assert "†" not in scores.caption(rows) + " ".join(results.regime(rows))
     pcd = ablations.level(rows, "sizes").set_index("score").loc["PCD"]
     assert pcd["printed"] == "37.2" and pcd["within"] == (
         abs(38.0 - 37.25) <= ablations.spread()["reported.pcd"]
     )
 
     rows = {"reported": altered(rows["reported"], steps=40)}
-    assert list(seeds.scores(rows, ["reported.pcd"])) == ["reported †"]
-    assert "† not in the reported regime" in seeds.said(rows)
+    assert list(scores.table(rows, ["reported.pcd"])) == ["reported †"]
+    assert "† not in the reported regime" in scores.caption(rows)
     assert "† Not in the reported regime" in " ".join(results.regime(rows))
     assert ablations.as_reported(rows, "sizes").index[0] == "144 †"
     assert ablations.level(rows, "sizes").empty and ablations.order(rows, "sizes").empty

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from reproduction.synthesis import conditions
+from reproduction.synthesis import results
 from scoehr import InputError, generators
 from scoehr.data.matrix import CodeMatrix, write_batches
 from scoehr.generators import ScoEHR, Thinning, check_disk, check_memory
@@ -364,13 +364,13 @@ def test_on_condition_records_are_as_long_as_of_patients_with_the_codes():
     counts = np.c_[a, rng.poisson(np.where(long, 1.5, 0.15)[:, None], (4000, 8))]
     matrix = CodeMatrix.from_array(counts, list("ABCDEFGHI"))
     model = generators.preset("thinning", width=64, epochs=40).fit(matrix, progress=False)
-    shown = conditions.beside(model, matrix, codes=9, patients=4000, seed=1).loc["A"]
+    shown = results.conditioned(model, matrix, codes=9, patients=4000, seed=1).loc["A"]
     real, others = counts[a].sum(1), counts.sum(1)
     assert shown["patients"] == a.sum()
     assert shown["occurrences"] == pytest.approx(real.mean())
     assert shown["synthetic"] == pytest.approx(real.mean(), rel=0.15)
     assert real.mean() > 1.3 * others.mean(), "which all records are not"
-    assert conditions.beside(model, matrix.take(np.arange(99))).empty
+    assert results.conditioned(model, matrix.take(np.arange(99))).empty
 
 
 @pytest.mark.parametrize("sampler", ["events", "births"])

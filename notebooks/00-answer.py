@@ -1,0 +1,114 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # ScoEHR, reproduced, corrected, improved
+#
+# Hospital records are too private to share, so people train a generator on them and share patients
+# who never lived. {cite:t}`naseer2023`, *the paper*, proposed ScoEHR, a latent diffusion on diagnosis
+# codes; {cite:t}`team97`, *the report*, rebuilt it. This book runs both again, asks what their scores
+# can tell, and replaces what holds the model back. All numbers are computed.
+
+# %% tags=["parameters"]
+dataset = "simulated"
+source = None
+profile = "quick"
+seed = 0
+
+# %% tags=["hide-input"]
+from companions.dualk import claims as dualk
+from companions.dualk import results as dualk_results
+from companions.mortality_attack import claims as mortality
+from companions.mortality_attack import results as mortality_results
+from reproduction import figures
+from reproduction.claims import folded
+from reproduction.synthesis import answer, results, scores
+from reproduction.synthesis.claims import LEDGER
+from reproduction.tables import Html, Table, Words
+from scoehr.files import check_seed
+
+seed = check_seed(seed)
+setting = {"dataset": dataset, "source": source, "profile": profile, "seed": seed}
+rows = results.rows(**setting)
+runs = results.runs(**setting)
+claims = LEDGER.table(rows)
+every = [rows, *results.elsewhere(dataset, profile, seed).values()]
+contests = [group for found in every for group in results.by_kind(results.rivals(found)).values()]
+Words(
+    "\n\n".join(
+        [
+            answer.reproduced(claims),
+            answer.flaws(rows),
+            answer.advice(contests),
+            answer.basis(dataset, profile, seed),
+        ]
+    )
+)
+
+# %% tags=["hide-input"]
+prevalence = results.shares(results.cohort(runs, source).test)
+figures.show(
+    answer.picture(runs, prevalence),
+    "Above: share of patients with each code, synthetic against real. Below: floor-normalised gaps, "
+    "0 as good as fresh real patients, 1 as bad as independent columns.",
+)
+
+# %% tags=["hide-input"]
+Table(LEDGER.headlines(rows), "The claims that matter most: as reported, here, and the verdict")
+
+# %% tags=["hide-input"]
+results.origin(results.main(rows), dataset=dataset, profile=profile, seed=seed)
+
+# %% [markdown]
+# ## The models in a sentence each
+
+# %% tags=["hide-input"]
+main = results.main(rows)
+Words("\n".join(f"- {answer.summary(name, runs)}" for name, runs in main.items()))
+
+# %% tags=["hide-input"]
+from IPython.display import display
+
+for kind, group in results.by_kind(main).items():
+    display(
+        Table(
+            scores.table(group, answer.HEADLINE, references=("real", "independent")),
+            f"Main scores on {results.KINDS[kind]}, with those of fresh real patients and of "
+            f"independent columns. {scores.caption(group)}",
+        )
+    )
+
+# %% [markdown]
+# (claims)=
+# ## Every claim and its verdict
+#
+# Every number and conclusion of the three studies in our words, with a verdict that is computed each
+# time the book is made: from runs under several random seeds, or from the reported values where they
+# suffice. A claimed difference whose 95 % interval holds 0 *fails*, since chance explains it as well.
+# Reported values can refute a claim; they confirm only what is claimed of the reported patients
+# themselves. The last column leads to the evidence.
+#
+# A claim about a trained model is judged by runs in the regime of its study alone: its batch, epochs,
+# learning rate, schedule, sampler and steps, with a narrower network at most. A run that departs from
+# that is marked † wherever it stands, and the claim *cannot be tested*.
+# [Sampling](04-sampling.ipynb) shows on the same weights how much steps and width change.
+
+# %% tags=["hide-input"]
+ledgers = {
+    "ScoEHR, the paper and the report": claims,
+    "The LSTM attack study": mortality.LEDGER.table(mortality_results.runs(**setting)),
+    "DuaLK": dualk.LEDGER.table(dualk_results.runs(**setting)),
+}
+Html("\n".join(folded(title, table) for title, table in ledgers.items()))
+
+# %% [markdown]
+# How to read the scores, and where to find what: [how to read this book](../reading.md).

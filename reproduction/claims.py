@@ -1,0 +1,172 @@
+"""A ledger of claims: what a study claims, a test that judges each, and the table of verdicts.
+
+The claims stand in a YAML file, one entry a claim: ``id``, ``study``, ``source``, ``statement``,
+``evidence`` (the page and anchor), ``reported`` (with ``{places}`` of the values reported), and one
+of ``test`` (the name of a function that the study registers, called with what is ``given``) or
+``rests_on`` (ids of claims above it). ``needs`` lists the rows that have to be run; ``headline`` marks
+the claims of the first page.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias, TypeVar
+
+import pandas as pd
+import yaml
+
+from reproduction.quotes import Quotes
+
+Claim: TypeAlias = Mapping[str, Any]
+#: Finished runs by the name of their row.
+Found: TypeAlias = Mapping[str, Any]
+Test = TypeVar("Test", bound=Callable[..., "Finding"])
+
+HOLDS, FAILS, OPEN = "holds", "fails", "cannot be tested"
+
+
+class Finding(NamedTuple):
+    """A verdict ("holds", "fails" or "cannot be tested"), the reason, and our values in words."""
+
+    verdict: str
+    why: str
+    ours: str = "–"
+
+
+class Untestable(Exception):
+    """The runs at hand lack what a test needs; the message says what."""
+
+
+class Ledger:
+    """The claims of a study, with the tests that judge them.
+
+    Parameters
+    ----------
+    path : the YAML file of the claims
+    quotes : the values that the study reported
+    unfit : why the runs at hand must not decide a claim, empty where they may
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        quotes: Quotes,
+        unfit: Callable[[Claim, Found], str] = lambda claim, found: "",
+    ):
+        self.path, self.quotes, self.unfit = path, quotes, unfit
+        self.tests: dict[str, Callable[..., Finding]] = {}
+
+    @cached_property
+    def book(self) -> dict[str, Any]:
+        """All of the file: ``claims``, and ``evidence``, the page of every exhibit."""
+        return yaml.safe_load(self.path.read_text(encoding="utf-8"))
+
+    @property
+    def claims(self) -> list[dict[str, Any]]:
+        return self.book["claims"]
+
+    def headlines(self, found: Found) -> pd.DataFrame:
+        """The claims marked ``headline``, a row a statement: reported, here, verdict."""
+        ids = [claim["id"] for claim in self.claims if claim.get("headline")]
+        table = self.table(found).loc[ids].set_index("statement").rename_axis(None)
+        return table[["reported", "ours", "verdict"]].rename(columns={"ours": "here"})
+
+    def test(self, function: Test) -> Test:
+        """Register a test under its name. It is called with the runs and with what a claim gives."""
+        self.tests[function.__name__] = function
+        return function
+
+    def table(self, found: Found) -> pd.DataFrame:
+        """Every claim with its verdict by the finished runs ``found``.
+
+        Returns a DataFrame indexed by id with the columns study, source, statement, evidence,
+        reported, verdict, why and ours. The verdict is "holds", "fails", "cannot be tested", or
+        "not run yet: …" with the rows that are missing.
+        """
+        rows: dict[str, dict[str, str]] = {}
+        for claim in self.claims:
+            verdicts = {name: row["verdict"] for name, row in rows.items()}
+            finding = self.judge(claim, found, verdicts)
+            facts = {name: claim[name] for name in ("study", "source", "statement", "evidence")}
+            reported = self.quotes.fill(claim.get("reported", ""))
+            rows[claim["id"]] = {**facts, "reported": reported, **finding._asdict()}
+        return pd.DataFrame.from_dict(rows, orient="index")
+
+    def judge(self, claim: Claim, found: Found, verdicts: Mapping[str, str]) -> Finding:
+        """The finding of one claim; ``verdicts`` are those of the claims before it."""
+        if reason := self.unfit(claim, found):
+            return Finding(OPEN, reason)
+        if missing := [name for name in claim.get("needs", []) if not found.get(name)]:
+            return Finding(f"not run yet: {', '.join(missing)}", "")
+        if others := claim.get("rests_on"):
+            return _together({name: verdicts[name] for name in others})
+        try:
+            return self.tests[claim["test"]](found, **claim.get("given", {}))
+        except Untestable as reason:
+            return Finding(OPEN, str(reason))
+
+
+def _together(verdicts: Mapping[str, str]) -> Finding:
+    """A conclusion from other claims: it fails with any of them."""
+    if failed := [name for name, verdict in verdicts.items() if verdict == FAILS]:
+        return Finding(FAILS, f"it rests on claims that fail: {', '.join(failed)}")
+    if others := [name for name, verdict in verdicts.items() if verdict != HOLDS]:
+        return Finding(OPEN, f"it rests on claims without a verdict: {', '.join(others)}")
+    return Finding(HOLDS, "all claims that it rests on hold")
+
+
+# The page ---------------------------------------------------------------------------------------
+
+#: A mark and a colour for each verdict, dark enough on white and light enough on black.
+MARKS = {HOLDS: ("✓", "#0072B2"), FAILS: ("✗", "#C04A00"), OPEN: ("?", "#767676")}
+#: Verdicts on several claims.
+PLURAL = {HOLDS: "hold", FAILS: "fail", "not run yet": "are not run yet"}
+HEADS = ("claim", "reported", "here", "verdict", "evidence")
+
+
+def folded(title: str, claims: pd.DataFrame) -> str:
+    """A ledger as HTML that opens when its line, the title and the tally, is clicked."""
+    line = f"<strong>{title}</strong>: of {len(claims)} claims {tally(claims)}"
+    return f'<details class="ledger"><summary>{line}</summary>\n{page(claims)}\n</details>'
+
+
+def tally(claims: pd.DataFrame) -> str:
+    """How many claims have each verdict, in words."""
+    counts = claims["verdict"].str.partition(":")[0].value_counts()
+    words = {name: PLURAL.get(str(name), name) if n > 1 else name for name, n in counts.items()}
+    return ", ".join(f"{number} {words[name]}" for name, number in counts.items())
+
+
+def page(claims: pd.DataFrame) -> str:
+    """A ledger as an HTML table whose rows link to their evidence."""
+    heads = "".join(f'<th class="words">{head}</th>' for head in HEADS)
+    body = "\n".join(_row(str(name), row) for name, row in claims.iterrows())
+    caption = "What the study claims, a row a claim; verdicts are computed when the book is made"
+    return (
+        '<div class="table-scroll"><table class="scores claims">'
+        f"<caption>{caption}</caption>\n<thead><tr>{heads}</tr></thead>\n"
+        f"<tbody>\n{body}\n</tbody></table></div>"
+    )
+
+
+def _row(name: str, row: pd.Series) -> str:
+    file, _, anchor = row["evidence"].partition("#")
+    mark, colour = MARKS.get(row["verdict"].partition(":")[0], ("…", "#767676"))
+    text = {key: html.escape(value, quote=False) for key, value in row.items()}
+    reason = f": {text['why']}" if text["why"] else ""
+    cells = (
+        f"<strong>{name}</strong> {text['statement']} <em>({text['source']})</em>",
+        text["reported"],
+        text["ours"],
+        f'<strong style="color: {colour}">{mark} {text["verdict"]}</strong>{reason}',
+        f'<a href="{file}.html#{anchor}">{file.rpartition("/")[2]}</a>',
+    )
+    place = f"claim-{name.lower().replace('.', '-')}"
+    return f'<tr id="{place}">' + "".join(map(_words, cells)) + "</tr>"
+
+
+def _words(text: str) -> str:
+    return f'<td class="words">{text}</td>'

@@ -1,0 +1,162 @@
+"""A value with its 95 % interval: over random seeds, over patients, of a share, of a difference."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+
+from reproduction.tables import cell
+
+
+class Estimate(NamedTuple):
+    """A value, its 95 % interval (NaN where there is none), and how many values it is the mean of.
+
+    ``diverged`` counts the runs of the same row that have no value since their training diverged.
+    """
+
+    value: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+    n: int = 1
+    diverged: int = 0
+
+    @classmethod
+    def read(cls, entry: Mapping[str, Any] | None) -> Estimate:
+        """An estimate from JSON, ``{"value", "interval"}`` or ``{"value", "low", "high"}``, None being NaN."""
+        if not entry:
+            return cls(n=0)
+        low, high = entry.get("interval") or (entry.get("low"), entry.get("high"))
+        value, low, high = (
+            math.nan if part is None else part for part in (entry["value"], low, high)
+        )
+        return cls(value, low, high)
+
+    @property
+    def has_interval(self) -> bool:
+        return not math.isnan(self.low)
+
+    def above(self, limit: float = 0.0) -> bool:
+        """Whether the whole interval lies above a limit; never without an interval."""
+        return self.low > limit
+
+    def below(self, limit: float = 0.0) -> bool:
+        """Whether the whole interval lies below a limit; never without an interval."""
+        return self.high < limit
+
+    def within(self, least: float | None, most: float | None) -> Estimate:
+        """The interval cut at a range; unchanged where the value itself lies outside."""
+        lowest, highest = (
+            -math.inf if least is None else least,
+            math.inf if most is None else most,
+        )
+        if not lowest <= self.value <= highest:
+            return self
+        low, high = np.clip([self.low, self.high], lowest, highest)
+        return self._replace(low=float(low), high=float(high))
+
+    def times(self, factor: float) -> Estimate:
+        """The estimate in another unit, as in percent."""
+        return self._replace(
+            value=factor * self.value, low=factor * self.low, high=factor * self.high
+        )
+
+    def __format__(self, form: str) -> str:
+        """Value and interval as text: to three significant digits, or each by a form such as ``.3f``."""
+
+        def text(number: float) -> str:
+            return format(number, form) if form and math.isfinite(number) else cell(number)
+
+        if not self.n:
+            return "diverged" if self.diverged else "–"
+        around = f" [{text(self.low)}, {text(self.high)}]" if self.has_interval else ""
+        gone = f" ({self.diverged} of {self.n + self.diverged} diverged)" if self.diverged else ""
+        return text(self.value) + around + gone
+
+    def __str__(self) -> str:
+        return format(self, "")
+
+
+class Pool(NamedTuple):
+    """Variance over random seeds within the rows of a table, and its degrees of freedom."""
+
+    variance: float
+    freedom: float
+
+
+def pooled(rows: Iterable[Sequence[float]]) -> Pool | None:
+    """The variance pooled over the rows of a table if one of them has two random seeds, else None.
+
+    Two seeds alone say next to nothing of their row's own variance. Rows of one seed say nothing at all.
+    """
+    several = [np.asarray(row, dtype=float) for row in rows if len(row) > 1]
+    if min(map(len, several), default=3) > 2:
+        return None
+    freedom = sum(len(row) - 1 for row in several)
+    return Pool(sum(float(((row - row.mean()) ** 2).sum()) for row in several) / freedom, freedom)
+
+
+def student(numbers: Sequence[float], pool: Pool | None = None) -> Estimate:
+    """The mean with Student's interval, by the variance of a pool if there is one (Student 1908)."""
+    values = np.asarray(numbers, dtype=float)
+    number = len(values)
+    if number < 2:
+        return Estimate(float(values[0]) if number else math.nan, n=number)
+    variance, freedom = pool or (float(values.var(ddof=1)), number - 1)
+    return _around(float(values.mean()), variance / number, freedom, number)
+
+
+def welch(ones: Sequence[float], others: Sequence[float], pool: Pool | None = None) -> Estimate:
+    """The mean of the ones less that of the others with Welch's interval (1947, Biometrika 34).
+
+    By the variance of a pool where there is one. No interval where a side has fewer than two values.
+    """
+    one, other = np.asarray(ones, dtype=float), np.asarray(others, dtype=float)
+    between, number = float(one.mean() - other.mean()), min(len(one), len(other))
+    if number < 2:
+        return Estimate(between, n=number)
+    if pool is not None:
+        variance = pool.variance * (1 / len(one) + 1 / len(other))
+        return _around(between, variance, pool.freedom, number)
+    parts = np.array([one.var(ddof=1) / len(one), other.var(ddof=1) / len(other)])
+    if not parts.sum():
+        return Estimate(between, between, between, number)
+    freedom = parts.sum() ** 2 / (parts**2 / [len(one) - 1, len(other) - 1]).sum()
+    return _around(between, float(parts.sum()), float(freedom), number)
+
+
+def _around(mean: float, variance: float, freedom: float, n: int) -> Estimate:
+    half = float(stats.t.ppf(0.975, freedom)) * math.sqrt(variance)
+    return Estimate(mean, mean - half, mean + half, n)
+
+
+def wilson(part: int, whole: int) -> Estimate:
+    """The share ``part / whole`` with its score interval (Wilson 1927, JASA 22)."""
+    found = stats.binomtest(int(part), int(whole))
+    low, high = found.proportion_ci(method="wilson")
+    return Estimate(float(found.statistic), float(low), float(high), int(whole))
+
+
+def newcombe(one: Estimate, other: Estimate) -> Estimate:
+    """The difference of two shares with its hybrid score interval.
+
+    Newcombe (1998), Statistics in Medicine 17, method 10; both shares as :func:`wilson` gives them.
+    """
+    between = one.value - other.value
+    low = between - math.hypot(one.value - one.low, other.high - other.value)
+    high = between + math.hypot(one.high - one.value, other.value - other.low)
+    return Estimate(between, low, high, min(one.n, other.n))
+
+
+def bootstrap(value: float, draws: ArrayLike) -> Estimate:
+    """A value with the 2.5th and 97.5th percentile of its bootstrap draws, those undefined left out."""
+    known = np.asarray(draws, dtype=float)
+    known = known[np.isfinite(known)]
+    if not known.size:
+        return Estimate(float(value))
+    low, high = np.quantile(known, [0.025, 0.975])
+    return Estimate(float(value), float(low), float(high))

@@ -1,0 +1,164 @@
+"""Pieces of a page: numbers as text, captioned tables, HTML and Markdown, the line of origin."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+
+#: Mark of table cells that hold words.
+CLASS = ' class="words"'
+#: The letter of a number such as 4.7e-05.
+EXPONENT = re.compile(r"(?<=\d)e(?=[+-]\d)")
+#: Counts of patients below this are shown as a range, so that no table points at a few people.
+SMALLEST_CELL = 11
+#: Shown where the numbers are of one of the smallest profiles.
+QUICK = (
+    "This profile shows that everything runs; its models are too small and too briefly trained "
+    "to be judged by."
+)
+SMALL_PROFILES = ("tiny", "quick")
+
+
+class _Piece:
+    """A text that a notebook shows unless it is empty."""
+
+    mime: ClassVar[str]
+
+    def __init__(self, text: str):
+        self.text = text
+
+    def __repr__(self) -> str:
+        return self.text
+
+    def _ipython_display_(self) -> None:
+        from IPython.display import display  # only notebooks need IPython
+
+        if self.text:
+            display({self.mime: self.text, "text/plain": self.text}, raw=True)
+
+
+class Html(_Piece):
+    """A piece of HTML."""
+
+    mime = "text/html"
+
+
+class Words(_Piece):
+    """A piece of Markdown. It has no HTML of its own, which would be shown in its place."""
+
+    mime = "text/markdown"
+
+
+def origin(dataset: str, profile: str, seed: int, *sentences: str) -> Html:
+    """The line on the data, the scale and the runs that the numbers of a page come from."""
+    first = (
+        "<strong>Where these numbers come from.</strong> "
+        f"Data set <code>{html.escape(dataset)}</code>, profile <code>{html.escape(profile)}</code>, "
+        f"random seed {seed}."
+    )
+    warning = QUICK if profile in SMALL_PROFILES else ""
+    text = " ".join(part for part in (first, warning, *sentences) if part)
+    return Html(f'<div class="origin">{text}</div>')
+
+
+class Table:
+    """A DataFrame as a captioned HTML table; words left, numbers right.
+
+    Numbers have ``digits`` significant digits, or the format of their column in ``formats``, such
+    as ``"{:.1%}"``. An index that is nothing but row numbers is left out.
+    """
+
+    def __init__(
+        self,
+        frame: pd.DataFrame,
+        caption: str,
+        formats: Mapping[str, str] | None = None,
+        digits: int = 3,
+    ):
+        self.frame, self.caption, self.digits = frame, caption, digits
+        self.formats = dict(formats or {})
+
+    def text(self) -> pd.DataFrame:
+        """The table with every cell as text; a missing value is a dash."""
+        columns = {
+            name: [cell(value, self.formats.get(str(name)), self.digits) for value in column]
+            for name, column in self.frame.items()
+        }
+        return pd.DataFrame(columns, index=self.frame.index)
+
+    def _repr_html_(self) -> str:
+        wordy = [bool(column.map(_is_words).any()) for _, column in self.frame.items()]
+        head = "".join(map(_head, self.frame.columns, wordy))
+        rows = [
+            "".join(map(_cell, row, wordy))
+            for row in self.text().itertuples(index=False, name=None)
+        ]
+        if not isinstance(self.frame.index, pd.RangeIndex):
+            head = "<th></th>" + head
+            rows = [
+                _head(label, True) + row for label, row in zip(self.frame.index, rows, strict=True)
+            ]
+        body = "\n".join(f"<tr>{row}</tr>" for row in rows)
+        caption = html.escape(self.caption, quote=False)
+        return (
+            f'<div class="table-scroll"><table class="scores"><caption>{caption}</caption>\n'
+            f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>"
+        )
+
+    def __repr__(self) -> str:
+        return f"{self.caption}\n{self.text().to_string()}"
+
+
+def _head(value: Any, words: bool) -> str:
+    return f"<th{CLASS if words else ''}>{html.escape(str(value), quote=False)}</th>"
+
+
+def _cell(value: str, words: bool) -> str:
+    text = html.escape(value if words else _unbroken(value), quote=False)
+    return f"<td{CLASS if words else ''}>{text}</td>"
+
+
+def _unbroken(number: str) -> str:
+    """A number that breaks only before its interval."""
+    return number.replace(" ", "\N{NO-BREAK SPACE}").replace("\N{NO-BREAK SPACE}[", " [")
+
+
+def _is_words(value: Any) -> bool:
+    return isinstance(value, str) and any(letter.isalpha() for letter in EXPONENT.sub("", value))
+
+
+def cell(value: Any, form: str | None = None, digits: int = 3) -> str:
+    """One table cell as text; missing values are a dash, whole numbers have thousands separated."""
+    if isinstance(value, str):
+        return value
+    if value is None or not np.isfinite(value):
+        return "–"
+    if form:
+        return form.format(value)
+    if isinstance(value, int | np.integer):
+        return f"{value:,}"
+    return f"{value:,.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
+
+
+def patients(count: int) -> str:
+    """A number of patients as text, small ones as a range (see :data:`SMALLEST_CELL`)."""
+    return f"{count:,}" if count == 0 or count >= SMALLEST_CELL else f"1–{SMALLEST_CELL - 1}"
+
+
+def account(entries: Mapping[str, Any], indent: str = "") -> pd.DataFrame:
+    """A loader's account as a table, nested entries under their heading; few people as a range."""
+    rows: list[tuple[str, Any]] = []
+    for name, value in entries.items():
+        title = indent + str(name).replace("_", " ")
+        if isinstance(value, Mapping):
+            rows.append((title, ""))
+            rows += account(value, indent + "\u2003")["value"].items()
+        else:
+            people = isinstance(value, int) and ("patients" in title or "admissions" in title)
+            rows.append((title, patients(value) if people else cell(value)))
+    return pd.DataFrame({"value": [value for _, value in rows]}, index=[title for title, _ in rows])
