@@ -25,7 +25,7 @@ class Quotes:
     def value(self, place: str) -> Any:
         """What stands at a place such as ``"report/reported-64/pcd"``: KeyError if nothing does.
 
-        A list is searched for the row that has the word, or by the number of the row.
+        A list is searched for the row that has the word, else the number of the row is meant.
         """
         try:
             return find(self.values, place)
@@ -41,13 +41,9 @@ def find(within: Any, place: str) -> Any:
     """What stands at a place of nested dictionaries and lists, see :meth:`Quotes.value`."""
     for part in place.split("/"):
         if isinstance(within, list):
-            rows = [
-                row for row in within if isinstance(row, dict) and part in map(str, row.values())
-            ]
+            rows = [row for row in within if isinstance(row, dict) and part in row.values()]
             within = rows[0] if rows else within[int(part)]
-        elif part in within or part not in map(
-            str, within.values()
-        ):  # else a word of the row itself
+        elif part in within or part not in within.values():  # else a word of the row itself
             within = within[part]
     return within
 

@@ -148,12 +148,12 @@ def test_differences_are_paired():
     apart = one.difference(other, "recall@20")
     alone = one.values["recall@20"]
     assert apart.high - apart.low < 0.5 * (alone.high - alone.low)
-    assert one.difference(one, "recall@20") == (0, 0, 0)
+    assert one.difference(one, "recall@20")[:3] == (0, 0, 0)
 
 
 def test_heart_failure_figures_of_a_perfect_and_of_a_blind_answer():
     truth = np.arange(200) % 4 == 0
-    assert evaluate.binary(np.where(truth, 1.0, -1.0), truth)["auroc"] == (1, 1, 1)
+    assert evaluate.binary(np.where(truth, 1.0, -1.0), truth)["auroc"][:3] == (1, 1, 1)
     assert evaluate.binary(np.zeros(200), truth)["auroc"].value == 0.5
     assert np.isnan(evaluate.binary(np.zeros(9), np.zeros(9, dtype=bool))["auroc"].value)
 

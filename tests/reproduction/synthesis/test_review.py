@@ -468,7 +468,7 @@ def test_from_tables_to_a_verdict(parquet, tmp_path):
     for name, rule in results["rules"].items():
         (line,) = [line for line in printed.splitlines() if line.startswith(name)]
         assert f"{rule['real']['value']:.3f} [{rule['real']['interval'][0]:.3f}" in line
-    assert abs(results["kappa"].value) < 0.2 and "Fleiss' kappa" in printed
+    assert abs(results["kappa"]["value"]) < 0.2 and "Fleiss' kappa" in printed
 
 
 def test_real_records_are_held_out_ones_of_the_data_set(shared_data, parquet, tmp_path):
