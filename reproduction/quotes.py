@@ -25,7 +25,7 @@ class Quotes:
     def value(self, place: str) -> Any:
         """What stands at a place such as ``"report/reported-64/pcd"``: KeyError if nothing does.
 
-        A list is searched for the row that has the word, else the number of the row is meant.
+        A list is searched for the row that has the word; ``#3`` is its row 3, counted from 0.
         """
         try:
             return find(self.values, place)
@@ -41,9 +41,10 @@ def find(within: Any, place: str) -> Any:
     """What stands at a place of nested dictionaries and lists, see :meth:`Quotes.value`."""
     for part in place.split("/"):
         if isinstance(within, list):
-            rows = [row for row in within if isinstance(row, dict) and part in row.values()]
-            within = rows[0] if rows else within[int(part)]
-        elif part in within or part not in within.values():  # else a word of the row itself
+            words = [list(map(str, row.values())) for row in within]
+            row = int(part[1:]) if part[0] == "#" else [part in each for each in words].index(True)
+            within = within[row]
+        elif part in within or part not in map(str, within.values()):  # else a word of the row
             within = within[part]
     return within
 
