@@ -17,8 +17,8 @@ from typing import Any
 
 from scoehr.data.simulate import sample_matrix
 from scoehr.files import peak_memory, write_json
-from scoehr.metrics import REFERENCES, evaluate
-from scoehr.metrics.evaluation import STEPS, Members, Pair
+from scoehr.metrics import METRICS, REFERENCES, evaluate
+from scoehr.metrics.registry import Members, Pair
 
 PATIENTS = 10_000
 TRAINED = 32_000
@@ -71,7 +71,8 @@ def measure_privacy(patients: int = PATIENTS, trained: int = TRAINED) -> dict[st
     before, processor, seconds = peak_memory(), time.process_time(), {}
     for name in PRIVACY:
         begin = time.perf_counter()
-        STEPS[name](pair)
+        for measure in METRICS.steps[name]:
+            measure(pair)
         seconds[name] = time.perf_counter() - begin
     return {
         "synthetic": patients,

@@ -10,6 +10,9 @@ from functools import cached_property
 import numpy as np
 from scipy import sparse
 
+from scoehr.metrics import METRICS
+from scoehr.metrics.registry import Pair
+
 CODES = 1071
 PHENOTYPES = 40
 MEAN_CELL = 0.0130
@@ -107,3 +110,11 @@ class Conditions:
         rng = self.rng("I")
         factors = rng.normal(size=(self.real.shape[0], 8)) @ rng.normal(size=(8, CODES))
         return sparse.csr_array(np.round(np.abs(factors) * 51 / np.abs(factors).mean()))
+
+
+def marginal(real: np.ndarray, synthetic: np.ndarray) -> dict[str, float]:
+    """All scores of the step "marginals", {name: value}."""
+    pair, found = Pair(real, synthetic), {}
+    for measure in METRICS.steps["marginals"]:
+        found |= measure.of_sets(*measure.of(pair))
+    return {key.removeprefix("fidelity."): value for key, value in found.items()}

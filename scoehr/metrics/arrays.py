@@ -14,6 +14,8 @@ Rows: TypeAlias = np.ndarray | sparse.sparray | sparse.spmatrix
 
 #: Share of non-zero cells above which a dense product is quicker than a sparse one.
 DENSE = 0.1
+#: Cells of a block of correlations: 128 MiB; up to 4,096 codes are one block.
+CELLS = 2**24
 
 
 class Undefined(ValueError):
@@ -56,6 +58,11 @@ def pair(
     return left, right
 
 
+def blocks(n: int, size: int) -> list[slice]:
+    """Slices of at most ``size`` that cover ``n``."""
+    return [slice(begin, min(begin + size, n)) for begin in range(0, n, size)]
+
+
 def lean(rows: sparse.csr_array) -> sparse.csr_array | np.ndarray:
     """The rows in the form that makes products quick: dense when more than a tenth of the cells are in use."""
     return rows.toarray() if rows.nnz > DENSE * rows.shape[0] * rows.shape[1] else rows
@@ -76,24 +83,57 @@ def codes_per_patient(rows: sparse.csr_array) -> np.ndarray:
     return np.asarray(presence(rows).sum(axis=1)).astype(int)
 
 
-def correlation_of(rows: sparse.csr_array) -> tuple[np.ndarray, np.ndarray]:
-    """Pearson correlations (n_codes, n_codes), 0 where a column is constant, and which columns vary (n_codes,).
+def squares(table: np.ndarray) -> float:
+    """Sum of the squared cells, added up as :func:`numpy.linalg.norm` does."""
+    cells = table.ravel(order="K")
+    return float(cells.dot(cells))
 
-    The scale of each column is taken out first, so that diverged counts cannot overflow.
+
+def unit(rows: sparse.csr_array) -> sparse.csr_array:
+    """Rows at length 1, float32; an empty row stays empty."""
+    largest = np.asarray(abs(rows).max(axis=1).toarray()).ravel()
+    rows = sparse.csr_array(sparse.diags_array(1 / np.where(largest > 0, largest, 1)) @ rows)
+    length = np.sqrt(np.asarray(rows.multiply(rows).sum(axis=1)).ravel())
+    scale = sparse.diags_array(1 / np.where(length > 0, length, 1))
+    return sparse.csr_array(scale @ rows, dtype=np.float32)
+
+
+class Correlations:
+    """Pearson correlations between the codes of a table, made a block of codes at a time.
+
+    ``found[codes]`` is the block (n_block, n_codes) of that slice: 0 where a column is constant.
+    ``varies`` (n_codes,) tells which columns are not; ``blocks`` cut the codes so that a block has
+    at most :data:`CELLS` cells. The scale of each column is divided out first, so that diverged
+    counts cannot overflow.
     """
-    n = rows.shape[0]
-    scale = np.asarray(abs(rows).max(axis=0).toarray()).ravel()
-    scale[scale == 0] = 1
-    rows = sparse.csr_array(rows @ sparse.diags_array(1 / scale))
-    varies = np.asarray((rows.max(axis=0) - rows.min(axis=0)).toarray()).ravel() > 0
-    mean = np.asarray(rows.mean(axis=0)).ravel()
-    covariance = _gram(rows) / n - np.outer(mean, mean)
-    spread = np.sqrt(
-        np.where(varies, np.maximum(np.diag(covariance), np.finfo(float).tiny), np.inf)
-    )
-    correlation = np.clip(covariance / spread / spread[:, None], -1, 1)
-    np.fill_diagonal(correlation, varies)
-    return correlation, varies
+
+    def __init__(self, rows: sparse.csr_array) -> None:
+        self.n = rows.shape[0]
+        scale = np.asarray(abs(rows).max(axis=0).toarray()).ravel()
+        scale[scale == 0] = 1
+        rows = sparse.csr_array(rows @ sparse.diags_array(1 / scale))
+        self.varies = np.asarray((rows.max(axis=0) - rows.min(axis=0)).toarray()).ravel() > 0
+        self.blocks = blocks(rows.shape[1], max(1, CELLS // rows.shape[1]))
+        self._mean, self._columns = np.asarray(rows.mean(axis=0)).ravel(), lean(rows)
+        variances = [np.diagonal(self._covariance(codes)[:, codes]) for codes in self.blocks]
+        variance = np.maximum(np.concatenate(variances), np.finfo(float).tiny)
+        self._spread = np.sqrt(np.where(self.varies, variance, np.inf))
+
+    def __getitem__(self, codes: slice) -> np.ndarray:
+        spread = self._spread
+        correlation = np.clip(self._covariance(codes) / spread / spread[codes, None], -1, 1)
+        which = np.arange(len(spread))[codes]
+        correlation[np.arange(len(which)), which] = self.varies[codes]
+        return correlation
+
+    def squared_distance(self, other: Correlations) -> float:
+        """Sum of the squared differences over all pairs of codes."""
+        return sum(squares(self[codes] - other[codes]) for codes in self.blocks)
+
+    def _covariance(self, codes: slice) -> np.ndarray:
+        gram = self._columns[:, codes].T @ self._columns
+        gram = gram if isinstance(gram, np.ndarray) else gram.toarray()
+        return gram / self.n - np.outer(self._mean[codes], self._mean)
 
 
 def independent_columns(rows: sparse.csr_array, rng: np.random.Generator) -> sparse.csr_array:
@@ -105,9 +145,3 @@ def independent_columns(rows: sparse.csr_array, rng: np.random.Generator) -> spa
     return sparse.csr_array(
         sparse.csc_array((columns.data, indices, columns.indptr), shape=rows.shape)
     )
-
-
-def _gram(rows: sparse.csr_array) -> np.ndarray:
-    columns = lean(rows)
-    gram = columns.T @ columns
-    return gram if isinstance(gram, np.ndarray) else gram.toarray()

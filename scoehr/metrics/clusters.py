@@ -13,9 +13,12 @@ from threadpoolctl import threadpool_limits
 
 from scoehr.files import small_seed
 from scoehr.metrics.arrays import Rows, Undefined, lean, pair
+from scoehr.metrics.registry import Pair
 
-#: Clusters of Goncalves et al. (2020), which the report takes over.
+#: Clusters of Goncalves et al. (2020), which the report took over.
 N_CLUSTERS = 20
+#: Cells of both sets together that k-means takes dense at most (half a GiB, twice).
+CELLS = 2**27
 
 
 @dataclass(frozen=True)
@@ -45,11 +48,19 @@ class Clusters:
 def cluster(
     real: Rows, synthetic: Rows, *, n_clusters: int = N_CLUSTERS, seed: int = 1, dense: bool = True
 ) -> Clusters:
-    """k-means++ with ten starts on the concatenated rows, as the report runs it.
+    """k-means++ with ten starts on the concatenated rows, as in the report.
 
-    ``dense=True`` is the report's computation to the last bit on one machine. ``dense=False`` keeps the rows sparse,
-    which is several times quicker: same algorithm and starts, but ties between equally near centres may fall
-    differently. Undefined with fewer than ``n_clusters`` rows in either set.
+    Parameters
+    ----------
+    real, synthetic : arrays of shape (n_patients, n_codes)
+    dense : True is the report's computation to the last bit on one machine. False keeps the rows
+        sparse, which is several times quicker: same algorithm and starts, but ties between equally
+        near centres may fall differently. Tables of more than 2^27 cells are always kept sparse.
+
+    Raises
+    ------
+    Undefined
+        If a set has fewer rows than ``n_clusters``.
     """
     left, right = pair(real, synthetic)
     if min(left.shape[0], right.shape[0]) < n_clusters:
@@ -57,15 +68,18 @@ def cluster(
             f"k-means with {n_clusters} clusters needs at least {n_clusters} rows in each set"
         )
     rows = sparse.csr_array(sparse.vstack([left, right]), dtype=np.float32)
+    dense = dense and rows.shape[0] * rows.shape[1] <= CELLS
     model = KMeans(
         n_clusters=n_clusters, random_state=small_seed(seed), init="k-means++", n_init=10
     )
-    with (
-        warnings.catch_warnings(),
-        threadpool_limits(limits=1),
-    ):  # threads add up in any order: other last bits each time
-        warnings.simplefilter(
-            "ignore", ConvergenceWarning
-        )  # fewer distinct rows than clusters: some stay empty
+    # One thread: more would add up in another order, with other last bits. Fewer distinct rows than
+    # clusters leave some empty, of which scikit-learn warns.
+    with warnings.catch_warnings(), threadpool_limits(limits=1):
+        warnings.simplefilter("ignore", ConvergenceWarning)
         labels = model.fit(rows.toarray() if dense else lean(rows)).labels_
     return Clusters(labels, left.shape[0], n_clusters)
+
+
+def clustered(pair: Pair) -> tuple[Clusters]:
+    """The clusters of the two sets of a pair."""
+    return (cluster(pair.real, pair.synthetic, dense=pair.dense),)

@@ -1,347 +1,457 @@
-"""All scores of one synthetic set against the held-out rows, and how far they would move with other patients."""
+"""All scores of one synthetic set, beside reference points on the same data, with intervals.
+
+:func:`evaluate` walks the registry of :mod:`scoehr.metrics.registry`; :func:`score`,
+:func:`intervals` and :func:`gap` serve any registry, also that of visits.
+"""
 
 from __future__ import annotations
 
 import math
+import platform
 from collections.abc import Callable, Iterator, Mapping
-from functools import wraps
+from importlib.metadata import version
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from scipy import sparse
+from tqdm import tqdm
 
-from scoehr.metrics import attributes, fidelity, prediction, privacy, reported, utility
-from scoehr.metrics.arrays import Undefined
-from scoehr.metrics.clusters import cluster
-from scoehr.metrics.neighbours import nearest
-from scoehr.metrics.registry import METRICS
+import scoehr
+from scoehr.data.matrix import CodeMatrix
+from scoehr.files import InputError, check_seed
+from scoehr.metrics import fidelity, prediction, privacy, reported, utility  # noqa: F401
+from scoehr.metrics.arrays import Undefined, checked, independent_columns
+from scoehr.metrics.registry import METRICS, Measure, Members, Metric, Pair, Registry, Value
 
+#: The reference points: what stands in for the synthetic set.
+REFERENCES = {
+    "real": "training patients that were set aside: the floor, what fresh real patients score",
+    "independent": "the same patients, every code's column shuffled on its own",
+    "zero": "an empty table",
+    "copy": "training patients copied verbatim",
+    "resampled": "training patients drawn with replacement",
+}
+#: How often fresh real patients are scored again on other patients, where one value is not enough.
+REPLICATES = 5
 REPEATS = 200  # of the bootstrap
 LEVEL = 1.96  # standard errors either side: 95 %
 
 Csr: TypeAlias = sparse.csr_array
-Value: TypeAlias = float | Undefined
-Statistic: TypeAlias = Callable[..., Mapping[str, float]]
+Progress: TypeAlias = bool | Callable[[int, int, str], None] | None
 
 
-class Members(NamedTuple):
-    """Who was in the training set of the rows under test."""
+def evaluate(
+    real: CodeMatrix,
+    synthetic: CodeMatrix,
+    *,
+    train: CodeMatrix | None = None,
+    reference: Mapping[str, Mapping[str, Any]] | None = None,
+    n: int | None = None,
+    seed: int = 0,
+    progress: Progress = None,
+) -> dict[str, Any]:
+    """Score synthetic patients against held-out real ones.
 
-    train: Csr  # all of them, for exact matches
-    sample: Csr  # at most as many as there are held-out rows, for membership
+    Parameters
+    ----------
+    real : patients that the generator has not seen
+    synthetic : patients that it made; columns are aligned to the codes of all sets
+    train : patients that it was trained on; ``n`` of them at random are the members of the
+        membership scores, so that copies of others go unseen, as the reference "resampled" shows.
+        If None, half of ``real`` is the training set of the reference points, and the scores that
+        need the true one, of privacy and prediction, are None
+    reference : what :func:`references` returned for the same ``real`` and ``train``; if None,
+        computed
+    n : rows drawn from each set; by default those of ``reference``, else as many as the smallest
+        set holds
+    seed : of the draws, the reference points, the discriminator and the bootstrap
+    progress : True for a bar on stderr, or a function called with (steps done, steps in all, name
+        of the step)
 
+    Returns
+    -------
+    dict of plain JSON values; a score without a value is None and ``notes`` gives the reason
+        reported, fidelity, utility, privacy : {metric: score}
+        reference : as :func:`references` returns it
+        gap : {"family.metric": (score - real) / (independent - real)}, see :func:`gaps`
+        interval : {"family.metric": [low, high]}, see :func:`intervals`
+        notes : {"family.metric": reason}
+        n : {"rows": used of each set, "real", "synthetic", "train": rows given, "codes"}
+        seed, versions
 
-class Part(NamedTuple):
-    """Some scores of one family, and the statistics whose error the bootstrap can tell: (function, sets of rows)."""
-
-    family: str
-    values: Mapping[str, Value]
-    statistics: tuple[tuple[Statistic, tuple[Any, ...]], ...] = ()
-
-
-class Pair(NamedTuple):
-    """What is scored: equal numbers of held-out and synthetic rows, and the synthetic rows' training set if known."""
-
-    real: Csr
-    synthetic: Csr
-    members: Members | None
-    seed: int
-    dense: bool  # k-means on dense rows, as the report does
-
-
-#: Functions with the sets of rows that they are computed on.
-Measured: TypeAlias = tuple[tuple[Statistic, tuple[Any, ...]], ...]
-Measure: TypeAlias = Callable[[Pair, Members], Measured]
-Step: TypeAlias = Callable[[Pair], Part | Iterator[Part]]
-
-
-def rows_as_paired(pair: Pair) -> Part:
-    """DDM, PCD and cosine share of the report."""
-    scores = (reported.ddm, reported.pcd, reported.cosine_share)
-    return Part(
-        "reported", {score.__name__: _try(score, pair.real, pair.synthetic) for score in scores}
-    )
-
-
-def clusters(pair: Pair) -> Iterator[Part]:
-    """Log-cluster as reported, as published and weighted, from one k-means."""
-    made = _try(cluster, pair.real, pair.synthetic, dense=pair.dense)
-    if isinstance(made, Undefined):
-        yield Part("reported", {"log_cluster": made})
-        yield Part("fidelity", {"log_cluster": made, "log_cluster_weighted": made})
-        return
-    yield Part(
-        "reported",
-        {"log_cluster": _try(reported.log_cluster, pair.real, pair.synthetic, clusters=made)},
-    )
-    scores = (fidelity.log_cluster, fidelity.log_cluster_weighted)
-    yield Part("fidelity", {score.__name__: score(made) for score in scores})
-
-
-def marginals(pair: Pair) -> Part:
-    """Prevalence, mean counts, density, support, codes per patient, empty rows."""
-    scores = fidelity.marginal(pair.real, pair.synthetic)
-    return Part("fidelity", scores, ((_smooth_marginals, (pair.real, pair.synthetic)),))
-
-
-def _smooth_marginals(real: Csr, synthetic: Csr) -> dict[str, float]:
-    """Without the numbers of codes: rows drawn again can only lose a code, so the bootstrap has no error for them."""
-    scores = fidelity.marginal(real, synthetic)
+    Raises
+    ------
+    InputError
+        If a set is empty or has fewer rows than ``n``, ``reference`` was made with another ``n``,
+        kinds differ, or two sets share no code.
+    """
+    seed = check_seed(seed)
+    given = {"real": real, "synthetic": synthetic, **({} if train is None else {"train": train})}
+    sets = _aligned(given)
+    held_out, training = _roles(sets, seed)
+    n = _common(_agreed(n, reference), held_out, training, sets["synthetic"])
+    steps = len(METRICS.steps)
+    bar = Bar(progress, steps + (0 if reference else _reference_steps(train)), "evaluate")
+    if reference is None:
+        reference = _references(held_out, training, n, seed, train is not None, bar)
+    members = Members(training, training[_order(training, seed)[:n]]) if train is not None else None
+    rows = drawn(held_out, n, seed), drawn(sets["synthetic"], n, seed)
+    pair = Pair(*rows, members, seed, dense=True)
+    scores, notes = score(METRICS, pair, bar.of("synthetic"))
+    bar.close()
+    nested = _by_family(scores)
     return {
-        name: value
-        for name, value in scores.items()
-        if name not in ("codes_produced", "codes_missing")
+        **nested,
+        "reference": {name: dict(reference[name]) for name in REFERENCES},
+        "gap": gaps(nested, reference),
+        "interval": intervals(METRICS, pair, scores),
+        "notes": notes,
+        "n": {"rows": n, **{name: len(matrix) for name, matrix in given.items()}}
+        | {"codes": held_out.shape[1]},
+        "seed": seed,
+        "versions": versions(),
     }
 
 
-def correlations(pair: Pair) -> Part:
-    """PCD on all, common and frequent codes, and CMD."""
-    return Part("fidelity", fidelity.correlation(pair.real, pair.synthetic))
+def references(
+    real: CodeMatrix,
+    *,
+    train: CodeMatrix | None,
+    n: int | None = None,
+    seed: int = 0,
+    progress: Progress = None,
+) -> dict[str, dict[str, Any]]:
+    """The five reference points on these data, to hand to :func:`evaluate` for each synthetic set.
 
+    Scores compare only at equal numbers of rows: give ``n`` when a synthetic set will hold fewer
+    rows than ``real`` and ``train``. k-means runs on sparse rows here, which is several times
+    quicker (see :func:`~scoehr.metrics.clusters.cluster`).
 
-def discriminator(pair: Pair) -> Part:
-    """AUC of telling synthetic from real rows."""
-    folds = _try(utility.discriminate, pair.real, pair.synthetic, seed=pair.seed)
-    if isinstance(folds, Undefined):
-        return Part("utility", {"discriminator_auc": folds})
-    sets = tuple(scores for fold in folds for scores in fold)
-    return Part("utility", _discriminator(*sets), ((_discriminator, sets),))
-
-
-def _discriminator(*sets: np.ndarray) -> dict[str, float]:
-    """From the scores of real and synthetic rows, fold after fold."""
-    folds = [utility.Scored(*sets[first : first + 2]) for first in range(0, len(sets), 2)]
-    return {"discriminator_auc": utility.mean_auc(folds)}
-
-
-def _of_members(
-    family: str, *names: str, empty: str = ""
-) -> Callable[[Measure], Callable[[Pair], Part]]:
-    """Make a step of statistics that need the training set.
-
-    Without it ``names`` are undefined; those whose sets have no rows are so for the reason ``empty``.
+    Returns
+    -------
+    {name: {family: {metric: score or None}, "n": rows used}} for each name of :data:`REFERENCES`.
+    "real" also has "replicates": {"utility.sra": values, …}, the scores of prediction on five other
+    draws of training and of fresh patients; without a training set, or with one that is too small,
+    it is empty.
     """
-
-    def decorate(measure: Measure) -> Callable[[Pair], Part]:
-        @wraps(measure)
-        def step(pair: Pair) -> Part:
-            made = (
-                _try(measure, pair, pair.members)
-                if _enough(pair.members)
-                else Undefined(_lacking(pair.members))
-            )
-            if isinstance(made, Undefined):
-                return Part(family, dict.fromkeys(names, made))
-            filled = tuple(
-                (statistic, sets) for statistic, sets in made if all(len(rows) for rows in sets)
-            )
-            found = {
-                name: value
-                for statistic, sets in filled
-                for name, value in statistic(*sets).items()
-            }
-            return Part(family, {name: found.get(name, Undefined(empty)) for name in names}, filled)
-
-        return step
-
-    return decorate
+    seed = check_seed(seed)
+    sets = _aligned({"real": real, **({} if train is None else {"train": train})})
+    held_out, training = _roles(sets, seed)
+    bar = Bar(progress, _reference_steps(train), "evaluate")
+    n = _common(n, held_out, training)
+    made = _references(held_out, training, n, seed, train is not None, bar)
+    bar.close()
+    return made
 
 
-def _enough(members: Members | None) -> bool:
-    return members is not None and members.sample.shape[0] >= privacy.SMALLEST
-
-
-def _lacking(members: Members | None) -> str:
-    if members is None:
-        return "no training set was given"
-    return f"fewer than {privacy.SMALLEST} training patients are left when as many as there are rows are set aside"
-
-
-@_of_members(
-    "utility",
-    "prediction_auroc_mae",
-    "prediction_f1_mae",
-    "prediction_correlation",
-    "auroc_loss",
-    "sra",
-)
-def predictions(pair: Pair, members: Members) -> Measured:
-    """Dimension-wise prediction and ranking agreement; rows of the bootstrap are target codes."""
-    table = prediction.dimension_wise(pair.real, pair.synthetic, train=members.sample)
-    ranked = prediction.rankings(pair.real, pair.synthetic, train=members.sample, seed=pair.seed)
-    scores = table[["auroc_real", "auroc_synthetic", "f1_real", "f1_synthetic"]].to_numpy()
-    return (prediction.agreement, (scores,)), (_mean("sra"), (ranked,))
-
-
-@_of_members(
-    "privacy",
-    *("membership_auc", "nearer_to_train", "exact_match_rate", "exact_match_rate_holdout"),
-    empty="every row is empty",
-)
-def leaks(pair: Pair, members: Members) -> Measured:
-    """Membership AUC, nearest-record preference and exact matches, beside the held-out rows."""
-    inside, outside = members.sample, pair.real[: members.sample.shape[0]]
-    near, far = nearest(pair.synthetic, inside), nearest(pair.synthetic, outside)
-    return (
-        (_membership, (near.of_records, far.of_records)),
-        (_preference, (np.c_[near.of_synthetic, far.of_synthetic],)),
-        (_mean("exact_match_rate"), (privacy.exact_matches(pair.synthetic, members.train),)),
-        (_mean("exact_match_rate_holdout"), (privacy.exact_matches(pair.real, members.train),)),
-    )
-
-
-def _membership(inside: np.ndarray, outside: np.ndarray) -> dict[str, float]:
-    return {"membership_auc": utility.area(inside, outside)}
-
-
-def _preference(nearest: np.ndarray) -> dict[str, float]:
-    return {"nearer_to_train": privacy.preference(*nearest.T)}
-
-
-def _mean(name: str) -> Statistic:
-    """The mean of the rows, under this name."""
-    return lambda rows: {name: float(rows.mean())}
-
-
-@_of_members(
-    "privacy",
-    *(
-        "near_duplicate_rate",
-        "near_duplicate_rate_holdout",
-        "dcr",
-        "dcr_holdout",
-        "nndr",
-        "nndr_holdout",
-    ),
-    *(
-        "adversarial_train",
-        "adversarial_holdout",
-        "adversarial_loss",
-        "presence_sensitivity",
-        "presence_precision",
-    ),
-    empty=f"no row has {privacy.FEW} codes",
-)
-def records_nearby(pair: Pair, members: Members) -> Measured:
-    """Near duplicates, closest records, adversarial accuracy and presence disclosure, beside the held-out rows."""
-    found = privacy.distances(pair.synthetic, train=members.sample, holdout=pair.real)
-    return (
-        (_mean("near_duplicate_rate"), (privacy.near_duplicates(pair.synthetic, members.train),)),
-        (
-            _mean("near_duplicate_rate_holdout"),
-            (privacy.near_duplicates(pair.real, members.train),),
-        ),
-        (privacy.closest_records, (found.synthetic[found.sizes >= privacy.FEW],)),
-        (privacy.adversarial_accuracy, (found.synthetic, found.members, found.holdout)),
-        (privacy.presence_claims, (found.members, found.holdout)),
-    )
-
-
-@_of_members("privacy", "attribute_f1", "attribute_f1_holdout")
-def attribute_inference(pair: Pair, members: Members) -> Measured:
-    """F1 of guessing the members' other codes from the synthetic rows, and from as many held-out rows."""
-    return tuple(
-        (_f1(name), (attributes.attribute_attack(members.sample, rows),))
-        for name, rows in {
-            "attribute_f1": pair.synthetic,
-            "attribute_f1_holdout": pair.real,
-        }.items()
-    )
-
-
-def _f1(name: str) -> Statistic:
-    return lambda guesses: {name: attributes.attribute_f1(guesses)}
-
-
-#: The parts in the order in which they are made, with what the progress bar calls them.
-STEPS: dict[str, Step] = {
-    "scores as reported": rows_as_paired,
-    "clusters": clusters,
-    "marginals": marginals,
-    "correlations": correlations,
-    "discriminator": discriminator,
-    "prediction": predictions,
-    "membership": leaks,
-    "records near by": records_nearby,
-    "attribute inference": attribute_inference,
-}
-
-
-def score(pair: Pair, tick: Callable[[str], None]) -> list[Part]:
-    """All parts; ``tick`` is told the name of each step once it is done."""
-    parts: list[Part] = []
-    for name, step in STEPS.items():
-        made = step(pair)
-        parts.extend([made] if isinstance(made, Part) else made)
-        tick(name)
-    return parts
-
-
-def table(parts: list[Part]) -> tuple[dict[str, dict[str, float | None]], dict[str, str]]:
-    """{family: {metric: score or None}} in the order of :data:`METRICS`, and {"family.metric": why it is None}."""
-    found = {
-        f"{part.family}.{name}": value for part in parts for name, value in part.values.items()
-    }
-    scores: dict[str, dict[str, float | None]] = {}
-    notes: dict[str, str] = {}
-    for key in METRICS:
+def gaps(
+    scores: Mapping[str, Any], reference: Mapping[str, Mapping[str, Any]]
+) -> dict[str, float | None]:
+    """{"family.metric": floor-normalised :func:`gap`} of each corrected score."""
+    found = {}
+    for key, metric in METRICS.items():
         family, name = key.split(".")
+        if family != "reported":
+            points = {point: made[family].get(name) for point, made in reference.items()}
+            found[key] = gap(metric, scores[family].get(name), points)
+    return found
+
+
+# Any registry ---------------------------------------------------------------------------------------
+
+
+class Scores(NamedTuple):
+    """Every score of a registry, in its order, and why some have no value."""
+
+    values: dict[str, float | None]
+    notes: dict[str, str]
+
+
+def score(
+    registry: Registry, pair: Pair, tick: Callable[[str], object] = lambda step: None
+) -> Scores:
+    """All scores of a pair; ``tick`` is called with the name of each step once it is done."""
+    found: dict[str, Value] = {}
+    for step, measures in registry.steps.items():
+        found |= _values(measures, pair)
+        tick(step)
+    values: dict[str, float | None] = {}
+    notes: dict[str, str] = {}
+    for key in registry:
         value = found[key]
-        defined = not isinstance(value, Undefined) and math.isfinite(value)
-        scores.setdefault(family, {})[name] = value if defined else None  # type: ignore[assignment]
-        if not defined:
+        values[key] = value if _defined(value) else None  # type: ignore[assignment]
+        if not _defined(value):
             notes[key] = str(value) if isinstance(value, Undefined) else _why(value)
-    return scores, notes
+    return Scores(values, notes)
 
 
-def intervals(parts: list[Part], seed: int) -> dict[str, list[float]]:
-    """{"family.metric": [low, high]}: score ± 1.96 bootstrap standard errors, cut at the range of the score.
+def gap(metric: Metric, value: float | None, points: Mapping[str, float | None]) -> float | None:
+    """Floor-normalised gap of a score: (score - real) / (independent - real).
 
-    Rows of each set are drawn anew with replacement. Percentiles would not do: a distance near 0 only grows when its
-    rows are resampled, and its score would lie outside.
+    0 is as good as fresh real patients, 1 as bad as independent columns, below 0 better than fresh
+    real patients. None where the score cannot tell independent columns from whole patients: unless
+    it puts them behind every reference that is made of real rows (real, copy, resampled). So a
+    marginal score has none.
+
+    Parameters
+    ----------
+    points : {name of the reference point: its score}, with "real" and "independent"
     """
-    made: dict[str, list[float]] = {}
-    for part in parts:
-        for statistic, sets in part.statistics:
-            for name, error in standard_errors(statistic, sets, seed).items():
-                key, value = f"{part.family}.{name}", part.values[name]
-                if (
-                    math.isfinite(error)
-                    and not isinstance(value, Undefined)
-                    and math.isfinite(value)
-                ):
-                    low, high = METRICS[key].low, METRICS[key].high
-                    made[key] = np.clip(
-                        [value - LEVEL * error, value + LEVEL * error], low, high
-                    ).tolist()
-    return {key: made[key] for key in METRICS if key in made}
+    floor, independent = points["real"], points["independent"]
+    if metric.marginal or value is None or floor is None or independent is None:
+        return None
+    whole = [points.get(name) for name in ("copy", "resampled")]
+    noise = max([0.0, *(metric.distance(other, floor) for other in whole if other is not None)])
+    if metric.distance(independent, floor) <= noise + 1e-9:
+        return None
+    return float((value - floor) / (independent - floor))
+
+
+def intervals(
+    registry: Registry,
+    pair: Pair,
+    scores: Mapping[str, float | None],
+    repeats: int = REPEATS,
+) -> dict[str, list[float]]:
+    """{key: [low, high]} of the scores that are cheap: 95 % over patients (of the predictions: over
+    target codes), the score ± 1.96 bootstrap standard errors, cut at its range.
+
+    Percentiles would not do: a distance near 0 only grows when its rows are resampled, and its
+    score would lie outside.
+    """
+    errors: dict[str, float] = {}
+    for of, measures in _resampled(registry).items():
+        try:
+            sets = pair.once(of)
+        except Undefined:
+            continue
+        errors |= standard_errors(_together(measures), sets, pair.seed, repeats)
+    made = {}
+    for key, metric in registry.items():
+        value, error = scores[key], errors.get(key, math.nan)
+        if value is not None and math.isfinite(error):
+            ends = [value - LEVEL * error, value + LEVEL * error]
+            made[key] = np.clip(ends, metric.low, metric.high).tolist()
+    return made
 
 
 def standard_errors(
-    statistic: Statistic, sets: tuple[Any, ...], seed: int, repeats: int = REPEATS
+    statistic: Callable[..., Mapping[str, float]],
+    sets: tuple[Any, ...],
+    seed: int,
+    repeats: int = REPEATS,
 ) -> dict[str, float]:
-    """Bootstrap standard error of each value of ``statistic(*sets)``, the rows of each set resampled on their own."""
+    """Bootstrap standard error of each value of ``statistic(*sets)``, each set resampled by rows.
+
+    A value that half of the resamples leave undefined has none.
+    """
     rng = np.random.default_rng([seed, 5])
-    draws = []
+    draws: dict[str, list[float]] = {}
     for _ in range(repeats):
         again = [rows[rng.integers(rows.shape[0], size=rows.shape[0])] for rows in sets]
-        drawn = _try(statistic, *again)
-        if not isinstance(drawn, Undefined):
-            draws.append(drawn)
-    if len(draws) < repeats // 2:
-        return {}
-    return {name: float(np.std([drawn[name] for drawn in draws], ddof=1)) for name in draws[0]}
+        for name, value in statistic(*again).items():
+            draws.setdefault(name, []).append(value)
+    enough = {name: found for name, found in draws.items() if len(found) >= repeats // 2}
+    return {name: float(np.std(found, ddof=1)) for name, found in enough.items()}
 
 
-def _try(function: Callable[..., Any], *values: Any, **options: Any) -> Any:
-    """What the function returns, or the reason why it has no value."""
-    try:
-        return function(*values, **options)
-    except Undefined as reason:
-        return reason
+def _values(measures: list[Measure], pair: Pair) -> dict[str, Value]:
+    found: dict[str, Value] = {}
+    for measure in measures:
+        found |= measure(pair)
+    return found
+
+
+def _resampled(registry: Registry) -> dict[Callable[[Pair], tuple[Any, ...]], list[Measure]]:
+    """The measures with intervals, by what makes the sets that are resampled."""
+    found: dict[Callable[[Pair], tuple[Any, ...]], list[Measure]] = {}
+    for measure in registry.measures:
+        if measure.interval:
+            found.setdefault(measure.of, []).append(measure)
+    return found
+
+
+def _together(measures: list[Measure]) -> Callable[..., dict[str, float]]:
+    """The scores of all measures of the same sets, but those undefined."""
+
+    def statistic(*sets: Any) -> dict[str, float]:
+        found: dict[str, float] = {}
+        for measure in measures:
+            try:
+                found |= measure.of_sets(*sets)
+            except Undefined:
+                continue
+        return found
+
+    return statistic
+
+
+def _defined(value: Value) -> bool:
+    return not isinstance(value, Undefined) and math.isfinite(value)
 
 
 def _why(value: float) -> str:
     if value == -math.inf:
         return "equal shares in every cluster: the logarithm is minus infinity"
     return "no value on these data: a set or a group of codes is empty or constant"
+
+
+# The sets -------------------------------------------------------------------------------------------
+
+
+def _aligned(sets: dict[str, CodeMatrix]) -> dict[str, Csr]:
+    """The counts over one vocabulary: the codes of the real set, then those that only others have."""
+    real = sets["real"]
+    for name, matrix in sets.items():
+        if (matrix.kind == "binary") != (real.kind == "binary"):
+            raise InputError(
+                f"the real set is {real.kind} and the {name} set {matrix.kind}; use to_binary() on "
+                "both"
+            )
+        if len(real.codes) and not np.isin(matrix.codes, real.codes).any():
+            raise InputError(
+                f"the real and the {name} set share no code; check that both use the same coding"
+            )
+    codes = list(dict.fromkeys(code for matrix in sets.values() for code in matrix.codes.tolist()))
+    found = {}
+    for name, matrix in sets.items():
+        same = matrix if matrix.codes.tolist() == codes else matrix.align(codes)
+        found[name] = checked(same.counts, f"the {name} set")
+    return found
+
+
+def _roles(sets: dict[str, Csr], seed: int) -> tuple[Csr, Csr]:
+    """Held-out and training rows; without a training set the real rows are cut in halves."""
+    real = sets["real"]
+    if "train" in sets:
+        return real, sets["train"]
+    if real.shape[0] < 2:
+        raise InputError(
+            "one real patient cannot be cut into halves; give more patients or a training set"
+        )
+    order = np.random.default_rng([seed, 0]).permutation(real.shape[0])
+    half = real.shape[0] // 2
+    return real[np.sort(order[half:])], real[np.sort(order[:half])]
+
+
+def _agreed(n: int | None, reference: Mapping[str, Mapping[str, Any]] | None) -> int | None:
+    """The number of rows asked for, which is that of the references if they are given."""
+    if reference is None:
+        return n
+    if n not in (None, reference["real"]["n"]):
+        raise InputError(
+            f"n is {n} but the references were made with {reference['real']['n']} rows; make them "
+            "with n"
+        )
+    return reference["real"]["n"]
+
+
+def _common(n: int | None, *sets: Csr) -> int:
+    """The number of rows to draw from each set."""
+    smallest = min(rows.shape[0] for rows in sets)
+    if n is not None and not 1 <= n <= smallest:
+        raise InputError(
+            f"n is {n} but the smallest set has {smallest} rows; take n, and references, at most "
+            "that large"
+        )
+    return n or smallest
+
+
+def drawn(rows: Any, n: int, seed: int) -> Any:
+    """``n`` rows without replacement, in order; the same places in sets of one size."""
+    return rows[np.sort(np.random.default_rng([seed, 1]).permutation(rows.shape[0])[:n])]
+
+
+def _order(train: Csr, seed: int) -> np.ndarray:
+    """Order of training rows: the first n are the members, the last n are set aside as fresh."""
+    return np.random.default_rng([seed, 2]).permutation(train.shape[0])
+
+
+def _fresh(train: Csr, n: int, order: np.ndarray) -> tuple[Csr, Members]:
+    """The last ``n`` training rows in this order as fresh patients, the others as training set."""
+    fresh, rest = train[order[-n:]], train[order[:-n]]
+    return fresh, Members(rest, rest[:n])
+
+
+def _reference_sets(train: Csr, n: int, seed: int) -> Iterator[tuple[str, Csr, Members]]:
+    """Name, rows and training set of each reference point; fresh patients are not in theirs."""
+    order, rng = _order(train, seed), np.random.default_rng([seed, 3])
+    (fresh, others), everyone = _fresh(train, n, order), Members(train, train[order[:n]])
+    yield "real", fresh, others
+    yield "independent", independent_columns(fresh, rng), others
+    yield "zero", Csr(fresh.shape, dtype=fresh.dtype), everyone
+    yield "copy", everyone.sample, everyone
+    yield "resampled", train[rng.integers(train.shape[0], size=n)], everyone
+
+
+def _references(
+    held_out: Csr, train: Csr, n: int, seed: int, trained: bool, bar: Bar
+) -> dict[str, dict[str, Any]]:
+    test = drawn(held_out, n, seed)
+    made: dict[str, dict[str, Any]] = {}
+    for name, rows, members in _reference_sets(train, n, seed):
+        pair = Pair(test, rows, members if trained else None, seed)
+        made[name] = {**_by_family(score(METRICS, pair, bar.of(name)).values), "n": n}
+    made["real"]["replicates"] = _replicates(test, train, n, seed, bar) if trained else {}
+    return made
+
+
+def _replicates(test: Csr, train: Csr, n: int, seed: int, bar: Bar) -> dict[str, list[float]]:
+    """Scores of prediction of fresh patients, with others as the fresh ones and training set."""
+    found: dict[str, list[float]] = {}
+    for k in range(REPLICATES):
+        order = np.random.default_rng([seed, 7, k]).permutation(train.shape[0])
+        fresh, members = _fresh(train, n, order)
+        pair = Pair(test, fresh, members, seed)
+        for key, value in _values(METRICS.steps["prediction"], pair).items():
+            if _defined(value):
+                found.setdefault(key, []).append(value)  # type: ignore[arg-type]
+        bar.of("real")(f"replicate {k + 1}")
+    return found
+
+
+def _reference_steps(train: CodeMatrix | None) -> int:
+    return len(REFERENCES) * len(METRICS.steps) + (REPLICATES if train is not None else 0)
+
+
+def _by_family(scores: Mapping[str, float | None]) -> dict[str, dict[str, float | None]]:
+    """{family: {metric: score}}."""
+    nested: dict[str, dict[str, float | None]] = {}
+    for key, value in scores.items():
+        family, name = key.split(".")
+        nested.setdefault(family, {})[name] = value
+    return nested
+
+
+# Progress and versions ------------------------------------------------------------------------------
+
+
+class Bar:
+    """Steps done: a tqdm bar on stderr, a call of the user's function, or nothing."""
+
+    def __init__(self, progress: Progress, steps: int, title: str) -> None:
+        self.total, self.done = steps, 0
+        self.call = progress if callable(progress) else None
+        self.bar = tqdm(total=steps, unit="step", desc=title, disable=progress is not True)
+
+    def of(self, name: str) -> Callable[[str], None]:
+        """What to call with each step of the set ``name``."""
+        return lambda step: self.step(f"{name}: {step}")
+
+    def step(self, label: str) -> None:
+        """One more step is done."""
+        self.done += 1
+        self.bar.set_postfix_str(label, refresh=False)
+        self.bar.update()
+        if self.call is not None:
+            self.call(self.done, self.total, label)
+
+    def close(self) -> None:
+        """The end."""
+        self.bar.close()
+
+
+def versions() -> dict[str, str]:
+    """Versions of scoehr, Python and the packages that the scores depend on."""
+    packages = {name: version(name) for name in ("numpy", "scipy", "scikit-learn", "torch")}
+    return {"scoehr": scoehr.__version__, "python": platform.python_version(), **packages}

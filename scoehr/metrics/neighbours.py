@@ -8,21 +8,22 @@ from typing import NamedTuple
 import numpy as np
 from scipy import sparse
 
-from scoehr.metrics.arrays import Rows, lean, pair, presence
+from scoehr.metrics.arrays import Rows, blocks, lean, pair, presence, unit
 
 BLOCK = 1024  # rows of the first set at a time
-RECORDS = 8192  # rows of the second set at a time
+RECORDS = 8192  # rows of the second set at a time, fewer where it has many codes
+CELLS = 2**25  # dense cells of the second set at a time
 
 
 class Nearest(NamedTuple):
-    """Largest cosine similarity to any row of the other set, rounded to 5 digits so that equal rows tie."""
+    """Largest cosine similarity to a row of the other set, to 5 digits so that equal rows tie."""
 
     of_records: np.ndarray  # (n_records,) to the synthetic rows
     of_synthetic: np.ndarray  # (n_synthetic,) to the records
 
 
 class Hamming(NamedTuple):
-    """Number of codes that one patient has and the other lacks, to the nearest row of the other set."""
+    """Number of codes that one patient has and the other lacks, to the nearest row of a set."""
 
     first: np.ndarray  # (n_rows,)
     second: np.ndarray  # (n_rows,) to the second nearest; inf if there is none
@@ -31,7 +32,7 @@ class Hamming(NamedTuple):
 
 def nearest(synthetic: Rows, records: Rows) -> Nearest:
     """Nearest neighbours by cosine of the counts, both ways; 0 for a row without codes."""
-    left, right = (_unit(rows) for rows in pair(synthetic, records))
+    left, right = (unit(rows) for rows in pair(synthetic, records))
     of_records = np.full(right.shape[0], -1.0, dtype=np.float32)
     of_synthetic = np.full(left.shape[0], -1.0, dtype=np.float32)
     for rows, columns, similarity in _products(left, right):
@@ -41,9 +42,9 @@ def nearest(synthetic: Rows, records: Rows) -> Nearest:
 
 
 def hamming(rows: Rows, others: Rows | None = None) -> Hamming:
-    """Nearest neighbours by Hamming distance of the presence of codes: in ``others``, or else in the rest of ``rows``.
+    """Nearest neighbours by Hamming distance of presence: in ``others``, or the rest of ``rows``.
 
-    The Hamming distance of presence is the squared Euclidean one, |a| + |b| - 2 a·b, in whole codes.
+    The Hamming distance of presence is the squared Euclidean one, |a| + |b| - 2 a·b, in codes.
     """
     left, right = pair(rows, rows if others is None else others)
     smallest = np.full((2, left.shape[0]), np.inf, dtype=np.float32)
@@ -64,14 +65,14 @@ def _products(
 
     Memory does not grow with the number of pairs.
     """
-    for columns in _blocks(right.shape[0], RECORDS):
+    for columns in blocks(right.shape[0], max(1, min(RECORDS, CELLS // right.shape[1]))):
         block = np.ascontiguousarray(right[columns].toarray().T)  # (n_codes, n_block)
-        for rows in _blocks(left.shape[0], BLOCK):
+        for rows in blocks(left.shape[0], BLOCK):
             yield rows, columns, lean(left[rows]) @ block
 
 
 def _two_smallest(distance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Smallest and second smallest of each row; the smallest are struck out of ``distance``."""
+    """Smallest and second smallest of each row; the smallest become inf in ``distance``."""
     every, first = np.arange(distance.shape[0]), distance.argmin(axis=1)
     smallest = distance[every, first]
     distance[every, first] = np.inf
@@ -88,19 +89,5 @@ def _terms(
     a, b = presence(left), presence(right)
     one, other = (np.ones((rows.shape[0], 1)) for rows in (a, b))
     terms = [-2 * a, a.sum(axis=1)[:, None], one], [b, other, b.sum(axis=1)[:, None]]
-    first, second = (sparse.csr_array(sparse.hstack(blocks), dtype=np.float32) for blocks in terms)
+    first, second = (sparse.csr_array(sparse.hstack(parts), dtype=np.float32) for parts in terms)
     return first, second
-
-
-def _unit(rows: sparse.csr_array) -> sparse.csr_array:
-    """Rows at length 1, float32; an empty row stays empty."""
-    largest = np.asarray(abs(rows).max(axis=1).toarray()).ravel()
-    rows = sparse.csr_array(sparse.diags_array(1 / np.where(largest > 0, largest, 1)) @ rows)
-    length = np.sqrt(np.asarray(rows.multiply(rows).sum(axis=1)).ravel())
-    return sparse.csr_array(
-        sparse.diags_array(1 / np.where(length > 0, length, 1)) @ rows, dtype=np.float32
-    )
-
-
-def _blocks(n: int, size: int) -> Iterator[slice]:
-    return (slice(begin, min(begin + size, n)) for begin in range(0, n, size))

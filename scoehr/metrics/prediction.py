@@ -1,13 +1,15 @@
 """Are synthetic patients as good to learn from as real ones?
 
-Patients of this kind have no labels, so that each code in turn plays the label: its presence is predicted from that of
-the other codes. A classifier whose training rows all say the same has learned nothing: its AUROC is 0.5.
+Patients of this kind have no labels, so that each code in turn is the label: its presence is
+predicted from that of the other codes. A classifier whose training rows all have one label has
+learned nothing: its AUROC is 0.5.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -23,144 +25,185 @@ from threadpoolctl import threadpool_limits
 
 from scoehr.files import small_seed
 from scoehr.metrics.arrays import Rows, Undefined, pair, presence
+from scoehr.metrics.registry import CHOI, JORDON, METRICS, Metric, Pair
 from scoehr.metrics.utility import area
 
-#: Target codes of the dimension-wise prediction, and of the ranking agreement, which fits many more classifiers.
+#: Target codes of the dimension-wise prediction, and of the ranking agreement, which fits many more
+#: classifiers.
 TARGETS = 30
 RANKED = 8
 #: Held-out patients with a target code and without it, at least.
 POSITIVES = 20
 #: Rows of each set, at least.
 SMALLEST = 100
-#: The ranking agreement uses the codes most frequent in the held-out set, and at most so many rows of each set.
+#: The ranking agreement uses the codes most frequent in the held-out set, and at most so many rows
+#: of each set.
 FREQUENT = 100
 LARGEST = 3000
 
+SCORES = ("auroc_real", "auroc_synthetic", "f1_real", "f1_synthetic")
+
+_register = partial(METRICS.register, family="utility", step="prediction")
+
 
 def dimension_wise(real: Rows, synthetic: Rows, *, train: Rows) -> pd.DataFrame:
-    """Dimension-wise prediction: for each target code a classifier learned from real and one from synthetic patients.
+    """Dimension-wise prediction: each target code by one classifier from real, one from synthetic.
 
-    Logistic regression on the presence of all other codes; both classes weigh the same, so that the F1 at one half is
-    that of a usable rule for rare codes too. Targets are the 30 codes most prevalent in the held-out set, of those that
-    at least 20 patients have and 20 lack.
+    Logistic regression on the presence of all other codes; both classes weigh the same, so that the
+    F1 at one half is that of a usable rule for rare codes too. Targets are the 30 codes most
+    prevalent in the held-out set, of those that at least 20 patients have and 20 lack.
+
+    Source: Choi et al. (2017), medGAN, MLHC, section on dimension-wise prediction.
 
     Parameters
     ----------
-    real : array of shape (n_patients, n_codes), held-out patients, on whom both classifiers are tested
-    synthetic, train : arrays of shape (n, n_codes), what they are trained on; at least 100 rows in every set
+    real : array of shape (n_patients, n_codes), held-out patients, on whom both are tested
+    synthetic, train : arrays of shape (n, n_codes), what they are trained on
 
     Returns
     -------
     DataFrame, a row a target code in falling order of prevalence
         code : its column
         prevalence : share of held-out patients who have it
-        auroc_real, auroc_synthetic : in [0, 1], of the classifier trained on real and on synthetic rows
+        auroc_real, auroc_synthetic : in [0, 1], of the classifier trained on real and on synthetic
         f1_real, f1_synthetic : in [0, 1]
 
-    References
-    ----------
-    Choi et al. (2017), medGAN, MLHC, section on dimension-wise prediction.
+    Raises
+    ------
+    Undefined
+        With fewer than 100 rows in a set, or without a target code.
     """
     test, made, known = _presence(real, synthetic, train)
     found = []
     for code in targets(test):
-        row = {"code": code, "prevalence": float(test[:, [code]].mean())}
-        judged = {"real": _judge(known, test, code), "synthetic": _judge(made, test, code)}
-        for place, score in enumerate(("auroc", "f1")):
-            row |= {f"{score}_{source}": values[place] for source, values in judged.items()}
-        found.append(row)
+        (auroc, f1), (auroc_made, f1_made) = (_judge(rows, test, code) for rows in (known, made))
+        scores = dict(zip(SCORES, (auroc, auroc_made, f1, f1_made), strict=True))
+        found.append({"code": code, "prevalence": float(test[:, [code]].mean()), **scores})
     return pd.DataFrame(found)
 
 
+def _predicted(pair: Pair) -> tuple[np.ndarray]:
+    """Scores of the target codes, (n_targets, 4)."""
+    table = dimension_wise(pair.real, pair.synthetic, train=pair.training.sample)
+    return (table[list(SCORES)].to_numpy(),)
+
+
+@_register(
+    _predicted,
+    prediction_auroc_mae=Metric("Dimension-wise prediction, AUROC MAE", 0, 1, "lower", 0, CHOI),
+    prediction_f1_mae=Metric("Dimension-wise prediction, F1 MAE", 0, 1, "lower", 0, CHOI),
+    prediction_correlation=Metric(
+        "Dimension-wise prediction, Pearson of AUROC", -1, 1, "higher", 1, CHOI
+    ),
+    auroc_loss=Metric("AUROC lost by training on synthetic", -1, 1, "lower", 0, f"after {CHOI}"),
+)
 def agreement(table: np.ndarray) -> dict[str, float]:
-    """Scores of a dimension-wise prediction, from its columns auroc_real, auroc_synthetic, f1_real, f1_synthetic.
+    """Scores of a dimension-wise prediction.
+
+    Source: Choi et al. (2017), medGAN, MLHC, section on dimension-wise prediction.
+
+    Parameters
+    ----------
+    table : array of shape (n_targets, 4), its columns auroc_real, auroc_synthetic, f1_real,
+        f1_synthetic
 
     Returns
     -------
     dict with
-        prediction_auroc_mae, prediction_f1_mae : mean absolute difference over codes, [0, 1], 0 is equal
-        auroc_loss : mean AUROC of training on real less that of training on synthetic rows, [-1, 1], 0 is no loss
-        prediction_correlation : Pearson correlation of the two AUROCs over codes, [-1, 1], 1 is best; NaN if one side
-            is constant or there are fewer than three codes
+        prediction_auroc_mae, prediction_f1_mae : mean absolute difference over codes, [0, 1], 0 is
+            equal
+        prediction_correlation : Pearson correlation of the two AUROCs over codes, [-1, 1], 1 is
+            best; NaN if one side is constant or there are fewer than three codes
+        auroc_loss : mean AUROC of training on real less that of training on synthetic rows,
+            [-1, 1], 0 is no loss
     """
     auroc, other, f1, other_f1 = np.asarray(table, dtype=float).T
     varies = len(auroc) > 2 and np.ptp(auroc) > 0 and np.ptp(other) > 0
     return {
         "prediction_auroc_mae": float(np.abs(auroc - other).mean()),
         "prediction_f1_mae": float(np.abs(f1 - other_f1).mean()),
-        "auroc_loss": float((auroc - other).mean()),
         "prediction_correlation": float(np.corrcoef(auroc, other)[0, 1]) if varies else math.nan,
+        "auroc_loss": float((auroc - other).mean()),
     }
 
 
-def sra(real: Rows, synthetic: Rows, *, train: Rows, seed: int = 0) -> float:
-    """Synthetic ranking agreement: do synthetic patients put classifiers in the order that real ones put them in?
+def rankings(real: Rows, synthetic: Rows, *, train: Rows, seed: int = 0) -> np.ndarray:
+    """The :func:`ranking_agreement` of six classifiers by AUROC, for each of eight target codes.
 
-    The mean over the eight most prevalent target codes of :func:`ranking_agreement` of six classifiers (logistic
-    regression, naive Bayes, decision tree, random forest, nearest neighbours, boosted trees), by AUROC: A trained on
-    ``train`` and tested on ``real``, B trained on one half of ``synthetic`` and tested on the other, with equal numbers
-    of rows. A target that a set lacks there puts all classifiers at 0.5, and ties agree with nothing.
+    Logistic regression, naive Bayes, decision tree, random forest, nearest neighbours, boosted
+    trees. A: trained on ``train`` and tested on ``real``; B: trained on one half of ``synthetic``
+    and tested on the other, with equal numbers of rows. A target that a set lacks there puts all
+    classifiers at 0.5, and ties agree with nothing.
+
+    Array of shape (n_targets,), in [0, 1], to be read by :func:`sra`.
 
     Parameters
     ----------
-    real, synthetic, train : as for :func:`dimension_wise`; at most 3,000 rows of each are used, and the 100 codes most
-        frequent among the held-out patients
+    real, synthetic, train : as for :func:`dimension_wise`; at most 3,000 rows of each are used, and
+        the 100 codes most frequent among the held-out patients
 
-    Returns
-    -------
-    float in [0, 1]; 1 is the same order for every target. Fresh real patients do not reach 1, since classifiers that
-    are equally good change places by chance: read it beside the real-vs-real replicates.
-
-    References
-    ----------
-    Jordon, Yoon & van der Schaar (2018), arXiv:1806.11345.
+    Raises
+    ------
+    Undefined
+        With fewer than 100 rows in a set, or without a target code.
     """
-    return float(rankings(real, synthetic, train=train, seed=seed).mean())
-
-
-def rankings(real: Rows, synthetic: Rows, *, train: Rows, seed: int = 0) -> np.ndarray:
-    """The agreement behind :func:`sra` of each target code, shape (n_targets,)."""
     test, made, known = _presence(real, synthetic, train)
     codes = targets(test, RANKED)
-    frequent = np.union1d(
-        codes, np.argsort(-np.asarray(test.sum(axis=0)).ravel(), kind="stable")[:FREQUENT]
-    )
-    places = np.searchsorted(frequent, codes)
+    order = np.argsort(-np.asarray(test.sum(axis=0)).ravel(), kind="stable")
+    frequent = np.union1d(codes, order[:FREQUENT])
     half = min(LARGEST, test.shape[0], made.shape[0], known.shape[0]) // 2
     rng = np.random.default_rng([seed, 6])
     left, right, whole = (
         rows[rng.permutation(rows.shape[0])[: 2 * half]][:, frequent].toarray().astype(np.float32)
         for rows in (known, test, made)
     )
-    real_sides, synthetic_sides = (left[:half], right[:half]), (whole[:half], whole[half:])
-    return np.array(
-        [
-            ranking_agreement(
-                _performances(*real_sides, place, seed),
-                _performances(*synthetic_sides, place, seed),
-            )
-            for place in places
-        ]
-    )
+    agreements = []
+    for place in np.searchsorted(frequent, codes):
+        a = _performances(left[:half], right[:half], place, seed)
+        b = _performances(whole[:half], whole[half:], place, seed)
+        agreements.append(ranking_agreement(a, b))
+    return np.array(agreements)
+
+
+def _ranked(pair: Pair) -> tuple[np.ndarray]:
+    train = pair.training.sample
+    return (rankings(pair.real, pair.synthetic, train=train, seed=pair.seed),)
+
+
+@_register(_ranked, sra=Metric("Synthetic ranking agreement (SRA)", 0, 1, "higher", 1, JORDON))
+def sra(agreements: np.ndarray) -> float:
+    """Synthetic ranking agreement: do synthetic patients rank classifiers as real ones do?
+
+    Fresh real patients do not reach 1, since classifiers that are equally good change places by
+    chance: read it beside the real-vs-real replicates.
+
+    Float in [0, 1], the mean; 1 is the same order for every target.
+
+    Source: Jordon, Yoon & van der Schaar (2018), arXiv:1806.11345.
+
+    Parameters
+    ----------
+    agreements : array of shape (n_targets,), from :func:`rankings`
+    """
+    return float(agreements.mean())
 
 
 def ranking_agreement(real: np.ndarray, synthetic: np.ndarray) -> float:
     """Share of the ordered pairs of algorithms that both sides put in the same strict order.
 
-    1 / (L (L - 1)) times the sum over j and k ≠ j of [(A_j - A_k) (B_j - B_k) > 0]. A tie on either side counts as
-    disagreement, as the strict sign has it, also where both sides tie.
+    1 / (L (L - 1)) times the sum over j and k ≠ j of [(A_j - A_k) (B_j - B_k) > 0]. A tie on either
+    side is a disagreement, as the strict sign has it, also where both sides tie.
+
+    Float in [0, 1]; 1 is the same order.
+
+    Source: Jordon, Yoon & van der Schaar (2018), definition of the synthetic ranking agreement.
 
     Parameters
     ----------
     real, synthetic : arrays of shape (L,), the performances A and B of the same L ≥ 2 algorithms
-
-    References
-    ----------
-    Jordon, Yoon & van der Schaar (2018), definition of the synthetic ranking agreement.
     """
-    a, b = (
-        np.sign(np.subtract.outer(side, side)) for side in (np.asarray(real), np.asarray(synthetic))
-    )
+    a, b = (np.asarray(side) for side in (real, synthetic))
+    a, b = (np.sign(np.subtract.outer(side, side)) for side in (a, b))
     return float((a * b > 0).sum() / (len(a) * (len(a) - 1)))
 
 
@@ -194,9 +237,8 @@ def _judge(fitted: sparse.csr_array, test: sparse.csr_array, code: int) -> tuple
         )
         score = model.fit(known, label).decision_function(seen)
     claimed = score > 0
-    return area(score[truth], score[~truth]), float(
-        2 * claimed[truth].sum() / (claimed.sum() + truth.sum())
-    )
+    f1 = 2 * claimed[truth].sum() / (claimed.sum() + truth.sum())
+    return area(score[truth], score[~truth]), float(f1)
 
 
 def _without(rows: sparse.csr_array, code: int) -> tuple[sparse.csr_array, np.ndarray]:
@@ -207,19 +249,19 @@ def _without(rows: sparse.csr_array, code: int) -> tuple[sparse.csr_array, np.nd
 
 
 def _performances(fitted: np.ndarray, test: np.ndarray, code: int, seed: int) -> np.ndarray:
-    """AUROC of each classifier, shape (L,); 0.5 where the code is in all or none of the fitted or of the test rows."""
+    """AUROC of each classifier, shape (L,).
+
+    0.5 where the code is in all or none of the fitted or of the test rows.
+    """
     models = _classifiers(seed)
     label, truth = fitted[:, code] > 0, test[:, code] > 0
     if any(side.all() or not side.any() for side in (label, truth)):
         return np.full(len(models), 0.5)
     known, seen = np.delete(fitted, code, axis=1), np.delete(test, code, axis=1)
+    # Small fits: quicker on one thread, with the same bits, and checks would take as long as fits.
     with (
-        threadpool_limits(
-            limits=1
-        ),  # small fits: threads cost more than they give, and one makes the same bits
-        config_context(
-            assume_finite=True, skip_parameter_validation=True
-        ),  # checks would take as long as the fits
+        threadpool_limits(limits=1),
+        config_context(assume_finite=True, skip_parameter_validation=True),
     ):
         scores = [model.fit(known, label).predict_proba(seen)[:, 1] for model in models]
     return np.array([area(score[truth], score[~truth]) for score in scores])

@@ -1,68 +1,119 @@
 """Do synthetic patients give away who was in the training set?
 
-Every score stands beside what held-out patients get: similarity to a training patient is no leak if patients who were
-never seen are as similar. Membership is told by the cosine of the counts; every other distance is the number of codes
-that one patient has and the other lacks (Hamming on presence, the squared Euclidean distance there), in which short
-records lie near each other by nature, so that scores of copies look at records with at least five codes.
+Every score has that of held-out patients beside it: similarity to a training patient is no leak if
+patients who were never seen are as similar. Membership goes by the cosine of the counts; every
+other distance is the number of codes that one patient has and the other lacks (Hamming on presence,
+the squared Euclidean distance there), in which short records are near each other by nature, so that
+scores of copies take records with at least five codes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from scoehr.metrics.arrays import Rows, Undefined, checked, codes_per_patient, pair
-from scoehr.metrics.neighbours import hamming, nearest
+from scoehr.metrics.arrays import (
+    Rows,
+    Undefined,
+    blocks,
+    checked,
+    codes_per_patient,
+    pair,
+    presence,
+)
+from scoehr.metrics.neighbours import Nearest, hamming, nearest
+from scoehr.metrics.registry import (
+    CHOI,
+    CTABGAN,
+    METRICS,
+    PLATZER,
+    SMALLEST,
+    YALE,
+    YAN,
+    Metric,
+    Pair,
+)
 from scoehr.metrics.utility import area
 
-SMALLEST = 20
 #: Codes by which near duplicates differ at most, and by which a record is claimed for a member.
 NEAR = 2
-#: Codes of the records that are looked at for copies, at least.
+#: Codes of the records that are searched for copies, at least.
 FEW = 5
+#: Most prevalent codes that the attacker knows of a patient.
+KNOWN = 20
+PATTERNS = 512  # patterns of known codes at a time
+
+_register = partial(METRICS.register, family="privacy")
+_nearby = partial(_register, step="records near by")
 
 
-def membership_auc(synthetic: Rows, *, train: Rows, holdout: Rows) -> float:
-    """Membership inference by nearest neighbour: does a training patient lie nearer to the synthetic set?
+# Membership and exact copies ------------------------------------------------------------------------
 
-    A record is guessed a member by its largest cosine similarity to a synthetic row.
+
+def _neighbours(pair: Pair) -> tuple[Nearest, Nearest]:
+    """Nearest neighbours of the synthetic rows among members, and among as many others."""
+    members = pair.training.sample
+    others = pair.real[: members.shape[0]]
+    return nearest(pair.synthetic, members), nearest(pair.synthetic, others)
+
+
+def _to_synthetic(pair: Pair) -> tuple[np.ndarray, np.ndarray]:
+    members, others = pair.once(_neighbours)
+    return members.of_records, others.of_records
+
+
+def _of_synthetic(pair: Pair) -> tuple[np.ndarray]:
+    members, others = pair.once(_neighbours)
+    return (np.c_[members.of_synthetic, others.of_synthetic],)
+
+
+@_register(
+    _to_synthetic,
+    step="membership",
+    membership_auc=Metric(
+        "Membership AUC, nearest neighbour", 0, 1, "lower", 0.5, f"{CHOI}; {YAN}"
+    ),
+)
+def membership_auc(members: np.ndarray, others: np.ndarray) -> float:
+    """Membership inference: a record is guessed a member by its nearest synthetic neighbour.
+
+    Float in [0, 1], an AUC; 0.5 means that the attack learns nothing, 1 that every member is found.
+
+    Source: Choi et al. (2017), MLHC (presence disclosure); Yan et al. (2022), Nature Communications
+    13:7609 (membership inference); here an AUC against held-out patients.
 
     Parameters
     ----------
-    synthetic : array of shape (n_synthetic, n_codes)
-    train, holdout : arrays of shape (n, n_codes), members and patients that the generator never saw; at least 20 each
-
-    Returns
-    -------
-    float in [0, 1]; 0.5 means that the attack learns nothing, 1 that every member is found out.
-
-    References
-    ----------
-    Choi et al. (2017), MLHC (presence disclosure); Yan et al. (2022), Nature Communications 13:7609 (membership
-    inference); read as an AUC against a holdout.
+    members, others : arrays of shape (n,), the largest cosine similarity of each record to a
+        synthetic row, of patients that the generator was trained on and of others
     """
-    _enough(train, holdout)
-    return area(nearest(synthetic, train).of_records, nearest(synthetic, holdout).of_records)
+    return area(members, others)
 
 
-def nearer_to_train(synthetic: Rows, *, train: Rows, holdout: Rows) -> float:
-    """Share of synthetic rows whose closest record is a training patient rather than a held-out one, ties half.
+@_register(
+    _of_synthetic,
+    step="membership",
+    nearer_to_train=Metric("Nearer to training than to held-out", 0, 1, "lower", 0.5, PLATZER),
+)
+def nearer_to_train(similarity: np.ndarray) -> float:
+    """Share of synthetic rows whose closest record is a training patient, not a held-out one.
 
-    ``train`` and ``holdout`` must have the same number of rows. Float in [0, 1]; 0.5 means no preference, 1 that
-    every synthetic row is nearer to the training set.
+    Float in [0, 1], ties half; 0.5 means no preference, 1 that all are nearer to the training set.
 
-    References
+    Source: Distance to the closest record with a holdout: Platzer & Reutterer (2021), Frontiers in
+    Big Data 4:679939.
+
+    Parameters
     ----------
-    Distance to the closest record with a holdout: Platzer & Reutterer (2021), Frontiers in Big Data 4:679939.
+    similarity : array of shape (n_synthetic, 2), to the closest of equally many training and
+        held-out patients
     """
-    _enough(train, holdout)
-    return preference(
-        nearest(synthetic, train).of_synthetic, nearest(synthetic, holdout).of_synthetic
-    )
+    return preference(*similarity.T)
 
 
 def preference(to_train: np.ndarray, to_holdout: np.ndarray) -> float:
@@ -70,44 +121,126 @@ def preference(to_train: np.ndarray, to_holdout: np.ndarray) -> float:
     return float(((to_train > to_holdout) + 0.5 * (to_train == to_holdout)).mean())
 
 
-def exact_match_rate(synthetic: Rows, train: Rows) -> float:
-    """Share of the non-empty rows that equal a row of ``train``, [0, 1].
-
-    It should be the rate of held-out patients against the same training set, not 0: short records repeat by chance.
-    Undefined when every row is empty.
-    """
-    matched = exact_matches(synthetic, train)
-    if not len(matched):
-        raise Undefined("every row is empty")
-    return float(matched.mean())
-
-
 def exact_matches(synthetic: Rows, train: Rows) -> np.ndarray:
-    """Whether each non-empty row equals a row of ``train``, shape (n_non_empty,)."""
+    """Whether each non-empty row equals a row of ``train``, shape (n_non_empty,).
+
+    Raises
+    ------
+    Undefined
+        When every row is empty.
+    """
     left, right = pair(synthetic, train)
     known = set(_keys(right))
-    return np.array([key in known for key in _keys(left) if key != (b"", b"")], dtype=bool)
+    matched = np.array([key in known for key in _keys(left) if key != (b"", b"")], dtype=bool)
+    if not len(matched):
+        raise Undefined("every row is empty")
+    return matched
+
+
+def _copied(pair: Pair) -> tuple[np.ndarray]:
+    return (exact_matches(pair.synthetic, pair.training.train),)
+
+
+def _copied_holdout(pair: Pair) -> tuple[np.ndarray]:
+    return (exact_matches(pair.real, pair.training.train),)
+
+
+def _close(pair: Pair) -> tuple[np.ndarray]:
+    return (near_duplicates(pair.synthetic, pair.training.train),)
+
+
+def _close_holdout(pair: Pair) -> tuple[np.ndarray]:
+    return (near_duplicates(pair.real, pair.training.train),)
+
+
+# Registered from the last to the first.
+@_nearby(
+    _close_holdout,
+    near_duplicate_rate_holdout=Metric(
+        "Near-duplicate rate of held-out patients",
+        *(0, 1, "target", None),
+        "share of held-out rows of five codes",
+    ),
+)
+@_nearby(
+    _close,
+    near_duplicate_rate=Metric(
+        "Near-duplicate rate, two codes or fewer",
+        *(0, 1, "lower", None),
+        "share of synthetic rows of five codes",
+    ),
+)
+@_register(
+    _copied_holdout,
+    step="membership",
+    exact_match_rate_holdout=Metric(
+        "Exact-match rate of held-out patients",
+        *(0, 1, "target", None),
+        "share of non-empty held-out rows",
+    ),
+)
+@_register(
+    _copied,
+    step="membership",
+    exact_match_rate=Metric(
+        "Exact-match rate", 0, 1, "lower", None, "share of non-empty synthetic rows"
+    ),
+)
+def share(copied: np.ndarray) -> float:
+    """Share of the rows that are a copy, or nearly so.
+
+    It should be the rate of held-out patients against the same training set, not 0: short records
+    repeat by chance.
+
+    Float in [0, 1], lower is better; ideal is the rate of held-out patients.
+
+    Parameters
+    ----------
+    copied : array of shape (n_rows,), from :func:`exact_matches` or :func:`near_duplicates`
+    """
+    if not len(copied):
+        raise Undefined(f"no row has {FEW} codes")
+    return float(copied.mean())
+
+
+def near_duplicates(synthetic: Rows, train: Rows) -> np.ndarray:
+    """Whether each row with at least five codes differs from a row of ``train`` in at most two.
+
+    Shape (n_such_rows,). Differing in none is a copy of presence; the exact matches compare counts.
+    """
+    left, right = pair(synthetic, train)
+    left = left[codes_per_patient(left) >= FEW]
+    return hamming(left, right).first <= NEAR if left.shape[0] else np.empty(0, dtype=bool)
+
+
+# Records near by ------------------------------------------------------------------------------------
 
 
 class Distances(NamedTuple):
-    """Hamming distances to nearest neighbours, from which the scores of records near by are read.
+    """Hamming distances to nearest neighbours; synthetic, members and held-out are as many, n."""
 
-    Synthetic rows, members and held-out patients are as many, n.
-    """
-
-    synthetic: (
-        np.ndarray
-    )  # (n, 5): to the nearest and second member, nearest and second held-out patient, own kind
-    members: np.ndarray  # (n, 2): to the nearest synthetic row, and to the nearest other member
-    holdout: (
-        np.ndarray
-    )  # (n, 2): to the nearest synthetic row, and to the nearest other held-out patient
-    sizes: np.ndarray  # (n,) codes of each synthetic row
+    #: (n, 5): to the nearest and second member, nearest and second held-out patient, own kind
+    synthetic: np.ndarray
+    #: (n, 2): to the nearest synthetic row, and to the nearest other member
+    members: np.ndarray
+    #: (n, 2): to the nearest synthetic row, and to the nearest other held-out patient
+    holdout: np.ndarray
+    #: (n,) codes of each synthetic row
+    sizes: np.ndarray
 
 
 def distances(synthetic: Rows, *, train: Rows, holdout: Rows) -> Distances:
-    """The distances within and between the three sets, cut to equal numbers of rows; at least 20 rows each."""
-    _enough(train, holdout)
+    """The distances within and between the three sets, cut to equal numbers of rows.
+
+    Raises
+    ------
+    Undefined
+        With fewer than 20 training or held-out patients.
+    """
+    if min(checked(rows, "the records").shape[0] for rows in (train, holdout)) < SMALLEST:
+        raise Undefined(
+            f"membership needs at least {SMALLEST} training and {SMALLEST} held-out patients"
+        )
     (made, members), (_, others) = pair(synthetic, train), pair(synthetic, holdout)
     n = min(rows.shape[0] for rows in (made, members, others))
     made, members, others = made[:n], members[:n], others[:n]
@@ -121,26 +254,58 @@ def distances(synthetic: Rows, *, train: Rows, holdout: Rows) -> Distances:
     )
 
 
-def closest_records(synthetic: np.ndarray) -> dict[str, float]:
-    """Distance to the closest record and nearest-neighbour distance ratio, from rows of :attr:`Distances.synthetic`.
+def _distances(pair: Pair) -> Distances:
+    return distances(pair.synthetic, train=pair.training.sample, holdout=pair.real)
 
-    Give the rows with at least five codes: most short records have their equal in any large set.
+
+def _large(pair: Pair) -> tuple[np.ndarray]:
+    found = pair.once(_distances)
+    return (found.synthetic[found.sizes >= FEW],)
+
+
+def _three_sets(pair: Pair) -> tuple[np.ndarray, ...]:
+    return pair.once(_distances)[:3]
+
+
+def _records(pair: Pair) -> tuple[np.ndarray, ...]:
+    return pair.once(_distances)[1:3]
+
+
+@_nearby(
+    _large,
+    dcr=Metric(
+        "DCR to training, 5th percentile (codes)", 0, None, "higher", None, f"{CTABGAN}; {PLATZER}"
+    ),
+    dcr_holdout=Metric("DCR to held-out, 5th percentile (codes)", 0, None, "target", None, PLATZER),
+    nndr=Metric("NNDR to training, median", 0, 1, "higher", None, CTABGAN),
+    nndr_holdout=Metric("NNDR to held-out, median", 0, 1, "target", None, CTABGAN),
+)
+def closest_records(synthetic: np.ndarray) -> dict[str, float]:
+    """Distance to the closest record and nearest-neighbour distance ratio.
+
+    Source: Zhao et al. (2021), CTAB-GAN, ACML (DCR and NNDR); Platzer & Reutterer (2021), Frontiers
+    in Big Data 4:679939 (an equally large holdout beside them).
+
+    Parameters
+    ----------
+    synthetic : array of shape (n, 5), rows of :attr:`Distances.synthetic` with at least five codes:
+        most short records have their equal in any large set
 
     Returns
     -------
     dict with
-        dcr, dcr_holdout : 5th percentile of the distance to the closest training and held-out record, codes; the first
-            below the second means copies
-        nndr, nndr_holdout : median of the distance to the closest over that to the second closest record, [0, 1], 1
-            where both are 0; near 0 the synthetic patient points at one single person
+        dcr, dcr_holdout : 5th percentile of the distance to the closest training and held-out
+            record, codes, [0, inf); the first below the second means copies
+        nndr, nndr_holdout : median of the distance to the closest over that to the second closest
+            record, [0, 1], 1 where both are 0; near 0 the synthetic patient points at one person
 
-    References
-    ----------
-    Zhao et al. (2021), CTAB-GAN, ACML (DCR and NNDR); Platzer & Reutterer (2021), Frontiers in Big Data 4:679939 (an
-    equally large holdout beside them).
+    Raises
+    ------
+    Undefined
+        Without such rows.
     """
     if not len(synthetic):
-        raise Undefined(f"no synthetic row has {FEW} codes")
+        raise Undefined(f"no row has {FEW} codes")
     scores = {}
     for name, (first, second) in {"": synthetic.T[:2], "_holdout": synthetic.T[2:4]}.items():
         scores[f"dcr{name}"] = float(np.percentile(first, 5))
@@ -149,24 +314,29 @@ def closest_records(synthetic: np.ndarray) -> dict[str, float]:
     return scores
 
 
+@_nearby(
+    _three_sets,
+    adversarial_train=Metric("Adversarial accuracy, training", 0, 1, "target", 0.5, YALE),
+    adversarial_holdout=Metric("Adversarial accuracy, held-out", 0, 1, "target", 0.5, YALE),
+    adversarial_loss=Metric("Privacy loss (adversarial accuracies)", -1, 1, "lower", 0, YALE),
+)
 def adversarial_accuracy(
     synthetic: np.ndarray, members: np.ndarray, holdout: np.ndarray
 ) -> dict[str, float]:
     """Nearest-neighbour adversarial accuracy, from the first three tables of :class:`Distances`.
 
-    The share of rows whose nearest neighbour is of their own set, over both sets: 1/2 (P[d_TS > d_TT] + P[d_ST >
-    d_SS]). Ties count half, as distances are whole numbers.
+    The share of rows whose nearest neighbour is of their own set, over both sets:
+    1/2 (P[d_TS > d_TT] + P[d_ST > d_SS]). Ties are half, as distances are whole numbers.
+
+    Source: Yale et al. (2020), Neurocomputing 416:244-255, equations of AA and of the privacy loss.
 
     Returns
     -------
     dict with
-        adversarial_train, adversarial_holdout : against members and held-out patients, [0, 1]; 0.5 cannot be told
-            apart, 1 the sets lie apart, towards 0 the synthetic rows sit on the others
-        adversarial_loss : held-out less train, [-1, 1], the privacy loss; 0 is none, above it members are copied
-
-    References
-    ----------
-    Yale et al. (2020), Neurocomputing 416:244-255, equations of AA and of the privacy loss.
+        adversarial_train, adversarial_holdout : against members and held-out patients, [0, 1]; 0.5
+            cannot be told apart, 1 the sets lie apart, towards 0 the synthetic rows sit on others
+        adversarial_loss : held-out less train, [-1, 1], the privacy loss; 0 is none, above it
+            members are copied
     """
     to_members, _, to_holdout, _, own = synthetic.T
     train = (preference(*members.T) + preference(to_members, own)) / 2
@@ -178,10 +348,28 @@ def adversarial_accuracy(
     }
 
 
+@_nearby(
+    _records,
+    presence_sensitivity=Metric("Presence disclosure, sensitivity", 0, 1, "lower", None, CHOI),
+    presence_precision=Metric("Presence disclosure, precision", 0, 1, "lower", 0.5, CHOI),
+)
+def presence_claims(
+    members: np.ndarray, holdout: np.ndarray, *, threshold: int = NEAR
+) -> dict[str, float]:
+    """Sensitivity and precision of :func:`presence_disclosure` at one threshold, in [0, 1]."""
+    right, wrong = ((table[:, 0] <= threshold).sum() for table in (members, holdout))
+    return {
+        "presence_sensitivity": float(right / len(members)),
+        "presence_precision": float(right / (right + wrong)) if right + wrong else np.nan,
+    }
+
+
 def presence_disclosure(
     members: np.ndarray, holdout: np.ndarray, *, thresholds: int = 20
 ) -> pd.DataFrame:
-    """Presence disclosure: who has a synthetic row within the threshold is claimed to have been in the training set.
+    """Presence disclosure: a record with a synthetic row within the threshold is claimed a member.
+
+    Source: Choi et al. (2017), medGAN, MLHC, section on presence disclosure.
 
     Parameters
     ----------
@@ -192,41 +380,92 @@ def presence_disclosure(
     -------
     DataFrame, a row a threshold from 0
         threshold, sensitivity : share of the members who are claimed
-        precision : share of members among the claimed, 0.5 where the attacker learns nothing; NaN if nobody is claimed
-
-    References
-    ----------
-    Choi et al. (2017), medGAN, MLHC, section on presence disclosure.
+        precision : share of members among the claimed, 0.5 where the attacker learns nothing; NaN
+            if nobody is claimed
     """
-    claims = [
-        presence_claims(members, holdout, threshold=threshold)
-        for threshold in range(thresholds + 1)
-    ]
+    steps = range(thresholds + 1)
+    claims = [presence_claims(members, holdout, threshold=step) for step in steps]
     table = pd.DataFrame(claims).rename(columns=lambda name: name.removeprefix("presence_"))
-    table.insert(0, "threshold", range(thresholds + 1))
+    table.insert(0, "threshold", steps)
     return table
 
 
-def presence_claims(
-    members: np.ndarray, holdout: np.ndarray, *, threshold: int = NEAR
-) -> dict[str, float]:
-    """Sensitivity and precision of :func:`presence_disclosure` at one threshold."""
-    right, wrong = ((table[:, 0] <= threshold).sum() for table in (members, holdout))
-    return {
-        "presence_sensitivity": float(right / len(members)),
-        "presence_precision": float(right / (right + wrong)) if right + wrong else np.nan,
-    }
+# Attributes -----------------------------------------------------------------------------------------
 
 
-def near_duplicates(synthetic: Rows, train: Rows) -> np.ndarray:
-    """Whether each row with at least five codes differs from some row of ``train`` in at most two, (n_such_rows,).
+def attribute_attack(records: Rows, synthetic: Rows) -> np.ndarray:
+    """Attribute inference: guess the other codes of a patient from the 20 most prevalent ones.
 
-    Its mean should be that of held-out patients against the same training set. Differing in none is a copy of presence;
-    the exact matches compare counts.
+    The guess is what at least half of the nearest synthetic rows have: nearest by the known codes,
+    all that tie. At most half of the codes are known.
+
+    Array of shape (n_records, 3): unknown codes guessed rightly, guessed, and had, of each patient;
+    to be read by :func:`attribute_f1`.
+
+    Source: Choi et al. (2017), medGAN, MLHC, section on attribute disclosure.
+
+    Parameters
+    ----------
+    records : array of shape (n_records, n_codes), the patients under attack; their most prevalent
+        codes are the known
+    synthetic : array of shape (n_synthetic, n_codes), what the attacker holds
     """
-    left, right = pair(synthetic, train)
-    left = left[codes_per_patient(left) >= FEW]
-    return hamming(left, right).first <= NEAR if left.shape[0] else np.empty(0, dtype=bool)
+    victims, held = (presence(rows) for rows in pair(records, synthetic))
+    order = np.argsort(-np.asarray(victims.sum(axis=0)).ravel(), kind="stable")
+    known, unknown = np.split(order, [min(KNOWN, len(order) // 2)])
+    patterns, which = np.unique(victims[:, known].toarray(), axis=0, return_inverse=True)
+    seen, rest = held[:, known].toarray(), held[:, unknown]
+    guesses = [_guess(patterns[rows], seen, rest) for rows in blocks(len(patterns), PATTERNS)]
+    guess, had = sparse.csr_array(sparse.vstack(guesses))[which], victims[:, unknown]
+    counted = (guess.multiply(had), guess, had)
+    return np.column_stack([np.asarray(rows.sum(axis=1)) for rows in counted])
+
+
+def _inferred(pair: Pair) -> tuple[np.ndarray]:
+    return (attribute_attack(pair.training.sample, pair.synthetic),)
+
+
+def _inferred_holdout(pair: Pair) -> tuple[np.ndarray]:
+    return (attribute_attack(pair.training.sample, pair.real),)
+
+
+# Registered from the last to the first.
+@_register(
+    _inferred_holdout,
+    step="attribute inference",
+    attribute_f1_holdout=Metric(
+        "Attribute inference from held-out, F1", 0, 1, "target", None, CHOI
+    ),
+)
+@_register(
+    _inferred,
+    step="attribute inference",
+    attribute_f1=Metric("Attribute inference, F1", 0, 1, "lower", None, CHOI),
+)
+def attribute_f1(guesses: np.ndarray) -> float:
+    """F1 over all patients and unknown codes.
+
+    Float in [0, 1], NaN if nobody has such a code. It should be that of the same attack with held-
+    out patients in place of synthetic ones: what the known codes imply for anybody is no leak.
+
+    Source: Choi et al. (2017), medGAN, MLHC, section on attribute disclosure.
+
+    Parameters
+    ----------
+    guesses : array of shape (n_records, 3), from :func:`attribute_attack`
+    """
+    right, guessed, had = guesses.sum(axis=0)
+    return float(2 * right / (guessed + had)) if guessed + had else np.nan
+
+
+def _guess(patterns: np.ndarray, seen: np.ndarray, rest: sparse.csr_array) -> sparse.csr_array:
+    """Unknown codes that half of the rows nearest to each pattern have, (n_patterns, n_unknown)."""
+    distance = patterns.sum(axis=1)[:, None] + seen.sum(axis=1) - 2 * patterns @ seen.T
+    tied = sparse.csr_array(distance == distance.min(axis=1, keepdims=True), dtype=np.float64)
+    votes = sparse.csr_array(tied @ rest)
+    often = 2 * votes.data >= np.repeat(tied.sum(axis=1), np.diff(votes.indptr))
+    votes.data = often.astype(np.float64)
+    return votes
 
 
 def _keys(rows: sparse.csr_array) -> Iterator[tuple[bytes, bytes]]:
@@ -235,10 +474,3 @@ def _keys(rows: sparse.csr_array) -> Iterator[tuple[bytes, bytes]]:
     rows.eliminate_zeros()
     for begin, end in zip(rows.indptr[:-1], rows.indptr[1:], strict=True):
         yield rows.indices[begin:end].tobytes(), rows.data[begin:end].tobytes()
-
-
-def _enough(*sets: Rows) -> None:
-    if min(checked(rows, "the records").shape[0] for rows in sets) < SMALLEST:
-        raise Undefined(
-            f"membership needs at least {SMALLEST} training and {SMALLEST} held-out patients"
-        )

@@ -1,11 +1,21 @@
-"""What each score is: range, direction, the value of a perfect generator, and where it comes from."""
+"""What a score is: its function, title, range, direction, ideal and source, in one registry.
+
+A module registers each score beside its function, and :mod:`scoehr.metrics.evaluation` walks the
+registry: one registration adds a score to the results, the references, the gaps and the shell's
+table. :data:`METRICS` holds the scores of patients; those of visits have a registry of their own.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
+
+from scoehr.metrics.arrays import Undefined
 
 FAMILIES = ("reported", "fidelity", "utility", "privacy")
+#: Training patients that the scores of privacy and prediction need, at least.
+SMALLEST = 20
 
 CHOI = "Choi et al. (2017), MLHC"
 YAN = "Yan et al. (2022), Nature Communications 13:7609"
@@ -17,15 +27,95 @@ JORDON = "Jordon, Yoon & van der Schaar (2018), arXiv:1806.11345"
 PLATZER = "Platzer & Reutterer (2021), Frontiers in Big Data 4"
 YALE = "Yale et al. (2020), Neurocomputing 416"
 CTABGAN = "Zhao et al. (2021), ACML"
+LOPEZ = "Lopez-Paz & Oquab (2017), ICLR"
+KS = "Kolmogorov-Smirnov statistic"
+
+Value: TypeAlias = float | Undefined
+Statistic: TypeAlias = Callable[..., float | Mapping[str, float]]
+Made = TypeVar("Made")
+Function = TypeVar("Function", bound=Statistic)
+
+
+class Members(NamedTuple):
+    """The training set of the rows under test."""
+
+    train: Any  # all of it, for exact matches
+    sample: Any  # at most as many rows as are held out, for membership and prediction
+
+
+@dataclass
+class Pair:
+    """What is scored: held-out and synthetic rows, and the training set of the latter if known."""
+
+    real: Any
+    synthetic: Any
+    members: Members | None = None
+    seed: int = 0
+    dense: bool = False  # k-means on dense rows, as in the report
+    _made: dict[Hashable, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def training(self) -> Members:
+        """The training set; Undefined where there is none, or one of fewer than 20 patients."""
+        if self.members is None:
+            raise Undefined("no training set was given")
+        if self.members.sample.shape[0] < SMALLEST:
+            raise Undefined(
+                f"fewer than {SMALLEST} training patients are left when as many as there are rows "
+                "are set aside"
+            )
+        return self.members
+
+    def once(self, function: Callable[[Pair], Made]) -> Made:
+        """``function(self)``, computed at the first call and kept."""
+        if function not in self._made:
+            self._made[function] = function(self)
+        return self._made[function]
+
+
+def both(pair: Pair) -> tuple[Any, Any]:
+    """The held-out and the synthetic rows."""
+    return pair.real, pair.synthetic
+
+
+@dataclass(frozen=True, eq=False)
+class Measure:
+    """How scores are made: ``function(*of(pair))`` gives one score or a dictionary of several.
+
+    ``of`` makes the sets of rows that the bootstrap resamples where ``interval`` is true; measures
+    with the same ``of`` share them. ``step`` names the measure in the progress bar.
+    """
+
+    function: Statistic
+    of: Callable[[Pair], tuple[Any, ...]]
+    keys: Mapping[str, str]  # name that the function gives a score: key in the registry
+    step: str
+    interval: bool
+
+    def __call__(self, pair: Pair) -> dict[str, Value]:
+        """{key: score, or why it has none} of this pair."""
+        try:
+            return dict(self.of_sets(*pair.once(self.of)))
+        except Undefined as reason:
+            return dict.fromkeys(self.keys.values(), reason)
+
+    def of_sets(self, *sets: Any) -> dict[str, float]:
+        """{key: score} of these sets of rows; Undefined where the function is."""
+        made = self.function(*sets)
+        if not isinstance(made, Mapping):
+            (key,) = self.keys.values()
+            return {key: made}
+        return {self.keys[name]: value for name, value in made.items()}
 
 
 @dataclass(frozen=True)
 class Metric:
     """One score of the results.
 
-    ``low`` and ``high`` bound it (None: no bound). ``better``: "lower", "higher", or "target" when being off on either
-    side is as bad. ``ideal``: the value of a perfect generator, None when that depends on the data and only the
-    real-vs-real reference tells. ``paper``: the source.
+    ``low`` and ``high`` bound it (None: no bound). ``better``: "lower", "higher", or "target" when
+    being off on either side is as bad. ``ideal``: the value of a perfect generator, None when that
+    depends on the data and only the real-vs-real reference shows it. ``source``: the paper.
+    ``marginal``: independent columns get it right by construction, so it has no gap.
     """
 
     title: str
@@ -33,141 +123,97 @@ class Metric:
     high: float | None
     better: Literal["lower", "higher", "target"]
     ideal: float | None
-    paper: str
+    source: str
+    marginal: bool = False
+    measure: Measure | None = field(default=None, repr=False)
+    key: str = ""
+
+    def __call__(self, real: Any, synthetic: Any, *, train: Any = None, seed: int = 0) -> float:
+        """This score alone.
+
+        Parameters
+        ----------
+        real, synthetic : arrays of shape (n_patients, n_codes), or Visits for a score of visits
+        train : what the synthetic patients were made from; for privacy and prediction
+        seed : of the discriminator and the classifiers
+
+        Raises
+        ------
+        Undefined
+            If the score has no value on these data.
+        """
+        assert self.measure is not None, "register the metric before it is computed"
+        members = None if train is None else Members(train, train)
+        pair = Pair(real, synthetic, members, seed)
+        return self.measure.of_sets(*self.measure.of(pair))[self.key]
+
+    def distance(self, value: float, floor: float) -> float:
+        """By how much the value is worse than the floor; negative where it is better."""
+        if self.better == "target":
+            return abs(value - floor)
+        return floor - value if self.better == "higher" else value - floor
 
 
-def _deciles() -> dict[str, Metric]:
-    ends = {1: " (rarest codes)", 10: " (most prevalent codes)"}
-    return {
-        f"fidelity.prevalence_mae_decile_{k:02d}": Metric(
-            f"Prevalence MAE, decile {k}{ends.get(k, '')}", 0, 1, "lower", 0, CHOI
-        )
-        for k in range(1, 11)
-    }
+class Registry(dict[str, Metric]):
+    """{key: metric}; the key is "family.name", or the name alone in a registry without families."""
+
+    def __init__(self, families: Sequence[str] = ()) -> None:
+        super().__init__()
+        self.families = families
+
+    def register(
+        self,
+        of: Callable[[Pair], tuple[Any, ...]] = both,
+        *,
+        family: str = "",
+        step: str = "",
+        interval: bool = True,
+        **metrics: Metric,
+    ) -> Callable[[Function], Function]:
+        """Decorator of a function of the sets ``of(pair)`` that gives the scores named here.
+
+        Parameters
+        ----------
+        of : makes the sets of rows, by default the held-out and the synthetic patients
+        family : one of the registry's families, if it has any
+        step : name in the progress bar, by default that of the first score
+        interval : False for scores that have no bootstrap interval, or too slow a one
+        metrics : name of each score: what it is
+        """
+        keys = {name: f"{family}.{name}" if self.families else name for name in metrics}
+
+        def add(function: Function) -> Function:
+            measure = Measure(function, of, keys, step or next(iter(metrics)), interval)
+            for name, metric in metrics.items():
+                self[keys[name]] = replace(metric, measure=measure, key=keys[name])
+            self._sort()
+            return function
+
+        return add
+
+    def _sort(self) -> None:
+        """Families in their order, and scores in the order of registration within each."""
+        if self.families:
+            order = sorted(
+                self.items(), key=lambda item: self.families.index(item[0].split(".")[0])
+            )
+            self.clear()
+            self.update(order)
+
+    @property
+    def measures(self) -> list[Measure]:
+        """How all scores are made, each measure once."""
+        return list(dict.fromkeys(metric.measure for metric in self.values() if metric.measure))
+
+    @property
+    def steps(self) -> dict[str, list[Measure]]:
+        """The measures by their name in the progress bar."""
+        steps: dict[str, list[Measure]] = {}
+        for measure in self.measures:
+            steps.setdefault(measure.step, []).append(measure)
+        return steps
 
 
-#: Key: "family.metric", as in the gaps, intervals and notes of the results. The direction of the reported scores is the
-#: one that the report reads them in; its log-cluster has the sign reversed, so "lower" is not better there.
-METRICS: dict[str, Metric] = {
-    "reported.ddm": Metric(
-        "DDM as reported", 0, None, "lower", 0, f"{NASEER}, as coded by {REPORT}"
-    ),
-    "reported.pcd": Metric(
-        "PCD as reported", 0, None, "lower", 0, f"{GONCALVES}, as coded by {REPORT}"
-    ),
-    "reported.log_cluster": Metric(
-        "Log-cluster as reported (sign reversed)",
-        None,
-        0,
-        "lower",
-        0,
-        f"after {GONCALVES}, as coded by {REPORT}",
-    ),
-    "reported.cosine_share": Metric("Cosine share as reported", 0, 1, "lower", 0, REPORT),
-    "fidelity.prevalence_mae": Metric("Prevalence MAE", 0, 1, "lower", 0, f"{CHOI}; {YAN}"),
-    "fidelity.prevalence_r2": Metric("Prevalence R²", None, 1, "higher", 1, CHOI),
-    "fidelity.prevalence_pearson": Metric("Prevalence, Pearson", -1, 1, "higher", 1, CHOI),
-    "fidelity.prevalence_spearman": Metric("Prevalence, Spearman", -1, 1, "higher", 1, CHOI),
-    **_deciles(),
-    "fidelity.mean_count_mae": Metric(
-        "Mean-count MAE (DDM as published)", 0, None, "lower", 0, NASEER
-    ),
-    "fidelity.density_ratio": Metric(
-        "Density ratio", 0, None, "target", 1, "mean cell, synthetic over real"
-    ),
-    "fidelity.codes_produced": Metric("Codes produced", 0, None, "higher", None, EHRDIFF),
-    "fidelity.codes_missing": Metric("Codes never produced", 0, None, "lower", None, EHRDIFF),
-    "fidelity.pcd": Metric("PCD", 0, None, "lower", 0, GONCALVES),
-    "fidelity.pcd_common": Metric("PCD, codes present in both", 0, None, "lower", 0, GONCALVES),
-    "fidelity.pcd_top200": Metric("PCD, 200 most prevalent codes", 0, None, "lower", 0, GONCALVES),
-    "fidelity.cmd": Metric("Correlation matrix distance", 0, 2, "lower", 0, EHRDIFF),
-    "fidelity.log_cluster": Metric("Log-cluster as published", None, 0, "lower", None, GONCALVES),
-    "fidelity.log_cluster_weighted": Metric(
-        "Log-cluster, weighted by size", None, 0, "lower", None, f"after {GONCALVES}"
-    ),
-    "fidelity.patient_codes_ks": Metric(
-        "Codes per patient, KS", 0, 1, "lower", 0, "Kolmogorov-Smirnov statistic"
-    ),
-    "fidelity.patient_codes_wasserstein": Metric(
-        "Codes per patient, Wasserstein (codes)", 0, None, "lower", 0, "Wasserstein-1 distance"
-    ),
-    "fidelity.zero_rows": Metric(
-        "Patients without codes", 0, 1, "target", None, "share of synthetic rows"
-    ),
-    "utility.discriminator_auc": Metric(
-        "Discriminator AUC", 0, 1, "lower", 0.5, "Lopez-Paz & Oquab (2017), ICLR"
-    ),
-    "utility.prediction_auroc_mae": Metric(
-        "Dimension-wise prediction, AUROC MAE", 0, 1, "lower", 0, CHOI
-    ),
-    "utility.prediction_f1_mae": Metric(
-        "Dimension-wise prediction, F1 MAE", 0, 1, "lower", 0, CHOI
-    ),
-    "utility.prediction_correlation": Metric(
-        "Dimension-wise prediction, Pearson of AUROC", -1, 1, "higher", 1, CHOI
-    ),
-    "utility.auroc_loss": Metric(
-        "AUROC lost by training on synthetic", -1, 1, "lower", 0, f"after {CHOI}"
-    ),
-    "utility.sra": Metric("Synthetic ranking agreement (SRA)", 0, 1, "higher", 1, JORDON),
-    "privacy.membership_auc": Metric(
-        "Membership AUC, nearest neighbour", 0, 1, "lower", 0.5, f"{CHOI}; {YAN}"
-    ),
-    "privacy.nearer_to_train": Metric(
-        "Nearer to training than to held-out", 0, 1, "lower", 0.5, PLATZER
-    ),
-    "privacy.exact_match_rate": Metric(
-        "Exact-match rate", 0, 1, "lower", None, "share of non-empty synthetic rows"
-    ),
-    "privacy.exact_match_rate_holdout": Metric(
-        "Exact-match rate of held-out patients",
-        0,
-        1,
-        "target",
-        None,
-        "share of non-empty held-out rows",
-    ),
-    "privacy.near_duplicate_rate": Metric(
-        "Near-duplicate rate, two codes or fewer",
-        0,
-        1,
-        "lower",
-        None,
-        "share of synthetic rows of five codes",
-    ),
-    "privacy.near_duplicate_rate_holdout": Metric(
-        "Near-duplicate rate of held-out patients",
-        0,
-        1,
-        "target",
-        None,
-        "share of held-out rows of five codes",
-    ),
-    "privacy.dcr": Metric(
-        "DCR to training, 5th percentile (codes)", 0, None, "higher", None, f"{CTABGAN}; {PLATZER}"
-    ),
-    "privacy.dcr_holdout": Metric(
-        "DCR to held-out, 5th percentile (codes)", 0, None, "target", None, PLATZER
-    ),
-    "privacy.nndr": Metric("NNDR to training, median", 0, 1, "higher", None, CTABGAN),
-    "privacy.nndr_holdout": Metric("NNDR to held-out, median", 0, 1, "target", None, CTABGAN),
-    "privacy.adversarial_train": Metric(
-        "Adversarial accuracy, training", 0, 1, "target", 0.5, YALE
-    ),
-    "privacy.adversarial_holdout": Metric(
-        "Adversarial accuracy, held-out", 0, 1, "target", 0.5, YALE
-    ),
-    "privacy.adversarial_loss": Metric(
-        "Privacy loss (adversarial accuracies)", -1, 1, "lower", 0, YALE
-    ),
-    "privacy.presence_sensitivity": Metric(
-        "Presence disclosure, sensitivity", 0, 1, "lower", None, CHOI
-    ),
-    "privacy.presence_precision": Metric(
-        "Presence disclosure, precision", 0, 1, "lower", 0.5, CHOI
-    ),
-    "privacy.attribute_f1": Metric("Attribute inference, F1", 0, 1, "lower", None, CHOI),
-    "privacy.attribute_f1_holdout": Metric(
-        "Attribute inference from held-out, F1", 0, 1, "target", None, CHOI
-    ),
-}
+#: Key: "family.name", as in the gaps, intervals and notes of the results. The direction of the
+#: reported scores is the one that the report reads them in; its log-cluster has the sign reversed.
+METRICS = Registry(FAMILIES)

@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from scoehr.files import small_seed
 from scoehr.metrics.arrays import Rows, Undefined, codes_per_patient, pair, presence
+from scoehr.metrics.registry import LOPEZ, METRICS, Metric, Pair
 
 #: Codes that the trees see one by one; naive Bayes sees all of them.
 FREQUENT = 100
@@ -28,66 +29,85 @@ class Scored(NamedTuple):
     real: np.ndarray
     synthetic: np.ndarray
 
-    @property
-    def auc(self) -> float:
-        """Chance that a synthetic row scores above a real one, ties half."""
-        return area(self.synthetic, self.real)
-
 
 def area(positive: np.ndarray, negative: np.ndarray) -> float:
-    """Area under the ROC curve: chance that a positive scores above a negative, ties half; in [0, 1]."""
+    """Area under the ROC curve: chance that a positive scores above a negative, ties half.
+
+    Float in [0, 1], the Mann-Whitney statistic over the number of pairs.
+    """
     ranks = rankdata(np.r_[positive, negative])[: len(positive)]
-    wins = ranks.sum() - len(positive) * (len(positive) + 1) / 2  # the Mann-Whitney statistic
+    wins = ranks.sum() - len(positive) * (len(positive) + 1) / 2
     return float(wins / (len(positive) * len(negative)))
 
 
-def discriminator_auc(real: Rows, synthetic: Rows, *, seed: int = 0) -> float:
-    """Classifier two-sample test: AUC of telling synthetic from real rows, on rows that the classifier has not seen.
+def discriminate(real: Rows, synthetic: Rows, *, seed: int = 0) -> list[Scored]:
+    """Classifier two-sample test: how synthetic each row looks to a classifier that has not seen it.
 
-    Naive Bayes weighs the presence of every code, however rare; boosted trees then see its log-odds, the numbers of
-    codes and of occurrences and the counts of the most frequent codes, and so the combinations. Two-fold
-    cross-validation, folds by position in the set; the mean of the folds' AUC.
+    Naive Bayes weighs the presence of every code, however rare; boosted trees then see its
+    log-odds, the numbers of codes and of occurrences and the counts of the most frequent codes, and
+    so the combinations. Two-fold cross-validation.
+
+    Source: Lopez-Paz & Oquab (2017), Revisiting classifier two-sample tests, ICLR.
 
     Parameters
     ----------
-    real, synthetic : arrays of shape (n_patients, n_codes), at least 20 rows each
+    real, synthetic : arrays of shape (n_patients, n_codes)
 
     Returns
     -------
-    float in [0, 1]; 0.5 means indistinguishable (a little below happens by chance), 1 told apart every time.
+    The scores of each fold, to be read by :func:`discriminator_auc`.
 
-    References
-    ----------
-    Lopez-Paz & Oquab (2017), Revisiting classifier two-sample tests, ICLR.
+    Raises
+    ------
+    Undefined
+        With fewer than 20 rows in a set.
     """
-    return mean_auc(discriminate(real, synthetic, seed=seed))
-
-
-def discriminate(real: Rows, synthetic: Rows, *, seed: int = 0) -> list[Scored]:
-    """The held-out scores behind :func:`discriminator_auc`, fold by fold."""
     left, right = pair(real, synthetic)
     if min(left.shape[0], right.shape[0]) < SMALLEST:
         raise Undefined(f"the discriminator needs at least {SMALLEST} rows in each set")
     rows = sparse.csr_array(sparse.vstack([left, right]))
     truth = np.r_[np.zeros(left.shape[0]), np.ones(right.shape[0])]
-    # Balanced folds by position: a row that stands in both sets at one place is never trained on with one label
-    # and tested with the other.
+    # Balanced folds by position: a row that stands in both sets at one place is never trained on
+    # with one label and tested with the other.
     order = np.random.default_rng(seed).permutation(max(left.shape[0], right.shape[0]))
     fold = np.r_[order[: left.shape[0]], order[: right.shape[0]]] % FOLDS
-    with threadpool_limits(
-        limits=1
-    ):  # small fits: threads cost more than they give, and one makes the same bits
-        scores = [_fit_score(rows, truth, fold == k, seed) for k in range(FOLDS)]
-    held_out = [truth[fold == k] for k in range(FOLDS)]
-    return [
-        Scored(score[label == 0], score[label == 1])
-        for score, label in zip(scores, held_out, strict=True)
-    ]
+    folds = []
+    with threadpool_limits(limits=1):  # small fits: quicker on one thread, and the same bits
+        for k in range(FOLDS):
+            score, label = _fit_score(rows, truth, fold == k, seed), truth[fold == k]
+            folds.append(Scored(score[label == 0], score[label == 1]))
+    return folds
 
 
-def mean_auc(folds: list[Scored]) -> float:
-    """Mean of the folds' AUC."""
-    return float(np.mean([scored.auc for scored in folds]))
+def _held_out_scores(pair: Pair) -> tuple[np.ndarray, ...]:
+    return flat(discriminate(pair.real, pair.synthetic, seed=pair.seed))
+
+
+def flat(folds: list[Scored]) -> tuple[np.ndarray, ...]:
+    """The scores of real and of synthetic rows, fold after fold: what the bootstrap resamples."""
+    return tuple(scores for fold in folds for scores in fold)
+
+
+@METRICS.register(
+    _held_out_scores,
+    family="utility",
+    step="discriminator",
+    discriminator_auc=Metric("Discriminator AUC", 0, 1, "lower", 0.5, LOPEZ),
+)
+def discriminator_auc(*scores: np.ndarray) -> float:
+    """AUC of telling synthetic from real rows, the mean of the folds.
+
+    Float in [0, 1], lower is better; 0.5 means indistinguishable (a little below happens by
+    chance), 1 told apart every time.
+
+    Source: Lopez-Paz & Oquab (2017), Revisiting classifier two-sample tests, ICLR.
+
+    Parameters
+    ----------
+    scores : of real and of synthetic rows, fold after fold, from :func:`discriminate`
+    """
+    folds = zip(scores[::2], scores[1::2], strict=True)
+    return float(np.mean([area(synthetic, real) for real, synthetic in folds]))
 
 
 def _fit_score(
@@ -108,6 +128,6 @@ def _fit_score(
 
 
 def _counts(rows: sparse.csr_array, found: sparse.csr_matrix) -> np.ndarray:
-    """Numbers of codes and of occurrences, and the counts of the most frequent codes, (n, 2 + FREQUENT)."""
+    """Numbers of codes and occurrences, and the counts of frequent codes, (n, 2 + FREQUENT)."""
     frequent = np.argsort(-np.asarray(found.sum(axis=0)).ravel(), kind="stable")[:FREQUENT]
     return np.c_[codes_per_patient(rows), rows.sum(axis=1), rows[:, frequent].toarray()]

@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 from scipy import sparse
 from toy import Conditions
 
-from scoehr.metrics import Undefined, prediction
+from scoehr.metrics import METRICS, Undefined, prediction
 
 FLIPPED = 0.2  # share of patients whose two twin codes differ
 
@@ -77,7 +77,7 @@ def test_ranking_agreement_depends_on_the_order_alone(real, synthetic, order):
 def test_sra_of_real_patients_is_high_of_an_empty_table_zero_and_independent_columns_lie_between(
     toy,
 ):
-    found = {name: prediction.sra(toy.real, toy[name], train=toy.train) for name in "ADE"}
+    found = {name: METRICS["utility.sra"](toy.real, toy[name], train=toy.train) for name in "ADE"}
     assert found["D"] == 0  # no classifier learns anything: all tie
     assert found["A"] > found["E"] > 0
     assert found["A"] > 0.6
@@ -168,4 +168,4 @@ def test_too_few_rows_and_codes_that_nobody_has_are_undefined():
         )
     for nobody in (np.zeros((200, 2)), np.ones((200, 2))):
         with pytest.raises(Undefined, match="20 held-out patients have"):
-            prediction.sra(nobody, twins(200, 1), train=twins(200, 2))
+            METRICS["utility.sra"](nobody, twins(200, 1), train=twins(200, 2))

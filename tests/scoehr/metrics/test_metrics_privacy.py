@@ -11,8 +11,8 @@ from scipy.spatial.distance import cdist
 from toy import Conditions, Toy
 
 from scoehr.metrics import Undefined, privacy, reported
-from scoehr.metrics.attributes import KNOWN, attribute_attack, attribute_f1
 from scoehr.metrics.neighbours import hamming
+from scoehr.metrics.privacy import KNOWN, attribute_attack, attribute_f1
 
 FEW = 2_000
 

@@ -12,8 +12,9 @@ import math
 import numpy as np
 import pytest
 from toy import CODES, MEAN_CELL, Conditions, Toy
+from toy import marginal as marginals
 
-from scoehr.metrics import Undefined, fidelity, privacy, reported, utility
+from scoehr.metrics import METRICS, Undefined, fidelity, reported
 from scoehr.metrics.clusters import Clusters, cluster
 
 FULL = 10_048  # rows of the report's evaluation
@@ -28,7 +29,7 @@ def toy() -> Conditions:
 
 @pytest.fixture(scope="module")
 def marginal(toy) -> dict[str, dict[str, float]]:
-    return {name: fidelity.marginal(toy.real, toy[name]) for name in NAMES}
+    return {name: marginals(toy.real, toy[name]) for name in NAMES}
 
 
 @pytest.fixture(scope="module")
@@ -308,7 +309,7 @@ def test_reported_privacy_gives_a_copy_of_the_training_set_the_score_of_fresh_re
 
 def test_membership_auc_finds_the_copy_and_nothing_else(toy):
     auc = {
-        name: privacy.membership_auc(toy[name], train=toy.train, holdout=toy.real)
+        name: METRICS["privacy.membership_auc"](toy.real, toy[name], train=toy.train)
         for name in "ADEH"
     }
     assert auc["H"] == pytest.approx(0.97, abs=0.02)
@@ -318,14 +319,15 @@ def test_membership_auc_finds_the_copy_and_nothing_else(toy):
 
 def test_membership_auc_turns_around_when_the_held_out_rows_are_copied():
     few = Conditions(FEW)
-    assert privacy.membership_auc(few.C, train=few.train, holdout=few.real) < 0.05
+    assert METRICS["privacy.membership_auc"](few.real, few.C, train=few.train) < 0.05
 
 
 def test_exact_matches_find_the_copy(toy):
-    usual = privacy.exact_match_rate(toy.real, toy.train)
-    assert privacy.exact_match_rate(toy.H, toy.train) == 1
-    assert privacy.exact_match_rate(toy.A, toy.train) == pytest.approx(usual, abs=0.01)
-    assert privacy.exact_match_rate(toy.E, toy.train) < usual
+    rate = METRICS["privacy.exact_match_rate"]
+    usual = rate(toy.real, toy.real, train=toy.train)
+    assert rate(toy.real, toy.H, train=toy.train) == 1
+    assert rate(toy.real, toy.A, train=toy.train) == pytest.approx(usual, abs=0.01)
+    assert rate(toy.real, toy.E, train=toy.train) < usual
 
 
 # Utility ------------------------------------------------------------------------------------------------------------
@@ -333,7 +335,7 @@ def test_exact_matches_find_the_copy(toy):
 
 def test_the_discriminator_sees_every_fault_but_the_copy():
     few = Conditions(FEW)
-    auc = {name: utility.discriminator_auc(few.real, few[name]) for name in "ACDEFGHI"}
+    auc = {name: METRICS["utility.discriminator_auc"](few.real, few[name]) for name in "ACDEFGHI"}
     for name in "ACH":
         assert auc[name] == pytest.approx(0.5, abs=0.04)
     assert auc["E"] > 0.7 and auc["F"] > 0.55 and auc["G"] > 0.6
