@@ -1,7 +1,8 @@
-"""Peak memory of training on wide and on long tables, and of reading a long table.
+"""Peak memory of training on wide and on long tables, of scoring a wide one, of reading a long one.
 
 Each case runs in a fresh process: a long Parquet table is read as ``scoehr fit`` reads it, and thinning
-diffusion is trained up to its 20th batch. Results go to ``benchmarks/memory.json``. Run with
+diffusion is trained up to its 20th batch, or independent columns of the table are scored against it.
+Results go to ``benchmarks/memory.json``. Run with
 ``python -m benchmarks.memory``.
 """
 
@@ -17,30 +18,37 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from scoehr import generators
 from scoehr.data.datasets import load
 from scoehr.files import peak_memory, write_json
+from scoehr.metrics import METRICS
+from scoehr.metrics.arrays import independent_columns, pair
+from scoehr.metrics.registry import Pair
 
 COMMAND = "python -m benchmarks.memory"
 BATCHES = 20
+#: The steps that compare whole tables of codes.
+STEPS = ("scores as reported", "marginals", "correlations")
 
 
 class Case(NamedTuple):
-    """A table of patients with so many codes each, and whether a generator is trained on it."""
+    """A table of patients with so many codes each, and what is done with it."""
 
     patients: int
     codes: int
     each: int
-    train: bool = True
+    stage: str = "train"
 
 
 CASES = {
     "200,000 x 2,000": Case(200_000, 2_000, 12),
     "46,520 x 10,000": Case(46_520, 10_000, 12),
-    "5 million rows, reading": Case(400_000, 2_000, 13, train=False),
+    "46,520 x 10,000, scores": Case(46_520, 10_000, 12, "score"),
+    "5 million rows, reading": Case(400_000, 2_000, 13, "read"),
 }
 
 
@@ -66,7 +74,16 @@ def train_batches(matrix: Any, batches: int = BATCHES) -> None:
         hook.remove()
 
 
-def measure(path: Path, train: bool) -> dict[str, float]:
+def score_columns(matrix: Any) -> None:
+    """Score independent columns of the table against the table."""
+    made = independent_columns(pair(matrix.counts, matrix.counts)[0], np.random.default_rng(0))
+    sets = Pair(matrix.counts, made)
+    for step in STEPS:
+        for each in METRICS.steps[step]:
+            each(sets)
+
+
+def measure(path: Path, stage: str) -> dict[str, float]:
     """Seconds, and bytes at the peak of this process, by stage."""
     found: dict[str, float] = {"imports_bytes": peak_memory()}
     begin = time.process_time()
@@ -80,10 +97,13 @@ def measure(path: Path, train: bool) -> dict[str, float]:
         "codes": matrix.shape[1],
         "cells": int(matrix.counts.nnz),
     }
-    if train:
-        begin = time.process_time()
+    begin = time.process_time()
+    if stage == "train":
         train_batches(matrix)
         found |= {"batches": BATCHES, "training_processor_seconds": time.process_time() - begin}
+    if stage == "score":
+        score_columns(matrix)
+        found |= {"scoring_processor_seconds": time.process_time() - begin}
     return found | {"peak_bytes": peak_memory()}
 
 
@@ -95,13 +115,7 @@ def in_a_process(case: Case) -> dict[str, float]:
         path = Path(folder) / "table.parquet"
         table = records_of(case.patients, case.codes, case.each).to_long()
         table.to_parquet(path, index=False)
-        line = [
-            sys.executable,
-            "-m",
-            "benchmarks.memory",
-            str(path),
-            *(["--train"] if case.train else []),
-        ]
+        line = [sys.executable, "-m", "benchmarks.memory", str(path), case.stage]
         done = subprocess.run(
             line, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1]
         )
@@ -111,7 +125,7 @@ def in_a_process(case: Case) -> dict[str, float]:
 def main(arguments: list[str]) -> None:
     """Measure, write, print."""
     if arguments:
-        print(json.dumps(measure(Path(arguments[0]), "--train" in arguments)))
+        print(json.dumps(measure(Path(arguments[0]), arguments[1])))
         return
     found = {}
     for name, case in CASES.items():
