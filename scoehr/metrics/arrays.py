@@ -1,4 +1,4 @@
-"""What every metric needs of its input: checked sparse rows, column moments, independent columns."""
+"""What every metric needs of its input: checked rows, correlations, independent columns."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ class Undefined(ValueError):
 
 
 def checked(array: Rows, name: str = "the array") -> sparse.csr_array:
-    """The rows as canonical CSR, float64, 32-bit indices; InputError if there are none, or a NaN or infinite value."""
+    """The rows as canonical CSR, float64, 32-bit indices.
+
+    InputError if there are none, or if a value is NaN or infinite.
+    """
     if not isinstance(array, sparse.sparray | sparse.spmatrix):
         array = np.asarray(array)
     if len(array.shape) != 2 or not all(array.shape):
@@ -37,7 +40,8 @@ def checked(array: Rows, name: str = "the array") -> sparse.csr_array:
     )
     if not np.isfinite(rows.data).all():
         raise InputError(
-            f"{name} holds NaN or infinite values; give finite counts (a diverged model makes such rows)"
+            f"{name} holds NaN or infinite values; give finite counts (a diverged model makes such "
+            "rows)"
         )
     return rows
 
@@ -45,15 +49,17 @@ def checked(array: Rows, name: str = "the array") -> sparse.csr_array:
 def pair(
     real: Rows, synthetic: Rows, *, paired: bool = False
 ) -> tuple[sparse.csr_array, sparse.csr_array]:
-    """Both sets checked; they must have the same columns and, if ``paired``, the same number of rows."""
+    """Both sets checked: the same columns and, if ``paired``, the same number of rows."""
     left, right = checked(real, "the real set"), checked(synthetic, "the synthetic set")
     if left.shape[1] != right.shape[1]:
         raise InputError(
-            f"the sets have {left.shape[1]} and {right.shape[1]} codes; align them to one vocabulary"
+            f"the sets have {left.shape[1]} and {right.shape[1]} codes; align them to one "
+            "vocabulary"
         )
     if paired and left.shape[0] != right.shape[0]:
         raise InputError(
-            f"the sets have {left.shape[0]} and {right.shape[0]} rows; this score pairs them, cut one"
+            f"the sets have {left.shape[0]} and {right.shape[0]} rows; this score pairs them, cut "
+            "one"
         )
     return left, right
 
@@ -64,7 +70,7 @@ def blocks(n: int, size: int) -> list[slice]:
 
 
 def lean(rows: sparse.csr_array) -> sparse.csr_array | np.ndarray:
-    """The rows in the form that makes products quick: dense when more than a tenth of the cells are in use."""
+    """The rows as products are quick: dense when more than a tenth of the cells are not 0."""
     return rows.toarray() if rows.nnz > DENSE * rows.shape[0] * rows.shape[1] else rows
 
 
@@ -137,7 +143,7 @@ class Correlations:
 
 
 def independent_columns(rows: sparse.csr_array, rng: np.random.Generator) -> sparse.csr_array:
-    """Each column shuffled on its own: the marginals stay to the last patient, every dependence goes."""
+    """Each column shuffled on its own: the marginals stay as they are, every dependence goes."""
     columns = sparse.csc_array(rows)
     n = rows.shape[0]
     places = [rng.choice(n, size, replace=False) for size in np.diff(columns.indptr)]

@@ -1,4 +1,4 @@
-"""k-means on real and synthetic rows together: made once a pair, read by every log-cluster score."""
+"""k-means on real and synthetic rows together, made once for every log-cluster score."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import version
 from typing import Any, NamedTuple, TypeAlias
 
@@ -56,25 +56,19 @@ def evaluate(
     ----------
     real : patients that the generator has not seen
     synthetic : patients that it made; columns are aligned to the codes of all sets
-    train : patients that it was trained on; ``n`` of them at random are the members of the
-        membership scores, so that copies of others go unseen, as the reference "resampled" shows.
-        If None, half of ``real`` is the training set of the reference points, and the scores that
-        need the true one, of privacy and prediction, are None
-    reference : what :func:`references` returned for the same ``real`` and ``train``; if None,
-        computed
-    n : rows drawn from each set; by default those of ``reference``, else as many as the smallest
-        set holds
+    train : patients that it was trained on, of whom ``n`` at random are the members of the
+        membership scores. If None, half of ``real`` is the training set of the reference points,
+        and the scores of privacy and prediction are None
+    reference : what :func:`references` returned for these sets; if None, computed
+    n : rows drawn from each set; by default those of ``reference``, else of the smallest set
     seed : of the draws, the reference points, the discriminator and the bootstrap
-    progress : True for a bar on stderr, or a function called with (steps done, steps in all, name
-        of the step)
+    progress : True for a bar on stderr, or a function of (steps done, steps in all, step)
 
     Returns
     -------
     dict of plain JSON values; a score without a value is None and ``notes`` gives the reason
         reported, fidelity, utility, privacy : {metric: score}
-        reference : as :func:`references` returns it
-        gap : {"family.metric": (score - real) / (independent - real)}, see :func:`gaps`
-        interval : {"family.metric": [low, high]}, see :func:`intervals`
+        reference, gap, interval : see :func:`references`, :func:`gaps` and :func:`intervals`
         notes : {"family.metric": reason}
         n : {"rows": used of each set, "real", "synthetic", "train": rows given, "codes"}
         seed, versions
@@ -87,27 +81,25 @@ def evaluate(
     """
     seed = check_seed(seed)
     given = {"real": real, "synthetic": synthetic, **({} if train is None else {"train": train})}
-    sets = _aligned(given)
-    held_out, training = _roles(sets, seed)
-    n = _common(_agreed(n, reference), held_out, training, sets["synthetic"])
+    held_out, training, made = _sets(given, seed)
+    n = _common(_agreed(n, reference), held_out, training, made)
     steps = len(METRICS.steps)
     bar = Bar(progress, steps + (0 if reference else _reference_steps(train)), "evaluate")
     if reference is None:
         reference = _references(held_out, training, n, seed, train is not None, bar)
     members = Members(training, training[_order(training, seed)[:n]]) if train is not None else None
-    rows = drawn(held_out, n, seed), drawn(sets["synthetic"], n, seed)
-    pair = Pair(*rows, members, seed, dense=True)
-    scores, notes = score(METRICS, pair, bar.of("synthetic"))
+    pair = Pair(drawn(held_out, n, seed), drawn(made, n, seed), members, seed, dense=True)
+    values, notes = score(METRICS, pair, bar.of("synthetic"))
     bar.close()
-    nested = _by_family(scores)
+    scores = _by_family(values)
+    sizes = {name: len(matrix) for name, matrix in given.items()}
     return {
-        **nested,
+        **scores,
         "reference": {name: dict(reference[name]) for name in REFERENCES},
-        "gap": gaps(nested, reference),
-        "interval": intervals(METRICS, pair, scores),
+        "gap": gaps(scores, reference),
+        "interval": intervals(METRICS, pair, values),
         "notes": notes,
-        "n": {"rows": n, **{name: len(matrix) for name, matrix in given.items()}}
-        | {"codes": held_out.shape[1]},
+        "n": {"rows": n, **sizes, "codes": held_out.shape[1]},
         "seed": seed,
         "versions": versions(),
     }
@@ -135,8 +127,8 @@ def references(
     it is empty.
     """
     seed = check_seed(seed)
-    sets = _aligned({"real": real, **({} if train is None else {"train": train})})
-    held_out, training = _roles(sets, seed)
+    given = {"real": real, **({} if train is None else {"train": train})}
+    held_out, training, _ = _sets(given, seed)
     bar = Bar(progress, _reference_steps(train), "evaluate")
     n = _common(n, held_out, training)
     made = _references(held_out, training, n, seed, train is not None, bar)
@@ -148,16 +140,12 @@ def gaps(
     scores: Mapping[str, Any], reference: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, float | None]:
     """{"family.metric": floor-normalised :func:`gap`} of each corrected score."""
-    found = {}
-    for key, metric in METRICS.items():
-        family, name = key.split(".")
-        if family != "reported":
-            points = {point: made[family].get(name) for point, made in reference.items()}
-            found[key] = gap(metric, scores[family].get(name), points)
-    return found
+    points = {point: _flat(made) for point, made in reference.items()}
+    corrected = [key for key in METRICS if not key.startswith("reported.")]
+    return gaps_of(METRICS, _flat(scores), points, corrected)
 
 
-# Any registry ---------------------------------------------------------------------------------------
+# Any registry -------------------------------------------------------------------------------------
 
 
 class Scores(NamedTuple):
@@ -205,6 +193,20 @@ def gap(metric: Metric, value: float | None, points: Mapping[str, float | None])
     if metric.distance(independent, floor) <= noise + 1e-9:
         return None
     return float((value - floor) / (independent - floor))
+
+
+def gaps_of(
+    registry: Registry,
+    scores: Mapping[str, float | None],
+    points: Mapping[str, Mapping[str, float | None]],
+    keys: Iterable[str] = (),
+) -> dict[str, float | None]:
+    """The :func:`gap` of each score, or of those of ``keys``; points: {reference: {key: score}}."""
+    found = {}
+    for key in keys or registry:
+        values = {point: made.get(key) for point, made in points.items()}
+        found[key] = gap(registry[key], scores.get(key), values)
+    return found
 
 
 def intervals(
@@ -296,13 +298,31 @@ def _why(value: float) -> str:
     return "no value on these data: a set or a group of codes is empty or constant"
 
 
-# The sets -------------------------------------------------------------------------------------------
+# The sets -----------------------------------------------------------------------------------------
 
 
-def _aligned(sets: dict[str, CodeMatrix]) -> dict[str, Csr]:
-    """The counts over one vocabulary: the codes of the real set, then those that only others have."""
+def _sets(given: dict[str, CodeMatrix], seed: int) -> tuple[Csr, Csr, Csr]:
+    """Held-out, training and synthetic rows (or again the held-out) over one vocabulary.
+
+    Without a training set the real rows are cut in halves.
+    """
+    sets = _aligned(given)
     real = sets["real"]
-    for name, matrix in sets.items():
+    made = sets.get("synthetic", real)
+    if "train" in sets:
+        return real, sets["train"], made
+    if real.shape[0] < 2:
+        raise InputError(
+            "one real patient cannot be cut into halves; give more patients or a training set"
+        )
+    order, half = np.random.default_rng([seed, 0]).permutation(real.shape[0]), real.shape[0] // 2
+    return real[np.sort(order[half:])], real[np.sort(order[:half])], made
+
+
+def _aligned(given: dict[str, CodeMatrix]) -> dict[str, Csr]:
+    """The counts over one vocabulary: codes of the real set, then those that only others have."""
+    real = given["real"]
+    for name, matrix in given.items():
         if (matrix.kind == "binary") != (real.kind == "binary"):
             raise InputError(
                 f"the real set is {real.kind} and the {name} set {matrix.kind}; use to_binary() on "
@@ -312,26 +332,12 @@ def _aligned(sets: dict[str, CodeMatrix]) -> dict[str, Csr]:
             raise InputError(
                 f"the real and the {name} set share no code; check that both use the same coding"
             )
-    codes = list(dict.fromkeys(code for matrix in sets.values() for code in matrix.codes.tolist()))
+    codes = list(dict.fromkeys(code for matrix in given.values() for code in matrix.codes.tolist()))
     found = {}
-    for name, matrix in sets.items():
+    for name, matrix in given.items():
         same = matrix if matrix.codes.tolist() == codes else matrix.align(codes)
         found[name] = checked(same.counts, f"the {name} set")
     return found
-
-
-def _roles(sets: dict[str, Csr], seed: int) -> tuple[Csr, Csr]:
-    """Held-out and training rows; without a training set the real rows are cut in halves."""
-    real = sets["real"]
-    if "train" in sets:
-        return real, sets["train"]
-    if real.shape[0] < 2:
-        raise InputError(
-            "one real patient cannot be cut into halves; give more patients or a training set"
-        )
-    order = np.random.default_rng([seed, 0]).permutation(real.shape[0])
-    half = real.shape[0] // 2
-    return real[np.sort(order[half:])], real[np.sort(order[:half])]
 
 
 def _agreed(n: int | None, reference: Mapping[str, Mapping[str, Any]] | None) -> int | None:
@@ -423,7 +429,15 @@ def _by_family(scores: Mapping[str, float | None]) -> dict[str, dict[str, float 
     return nested
 
 
-# Progress and versions ------------------------------------------------------------------------------
+def _flat(scores: Mapping[str, Any]) -> dict[str, float | None]:
+    """{"family.metric": score} of scores by family, without what else stands beside them."""
+    families = {name: made for name, made in scores.items() if name in METRICS.families}
+    return {
+        f"{name}.{key}": value for name, made in families.items() for key, value in made.items()
+    }
+
+
+# Progress and versions ----------------------------------------------------------------------------
 
 
 class Bar:

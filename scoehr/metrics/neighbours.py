@@ -1,4 +1,4 @@
-"""Nearest neighbours between sets of patients, by one blocked product that never holds all pairs."""
+"""Nearest neighbours between sets of patients, by a product in blocks of pairs."""
 
 from __future__ import annotations
 

@@ -268,7 +268,7 @@ def _performances(fitted: np.ndarray, test: np.ndarray, code: int, seed: int) ->
 
 
 def _classifiers(seed: int) -> list[ClassifierMixin]:
-    """The algorithms that are ranked: five families, of which boosting and bagging each grow trees."""
+    """The algorithms that are ranked; boosting and bagging both grow trees."""
     return [
         LogisticRegression(C=0.1, solver="liblinear", random_state=small_seed(seed)),
         BernoulliNB(),

@@ -52,7 +52,7 @@ _register = partial(METRICS.register, family="privacy")
 _nearby = partial(_register, step="records near by")
 
 
-# Membership and exact copies ------------------------------------------------------------------------
+# Membership and exact copies ----------------------------------------------------------------------
 
 
 def _neighbours(pair: Pair) -> tuple[Nearest, Nearest]:
@@ -213,7 +213,7 @@ def near_duplicates(synthetic: Rows, train: Rows) -> np.ndarray:
     return hamming(left, right).first <= NEAR if left.shape[0] else np.empty(0, dtype=bool)
 
 
-# Records near by ------------------------------------------------------------------------------------
+# Records near by ----------------------------------------------------------------------------------
 
 
 class Distances(NamedTuple):
@@ -390,7 +390,7 @@ def presence_disclosure(
     return table
 
 
-# Attributes -----------------------------------------------------------------------------------------
+# Attributes ---------------------------------------------------------------------------------------
 
 
 def attribute_attack(records: Rows, synthetic: Rows) -> np.ndarray:

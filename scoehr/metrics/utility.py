@@ -41,7 +41,7 @@ def area(positive: np.ndarray, negative: np.ndarray) -> float:
 
 
 def discriminate(real: Rows, synthetic: Rows, *, seed: int = 0) -> list[Scored]:
-    """Classifier two-sample test: how synthetic each row looks to a classifier that has not seen it.
+    """Classifier two-sample test: how synthetic a row looks to a classifier that has not seen it.
 
     Naive Bayes weighs the presence of every code, however rare; boosted trees then see its
     log-odds, the numbers of codes and of occurrences and the counts of the most frequent codes, and

@@ -40,8 +40,8 @@ VISIT_METRICS = Registry()
 #: The reference points: what stands in for the synthetic set.
 VISIT_REFERENCES = {
     "real": "training patients that were set aside: the floor, what fresh real patients score",
-    "independent": "numbers of admissions as they are, each code of each admission drawn on its own "
-    "at its share",
+    "independent": "numbers of admissions as they are, each code of each admission drawn on its "
+    "own at its share",
     "shuffled": "real admissions dealt to the patients at random",
     "resampled": "training patients drawn with replacement",
 }
@@ -49,7 +49,7 @@ VISIT_REFERENCES = {
 _register = partial(VISIT_METRICS.register, step="synthetic")
 
 
-# Scores ---------------------------------------------------------------------------------------------
+# Scores -------------------------------------------------------------------------------------------
 
 
 @_register(
@@ -151,13 +151,14 @@ def recurrence(visits: Visits) -> pd.DataFrame:
 
 
 def new_shares(visits: Visits) -> pd.DataFrame:
-    """What share of an admission's codes the patient has for the first time, by the number of the visit (from 2).
+    """Share of an admission's codes that are new to the patient, by the number of the visit.
 
     Returns
     -------
     DataFrame, a row for each of :data:`NUMBERS`
         visits : admissions
-        new : share of their codes that no earlier admission of the patient has, [0, 1]; NaN without codes
+        new : share of their codes that no earlier admission of the patient has, [0, 1]; NaN without
+            codes
     """
     presence, known = visits.presence(), visits.earlier() > 0
     total, old = (np.asarray(rows.sum(axis=1)).ravel() for rows in (presence, presence * known))
@@ -277,7 +278,7 @@ def _shape(visits: Visits) -> np.ndarray:
     return np.column_stack([numbers, total, distinct, lengths[first], lengths[last], least, most])
 
 
-# The whole set --------------------------------------------------------------------------------------
+# The whole set ------------------------------------------------------------------------------------
 
 
 def evaluate(
@@ -328,14 +329,10 @@ def evaluate(
         reference[name] = score(test, point, seed)
         bar.step(name)
     bar.close()
-    gaps = {}
-    for name, metric in VISIT_METRICS.items():
-        points = {point: found[name] for point, found in reference.items()}
-        gaps[name] = evaluation.gap(metric, scores[name], points)
     return {
         "visits": scores,
         "reference": reference,
-        "gap": gaps,
+        "gap": evaluation.gaps_of(VISIT_METRICS, scores, reference),
         "interval": evaluation.intervals(VISIT_METRICS, pair, scores, REPEATS),
         "curves": curves(test, made),
         "n": {"patients": n, "codes": len(codes), "admissions": int(test.starts[-1])},
@@ -434,7 +431,7 @@ def shuffled_admissions(visits: Visits, rng: np.random.Generator) -> Visits:
     return Visits(counts, visits.starts, visits.patients, visits.codes, visits.titles)
 
 
-# Parts ----------------------------------------------------------------------------------------------
+# Parts --------------------------------------------------------------------------------------------
 
 
 def _ks(one: np.ndarray, other: np.ndarray) -> float:
@@ -447,7 +444,7 @@ def _ks(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def _probabilities(visits: Visits) -> dict[str, sparse.csr_array]:
-    """Shares of single codes (1, n_codes), of pairs within (upper triangle) and across (n_codes, n_codes)."""
+    """Shares of codes (1, n_codes), pairs within (upper triangle) and across (n_codes, n_codes)."""
     presence, later = visits.presence().astype(np.float64), np.flatnonzero(visits.order)
     before, after, total = presence[later - 1], presence[later], max(1, presence.shape[0])
     return {
@@ -475,7 +472,7 @@ def _correlations(visits: Visits, codes: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def _pearson(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Correlations of columns of one with those of the other, 0 for a constant; NaN without rows."""
+    """Correlations of columns of one with those of the other, 0 for constants; NaN without rows."""
     if not len(one):
         return np.full((one.shape[1], other.shape[1]), math.nan)
     one, other = (side - side.mean(axis=0) for side in (one, other))
