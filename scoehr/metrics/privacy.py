@@ -14,7 +14,6 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 from scipy import sparse
 
 from scoehr.metrics.arrays import (
@@ -356,17 +355,6 @@ def adversarial_accuracy(
 def presence_claims(
     members: np.ndarray, holdout: np.ndarray, *, threshold: int = NEAR
 ) -> dict[str, float]:
-    """Sensitivity and precision of :func:`presence_disclosure` at one threshold, in [0, 1]."""
-    right, wrong = ((table[:, 0] <= threshold).sum() for table in (members, holdout))
-    return {
-        "presence_sensitivity": float(right / len(members)),
-        "presence_precision": float(right / (right + wrong)) if right + wrong else np.nan,
-    }
-
-
-def presence_disclosure(
-    members: np.ndarray, holdout: np.ndarray, *, thresholds: int = 20
-) -> pd.DataFrame:
     """Presence disclosure: a record with a synthetic row within the threshold is claimed a member.
 
     Source: Choi et al. (2017), medGAN, MLHC, section on presence disclosure.
@@ -374,20 +362,20 @@ def presence_disclosure(
     Parameters
     ----------
     members, holdout : as in :class:`Distances`, as many patients of either kind
-    thresholds : the largest Hamming distance, in codes
+    threshold : Hamming distance, in codes
 
     Returns
     -------
-    DataFrame, a row a threshold from 0
-        threshold, sensitivity : share of the members who are claimed
-        precision : share of members among the claimed, 0.5 where the attacker learns nothing; NaN
-            if nobody is claimed
+    dict with
+        presence_sensitivity : share of the members who are claimed, [0, 1]
+        presence_precision : share of members among the claimed, [0, 1]; 0.5 where the attacker
+            learns nothing, NaN if nobody is claimed
     """
-    steps = range(thresholds + 1)
-    claims = [presence_claims(members, holdout, threshold=step) for step in steps]
-    table = pd.DataFrame(claims).rename(columns=lambda name: name.removeprefix("presence_"))
-    table.insert(0, "threshold", steps)
-    return table
+    right, wrong = ((table[:, 0] <= threshold).sum() for table in (members, holdout))
+    return {
+        "presence_sensitivity": float(right / len(members)),
+        "presence_precision": float(right / (right + wrong)) if right + wrong else np.nan,
+    }
 
 
 # Attributes ---------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -31,6 +32,14 @@ def distances(toy) -> dict[str, privacy.Distances]:
 
 def presence(rows: int = 25, codes: int = 6):
     return arrays(np.int64, (rows, codes), elements=st.integers(0, 2))
+
+
+def presence_disclosure(members, holdout, thresholds: int = 20) -> pd.DataFrame:
+    """Sensitivity and precision of the claims at each threshold."""
+    steps = range(thresholds + 1)
+    claims = [privacy.presence_claims(members, holdout, threshold=step) for step in steps]
+    table = pd.DataFrame(claims).rename(columns=lambda name: name.removeprefix("presence_"))
+    return table.assign(threshold=steps)
 
 
 # Distances ----------------------------------------------------------------------------------------------------------
@@ -67,7 +76,7 @@ def test_scores_of_neighbours_ignore_the_order_of_patients_and_codes(
         privacy.adversarial_accuracy(*other[:3])
     )
     assert privacy.closest_records(one.synthetic) == privacy.closest_records(other.synthetic)
-    assert privacy.presence_disclosure(*one[1:3]).equals(privacy.presence_disclosure(*other[1:3]))
+    assert presence_disclosure(*one[1:3]).equals(presence_disclosure(*other[1:3]))
     assert (
         privacy.near_duplicates(made, train).sum()
         == privacy.near_duplicates(made[patients], train).sum()
@@ -109,11 +118,11 @@ def test_presence_disclosure_by_hand():
         np.array([[0, 9], [2, 9], [3, 9], [9, 9]]),
         np.array([[2, 9], [3, 9], [4, 9], [9, 9]]),
     )
-    table = privacy.presence_disclosure(members, holdout, thresholds=3)
+    table = presence_disclosure(members, holdout, thresholds=3)
     assert table["threshold"].tolist() == [0, 1, 2, 3]
     assert table["sensitivity"].tolist() == [0.25, 0.25, 0.5, 0.75]
     assert table["precision"].tolist() == [1, 1, pytest.approx(2 / 3), 0.6]
-    assert np.isnan(privacy.presence_disclosure(members[3:], holdout)["precision"][0])
+    assert np.isnan(presence_disclosure(members[3:], holdout)["precision"][0])
 
 
 def test_near_duplicates_differ_in_two_codes_and_have_five():
@@ -161,7 +170,7 @@ def test_attacks_stay_in_their_ranges(records, made):
     assert (guesses >= 0).all() and (guesses[:, 0] <= guesses[:, 1:].min(axis=1)).all()
     assert np.isnan(attribute_f1(guesses)) or 0 <= attribute_f1(guesses) <= 1
     found = privacy.distances(made, train=records, holdout=records[::-1])
-    table = privacy.presence_disclosure(found.members, found.holdout)
+    table = presence_disclosure(found.members, found.holdout)
     assert table["sensitivity"].is_monotonic_increasing and table["sensitivity"].iloc[-1] == 1
     assert (
         table["precision"].dropna().tolist() == [0.5] * table["precision"].count()
