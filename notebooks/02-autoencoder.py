@@ -36,12 +36,12 @@ from scoehr.files import check_seed
 
 seed = check_seed(seed)
 rows = results.rows(dataset, source, profile, seed)
-sizes = ablations.labelled(rows, ablations.AUTOENCODERS)
-heads = ablations.labelled(rows, ablations.HEADS)
+sizes = ablations.pick(rows, "autoencoders")
+heads = ablations.pick(rows, "heads")
 results.origin(results.coded(rows), dataset=dataset, profile=profile, seed=seed)
 
 # %% tags=["hide-input"]
-results.missing(rows, [*ablations.AUTOENCODERS.values(), *ablations.HEADS.values()])
+results.missing(rows, [*ablations.names("autoencoders"), *ablations.names("heads")])
 
 # %% [markdown]
 # (a1)=
@@ -60,7 +60,7 @@ figures.show(
         {f"{label} dimensions": histories for label, histories in fitted.items()},
         {
             f"{label} dimensions": curve
-            for label, curve in ablations.quoted_curves("autoencoder").items()
+            for label, curve in ablations.reported_curves("autoencoder").items()
         },
         ylabel="loss per patient",
         log=True,

@@ -37,11 +37,11 @@ from scoehr.sdes import VPSDE, stratified_times, uniform_times
 
 seed = check_seed(seed)
 rows = results.rows(dataset, source, profile, seed)
-sizes = ablations.labelled(rows, ablations.NETWORKS)
+sizes = ablations.pick(rows, "networks")
 results.origin(rows, dataset=dataset, profile=profile, seed=seed)
 
 # %% tags=["hide-input"]
-results.missing(rows, [*ablations.NETWORKS.values(), "official-epochs-50", "official-epochs-100"])
+results.missing(rows, [*ablations.names("networks"), "official-epochs-50", "official-epochs-100"])
 
 # %% [markdown]
 # ## The forward process
@@ -124,12 +124,12 @@ fitted = {label: scores.curves(runs, "score") for label, runs in sizes.items()}
 fitted = {label: histories for label, histories in fitted.items() if histories}
 titles = {
     label: "no autoencoder" if label == "none" else f"{label} dimensions"
-    for label in ablations.NETWORKS
+    for label in [row.label for row in ablations.rows_of("networks")]
 }
 figures.show(
     figures.curves(
         {titles[label]: histories for label, histories in fitted.items()},
-        {titles[label]: curve for label, curve in ablations.quoted_curves("score").items()},
+        {titles[label]: curve for label, curve in ablations.reported_curves("score").items()},
         ylabel="loss per patient",
         log=True,
     ),

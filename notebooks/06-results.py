@@ -60,12 +60,12 @@ Words(scores.divergences(every))
 
 # %% tags=["hide-input"]
 Table(
-    ablations.main_table(kinds["count"], {"the report, printed": ablations.quoted("reported")}),
+    ablations.main_table(kinds["count"], {"the report, printed": ablations.of_report("reported")}),
     f"Counts. {scores.caption(kinds['count'])}",
 )
 
 # %% tags=["hide-input"]
-Words(ablations.leveled(ablations.level(every, "start").query("row == 're-initialised'")))
+Words(ablations.level_summary(ablations.level(every, "start").query("row == 're-initialised'")))
 
 # %% [markdown]
 # (p1)=
@@ -80,7 +80,7 @@ results.missing(every, ["paper", "reported-binary", "reported-binary-sigmoid"])
 
 # %% tags=["hide-input"]
 Table(
-    ablations.main_table(presence, {"the paper, printed": ablations.quoted_paper()}),
+    ablations.main_table(presence, {"the paper, printed": ablations.of_paper()}),
     f"Presence. {scores.caption(presence)}",
 )
 
@@ -114,8 +114,8 @@ results.missing(every, ["reported-none", "reported-none-unclipped"])
 
 # %% tags=["hide-input"]
 said = {
-    "the paper, printed": ablations.quoted_paper("ScoEHR without autoencoder"),
-    "the report, printed": ablations.quoted("reported-none"),
+    "the paper, printed": ablations.of_paper("ScoEHR without autoencoder"),
+    "the report, printed": ablations.of_report("reported-none"),
 }
 Table(
     ablations.main_table(bare, said),
@@ -202,7 +202,7 @@ for sheet, words in contest.reached(dataset, source, profile, seed):
 for name, found in abroad.items():
     for kind, group in results.by_kind(results.rivals(found)).items():
         caption = f"{name}, {results.KINDS[kind]}, profile {group[next(iter(group))][0].experiment['profile']}. "
-        said = {"the report, printed": ablations.quoted("reported")} if kind == "count" else {}
+        said = {"the report, printed": ablations.of_report("reported")} if kind == "count" else {}
         display(Table(ablations.main_table(group, said), caption + scores.caption(group)))
         display(Table(contest.contest(group), f"The contest on {caption}{scores.caption(group)}"))
         display(Words(contest.best(group)))

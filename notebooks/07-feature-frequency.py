@@ -50,7 +50,7 @@ table = {}
 for name, found in rows.items():
     real = found[0].frequency["real"].mean()
     made = scores.estimate(found, lambda run: scores.mean_cells(run)["synthetic"], least=0)
-    quoted = ablations.quoted_density(name)
+    quoted = ablations.reported_density(name)
     table[name] = {
         "title": found[0].experiment["title"],
         "real": real,

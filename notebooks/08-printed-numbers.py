@@ -29,7 +29,7 @@ from IPython.display import display
 from scipy import stats
 
 from reproduction import figures
-from reproduction.synthesis import reported
+from reproduction.synthesis import experiments, reported
 from reproduction.tables import Html, Table, Words, cell
 from scoehr.files import check_seed
 from scoehr.metrics.clusters import cluster
@@ -416,8 +416,8 @@ Table(
 # published DDM in place of DDM, the best become these:
 
 # %% tags=["hide-input"]
-for name in reported.ABLATIONS:
-    display(Table(reported.best(name), f"Ablation of the {name}"))
+for which in reported.SWEEPS:
+    display(Table(reported.best(which), experiments.tables()[which].title))
 
 # %% [markdown]
 # What the report calls best is by both corrected scores at or near the end of each list. That does not make the other

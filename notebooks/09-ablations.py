@@ -66,7 +66,7 @@ if len(pairs):
     )
 
 # %% tags=["hide-input"]
-Words(ablations.says(rows, "sizes"))
+Words(ablations.summary(rows, "sizes"))
 
 # %% tags=["hide-input"]
 attention = {
@@ -118,7 +118,7 @@ if len(pairs):
     )
 
 # %% tags=["hide-input"]
-Words(ablations.says(rows, "rates"))
+Words(ablations.summary(rows, "rates"))
 
 # %% [markdown]
 # (t4)=
@@ -185,7 +185,7 @@ if len(pairs):
     )
 
 # %% tags=["hide-input"]
-Words(ablations.says(rows, "epochs"))
+Words(ablations.summary(rows, "epochs"))
 
 # %% [markdown]
 # ## The start of the network
@@ -196,7 +196,7 @@ Words(ablations.says(rows, "epochs"))
 ablations.show(rows, "start")
 
 # %% tags=["hide-input"]
-Words(ablations.says(rows, "start"))
+Words(ablations.summary(rows, "start"))
 
 # %% [markdown]
 # ## What the decoder means
@@ -207,7 +207,7 @@ Words(ablations.says(rows, "start"))
 ablations.show(rows, "counts")
 
 # %% tags=["hide-input"]
-Words(ablations.says(rows, "counts"))
+Words(ablations.summary(rows, "counts"))
 
 # %% [markdown]
 # Presence of codes with the report's head, with cross-entropy, and in the paper's whole configuration.
@@ -216,7 +216,7 @@ Words(ablations.says(rows, "counts"))
 ablations.show(rows, "presence")
 
 # %% tags=["hide-input"]
-Words(ablations.says(rows, "presence"))
+Words(ablations.summary(rows, "presence"))
 
 # %% [markdown]
 # (abroad)=
@@ -226,6 +226,6 @@ Words(ablations.says(rows, "presence"))
 
 # %% tags=["hide-input"]
 for name, found in results.elsewhere(dataset, profile, seed).items():
-    for which in (title for title in ablations.TITLES if title != "steps"):
+    for which in ablations.ABROAD:
         ablations.show(found, which, of=f"{name}: ", figure=False)
-        display(Words(ablations.says(found, which)))
+        display(Words(ablations.summary(found, which)))

@@ -101,7 +101,7 @@ for kind, group in kinds.items():
 # %% tags=["hide-input"]
 said = reported.report()["cosine share (%)"]
 Words(
-    f"Printed: the paper {ablations.quoted_paper()['reported.cosine_share']} of records at risk, the report "
+    f"Printed: the paper {ablations.of_paper()['reported.cosine_share']} of records at risk, the report "
     f"{said.min()} to {said.max()} % by its cosine share, which for two random real patients here is "
     + " and ".join(
         f"{sum(found['real']) / len(found['real']):.2%} ({results.KINDS[kind]})"

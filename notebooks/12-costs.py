@@ -33,11 +33,11 @@ from scoehr.files import CHECKOUT, check_seed, read_json
 
 seed = check_seed(seed)
 rows = results.rows(dataset, source, profile, seed)
-sizes = ablations.labelled(rows, ablations.NETWORKS)
+sizes = ablations.pick(rows, "networks")
 results.origin(rows, dataset=dataset, profile=profile, seed=seed)
 
 # %% tags=["hide-input"]
-results.missing(rows, list(ablations.NETWORKS.values()))
+results.missing(rows, ablations.names("networks"))
 
 # %% [markdown]
 # (c1)=
@@ -112,7 +112,7 @@ Table(
 # %% tags=["hide-input"]
 key = "utility.discriminator_auc"
 named = {name: name for name in [*results.main(rows), *results.grouped(rows, "baselines")]} | {
-    f"reported, {label}": name for label, name in ablations.NETWORKS.items()
+    f"reported, {row.label}": row.name for row in ablations.rows_of("networks")
 }
 named.pop("reported, 144")
 for kind, group in results.by_kind(ablations.labelled(rows, named)).items():

@@ -1,7 +1,9 @@
-"""The ablations of the report run again: printed values beside ours, and whether the printed order is found.
+"""The report's ablations run again: reported values beside ours, and whether the order is found.
 
-A printed difference between two rows is found where ours has its sign and its 95 % interval (Welch's, over random
-seeds) excludes 0; reversed where the interval lies on the other side; else the rows are not told apart.
+The rows of each table, their labels and the reported rows that they repeat stand in the plan. A
+reported difference between two rows is found where ours has its sign and its 95 % interval (Welch's,
+over random seeds) excludes 0; reversed where the interval lies on the other side; else the rows are
+not told apart.
 """
 
 from __future__ import annotations
@@ -10,92 +12,19 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import combinations
-from typing import Any, NamedTuple
 
 import pandas as pd
 
 from reproduction import figures
 from reproduction.estimates import Estimate, student, welch
 from reproduction.synthesis import experiments, reported, scores
-from reproduction.synthesis.experiments import Run
+from reproduction.synthesis.experiments import Run, TableRow
+from reproduction.synthesis.reported import QUOTES
 from reproduction.synthesis.scores import POINTS, Rows, title
 from reproduction.tables import Table, cell
-from scoehr.metrics import METRICS, REFERENCES
+from scoehr.metrics import REFERENCES
 
-
-class Row(NamedTuple):
-    """A row of an ablation: its name in the plan, what it is called, and the printed row that it makes again."""
-
-    name: str
-    label: str
-    printed: str | None = None
-
-
-#: The ablations, each with its rows in the order of the report. Attention and schedule are ours to add.
-ABLATIONS: dict[str, tuple[Row, ...]] = {
-    "sizes": (
-        Row("reported-64", "64", "reported-64"),
-        Row("reported", "144", "reported"),
-        Row("reported-144-attention", "144, more attention"),
-        Row("reported-256-plain", "256, less attention"),
-        Row("reported-256", "256", "reported-256"),
-        Row("reported-none", "none, negatives cut"),
-        Row("reported-none-unclipped", "none", "reported-none"),
-    ),
-    "rates": (
-        Row("reported-rate-00025", "0.00025", "reported-rate-00025"),
-        Row("reported-rate-0005", "0.0005", "reported-rate-0005"),
-        Row("reported-epochs-30", "0.001", "reported-epochs-30"),
-        Row("reported-rate-0025", "0.0025", "reported-rate-0025"),
-        Row("reported-rate-005", "0.005", "reported-rate-005"),
-    ),
-    "epochs": tuple(
-        Row(
-            "reported" if number == 50 else f"reported-epochs-{number}",
-            str(number),
-            f"reported-epochs-{number}",
-        )
-        for number in (12, 25, 30, 50, 75, 100)
-    ),
-    "official": tuple(
-        Row(f"official-epochs-{number}", str(number)) for number in (12, 25, 30, 50, 75, 100)
-    ),
-    "steps": (
-        *(Row(f"reported-steps-{number}", str(number)) for number in (40, 100, 250, 500)),
-        Row("reported", "1,000"),
-        Row("reported-sra1", "50, order 3/2"),
-    ),
-    "bare": (
-        Row("reported", "144 dimensions", "reported"),
-        Row("reported-none", "negatives cut"),
-        Row("reported-none-unclipped", "negatives kept", "reported-none"),
-    ),
-    "start": (
-        Row("reported", "re-initialised", "reported"),
-        Row("reported-native", "the network's own start"),
-    ),
-    "counts": (
-        Row("reported", "ReLU, squared error", "reported"),
-        Row("reported-poisson", "Poisson likelihood"),
-    ),
-    "presence": (
-        Row("reported-binary", "ReLU, squared error"),
-        Row("reported-binary-sigmoid", "sigmoid, cross-entropy"),
-        Row("paper", "the paper's model"),
-    ),
-}
-#: What each of :data:`ABLATIONS` is about.
-TITLES = {
-    "steps": "Steps of the sampler",
-    "sizes": "Latent dimensions",
-    "rates": "Learning rate",
-    "epochs": "Epochs under the report's schedule",
-    "official": "Epochs under the paper's schedule",
-    "start": "Start of the score network",
-    "counts": "Heads on counts",
-    "presence": "Heads on presence",
-}
-#: Scores that the report printed, as it computes them, by their name in its table.
+#: Scores that the report gives, as it computes them, by their name in its table.
 REPORTED = {
     "DDM": "reported.ddm",
     "PCD": "reported.pcd",
@@ -103,23 +32,35 @@ REPORTED = {
     "cosine share": "reported.cosine_share",
     "density ratio": "fidelity.density_ratio",
 }
-#: Scores that can tell, for the tables of corrected scores and for the figures.
+#: Scores of the corrected tables and of the figures.
 CORRECTED = (
-    "fidelity.density_ratio", "fidelity.codes_missing", "fidelity.prevalence_mae", "fidelity.pcd_top200",
-    "fidelity.log_cluster_weighted", "fidelity.patient_codes_ks", "utility.discriminator_auc",
-)  # fmt: skip
+    "fidelity.density_ratio",
+    "fidelity.codes_missing",
+    "fidelity.prevalence_mae",
+    "fidelity.pcd_top200",
+    "fidelity.log_cluster_weighted",
+    "fidelity.patient_codes_ks",
+    "utility.discriminator_auc",
+)
 DRAWN = CORRECTED[1:]
-
-
-#: Rows of the plan with an autoencoder, or a score network, of each printed size.
-AUTOENCODERS = {"64": "reported-64", "144": "reported", "256": "reported-256"}
-NETWORKS = {**AUTOENCODERS, "none": "reported-none"}
-#: Rows whose autoencoders differ in what the decoder is told to mean.
-HEADS = {
-    "counts, squared error": "reported", "counts, Poisson": "reported-poisson", "counts, fast path": "fast",
-    "presence, squared error": "reported-binary", "presence, cross-entropy": "reported-binary-sigmoid",
-    "presence, the paper": "paper",
-}  # fmt: skip
+#: Tables of the plan that are shown of other data sets.
+ABROAD = ("sizes", "rates", "epochs", "official", "start", "counts", "presence")
+#: Scores of the main table.
+MAIN = (
+    *REPORTED.values(),
+    *CORRECTED[1:3],
+    "fidelity.mean_count_mae",
+    "fidelity.pcd",
+    "fidelity.pcd_top200",
+    "fidelity.cmd",
+    "fidelity.log_cluster",
+    *CORRECTED[4:],
+    "utility.auroc_loss",
+    "utility.sra",
+    "privacy.membership_auc",
+)
+#: Scores by which it is judged whether a factor of scale still matters.
+SCALED = (*REPORTED.values(), *DRAWN)
 
 
 def labelled(found: Rows, labels: Mapping[str, str]) -> dict[str, Sequence[Run]]:
@@ -127,24 +68,26 @@ def labelled(found: Rows, labels: Mapping[str, str]) -> dict[str, Sequence[Run]]
     return {label: found[name] for label, name in labels.items() if found.get(name)}
 
 
+def rows_of(which: str) -> list[TableRow]:
+    """The rows of a table of the plan, in their order."""
+    return experiments.tables()[which].rows
+
+
 def pick(found: Rows, which: str) -> dict[str, Sequence[Run]]:
-    """The rows of an ablation that have finished runs, by label."""
-    return labelled(found, {row.label: row.name for row in ABLATIONS[which]})
+    """The rows of a table of the plan that have finished runs, by label."""
+    return labelled(found, {row.label: row.name for row in rows_of(which)})
 
 
 def names(which: str) -> list[str]:
-    """The names in the plan of the rows of an ablation."""
-    return [row.name for row in ABLATIONS[which]]
+    """The names in the plan of the rows of a table."""
+    return [row.name for row in rows_of(which)]
 
 
-# Scale ---------------------------------------------------------------------------------------------------------------
-
-#: Scores by which it is judged whether a factor of scale still matters.
-SCALED = (*REPORTED.values(), *CORRECTED[1:])
+# Scale --------------------------------------------------------------------------------------------
 
 
 def widths(name: str, dataset: str, source: str | None, seed: int) -> dict[str, list[Run]]:
-    """A row's finished runs in the regime by the width of its network, narrowest first; nothing is computed."""
+    """A row's finished runs in the regime by the width of its network, narrowest first."""
     found: dict[int, list[Run]] = {}
     for profile in experiments.profiles():
         row = experiments.plan(dataset, source, profile, seed)[name]
@@ -155,413 +98,377 @@ def widths(name: str, dataset: str, source: str | None, seed: int) -> dict[str, 
 
 
 def scale(rows: Rows, full: str) -> pd.DataFrame:
-    """A row a score, a column a step or a width, with intervals in that of ``full``, by which the others are judged."""
+    """A row a score, a column a step or a width, with intervals in the column ``full``."""
     sheet: dict[str, dict[str, str]] = {}
     for key in SCALED:
         found = {name: scores.over_seeds(runs, key) for name, runs in rows.items()}
-        sheet[METRICS[key].title] = {
+        columns = {
             scores.label(name, rows[name]): str(each) if name == full else cell(each.value)
             for name, each in found.items()
-        } | {POINTS["real"]: cell(scores.point(rows, "real", key))}
+        }
+        sheet[title(key)] = columns | {POINTS["real"]: cell(scores.point(rows, "real", key))}
     return pd.DataFrame.from_dict(sheet, orient="index")
 
 
 def moved(rows: Rows, full: str) -> dict[str, list[str]]:
-    """By row, the scores that differ from those of the row ``full`` by more than half of that one's 95 % interval.
+    """By row, the scores that differ from those of ``full`` by more than half of its interval.
 
     Scores without an interval are left out.
     """
-    reach = {key: scores.over_seeds(rows[full], key) for key in SCALED}
-    known = {key: each for key, each in reach.items() if each.n and each.has_interval}
+    every = {key: scores.over_seeds(rows[full], key) for key in SCALED}
+    known = {key: each for key, each in every.items() if each.has_interval}
 
     def far(runs: Sequence[Run], key: str) -> bool:
         half = (known[key].high - known[key].low) / 2
         return abs(scores.over_seeds(runs, key).value - known[key].value) > half
 
-    return {
-        name: [METRICS[key].title for key in known if far(runs, key)]
-        for name, runs in rows.items()
-        if name != full
-    }
+    others = {name: runs for name, runs in rows.items() if name != full}
+    return {name: [title(key) for key in known if far(runs, key)] for name, runs in others.items()}
 
 
 def converged(rows: Rows, full: str, what: str) -> str:
-    """One sentence a row: which scores still move between it and the row ``full``."""
+    """One sentence a row: which scores still differ between it and the row ``full``."""
     if full not in rows or len(rows) < 2:
         return ""
     lines = []
     for name, titles in moved(rows, full).items():
-        subject = f"{len(titles)} of {len(SCALED)} scores" if titles else "no score"
-        names = f" ({'; '.join(titles)})" if titles else ""
+        number = f"{len(titles)} of {len(SCALED)} scores" if titles else "no score"
+        listed = f" ({'; '.join(titles)})" if titles else ""
         lines.append(
-            f"- {what} {name} against {full}: half its 95 % interval is left by {subject}{names}."
+            f"- {what} {name} against {full}: {number} beyond half its 95 % interval{listed}."
         )
     return "\n".join(lines)
 
 
-# What was printed ----------------------------------------------------------------------------------------------------
+# Reported values ----------------------------------------------------------------------------------
 
 
-def quoted(experiment: str | None) -> dict[str, float]:
-    """The scores that the report printed of a row, by our key, with the digits that it printed elsewhere.
+def of_report(experiment: str | None) -> dict[str, float]:
+    """The scores that the report gives for a row, by our key, with the digits given elsewhere.
 
-    Among them the published log-cluster that follows from the printed one, where one does.
+    Among them the published log-cluster that follows from the reported one, where one does.
     """
-    facts = reported.QUOTES.values
+    facts = QUOTES.values
     row = next((row for row in facts["report"] if row["experiment"] == experiment), None)
     if row is None:
         return {}
+    clusters = facts["report_clusters"]
     return {
         "reported.ddm": float(reported.ddm_digits()[row["title"]]),
         "reported.pcd": row["pcd"],
         "reported.log_cluster": row["log_cluster_unrounded"],
         "reported.cosine_share": row["cosine"] / 100,
         "fidelity.density_ratio": row["density"] / facts["report_real_density"],
-        "fidelity.log_cluster": reported.published(
-            row["log_cluster_unrounded"], facts["report_clusters"]
-        ),
+        "fidelity.log_cluster": reported.published(row["log_cluster_unrounded"], clusters),
     }
 
 
-def quoted_paper(title: str = "ScoEHR") -> dict[str, str]:
-    """The scores that the paper printed of a model for MIMIC-III, by our key, with its margins."""
-    row = next(row for row in reported.QUOTES.values["paper"] if row["title"] == title)
-    keys = {
-        "ddm": "fidelity.mean_count_mae",
-        "pcd": "fidelity.pcd",
-        "log_cluster": "fidelity.log_cluster",
-        "sra": "utility.sra",
-    }
-    said = {
-        key: f"{row[name]}" + (f" ± {row[f'{name} ±']}" if f"{name} ±" in row else "")
-        for name, key in keys.items()
-        if name in row
-    }
-    return said | ({"reported.cosine_share": f"{row['cosine']:g} %"} if "cosine" in row else {})
+#: The paper's scores by our key.
+PAPER = {
+    "fidelity.mean_count_mae": "ddm",
+    "fidelity.pcd": "pcd",
+    "fidelity.log_cluster": "log_cluster",
+    "utility.sra": "sra",
+}
 
 
-def quoted_curves(stage: str) -> dict[str, pd.DataFrame]:
-    """Printed losses of a stage by latent size: a table with ``set`` (train or test), ``epoch`` and ``loss``."""
+def of_paper(title: str = "ScoEHR") -> dict[str, str]:
+    """The scores that the paper gives for a model on MIMIC-III, by our key, with its margins."""
+    row = next(row for row in QUOTES.values["paper"] if row["title"] == title)
+    found = {}
+    for key, name in PAPER.items():
+        if name in row:
+            margin = f" ± {row[f'{name} ±']}" if f"{name} ±" in row else ""
+            found[key] = f"{row[name]}{margin}"
+    if "cosine" in row:
+        found["reported.cosine_share"] = f"{row['cosine']:g} %"
+    return found
+
+
+def reported_curves(stage: str) -> dict[str, pd.DataFrame]:
+    """Reported losses of a stage by latent size: a table with ``set``, ``epoch`` and ``loss``."""
     found: dict[str, list[pd.DataFrame]] = {}
-    for curve in reported.QUOTES.values["curves"]:
+    for curve in QUOTES.values["curves"]:
         if curve["stage"] == stage:
-            points = pd.DataFrame(
-                {"set": curve["set"], "epoch": curve["epochs"], "loss": curve["loss"]}
-            )
-            found.setdefault(curve["latent"], []).append(points)
+            columns = {"set": curve["set"], "epoch": curve["epochs"], "loss": curve["loss"]}
+            found.setdefault(curve["latent"], []).append(pd.DataFrame(columns))
     return {latent: pd.concat(parts) for latent, parts in found.items()}
 
 
-def quoted_density(name: str) -> list[float]:
-    """Every mean cell that the report printed for what a row of the plan makes again."""
-    asked = {row.printed for rows in ABLATIONS.values() for row in rows if row.name == name}
-    return [
-        row["density"] for row in reported.QUOTES.values["report"] if row["experiment"] in asked
-    ]
+def reported_density(name: str) -> list[float]:
+    """Every mean cell that the report gives for what a row of the plan repeats."""
+    every = [row for table in experiments.tables().values() for row in table.rows]
+    twins = {row.reported for row in every if row.name == name}
+    return [row["density"] for row in QUOTES.values["report"] if row["experiment"] in twins]
 
 
-# Tables --------------------------------------------------------------------------------------------------------------
+# Tables -------------------------------------------------------------------------------------------
 
 
-#: Scores of the main table.
-MAIN = (
-    "reported.ddm", "reported.pcd", "reported.log_cluster", "reported.cosine_share",
-    "fidelity.density_ratio", "fidelity.codes_missing", "fidelity.prevalence_mae", "fidelity.mean_count_mae",
-    "fidelity.pcd", "fidelity.pcd_top200", "fidelity.cmd", "fidelity.log_cluster", "fidelity.log_cluster_weighted",
-    "fidelity.patient_codes_ks", "utility.discriminator_auc", "utility.auroc_loss", "utility.sra",
-    "privacy.membership_auc",
-)  # fmt: skip
+def main_table(rows: Rows, theirs: Mapping[str, Mapping[str, float | str]]) -> pd.DataFrame:
+    """The main table of one kind of data: a row a score; reported values, our rows, references.
 
-
-def main_table(rows: Rows, said: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
-    """The main table of one kind of data: a row a score; columns: printed values, our rows, reference points.
-
-    ``said``: {heading: {key of a score: printed value}}.
+    ``theirs``: {heading: {key of a score: reported value}}.
     """
     ours = scores.table(rows, MAIN, references=REFERENCES)
-    cells = {heading: [cell(values.get(key)) for key in MAIN] for heading, values in said.items()}
+    cells = {head: [cell(values.get(key)) for key in MAIN] for head, values in theirs.items()}
     return pd.concat([pd.DataFrame(cells, index=ours.index), ours], axis=1)
 
 
 def as_reported(found: Rows, which: str) -> pd.DataFrame:
-    """The scores as the report computes them: printed and ours, a row a row of the ablation, then reference points."""
+    """Scores as the report computes them, its own and ours, a row a row, then reference points."""
     rows = pick(found, which)
     table: dict[str, dict[str, str]] = {}
-    for row in ABLATIONS[which]:
-        if row.label in rows:
-            said = quoted(row.printed)
-            table[scores.label(row.label, rows[row.label])] = {
-                column: text
-                for name, key in REPORTED.items()
-                for column, text in (
-                    (f"{name}, printed", cell(said.get(key))),
-                    (f"{name}, here", str(scores.over_seeds(rows[row.label], key))),
-                )
-            }
+    for row in rows_of(which):
+        if runs := rows.get(row.label):
+            theirs, cells = of_report(row.reported), {}
+            for name, key in REPORTED.items():
+                cells[f"{name}, reported"] = cell(theirs.get(key))
+                cells[f"{name}, here"] = str(scores.over_seeds(runs, key))
+            table[scores.label(row.label, runs)] = cells
     for point in REFERENCES:
-        table[POINTS[point]] = {
-            f"{name}, here": cell(scores.point(rows, point, key)) for name, key in REPORTED.items()
-        }
-    columns = [f"{name}, {whose}" for name in REPORTED for whose in ("printed", "here")]
+        values = {name: scores.point(rows, point, key) for name, key in REPORTED.items()}
+        table[POINTS[point]] = {f"{name}, here": cell(value) for name, value in values.items()}
+    columns = [f"{name}, {whose}" for name in REPORTED for whose in ("reported", "here")]
     sheet = pd.DataFrame.from_dict(table, orient="index").reindex(columns=columns).fillna("–")
     return sheet.loc[:, [column for column in columns if (sheet[column] != "–").any()]]
 
 
-def corrected(found: Rows, which: str, keys: Sequence[str] = CORRECTED) -> pd.DataFrame:
-    """Scores that can tell, a row a row of the ablation, then the reference points."""
-    return scores.table(pick(found, which), keys, references=REFERENCES).T
+def corrected(found: Rows, which: str) -> pd.DataFrame:
+    """The corrected scores, a row a row of a table of the plan, then the reference points."""
+    return scores.table(pick(found, which), CORRECTED, references=REFERENCES).T
 
 
-def panels(found: Rows, which: str, keys: Sequence[str] = DRAWN) -> dict[str, dict[str, Estimate]]:
-    """What :func:`reproduction.figures.dots` draws: {title of a score: {row: (mean, low, high)}}."""
+def panels(found: Rows, which: str) -> dict[str, dict[str, Estimate]]:
+    """What :func:`reproduction.figures.dots` draws: {title of a score: {row: estimate}}."""
     rows = scores.labelled(pick(found, which))
     return {
-        METRICS[key].title: {label: scores.over_seeds(runs, key) for label, runs in rows.items()}
-        for key in keys
+        title(key): {label: scores.over_seeds(runs, key) for label, runs in rows.items()}
+        for key in DRAWN
+    }
+
+
+def points(found: Rows, which: str) -> dict[str, dict[str, float | None]]:
+    """The two reference points of the figures: {name: {title of a score: value}}."""
+    rows = pick(found, which)
+    return {
+        POINTS[point]: {title(key): scores.point(rows, point, key) for key in DRAWN}
+        for point in ("real", "independent")
     }
 
 
 def lengths(found: Rows, keys: Sequence[str]) -> dict[str, dict[str, dict[float, Estimate]]]:
-    """What :func:`reproduction.figures.against` draws: each quantity against the epochs, under both schedules."""
+    """What :func:`reproduction.figures.against` draws: quantities by epochs and schedule."""
     series = {
-        title: scores.in_regime(pick(found, which))
-        for title, which in {"report's schedule": "epochs", "paper's schedule": "official"}.items()
+        heading: scores.in_regime(pick(found, which))
+        for heading, which in {
+            "report's schedule": "epochs",
+            "paper's schedule": "official",
+        }.items()
     }
-    return {
-        title(key): {
-            name: {float(label): scores.over_seeds(runs, key) for label, runs in rows.items()}
-            for name, rows in series.items()
+    found_: dict[str, dict[str, dict[float, Estimate]]] = {}
+    for key in keys:
+        found_[title(key)] = {
+            heading: {float(label): scores.over_seeds(runs, key) for label, runs in rows.items()}
+            for heading, rows in series.items()
             if rows
         }
-        for key in keys
-    }
-
-
-def points(
-    found: Rows, which: str, keys: Sequence[str] = DRAWN
-) -> dict[str, dict[str, float | None]]:
-    """The two reference points of the figures: {name: {title of a score: value}}."""
-    rows = pick(found, which)
-    return {
-        POINTS[point]: {METRICS[key].title: scores.point(rows, point, key) for key in keys}
-        for point in ("real", "independent")
-    }
+    return found_
 
 
 def show(
     found: Rows, which: str, *, of: str = "", report: bool = True, figure: bool = True
 ) -> None:
-    """Display an ablation in a notebook: rows not run yet, scores as the report computes them, scores that can tell,
-    and these as a figure. Without ``report`` or ``figure`` that part is left out; ``of`` is put before captions."""
+    """Display an ablation in a notebook: rows not run yet, two tables of scores, and a figure.
+
+    Without ``report`` the scores as the report computes them are left out, without ``figure`` the
+    figure; ``of`` is put before captions.
+    """
     from IPython.display import Markdown, display  # only notebooks need IPython
 
-    heading = of + TITLES[which]
+    heading = of + experiments.tables()[which].title
     if lacking := [name for name in names(which) if name not in found]:
         display(Markdown(f"Not run yet: {', '.join(f'`{name}`' for name in lacking)}."))
     if not (group := pick(found, which)):
         return
-    said = f"{scores.caption(group)} {scores.divergences(group)}"
+    caption = f"{scores.caption(group)} {scores.divergences(group)}"
     if report:
-        display(
-            Table(
-                as_reported(found, which), f"{heading}, scores as the report computes them. {said}"
-            )
-        )
-    display(Table(corrected(found, which), f"{heading}, scores that can tell. {said}"))
+        table = as_reported(found, which)
+        display(Table(table, f"{heading}, scores as the report computes them. {caption}"))
+    display(Table(corrected(found, which), f"{heading}, corrected scores. {caption}"))
     if figure:
-        caption = (
-            f"{heading}: means over random seeds with 95 % intervals, and two reference points."
-        )
-        figures.show(figures.dots(panels(found, which), points(found, which)), caption)
+        drawn = figures.dots(panels(found, which), points(found, which))
+        figures.show(drawn, f"{heading}: mean and 95 % interval, and two reference points.")
 
 
 def show_tally(pairs: pd.DataFrame) -> None:
-    """Display :func:`tally` of printed differences, if there are any."""
+    """Display :func:`tally` of reported differences, if there are any."""
     from IPython.display import display
 
     if len(pairs):
-        display(
-            Table(
-                tally(pairs),
-                "Printed differences between two rows: how many are found here, by score",
-            )
-        )
+        caption = "Reported differences between two rows: how many are found here, by score"
+        display(Table(tally(pairs), caption))
 
 
-# The printed level ---------------------------------------------------------------------------------------------------
+# The reported level -------------------------------------------------------------------------------
 
 
 def spread() -> dict[str, float]:
-    """What separates the report's two printed runs of one model, by the key of a score."""
-    one, other = (quoted(name) for name in reported.TWINS)
+    """The difference between the report's two runs of one model, by the key of a score."""
+    one, other = (of_report(name) for name in reported.TWINS)
     return {key: abs(one[key] - other[key]) for key in one}
 
 
 def level(found: Rows, which: str) -> pd.DataFrame:
-    """Every printed value of a row of an ablation that was run in the regime, beside ours.
+    """Every reported value of a row that was run in the regime, beside ours.
 
-    Columns: score, row, printed, here, within (whether ours is as near to it as the report's two runs of one model are
-    to each other).
+    Columns: score, row, reported, here, within (whether ours is as near to it as the report's two
+    runs of one model are to each other).
     """
-    table, apart = [], spread()
-    for row in ABLATIONS[which]:
-        runs = scores.in_regime(pick(found, which)).get(row.label, [])
-        said = quoted(row.printed)
+    table, apart, rows = [], spread(), scores.in_regime(pick(found, which))
+    for row in rows_of(which):
+        theirs, runs = of_report(row.reported), rows.get(row.label, [])
         for name, key in REPORTED.items():
-            here = scores.over_seeds(runs, key) if runs and key in said else None
-            if here is not None and here.n:
-                near = abs(here.value - said[key]) <= apart[key]
-                table.append((name, row.label, cell(said[key]), str(here), near))
-    return pd.DataFrame(table, columns=["score", "row", "printed", "here", "within"])
+            here = scores.over_seeds(runs, key) if runs and key in theirs else Estimate(n=0)
+            if here.n:
+                near = abs(here.value - theirs[key]) <= apart[key]
+                table.append((name, row.label, cell(theirs[key]), str(here), near))
+    return pd.DataFrame(table, columns=["score", "row", "reported", "here", "within"])
 
 
-def leveled(values: pd.DataFrame) -> str:
-    """One sentence on how much of the printed level is found, by score."""
+def level_summary(values: pd.DataFrame) -> str:
+    """One sentence on how much of the reported level is found, by score."""
     if not len(values):
         return ""
-    parts = [
-        f"{name} {int(part.sum())} of {len(part)}"
-        for name, part in values.groupby("score", sort=False)["within"]
-    ]
+    counts = values.groupby("score", sort=False)["within"].agg(["sum", "count"])
+    parts = [f"{name} {row['sum']} of {row['count']}" for name, row in counts.iterrows()]
     return (
-        f"Level: {int(values['within'].sum())} of {len(values)} printed values are met within what separates the "
-        f"report's two printed runs of one model ({', '.join(parts)}). The report's patients are those of MIMIC-III."
+        f"Level: {int(values['within'].sum())} of {len(values)} reported values are met within the "
+        f"difference of the report's two runs of one model ({', '.join(parts)}). The report's "
+        "patients are those of MIMIC-III."
     )
 
 
-# The printed order ---------------------------------------------------------------------------------------------------
+# The reported order -------------------------------------------------------------------------------
 
-FOUND, REVERSED, OPEN, GONE = "as printed", "reversed", "not told apart", "no score"
+FOUND, REVERSED, OPEN, GONE = "as reported", "reversed", "not told apart", "no score"
 
 
 def order(found: Rows, which: str) -> pd.DataFrame:
-    """Every printed difference between two rows of an ablation beside ours, of rows in the regime alone.
+    """Every reported difference between two rows of a table beside ours, in the regime alone.
 
-    Columns: score, rows, printed (first less second), here (with interval), verdict: "as printed", "reversed", "not
-    told apart", or "no score" where a row has none here, as when all its runs diverged. Equal printed values are left
-    out.
+    Columns: score, rows, reported (first less second), here (with interval), verdict: "as reported",
+    "reversed", "not told apart", or "no score" where a row has none here, as when all its runs
+    diverged. Equal reported values are left out.
     """
     rows, table = scores.in_regime(pick(found, which)), []
-    told = [row for row in ABLATIONS[which] if row.printed and row.label in rows]
+    compared = [row for row in rows_of(which) if row.reported and row.label in rows]
     for name, key in REPORTED.items():
-        numbers = {row.label: _numbers(rows[row.label], key) for row in told}
-        for one, other in combinations(told, 2):
-            said = quoted(one.printed)[key] - quoted(other.printed)[key]
-            if said:  # no order between equal values
-                here, verdict = _verdict(said, numbers[one.label], numbers[other.label])
-                table.append((name, f"{one.label} – {other.label}", cell(said), here, verdict))
-    return pd.DataFrame(table, columns=["score", "rows", "printed", "here", "verdict"])
+        numbers = {row.label: scores.values(rows[row.label], key) for row in compared}
+        for one, other in combinations(compared, 2):
+            gap = of_report(one.reported)[key] - of_report(other.reported)[key]
+            if gap:  # no order between equal values
+                pair = f"{one.label} – {other.label}"
+                here, verdict = _verdict(gap, numbers[one.label], numbers[other.label])
+                table.append((name, pair, cell(gap), here, verdict))
+    return pd.DataFrame(table, columns=["score", "rows", "reported", "here", "verdict"])
 
 
-def _numbers(runs: Sequence[Run], key: str) -> list[float]:
-    return scores.numbers(runs, lambda run: scores.value(run, key))
-
-
-def _verdict(said: float, ones: Sequence[float], others: Sequence[float]) -> tuple[str, str]:
+def _verdict(theirs: float, ones: Sequence[float], others: Sequence[float]) -> tuple[str, str]:
     if not (ones and others):
         return "–", GONE
     gap = welch(ones, others)
-    if not (gap.low > 0 or gap.high < 0):  # also where one random seed leaves no interval
+    if not (gap.above() or gap.below()):  # also where one random seed leaves no interval
         return str(gap), OPEN
-    return str(gap), FOUND if gap.value * said > 0 else REVERSED
+    return str(gap), FOUND if gap.value * theirs > 0 else REVERSED
 
 
 def tally(pairs: pd.DataFrame) -> pd.DataFrame:
-    """How many printed differences are found, a row a score, a column a verdict."""
+    """How many reported differences are found, a row a score, a column a verdict."""
     counts = pd.crosstab(pairs["score"], pairs["verdict"]).reindex(index=list(REPORTED))
     columns = [verdict for verdict in (FOUND, REVERSED, OPEN, GONE) if verdict in counts]
     return counts[columns].rename_axis(index=None, columns=None)
 
 
-def told(pairs: pd.DataFrame) -> str:
-    """One sentence on how much of the printed order is found."""
+def order_summary(pairs: pd.DataFrame) -> str:
+    """One sentence on how much of the reported order is found."""
     counts = pairs["verdict"].value_counts()
-    share = ", ".join(
-        f"{counts[verdict]} {verdict}"
-        for verdict in (FOUND, REVERSED, OPEN, GONE)
-        if verdict in counts
-    )
-    whole = [
-        name
-        for name, part in pairs.groupby("score", sort=False)["verdict"]
-        if (part == FOUND).all()
-    ]
-    kept = (
-        f"The whole printed order is found in {', '.join(whole)}."
-        if whole
-        else "In no score is all of it found."
-    )
-    return f"Order: of {len(pairs)} printed differences between two rows, {share}. {kept}"
+    verdicts = [name for name in (FOUND, REVERSED, OPEN, GONE) if name in counts]
+    share = ", ".join(f"{counts[name]} {name}" for name in verdicts)
+    complete = (pairs["verdict"] == FOUND).groupby(pairs["score"], sort=False).all()
+    whole = ", ".join(complete[complete].index)
+    kept = f"The whole order is found in {whole}." if whole else "In no score is all of it found."
+    return f"Order: of {len(pairs)} reported differences between two rows, {share}. {kept}"
 
 
 def best(found: Rows, which: str, key: str) -> str:
-    """One sentence on the best row of an ablation by a score, and whether it can be told from the next; empty for
-    fewer than two rows with a value."""
+    """One sentence on the best row of a table by a score, and whether it is told from the next.
+
+    Empty for fewer than two rows with a value.
+    """
     rows = scores.in_regime(pick(found, which))
-    means = {label: numbers for label, runs in rows.items() if (numbers := _numbers(runs, key))}
-    if len(means) < 2:
+    numbers = {label: scores.values(runs, key) for label, runs in rows.items()}
+    worth = {label: scores.badness(key, each) for label, each in numbers.items() if each}
+    if len(worth) < 2:
         return ""
-    worth = {label: scores.badness(key, numbers) for label, numbers in means.items()}
     first, second, *_ = sorted(worth, key=lambda label: sum(worth[label]) / len(worth[label]))
-    gap = welch(worth[first], worth[second])
-    apart = "which is told apart from" if gap.high < 0 else "which is not told apart from"
+    apart = "" if welch(worth[first], worth[second]).below() else "not "
+    means = [student(numbers[label]).within(*scores.limits(key)) for label in (first, second)]
     return (
-        f"Best by {METRICS[key].title} is {first} ({student(means[first])}), {apart} the next, {second} "
-        f"({student(means[second])})."
+        f"Best by {title(key)} is {first} ({means[0]}), which is {apart}told apart from the next, "
+        f"{second} ({means[1]})."
     )
 
 
-def says(found: Rows, which: str) -> str:
-    """What an ablation says, as a Markdown list: the printed level, the printed order, and what better scores say.
+def summary(found: Rows, which: str) -> str:
+    """An ablation as a Markdown list: reported level, reported order, best rows by better scores.
 
     All three rest on rows in the regime alone.
     """
     pairs = order(found, which)
-    lines = [leveled(level(found, which))] + [told(pairs)] * (len(pairs) > 0)
+    lines = [level_summary(level(found, which)), order_summary(pairs) if len(pairs) else ""]
     lines += [best(found, which, key) for key in DRAWN]
     return "\n".join(f"- {line}" for line in lines if line)
 
 
 def change(found: Rows, one: str, other: str, key: str) -> str:
-    """The change of a quantity from one row of the plan to another, with its interval; a dash where one lacks it."""
-    parts = [_numbers(found.get(name, []), key) for name in (one, other)]
-    return str(welch(parts[1], parts[0])) if all(parts) else "–"
+    """The change of a quantity from one row of the plan to another; a dash where one lacks it."""
+    before, after = (scores.values(found.get(name, []), key) for name in (one, other))
+    return str(welch(after, before)) if before and after else "–"
 
 
 def changes(found: Rows, pairs: Mapping[str, tuple[str, str]], keys: Sequence[str]) -> pd.DataFrame:
-    """Changes between two rows each, {name: (from, to)}, a column a pair that is run; a row a quantity."""
+    """Changes between two rows each, {name: (from, to)}, a column a pair; a row a quantity."""
     pairs = {name: pair for name, pair in pairs.items() if all(found.get(row) for row in pair)}
-    if not pairs:
-        return pd.DataFrame()
-    table: dict[str, dict[str, Any]] = {
+    table = {
         title(key): {name: change(found, *pair, key) for name, pair in pairs.items()}
         for key in keys
     }
-    return pd.DataFrame.from_dict(table, orient="index")
+    return pd.DataFrame.from_dict(table, orient="index") if pairs else pd.DataFrame()
 
 
-# Frozen training ----------------------------------------------------------------------------------------------------
+# Frozen training ----------------------------------------------------------------------------------
 
 
 def frozen(runs: Sequence[Run], epoch: int) -> Estimate:
-    """Change in percent of the validation loss of the score network from ``epoch`` to the last one of each run."""
+    """Change in percent of the score network's validation loss from ``epoch`` to the last one."""
 
     def change(run: Run) -> float | None:
-        losses = run.history.loc[run.history["stage"] == "score"].set_index("epoch")[
-            "validation_loss"
-        ]
-        return (
-            100 * float(losses.iloc[-1] / losses.loc[epoch] - 1) if epoch in losses.index else None
-        )
+        losses = _of_score(run)["validation_loss"]
+        if epoch not in losses.index:
+            return None
+        return 100 * float(losses.iloc[-1] / losses.loc[epoch] - 1)
 
     return scores.estimate(runs, change)
 
 
 def left(runs: Sequence[Run], epoch: int) -> float:
-    """Share of the learning rate, summed over epochs, that is spent after ``epoch``; NaN without a run."""
+    """Share of the learning rate's sum that is spent after ``epoch``; NaN without a run."""
     if not runs:
         return math.nan
-    rates = (
-        runs[0].history.loc[runs[0].history["stage"] == "score"].set_index("epoch")["learning_rate"]
-    )
+    rates = _of_score(runs[0])["learning_rate"]
     return float(rates[rates.index > epoch].sum() / rates.sum())
+
+
+def _of_score(run: Run) -> pd.DataFrame:
+    return run.history[run.history["stage"] == "score"].set_index("epoch")

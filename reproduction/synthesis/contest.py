@@ -1,42 +1,40 @@
-"""Which generator is recommended, what it is asked to reach, and what it reaches.
+"""Which generator is recommended, the targets that it has, and what it reaches.
 
-Limits are for large comparisons; with fewer patients the scores of fresh real patients themselves scatter, so their
-values stand beside every measurement. A target counts as met where the mean over random seeds meets it.
+Limits are for large comparisons; with fewer patients the scores of fresh real patients themselves
+scatter, so their values stand beside every measurement. A target is met where the mean over random
+seeds meets it.
 """
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from reproduction.estimates import Estimate, student, welch
-from reproduction.synthesis import results, scores
-from reproduction.synthesis.experiments import Run, largest
+from reproduction.synthesis import experiments, results, scores
+from reproduction.synthesis.experiments import Run
+from reproduction.synthesis.scores import Read, Rows
 from reproduction.tables import Table, Words, cell, patients
 from scoehr import metrics
+from scoehr.data.datasets import DATASETS
 from scoehr.metrics import METRICS
-
-#: Data sets of simulated patients; the others are real.
-SIMULATED = ("simulated",)
-#: Rows of the plan that are asked to reach the targets: the recommended generator on counts and on presence.
-RECOMMENDED = ("thinning", "thinning-binary")
 
 
 class Target(NamedTuple):
     """A quantity of a run, and the most that it may be on simulated and on real data."""
 
     title: str
-    read: Callable[[Run], float | None]
+    read: Read
     simulated: float
     real: float
 
 
-def _score(key: str) -> Callable[[Run], float | None]:
+def _score(key: str) -> Read:
     return lambda run: scores.value(run, key)
 
 
@@ -56,14 +54,12 @@ def _median_gap(run: Run) -> float | None:
 
 
 def _codes_short(run: Run) -> float | None:
-    made, real = (
-        scores.value(run, "fidelity.codes_produced"),
-        scores.reference(run, "real", "fidelity.codes_produced"),
-    )
+    key = "fidelity.codes_produced"
+    made, real = scores.value(run, key), scores.reference(run, "real", key)
     return 1 - made / real if made is not None and real else None
 
 
-def _apart(key: str, ideal: float) -> Callable[[Run], float | None]:
+def _apart(key: str, ideal: float) -> Read:
     def read(run: Run) -> float | None:
         value = scores.value(run, key)
         return None if value is None else abs(value - ideal)
@@ -71,12 +67,12 @@ def _apart(key: str, ideal: float) -> Callable[[Run], float | None]:
     return read
 
 
-def _below_replicates(key: str) -> Callable[[Run], float | None]:
-    """How far a score falls short of the least that fresh real patients score on other draws; 0 if it does not."""
+def _below_replicates(key: str) -> Read:
+    """By how much a score is below the least of fresh real patients on other draws; 0 if it is not."""
 
     def read(run: Run) -> float | None:
-        drawn = run.metrics.get("reference", {}).get("real", {}).get("replicates", {}).get(key)
-        value = scores.value(run, key)
+        real = run.metrics.get("reference", {}).get("real", {})
+        drawn, value = real.get("replicates", {}).get(key), scores.value(run, key)
         return max(0.0, min(drawn) - value) if drawn and value is not None else None
 
     return read
@@ -87,9 +83,10 @@ def _attributes(run: Run) -> float | None:
     return known - other if known is not None and other is not None else None
 
 
+AUC = "utility.discriminator_auc"
 TARGETS = (
     Target("largest gap of fidelity", _largest_gap, 0.05, 0.10),
-    Target("discriminator AUC", _score("utility.discriminator_auc"), 0.52, 0.55),
+    Target("discriminator AUC", _score(AUC), 0.52, 0.55),
     Target("share of a real sample's codes missing", _codes_short, 0.03, 0.03),
     Target("density ratio, distance from 1", _apart("fidelity.density_ratio", 1.0), 0.01, 0.01),
     Target(
@@ -117,75 +114,79 @@ TARGETS = (
 
 
 def table(runs: Sequence[Run], dataset: str) -> pd.DataFrame:
-    """A row a target; columns: at most, measured (mean and 95 % interval over random seeds), missed by."""
+    """A row a target; columns: at most, measured (mean with its interval), missed by."""
+    simulated = not DATASETS[dataset].needs_source
     rows = {}
     for target in TARGETS:
-        limit = target.simulated if dataset in SIMULATED else target.real
+        limit = target.simulated if simulated else target.real
         found = scores.estimate(runs, target.read)
         missed = found.value - limit
-        said = "–" if math.isnan(missed) else "met" if missed <= 0 else cell(missed)
+        verdict = "–" if math.isnan(missed) else "met" if missed <= 0 else cell(missed)
         rows[target.title] = {
             "at most": cell(limit),
             "measured": str(found),
-            "missed by": said,
+            "missed by": verdict,
         }
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def told(runs: Sequence[Run], dataset: str) -> str:
+def summary(runs: Sequence[Run], dataset: str) -> str:
     """One sentence: how many targets are met, and which are not."""
-    missed = table(runs, dataset)["missed by"]
-    open_ = [title for title, said in missed.items() if said not in ("met", "–")]
-    known = int((missed != "–").sum())
-    rest = f" Missed: {'; '.join(str(title) for title in open_)}." if open_ else ""
-    return f"{known - len(open_)} of {known} targets are met.{rest}"
+    verdicts = table(runs, dataset)["missed by"]
+    known = verdicts[verdicts != "–"]
+    missed = known[known != "met"]
+    rest = f" Missed: {'; '.join(map(str, missed.index))}." if len(missed) else ""
+    return f"{len(known) - len(missed)} of {len(known)} targets are met.{rest}"
 
 
 def farthest(runs: Sequence[Run]) -> str:
-    """One sentence: the two largest mean gaps of fidelity, beside those of training patients drawn anew."""
+    """One sentence: the two largest mean gaps of fidelity, beside those of resampled real rows."""
     made = [run.metrics for run in runs if run.metrics.get("gap")]
-    drawn = [metrics.gaps(found["reference"]["resampled"], found["reference"]) for found in made]
-
-    def mean(found: Sequence[dict[str, float | None]], key: str) -> float:
-        values = [value for gaps in found if (value := gaps.get(key)) is not None]
-        return statistics.fmean(values) if values else math.nan
-
-    gaps = {
-        key: mean([found["gap"] for found in made], key)
-        for key in METRICS
-        if key.startswith("fidelity.")
-    }
-    placed = sorted(
-        (key for key, gap in gaps.items() if not math.isnan(gap)), key=lambda key: -gaps[key]
+    own = _means([found["gap"] for found in made])
+    resampled = _means(
+        [metrics.gaps(found["reference"]["resampled"], found["reference"]) for found in made]
     )
-    said = [
-        f"{METRICS[key].title} {cell(gaps[key])} ({cell(mean(drawn, key))})" for key in placed[:2]
+    parts = [
+        f"{METRICS[key].title} {cell(own[key])} ({cell(resampled.get(key))})"
+        for key in sorted(own, key=lambda key: -own[key])[:2]
     ]
+    if not parts:
+        return ""
     return (
-        f"Largest gaps of fidelity, and in brackets those of real rows drawn anew: {'; '.join(said)}."
-        if said
-        else ""
+        f"Largest gaps of fidelity (in brackets those of resampled real rows): {'; '.join(parts)}."
     )
+
+
+def _means(gaps: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Mean gap of each score of fidelity that has one in some run."""
+    found = {}
+    for key in (key for key in METRICS if key.startswith("fidelity.")):
+        if values := [gap[key] for gap in gaps if gap.get(key) is not None]:
+            found[key] = statistics.fmean(values)
+    return found
 
 
 def reached(
     dataset: str, source: str | None, profile: str, seed: int
 ) -> Iterator[tuple[Table, Words]]:
-    """A table of targets and a sentence for each of :data:`RECOMMENDED`, at the largest profile it has been run at."""
-    for name in RECOMMENDED:
-        if runs := largest(name, dataset, source, profile, seed):
+    """A table of targets and a sentence for each recommended row, at its largest profile."""
+    for name in experiments.recommended():
+        if runs := experiments.largest(name, dataset, source, profile, seed):
             made, scored = runs[0].experiment, patients(runs[0].metrics["n"]["rows"])
-            of = f"{made['title']}: {dataset}, profile {made['profile']}, {scored} patients a side."
-            sheet = Table(table(runs, dataset), f"{of} {scores.caption({name: runs})}")
-            yield sheet, Words(f"{told(runs, dataset)} {farthest(runs)}")
+            size = f"{dataset}, profile {made['profile']}, {scored} patients a side"
+            caption = f"{made['title']}: {size}. {scores.caption({name: runs})}"
+            words = f"{summary(runs, dataset)} {farthest(runs)}"
+            yield Table(table(runs, dataset), caption), Words(words)
 
 
-#: What the contest shows of every generator, and what it is ordered by.
+# The contest --------------------------------------------------------------------------------------
+
+#: What the contest shows of every generator, and the quantity that orders it.
 ORDER = "median gap"
 CONTEST: dict[str, Callable[[Sequence[Run]], Estimate]] = {
     ORDER: partial(scores.estimate, read=_median_gap),
     "largest gap of fidelity": partial(scores.estimate, read=_largest_gap),
-    "discriminator AUC": partial(scores.over_seeds, key="utility.discriminator_auc"),
+    "discriminator AUC": partial(scores.over_seeds, key=AUC),
     "density ratio": partial(scores.over_seeds, key="fidelity.density_ratio"),
     "codes missing": partial(scores.estimate, read=_codes_short),
     "training (s)": partial(scores.estimate, read=results.training_seconds, least=0),
@@ -193,59 +194,54 @@ CONTEST: dict[str, Callable[[Sequence[Run]], Estimate]] = {
 }
 
 
-def contest(rows: scores.Rows) -> pd.DataFrame:
-    """A row a generator, best median gap over all scores first; columns of :data:`CONTEST`, means with intervals."""
+def contest(rows: Rows) -> pd.DataFrame:
+    """A row a generator, smallest median gap first; columns of :data:`CONTEST` with intervals."""
     found = {
-        name: {title: over(runs) for title, over in CONTEST.items()} for name, runs in rows.items()
+        name: {title: of(runs) for title, of in CONTEST.items()} for name, runs in rows.items()
     }
-    placed = sorted(
-        found, key=lambda name: (math.isnan(found[name][ORDER].value), found[name][ORDER].value)
-    )
+    order = pd.Series({name: row[ORDER].value for name, row in found.items()}, dtype=float)
+    placed = order.sort_values(kind="stable", na_position="last").index
     return scores.formatted({scores.label(name, rows[name]): found[name] for name in placed})
 
 
-def best(rows: scores.Rows) -> str:
-    """One sentence: the generator of the smallest median gap, and whether it is told apart from the next."""
+def best(rows: Rows) -> str:
+    """One sentence: the generator of the smallest median gap, and whether it is told apart."""
     placed = _placed(rows, _median_gap)
     if len(placed) < 2:
         return ""
     (first, gaps), (second, others) = placed[:2]
     return (
         f"The smallest median gap is that of `{first}` ({student(gaps)}), "
-        f"{'told' if _apart_from_next(placed) else 'not told'} apart from the next, `{second}` ({student(others)})."
+        f"{'told' if _leads(placed) else 'not told'} apart from the next, `{second}` "
+        f"({student(others)})."
     )
 
 
-def choice(contests: Sequence[scores.Rows]) -> str:
-    """One sentence: in how many contests one of :data:`RECOMMENDED` comes first, by median gap and by discriminator."""
-    said = []
-    for title, read in {
-        ORDER: _median_gap,
-        "discriminator AUC": _score("utility.discriminator_auc"),
-    }.items():
-        placed = [order for rows in contests if len(order := _placed(rows, read)) > 1]
-        led = [order for order in placed if order[0][0] in RECOMMENDED]
-        apart = sum(_apart_from_next(order) for order in led)
-        said.append(
-            f"the smallest {title} in {len(led)} of {len(placed)}, told apart from the next in {apart}"
+def choice(contests: Sequence[Rows]) -> str:
+    """One sentence: in how many contests a recommended row is first, by gap and by discriminator."""
+    parts = []
+    for title, read in {ORDER: _median_gap, "discriminator AUC": _score(AUC)}.items():
+        orders = [order for rows in contests if len(order := _placed(rows, read)) > 1]
+        first = [order for order in orders if order[0][0] in experiments.recommended()]
+        apart = sum(map(_leads, first))
+        parts.append(
+            f"the smallest {title} in {len(first)} of {len(orders)}, told apart from the next in "
+            f"{apart}"
         )
-    return f"In the contests of all data sets, on counts and on presence, thinning diffusion has {', and '.join(said)}."
-
-
-def _placed(
-    rows: scores.Rows, read: Callable[[Run], float | None]
-) -> list[tuple[str, list[float]]]:
-    """Rows in the regime with what ``read`` finds in their runs, smallest mean first; those without are left out."""
-    inside = scores.in_regime(rows)
-    found = {
-        name: [value for run in runs if (value := read(run)) is not None]
-        for name, runs in inside.items()
-    }
-    return sorted(
-        ((name, values) for name, values in found.items() if values),
-        key=lambda row: statistics.fmean(row[1]),
+    return (
+        "In the contests of all data sets, on counts and on presence, thinning diffusion has "
+        f"{', and '.join(parts)}."
     )
 
 
-def _apart_from_next(placed: Sequence[tuple[str, list[float]]]) -> bool:
+def _placed(rows: Rows, read: Read) -> list[tuple[str, list[float]]]:
+    """Rows in the regime with what ``read`` finds in their runs, smallest mean first."""
+    inside = scores.in_regime(rows)
+    found = {name: scores.numbers(runs, read) for name, runs in inside.items()}
+    known = [(name, values) for name, values in found.items() if values]
+    return sorted(known, key=lambda row: statistics.fmean(row[1]))
+
+
+def _leads(placed: Sequence[tuple[str, list[float]]]) -> bool:
+    """Whether the first of an order is told apart from the second."""
     return welch(placed[0][1], placed[1][1]).below()

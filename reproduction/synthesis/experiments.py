@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -351,6 +351,35 @@ def published(dataset: str) -> list[Run]:
     found = [Run(store) for store in runs.stores("synthesis", dataset)]
     found = [run for run in found if run.config["generator"] != VISITS]
     return sorted(found, key=lambda run: -sizes.index(run.experiment["profile"]))
+
+
+class TableRow(NamedTuple):
+    """A row of a table: a row of the plan, its label, and the reported row that it repeats."""
+
+    name: str
+    label: str
+    reported: str | None = None
+
+
+class RowTable(NamedTuple):
+    """A table that compares rows of the plan."""
+
+    title: str
+    rows: list[TableRow]
+
+
+def tables() -> dict[str, RowTable]:
+    """The tables of the plan that compare rows, in their order."""
+    found = {}
+    for name, table in _plan().text["tables"].items():
+        rows = [TableRow(row["row"], row["label"], row.get("reported")) for row in table["rows"]]
+        found[name] = RowTable(table.get("title", ""), rows)
+    return found
+
+
+def recommended() -> list[str]:
+    """The rows of the recommended generator, on counts and on presence."""
+    return _plan().text["recommended"]
 
 
 def profiles() -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from matplotlib.figure import Figure
 
 from reproduction import figures
 from reproduction.quotes import Quotes
+from reproduction.synthesis import experiments
 from scoehr.metrics.clusters import Clusters
 from scoehr.training import Schedule, rate_factor
 
@@ -39,10 +41,10 @@ def report() -> pd.DataFrame:
     return table
 
 
-def named(experiments: Sequence[str]) -> list[str]:
+def named(names: Sequence[str]) -> list[str]:
     """Titles in :func:`report` of the rows that these experiments make again."""
     titles = {row["experiment"]: row["title"] for row in QUOTES.values["report"]}
-    return [titles[name] for name in experiments]
+    return [titles[name] for name in names]
 
 
 def paper(which: str = "paper") -> pd.DataFrame:
@@ -165,14 +167,8 @@ def chance_pcd(codes: float, patients: float) -> float:
 
 #: The two printed runs of one configuration: 144 dimensions, rate 0.001, 50 epochs.
 TWINS = ("reported", "reported-epochs-50")
-#: The report's ablations: the rows that it compares.
-ABLATIONS = {
-    "autoencoder": ("reported", "reported-64", "reported-256", "reported-none"),
-    "learning rate": tuple(
-        f"reported-{name}" for name in ("rate-00025", "rate-0005", "epochs-30", "rate-0025")
-    ),
-    "epochs": tuple(f"reported-epochs-{number}" for number in (12, 25, 30, 50, 75, 100)),
-}
+#: The report's ablations, by their tables in the plan.
+SWEEPS = ("sizes", "rates", "epochs")
 #: Printed scores in which rows are compared, the log-cluster put right.
 COMPARED = ("log-cluster, corrected", "PCD", "mean cell", "cosine share (%)")
 
@@ -183,32 +179,31 @@ def spread() -> pd.Series:
     return (one - other).abs().astype(float)
 
 
+def sweep(which: str) -> list[str]:
+    """Titles in :func:`report` of the rows of an ablation, without those that have no log-cluster."""
+    twins = [row.reported for row in experiments.tables()[which].rows if row.reported]
+    scores = report()["log-cluster, corrected"]
+    return [title for title in named(twins) if not math.isnan(scores[title])]
+
+
 def differences() -> pd.DataFrame:
-    """Every difference between two rows of an ablation: ablation, rows, score, difference, and that of the twins."""
-    table, twins = report(), spread()
-    pairs = [
-        (name, one, other, score)
-        for name, members in ABLATIONS.items()
-        for place, one in enumerate(named(members))
-        for other in named(members)[place + 1 :]
-        for score in COMPARED
-    ]
-    return pd.DataFrame(
-        [
-            {"ablation": name, "rows": f"{one} / {other}", "score": score,
-             "difference": abs(table.loc[one, score] - table.loc[other, score]), "between twins": twins[score]}
-            for name, one, other, score in pairs
-        ]
-    )  # fmt: skip
+    """Every difference between two rows of an ablation, beside that of the twins, a row a score."""
+    table, twins, found = report(), spread(), []
+    for which in SWEEPS:
+        for one, other in combinations(sweep(which), 2):
+            for score in COMPARED:
+                gap = abs(table.loc[one, score] - table.loc[other, score])
+                found.append((which, f"{one} / {other}", score, gap, twins[score]))
+    return pd.DataFrame(found, columns=["ablation", "rows", "score", "difference", "between twins"])
 
 
-def best(ablation: str) -> pd.DataFrame:
+def best(which: str) -> pd.DataFrame:
     """The best row of an ablation as the report reads its scores, and after correction; a row a score.
 
     Corrected, the log-cluster is the published one, DDM gives way to the least error that the mean cell leaves
     possible, and PCD stays, being lower-is-better both ways.
     """
-    rows = report().loc[named(ABLATIONS[ablation])]
+    rows = report().loc[sweep(which)]
     digits, least = ddm_digits()[rows.index], least_error(rows["mean cell"])
     read = {"log-cluster": rows["log-cluster"], "DDM": digits, "PCD": rows["PCD"]}
     right = {"log-cluster": rows["log-cluster, corrected"], "DDM": least, "PCD": rows["PCD"]}

@@ -16,7 +16,7 @@ from reproduction.synthesis.scores import Rows
 from reproduction.tables import Html
 from scoehr.data.datasets import DATASETS
 from scoehr.data.matrix import CodeMatrix, Kind
-from scoehr.generators import Generator, ScoEHR
+from scoehr.generators import GENERATORS, Generator, ScoEHR
 from scoehr.metrics import METRICS
 from scoehr.metrics.reported import cosine_share
 
@@ -186,17 +186,6 @@ def _named(made: Sequence[Run]) -> str:
 
 # Settings and costs -------------------------------------------------------------------------------
 
-NETWORKS = {
-    "unet": "U-Net",
-    "mlp": "residual MLP",
-    "record": "residual MLP on patient vectors",
-    "plain": "residual MLP",
-    "gan": "GAN",
-    "copula": "none",
-}
-#: The output of a network whose settings do not name it.
-OUTPUTS = {"thinning": "rate", "private": "rate", "edm": "patient vector", "gan": "latent"}
-
 
 def settings(found: Mapping[str, Entry]) -> pd.DataFrame:
     """The settings that distinguish the runs, a column a run; a dash where one has no meaning."""
@@ -208,19 +197,20 @@ def settings(found: Mapping[str, Entry]) -> pd.DataFrame:
 
 def _settings(run: Run) -> dict[str, str]:
     config, data = run.config["config"], run.config["data"]
-    sampler = config["sampler"].replace("_", " ")
+    kind = GENERATORS[run.config["generator"]]
+    sampler = config.get("sampler") if config.get("sampler") in kind.samplers else "–"
     return {
         "data": KINDS[_kind(run)],
         "training patients": tables.patients(data["train"]) if data else "–",
         **_latent(config),
-        "network": NETWORKS[config.get("network", run.config["generator"])],
+        "network": "U-Net" if config.get("network") == "unet" else kind.architecture,
         "width": str(config.get("width", "–")),
         "parameters": f"{run.costs['parameters']:,}",
         "epochs": str(config.get("epochs", "–")),
         "learning-rate schedule": config.get("schedule", "–"),
-        "network output": config.get("prediction", OUTPUTS.get(run.config["generator"], "–")),
-        "sampler": sampler,
-        "steps": "–" if sampler == "events" else str(config["steps"]),
+        "network output": config.get("prediction", kind.output),
+        "sampler": sampler.replace("_", " "),
+        "steps": str(config["steps"]) if kind.samplers.get(sampler) else "–",
     }
 
 

@@ -37,7 +37,7 @@ def missed(**changed):
 
 def test_all_met_and_each_missed_alone():
     assert missed() == set()
-    assert contest.told([Fake()], "simulated") == "10 of 10 targets are met."
+    assert contest.summary([Fake()], "simulated") == "10 of 10 targets are met."
     cases = {
         "discriminator AUC": {"utility__discriminator_auc": 0.54},
         "share of a real sample's codes missing": {"fidelity__codes_produced": 96},
@@ -87,15 +87,17 @@ def test_real_data_have_limits_of_their_own():
     assert contest.table([run], "diabetes130").loc["discriminator AUC", "missed by"] == "met"
     said = contest.table([run], "simulated").loc["discriminator AUC", "missed by"]
     assert float(said) == pytest.approx(0.02, abs=1e-6)
-    assert "Missed: discriminator AUC." in contest.told([run], "simulated")
+    assert "Missed: discriminator AUC." in contest.summary([run], "simulated")
 
 
 def test_what_was_not_measured_counts_neither_way(world):  # noqa: F811
     runs = world("thinning", [0.60], AUC)
     sheet = contest.table(runs, "simulated")
     assert (sheet["missed by"] == "–").sum() == len(contest.TARGETS) - 1
-    assert contest.told(runs, "simulated") == "0 of 1 targets are met. Missed: discriminator AUC."
-    assert contest.told(world("other", [0.51], AUC), "simulated") == "1 of 1 targets are met."
+    assert (
+        contest.summary(runs, "simulated") == "0 of 1 targets are met. Missed: discriminator AUC."
+    )
+    assert contest.summary(world("other", [0.51], AUC), "simulated") == "1 of 1 targets are met."
 
 
 def test_the_contest_is_in_order_of_the_median_gap(world):  # noqa: F811

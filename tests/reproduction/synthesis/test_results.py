@@ -211,9 +211,9 @@ def test_the_printed_order_is_found_reversed_or_open(world):
     assert ablations.tally(whole).loc["PCD"].to_dict() == {
         ablations.FOUND: 1, ablations.REVERSED: 4, ablations.OPEN: 1, ablations.GONE: 4,
     }  # fmt: skip
-    assert "In no score" in ablations.told(whole)
+    assert "In no score" in ablations.order_summary(whole)
     table = ablations.as_reported(found, "rates")
-    assert table.loc["0.005", ["PCD, printed", "PCD, here"]].tolist() == ["131", "diverged"]
+    assert table.loc["0.005", ["PCD, reported", "PCD, here"]].tolist() == ["131", "diverged"]
     assert table.loc["fresh real patients", "PCD, here"] == "5"
 
 
@@ -229,7 +229,7 @@ def test_a_whole_order_is_told(world):
     }
     pairs = ablations.order(found, "rates")
     assert set(pairs.loc[pairs["score"] == "PCD", "verdict"]) == {ablations.FOUND}
-    assert "The whole printed order is found in PCD." in ablations.told(pairs)
+    assert "The whole order is found in PCD." in ablations.order_summary(pairs)
     assert ablations.best(found, "rates", "reported.pcd").startswith(
         "Best by PCD as reported is 0.00025 (1 ["
     )
@@ -244,7 +244,7 @@ def test_a_whole_order_is_told(world):
 def test_with_one_row_there_is_no_order(world):
     found = {"reported": world("reported", [1.0])}
     assert ablations.order(found, "sizes").empty
-    assert "Order" not in ablations.says(found, "sizes") and "Best" not in ablations.says(
+    assert "Order" not in ablations.summary(found, "sizes") and "Best" not in ablations.summary(
         found, "sizes"
     )
 
@@ -252,11 +252,9 @@ def test_with_one_row_there_is_no_order(world):
 def test_every_row_of_an_ablation_is_planned_and_quoted():
     plan = experiments.plan("simulated", None, "quick")
     known = {row["experiment"] for row in QUOTES.values["report"]}
-    rows = [row for part in ablations.ABLATIONS.values() for row in part]
+    rows = [row for table in experiments.tables().values() for row in table.rows]
     assert {row.name for row in rows} <= set(plan)
-    assert {row.printed for row in rows if row.printed} == known
-    named = {*ablations.NETWORKS.values(), *ablations.HEADS.values()}
-    assert named <= set(plan)
+    assert {row.reported for row in rows if row.reported} == known
     assert {
         name
         for name, row in plan.items()
@@ -265,14 +263,14 @@ def test_every_row_of_an_ablation_is_planned_and_quoted():
 
 
 def test_quoted_values():
-    headline = ablations.quoted("reported")
+    headline = ablations.of_report("reported")
     assert headline["reported.cosine_share"] == pytest.approx(0.0279)
     assert headline["fidelity.log_cluster"] == pytest.approx(-2.482, abs=1e-3)
     assert headline["fidelity.density_ratio"] == pytest.approx(0.0085 / 0.0132)
-    assert ablations.quoted(None) == {}
-    assert ablations.quoted_paper()["utility.sra"] == "0.87 ± 0.02"
-    assert ablations.quoted_density("reported") == [0.0085, 0.0094]
-    curve = ablations.quoted_curves("score")["144"]
+    assert ablations.of_report(None) == {}
+    assert ablations.of_paper()["utility.sra"] == "0.87 ± 0.02"
+    assert ablations.reported_density("reported") == [0.0085, 0.0094]
+    curve = ablations.reported_curves("score")["144"]
     assert curve[curve["set"] == "test"]["loss"].iloc[[0, -1]].tolist() == [12.8265, 10.1112]
 
 
@@ -468,7 +466,7 @@ def test_rows_outside_the_regime_are_marked_and_compared_with_nothing_printed(wo
     assert list(scores.table(rows, ["reported.pcd"])) == ["reported"]
     assert "†" not in scores.caption(rows) + " ".join(results.regime(rows))
     pcd = ablations.level(rows, "sizes").set_index("score").loc["PCD"]
-    assert pcd["printed"] == "37.2" and pcd["within"] == (
+    assert pcd["reported"] == "37.2" and pcd["within"] == (
         abs(38.0 - 37.25) <= ablations.spread()["reported.pcd"]
     )
 
