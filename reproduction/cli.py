@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -31,6 +32,15 @@ ProfileName = Annotated[
 ]
 Cores = Annotated[int, typer.Option(min=1, help="Runs made at the same time.")]
 CORES = len(os.sched_getaffinity(0))
+#: The studies, and the module of each that has its plan.
+STUDIES = {
+    "synthesis": "reproduction.synthesis.experiments",
+    "dualk": "companions.dualk.experiments",
+    "mortality_attack": "companions.mortality_attack.experiments",
+}
+Study = Annotated[
+    Literal["synthesis", "dualk", "mortality_attack"], typer.Option(help="Study of the row.")
+]
 Executor = Annotated[
     Path | None,
     typer.Option(
@@ -162,37 +172,58 @@ def experiments(
         bool, typer.Option("--list", help="Only list the runs, and whether they are finished.")
     ] = False,
     executor: Executor = None,
+    study: Annotated[
+        Literal["synthesis", "dualk", "mortality_attack", "all"],
+        typer.Option(help="Study whose runs are made."),
+    ] = "all",
 ) -> None:
-    """Make every planned run at all its random seeds, or go on with them."""
-    from reproduction.synthesis import experiments as study
+    """Make every planned run of all studies at all its random seeds, or go on with them."""
+    from reproduction.plan import replicates
 
-    for row in study.plan(dataset, source, profile, seed).values() if show else ():
-        for each in study.replicates(row):
-            print(f"{'finished' if each.finished else 'to do':9} {row.title:44} {each.id}")
+    studies = list(STUDIES) if study == "all" else [study]
     if not show:
-        needs("pipeline")
-        _snakemake(_workflow(dataset, source, profile, seed), cores, "experiments", executor)
+        needs("pipeline", "companions")
+        settings = _workflow(dataset, source, profile, seed) | {"studies": studies}
+        _snakemake(settings, cores, "experiments", executor)
         print(
             f"every run of {dataset} at {profile} is finished: scoehr experiments --list names them"
         )
+        return
+    for name in studies:
+        for row in _rows(name, dataset, source, profile, seed).values():
+            for each in replicates(row):
+                print(f"{'finished' if each.finished else 'to do':9} {row.title:44} {each.id}")
 
 
 @app.command()
 def run(
-    name: Annotated[str, typer.Argument(help="One of `scoehr experiments`.")],
+    name: Annotated[str, typer.Argument(help="A row of `scoehr experiments --list`.")],
     dataset: DatasetName = "simulated",
     source: Source = None,
     profile: ProfileName = "quick",
     seed: Seed = 0,
+    study: Study = "synthesis",
 ) -> None:
     """Make one planned run, or go on with it."""
-    from reproduction.synthesis import experiments as study
+    from reproduction import runs
 
-    plan = study.plan(dataset, source, profile, seed)
-    if name not in plan:
-        raise InputError(f"no experiment {name!r}; choose one of {', '.join(plan)}")
-    made = study.run(plan[name])
+    rows = _rows(study, dataset, source, profile, seed)
+    if name not in rows:
+        raise InputError(f"no experiment {name!r}; choose one of {', '.join(rows)}")
+    made = runs.run(rows[name])
     print(f"{made.id}: {made.verdict}, in {made.folder}")
+
+
+def _rows(
+    study: str, dataset: str, source: str | None, profile: str, seed: int
+) -> Mapping[str, Any]:
+    """The rows of a study that a book on a data set shows, or that its plan has for it."""
+    import importlib
+
+    if study != "synthesis":
+        needs("companions")
+    module = importlib.import_module(STUDIES[study])
+    return module.of_book(dataset, source, profile, seed)
 
 
 @app.command()

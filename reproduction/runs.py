@@ -76,6 +76,11 @@ class Run:
         """The settings, and what the run was made from."""
         return self.stored.config
 
+    @property
+    def verdict(self) -> str:
+        """``finished`` or ``diverged``."""
+        return self.config.get("verdict", "finished")
+
     @cached_property
     def metrics(self) -> dict[str, Any]:
         """The scores."""

@@ -92,11 +92,6 @@ class Run(runs.Run):
         """The experiment as plain data: name, title, dataset, profile, patients, evaluated, seed, …"""
         return self.config["experiment"]
 
-    @property
-    def verdict(self) -> str:
-        """``finished`` or ``diverged``."""
-        return self.config.get("verdict", "finished")
-
     @cached_property
     def departures(self) -> list[str]:
         """How the run leaves the regime in which its study ran the model; empty for models of ours.
@@ -305,6 +300,11 @@ def identity(dataset: str, source: str | None, digits: Digits = "three") -> str:
 def place(dataset: str, source: str | None, profile: str) -> str:
     """Name of the folder under ``build`` for a book on these data at a profile."""
     return place_name(dataset, profile, identity(dataset, expanded(source)))
+
+
+def of_book(dataset: str, source: str | None, profile: str, seed: int) -> Mapping[str, Experiment]:
+    """Every row at this profile; a book shows those that are finished."""
+    return plan(dataset, source, profile, seed)
 
 
 def main(plan: dict[str, Experiment]) -> dict[str, Experiment]:

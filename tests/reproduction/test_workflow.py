@@ -9,6 +9,8 @@ import time
 import pytest
 import yaml
 
+from companions.dualk import experiments as dualk
+from companions.mortality_attack import experiments as mortality_attack
 from reproduction.synthesis import experiments
 from scoehr.files import CHECKOUT
 from tests.problems import patients
@@ -41,6 +43,8 @@ def start(home, *more):
         "table",
         "--source",
         str(home / "table.parquet"),
+        "--study",
+        "synthesis",
         "--cores",
         "2",
         *more,
@@ -60,7 +64,7 @@ def finish(process):
 
 def results(home, file="metrics.json"):
     return {
-        path.parent.name: path.stat().st_mtime_ns for path in home.glob(f"saved_models/*/{file}")
+        path.parent.name: path.stat().st_mtime_ns for path in home.glob(f"runs/done/[!.]*/{file}")
     }
 
 
@@ -91,16 +95,16 @@ def test_killed_half_way_nothing_is_lost_or_repeated_and_one_deleted_result_is_m
     assert finish(start(home, "--list")).count("finished ") == RUNS
 
     gone = sorted(after)[0]
-    synthetic = home / "synthetic_data" / f"{gone}.parquet"
+    synthetic = home / "runs" / "done" / gone / "synthetic.parquet"
     made = synthetic.stat().st_mtime_ns
-    (home / "saved_models" / gone / "metrics.json").unlink()
+    (home / "runs" / "done" / gone / "metrics.json").unlink()
     finish(start(home))
     again = results(home)
     assert {name for name in again if again[name] != after[name]} == {gone}
     assert synthetic.stat().st_mtime_ns == made, "its patients are scored again, not drawn again"
 
 
-def test_the_graph_of_the_real_plan_holds_every_run_once():
+def test_the_graph_of_the_real_plans_holds_every_run_once(tmp_path):
     command = [
         "-m",
         "snakemake",
@@ -113,17 +117,18 @@ def test_the_graph_of_the_real_plan_holds_every_run_once():
     command += ["--cores", "1", "--config", "dataset=simulated", "profile=paper"]
     done = subprocess.run(
         [sys.executable, *command], cwd=CHECKOUT, capture_output=True, text=True, check=False,
-        env={**os.environ, "SCOEHR_ROOT": str(CHECKOUT)},
+        env={**os.environ, "SCOEHR_ROOT": str(tmp_path)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-    runs = [
-        again
-        for row in experiments.plan(profile="paper").values()
-        for again in experiments.replicates(row)
+    rows = [
+        *experiments.plan(profile="paper").values(),
+        *dualk.plan("simulated", None, "paper", 0).values(),
+        *mortality_attack.plan("simulated", "paper").values(),
     ]
+    runs = [again for row in rows for again in experiments.replicates(row)]
     text = done.stdout + done.stderr
     for again in runs:
-        assert f"run_{again.name.replace('-', '_')}_{again.seed} " in text
+        assert f"{again.study}_{again.name.replace('-', '_')}_{again.seed} " in text
     assert f"{len(runs) + 2}" in text.split("total")[-1], (
         "the runs, the reading of the data, and the target"
     )
