@@ -30,7 +30,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,8 @@ GATHERED = (
     "maps.safetensors",
     "synthetic.parquet",
 )
+#: Keys under which runs note the number of their parameters.
+PARAMETERS = ("parameters", "in all")
 
 
 class Folder:
@@ -230,17 +232,14 @@ def _before_bundles(root: Path, run: str) -> Folder | None:
 
 
 def gather(
-    path: Path,
-    stores: Iterable[Store],
-    summaries: Mapping[str, Mapping[str, Any]],
-    models: set[str],
+    path: Path, stores: Iterable[Store], headline: Sequence[str], models: Container[str]
 ) -> None:
     """Write a bundle of finished runs, all or nothing.
 
     Args:
         path: the bundle's folder; what it held before and is not among the runs is left out.
         stores: the runs.
-        summaries: by run what ``runs.csv`` shows of it.
+        headline: metrics that ``runs.csv`` shows.
         models: ids of the runs whose weights are published.
 
     Raises:
@@ -254,9 +253,10 @@ def gather(
         write_json(scratch / "results.json", results)
         if references:
             write_json(scratch / "references.json", references)
-        rows = [{"run": run.id, **summaries[run.id]} for run in runs]
+        numbers = [_scores(run) for run in runs]
+        rows = [_summary(*each, headline) for each in zip(runs, numbers, strict=True)]
         pd.DataFrame(rows).to_csv(scratch / "runs.csv", index=False, float_format="%.4g")
-        _write(scratch / "scores.parquet", [_scores(run) for run in runs])
+        _write(scratch / "scores.parquet", numbers)
         for name, file in TABLES.items():
             _write(scratch / file, [_rows(run, run.table(name)) for run in runs])
         _write(scratch / "maps.parquet", [_maps(run) for run in runs])
@@ -265,6 +265,28 @@ def gather(
         for run in runs:
             if run.id in models:
                 _copy_model(run, scratch / "models")
+
+
+def _summary(run: Store, numbers: pa.Table, headline: Sequence[str]) -> dict[str, Any]:
+    """A row of ``runs.csv``: what a run is, what it cost, and its main scores, where it has them."""
+    config, metrics = run.config, run.metrics
+    facts, costs = config["experiment"], run.costs or metrics.get("costs", {})
+    found = dict(zip(*(numbers[name].to_pylist() for name in ("metric", "value")), strict=True))
+    sizes = (costs, metrics, config.get("parameters", {}))
+    seconds = [value for name, value in costs.items() if name.endswith("_seconds")]
+    return {
+        "run": run.id,
+        "row": facts["name"],
+        "title": facts["title"],
+        "seed": facts["seed"],
+        "verdict": config.get("verdict", "finished"),
+        "kind": config.get("generator") or facts.get("kind") or facts.get("task"),
+        "parameters": next(
+            (size[key] for size in sizes for key in PARAMETERS if key in size), None
+        ),
+        "seconds": costs.get("seconds") or config.get("seconds") or sum(seconds),
+        **{name: found.get(name) for name in headline if name in found},
+    }
 
 
 def _settings(run: Store) -> dict[str, Any]:
@@ -308,7 +330,7 @@ def scores(metrics: Mapping[str, Any], path: str = "") -> Iterator[dict[str, Any
             yield {"metric": name, "value": value, "low": None, "high": None, "gap": None}
 
 
-def _scores(run: Store) -> pa.Table | None:
+def _scores(run: Store) -> pa.Table:
     metrics = run.metrics
     gaps, limits = metrics.get("gap", {}), metrics.get("interval", {})
     rows = []

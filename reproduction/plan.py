@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from shutil import copyfile
 from typing import Any, TypeVar
 
 import yaml
 
+from reproduction import bundles
 from reproduction.runs import Experiment
-from scoehr.files import InputError
+from scoehr.files import ROOT, InputError
 
 MAIN = "main"  # the group of the rows that every book shows
 E = TypeVar("E", bound=Experiment[Any])
@@ -87,3 +89,38 @@ def whole(profiles: Iterable[str], rows: Callable[[str], Rows[E]]) -> Rows[E]:
 def done(row: E) -> list[E]:
     """A row at those of its random seeds at which it is finished."""
     return [each for each in replicates(row) if each.finished]
+
+
+# Publishing --------------------------------------------------------------------------------------
+
+
+def publish(plan: Plan, rows: Iterable[Experiment[Any]]) -> Path | None:
+    """Gather the finished runs of rows of one data set and profile into their bundle.
+
+    Which rows are published with their weights, and with their synthetic patients, at their first
+    random seed, stands in the plan under ``published``. None if no run is finished.
+
+    Raises:
+        InputError: a run is of credentialed data.
+    """
+    runs = [run for row in rows for run in done(row)]
+    if not runs:
+        return None
+    for run in runs:
+        if run.stored.config.get("credentialed") is not False:
+            raise InputError(f"{run.id}: is of credentialed data, which stay where they are")
+    path = ROOT / "saved_models" / runs[0].bundle
+    shown = plan.text["published"]
+    models = {run.id for run in runs if _is_listed(run, shown["weights"])}
+    bundles.gather(path, [run.stored for run in runs], shown["headline"], models)
+    for run in runs:
+        table = ROOT / "synthetic_data" / f"{run.id}.parquet"
+        if _is_listed(run, shown.get("patients", {})) and run.stored.synthetic != table:
+            table.parent.mkdir(exist_ok=True)
+            copyfile(run.stored.synthetic, table)
+    return path
+
+
+def _is_listed(run: Experiment[Any], listed: Mapping[str, Any]) -> bool:
+    """Whether a run is the first of a row that is listed for its data set and profile."""
+    return run.seed == 0 and run.name in listed.get(f"{run.dataset}-{run.profile}", ())
