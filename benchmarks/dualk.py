@@ -16,7 +16,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from scoehr.files import ROOT, peak_memory, write_json
+from scoehr.files import ROOT, write_json
+from scoehr.memory import peak_memory
 
 COMMAND = "python -m benchmarks.dualk"
 #: Patients of a pre-training epoch and of a fine-tuning epoch in the study.
@@ -25,12 +26,13 @@ PRETRAINING, FINE_TUNING = 90_377, 8_000
 
 def prepare(folder: Path) -> dict[str, Any]:
     """Read the tables and count every phase."""
+    from companions.dualk import counts
     from companions.dualk import prepare as phases
 
     begin = time.perf_counter()
     records = phases.load("simulated", folder)
     read = time.perf_counter() - begin
-    account = phases.account(records)
+    account = counts.account(records)
     return {
         "seconds_reading": read,
         "seconds": time.perf_counter() - begin,

@@ -24,7 +24,8 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from scoehr import generators
 from scoehr.data.datasets import load
-from scoehr.files import peak_memory, write_json
+from scoehr.files import write_json
+from scoehr.memory import peak_memory
 from scoehr.metrics import METRICS
 from scoehr.metrics.arrays import independent_columns, pair
 from scoehr.metrics.registry import Pair

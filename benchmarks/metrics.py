@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from scoehr.data.simulate import sample_matrix
-from scoehr.files import peak_memory, write_json
+from scoehr.files import write_json
+from scoehr.memory import peak_memory
 from scoehr.metrics import METRICS, REFERENCES, evaluate
 from scoehr.metrics.registry import Members, Pair
 

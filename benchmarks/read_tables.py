@@ -19,7 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from scoehr.files import ROOT, peak_memory, write_json
+from scoehr.files import ROOT, write_json
+from scoehr.memory import peak_memory
 
 READERS = {
     "loader": "scoehr.data.datasets.load",

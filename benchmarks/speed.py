@@ -31,7 +31,8 @@ from torch.utils.data import DataLoader, TensorDataset
 from scoehr import generators
 from scoehr.data.matrix import CodeMatrix, write_batches
 from scoehr.data.simulate import sample_matrix
-from scoehr.files import peak_memory, write_json
+from scoehr.files import write_json
+from scoehr.memory import peak_memory
 from scoehr.metrics.neighbours import nearest
 from scoehr.models import (
     Autoencoder,

@@ -21,7 +21,8 @@ import pandas as pd
 import torch
 
 from scoehr.data.simulate import sample_matrix
-from scoehr.files import InputError, peak_memory, write_json
+from scoehr.files import InputError, write_json
+from scoehr.memory import peak_memory
 
 COMMAND = "python -m benchmarks.wide"
 PATIENTS, BATCH, WIDTHS = 490, 490, (50, 100, 200, 400)

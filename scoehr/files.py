@@ -1,4 +1,4 @@
-"""Where things lie, how files are written, what bad input raises, and what memory was used."""
+"""Where things lie, how files are written, and what bad input raises."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import numbers
 import os
 import platform
 import re
-import resource
 import secrets
 import shutil
 import sys
@@ -34,14 +33,6 @@ ROOT = Path(
 LARGEST_SEED = 2**63 - 1
 #: What a spreadsheet runs as a formula, or may: the first letter of a cell, after blanks.
 FORMULA = re.compile(r"'*(?:\s*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n])")
-#: Files of a container's limit, of what it has taken and of its parts: control groups, version 2 and 1.
-CONTAINERS = [
-    [Path("/sys/fs/cgroup") / name for name in names]
-    for names in (
-        ("memory.max", "memory.current", "memory.stat"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat"),
-    )
-]
 
 
 class InputError(ValueError):
@@ -102,7 +93,8 @@ def restored(cell: str) -> str:
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Yield a scratch path beside ``path``; on success it takes the place of ``path``, else it goes.
+    """Yield a scratch path beside ``path``; on success it takes the place of ``path``, else it
+    goes.
 
     The scratch path does not exist yet: the body makes a file or a folder of it. A folder is
     replaced without a moment in which it is missing, where the system can exchange two paths. What
@@ -142,7 +134,10 @@ def scratch_folder(name: str) -> Iterator[Path]:
 
 
 def clear(path: str | Path) -> None:
-    """Remove scratch folders of ``path`` whose process is gone; put an old ``path`` back if missing."""
+    """Remove scratch folders of ``path`` whose process is gone.
+
+    Put an old ``path`` back if missing.
+    """
     target = Path(os.path.abspath(path))
     name = re.compile(rf"\.{re.escape(target.name)}\.([0-9a-f]{{8}})-(\d+)-(\d+)\.[0-9a-f]{{8}}")
     with suppress(OSError):
@@ -247,7 +242,8 @@ def _lives(pid: int, start: str) -> bool:
 
 @contextmanager
 def alone(path: Path, what: str) -> Iterator[int]:
-    """Hold the lock file ``path``, which one process can; the children that inherit it hold it as long as they live.
+    """Hold the lock file ``path``, which one process can; the children that inherit it hold it as
+    long as they live.
 
     Raises :class:`InputError` where ``what`` is being made by another process.
     """
@@ -291,46 +287,6 @@ def sha256(path: str | Path) -> str:
     """Hexadecimal SHA-256 of a file's bytes."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def peak_memory() -> int:
-    """Peak memory of this process in bytes: by its status, since a child's resource usage begins with its parent's."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024
-    scale = 1 if platform.system() == "Darwin" else 1024  # bytes there, KiB elsewhere
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
-
-
-def free_memory() -> int:
-    """Bytes that this process may still take: the least that machine, container and limits leave."""
-    left = [os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
-    machine = Path("/proc/meminfo")
-    if machine.exists():  # free, or held by files that can be read again
-        line = next(
-            line for line in machine.read_text().splitlines() if line.startswith("MemAvailable")
-        )
-        left = [int(line.split()[1]) * 1024]
-    left += [room for files in CONTAINERS if (room := _container(*files)) is not None]
-    most = resource.getrlimit(resource.RLIMIT_AS)[0]
-    if most != resource.RLIM_INFINITY:
-        left.append(
-            most - int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        )
-    return max(0, min(left))
-
-
-def _container(limit: Path, used: Path, parts: Path) -> int | None:
-    """Bytes that a control group leaves, if there is one with a limit; files that can be read again are free."""
-    if (
-        not all(path.exists() for path in (limit, used, parts))
-        or limit.read_text().strip() == "max"
-    ):
-        return None
-    lines = [line.split() for line in parts.read_text().splitlines()]
-    again = max(int(value) for name, value in lines if name.endswith("inactive_file"))
-    return int(limit.read_text()) - int(used.read_text()) + again
 
 
 def _finite(value: Any) -> Any:

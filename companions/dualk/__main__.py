@@ -60,12 +60,12 @@ def prepare(
     seed: Seed = 0,
 ) -> None:
     """Read the tables; write every count of the nine phases beside the study's."""
-    from companions.dualk import claims
+    from companions.dualk import claims, counts
     from companions.dualk import prepare as phases
 
     may_write(json, source, endings=JSON)
     found = phases.load(dataset, source, digits=digits, after=after, simulated=patients, seed=seed)
-    account = phases.account(found, split, 42 + seed)
+    account = counts.account(found, split, 42 + seed)
     write_json(json, {"account": account, "reported": claims.QUOTES.values["counts"]})
     _show(account, claims.QUOTES.values["counts"])
     print(f"wrote {json}")

@@ -29,12 +29,16 @@ class Records:
     ----------
     patients : (n_patients,) int64 ids
     first : (n_patients + 1,) the visits of patient p are rows ``first[p]`` to ``first[p + 1] - 1``
-    days : (n_visits,) float, days since the patient's first visit; 1 a visit where the data have no dates
+    days : (n_visits,) float, days since the patient's first visit; 1 a visit where the data have no
+        dates
     codes : (n_codes,) str, those of patients with several visits first, both parts sorted
     targets : how many codes those are: the vocabulary of predictions
-    visit_codes : (n_visits, n_codes) how often a code stands at a visit (twice where two ICD-10 codes became one)
-    items, labels, categories : (n_items,) laboratory items that are ever abnormal, sorted by category
-    labs, first_day : (n_visits, n_items) bool, abnormal in the visit, and within 24 hours of its beginning
+    visit_codes : (n_visits, n_codes) how often a code stands at a visit (twice where two ICD-10
+        codes became one)
+    items, labels, categories : (n_items,) laboratory items that are ever abnormal, sorted by
+        category
+    labs, first_day : (n_visits, n_items) bool, abnormal in the visit, and within 24 hours of its
+        beginning
     counts : what was read, kept and dropped
     """
 
@@ -64,6 +68,7 @@ class Records:
 
     @property
     def has_labs(self) -> bool:
+        """Whether any visit has an abnormal laboratory item."""
         return bool(self.labs.nnz)
 
     @cached_property
@@ -93,13 +98,14 @@ class Split(NamedTuple):
 def split(records: Records, how: Splitting = "random", seed: int = 42, train: int = TRAIN) -> Split:
     """Single-visit patients, and train, validation and test of those with several visits.
 
-    * ``forced``, as reported: for every code of the vocabulary the first patient who has it, and the patient with most
-      visits, are put into training, so that no code of a test patient is ever new; the rest is shuffled. The
-      validation part is the large one, and the study never looks at it.
+    * ``forced``, as reported: for every code of the vocabulary the first patient who has it, and
+      the patient with most visits, are put into training, so that no code of a test patient is ever
+      new; the rest is shuffled. The validation part is the large one, and the study never looks at
+      it.
     * ``random``: by chance alone; the test part is the large one.
 
-    Training has at most ``train`` patients and at most 70 % of those with several visits; the small part has at most
-    :data:`SMALL` and 15 %.
+    Training has at most ``train`` patients and at most 70 % of those with several visits; the small
+    part has at most :data:`SMALL` and 15 %.
     """
     several = np.flatnonzero(records.visits > 1)
     rng = np.random.default_rng(seed)
@@ -109,7 +115,8 @@ def split(records: Records, how: Splitting = "random", seed: int = 42, train: in
     )
     if n_train < 1 or len(several) < 3:
         raise InputError(
-            f"{len(several)} patients have several visits; at least 3 are needed to train and to test"
+            f"{len(several)} patients have several visits; "
+            "at least 3 are needed to train and to test"
         )
     if how == "random":
         order = rng.permutation(several)
@@ -125,7 +132,9 @@ def split(records: Records, how: Splitting = "random", seed: int = 42, train: in
 
 
 def _covering(records: Records, several: np.ndarray) -> np.ndarray:
-    """For each target code the first patient with several visits who has it, and the patient with most visits."""
+    """For each target code the first patient with several visits who has it, and the patient with
+    most visits.
+    """
     owner = records.owner
     visit, code = records.visit_codes.nonzero()
     visit, code = visit[code < records.targets], code[code < records.targets]

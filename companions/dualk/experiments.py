@@ -23,6 +23,7 @@ from companions.dualk import (
     baselines,
     bridge,
     cohorts,
+    counts,
     embeddings,
     evaluate,
     graph,
@@ -279,7 +280,7 @@ def _knowledge(experiment: Experiment, progress: bool) -> dict[str, Any]:
             "ranking": scores,
             "entities": len(triples.entities),
             "triples": dict(zip(triples.relations.tolist(), number.tolist(), strict=True)),
-            "account": prepare.account(found, experiment.protocol.split, 42 + experiment.seed),
+            "account": counts.account(found, experiment.protocol.split, 42 + experiment.seed),
         },
         "weights.safetensors": {"features": torch.from_numpy(features)},
     }

@@ -1,8 +1,7 @@
 """From raw tables to visits: the study's phases of preparation, sparse all the way, all counted.
 
 :func:`load` takes the visits and codes of :func:`scoehr.data.datasets.tables` and reads the
-laboratory events beside them; :func:`account` says of every phase what a holder of MIMIC-IV can
-compare with the study's figures.
+laboratory events beside them.
 """
 
 from __future__ import annotations
@@ -14,16 +13,8 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from companions.dualk import graph, simulate
-from companions.dualk.cohorts import (
-    CATEGORIES,
-    Records,
-    Split,
-    Splitting,
-    heart_failure,
-    split,
-    target_codes,
-)
+from companions.dualk import simulate
+from companions.dualk.cohorts import CATEGORIES, Records
 from scoehr.data import datasets, hospitals, reading
 from scoehr.data.hospitals import Digits, Tables
 from scoehr.data.reading import Database
@@ -34,8 +25,6 @@ from scoehr.files import ROOT, InputError, user_path
 DATASETS = tuple(name for name, info in datasets.DATASETS.items() if info.reader)
 #: The study keeps admissions whose de-shifted year is later than this.
 AFTER = 2012
-#: Codes with at most so many positive targets are rare in the study.
-RARE = 3
 #: What DuckDB may take.
 MEMORY = "2GB"
 
@@ -114,15 +103,12 @@ def _keep_later(database: Database, source: Path, after: int) -> None:
     """Of ``kept`` the visits of MIMIC-IV whose de-shifted year is later."""
     path = reading.find(source, "patients")
     columns = {"subject_id": "patient", "anchor_year": "anchor", "anchor_year_group": "years"}
-    reading.read(database, "anchors", path, columns, whole=["subject_id", "anchor_year"])
-    year = "coalesce(regexp_matches(years, '^\\d{4}(\\D|$)'), false)"
-    reading.refuse(
-        database,
-        f"select rowid, years from anchors where not {year}",
-        lambda row, value: (
-            f"{path}, column anchor_year_group, row {row}: {value or 'empty'!r} does not begin "
-            "with a year; write it as 2014 - 2016"
-        ),
+    whole = ["subject_id", "anchor_year"]
+    table = reading.read(database, "anchors", path, columns, whole=whole)
+    table.refuse_cells(
+        "years",
+        "not coalesce(regexp_matches(years, '^\\d{4}(\\D|$)'), false)",
+        lambda value: f"{value or 'empty'!r} does not begin with a year; write it as 2014 - 2016",
     )
     reading.refuse(
         database,
@@ -156,7 +142,9 @@ def _counts(tables: Tables) -> dict[str, Any]:
 
 
 def _choose(database: Database, counts: dict[str, Any]) -> None:
-    """Table ``chosen`` (number, patient, visit, begin) of the patients all of whose visits have codes."""
+    """Table ``chosen`` (number, patient, visit, begin) of the patients all of whose visits have
+    codes.
+    """
     database.execute(
         "create temp table incomplete as "
         "select distinct patient from kept anti join codes using (visit); "
@@ -178,7 +166,7 @@ def _choose(database: Database, counts: dict[str, Any]) -> None:
 
 
 def _laboratory(database: Database, source: Path) -> dict[str, Any]:
-    """Table ``abnormal`` (visit, item, label, category, first): items flagged at a visit, and when."""
+    """Table ``abnormal`` (visit, item, label, category, first): items flagged, and first when."""
     database.execute(
         "create temp table abnormal "
         "(visit bigint, item bigint, label varchar, category varchar, first timestamp)"
@@ -189,8 +177,7 @@ def _laboratory(database: Database, source: Path) -> dict[str, Any]:
         return {"labevents": "no table"}
     names, events = paths
     columns = {"itemid": "item", "label": "label", "category": "category"}
-    reading.read(database, "labitems", names, columns, whole=["itemid"])
-    reading.refuse_repeats(database, "labitems", "item", names, "itemid")
+    reading.read(database, "labitems", names, columns, whole=["itemid"]).refuse_repeats("item")
     _tested(database, events)
     database.execute(
         "insert into abnormal select visit, item, label, lower(category) as kind, first "
@@ -220,7 +207,7 @@ def _number(database: Database, query: str) -> int:
 
 
 def _tested(database: Database, path: Path) -> None:
-    """Table ``tested`` (visit, item, rows, abnormal, first) of the events, read once, never held."""
+    """Table ``tested`` (visit, item, rows, abnormal, first) of the events, which are never held."""
     names = reading.header(path)
     forms = {"hadm_id": "whole", "itemid": "whole", "charttime": "date"}
     missing = next((name for name in (*forms, "flag") if name not in names), None)
@@ -329,86 +316,4 @@ def _sizes(
         "repeated_codes": int(codes.sum() - codes.nnz),
         "abnormal_sets": {name: int(found[kinds == name].sum()) for name in CATEGORIES},
         "most_abnormal_a_visit": int(np.diff(labs.indptr).max(initial=0)),
-    }
-
-
-# Account --------------------------------------------------------------------------------------
-
-#: Entries of :attr:`Records.counts` by phase.
-READ = {
-    "1 admissions and diagnoses": [
-        "admissions_read", "admissions_kept", "diagnosis_rows", "diagnosis_rows_icd10",
-        "diagnosis_rows_unmapped", "icd10_codes", "icd10_codes_unmapped", *hospitals.NAMED,
-        "repeated_codes", "patients_removed", "patients", "visits", "most_visits",
-        "most_codes_a_visit",
-    ],
-    "2 abnormal laboratory sets": [
-        "labevents", "labevents_without_admission", "labevents_of_no_admission",
-        "labevents_abnormal", "largest_abnormal_set", "most_abnormal_a_visit", "abnormal_sets",
-    ],
-}  # fmt: skip
-
-
-def account(records: Records, how: Splitting = "forced", seed: int = 42) -> dict[str, Any]:
-    """Every count of the preparation, by phase; names as in ``reported.json``."""
-    counts, parts = records.counts, split(records, how, seed)
-    edges = graph.cooccurrence(records, parts.pretrain)
-    nodes = len(records.codes) + 1
-    found: dict[str, Any] = {"dataset": records.dataset}
-    for phase, names in READ.items():
-        found[phase] = {name: counts[name] for name in names if name in counts}
-    sizes = {name: len(records.category(name)) for name in CATEGORIES}
-    without = graph.without_vector(records.codes)
-    return found | {
-        "3 vocabulary": {
-            "laboratory_items": len(records.items),
-            "laboratory_items_by_category": sizes,
-            "codes_of_several_visits": records.targets,
-            "codes": len(records.codes),
-        },
-        "4 names": {"codes_without_title": int((records.titles == "").sum())},
-        "5 cohorts": _cohorts(parts, how),
-        "6 graph": {
-            "nodes": nodes,
-            "edges": edges.n,
-            "self_edges": int((edges.source == edges.target).sum()),
-            "mean_degree": edges.n / nodes,
-        },
-        "7 node features": {"codes_without_vector": int(without.sum())},
-        "8 data sets": _data_sets(records, parts),
-        "9 tasks": _tasks(records, parts),
-    }
-
-
-def _cohorts(parts: Split, how: Splitting) -> dict[str, Any]:
-    sizes = {name: len(part) for name, part in parts._asdict().items() if name != "single"}
-    return {
-        "split": how,
-        "single_visit_patients": len(parts.single),
-        "several_visit_patients": sum(sizes.values()),
-        "pretrain": len(parts.pretrain),
-        **sizes,
-    }
-
-
-def _data_sets(records: Records, parts: Split) -> dict[str, Any]:
-    most = [records.counts["most_visits"], records.counts["most_codes_a_visit"]]
-    parted = {name: part for name, part in parts._asdict().items() if name != "single"}
-    return {
-        "single_visit_laboratory": [len(parts.single), len(records.items), len(records.codes)],
-        "pretraining": [len(parts.pretrain), *most],
-        "targets": {name: [len(part), records.targets] for name, part in parted.items()},
-    }
-
-
-def _tasks(records: Records, parts: Split) -> dict[str, int]:
-    """How rare the codes of the last visits are, and how many patients have heart failure there."""
-    several = np.concatenate([parts.train, parts.validation, parts.test])
-    targets = target_codes(records, several)
-    positive = np.asarray(targets.sum(axis=0)).ravel()
-    failure = targets[:, heart_failure(records)[: records.targets]]
-    return {
-        "rare_codes": int((positive <= RARE).sum()),
-        "rare_codes_never_positive": int((positive == 0).sum()),
-        "heart_failure_patients": int((failure.sum(axis=1) > 0).sum()) if failure.shape[1] else 0,
     }

@@ -1,16 +1,20 @@
 r"""Patients with many admissions and a known truth, written as tables in the schema of MIMIC-IV.
 
-The law is that of the adults of :mod:`scoehr.data.simulate` (phenotypes, complexity, noisy-or), drawn here over time:
+The law is that of the adults of :mod:`scoehr.data.simulate` (phenotypes, complexity, noisy-or),
+drawn here over time:
 
 * a patient has one admission with probability :data:`SINGLE`, else 2 plus a geometric number;
-* a recurring condition, once acquired, is recorded at each admission with its probability :math:`\rho_c`; with
-  probability :data:`LATE` it begins after the first admission, at one drawn evenly;
-* a condition is always the same full code in one patient, so that chronic *codes* recur, not only categories;
-* laboratory item :math:`i` is abnormal at an admission with probability
-  :math:`1 - \exp\{-(b_i + \sum_c L_{ci} x_c)\}` of the codes :math:`x` of that very admission, so the results of an
+* a recurring condition, once acquired, is recorded at each admission with its probability
+  :math:`\rho_c`; with probability :data:`LATE` it begins after the first admission, at one drawn
+  evenly;
+* a condition is always the same full code in one patient, so that chronic *codes* recur, not only
+  categories;
+* laboratory item :math:`i` is abnormal at an admission with probability :math:`1 - \exp\{-(b_i +
+  \sum_c L_{ci} x_c)\}` of the codes :math:`x` of that very admission, so the results of an
   admission give its diagnoses away.
 
-Whoever knew a patient's phenotypes and conditions could predict the next admission no better than :func:`oracle`.
+Whoever knew a patient's phenotypes and conditions could predict the next admission no better than
+:func:`oracle`.
 """
 
 from __future__ import annotations
@@ -53,7 +57,8 @@ FIRST_PATIENT, FIRST_VISIT, FIRST_ITEM = 10_000_000, 20_000_000, 50_000
 ICD10_SINCE = 2015
 #: File beside ``hosp`` that says which cohort this is, so that its truth can be had.
 LAW = "simulated.json"
-#: Changes whenever tables of the same cohort are written otherwise, so that those of before are not read.
+#: Changes whenever tables of the same cohort are written otherwise, so that those of before are not
+#: read.
 FORM = 2
 
 
@@ -61,8 +66,9 @@ FORM = 2
 class Cohort:
     """Drawn patients; visits are numbered patient by patient in time order.
 
-    ``admissions`` and ``level`` have shape (n,), ``lasting`` (n, n_lasting), ``has`` and ``onset`` (n, n_recurring):
-    the condition is there from visit number ``onset`` on. ``codes`` is visits × categories (bool).
+    ``admissions`` and ``level`` have shape (n,), ``lasting`` (n, n_lasting), ``has`` and ``onset``
+    (n, n_recurring): the condition is there from visit number ``onset`` on. ``codes`` is visits ×
+    categories (bool).
     """
 
     seed: int
@@ -130,7 +136,10 @@ def draw(patients: int, seed: int = 0) -> Cohort:
 
 
 def _record(cohort: Cohort, rng: np.random.Generator) -> sparse.csr_array:
-    """Which category is recorded at which visit; a visit without any gets its likeliest acute one."""
+    """Which category is recorded at which visit.
+
+    A visit without any gets its likeliest acute one.
+    """
     adult, (recurring, acute) = law(), columns()
     owner, number = cohort.visit_patient, cohort.visit_number
     passing = adult.phenotype_shares[~adult.lasting]
@@ -156,7 +165,7 @@ def _record(cohort: Cohort, rng: np.random.Generator) -> sparse.csr_array:
     return sparse.csr_array((np.ones(len(visit), dtype=bool), (visit, code)), shape=shape)
 
 
-# Full codes ------------------------------------------------------------------------------------------------------
+# Full codes -----------------------------------------------------------------------------------
 
 
 def full_codes(seed: int, patient: np.ndarray, category: np.ndarray) -> np.ndarray:
@@ -180,13 +189,15 @@ def _uniform(word: np.ndarray) -> np.ndarray:
         return ((word ^ (word >> np.uint64(31))) >> np.uint64(11)) / 2.0**53
 
 
-# Truth -----------------------------------------------------------------------------------------------------------
+# Truth ----------------------------------------------------------------------------------------
 
 
 def oracle(cohort: Cohort, patients: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    """Probability of each code at the last visit of ``patients``, given all that is hidden; (n, n_codes) float32.
+    """Probability of each code at the last visit of ``patients``, given all that is hidden; (n,
+    n_codes) float32.
 
-    ``codes`` are full codes or three-digit categories. Knows phenotypes, complexity and conditions with their onset.
+    ``codes`` are full codes or three-digit categories. Knows phenotypes, complexity and conditions
+    with their onset.
     """
     adult, (recurring, _) = law(), columns()
     level, lasting = cohort.level[patients, None], cohort.lasting[patients]
@@ -214,7 +225,10 @@ def oracle(cohort: Cohort, patients: np.ndarray, codes: np.ndarray) -> np.ndarra
 
 
 def drawn(folder: Path) -> Cohort | None:
-    """The cohort whose tables lie in this folder; None if they were not written by :func:`write_tables`."""
+    """The cohort whose tables lie in this folder.
+
+    None if they were not written by :func:`write_tables`.
+    """
     return draw(**read_json(folder / LAW)) if (folder / LAW).exists() else None
 
 
@@ -232,17 +246,19 @@ def item_hazards() -> tuple[np.ndarray, np.ndarray]:
     return (0.02 * strength).astype(np.float32), hazards
 
 
-# Tables ----------------------------------------------------------------------------------------------------------
+# Tables ---------------------------------------------------------------------------------------
 
 
 def write_tables(folder: str | Path, *, patients: int, seed: int = 0) -> dict[str, Any]:
-    """Write ``hosp/`` with patients, admissions, diagnoses_icd, d_labitems and labevents (.csv.gz), lower-case headers.
+    """Write ``hosp/`` with patients, admissions, diagnoses_icd, d_labitems and labevents (.csv.gz),
+    lower-case headers.
 
-    Patient k has subject_id 10000000 + k. Returns the account: patients, admissions, diagnoses and labevents (rows).
+    Patient k has subject_id 10000000 + k. Returns the account: patients, admissions, diagnoses and
+    labevents (rows).
     """
     cohort = draw(patients, seed)
     rng = np.random.default_rng([seed, 8])
-    begin, end, people = _stays(cohort, rng)
+    begin, end, people = _times_and_people(cohort, rng)
     owner = cohort.visit_patient
     numbers = {"admissions": len(owner), "patients": patients, "seed": seed}
     ids = {"subject_id": FIRST_PATIENT + owner, "hadm_id": FIRST_VISIT + np.arange(len(owner))}
@@ -277,7 +293,7 @@ def _items() -> dict[str, Any]:
     }
 
 
-def _stays(
+def _times_and_people(
     cohort: Cohort, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
     """Begin and end of each visit in seconds (shifted), and the table of patients."""
@@ -335,7 +351,9 @@ def _there_and_back(codes: tuple[str, ...]) -> np.ndarray:
 
 
 def _labevents(cohort: Cohort, begin: np.ndarray, end: np.ndarray, rng: np.random.Generator) -> Any:
-    """Blocks of columns of labevents: abnormal items once or more, some normal ones, a few without an admission."""
+    """Blocks of columns of labevents: abnormal items once or more, some normal ones, a few without
+    an admission.
+    """
     base, hazards = item_hazards()
     owner = cohort.visit_patient
     for rows in blocks(len(owner), 16_384):

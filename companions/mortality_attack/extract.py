@@ -1,7 +1,8 @@
 """ICU stays from MIMIC-III (files or a PostgreSQL server) and from the Challenge 2012, in one form.
 
-DuckDB reads the files as they are, streams them, and keeps to a memory limit, so the 330 million chart events of the
-full release need no server. Values are hourly means in the units of ``features.csv``; implausible ones are dropped.
+DuckDB reads the files as they are, streams them, and keeps to a memory limit, so the 330 million
+chart events of the full release need no server. Values are hourly means in the units of
+``features.csv``; implausible ones are dropped.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ COLDEST, HEIGHTS = 20, (120, 230)
 MEMORY = "2GB"
 RECORD = re.compile(r"(\d+)\.txt(\.gz)?", re.IGNORECASE)
 TIME = re.compile(r"\d+:\d\d(:\d\d)?")
+SET = re.compile(r"set-\w+\.(parquet|csv)(\.gz)?", re.IGNORECASE)
 Times = pd.DataFrame
 
 
@@ -40,9 +42,10 @@ Times = pd.DataFrame
 class Stays:
     """ICU stays, a row each, and their hourly measurements in long form.
 
-    ``ids``, ``patients``, ``died`` have the shape ``(n,)``, ``static`` ``(n, 7)`` by :data:`features.STATIC`, NaN where
-    unknown. ``events`` are equally long columns: ``stay`` (place in ``ids``), ``hour`` since ICU admission (from 0;
-    others are outside the window), ``feature`` (place in :func:`features.table`), ``value`` (hourly mean).
+    ``ids``, ``patients``, ``died`` have the shape ``(n,)``, ``static`` ``(n, 7)`` by
+    :data:`features.STATIC`, NaN where unknown. ``events`` are equally long columns: ``stay`` (place
+    in ``ids``), ``hour`` since ICU admission (from 0; others are outside the window), ``feature``
+    (place in :func:`features.table`), ``value`` (hourly mean).
     """
 
     kind: Kind
@@ -74,7 +77,10 @@ class Stays:
                        static=self.static[rows], events=events)  # fmt: skip
 
     def window(self) -> tuple[np.ndarray, np.ndarray]:
-        """Values and where they were measured, both ``(n, 48, F)``; nothing of another hour is in them."""
+        """Values and where they were measured, both ``(n, 48, F)``.
+
+        Nothing of another hour is in them.
+        """
         values = np.zeros((len(self), HOURS, len(features.table())), np.float32)
         mask = np.zeros(values.shape, bool)
         inside = (self.events["hour"] >= 0) & (self.events["hour"] < HOURS)
@@ -108,9 +114,9 @@ def load(source: str, outcomes: str | Path | None = None) -> Stays:
     """Stays of a source.
 
     Args:
-        source: the folder of MIMIC-III's tables, ``postgresql://…`` of a server that has them, or a set of the
-            Challenge 2012: the folder of its text files, or a Parquet or CSV file ``record_id, minutes, parameter,
-            value``.
+        source: the folder of MIMIC-III's tables, ``postgresql://…`` of a server that has them, or
+            a set of the Challenge 2012: the folder of its text files, or a Parquet or CSV file
+            ``record_id, minutes, parameter, value``.
         outcomes: the outcomes of a set of the Challenge, found beside the set if it lies there.
 
     Raises:
@@ -126,19 +132,28 @@ def load(source: str, outcomes: str | Path | None = None) -> Stays:
     return _challenge(path, Path(outcomes) if outcomes else None)
 
 
-# MIMIC-III ----------------------------------------------------------------------------------------------------------
+# MIMIC-III ------------------------------------------------------------------------------------
 
-#: Columns of the tables that the queries use, with their forms (of :data:`scoehr.data.reading.FORMS`, or text).
+#: Columns of the tables that the queries use, with their forms (of
+#: :data:`scoehr.data.reading.FORMS`, or text).
 SCHEMA = {
-    "ICUSTAYS": {"icustay_id": "whole", "subject_id": "whole", "hadm_id": "whole", "intime": "date", "outtime": "date",
-                 "first_careunit": "text"},
-    "ADMISSIONS": {"hadm_id": "whole", "subject_id": "whole", "admittime": "date", "dischtime": "date",
-                   "hospital_expire_flag": "flag", "has_chartevents_data": "flag"},
+    "ICUSTAYS": {
+        "icustay_id": "whole", "subject_id": "whole", "hadm_id": "whole", "intime": "date",
+        "outtime": "date", "first_careunit": "text",
+    },
+    "ADMISSIONS": {
+        "hadm_id": "whole", "subject_id": "whole", "admittime": "date", "dischtime": "date",
+        "hospital_expire_flag": "flag", "has_chartevents_data": "flag",
+    },
     "PATIENTS": {"subject_id": "whole", "gender": "text", "dob": "date"},
-    "LABEVENTS": {"subject_id": "whole", "hadm_id": "whole", "itemid": "whole", "charttime": "date",
-                  "valuenum": "number"},
-    "CHARTEVENTS": {"icustay_id": "whole", "itemid": "whole", "charttime": "date", "valuenum": "number",
-                    "error": "flag"},
+    "LABEVENTS": {
+        "subject_id": "whole", "hadm_id": "whole", "itemid": "whole", "charttime": "date",
+        "valuenum": "number",
+    },
+    "CHARTEVENTS": {
+        "icustay_id": "whole", "itemid": "whole", "charttime": "date", "valuenum": "number",
+        "error": "flag",
+    },
 }  # fmt: skip
 #: The tables of events, which are too large to be held.
 EVENTS = ("LABEVENTS", "CHARTEVENTS")
@@ -148,33 +163,37 @@ def _from_files(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Stays and events of a folder of CSV files; the chart events are read once and never held."""
     paths = {table: reading.find(folder, table) for table in SCHEMA}
     with reading.database(MEMORY) as connection:
-        for table in SCHEMA:
-            (_stream if table in EVENTS else _hold)(connection, table, paths[table])
-        _refuse_strangers(connection, paths["ICUSTAYS"])
-        connection.execute(
-            "set preserve_insertion_order = false"
-        )  # both results have an order of their own
+        held = {
+            table: _hold(connection, table, paths[table]) for table in SCHEMA if table not in EVENTS
+        }
+        _refuse_strangers(held["ICUSTAYS"])
+        for table in EVENTS:
+            _stream(connection, table, paths[table])
+        # both results have an order of their own
+        connection.execute("set preserve_insertion_order = false")
         path = paths["CHARTEVENTS"]
         with reading.reading_checked(connection, path, _forms("CHARTEVENTS", path)):
             stays, events = (connection.execute(query()).df() for query in QUERIES)
             return stays, events
 
 
-def _hold(connection: reading.Database, table: str, path: Path) -> None:
+def _hold(connection: reading.Database, table: str, path: Path) -> reading.Table:
     """A small table, under its name: one row an id, times as timestamps, flags as 1 or 0."""
-    columns, name = SCHEMA[table], table.lower()
-    ids = [column for column, form in columns.items() if form == "whole"]
-    reading.read(connection, name, path, {column: column for column in columns}, whole=ids)
-    reading.refuse_repeats(connection, name, ids[0], path, ids[0])
-    for form in ("date", "flag"):
-        chosen = {column: column for column in columns if columns[column] == form}
-        reading.convert(connection, name, path, form, chosen)
+    forms = SCHEMA[table]
+    ids = [column for column, form in forms.items() if form == "whole"]
+    columns = {column: column for column in forms}
+    held = reading.read(connection, table.lower(), path, columns, whole=ids)
+    held.refuse_repeats(ids[0])
+    held.convert("date", [column for column, form in forms.items() if form == "date"])
+    for column, form in forms.items():
         if form == "flag":
-            reading.refuse_empty(connection, name, path, chosen, "flag, 0 or 1")
+            held.convert("flag", [column])
+            held.refuse_empty(column, "flag, 0 or 1")
+    return held
 
 
 def _stream(connection: reading.Database, table: str, path: Path) -> None:
-    """The events under the name of their table: a view of those of the charts, a table of the laboratory items used."""
+    """The events under their table's name: a view of the charts, a table of the laboratory."""
     forms = _forms(table, path)
     columns = [f"{reading.checked(name, form)} as {name}" for name, form in forms.items()]
     if "row_id" not in forms:
@@ -196,34 +215,35 @@ def _forms(table: str, path: Path) -> dict[str, str]:
     missing = next((name for name in columns if name not in names), None)
     if missing:
         raise InputError(
-            f"{path}: has no column {missing} (it has {reading.listed(names)}); give the table {table}"
+            f"{path}: has no column {missing} (it has {reading.listed(names)}); "
+            f"give the table {table}"
         )
     return columns | ({"row_id": "whole"} if "row_id" in names else {})
 
 
-def _refuse_strangers(connection: reading.Database, path: Path) -> None:
+def _refuse_strangers(stays: reading.Table) -> None:
     """Every ICU stay belongs to an admission of the same patient, who is in PATIENTS."""
+    remedy = "give tables of one release"
     for column, table in (("hadm_id", "ADMISSIONS"), ("subject_id", "PATIENTS")):
-        reading.refuse(
-            connection,
+        stays.refuse(
             f"select rowid, {column} from icustays anti join {table.lower()} using ({column})",
-            lambda row, value, column=column, table=table: (
-                f"{path}, column {column}, row {row}: {value} is not in {table}; give tables of one release"
-            ),
+            lambda value, table=table: f"{value} is not in {table}; {remedy}",
+            column,
         )
-    reading.refuse(
-        connection,
+    stays.refuse(
         "select i.rowid, hadm_id, i.subject_id from icustays i join admissions a using (hadm_id) "
         "where a.subject_id <> i.subject_id",
-        lambda row, visit, patient: (
-            f"{path}, column subject_id, row {row}: admission {visit} is not of patient {patient} in ADMISSIONS; "
-            "give tables of one release"
+        lambda visit, patient: (
+            f"admission {visit} is not of patient {patient} in ADMISSIONS; {remedy}"
         ),
+        "subject_id",
     )
 
 
 def _from_server(url: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The same of a PostgreSQL server, whose tables lie in the schema ``mimiciii`` or on the search path."""
+    """The same of a PostgreSQL server, whose tables lie in the schema ``mimiciii`` or on the search
+    path.
+    """
     import sqlalchemy
 
     try:
@@ -252,7 +272,8 @@ def _stays_of_mimic(stays: pd.DataFrame, events: pd.DataFrame) -> Stays:
     again = int(events["repeated"].sum())
     if again:
         raise InputError(
-            f"{again:,} events stand in CHARTEVENTS or LABEVENTS again (same ROW_ID); give every row once"
+            f"{again:,} events stand in CHARTEVENTS or LABEVENTS again (same ROW_ID); "
+            "give every row once"
         )
     account: dict[str, Any] = {"ICU stays": len(stays)}
     for place, reason in enumerate(queries.KEPT):
@@ -308,46 +329,53 @@ def _stays(
     )
 
 
-# Challenge 2012 -----------------------------------------------------------------------------------------------------
+# Challenge 2012 -------------------------------------------------------------------------------
 
-#: The limits of MIMIC-III, but for what is known to be wrong in the Challenge's files.
-CORRECTED = """
-select record as stay, cast(floor(minutes / 60) as integer) as hour, feature, avg(value) as value, rank
-from (select e.record, e.minutes, m.feature, m.rank, m.low, m.high,
-             case when m.ph and e.value between 650 and 810 then e.value / 100
-                  when m.ph and e.value between 65 and 81 then e.value / 10 else e.value end as value
-      from events e join map m on m.parameter = lower(e.parameter))
-where value > low and value < high
-group by all
+#: Hourly values: limits are those of MIMIC-III, but for known errors of the Challenge's files; of a
+#: feature's sources the preferred one that has a value counts.
+HOURLY = """
+with read as (
+    select e.record as stay, cast(floor(e.minutes / 60) as integer) as hour, m.*,
+           case when m.ph and e.value between 650 and 810 then e.value / 100
+                when m.ph and e.value between 65 and 81 then e.value / 10
+                else e.value end as corrected
+    from events e join map m on m.parameter = lower(e.parameter)
+), means as (
+    select stay, hour, feature, rank, avg(corrected) as value
+    from read where corrected > low and corrected < high group by all
+)
+select stay, hour, feature, arg_min(value, rank) as value from means
+group by all order by stay, feature, hour
+"""
+DESCRIPTORS = """
+select record as stay, lower(parameter) as name, first(value order by rowid) as value from events
+where lower(parameter) in ('age', 'gender', 'height', 'icutype') and value >= 0 group by 1, 2
+"""
+DIED = """
+select distinct e.record as stay, o.died from events e join outcomes o on o.stay = e.record
+order by 1
 """
 
 
 def _challenge(path: Path, outcomes: Path | None) -> Stays:
-    """Stays of a set of the Challenge; events before the preferred source of a feature has any take the next one."""
+    """Stays of a set of the Challenge."""
     file = _outcomes(path, outcomes)
     with reading.database(MEMORY) as connection:
         account = _long(connection, path)
         columns = {"RecordID": "stay", "In-hospital_death": "died"}
-        reading.read(connection, "outcomes", file, columns, whole=columns)
-        reading.refuse_repeats(connection, "outcomes", "stay", file, "RecordID")
-        _refuse_outcomes(connection, file)
+        table = reading.read(connection, "outcomes", file, columns, whole=["RecordID"])
+        _check_outcomes(table)
         connection.register("map", _map())
-        query = f"select stay, hour, feature, arg_min(value, rank) as value from ({CORRECTED}) group by all"
-        events = connection.execute(f"{query} order by stay, feature, hour").df()
-        static = connection.execute(
-            "select record as stay, lower(parameter) as name, first(value order by rowid) as value from events "
-            "where lower(parameter) in ('age', 'gender', 'height', 'icutype') and value >= 0 group by 1, 2"
-        ).df()
-        stays = connection.execute(
-            "select distinct e.record as stay, o.died from events e join outcomes o on o.stay = e.record order by 1"
-        ).df()
-        account["outcomes without a record"] = reading.number_of_rows(connection, "outcomes") - len(
-            stays
+        events, static, stays = (
+            connection.execute(query).df() for query in (HOURLY, DESCRIPTORS, DIED)
         )
+        unused = reading.number_of_rows(connection, "outcomes") - len(stays)
+    account["outcomes without a record"] = unused
     early = events.loc[events["hour"] < HOURS, "stay"].nunique()
     if not early:
         raise InputError(
-            f"{path}: no record has a known parameter in its first {HOURS} hours; give records that have"
+            f"{path}: no record has a known parameter in its first {HOURS} hours; "
+            "give records that have"
         )
     account["records without a value of these features"] = len(stays) - events["stay"].nunique()
     account[f"records without one in the first {HOURS} hours"] = len(stays) - early
@@ -381,20 +409,16 @@ def _outcomes(path: Path, given: Path | None) -> Path:
     if given is not None:
         if not given.is_file():
             raise InputError(
-                f"{given}: no such file; give --outcomes the table of RecordID and In-hospital_death"
+                f"{given}: no such file; "
+                "give --outcomes the table of RecordID and In-hospital_death"
             )
         return given
-    places = [path, path.parent] if path.is_dir() else [path.parent]
-    found = [
-        file
-        for place in places
-        for file in sorted(place.iterdir())
-        if file.name.lower().startswith("outcomes")
-    ]
-    letter = path.stem.lower()[-2:]
-    found = (
-        [file for file in found if file.stem.lower().endswith(letter)] if len(found) > 1 else found
-    )
+    found: list[Path] = []
+    for place in [path, path.parent] if path.is_dir() else [path.parent]:
+        found += sorted(file for file in place.iterdir() if _begins(file, "outcomes"))
+    if len(found) > 1:
+        letter = path.stem.lower()[-2:]
+        found = [file for file in found if file.stem.lower().endswith(letter)]
     if len(found) != 1:
         raise InputError(
             f"{path}: no one table of outcomes lies beside it; name it with --outcomes"
@@ -402,84 +426,99 @@ def _outcomes(path: Path, given: Path | None) -> Path:
     return found[0]
 
 
-def _refuse_outcomes(connection: reading.Database, file: Path) -> None:
-    reading.refuse(
-        connection,
-        "select rowid, died from outcomes where died not in (0, 1)",
-        lambda row, value: (
-            f"{file}, column In-hospital_death, row {row}: {value} is neither 0 nor 1; restore it"
-        ),
-    )
-    missing = connection.execute(
-        "select record from events where record not in (select stay from outcomes) order by 1 limit 1"
-    ).fetchone()
-    if missing:
+def _begins(file: Path, word: str) -> bool:
+    return file.name.lower().startswith(word)
+
+
+def _check_outcomes(outcomes: reading.Table) -> None:
+    """Every record has one outcome, 0 or 1."""
+    outcomes.refuse_repeats("stay")
+    outcomes.convert("flag", ["died"])
+    outcomes.refuse_empty("died", "outcome, 0 or 1")
+    missing = outcomes.database.execute(
+        "select record from events anti join outcomes on record = stay order by 1 limit 1"
+    ).fetchall()
+    for (record,) in missing:
         raise InputError(
-            f"{file}: has no row for record {missing[0]}; give the outcomes of this set"
+            f"{outcomes.path}: has no row for record {record}; give the outcomes of this set"
         )
 
 
 def _long(connection: reading.Database, path: Path) -> dict[str, Any]:
-    """Make the table ``events`` (record, minutes, parameter, value, row) and return what was read."""
+    """Make the table ``events`` (record, minutes, parameter, value, row); what was read."""
     if not path.is_dir():
-        columns = {
-            "record_id": "record",
-            "minutes": "minutes",
-            "parameter": "parameter",
-            "value": "number",
-        }
-        reading.read(connection, "source", path, columns, whole=("record_id", "minutes"))
+        ids = {"record_id": "record", "minutes": "minutes"}
+        texts = {"parameter": "parameter", "value": "number"}
+        reading.read(connection, "source", path, ids | texts, whole=ids)
         connection.execute(
             "alter table source add column row bigint; update source set row = rowid + 1"
         )
-        _refuse_source(connection, lambda record, row: f"{path}, row {row}")
-        return _events(connection)
-    named = [(RECORD.fullmatch(file.name), file) for file in sorted(path.iterdir())]
-    files = {int(name[1]): file for name, file in named if name}
-    if len(files) < sum(name is not None for name, _ in named):
-        raise InputError(f"{path}: has two files of one record; keep one of them")
-    sets = [
-        file
-        for file in sorted(path.iterdir())
-        if re.match(r"set-\w+\.(parquet|csv)", file.name.lower())
-    ]
+        where = f"{path}, row"
+        records = _records(connection, "source")
+        return _events(connection, lambda _, row: f"{where} {row}", records)
+    files: dict[int, Path] = {}
+    for file in sorted(path.iterdir()):
+        name = RECORD.fullmatch(file.name)
+        if name and int(name[1]) in files:
+            raise InputError(f"{path}: has two files of one record; keep one of them")
+        if name:
+            files[int(name[1])] = file
     if files:
         return _text_files(connection, files)
+    sets = [file for file in path.iterdir() if SET.fullmatch(file.name)]
     if len(sets) != 1:
         raise InputError(
-            f"{path}: holds neither CHARTEVENTS.csv nor records such as 132539.txt nor one set-a.parquet; "
-            "give the folder or the file of the data"
+            f"{path}: holds neither CHARTEVENTS.csv nor records such as 132539.txt nor one "
+            "set-a.parquet; give the folder or the file of the data"
         )
     return _long(connection, sets[0])
 
 
-def _events(connection: reading.Database) -> dict[str, Any]:
-    """Make ``events`` of the checked ``source``; rows that stand there again are taken once."""
+def _events(
+    connection: reading.Database, where: Callable[[int, int], str], records: np.ndarray
+) -> dict[str, Any]:
+    """Make ``events`` of ``source``, checked; rows that stand there again are taken once.
+
+    ``where(record, row)`` says where a row stands, ``records`` which records the set has.
+    """
+    _refuse_source(connection, where)
+    connection.execute("delete from source where lower(parameter) = 'recordid'")
     read = reading.number_of_rows(connection, "source")
     value = reading.number("number")
     connection.execute(
-        f"create temp table events as select record, minutes, parameter, {value} as value, min(row) as row "
-        "from source group by all order by record, row"
+        f"create temp table events as select record, minutes, parameter, {value} as value, "
+        "min(row) as row from source group by all order by record, row"
     )
     again = read - reading.number_of_rows(connection, "events")
-    return {"rows read": read} | ({"rows that stand there again": again} if again else {})
+    empty = np.setdiff1d(records, _records(connection, "events")).tolist()
+    account: dict[str, Any] = {"rows read": read}
+    account |= {"rows that stand there again": again} if again else {}
+    return account | ({"records that are empty": ", ".join(map(str, empty))} if empty else {})
+
+
+def _records(connection: reading.Database, table: str) -> np.ndarray:
+    found = connection.execute(f"select distinct record from {table}").fetchnumpy()
+    return np.asarray(found["record"])
 
 
 def _refuse_source(connection: reading.Database, where: Callable[[int, int], str]) -> None:
     """Every row of ``source`` (record, minutes, parameter, number, row) can be used."""
-    parameter = "lower(parameter)"
-    faults = {
-        "minutes < 0": lambda minutes, _, __: (
-            f"{minutes} minutes are before the stay; mend the time"
+    name, value = "lower(parameter)", reading.number("number")
+    unknown = "or -1 if it is unknown"
+    faults: dict[str, Callable[..., str]] = {
+        "minutes < 0": lambda minutes, *_: f"{minutes} minutes are before the stay; mend the time",
+        f"parameter is not null and {value} is null": lambda _, name, value: (
+            f"the value of {name} is {'empty' if value is None else repr(value)}, no number; "
+            "mend the record"
         ),
-        f"parameter is not null and {reading.number('number')} is null": lambda _, name, value: (
-            f"the value of {name} is {'empty' if value is None else repr(value)}, no number; mend the record"
+        f"{name} = 'recordid' and {reading.whole('number')} is distinct from record": (
+            lambda _, __, value: f"RecordID is {value}; name the file by its record"
         ),
-        f"{parameter} = 'gender' and {reading.number('number')} not in (-1, 0, 1)": lambda _, __, value: (
-            f"Gender is {value}; write 0 or 1, or -1 if it is unknown"
+        f"{name} = 'gender' and {value} not in (-1, 0, 1)": (
+            lambda _, __, value: f"Gender is {value}; write 0 or 1, {unknown}"
         ),
-        f"{parameter} = 'icutype' and {reading.number('number')} not in (-1, 1, 2, 3, 4)": lambda _, __, value: (
-            f"ICUType is {value}; write 1 to 4, or -1 if it is unknown"
+        f"{name} = 'icutype' and {value} not in (-1, 1, 2, 3, 4)": (
+            lambda _, __, value: f"ICUType is {value}; write 1 to 4, {unknown}"
         ),
     }
     for fault, words in faults.items():
@@ -494,20 +533,22 @@ def _text_files(connection: reading.Database, files: dict[int, Path]) -> dict[st
     """Read a record a file: ``Time,Parameter,Value`` with times as HH:MM since ICU admission."""
     found = [part for record, file in files.items() for part in _record(record, file)]
     if not found:
-        raise InputError(
-            f"{next(iter(files.values())).parent}: all records are empty; give the whole set"
-        )
+        folder = next(iter(files.values())).parent
+        raise InputError(f"{folder}: all records are empty; give the whole set")
+
+    def where(record: int, row: int) -> str:
+        return f"{files[record]}, row {row}"
+
     connection.register("written", pa.concat_tables(found))
-    time = "'^(\\d+):([0-5]?\\d)(:[0-5]?\\d)?$'"
+    clock = "^(\\d+):([0-5]?\\d)(:[0-5]?\\d)?$"
     hours, minutes = (
-        f"try_cast(regexp_extract(time, {time}, {part}) as bigint)" for part in (1, 2)
+        f"try_cast(regexp_extract(trim(time), '{clock}', {part}) as bigint)" for part in (1, 2)
     )
     connection.execute(
         f"create temp table source as select record, 60 * {hours} + {minutes} as minutes, "
-        "nullif(trim(parameter), '') as parameter, nullif(trim(value), '') as number, time, row from "
-        "(select * replace (trim(time) as time) from written)"
+        "nullif(trim(parameter), '') as parameter, nullif(trim(value), '') as number, "
+        "trim(time) as time, row from written"
     )
-    where = lambda record, row: f"{files[record]}, row {row}"  # noqa: E731
     reading.refuse(
         connection,
         "select rowid, record, row, time from source where minutes is null",
@@ -515,26 +556,14 @@ def _text_files(connection: reading.Database, files: dict[int, Path]) -> dict[st
             f"{where(record, row)}: {time!r} is not a time; write it as 07:30"
         ),
     )
-    reading.refuse(
-        connection,
-        "select rowid, record, row, number from source where lower(parameter) = 'recordid' "
-        f"and {reading.whole('number')} is distinct from record",
-        lambda _, record, row, value: (
-            f"{where(record, row)}: RecordID is {value}; name the file by its record"
-        ),
-    )
-    connection.execute("delete from source where lower(parameter) = 'recordid'")
-    _refuse_source(connection, where)
-    account = _events(connection)
-    there = {
-        record for (record,) in connection.execute("select distinct record from events").fetchall()
-    }
-    empty = sorted(set(files) - there)
-    return account | ({"records that are empty": ", ".join(map(str, empty))} if empty else {})
+    return _events(connection, where, np.array(list(files)))
 
 
 def _record(record: int, path: Path) -> Iterator[pa.Table]:
-    """The rows of a record's file (record, row, time, parameter, value), all text; nothing if it has none."""
+    """The rows of a record's file (record, row, time, parameter, value), all text.
+
+    Nothing if it has none.
+    """
     if reading.is_blank(path):
         return
     names = reading.header(path)
@@ -550,12 +579,7 @@ def _record(record: int, path: Path) -> Iterator[pa.Table]:
             for column, more in zip(cells, batch.columns, strict=True):
                 column += more.to_pylist()
     if cells[0]:
-        texts = dict(
-            zip(
-                ("time", "parameter", "value"),
-                (pa.array(column, pa.string()) for column in cells),
-                strict=True,
-            )
-        )
+        time, parameter, value = (pa.array(column, pa.string()) for column in cells)
         rows = np.arange(len(cells[0])) + 1
-        yield pa.table({"record": np.full(len(rows), record), "row": rows} | texts)
+        ids = {"record": np.full(len(rows), record), "row": rows}
+        yield pa.table(ids | {"time": time, "parameter": parameter, "value": value})

@@ -1,7 +1,8 @@
 """The queries on MIMIC-III: one text for DuckDB on CSV files and for a PostgreSQL server.
 
-Both know ``extract(epoch from …)``, ``interval '12 hours'`` and inline ``values``, so nothing of the text differs; what
-does is how the tables come to have their names (:mod:`~companions.mortality_attack.extract`).
+Both know ``extract(epoch from …)``, ``interval '12 hours'`` and inline ``values``, so nothing of
+the text differs; what does is how the tables come to have their names
+(:mod:`~companions.mortality_attack.extract`).
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ join patients p on p.subject_id = i.subject_id
 #: Why a stay is left out, in this order, and the condition under which it stays.
 KEPT = {
     "without chart events": "charted = 1",
-    "with a time missing": "age is not null and hospital_hours is not null and icu_hours is not null",
+    "with a time missing": (
+        "age is not null and hospital_hours is not null and icu_hours is not null"
+    ),
     "younger than 18 years": "age >= 18",
     "in hospital for less than a day": "hospital_hours >= 24",
     "in the ICU for less than a day": "icu_hours >= 24",
@@ -51,12 +54,13 @@ def stays() -> str:
 
 
 def events() -> str:
-    """Hourly means of the kept stays: stay, hour since ICU admission, feature (place in the table), value, repeated.
+    """Hourly means of the kept stays: stay, hour since ICU admission, feature (place in the table),
+    value, repeated.
 
-    ``repeated`` says how often the one row of an hour (by ROW_ID) stands in its table again: a table pasted twice shows
-    in all hours of one measurement.
-    Hours before admission and from hour 48 on are cut to those next to the window, which only the reported
-    interpolation uses. Gas analyses of more than one specimen are left out; laboratory values without an admission are
+    ``repeated`` says how often the one row of an hour (by ROW_ID) stands in its table again: a
+    table pasted twice shows in all hours of one measurement. Hours before admission and from hour
+    48 on are cut to those next to the window, which only the reported interpolation uses. Gas
+    analyses of more than one specimen are left out; laboratory values without an admission are
     those of the one at most 12 hours away.
     """
     return f"""
@@ -64,7 +68,8 @@ with every as ({STAYS}),
 stays as (select * from every where {" and ".join(KEPT.values())}),
 items (itemid, feature, low, high, scale, shift, gas) as (values {_items()}),
 mixed as (
-    select hadm_id, charttime from labevents where itemid = {SPECIMEN} group by hadm_id, charttime having count(*) > 1
+    select hadm_id, charttime from labevents where itemid = {SPECIMEN}
+    group by hadm_id, charttime having count(*) > 1
 ),
 measured as (
     select s.stay, floor(extract(epoch from (e.charttime - s.intime)) / 3600) as hour, i.feature,
@@ -74,25 +79,28 @@ measured as (
     join stays s on s.stay = e.icustay_id
     where e.valuenum > i.low and e.valuenum < i.high and coalesce(e.error, 0) <> 1
     union all
-    select s.stay, floor(extract(epoch from (e.charttime - s.intime)) / 3600) as hour, i.feature, e.valuenum as value,
-           e.row_id
+    select s.stay, floor(extract(epoch from (e.charttime - s.intime)) / 3600) as hour, i.feature,
+           e.valuenum as value, e.row_id
     from labevents e
     join items i on i.itemid = e.itemid
     join stays s on s.patient = e.subject_id
     left join mixed m on m.hadm_id = e.hadm_id and m.charttime = e.charttime and i.gas = 1
     where e.valuenum > i.low and e.valuenum < i.high and m.hadm_id is null
       and (e.hadm_id = s.hadm_id or (e.hadm_id is null
-           and e.charttime between s.admittime - interval '12 hours' and s.dischtime + interval '12 hours'))
+           and e.charttime between s.admittime - interval '12 hours'
+                               and s.dischtime + interval '12 hours'))
 ),
 hourly as (
     select stay, hour, feature, avg(value) as value,
-           case when count(row_id) > 1 and min(row_id) = max(row_id) then count(row_id) - 1 else 0 end as repeated
+           case when count(row_id) > 1 and min(row_id) = max(row_id) then count(row_id) - 1
+                else 0 end as repeated
     from measured group by stay, hour, feature
 ),
 bounded as (
-    select hourly.*, max(case when hour < 0 then hour end) over (partition by stay, feature) as last_before,
-           min(case when hour >= {HOURS} then hour end) over (partition by stay, feature) as first_after
-    from hourly
+    select hourly.*,
+           max(case when hour < 0 then hour end) over series as last_before,
+           min(case when hour >= {HOURS} then hour end) over series as first_after
+    from hourly window series as (partition by stay, feature)
 )
 select stay, cast(hour as integer) as hour, feature, value, repeated from bounded
 where hour between 0 and {HOURS - 1} or hour = last_before or hour = first_after
@@ -101,7 +109,9 @@ order by stay, feature, hour
 
 
 def itemids(group: str) -> list[int]:
-    """ITEMIDs of the laboratory or of the vital signs; the specimen is among those of the laboratory."""
+    """ITEMIDs of the laboratory or of the vital signs; the specimen is among those of the
+    laboratory.
+    """
     found = [
         int(item.rstrip("F"))
         for feature in features.table()

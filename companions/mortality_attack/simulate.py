@@ -1,9 +1,11 @@
-"""Simulated ICU stays of known truth: irregular measurements, and deaths whose risk is a known function of the stay.
+"""Simulated ICU stays of known truth: irregular measurements, and deaths whose risk is a known
+function of the stay.
 
-Severity s(h) starts at a level of the patient, drifts, and wanders. A value of feature f at hour h is
-mean_f + sd_f · (load_f · s(h) + noise). Death has the probability sigmoid(a + b · s(48)), so that no model can rank
-stays better than the risk does, and :attr:`Simulated.risk` gives the best possible AUROC. After hour 48, when the
-prediction has been made, those who will die get worse and the others better: values from there tell the outcome.
+Severity s(h) starts at a level of the patient, drifts, and wanders. A value of feature f at hour h
+is mean_f + sd_f · (load_f · s(h) + noise). Death has the probability sigmoid(a + b · s(48)), so
+that no model can rank stays better than the risk does, and :attr:`Simulated.risk` gives the best
+possible AUROC. After hour 48, when the prediction has been made, those who will die get worse and
+the others better: values from there tell the outcome.
 """
 
 from __future__ import annotations
@@ -16,19 +18,24 @@ from companions.mortality_attack import features
 from companions.mortality_attack.extract import Stays
 from companions.mortality_attack.queries import HOURS
 
-#: Mean, standard deviation, load of severity and share of hours measured, of the 19 series of the study.
+#: Mean, standard deviation, load of severity and share of hours measured, of the 19 series of the
+#: study.
 SERIES = {
-    "potassium": (4.2, 0.6, 0.3, 0.08), "calcium": (1.13, 0.08, -0.3, 0.06), "ph": (7.38, 0.06, -0.6, 0.12),
-    "pco2": (40, 8, 0.1, 0.12), "lactate": (2.2, 0.9, 0.9, 0.05), "albumin": (3.0, 0.6, -0.5, 0.02),
-    "bun": (27, 12, 0.8, 0.08), "creatinine": (1.4, 0.6, 0.6, 0.08), "sodium": (139, 4.5, 0.0, 0.08),
-    "bicarbonate": (23, 4, -0.7, 0.08), "platelet": (190, 70, -0.4, 0.08), "glucose": (140, 40, 0.2, 0.08),
-    "magnesium": (2.0, 0.3, 0.0, 0.08), "heartrate": (87, 15, 0.6, 0.9), "sysbp": (119, 19, -0.6, 0.88),
-    "diasbp": (60, 11, -0.5, 0.88), "tempc": (37.0, 0.7, -0.1, 0.35), "resprate": (19, 4.5, 0.6, 0.85),
+    "potassium": (4.2, 0.6, 0.3, 0.08), "calcium": (1.13, 0.08, -0.3, 0.06),
+    "ph": (7.38, 0.06, -0.6, 0.12), "pco2": (40, 8, 0.1, 0.12),
+    "lactate": (2.2, 0.9, 0.9, 0.05), "albumin": (3.0, 0.6, -0.5, 0.02),
+    "bun": (27, 12, 0.8, 0.08), "creatinine": (1.4, 0.6, 0.6, 0.08),
+    "sodium": (139, 4.5, 0.0, 0.08), "bicarbonate": (23, 4, -0.7, 0.08),
+    "platelet": (190, 70, -0.4, 0.08), "glucose": (140, 40, 0.2, 0.08),
+    "magnesium": (2.0, 0.3, 0.0, 0.08), "heartrate": (87, 15, 0.6, 0.9),
+    "sysbp": (119, 19, -0.6, 0.88), "diasbp": (60, 11, -0.5, 0.88),
+    "tempc": (37.0, 0.7, -0.1, 0.35), "resprate": (19, 4.5, 0.6, 0.85),
     "spo2": (97, 2, -0.6, 0.85),
 }  # fmt: skip
 #: Intercept and slope of the risk, for some 14 % deaths.
 RISK = (-2.9, 1.7)
-#: A patient's share of the variance of the first severity, and how many stays have an earlier one of the same patient.
+#: A patient's share of the variance of the first severity, and how many stays have an earlier one
+#: of the same patient.
 PATIENT, AGAIN = 0.5, 0.15
 #: How far severity goes after hour 48 within a day, down for survivors and up for the others.
 AFTER = 1.5

@@ -37,13 +37,13 @@ from scoehr.files import (
     InputError,
     check_seed,
     neutral,
-    peak_memory,
     read_json,
     user_path,
     write_json,
 )
 from scoehr.generators import Generator, ScoEHR
 from scoehr.generators.visits import VisitConfig, VisitThinning
+from scoehr.memory import peak_memory
 from scoehr.metrics.visits import evaluate as evaluate_visits
 from scoehr.training import Diverged, parameters
 

@@ -1,9 +1,11 @@
-"""What a patient id, a code and a count may be: the one rule of every table, file and Python object.
+"""What a patient id, a code and a count may be: the one rule of every table, file and Python
+object.
 
-Blanks of any kind around a text go (spaces, tabs, line ends, byte order marks). Inside it a control character, a line
-end or a byte order mark is refused. The words of :data:`MISSING`, and cells of punctuation alone, mean a missing value.
-An id or a code is text or a whole number, never a decimal number: ``428.0`` may have been 428 or 428.0, and zeros in
-front are lost. A cell holds one code. A count is a whole number from 0 to :data:`LARGEST_COUNT`.
+Blanks of any kind around a text go (spaces, tabs, line ends, byte order marks). Inside it a control
+character, a line end or a byte order mark is refused. The words of :data:`MISSING`, and cells of
+punctuation alone, mean a missing value. An id or a code is text or a whole number, never a decimal
+number: ``428.0`` may have been 428 or 428.0, and zeros in front are lost. A cell holds one code. A
+count is a whole number from 0 to :data:`LARGEST_COUNT`.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from typing import Any
 from uuid import UUID
 
 import numpy as np
+import pandas as pd
 
 from scoehr.files import InputError
 
@@ -56,7 +59,10 @@ def is_missing(text: str) -> bool:
 
 
 def fault(text: str, what: str) -> str | None:
-    """Why a trimmed text that is not missing is no ``what`` ("code", "patient"), and the remedy; None if it is one."""
+    """Why a trimmed text that is not missing is no ``what`` ("code", "patient"), and the remedy.
+
+    None if it is one.
+    """
     shown = _shown(text)
     if _BROKEN.search(text):
         return f"{shown} holds a line end, a tab or an invisible character; take it out"
@@ -81,8 +87,8 @@ def holds_several(text: str) -> bool:
 def were_floats(codes: Iterable[str], *, beside_missing: bool) -> str | None:
     """A code that shows that a program had all codes as decimal numbers, if one does.
 
-    All are like 428.0, and a category has not three digits, or some are missing (what makes pandas do so), or there
-    are three of them.
+    All are like 428.0, and a category has not three digits, or some are missing (what makes pandas
+    do so), or there are three of them.
     """
     written = list(codes)
     if not written or not all(code.endswith(".0") and _DECIMAL.fullmatch(code) for code in written):
@@ -91,7 +97,7 @@ def were_floats(codes: Iterable[str], *, beside_missing: bool) -> str | None:
     return odd or (written[0] if beside_missing or len(written) > 2 else None)
 
 
-# Values of Python -----------------------------------------------------------------------------------------------
+# Values of Python -----------------------------------------------------------------------------
 
 
 def name(value: Any, what: str) -> str:
@@ -122,8 +128,11 @@ def names(values: Any, what: str) -> np.ndarray:
 
 
 def ids(values: Any) -> np.ndarray:
-    """Patient ids: int64 where all are whole numbers, else str; InputError names the first that is none."""
-    array = values if isinstance(values, np.ndarray) else _objects(values)
+    """Patient ids: int64 where all are whole numbers, else str.
+
+    InputError names the first that is none.
+    """
+    array = values if isinstance(values, np.ndarray) else objects(values)
     if array.dtype.kind in "Mm":
         raise InputError(
             f"the patient ids are of type {array.dtype}; write them as text or whole numbers"
@@ -146,11 +155,18 @@ def ids(values: Any) -> np.ndarray:
 _LARGEST_ID = 2**63 - 1
 
 
-def _objects(values: Any) -> np.ndarray:
+def objects(values: Iterable[Any]) -> np.ndarray:
+    """Values of any kind as an array of objects of one dimension."""
     found = list(values)
     array = np.empty(len(found), dtype=object)
     array[:] = found
     return array
+
+
+def repeated(values: Any) -> Any:
+    """The first value that stands there more than once, None if there is none."""
+    index = pd.Index(values)
+    return None if index.is_unique else index[index.duplicated()][0]
 
 
 def is_whole(text: str) -> bool:
@@ -159,7 +175,8 @@ def is_whole(text: str) -> bool:
 
 
 def _plain(array: np.ndarray) -> bool:
-    """Whether no text of the array needs a closer look: each has a digit, and letters, digits, ".", "-", "_" alone.
+    """Whether no text of the array needs a closer look: each has a digit, and letters, digits, ".",
+    "-", "_" alone.
 
     Looks at many letters at once, so that a million ids cost nothing.
     """
@@ -186,7 +203,10 @@ def _wrong_type(value: Any, what: str) -> str:
     if isinstance(value, float | np.floating):
         return f"{value} is a decimal number, in which zeros are lost; write the {what}s as text"
     if isinstance(value, list | tuple | set | frozenset | dict | np.ndarray):
-        return f"{_shown(str(value))} is a {type(value).__name__}, not one {what}; give each {what} a row of its own"
+        kind = type(value).__name__
+        return (
+            f"{_shown(str(value))} is a {kind}, not one {what}; give each {what} a row of its own"
+        )
     return f"{_shown(str(value))} is of type {type(value).__name__}; write the {what}s as text"
 
 
@@ -198,7 +218,7 @@ def _shown(text: str) -> str:
     return repr(text if len(text) <= 60 else text[:57] + "...")
 
 
-# Counts ---------------------------------------------------------------------------------------------------------
+# Counts ---------------------------------------------------------------------------------------
 
 
 def count(text: str | None) -> int | None:
@@ -229,7 +249,9 @@ def bad_count(value: Any) -> str:
 
 
 def whole(values: np.ndarray, *, least: int = 0) -> np.ndarray:
-    """Which values of an array of numbers are no whole number from ``least`` to :data:`LARGEST_COUNT`: a mask."""
+    """Which values of an array of numbers are no whole number from ``least`` to
+    :data:`LARGEST_COUNT`: a mask.
+    """
     if values.dtype.kind == "b":
         return np.zeros(values.shape, dtype=bool)
     if values.dtype.kind not in "iuf":

@@ -25,7 +25,9 @@ from scoehr.files import ROOT, InputError, user_path
 
 
 class Loaded(NamedTuple):
-    """A matrix (patients and codes sorted) and how it came about: rows read, rows dropped and why, patients, …"""
+    """A matrix (patients and codes sorted) and how it came about: rows read, rows dropped and why,
+    patients, …
+    """
 
     matrix: CodeMatrix
     account: Account
@@ -75,7 +77,8 @@ def open_facts() -> dict[str, Any]:
     )
 
 
-#: Names of open data, here and in the companions. A name alone opens nothing: see :func:`credentialed`.
+#: Names of open data, here and in the companions. A name alone opens nothing: see
+#: :func:`credentialed`.
 OPEN = tuple(open_facts()["data"])
 
 
@@ -85,10 +88,12 @@ def is_open(name: str | None, fingerprint: str | None) -> bool:
 
 
 def credentialed(name: str, fingerprint: str | None = None) -> bool:
-    """Whether data are to be kept where they are: all but those simulated here and those known to be open.
+    """Whether data are to be kept where they are: all but those simulated here and those known to
+    be open.
 
-    A source of ``simulated`` is refused where it is read unless ``simulate`` has sealed it, so its name is enough.
-    Other data may bear the name of an open set; they are known by their ``fingerprint``.
+    A source of ``simulated`` is refused where it is read unless ``simulate`` has sealed it, so its
+    name is enough. Other data may bear the name of an open set; they are known by their
+    ``fingerprint``.
     """
     return name != "simulated" and not is_open(name, fingerprint)
 
@@ -101,9 +106,9 @@ def fingerprint(matrix: CodeMatrix) -> str:
 
 
 def facts(name: str, source: str | Path | None = None) -> dict[str, Any]:
-    """What a notebook says of its data: ``dataset``, ``credentialed`` and ``fingerprint``.
+    """What a notebook records of its data: ``dataset``, ``credentialed`` and ``fingerprint``.
 
-    Data that are credentialed by their name are not read: nothing exact is said of them.
+    Data that are credentialed by their name are not read, so nothing exact is recorded of them.
     """
     digest = fingerprint(load(name, source).matrix) if name in OPEN else None
     return {"dataset": name, "fingerprint": digest, "credentialed": credentialed(name, digest)}
@@ -117,17 +122,15 @@ def load(
     Parameters
     ----------
     name : one of :data:`DATASETS`
-    source : folder or file; optional for ``simulated``, whose tables are written first if they are absent
-    digits : "three" cuts ICD-9 codes to their category (E codes to four characters), as the report does;
-        "full" keeps them. The codes of ``table`` are taken as they are.
+    source : folder or file; optional for ``simulated``, whose tables are written first if they are
+        absent
+    digits : "three" cuts ICD-9 codes to their category (E codes to four characters), as the report
+        does; "full" keeps them. The codes of ``table`` are taken as they are.
     kind : "count" (rows of the diagnosis table per patient and code) or "binary"
 
-    Returns
-    -------
-    Loaded
-        All patients of the admissions are rows of the matrix, with or without codes; codes are those that occur.
-        Rows without a code are dropped and counted in the account, as are ICD-10 codes that have none in ICD-9
-        (``mimic4``), which it names.
+    Returns ------- Loaded All patients of the admissions are rows of the matrix, with or without
+    codes; codes are those that occur. Rows without a code are dropped and counted in the account,
+    as are ICD-10 codes that have none in ICD-9 (``mimic4``), which it names.
 
     Raises
     ------

@@ -1,8 +1,8 @@
 """Tables of hospitals: read, checked, and left as patients, visits and codes under the same names.
 
 A reader checks the tables of one hospital and leaves two in DuckDB: ``admissions`` (patient, visit,
-begin: what orders the visits of a patient) and ``diagnoses`` (patient, visit, raw: the code as it is
-written, behind "10:" if it is of ICD-10). :func:`arrange` makes of them what all others read:
+begin: what orders the visits of a patient) and ``diagnoses`` (patient, visit, raw: the code as it
+is written, behind "10:" if it is of ICD-10). :func:`arrange` makes of them what all others read:
 
 * ``patients`` (number, patient): all patients of the admissions, numbered from 0 by their ids
 * ``visits`` (number, patient, visit, begin): patient by patient, those of a patient in time order
@@ -11,7 +11,7 @@ written, behind "10:" if it is of ICD-10). :func:`arrange` makes of them what al
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -20,7 +20,7 @@ import pyarrow as pa
 from scipy import sparse
 
 from scoehr.data import cells, icd, reading
-from scoehr.data.reading import Database, refuse
+from scoehr.data.reading import Database, Table
 from scoehr.files import InputError
 
 Digits = Literal["three", "full"]
@@ -180,8 +180,14 @@ def mimic4(database: Database, source: Path) -> Written:
     """The tables of MIMIC-IV."""
     path = reading.find(source, "diagnoses_icd")
     _admissions(database, source, str.lower)
-    _diagnoses(database, path, str.lower, {"icd_code": "raw", "icd_version": "version"})
-    _mark_versions(database, path)
+    table = _diagnoses(database, path, str.lower, {"icd_code": "raw", "icd_version": "version"})
+    database.execute("update diagnoses set version = regexp_replace(version, '\\.0+$', '')")
+    table.refuse_cells(
+        "version",
+        "version is null or version not in ('9', '10')",
+        lambda value: f"{value or 'empty'!r} is neither 9 nor 10; restore the version",
+    )
+    database.execute("update diagnoses set raw = '10:' || raw where version = '10'")
     tenth = reading.number_of_rows(database, "diagnoses where version = '10'")
     ninth = reading.number_of_rows(database, "diagnoses") - tenth
     account = {"rows_icd9": ninth, "rows_icd10": tenth}
@@ -193,78 +199,49 @@ def _admissions(database: Database, folder: Path, case: Callable[[str], str]) ->
 
     ``case`` writes names as the release does.
     """
-    subject, visit, begin = case("subject_id"), case("hadm_id"), case("admittime")
     path = reading.find(folder, case("admissions"))
-    later = [name for name in ("dischtime", "deathtime") if name in reading.header(path)]
-    dates = {begin: "begin"} | {case(name): name for name in later}
-    ids = {subject: "patient", visit: "visit"}
-    reading.read(database, "admissions", path, ids | dates, whole=ids)
-    reading.refuse_repeats(database, "admissions", "visit", path, visit)
-    reading.refuse_empty(database, "admissions", path, {begin: "begin"}, "date")
-    reading.convert(database, "admissions", path, "date", dates)
+    times = [name for name in ("dischtime", "deathtime") if name in reading.header(path)]
+    ids = {case("subject_id"): "patient", case("hadm_id"): "visit"}
+    dates = {case("admittime"): "begin"} | {case(name): name for name in times}
+    table = reading.read(database, "admissions", path, ids | dates, whole=ids)
+    table.refuse_repeats("visit")
+    table.refuse_empty("begin", "date")
+    table.convert("date", dates.values())
     people = reading.look_for(folder, case("patients"))
     if people:
         lives = [name for name in ("dob", "dod") if name in reading.header(people)]
-        dates = {case(name): name for name in lives}
-        reading.read(database, "people", people, {subject: "patient"} | dates, whole=[subject])
-        reading.refuse_repeats(database, "people", "patient", people, subject)
-        reading.convert(database, "people", people, "date", dates)
+        columns = {case("subject_id"): "patient"} | {case(name): name for name in lives}
+        table = reading.read(database, "people", people, columns, whole=[case("subject_id")])
+        table.refuse_repeats("patient")
+        table.convert("date", lives)
 
 
 def _diagnoses(
     database: Database, path: Path, case: Callable[[str], str], code: dict[str, str]
-) -> None:
+) -> Table:
     """``diagnoses``, checked against ``admissions``; ``code``: its columns of code and version."""
     ids = {case("subject_id"): "patient", case("hadm_id"): "visit"}
     optional = [name for name in ("row_id", "seq_num") if name in reading.header(path)]
     columns = ids | code | {case(name): name for name in optional}
-    reading.read(database, "diagnoses", path, columns, whole=ids)
-    _refer_to_admissions(database, path, ids)
-    keys = {"row_id": ["row_id"], "seq_num": ["visit", "seq_num", "raw"]}
-    names = {alias: name for name, alias in columns.items()}
-    for column in optional:
-        *others, last = [names[alias] for alias in keys[column]]
-        title = f"{', '.join(others)} and {last}" if others else last
-        reading.refuse_pasted(database, "diagnoses", keys[column], path, title)
-
-
-def _mark_versions(database: Database, path: Path) -> None:
-    """The version is 9 or 10 in every row; codes of the latter get it in front."""
-    database.execute("update diagnoses set version = regexp_replace(version, '\\.0+$', '')")
-    refuse(
-        database,
-        "select rowid, version from diagnoses where version is null or version not in ('9', '10')",
-        lambda row, value: (
-            f"{path}, column icd_version, row {row}: {value or 'empty'!r} is neither 9 nor 10; "
-            "restore the version"
-        ),
-    )
-    database.execute("update diagnoses set raw = '10:' || raw where version = '10'")
-
-
-def _refer_to_admissions(database: Database, path: Path, ids: Iterable[str]) -> None:
-    """Every diagnosis belongs to an admission of the same patient.
-
-    ``ids`` names the columns of patient and visit.
-    """
-    subject, visit = ids
+    table = reading.read(database, "diagnoses", path, columns, whole=ids)
     remedy = "give tables of one release"
-    refuse(
-        database,
+    table.refuse(
         "select rowid, visit from diagnoses anti join admissions using (visit)",
-        lambda row, value: (
-            f"{path}, column {visit}, row {row}: admission {value} is not in ADMISSIONS; {remedy}"
-        ),
+        lambda visit: f"admission {visit} is not in ADMISSIONS; {remedy}",
+        "visit",
     )
-    refuse(
-        database,
+    table.refuse(
         "select d.rowid, d.patient, visit from diagnoses d join admissions a using (visit) "
         "where a.patient <> d.patient",
-        lambda row, patient, value: (
-            f"{path}, column {subject}, row {row}: admission {value} is not of patient {patient} "
-            f"in ADMISSIONS; {remedy}"
+        lambda patient, visit: (
+            f"admission {visit} is not of patient {patient} in ADMISSIONS; {remedy}"
         ),
+        "patient",
     )
+    keys = {"row_id": ["row_id"], "seq_num": ["visit", "seq_num", "raw"]}
+    for column in optional:
+        table.refuse_pasted(keys[column])
+    return table
 
 
 def _first_row(database: Database, path: Path, column: str) -> Callable[[str], str]:
@@ -289,8 +266,8 @@ def diabetes130(database: Database, source: Path) -> Written:
     ids = {"patient_nbr": "patient", "encounter_id": "visit"}
     columns = {"diag_1": "d1", "diag_2": "d2", "diag_3": "d3"}
     path = _diabetic_data(source)
-    reading.read(database, "encounters", path, ids | columns, whole=ids)
-    reading.refuse_repeats(database, "encounters", "visit", path, "encounter_id")
+    table = reading.read(database, "encounters", path, ids | columns, whole=ids)
+    table.refuse_repeats("visit")
     database.execute(
         "create temp table admissions as select patient, visit, visit as begin from encounters; "
         "create temp table diagnoses as "

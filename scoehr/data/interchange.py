@@ -64,7 +64,10 @@ class Facts(NamedTuple):
         return cells.ids(self.patients)
 
     def fault(self, most: int) -> str:
-        """What cannot be used, "" if all can; ``most`` patients and visits are no more than that."""
+        """What cannot be used, "" if all can.
+
+        ``most`` patients and visits are no more than that.
+        """
         few = "for its few rows"
         if self.kind not in get_args(Kind):
             return f"name the kind {str(self.kind)[:40]!r}"
@@ -128,15 +131,16 @@ class Long(NamedTuple):
             raise InputError(
                 f"column {name}: holds {column.type}, neither text nor whole numbers; {AGAIN}"
             )
-        index = pd.Index(known)
-        if not index.is_unique:
-            twice = index[index.duplicated()][0]
+        twice = cells.repeated(known)
+        if twice is not None:
             raise InputError(f"its metadata list {twice} more than once; {AGAIN}")
         if numbers != (known.dtype.kind == "i") and len(column):
             raise InputError(
                 f"column {name}: holds {column.type} where the metadata list others; {AGAIN}"
             )
-        places = index.get_indexer(pd.Index(column.to_numpy() if numbers else column.to_pylist()))
+        places = pd.Index(known).get_indexer(
+            pd.Index(column.to_numpy() if numbers else column.to_pylist())
+        )
         if (places < 0).any():
             row = int((places < 0).argmax()) + 1
             raise InputError(
@@ -189,7 +193,8 @@ def statistics(records: Iterable[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def write(records: Iterable[Mapping[str, Any]], path: str | Path) -> int:
-    """Write records as JSON lines in the schema of PyHealth's generation tasks; return their number.
+    """Write records as JSON lines in the schema of PyHealth's generation tasks; return their
+    number.
 
     ``patient_id`` is text, ``visits`` a list of non-empty lists of codes. Visits without codes, and
     patients without visits, are left out, as those tasks leave them out.

@@ -1,7 +1,7 @@
 """The patient × code matrix that every other part takes and gives.
 
-A :class:`CodeMatrix` holds sparse counts together with the patient ids, the code vocabulary and the titles of the
-codes, so that a column never loses its meaning between data, model and output.
+A :class:`CodeMatrix` holds sparse counts together with the patient ids, the code vocabulary and the
+titles of the codes, so that a column never loses its meaning between data, model and output.
 """
 
 from __future__ import annotations
@@ -48,13 +48,11 @@ class CodeMatrix:
     patients : array of shape (n_patients,), int64 or str, unique
     codes : array of shape (n_codes,), str, unique
     titles : array of shape (n_codes,), str, "" where unknown
-    kind : "count" (occurrences), "binary" (0 or 1: ever recorded), or "signed" (what a generator without a decoder
-        puts out when nobody cuts its negative numbers; no real patients are so)
+    kind : "count" (occurrences), "binary" (0 or 1: ever recorded), or "signed" (what a generator
+        without a decoder puts out when nobody cuts its negative numbers; no real patients are so)
 
-    Raises
-    ------
-    InputError
-        If the shapes disagree, an id or a code repeats, a count is negative, or a binary matrix holds other than 0, 1.
+    Raises ------ InputError If the shapes disagree, an id or a code repeats, a count is negative,
+    or a binary matrix holds other than 0, 1.
     """
 
     counts: sparse.csr_array
@@ -111,17 +109,19 @@ class CodeMatrix:
         return replace(self, counts=self.counts[rows], patients=self.patients[rows])
 
     def align(self, codes: ArrayLike, titles: ArrayLike | None = None) -> CodeMatrix:
-        """The same patients over the vocabulary ``codes``: columns are moved, added empty, or left out if empty.
+        """The same patients over the vocabulary ``codes``: columns are moved, added empty, or left
+        out if empty.
 
-        ``titles`` has the shape of ``codes``; when None, known titles are kept. InputError if a code with counts
-        is not in ``codes``.
+        ``titles`` has the shape of ``codes``; when None, known titles are kept. InputError if a
+        code with counts is not in ``codes``.
         """
         codes = cells.names(codes, "code")
         place = pd.Index(codes).get_indexer(pd.Index(self.codes))
         lost = self.codes[(place < 0) & (self.counts.sum(axis=0) > 0)]
         if len(lost):
             raise InputError(
-                f"code {lost[0]} is not in the vocabulary; use one that has it ({len(lost)} missing)"
+                f"code {lost[0]} is not in the vocabulary; "
+                f"use one that has it ({len(lost)} missing)"
             )
         if titles is None:
             titles = np.full(len(codes), "", dtype=object)
@@ -132,7 +132,9 @@ class CodeMatrix:
         return replace(self, counts=counts, codes=codes, titles=strings(titles))
 
     def restrict(self, codes: ArrayLike) -> tuple[CodeMatrix, np.ndarray]:
-        """The same patients over the vocabulary ``codes``, and the codes with counts that are left out for it."""
+        """The same patients over the vocabulary ``codes``, and the codes with counts that are left
+        out for it.
+        """
         known = pd.Index(self.codes).isin(cells.names(codes, "code"))
         lost = self.codes[~known & (self.counts.sum(axis=0) > 0)]
         kept = replace(
@@ -143,9 +145,10 @@ class CodeMatrix:
     def split(self, *, test: float = 0.30, validation: float = 0.10, seed: int = 1) -> Split:
         """Cut the patients into train, validation and test.
 
-        ``test`` and ``validation`` are fractions of all patients. The test set is the report's (scikit-learn's
-        ``train_test_split`` with ``random_state=1``); the validation set is cut from the rest with the same seed,
-        so the choice of epochs never sees the test set. InputError if a part would be empty.
+        ``test`` and ``validation`` are fractions of all patients. The test set is the report's
+        (scikit-learn's ``train_test_split`` with ``random_state=1``); the validation set is cut
+        from the rest with the same seed, so the choice of epochs never sees the test set.
+        InputError if a part would be empty.
         """
         if not (0 < test < 1 and 0 <= validation < 1 and test + validation < 1):
             raise InputError(
@@ -168,15 +171,16 @@ class CodeMatrix:
             )
         return Split(self.take(rest), self.take(chosen), self.take(held_out))
 
-    # Files ------------------------------------------------------------------------------------------------------
+    # Files ------------------------------------------------------------------------------------
 
     def write(self, path: str | Path) -> None:
-        """Write a long table ``patient_id, code, count`` that any tool reads: CSV where the name ends so, else Parquet.
+        """Write a long table ``patient_id, code, count`` that any tool reads: CSV where the name
+        ends so, else Parquet.
 
-        A CSV loses titles and order; rows with count 0 keep patients without codes and codes without patients.
-        A Parquet file's metadata (key ``scoehr``, JSON) adds the kind, the vocabulary with titles and all patients in
-        order (their number alone when the ids are 0, 1, …), so codes without patients and patients without codes
-        survive.
+        A CSV loses titles and order; rows with count 0 keep patients without codes and codes
+        without patients. A Parquet file's metadata (key ``scoehr``, JSON) adds the kind, the
+        vocabulary with titles and all patients in order (their number alone when the ids are 0, 1,
+        …), so codes without patients and patients without codes survive.
         """
         write_batches(path, iter([self]), self.patients)
 
@@ -215,7 +219,7 @@ class CodeMatrix:
         codes = cells.names(facts.codes, "code")
         return cls(found, patients, codes, strings(facts.titles), facts.kind)
 
-    # Other forms ------------------------------------------------------------------------------------------------
+    # Other forms ------------------------------------------------------------------------------
 
     @classmethod
     def from_array(
@@ -228,20 +232,12 @@ class CodeMatrix:
     ) -> CodeMatrix:
         """From a dense or sparse array of whole counts, shape (n_patients, n_codes).
 
-        ``titles`` default to "", ``patients`` to 0 … n-1. InputError if a value is not a whole number >= 0.
+        ``titles`` default to "", ``patients`` to 0 … n-1. InputError if a value is not a whole
+        number >= 0.
         """
-        grid = array if isinstance(array, sparse.sparray | sparse.spmatrix) else np.asarray(array)
-        values = grid.data if isinstance(grid, sparse.sparray | sparse.spmatrix) else grid
-        if values.dtype.kind not in "biuf":
-            raise InputError(f"the array holds values of type {values.dtype}; give whole numbers")
-        if values.dtype.kind == "f" and not np.array_equal(values, np.rint(values)):
-            raise InputError(
-                "the array holds values that are not whole numbers; round them to counts first"
-            )
-        if values.size and values.max() > LARGEST_COUNT:
-            raise InputError(
-                f"the array holds {values.max()}; the largest count that fits is {LARGEST_COUNT}"
-            )
+        grid: Any = array if sparse.issparse(array) else np.asarray(array)
+        if grid.dtype.kind not in "biuf":
+            raise InputError(f"the array holds values of type {grid.dtype}; give whole numbers")
         counts = sparse.csr_array(grid, copy=True)
         who = np.arange(counts.shape[0]) if patients is None else ids(patients)
         names = cells.names(codes, "code")
@@ -258,11 +254,13 @@ class CodeMatrix:
         codes: ArrayLike | None = None,
         titles: Mapping[str, str] | None = None,
     ) -> CodeMatrix:
-        """From a long table with columns ``patient_id, code`` and, if it has one, ``count`` (else every row counts 1).
+        """From a long table with columns ``patient_id, code`` and, if it has one, ``count`` (else
+        every row counts 1).
 
-        Rows with the same patient and code are summed. ``patients`` (order of the rows; default: sorted ids) may name
-        patients without codes, ``codes`` (default: sorted) codes without patients; InputError if either misses one
-        that occurs. ``kind="binary"`` keeps 1 for any count.
+        Rows with the same patient and code are summed. ``patients`` (order of the rows; default:
+        sorted ids) may name patients without codes, ``codes`` (default: sorted) codes without
+        patients; InputError if either misses one that occurs. ``kind="binary"`` keeps 1 for any
+        count.
         """
         rows, row_names = _positions(frame, "patient_id", patients)
         columns, column_names = _positions(frame, "code", codes)
@@ -275,7 +273,10 @@ class CodeMatrix:
         return matrix.to_binary() if kind == "binary" else matrix
 
     def to_long(self) -> pd.DataFrame:
-        """Columns ``patient_id, code, count``; one row a non-zero cell, in the order of the matrix."""
+        """Columns ``patient_id, code, count``.
+
+        One row a non-zero cell, in the order of the matrix.
+        """
         rows, columns = _entries(self.counts)
         return pd.DataFrame(
             {
@@ -287,14 +288,15 @@ class CodeMatrix:
 
     @classmethod
     def from_wide(cls, frame: pd.DataFrame, *, kind: Kind = "count") -> CodeMatrix:
-        """From one row a patient and one column a code; the ids are the column ``patient_id`` or else the index."""
+        """From one row a patient and one column a code; the ids are the column ``patient_id`` or
+        else the index.
+        """
         if "patient_id" in frame:
             frame = frame.set_index("patient_id")
         codes = cells.names(frame.columns, "code")
-        if len(set(codes)) < len(codes):
-            raise InputError(
-                f"code {pd.Index(codes)[pd.Index(codes).duplicated()][0]} has two columns; give each code one"
-            )
+        twice = cells.repeated(codes)
+        if twice is not None:
+            raise InputError(f"code {twice} has two columns; give each code one")
         columns = [_whole(frame.iloc[:, place]) for place in range(len(codes))]
         values = np.column_stack(columns) if columns else np.empty((len(frame), 0), dtype=np.int64)
         matrix = cls.from_array(values, codes, patients=frame.index)
@@ -316,13 +318,16 @@ class CodeMatrix:
         kind: Kind = "count",
         codes: ArrayLike | None = None,
     ) -> CodeMatrix:
-        """From PyHealth-style records ``{"patient_id": …, "visits": [[code, …], …]}``; a count is occurrences."""
+        """From PyHealth-style records ``{"patient_id": …, "visits": [[code, …], …]}``.
+
+        A count is occurrences.
+        """
         records = [
             interchange.checked(record, f"record {row}") for row, record in enumerate(records, 1)
         ]
         numbers = [sum(map(len, record["visits"])) for record in records]
         found = [code for record in records for visit in record["visits"] for code in visit]
-        columns, names = _places(_objects(found), "code", codes)
+        columns, names = _places(cells.objects(found), "code", codes)
         rows = np.repeat(np.arange(len(records)), numbers)
         counts = sparse.csr_array(
             (np.ones(len(found), dtype=np.int64), (rows, columns)), (len(records), len(names))
@@ -332,7 +337,10 @@ class CodeMatrix:
         return matrix.to_binary() if kind == "binary" else matrix
 
     def to_records(self) -> list[dict[str, Any]]:
-        """PyHealth-style records; visit k holds the codes counted at least k times, so no code repeats in a visit."""
+        """PyHealth-style records.
+
+        Visit k holds the codes counted at least k times, so no code repeats in a visit.
+        """
         records = []
         for row, patient in enumerate(self.patients.tolist()):
             cells = slice(self.counts.indptr[row], self.counts.indptr[row + 1])
@@ -345,14 +353,16 @@ class CodeMatrix:
     def from_meds(
         cls, frame: pd.DataFrame, *, prefix: str = MEDS_PREFIX, kind: Kind = "count"
     ) -> CodeMatrix:
-        """From a MEDS event table ``subject_id, time, code, numeric_value``: events whose code begins with ``prefix``.
+        """From a MEDS event table ``subject_id, time, code, numeric_value``: events whose code
+        begins with ``prefix``.
 
         The prefix is cut off. Every subject of the table is a patient, with or without such events.
         """
         for column in ("subject_id", "code"):
             if column not in frame:
                 raise InputError(
-                    f"the table has no column {column!r} (it has {_listed(frame)}); give MEDS events"
+                    f"the table has no column {column!r} (it has {_listed(frame)}); "
+                    "give MEDS events"
                 )
         chosen = frame[frame["code"].astype(str).str.startswith(prefix)]
         events = pd.DataFrame(
@@ -364,7 +374,10 @@ class CodeMatrix:
         return cls.from_long(events, kind=kind, patients=np.sort(ids(frame["subject_id"].unique())))
 
     def to_meds(self, *, prefix: str = MEDS_PREFIX) -> pd.DataFrame:
-        """A MEDS event table: one row an occurrence, without time. InputError unless the patient ids are integers."""
+        """A MEDS event table: one row an occurrence, without time.
+
+        InputError unless the patient ids are integers.
+        """
         if self.patients.dtype.kind != "i":
             raise InputError("MEDS wants whole-number subject ids; renumber the patients first")
         rows, columns = (np.repeat(index, self.counts.data) for index in _entries(self.counts))
@@ -405,7 +418,10 @@ def write_batches(
 
 
 def _write_csv(path: str | Path, batches: Iterator[CodeMatrix]) -> tuple[int, int]:
-    """The same as a long CSV; a patient without codes, and a code without patients, has a row with count 0."""
+    """The same as a long CSV.
+
+    A patient without codes, and a code without patients, has a row with count 0.
+    """
     first = next(batches)
     if first.kind == "signed" or not len(first.codes):
         raise InputError(
@@ -425,7 +441,7 @@ def _write_csv(path: str | Path, batches: Iterator[CodeMatrix]) -> tuple[int, in
 
 
 def _zeros(patients: np.ndarray, codes: np.ndarray) -> pd.DataFrame:
-    """Rows of a long table with count 0: one patient with each code, or each patient with one code."""
+    """Rows with count 0 of a long table: a patient with each code, or each patient with a code."""
     many = max(len(patients), len(codes)) if len(patients) and len(codes) else 0
     rows = {"patient_id": np.resize(patients, many), "code": np.resize(codes, many)}
     return pd.DataFrame(rows | {"count": np.zeros(many, dtype=int)})
@@ -435,19 +451,16 @@ def _check(matrix: CodeMatrix) -> None:
     """What the docstring of :class:`CodeMatrix` promises."""
     if matrix.kind not in get_args(Kind):
         raise InputError(f"kind is {matrix.kind!r}; it must be 'count', 'binary' or 'signed'")
-    if matrix.counts.shape != (len(matrix.patients), len(matrix.codes)) or len(
-        matrix.titles
-    ) != len(matrix.codes):
+    patients, codes, titles = len(matrix.patients), len(matrix.codes), len(matrix.titles)
+    if matrix.counts.shape != (patients, codes) or titles != codes:
         raise InputError(
-            f"counts have shape {matrix.counts.shape} but there are {len(matrix.patients)} patients, "
-            f"{len(matrix.codes)} codes and {len(matrix.titles)} titles; give one of each per row and column"
+            f"counts have shape {matrix.counts.shape} but there are {patients} patients, {codes} "
+            f"codes and {titles} titles; give one of each per row and column"
         )
     for name, values in (("patient", matrix.patients), ("code", matrix.codes)):
-        index = pd.Index(values)
-        if not index.is_unique:
-            raise InputError(
-                f"{name} {index[index.duplicated()][0]} occurs more than once; give each {name} once"
-            )
+        twice = cells.repeated(values)
+        if twice is not None:
+            raise InputError(f"{name} {twice} occurs more than once; give each {name} once")
     data = matrix.counts.data
     if len(data) and data.min() < 0 and matrix.kind != "signed":
         raise InputError("a count is negative; counts are whole numbers from 0")
@@ -472,7 +485,8 @@ def _refuse_no_counts(values: np.ndarray) -> None:
     wrong = cells.whole(values, least=-LARGEST_COUNT)
     if wrong.any():
         raise InputError(
-            f"a count is {values[wrong][0]}; give whole numbers from 0 to {LARGEST_COUNT}"
+            f"a count is {values[wrong][0]}, which is not whole or too large; "
+            f"the largest count that fits is {LARGEST_COUNT}"
         )
 
 
@@ -491,7 +505,9 @@ def _entries(counts: sparse.csr_array) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _positions(frame: pd.DataFrame, column: str, names: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Where each value of the column stands in ``names`` (default: its sorted distinct values), and those names."""
+    """Where each value of the column stands in ``names`` (default: its sorted distinct values), and
+    those names.
+    """
     if column not in frame:
         raise InputError(
             f"the table has no column {column!r} (it has {_listed(frame)}); name it so"
@@ -499,9 +515,8 @@ def _positions(frame: pd.DataFrame, column: str, names: Any) -> tuple[np.ndarray
     if frame[column].ndim > 1:
         raise InputError(f"the table has the column {column!r} twice; give each column one name")
     if frame[column].isna().any():
-        raise InputError(
-            f"column {column!r}, row {int(frame[column].isna().argmax()) + 1}: is empty; fill or drop the row"
-        )
+        row = int(frame[column].isna().argmax()) + 1
+        raise InputError(f"column {column!r}, row {row}: is empty; fill or drop the row")
     return _places(frame[column].to_numpy(), column, names)
 
 
@@ -536,7 +551,10 @@ def _first_fault(values: np.ndarray, tidy: Callable[[Any], np.ndarray]) -> tuple
 
 
 def _whole(values: pd.Series) -> np.ndarray:
-    """The counts of a column as int64; InputError names the first that is not a whole number >= 0."""
+    """The counts of a column as int64.
+
+    InputError names the first that is not a whole number >= 0.
+    """
     array = values.to_numpy()
     if array.dtype.kind in "biuf":
         wrong = cells.whole(array)
@@ -546,16 +564,9 @@ def _whole(values: pd.Series) -> np.ndarray:
         wrong = numbers < 0
     if wrong.any():
         row = int(wrong.argmax())
-        raise InputError(
-            f"column {str(values.name)!r}, row {row + 1}: {str(array[row])[:60]!r} is not a whole number from 0"
-        )
+        where = f"column {str(values.name)!r}, row {row + 1}"
+        raise InputError(f"{where}: {str(array[row])[:60]!r} is not a whole number from 0")
     return numbers
-
-
-def _objects(values: list[Any]) -> np.ndarray:
-    array = np.empty(len(values), dtype=object)
-    array[:] = values
-    return array
 
 
 def _listed(names: Iterable[Any]) -> str:

@@ -1,14 +1,15 @@
-"""A user's own table, in one file: long (patient_id, code and perhaps count), wide (patient_id and a column a code), or
-as :meth:`~scoehr.data.matrix.CodeMatrix.write` writes it.
+"""A user's own table, in one file.
 
-What could be read in two ways is refused, with the remedy; the account says what each column was taken for, which were
-left out, and which words were read as missing. The cells are those of :mod:`scoehr.data.cells`.
+It is long (patient_id, code and perhaps count), wide (patient_id and a column a code), or as
+:meth:`~scoehr.data.matrix.CodeMatrix.write` writes it. What could be read in two ways is refused,
+with the remedy; the account says what each column was taken for, which were left out, and which
+words were read as missing. The cells are those of :mod:`scoehr.data.cells`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,25 +28,26 @@ Account = dict[str, Any]
 ENDINGS = (".parquet", ".csv", ".csv.gz")
 #: What people call the column count, and the column visit.
 COUNT_NAMES = re.compile(
-    "counts|cnt|n|num|number|freq|frequency|frequencies|times|occurrences?|values?|total|amount|quantity|"
-    "numeric_value|n_codes|n_rows"
+    "counts|cnt|n|num|number|freq|frequency|frequencies|times|occurrences?|values?|total|amount|"
+    "quantity|numeric_value|n_codes|n_rows"
 )
 VISIT_NAMES = re.compile(
-    "visits|visit_?(id|no|num|number|date|start_date|occurrence_id)|encounters?|encounter_?(id|date)|hadm_?id|"
-    "admissions?|admission_?id|admittime|(icu)?stay_?id|episodes?|episode_?id"
+    "visits|visit_?(id|no|num|number|date|start_date|occurrence_id)|encounters?|"
+    "encounter_?(id|date)|hadm_?id|admissions?|admission_?id|admittime|(icu)?stay_?id|episodes?|"
+    "episode_?id"
 )
 #: Words of which the names of columns are made that are no codes.
-_WORD = (
-    "icd(?:9|10|11)?|cm|codes?|coded|dx|diags?|diagnos[ei]s|diagnose|diagnostic|conditions?|concept|snomed(?:ct)?|ccsr?|"
-    "phecode|loinc|atc|cpt|hcpcs|drg|procedures?|proc|drug|medication|item|source|target|standard|primary|secondary|"
-    "principal|main|events?|title|description|desc|names?|label|long|short|version|system|vocabulary|type|category|"
-    "seq|sequence|num|number|no|nr|nbr|priority|rank|order|ids?|key|visits?|encounters?|admissions?|admit|hadm|stay|"
-    "icustay|episode|case|date|time|datetime|timestamp|start|end|begin|chart|disch|discharge|age|sex|gender|race|"
-    "ethnicity|birth|dob|dod|year|month|day|patients?|person|subject|occurrence|hospital|hosp|ward|unit|provider|care|"
-    "row|index|idx|level|line|record|counts?|cnt|freq|frequency|values?|total|amount|quantity|numeric|text|notes?|"
-    "comment|los|status|flag|file"
+_HEADING = re.compile(
+    "(?:icd(?:9|10|11)?|cm|codes?|coded|dx|diags?|diagnos[ei]s|diagnose|diagnostic|conditions?|"
+    "concept|snomed(?:ct)?|ccsr?|phecode|loinc|atc|cpt|hcpcs|drg|procedures?|proc|drug|medication|"
+    "item|source|target|standard|primary|secondary|principal|main|events?|title|description|desc|"
+    "names?|label|long|short|version|system|vocabulary|type|category|seq|sequence|num|number|no|nr|"
+    "nbr|priority|rank|order|ids?|key|visits?|encounters?|admissions?|admit|hadm|stay|icustay|"
+    "episode|case|date|time|datetime|timestamp|start|end|begin|chart|disch|discharge|age|sex|"
+    "gender|race|ethnicity|birth|dob|dod|year|month|day|patients?|person|subject|occurrence|"
+    "hospital|hosp|ward|unit|provider|care|row|index|idx|level|line|record|counts?|cnt|freq|"
+    "frequency|values?|total|amount|quantity|numeric|text|notes?|comment|los|status|flag|file)+"
 )
-_HEADING = re.compile(f"(?:{_WORD})+")
 _MAY_BE_CODE = re.compile(
     "icd|code|dx|diag|condition|concept|snomed|ccs|phecode|loinc|atc|cpt|drg|proc|drug|medic|item"
 )
@@ -54,14 +56,6 @@ _IS_NOT_CODE = re.compile(
 )
 #: A count as large as this in a whole column, or in columns numbered like diag_1, is no count.
 _NO_COUNT = 100
-
-
-class Column(NamedTuple):
-    """A column of texts: the distinct ones, trimmed, and which of them each row holds, -1 where it is missing."""
-
-    words: list[str]
-    place: np.ndarray
-    missing: dict[str, int]  # words that mean missing -> how many rows
 
 
 def read(path: Path) -> tuple[CodeMatrix, Account]:
@@ -97,11 +91,8 @@ def _ours_matrix(path: Path, names: Sequence[str]) -> tuple[CodeMatrix, Account]
         raise InputError(
             f"{path}: is of kind signed, whose counts may be negative; give counts of patients"
         )
-    return matrix, {
-        "form": "scoehr",
-        "rows_read": matrix.counts.nnz,
-        "rows_kept": matrix.counts.nnz,
-    }
+    rows = matrix.counts.nnz
+    return matrix, {"form": "scoehr", "rows_read": rows, "rows_kept": rows}
 
 
 def named_columns(path: Path) -> list[str]:
@@ -109,225 +100,48 @@ def named_columns(path: Path) -> list[str]:
     names = reading.header(path)
     if "patient_id" not in names:
         raise InputError(
-            f"{path}: has no column patient_id (it has {reading.listed(names)}); name the column of patient ids so"
+            f"{path}: has no column patient_id (it has {reading.listed(names)}); "
+            "name the column of patient ids so"
         )
     return names
 
 
-# Long -----------------------------------------------------------------------------------------------------------
+# Columns --------------------------------------------------------------------------------------
 
 
-class Long(NamedTuple):
-    """The rows of a long table that have a code, or all of them where it has visits."""
+class Column(NamedTuple):
+    """A column of texts.
 
-    columns: dict[str, Column]
-    counts: np.ndarray | None  # a row, where there is a column count
-    account: Account
+    ``words``: the distinct ones, trimmed; ``place``: which of them each row holds, -1 where it is
+    missing; ``missing``: words that mean missing, with how many rows hold each; ``written``: the
+    place of each row among ``raw``, the distinct texts as written, -1 for null.
+    """
 
+    words: list[str]
+    place: np.ndarray
+    missing: dict[str, int]
+    raw: list[Any]
+    written: np.ndarray
 
-def long(path: Path, names: Sequence[str], *, visit: bool = False) -> Long:
-    """The columns patient_id, code and count (or visit) of a long table, checked."""
-    if "code" not in names:
-        raise InputError(
-            f"{path}: has no column code (it has {reading.listed(names)}); name the column of codes so"
-        )
-    if not visit:
-        refuse_other_name(path, names, "count", COUNT_NAMES)
-    wanted = [
-        "patient_id",
-        "code",
-        *(["visit"] if visit else ["count"] if "count" in names else []),
-    ]
-    found = _texts(path, wanted)
-    columns = {name: _cleaned(found[name]) for name in wanted if name != "count"}
-    _refuse_header_inside(path, columns)
-    _refuse_missing(
-        path,
-        "patient_id",
-        found["patient_id"],
-        columns["patient_id"],
-        "give every row a patient id",
-    )
-    if visit:
-        remedy = "give every row the number or date of its visit"
-        _refuse_missing(path, "visit", found["visit"], columns["visit"], remedy)
-    for name, column in columns.items():
-        _refuse_faults(path, name, column, name.removesuffix("_id"))
-    _refuse_floats(path, columns["code"])
-    counted = "count" in wanted
-    counts = _counts(path, found["count"], columns["code"]) if counted else None
-    if counted:
-        _refuse_repeated_cells(path, columns)
-    return Long(columns, counts, _account(names, wanted, columns))
+    def sorted_words(self) -> tuple[list[str], np.ndarray]:
+        """The words sorted, and the position of each word among them."""
+        found = sorted(self.words)
+        known = pd.Index(found, dtype=object)
+        return found, known.get_indexer(pd.Index(self.words, dtype=object))
+
+    def sorted_ids(self) -> tuple[np.ndarray, np.ndarray]:
+        """The same of ids, which are int64 where all are whole numbers."""
+        whole = all(cells.is_whole(word) for word in self.words)
+        numbers = [int(word) for word in self.words] if whole else self.words
+        ids = np.array(numbers, dtype=np.int64 if whole else str)
+        order = np.argsort(ids, kind="stable")
+        place = np.empty(len(ids), dtype=np.int64)
+        place[order] = np.arange(len(ids))
+        return ids[order], place
 
 
-def _long_matrix(path: Path, names: Sequence[str]) -> tuple[CodeMatrix, Account]:
-    found = long(path, names)
-    _refuse_wide_with_code(path, names, found)
-    patient, code = found.columns["patient_id"], found.columns["code"]
-    kept = code.place >= 0
-    counts = np.ones(len(kept), dtype=np.int64) if found.counts is None else found.counts
-    return as_matrix(
-        patient, code, patient.place[kept], code.place[kept], counts[kept]
-    ), found.account
-
-
-def _account(names: Sequence[str], wanted: Sequence[str], columns: dict[str, Column]) -> Account:
-    ignored = [name for name in names if name not in wanted]
-    empty = int((columns["code"].place < 0).sum())
-    rows = len(columns["code"].place)
-    account: Account = {"form": "long", "columns": ", ".join(wanted)}
-    account |= {"columns_ignored": ", ".join(ignored)} if ignored else {}
-    account |= {"rows_read": rows, "rows_dropped": {"no code": empty}, "rows_kept": rows - empty}
-    missing = columns["code"].missing
-    return account | ({"read_as_no_code": missing} if missing else {})
-
-
-def refuse_other_name(path: Path, names: Sequence[str], name: str, others: re.Pattern[str]) -> None:
-    found = [other for other in names if others.fullmatch(other)]
-    if found and name not in names:
-        raise InputError(
-            f"{path}: has a column {found[0]} and none named {name}; name it {name} if it is that, else leave it out"
-        )
-
-
-def _refuse_wide_with_code(path: Path, names: Sequence[str], found: Long) -> None:
-    """A table whose every column but patient_id holds counts may be wide with a code named code."""
-    known = ("patient_id", "code", "count", "visit")
-    others = [
-        name for name in names if name not in known and not is_heading(name) and not _unnamed(name)
-    ]
-    code, patient = found.columns["code"], found.columns["patient_id"]
-    once = len(np.unique(patient.place)) == len(patient.place)
-    if found.counts is not None or not others or not once or (cells.counts(code.words) < 0).any():
-        return
-    try:
-        _wide_cells(path, others, others)
-    except InputError:
-        return
-    raise InputError(
-        f"{path}: columns code and {reading.listed(others)} may be codes of a wide table or columns of a long one; "
-        "give the code another name than code if it is wide, and leave the others out if it is long"
-    )
-
-
-def _refuse_repeated_cells(path: Path, columns: dict[str, Column]) -> None:
-    patient, code = columns["patient_id"], columns["code"]
-    cell = patient.place.astype(np.int64) * (len(code.words) + 1) + code.place
-    again = pd.Series(cell).duplicated().to_numpy() & (code.place >= 0)
-    if again.any():
-        row = int(again.argmax())
-        who, what = patient.words[patient.place[row]], code.words[code.place[row]]
-        raise InputError(
-            f"{path}, row {row + 1}: patient {who} and code {what} have a row already; put their counts in one row"
-        )
-
-
-def _counts(path: Path, found: tuple[list[Any], np.ndarray], code: Column) -> np.ndarray:
-    words, place = found
-    values = np.append(cells.counts(words), -1)[place]
-    wrong = (values < 0) & (code.place >= 0)
-    if wrong.any():
-        row = int(wrong.argmax())
-        value = words[place[row]] if place[row] >= 0 else None
-        raise InputError(f"{path}, column count, row {row + 1}: {cells.bad_count(value)}")
-    return values
-
-
-def _refuse_missing(
-    path: Path, name: str, found: tuple[list[Any], np.ndarray], column: Column, remedy: str
-) -> None:
-    missing = column.place < 0
-    if missing.any():
-        row = int(missing.argmax())
-        words, place = found
-        said = cells.trimmed(words[place[row]]) if place[row] >= 0 else ""
-        what = f"{said!r} means missing" if said else "is empty"
-        raise InputError(f"{path}, column {name}, row {row + 1}: {what}; {remedy}")
-
-
-def _refuse_faults(path: Path, name: str, column: Column, what: str) -> None:
-    """Every text of the column is a ``what``, by the rule of :func:`scoehr.data.cells.fault`."""
-    faults = [cells.fault(word, what) for word in column.words]
-    wrong = np.array([bool(each) for each in faults] + [False])[column.place]
-    if wrong.any():
-        row = int(wrong.argmax())
-        raise InputError(f"{path}, column {name}, row {row + 1}: {faults[column.place[row]]}")
-
-
-def _refuse_header_inside(path: Path, columns: dict[str, Column]) -> None:
-    """No row repeats the names of the columns, as in files pasted under each other."""
-    again = np.ones(len(columns["code"].place), dtype=bool)
-    for name, column in columns.items():
-        same = [word.casefold().strip("\"'") == name for word in column.words]
-        again &= np.array([*same, False])[column.place]
-    if again.any():
-        row = int(again.argmax()) + 1
-        raise InputError(
-            f"{path}, row {row}: repeats the header, as in files pasted together; take the row out"
-        )
-
-
-def _refuse_floats(path: Path, code: Column) -> None:
-    beside_missing = bool((code.place < 0).any())
-    found = cells.were_floats(code.words, beside_missing=beside_missing)
-    if found:
-        row = int((code.place == code.words.index(found)).argmax()) + 1
-        raise InputError(
-            f"{path}, column code, row {row}: {found!r} was a decimal number in some program, as all codes here, "
-            "and may have lost its zeros; write the codes as text"
-        )
-
-
-def as_matrix(
-    patient: Column, code: Column, rows: np.ndarray, columns: np.ndarray, counts: np.ndarray
-) -> CodeMatrix:
-    """The matrix of cells (patient, code, count) given by places among the words, sorted by id and by code."""
-    ids, row_of = sorted_ids(patient)
-    codes, column_of = sorted_codes(code)
-    shape = (len(ids), len(codes))
-    return _built(
-        sparse.csr_array((counts, (row_of[rows], column_of[columns])), shape=shape), ids, codes
-    )
-
-
-def sorted_codes(code: Column) -> tuple[list[str], np.ndarray]:
-    """The codes sorted, and the position of each word among them."""
-    codes = sorted(code.words)
-    return codes, pd.Index(codes, dtype=object).get_indexer(pd.Index(code.words, dtype=object))
-
-
-def _built(counts: sparse.csr_array, ids: np.ndarray, codes: Sequence[str]) -> CodeMatrix:
-    if counts.nnz and counts.max() > cells.LARGEST_COUNT:
-        raise InputError(
-            f"a count is {counts.max()}; the largest that fits is {cells.LARGEST_COUNT}, so scale it"
-        )
-    return CodeMatrix(counts, ids, np.array(codes, dtype=str), np.full(len(codes), "", dtype=str))
-
-
-def sorted_ids(patient: Column) -> tuple[np.ndarray, np.ndarray]:
-    """Patient ids sorted, int64 where all are whole numbers, and the position of each word among them."""
-    words = patient.words
-    whole = all(cells.is_whole(word) for word in words)
-    ids = (
-        np.array([int(word) for word in words], dtype=np.int64)
-        if whole
-        else np.array(words, dtype=str)
-    )
-    order = np.argsort(ids, kind="stable")
-    place = np.empty(len(ids), dtype=np.int64)
-    place[order] = np.arange(len(ids))
-    return ids[order], place
-
-
-# Texts ----------------------------------------------------------------------------------------------------------
-
-#: The distinct texts of a column as they are written, and the place of each row's text among them, -1 for null.
-Texts = tuple[list[Any], np.ndarray]
-
-
-def _texts(path: Path, wanted: Sequence[str]) -> dict[str, Texts]:
-    """The texts of some columns; InputError if one is of a type that holds no texts, or there are no rows."""
+def _columns(path: Path, wanted: Sequence[str]) -> dict[str, Column]:
+    """Some columns; InputError if one is of a type that holds no texts, or there are no rows."""
     if path.suffix.lower() == ".parquet":
         _refuse_types(path, wanted)
     parts: dict[str, list[pa.Array]] = {name: [] for name in wanted}
@@ -337,7 +151,7 @@ def _texts(path: Path, wanted: Sequence[str]) -> dict[str, Texts]:
                 parts[name].append(pc.dictionary_encode(_text(column)))
     if not sum(map(len, parts["patient_id"])):
         raise InputError(f"{path}: is empty but for its header; give the whole table")
-    return {name: _joined(arrays) for name, arrays in parts.items()}
+    return {name: _cleaned(arrays) for name, arrays in parts.items()}
 
 
 def _text(column: pa.Array) -> pa.Array:
@@ -346,60 +160,228 @@ def _text(column: pa.Array) -> pa.Array:
     return plain.cast(pa.string())
 
 
-def _joined(arrays: list[pa.Array]) -> Texts:
+def _cleaned(arrays: list[pa.Array]) -> Column:
+    """The texts trimmed, those that mean missing put apart."""
     chunks = pa.chunked_array(arrays).unify_dictionaries().chunks
-    places = [chunk.indices.fill_null(-1).to_numpy(zero_copy_only=False) for chunk in chunks]
-    return chunks[-1].dictionary.to_pylist(), np.concatenate(places)
-
-
-def _cleaned(found: Texts) -> Column:
-    """Texts trimmed, those that mean missing put apart."""
-    raw, place = found
+    raw = chunks[-1].dictionary.to_pylist()
+    written = np.concatenate(
+        [chunk.indices.fill_null(-1).to_numpy(zero_copy_only=False) for chunk in chunks]
+    )
     words: dict[str, int] = {}
     missing: dict[str, int] = {}
-    rows = np.bincount(place[place >= 0], minlength=len(raw))
+    rows = np.bincount(written[written >= 0], minlength=len(raw))
     new = np.full(len(raw) + 1, -1, dtype=np.int64)
-    for number, written in enumerate(raw):
-        word = cells.trimmed(written)
+    for number, text in enumerate(raw):
+        word = cells.trimmed(text)
         if not cells.is_missing(word):
             new[number] = words.setdefault(word, len(words))
         elif word and len(missing) < 20:
             missing[word] = missing.get(word, 0) + int(rows[number])
-    return Column(list(words), new[place], missing)
+    return Column(list(words), new[written], missing, raw, written)
 
 
 def _refuse_types(path: Path, wanted: Sequence[str]) -> None:
     """A column of Parquet is of a type whose values have one way to be written."""
     schema = reading.schema(path)
     for name, field in zip(reading.header(path), schema, strict=True):
-        if name in wanted:
-            wrong = _wrong_type(name, field.type)
-            if wrong:
-                raise InputError(f"{path}, column {name}: {wrong}")
+        wrong = _wrong_type(name, field.type) if name in wanted else None
+        if wrong:
+            raise InputError(f"{path}, column {name}: {wrong}")
 
 
 def _wrong_type(name: str, kind: pa.DataType) -> str | None:
     types = pa.types
     kind = kind.value_type if types.is_dictionary(kind) else kind
-    text = (
-        types.is_string(kind)
-        or types.is_large_string(kind)
-        or types.is_string_view(kind)
-        or types.is_null(kind)
-    )
+    text = (types.is_string, types.is_large_string, types.is_string_view, types.is_null)
+    usual = any(fits(kind) for fits in (*text, types.is_integer))
     number = types.is_floating(kind) or types.is_decimal(kind)
-    if text or types.is_integer(kind) or (name == "visit" and types.is_temporal(kind)):
+    if usual or (name == "visit" and types.is_temporal(kind)):
         return None
     if name == "count" and (number or types.is_boolean(kind)):
         return None
     if number:
-        return "holds decimal numbers, which may have lost zeros and meaning (428.0); write whole numbers or text"
+        return (
+            "holds decimal numbers, which may have lost zeros and meaning (428.0); "
+            "write whole numbers or text"
+        )
     if types.is_nested(kind):
         return f"holds lists or the like ({kind}); give each code a row of its own"
     return f"is of the type {kind}; write it as text"
 
 
-# Wide -----------------------------------------------------------------------------------------------------------
+def _refuse(path: Path, name: str, wrong: np.ndarray, what: Callable[[int], str]) -> None:
+    """InputError at the first row that is wrong; ``what`` says of its position what it is."""
+    if wrong.any():
+        row = int(wrong.argmax())
+        where = f"{path}, column {name}" if name else path
+        raise InputError(f"{where}, row {row + 1}: {what(row)}")
+
+
+def _refuse_missing(path: Path, name: str, column: Column, remedy: str) -> None:
+    def what(row: int) -> str:
+        place = column.written[row]
+        word = cells.trimmed(column.raw[place]) if place >= 0 else ""
+        return f"{f'{word!r} means missing' if word else 'is empty'}; {remedy}"
+
+    _refuse(path, name, column.place < 0, what)
+
+
+def _refuse_faults(path: Path, name: str, column: Column, what: str) -> None:
+    """Every text of the column is a ``what``, by the rule of :func:`scoehr.data.cells.fault`."""
+    faults = [cells.fault(word, what) for word in column.words]
+    wrong = np.array([bool(fault) for fault in faults] + [False])[column.place]
+    _refuse(path, name, wrong, lambda row: str(faults[column.place[row]]))
+
+
+# Long -----------------------------------------------------------------------------------------
+
+
+class Long(NamedTuple):
+    """The rows of a long table that have a code, or all of them where it has visits."""
+
+    columns: dict[str, Column]
+    counts: np.ndarray  # a row; 1 where there is no column count
+    account: Account
+
+
+def long(path: Path, names: Sequence[str], *, visit: bool = False) -> Long:
+    """The columns patient_id, code and count (or visit) of a long table, checked."""
+    if "code" not in names:
+        raise InputError(
+            f"{path}: has no column code (it has {reading.listed(names)}); "
+            "name the column of codes so"
+        )
+    if not visit:
+        refuse_other_name(path, names, "count", COUNT_NAMES)
+    last = "visit" if visit else "count"
+    wanted = [name for name in ("patient_id", "code", last) if name in names]
+    found = _columns(path, wanted)
+    count = found.pop("count", None)
+    _refuse_header_inside(path, found)
+    _refuse_missing(path, "patient_id", found["patient_id"], "give every row a patient id")
+    if visit:
+        remedy = "give every row the number or date of its visit"
+        _refuse_missing(path, "visit", found["visit"], remedy)
+    for name, column in found.items():
+        _refuse_faults(path, name, column, name.removesuffix("_id"))
+    _refuse_floats(path, found["code"])
+    counts = np.ones(len(found["code"].place), dtype=np.int64)
+    if count:
+        counts = _counts(path, count, found["code"])
+        _refuse_repeated_cells(path, found)
+    return Long(found, counts, _account(names, wanted, found["code"]))
+
+
+def _long_matrix(path: Path, names: Sequence[str]) -> tuple[CodeMatrix, Account]:
+    columns, counts, account = long(path, names)
+    if "count" not in names:
+        _refuse_wide_with_code(path, names, columns)
+    patient, code = columns["patient_id"], columns["code"]
+    ids, row_of = patient.sorted_ids()
+    codes, column_of = code.sorted_words()
+    kept = code.place >= 0
+    entries = (row_of[patient.place[kept]], column_of[code.place[kept]])
+    found = sparse.csr_array((counts[kept], entries), shape=(len(ids), len(codes)))
+    return _built(found, ids, codes), account
+
+
+def _account(names: Sequence[str], wanted: Sequence[str], code: Column) -> Account:
+    ignored = [name for name in names if name not in wanted]
+    rows, empty = len(code.place), int((code.place < 0).sum())
+    account: Account = {"form": "long", "columns": ", ".join(wanted)}
+    account |= {"columns_ignored": ", ".join(ignored)} if ignored else {}
+    account |= {"rows_read": rows, "rows_dropped": {"no code": empty}, "rows_kept": rows - empty}
+    return account | ({"read_as_no_code": code.missing} if code.missing else {})
+
+
+def refuse_other_name(path: Path, names: Sequence[str], name: str, others: re.Pattern[str]) -> None:
+    """No column has one of the names that people give to the column ``name``, which is missing."""
+    found = [other for other in names if others.fullmatch(other)]
+    if found and name not in names:
+        raise InputError(
+            f"{path}: has a column {found[0]} and none named {name}; "
+            f"name it {name} if it is that, else leave it out"
+        )
+
+
+def _refuse_wide_with_code(path: Path, names: Sequence[str], columns: dict[str, Column]) -> None:
+    """A table whose every column but patient_id holds counts may be wide, with a code "code"."""
+    known = ("patient_id", "code", "count", "visit")
+    others = [name for name in names if name not in known]
+    others = [name for name in others if not is_heading(name) and not _unnamed(name)]
+    code, patient = columns["code"], columns["patient_id"]
+    once = len(np.unique(patient.place)) == len(patient.place)
+    if not others or not once or (cells.counts(code.words) < 0).any():
+        return
+    try:
+        _wide_cells(path, others, others)
+    except InputError:
+        return
+    raise InputError(
+        f"{path}: columns code and {reading.listed(others)} may be codes of a wide table or "
+        "columns of a long one; give the code another name than code if it is wide, and leave the "
+        "others out if it is long"
+    )
+
+
+def _refuse_repeated_cells(path: Path, columns: dict[str, Column]) -> None:
+    patient, code = columns["patient_id"], columns["code"]
+    cell = patient.place.astype(np.int64) * (len(code.words) + 1) + code.place
+    again = pd.Series(cell).duplicated().to_numpy() & (code.place >= 0)
+    _refuse(
+        path,
+        "",
+        again,
+        lambda row: (
+            f"patient {patient.words[patient.place[row]]} and code {code.words[code.place[row]]} "
+            "have a row already; put their counts in one row"
+        ),
+    )
+
+
+def _counts(path: Path, count: Column, code: Column) -> np.ndarray:
+    """The counts of the rows, -1 where a row without a code has none."""
+    values = np.append(cells.counts(count.raw), -1)[count.written]
+
+    def what(row: int) -> str:
+        place = count.written[row]
+        return cells.bad_count(count.raw[place] if place >= 0 else None)
+
+    _refuse(path, "count", (values < 0) & (code.place >= 0), what)
+    return values
+
+
+def _refuse_header_inside(path: Path, columns: dict[str, Column]) -> None:
+    """No row repeats the names of the columns, as in files pasted under each other."""
+    again = np.ones(len(columns["code"].place), dtype=bool)
+    for name, column in columns.items():
+        same = [word.casefold().strip("\"'") == name for word in column.words]
+        again &= np.array([*same, False])[column.place]
+    what = "repeats the header, as in files pasted together; take the row out"
+    _refuse(path, "", again, lambda row: what)
+
+
+def _refuse_floats(path: Path, code: Column) -> None:
+    beside_missing = bool((code.place < 0).any())
+    found = cells.were_floats(code.words, beside_missing=beside_missing)
+    if found:
+        what = (
+            f"{found!r} was a decimal number in some program, as all codes here, "
+            "and may have lost its zeros; write the codes as text"
+        )
+        _refuse(path, "code", code.place == code.words.index(found), lambda row: what)
+
+
+def _built(counts: sparse.csr_array, ids: np.ndarray, codes: Sequence[str]) -> CodeMatrix:
+    if counts.nnz and counts.max() > cells.LARGEST_COUNT:
+        raise InputError(
+            f"a count is {counts.max()}; the largest that fits is {cells.LARGEST_COUNT}, "
+            "so scale it"
+        )
+    return CodeMatrix(counts, ids, np.array(codes, dtype=str), np.full(len(codes), "", dtype=str))
+
+
+# Wide -----------------------------------------------------------------------------------------
 
 
 def _wide_matrix(path: Path, names: Sequence[str]) -> tuple[CodeMatrix, Account]:
@@ -407,19 +389,27 @@ def _wide_matrix(path: Path, names: Sequence[str]) -> tuple[CodeMatrix, Account]
     ignored = [name for name in names if _unnamed(name)]
     if not others:
         raise InputError(
-            f"{path}: has no column but patient_id; add one for each code, or columns code and count"
+            f"{path}: has no column but patient_id; "
+            "add one for each code, or columns code and count"
         )
     _refuse_headings(path, others)
-    found = _texts(path, ["patient_id"])
-    patient = _cleaned(found["patient_id"])
-    _refuse_missing(path, "patient_id", found["patient_id"], patient, "give every row a patient id")
+    patient = _columns(path, ["patient_id"])["patient_id"]
+    _refuse_missing(path, "patient_id", patient, "give every row a patient id")
     _refuse_faults(path, "patient_id", patient, "patient")
-    _refuse_repeated_patients(path, patient)
+    _refuse(
+        path,
+        "patient_id",
+        pd.Series(patient.place).duplicated().to_numpy(),
+        lambda row: (
+            f"{patient.words[patient.place[row]]} has a row already; "
+            "give each patient one row, or name the column that holds the codes code"
+        ),
+    )
     written = {name.casefold(): name for name in reading.header(path, casefold=False)}
     codes = [_code_name(path, written[name]) for name in others]
     counts, empty = _wide_cells(path, others, codes)
     _refuse_no_counts(path, counts, codes)
-    ids, row_of = sorted_ids(patient)
+    ids, row_of = patient.sorted_ids()
     order = sorted(range(len(codes)), key=codes.__getitem__)
     rows = np.argsort(row_of[patient.place], kind="stable")
     account: Account = {"form": "wide", "columns": f"patient_id, {len(codes)} codes"}
@@ -431,37 +421,29 @@ def _wide_matrix(path: Path, names: Sequence[str]) -> tuple[CodeMatrix, Account]
 
 def _code_name(path: Path, name: str) -> str:
     word = cells.trimmed(name)
-    wrong = (
-        "is the name of no code; name it" if cells.is_missing(word) else cells.fault(word, "code")
-    )
+    wrong = cells.fault(word, "code")
+    if cells.is_missing(word):
+        wrong = "is the name of no code; name it"
     if wrong:
         raise InputError(f"{path}, column {name}: {wrong}")
     return word
 
 
-def _refuse_repeated_patients(path: Path, patient: Column) -> None:
-    again = pd.Series(patient.place).duplicated().to_numpy()
-    if again.any():
-        row = int(again.argmax())
-        raise InputError(
-            f"{path}, column patient_id, row {row + 1}: {patient.words[patient.place[row]]} has a row already; "
-            "give each patient one row, or name the column that holds the codes code"
-        )
-
-
 def _wide_cells(
     path: Path, names: Sequence[str], codes: Sequence[str]
 ) -> tuple[sparse.coo_array, int]:
-    """The counts of the columns (rows of the file × names), and how many cells are empty; refusals name ``codes``."""
+    """The counts of the columns, rows of the file × names, and how many cells are empty.
+
+    Refusals name ``codes``.
+    """
     rows = empty = 0
     parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     with reading.batches(path, names) as found:
         for batch in found:
             slab = max(1, 4_000_000 // max(1, len(batch)))
             for first in range(0, len(names), slab):
-                values, blank = _slab(
-                    path, batch, codes, first, min(first + slab, len(names)), rows
-                )
+                chosen = slice(first, min(first + slab, len(names)))
+                values, blank = _slab(path, batch, codes, chosen, rows)
                 column, row = values.nonzero()
                 parts.append((values[column, row], row + rows, column + first))
                 empty += blank
@@ -471,26 +453,26 @@ def _wide_cells(
 
 
 def _slab(
-    path: Path, batch: pa.RecordBatch, names: Sequence[str], first: int, last: int, before: int
+    path: Path, batch: pa.RecordBatch, names: Sequence[str], chosen: slice, before: int
 ) -> tuple[np.ndarray, int]:
     """The counts of some columns of a batch, (columns, rows), and how many cells are empty."""
-    texts = pc.dictionary_encode(
-        pa.concat_arrays([_count_text(path, names[k], batch.column(k)) for k in range(first, last)])
-    )
+    names = names[chosen]
+    columns = [_count_text(path, *each) for each in zip(names, batch.columns[chosen], strict=True)]
+    texts = pc.dictionary_encode(pa.concat_arrays(columns))
     words = texts.dictionary.to_pylist()
-    blank = [cells.trimmed(word) == "" for word in words]
-    numbers = np.where([*blank, True], 0, np.append(cells.counts(words), 0))
+    blank = np.array([*(cells.trimmed(word) == "" for word in words), True])
+    numbers = np.where(blank, 0, np.append(cells.counts(words), 0))
     place = texts.indices.fill_null(len(words)).to_numpy(zero_copy_only=False)
-    values = numbers[place].reshape(last - first, len(batch))
+    values = numbers[place].reshape(len(names), len(batch))
     if (numbers < 0).any():
         row = int((values < 0).any(axis=0).argmax())
         column = int((values[:, row] < 0).argmax())
         word = words[place.reshape(values.shape)[column, row]]
         raise InputError(
-            f"{path}, column {names[first + column]}, row {before + row + 1}: {cells.bad_count(word)}, "
+            f"{path}, column {names[column]}, row {before + row + 1}: {cells.bad_count(word)}, "
             "or name the column that holds the codes code"
         )
-    return values, int(np.array([*blank, True])[place].sum())
+    return values, int(blank[place].sum())
 
 
 def _count_text(path: Path, name: str, column: pa.Array) -> pa.Array:
@@ -507,20 +489,17 @@ def _refuse_no_counts(path: Path, counts: sparse.coo_array, codes: Sequence[str]
     found = counts.tocsc()
     rows = counts.shape[0]
     sizes = np.diff(found.indptr)
-    filled = np.flatnonzero(sizes)
-    least, most = np.zeros(len(codes), dtype=np.int64), np.zeros(len(codes), dtype=np.int64)
-    least[filled] = np.minimum.reduceat(found.data, found.indptr[filled]) if len(filled) else 0
-    most[filled] = np.maximum.reduceat(found.data, found.indptr[filled]) if len(filled) else 0
-    large = np.flatnonzero((sizes == rows) & (least >= _NO_COUNT)) if rows > 1 else filled[:0]
-    wrong = large.tolist() + [
-        at for at in np.flatnonzero(most >= _NO_COUNT).tolist() if _is_numbered(codes[int(at)])
-    ]
-    full = np.flatnonzero(sizes >= rows - 1) if rows >= 10 else filled[:0]
-    wrong += [at for at in full.tolist() if _counts_rows(found, at, rows)]
-    if wrong:
+    most = np.asarray(found.max(axis=0).todense()).ravel()
+    numbered = np.array([_is_numbered(code) for code in codes])
+    wrong = (most >= _NO_COUNT) & numbered
+    for place in np.flatnonzero(sizes >= rows - 1).tolist():
+        data = found.data[found.indptr[place] : found.indptr[place + 1]]
+        large = rows > 1 and sizes[place] == rows and data.min() >= _NO_COUNT
+        wrong[place] |= large or (rows >= 10 and _counts_rows(found, place, rows))
+    if wrong.any():
         raise InputError(
-            f"{path}, column {codes[wrong[0]]}: holds ids, codes or numbers of rows, not counts; leave it out, "
-            "or name it code if it holds the codes"
+            f"{path}, column {codes[int(wrong.argmax())]}: holds ids, codes or numbers of rows, "
+            "not counts; leave it out, or name it code if it holds the codes"
         )
 
 
@@ -532,21 +511,23 @@ def _counts_rows(found: sparse.csc_array, place: int, rows: int) -> bool:
     return np.array_equal(dense, dense[0] + np.arange(rows)) and dense[0] in (0, 1)
 
 
-# Names of columns -----------------------------------------------------------------------------------------------
+# Names of columns -----------------------------------------------------------------------------
 
 
 def is_heading(name: str) -> bool:
-    """Whether a name is made of words for columns alone, as hadm_id or icd_code, so that it is no code."""
-    compact = re.sub(r"[^a-z0-9]", "", name.casefold())
+    """Whether a name is made of words for columns alone, as hadm_id or icd_code, so is no code."""
     quotes = len(name) > 1 and name[0] == name[-1] and name[0] in "\"'"
-    return quotes or _HEADING.fullmatch(compact) is not None
+    return quotes or _HEADING.fullmatch(_compact(name)) is not None
 
 
 def _is_numbered(name: str) -> bool:
     """Whether a name is a word for a column and a number, as diag_1."""
-    compact = re.sub(r"[^a-z0-9]", "", name.casefold())
-    stem = compact.rstrip("0123456789")
-    return stem != compact and _HEADING.fullmatch(stem) is not None
+    stem = _compact(name).rstrip("0123456789")
+    return stem != _compact(name) and _HEADING.fullmatch(stem) is not None
+
+
+def _compact(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.casefold())
 
 
 def _unnamed(name: str) -> bool:
@@ -561,6 +542,6 @@ def _refuse_headings(path: Path, others: Sequence[str]) -> None:
     likely = [name for name in wrong if _MAY_BE_CODE.search(name) and not _IS_NOT_CODE.search(name)]
     maybe = f" ({' or '.join(likely[:3])}?)" if likely else ""
     raise InputError(
-        f"{path}: has no column code, and {reading.listed(wrong)} cannot be a code of a wide table; name the column "
-        f"that holds the codes code{maybe}, or leave out what is no code"
+        f"{path}: has no column code, and {reading.listed(wrong)} cannot be a code of a wide "
+        f"table; name the column that holds the codes code{maybe}, or leave out what is no code"
     )

@@ -1,9 +1,10 @@
 """Tables of text, read row by row and checked: CSV, gzipped or in a zip file, and Parquet.
 
-A header may be in any case, quoted or not; files may be gzipped, end their lines in any way and begin with a byte order
-mark or blank lines. A column without a name is left out. A path names one file: no pattern, no folder's name as a
-column. What cannot be used raises :class:`~scoehr.files.InputError`: one sentence with the file, the column, the row
-(the first under the header is row 1) and the remedy.
+A header may be in any case, quoted or not; files may be gzipped, end their lines in any way and
+begin with a byte order mark or blank lines. A column without a name is left out. A path names one
+file: no pattern, no folder's name as a column. What cannot be used raises
+:class:`~scoehr.files.InputError`: one sentence with the file, the column, the row (the first under
+the header is row 1) and the remedy.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -67,7 +70,7 @@ def find(folder: Path, table: str) -> Path:
 
 
 def look_for(folder: Path, table: str) -> Path | None:
-    """The table's file in the folder or in its ``hosp``, name in any case, .csv before .csv.gz; None if absent.
+    """A table's file in a folder or its ``hosp``, in any case, .csv before .csv.gz; None if absent.
 
     A folder of the file's name, as some programs make it when they unpack, may hold the file.
     """
@@ -75,51 +78,18 @@ def look_for(folder: Path, table: str) -> Path | None:
         raise InputError(
             f"{folder}: not a folder; give the folder that holds {table}.csv or {table}.csv.gz"
         )
-    places = [
-        folder,
-        *(place for place in folder.iterdir() if place.is_dir() and place.name.lower() == "hosp"),
-    ]
+    inner = [place for place in folder.iterdir() if place.is_dir() and place.name.lower() == "hosp"]
     for ending in (".csv", ".csv.gz"):
-        wanted = table.lower() + ending
-        for place in places:
+        for place in [folder, *inner]:
             for path in sorted(place.iterdir()):
-                inside = path / path.name
-                if path.name.lower() == wanted and (path.is_file() or inside.is_file()):
-                    return path if path.is_file() else inside
+                if path.name.lower() == table.lower() + ending:
+                    found = path / path.name if path.is_dir() else path
+                    if found.is_file():
+                        return found
     return None
 
 
-def read(
-    database: Database,
-    table: str,
-    path: Path,
-    columns: dict[str, str],
-    *,
-    whole: Container[str] = (),
-) -> None:
-    """Make ``table`` of the named columns of a file (name in any case -> name in the table).
-
-    Columns in ``whole`` become whole numbers, the others trimmed text with NULL for "". DuckDB's ``rowid`` is the row
-    number less one. InputError if a column or every row is missing, or a whole number is none.
-    """
-    names = header(path)
-    missing = next((name for name in columns if name.lower() not in names), None)
-    if missing:
-        fits = next((title for title, known in KNOWN_TABLES.items() if known <= set(names)), None)
-        which = f"this is the table {fits}" if fits else f"it has {listed(names)}"
-        raise InputError(f"{path}: has no column {missing} ({which}); give the table that has it")
-    chosen = (
-        f"{(_whole if name in whole else text)(name)} as {alias}" for name, alias in columns.items()
-    )
-    with _registered(database, path, [name.lower() for name in columns]) as source:
-        database.execute(
-            f"create temp table {table} as select {', '.join(chosen)} from {source}"
-        ).fetchall()
-    if not number_of_rows(database, table):
-        raise InputError(f"{path}: is empty but for its header; give the whole table")
-    for name, alias in columns.items():
-        if name in whole:
-            _refuse_broken_number(database, table, alias, path, name)
+# Forms of cells -------------------------------------------------------------------------------
 
 
 def text(name: str) -> str:
@@ -140,26 +110,31 @@ def number(value: str) -> str:
 
 
 def date(value: str) -> str:
-    """SQL: text such as 2150-01-31 13:45:00 as a timestamp, an offset from UTC applied; NULL if it is no date."""
-    usual = f"if(length({value}) = 19 and {value}[5] = '-', try_strptime({value}, '%Y-%m-%d %H:%M:%S'), null)"
+    """SQL: text as a timestamp, an offset from UTC applied; NULL if it is no date.
+
+    Dates are written 2150-01-31 13:45:00, or in a form near that; the usual one is tried first,
+    since the others take ten times as long.
+    """
+    usual = f"try_strptime({value}, '%Y-%m-%d %H:%M:%S')"
+    utc = f"make_timestamp(epoch_us(try_cast({value} as timestamptz)))"
     shape = "^\\d{4}[-/]\\d{1,2}[-/]\\d{1,2}([ T]\\d.*)?$"
     offset = ":\\d{2}\\S* ?[+-]\\d{2}(:?\\d{2})?$"
     return (
-        f"coalesce({usual}, "  # the rest takes ten times as long
+        f"coalesce(if(length({value}) = 19 and {value}[5] = '-', {usual}, null), "
         f"case when not regexp_matches({value}, '{shape}') then null "
-        f"when regexp_matches({value}, '{offset}') then make_timestamp(epoch_us(try_cast({value} as timestamptz))) "
+        f"when regexp_matches({value}, '{offset}') then {utc} "
         f"else try_cast({value} as timestamp) end)"
     )
 
 
 def flag(value: str) -> str:
-    """SQL: text that says yes or no (1, 0, 1.0, 0.0, true, false, t, f) as 1 or 0; NULL if it is neither."""
+    """SQL: text that says yes or no (1, 0, 1.0, 0.0, true, false, t, f) as 1 or 0, else NULL."""
     yes, no = "('1', '1.0', 'true', 't')", "('0', '0.0', 'false', 'f')"
     return f"case when lower({value}) in {yes} then 1 when lower({value}) in {no} then 0 end"
 
 
 class Form(NamedTuple):
-    """What the text of a column may have to be: SQL that makes it of text, its type, what to say of other text."""
+    """What the text of a column has to be: SQL that converts it, its type, else what to say."""
 
     sql: Callable[[str], str]
     kind: str
@@ -174,18 +149,136 @@ FORMS = {
 }
 
 
+# Tables that are held -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table in DuckDB whose rows are those of a file: ``rowid`` is the row number less one.
+
+    ``names``: name in the table -> name in the file.
+    """
+
+    database: Database
+    name: str
+    path: Path
+    names: Mapping[str, str]
+
+    def refuse(self, query: str, what: Callable[..., str], column: str = "") -> None:
+        """InputError about the first row that ``query`` (rowid, values …) finds, if any.
+
+        ``what(values …)`` says what is wrong in it, or in its cell in ``column``, and the remedy.
+        """
+        where = f"{self.path}, column {self.names[column]}" if column else f"{self.path}"
+        refuse(self.database, query, lambda row, *values: f"{where}, row {row}: {what(*values)}")
+
+    def refuse_cells(self, column: str, wrong: str, what: Callable[[Any], str]) -> None:
+        """InputError at the first cell of ``column`` for which the SQL condition holds."""
+        self.refuse(f"select rowid, {column} from {self.name} where {wrong}", what, column)
+
+    def refuse_empty(self, column: str, what: str) -> None:
+        """No cell of the column is empty; ``what`` says what it should hold."""
+        self.refuse_cells(column, f"{column} is null", lambda _: f"is empty; restore the {what}")
+
+    def refuse_repeats(self, column: str) -> None:
+        """Every value of the column stands in one row."""
+        self.refuse(
+            f"select max(rowid), {column} from {self.name} group by {column} having count(*) > 1",
+            lambda value: f"{value} has a row already; give each {column} one row",
+            column,
+        )
+
+    def refuse_pasted(self, key: Sequence[str]) -> None:
+        """No two rows have the same values, none of them empty, in the columns of ``key``."""
+        *others, last = [self.names[column] for column in key]
+        title = f"{', '.join(others)} and {last}" if others else last
+        full = " and ".join(f"{column} is not null" for column in key)
+        self.refuse(
+            f"select max(rowid), min(rowid) + 1 from {self.name} where {full} "
+            f"group by {', '.join(key)} having count(*) > 1",
+            lambda first: f"repeats row {first} (the same {title}); give every row once",
+        )
+
+    def convert(self, form: str, columns: Iterable[str]) -> None:
+        """Columns of text become what ``form`` of :data:`FORMS` says; empty cells stay empty.
+
+        InputError at the first cell of other text.
+        """
+        sql, kind, words = FORMS[form]
+        for column in columns:
+            self.refuse_cells(
+                column,
+                f"{column} is not null and {sql(column)} is null",
+                lambda value: f"{value!r} {words}",
+            )
+            change = f"alter column {column} set data type {kind} using {sql(column)}"
+            self.database.execute(f"alter table {self.name} {change}")
+
+
+def read(
+    database: Database,
+    table: str,
+    path: Path,
+    columns: Mapping[str, str],
+    *,
+    whole: Iterable[str] = (),
+) -> Table:
+    """Make ``table`` of the named columns of a file (name in any case -> name in the table).
+
+    Columns in ``whole`` become whole numbers, none of them empty, the others trimmed text with
+    NULL for "". InputError if a column or every row is missing, or a whole number is none.
+    """
+    names = header(path)
+    missing = next((name for name in columns if name.lower() not in names), None)
+    if missing:
+        fits = next((title for title, known in KNOWN_TABLES.items() if known <= set(names)), None)
+        which = f"this is the table {fits}" if fits else f"it has {listed(names)}"
+        raise InputError(f"{path}: has no column {missing} ({which}); give the table that has it")
+    chosen = ", ".join(f"{text(name)} as {alias}" for name, alias in columns.items())
+    with _registered(database, path, [name.lower() for name in columns]) as source:
+        database.execute(f"create temp table {table} as select {chosen} from {source}").fetchall()
+    if not number_of_rows(database, table):
+        raise InputError(f"{path}: is empty but for its header; give the whole table")
+    found = Table(database, table, path, {alias: name for name, alias in columns.items()})
+    empty = "'empty' is not a whole number; restore the id"
+    for name in whole:
+        found.refuse_cells(columns[name], f"{columns[name]} is null", lambda _: empty)
+        found.convert("whole", [columns[name]])
+    return found
+
+
+def refuse(database: Database, query: str, sentence: Callable[..., str]) -> None:
+    """InputError ``sentence(row, values …)`` about the first row that a query finds, if any.
+
+    The query gives (rowid, values …); ``row`` is counted from 1.
+    """
+    found = database.execute(f"select * from ({query}) order by 1 limit 1").fetchone()
+    if found:
+        raise InputError(sentence(found[0] + 1, *found[1:]))
+
+
+def number_of_rows(database: Database, table: str) -> int:
+    """How many rows a table has."""
+    found = database.execute(f"select count(*) from {table}").fetchone()
+    return int(found[0]) if found else 0
+
+
+# Tables that are too large to be held ---------------------------------------------------------
+
+
 def checked(name: str, form: str) -> str:
     """SQL: a column in one of :data:`FORMS`, NULL for ""; any other text stops the query.
 
-    It is for files too large to be held; :func:`reading_checked` then says where that text stands.
+    :func:`reading_checked` then says where that text stands.
     """
     value = text(name)
-    return f"case when {value} is not null then coalesce({FORMS[form].sql(value)}, error('{name}: {form}')) end"
+    found = f"coalesce({FORMS[form].sql(value)}, error('{name}: {form}'))"
+    return f"case when {value} is not null then {found} end"
 
 
 @contextmanager
 def reading_checked(database: Database, path: Path, columns: Mapping[str, str]) -> Iterator[None]:
-    """As :func:`reading`; if a :func:`checked` column stopped the query, its first cell of another form is refused.
+    """As :func:`reading`; if a :func:`checked` column stopped the query, its first fault is named.
 
     ``columns``: name -> one of :data:`FORMS`.
     """
@@ -200,103 +293,17 @@ def reading_checked(database: Database, path: Path, columns: Mapping[str, str]) 
 
 def _refuse_misfit(database: Database, path: Path, name: str, form: Form) -> None:
     database.execute("set preserve_insertion_order = true")
-    numbered = f"select row_number() over () as row, {text(name)} as value from {scan(path)}"
-    query = f"select row, value from ({numbered}) where value is not null and {form.sql('value')} is null"
+    rows = f"select row_number() over () as row, {text(name)} as value from {scan(path)}"
+    wrong = f"value is not null and {form.sql('value')} is null"
     with reading(path):
-        found = database.execute(f"{query} order by row limit 1").fetchone()
+        found = database.execute(
+            f"select row, value from ({rows}) where {wrong} order by row limit 1"
+        ).fetchone()
     if found:
         raise InputError(f"{path}, column {name}, row {found[0]}: {found[1]!r} {form.words}")
 
 
-def _whole(name: str) -> str:
-    return whole(text(name))
-
-
-def _refuse_broken_number(
-    database: Database, table: str, column: str, path: Path, name: str
-) -> None:
-    found = database.execute(f"select min(rowid) from {table} where {column} is null").fetchone()
-    if found and found[0] is not None:
-        value = _cell(path, name.lower(), found[0])
-        where = f"{path}, column {name}, row {found[0] + 1}"
-        raise InputError(f"{where}: {value or 'empty'!r} is not a whole number; restore the id")
-
-
-def number_of_rows(database: Database, table: str) -> int:
-    """How many rows a table has."""
-    found = database.execute(f"select count(*) from {table}").fetchone()
-    return int(found[0]) if found else 0
-
-
-# Checks ---------------------------------------------------------------------------------------------------------
-
-
-def refuse(database: Database, query: str, sentence: Callable[..., str]) -> None:
-    """Raise ``sentence(row, values …)`` about the first row that ``query`` (rowid, values …) finds, if any."""
-    found = database.execute(f"select * from ({query}) order by 1 limit 1").fetchone()
-    if found:
-        raise InputError(sentence(found[0] + 1, *found[1:]))
-
-
-def refuse_repeats(database: Database, table: str, column: str, path: Path, name: str) -> None:
-    """Every value of the column stands in one row."""
-    refuse(
-        database,
-        f"select max(rowid), {column} from {table} group by {column} having count(*) > 1",
-        lambda row, value: (
-            f"{path}, column {name}, row {row}: {value} has a row already; give each {column} one row"
-        ),
-    )
-
-
-def refuse_pasted(
-    database: Database, table: str, key: Sequence[str], path: Path, name: str
-) -> None:
-    """No two rows have the same values, none of them empty, in the columns of ``key``, which ``name`` names."""
-    full = " and ".join(f"{column} is not null" for column in key)
-    refuse(
-        database,
-        f"select max(rowid), min(rowid) + 1 from {table} where {full} group by {', '.join(key)} having count(*) > 1",
-        lambda row, first: (
-            f"{path}, row {row}: repeats row {first} (the same {name}); give every row once"
-        ),
-    )
-
-
-def convert(
-    database: Database, table: str, path: Path, form: str, columns: Mapping[str, str]
-) -> None:
-    """Columns of text become what ``form`` of :data:`FORMS` says; InputError at the first cell that is no such thing.
-
-    ``columns``: name in the file -> name in the table. Empty cells stay empty.
-    """
-    sql, kind, words = FORMS[form]
-    for name, alias in columns.items():
-        refuse(
-            database,
-            f"select rowid, {alias} from {table} where {alias} is not null and {sql(alias)} is null",
-            lambda row, value, name=name: f"{path}, column {name}, row {row}: {value!r} {words}",
-        )
-        database.execute(
-            f"alter table {table} alter column {alias} set data type {kind} using {sql(alias)}"
-        )
-
-
-def refuse_empty(
-    database: Database, table: str, path: Path, columns: Mapping[str, str], what: str
-) -> None:
-    """No cell of these columns (name in the file -> name in the table) is empty; ``what`` says what it should hold."""
-    for name, alias in columns.items():
-        refuse(
-            database,
-            f"select rowid from {table} where {alias} is null",
-            lambda row, name=name: (
-                f"{path}, column {name}, row {row}: is empty; restore the {what}"
-            ),
-        )
-
-
-# Reading --------------------------------------------------------------------------------------------------------
+# Reading --------------------------------------------------------------------------------------
 
 #: What is read at once; no row is longer.
 BLOCK = 16 * 2**20
@@ -312,9 +319,11 @@ _LINE_END = re.compile(rb"\r\n|\n|\r(?=[^\n])", re.DOTALL)
 
 @contextmanager
 def batches(path: Path, columns: Sequence[str] | None = None) -> Iterator[Iterator[pa.RecordBatch]]:
-    """The rows of a file in batches; ``columns``: names in small letters, in the order wanted (default: all).
+    """The rows of a file in batches; ``columns``: names in small letters, in the order wanted
+    (default: all).
 
-    Columns of a CSV are text, "" where empty, those of Parquet as they are. Raises InputError, also while read.
+    Columns of a CSV are text, "" where empty, those of Parquet as they are. Raises InputError, also
+    while read.
     """
     names = header(path)
     chosen = list(names if columns is None else columns)
@@ -405,7 +414,7 @@ def _registered(database: Database, path: Path, columns: list[str]) -> Iterator[
             first = next(rows, None)
             if first is None:
                 raise InputError(f"{path}: is empty but for its header; give the whole table")
-            reader = pa.RecordBatchReader.from_batches(first.schema, _chain(first, rows))
+            reader = pa.RecordBatchReader.from_batches(first.schema, chain([first], rows))
             database.execute("select 1").fetchall()  # ends a result that was not read to its end
             database.register("source_rows", reader)
             yield "source_rows"
@@ -418,27 +427,14 @@ def _registered(database: Database, path: Path, columns: list[str]) -> Iterator[
                 database.unregister("source_rows")
 
 
-def _chain(first: pa.RecordBatch, others: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    yield first
-    yield from others
-
-
-def _cell(path: Path, column: str, row: int) -> str:
-    """What stands in a column in the row with this number, counted from 0."""
-    with batches(path, [column]) as found:
-        for batch in found:
-            if row < len(batch):
-                value = batch.column(0)[row].as_py()
-                return "" if value is None else str(value).strip()
-            row -= len(batch)
-    return ""
-
-
-# Files ----------------------------------------------------------------------------------------------------------
+# Files ----------------------------------------------------------------------------------------
 
 
 def regular(path: Path) -> Path:
-    """The file that holds the table: itself, or the zip file it lies in; InputError if it is none."""
+    """The file that holds the table: itself, or the zip file it lies in.
+
+    InputError if it is none.
+    """
     inside = _zip_of(path)
     place = inside[0] if inside else path
     try:
@@ -464,7 +460,9 @@ def is_blank(path: Path) -> bool:
 
 
 def zipped(place: Path, name: str) -> Path:
-    """The path of the file with this name in a zip file, for :func:`header`, :func:`batches` and :func:`read`."""
+    """The path of the file with this name in a zip file, for :func:`header`, :func:`batches` and
+    :func:`read`.
+    """
     file = regular(place)
     try:
         with zipfile.ZipFile(file) as archive:
@@ -532,7 +530,8 @@ def _member(archive: zipfile.ZipFile, place: Path, name: str) -> BinaryIO:
         raise InputError(f"{place}: the zip file is locked by a password; unpack it first")
     if info.file_size > LARGEST_MEMBER:
         raise InputError(
-            f"{place}: {name} would have {info.file_size:,} bytes; give a zip file of the table alone"
+            f"{place}: {name} would have {info.file_size:,} bytes; "
+            "give a zip file of the table alone"
         )
     return archive.open(info)  # type: ignore[return-value]
 
@@ -558,7 +557,9 @@ _PACKING = (
 
 
 class _Text(io.RawIOBase):
-    """The bytes of a CSV under its header, found to be text in UTF-8 whose quotes stand around whole cells."""
+    """The bytes of a CSV under its header, found to be text in UTF-8 whose quotes stand around
+    whole cells.
+    """
 
     def __init__(self, path: Path, stream: BinaryIO) -> None:
         super().__init__()
@@ -579,7 +580,9 @@ class _Text(io.RawIOBase):
         return found[:end]
 
     def header(self) -> list[str]:
-        """The names in the first line that is not blank, "" where there is none; the rest is left to read."""
+        """The names in the first line that is not blank, "" where there is none; the rest is left
+        to read.
+        """
         names, rest = self._record(self._chunk())
         if not any(name.strip() for name in names or []):
             raise InputError(f"{self.path}: is empty; give the whole table")
@@ -588,7 +591,9 @@ class _Text(io.RawIOBase):
         return _fitted([name.strip() for name in names or []], first)
 
     def _record(self, buffer: bytes, *, keep: bool = False) -> tuple[list[str] | None, bytes]:
-        """The next line that is not blank, or None at the end, and what follows it (or all that was read: ``keep``)."""
+        """The next line that is not blank, or None at the end, and what follows it (or all that was
+        read: ``keep``).
+        """
         start = quotes = place = 0
         while True:
             for end in _LINE_END.finditer(buffer, place):
@@ -639,7 +644,8 @@ class _Text(io.RawIOBase):
     def _without_mark(self, chunk: bytes) -> bytes:
         if chunk.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             raise InputError(
-                f"{self.path}: the header is not UTF-8 text but UTF-16; save the table as comma-separated UTF-8"
+                f"{self.path}: the header is not UTF-8 text but UTF-16; "
+                "save the table as comma-separated UTF-8"
             )
         marks = len(chunk) - len(chunk.lstrip(codecs.BOM_UTF8))
         whole = marks // 3 * 3 if chunk.startswith(codecs.BOM_UTF8) else 0
@@ -657,7 +663,9 @@ class _Text(io.RawIOBase):
             self._refuse(max(0, error.start - len(pending)), what)
 
     def _check_quotes(self, chunk: bytes) -> None:
-        """A cell's first quote follows a comma or a line end (or its last one: ""), its last one precedes them."""
+        """A cell's first quote follows a comma or a line end (or its last one: ""), its last one
+        precedes them.
+        """
         letters = np.frombuffer(chunk, dtype=np.uint8)
         places = np.flatnonzero(letters == _QUOTE)
         around = np.concatenate([[self.last], letters, [ord(",")]]).astype(np.uint8)
@@ -671,8 +679,8 @@ class _Text(io.RawIOBase):
         if wrong.any():
             place = int(places[wrong.argmax()])
             near = chunk[max(0, place - 10) : place + 10].decode("utf-8", errors="ignore")
-            said = f"has a quote inside a cell (near {near!r}); put quotes around whole cells, without blanks before"
-            self._refuse(place, f"{said} them, and double those inside")
+            remedy = "put quotes around whole cells, without blanks before them, and double those"
+            self._refuse(place, f"has a quote inside a cell (near {near!r}); {remedy} inside")
         self.quoted = bool((len(places) + self.quoted) % 2)
 
     def _refuse(self, place: int, what: str) -> None:
@@ -698,7 +706,9 @@ def _row(path: Path, offset: int) -> int:
 
 
 def _fitted(names: list[str], first: list[str] | None) -> list[str]:
-    """A name for every column of the first row: a comma at the end of lines makes a column that has none."""
+    """A name for every column of the first row: a comma at the end of lines makes a column that has
+    none.
+    """
     if first and len(first) == len(names) + 1 and not first[-1].strip():
         names = [*names, ""]
     if first and len(first) == len(names) - 1 and not names[-1]:
@@ -707,9 +717,11 @@ def _fitted(names: list[str], first: list[str] | None) -> list[str]:
 
 
 def scan(path: Path) -> str:
-    """SQL by which DuckDB reads the file itself, with casefolded column names, all text if it is CSV.
+    """SQL by which DuckDB reads the file itself, with casefolded column names, all text if it is
+    CSV.
 
-    For what is too large for one thread or is read more than once; all else goes through :func:`batches`.
+    For what is too large for one thread or is read more than once; all else goes through
+    :func:`batches`.
     """
     names = header(path)
     file = literal(path)
@@ -719,8 +731,8 @@ def scan(path: Path) -> str:
         return f"(select {chosen} from read_parquet({file}, hive_partitioning=false))"
     types = ", ".join(f"'{name.replace(chr(39), chr(39) * 2)}': 'varchar'" for name in names)
     return (
-        f"read_csv({file}, columns={{{types}}}, auto_detect=false, header=true, delim=',', quote='\"', escape='\"', "
-        "nullstr='', hive_partitioning=false)"
+        f"read_csv({file}, columns={{{types}}}, auto_detect=false, header=true, delim=',', "
+        "quote='\"', escape='\"', nullstr='', hive_partitioning=false)"
     )
 
 
@@ -815,7 +827,8 @@ def _sentence(path: Path, message: str) -> str:
         return f"{where}: has {wrong[2]} columns where the header has {wrong[1]}; mend the row"
     if "state machine" in message:
         return f"{where}: its lines end in two ways; save the table with line ends of one kind"
-    return f"{where}: cannot be read ({message.splitlines()[0]}); save the table as comma-separated UTF-8"
+    first = message.splitlines()[0]
+    return f"{where}: cannot be read ({first}); save the table as comma-separated UTF-8"
 
 
 def _first_line(error: Exception) -> str:

@@ -1,27 +1,28 @@
 r"""A cohort with a known truth, written as full-size tables in the schema of MIMIC-III.
 
-The law
--------
-A patient belongs to a population (adults, single newborns, twins), has a number of admissions :math:`A`, a complexity
-:math:`m` (how much is wrong and written down) and phenotypes :math:`z_k \in \{0, 1\}`, all independent. *Lasting*
-phenotypes (heart failure, chronic kidney disease, …) are drawn once a patient, the others (sepsis, trauma, …) once an
-admission. Given these, code :math:`c` is absent from an admission with probability
+The law ------- A patient belongs to a population (adults, single newborns, twins), has a number of
+admissions :math:`A`, a complexity :math:`m` (how much is wrong and written down) and phenotypes
+:math:`z_k \in \{0, 1\}`, all independent. *Lasting* phenotypes (heart failure, chronic kidney
+disease, …) are drawn once a patient, the others (sepsis, trauma, …) once an admission. Given these,
+code :math:`c` is absent from an admission with probability
 
 .. math:: u_c = \exp\{-m\, \beta_c\, (1 + \sum_k a_{kc} z_k)\},
 
-independently of the other codes (a noisy-or). A *recurring* code works on lasting phenotypes alone: the patient has the
-condition, once and for all, with probability :math:`1 - u_c`, and each admission records it with probability
-:math:`\rho_c`. A recorded category has :math:`1 + \mathrm{Binomial}(2, \varepsilon_c)` full codes. The
-affinities :math:`a_{kc}`, :math:`\rho_c`, :math:`\varepsilon_c` and the rate of each common code are in
-``common_codes.csv``; the base hazard :math:`\beta_c` is solved from the rate.
+independently of the other codes (a noisy-or). A *recurring* code works on lasting phenotypes alone:
+the patient has the condition for good with probability :math:`1 - u_c`, and each
+admission records it with probability :math:`\rho_c`. A recorded category has :math:`1 +
+\mathrm{Binomial}(2, \varepsilon_c)` full codes. The affinities :math:`a_{kc}`, :math:`\rho_c`,
+:math:`\varepsilon_c` and the rate of each common code are in ``common_codes.csv``; the base hazard
+:math:`\beta_c` is solved from the rate.
 
-Because the phenotypes are independent, :math:`E\,u_c` and :math:`E\,u_c u_d` are products over phenotypes, and means,
-prevalences and correlations follow exactly by summing over populations, numbers of admissions and complexities
-(:class:`Truth`). The one thing the truth leaves out is the cap of 39 rows an admission, which cuts fewer than one row
-in a thousand.
+Because the phenotypes are independent, :math:`E\,u_c` and :math:`E\,u_c u_d` are products over
+phenotypes, and means, prevalences and correlations follow exactly by summing over populations,
+numbers of admissions and complexities (:class:`Truth`). The one thing the truth leaves out is the
+cap of 39 rows an admission, which cuts fewer than one row in a thousand.
 
-Rates are those of MIMIC-III v1.4 (Johnson et al., Scientific Data 3:160035, 2016) for the frequent codes, rounded,
-and plausible values for the others; this is a test bed, not a model of hospital care.
+Rates are those of MIMIC-III v1.4 (Johnson et al., Scientific Data 3:160035, 2016) for the frequent
+codes, rounded, and plausible values for the others; this is a test bed, not a model of hospital
+care.
 """
 
 from __future__ import annotations
@@ -71,14 +72,17 @@ class Phenotype(NamedTuple):
 
 
 class Population(NamedTuple):
-    """Who is in it: groups of ``common_codes.csv``, and pairs (admissions, patients who have them)."""
+    """Groups of ``common_codes.csv``, and how many patients have how many admissions, in pairs."""
 
     groups: list[str]
     admissions: list[list[int]]
 
 
 class Tail(NamedTuple):
-    """All other categories from ``first`` to ``last``; ``rate``: how many an admission has in all."""
+    """All other categories from ``first`` to ``last``.
+
+    ``rate``: how many an admission has in all.
+    """
 
     group: str
     first: str
@@ -97,7 +101,10 @@ TAILS = [Tail(*facts) for facts in LAW["tails"]]
 
 @dataclass(frozen=True)
 class Law:
-    """One population's law over the common vocabulary; arrays of shape (n_codes,) unless said otherwise."""
+    """One population's law over the common vocabulary.
+
+    Arrays of shape (n_codes,) unless stated otherwise.
+    """
 
     share: float
     admissions: np.ndarray  # (n_numbers,) how many admissions
@@ -106,11 +113,12 @@ class Law:
     lasting: np.ndarray  # (n_phenotypes,) bool
     base: np.ndarray  # beta, 0 where the population never has the code
     extra: np.ndarray  # hazards the phenotypes add, beta * a, (n_phenotypes, n_codes)
-    recurs: np.ndarray  # rho, 0 for codes that are drawn anew at each admission
+    recurs: np.ndarray  # rho, 0 for codes that are drawn again at each admission
     repeats: np.ndarray  # epsilon
 
     @property
     def recurring(self) -> np.ndarray:
+        """Which codes recur, (n_codes,) bool."""
         return self.recurs > 0
 
     @property
@@ -120,11 +128,12 @@ class Law:
 
     @property
     def mean_square_rows(self) -> np.ndarray:
+        """Mean square of the same."""
         spread = 2 * self.repeats * (1 - self.repeats)
         return (spread + (1 + 2 * self.repeats) ** 2) * np.where(self.recurring, self.recurs, 1)
 
 
-# Definition -----------------------------------------------------------------------------------------------------
+# Definition -----------------------------------------------------------------------------------
 
 
 def vocabulary() -> np.ndarray:
@@ -250,7 +259,9 @@ def _law(
 
 
 def _solve_base(probability: np.ndarray, affinity: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """The base hazard at which a code's condition holds at an admission with this probability (by bisection)."""
+    """The base hazard at which a code's condition holds at an admission with this probability (by
+    bisection).
+    """
     low, high = np.full((2, len(probability)), [[-20.0], [6.0]])
     for _ in range(60):
         middle = (low + high) / 2
@@ -267,12 +278,15 @@ def _solve_base(probability: np.ndarray, affinity: np.ndarray, shares: np.ndarra
 
 
 def _absence(base: np.ndarray, extra: np.ndarray, shares: np.ndarray, level: float) -> np.ndarray:
-    """The factors of E u at complexity ``level``: the base's, then each phenotype's; (1 + n_phenotypes, n_codes)."""
+    """The factors of E u at complexity ``level``: the base's, then each phenotype's.
+
+    (1 + n_phenotypes, n_codes).
+    """
     shares = shares[:, None]
     return np.vstack([np.exp(-level * base), 1 - shares + shares * np.exp(-level * extra)])
 
 
-# Truth ----------------------------------------------------------------------------------------------------------
+# Truth ----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -295,7 +309,8 @@ class Truth:
     ) -> np.ndarray:
         """Pearson correlations between codes over patients, shape (n_codes, n_codes), exact.
 
-        ``kind`` says whether of the counts or of "ever recorded"; ``codes`` chooses and orders (default: all).
+        ``kind`` says whether of the counts or of "ever recorded"; ``codes`` chooses and orders
+        (default: all).
         """
         columns = (
             np.arange(len(self.codes)) if codes is None else np.searchsorted(self.codes, codes)
@@ -342,7 +357,9 @@ def _of_codes(law: Law, columns: np.ndarray) -> Law:
 
 
 def _excess(shares: np.ndarray, survival: np.ndarray, powers: np.ndarray) -> np.ndarray:
-    """E u_c u_d / (E u_c E u_d), shape (n_codes, n_codes): each phenotype's factor to its power, where it acts."""
+    """E u_c u_d / (E u_c E u_d), shape (n_codes, n_codes): each phenotype's factor to its power,
+    where it acts.
+    """
     ratio = np.ones((survival.shape[1], survival.shape[1]))
     for share, survives, power in zip(shares, survival, powers, strict=True):
         acts = np.flatnonzero(survives < 1)
@@ -377,10 +394,12 @@ def _second_moments(law: Law) -> np.ndarray:
 
 
 def _never(law: Law, number: int, level: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """P(never recorded in ``number`` admissions); the part of it that depends on phenotypes; and the survival factors.
+    """P(never recorded in ``number`` admissions); the part of it that depends on phenotypes; and
+    the survival factors.
 
-    Never = missed + (1 - missed) * v, with v = u for a recurring code (missed: recorded at no admission though
-    the condition holds) and the product of u over admissions for others (missed = 0).
+    Never = missed + (1 - missed) * v, with v = u for a recurring code (missed: recorded at no
+    admission though the condition holds) and the product of u over admissions for others (missed =
+    0).
     """
     times = np.where(law.recurring, 1, number)
     survival = np.exp(-level * law.extra * np.where(law.lasting[:, None], times, 1))
@@ -403,15 +422,15 @@ def _both_present(law: Law) -> np.ndarray:
     return total
 
 
-# Sample ---------------------------------------------------------------------------------------------------------
+# Sample ---------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Sample:
     """Drawn patients with their admissions; an entry is a code at an admission.
 
-    ``population`` and ``admissions`` have shape (n_patients,); ``entry_visit``, ``entry_code`` and ``entry_rows``
-    have shape (n_entries,), sorted by visit. Visits are numbered patient by patient.
+    ``population`` and ``admissions`` have shape (n_patients,); ``entry_visit``, ``entry_code`` and
+    ``entry_rows`` have shape (n_entries,), sorted by visit. Visits are numbered patient by patient.
     """
 
     population: np.ndarray
@@ -430,8 +449,8 @@ class Sample:
 def sample_matrix(n: int = PATIENTS, seed: int = 0) -> CodeMatrix:
     """Draw ``n`` patients: the count matrix over :func:`vocabulary`, patients 0 … n-1.
 
-    The same law and the same draws as :func:`write_tables`. The numbers of newborns and of admissions are drawn
-    systematically, so their totals stay within a few of what is expected.
+    The same law and the same draws as :func:`write_tables`. The numbers of newborns and of
+    admissions are drawn systematically, so their totals visit_id within a few of what is expected.
     """
     drawn = sample(n, seed)
     codes = vocabulary()
@@ -471,7 +490,7 @@ def sample(n: int, seed: int = 0) -> Sample:
 
 
 def _draw_admissions(n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Population and number of admissions of each patient, by systematic sampling in random order."""
+    """Population and admissions of each patient, by systematic sampling in random order."""
     cells = [
         (number, times) for number, law in enumerate(laws()) for times in law.admissions.tolist()
     ]
@@ -521,7 +540,9 @@ def _holds(
     z: np.ndarray,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Whether each condition holds, (len(level), len(columns)): an exponential variate falls below the hazard."""
+    """Whether each condition holds, (len(level), len(columns)): an exponential variate falls below
+    the hazard.
+    """
     hazard = z @ law.extra[acting][:, columns].astype(np.float32) + law.base[columns].astype(
         np.float32
     )
@@ -535,13 +556,13 @@ def blocks(n: int, size: int = 4096) -> Iterator[slice]:
 
 
 def _within_cap(visit: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Which entries, sorted by visit, lie within the first ROWS_PER_ADMISSION rows of their visit."""
+    """Which entries, sorted by visit, lie in the first ROWS_PER_ADMISSION rows of their visit."""
     running = np.cumsum(rows)
     before = np.concatenate([[0], running])[np.searchsorted(visit, visit)]
     return running - before <= ROWS_PER_ADMISSION
 
 
-# Tables ---------------------------------------------------------------------------------------------------------
+# Tables ---------------------------------------------------------------------------------------
 
 TABLES = ("PATIENTS", "ADMISSIONS", "D_ICD_DIAGNOSES", "DIAGNOSES_ICD")
 DAY, HOUR = 86_400, 3_600
@@ -551,22 +572,23 @@ DIES_IN_HOSPITAL = {"NEWBORN": 0.008, "adult": 0.12}
 
 
 def write_tables(folder: str | Path, *, patients: int = PATIENTS, seed: int = 0) -> dict[str, Any]:
-    """Write a cohort as PATIENTS, ADMISSIONS, DIAGNOSES_ICD and D_ICD_DIAGNOSES (.csv.gz) in MIMIC-III's schema.
+    """Write a cohort as PATIENTS, ADMISSIONS, DIAGNOSES_ICD and D_ICD_DIAGNOSES (.csv.gz) in
+    MIMIC-III's schema.
 
-    Headers are upper case, headers and strings are quoted, dates lie between 2100 and 2220. An admission without any
-    code has one row with an empty SEQ_NUM and ICD9_CODE. Cut to three digits, the tables give
-    ``sample_matrix(patients, seed)``.
+    Headers are upper case, headers and strings are quoted, dates lie between 2100 and 2220. An
+    admission without any code has one row with an empty SEQ_NUM and ICD9_CODE. Cut to three digits,
+    the tables give ``sample_matrix(patients, seed)``.
 
-    Returns the account: patients, admissions, diagnoses (rows), null_codes, rows_cut (by the cap), seed.
-    Raises InputError for fewer than 1 patient or a negative seed.
+    Returns the account: patients, admissions, diagnoses (rows), null_codes, rows_cut (by the cap),
+    seed. Raises InputError for fewer than 1 patient or a negative seed.
     """
     drawn = sample(patients, seed)
     rng = np.random.default_rng([seed, 1])
     subject = np.sort(rng.choice(max(99_998, 2 * patients), patients, replace=False)) + 2
     visits = drawn.visit_patient
-    stay = rng.choice(max(100_000, 2 * len(visits)), len(visits), replace=False) + 100_000
-    diagnoses = _diagnoses(drawn, subject, stay, rng)
-    admissions, people = _stays(drawn, subject, stay, rng)
+    visit_id = rng.choice(max(100_000, 2 * len(visits)), len(visits), replace=False) + 100_000
+    diagnoses = _diagnoses(drawn, subject, visit_id, rng)
+    admissions, people = _visits_and_people(drawn, subject, visit_id, rng)
     tables = {
         "PATIENTS": people,
         "ADMISSIONS": admissions,
@@ -593,12 +615,14 @@ def write_tables(folder: str | Path, *, patients: int = PATIENTS, seed: int = 0)
 
 
 def _diagnoses(
-    drawn: Sample, subject: np.ndarray, stay: np.ndarray, rng: np.random.Generator
+    drawn: Sample, subject: np.ndarray, visit_id: np.ndarray, rng: np.random.Generator
 ) -> dict[str, pa.Array]:
-    """Columns of DIAGNOSES_ICD: every entry as its full codes, and an empty row for an admission without any."""
+    """Columns of DIAGNOSES_ICD: every entry as its full codes, and an empty row for an admission
+    without any.
+    """
     entry = np.repeat(np.arange(len(drawn.entry_code)), drawn.entry_rows)
     codes = _full_codes(drawn, entry, rng)
-    empty = np.setdiff1d(np.arange(len(stay)), drawn.entry_visit)
+    empty = np.setdiff1d(np.arange(len(visit_id)), drawn.entry_visit)
     visit = np.concatenate([drawn.entry_visit[entry], empty])
     order = np.argsort(visit, kind="stable")
     visit = visit[order]
@@ -606,7 +630,7 @@ def _diagnoses(
     number = np.arange(len(visit)) - np.searchsorted(visit, visit) + 1
     return {
         "SUBJECT_ID": pa.array(subject[drawn.visit_patient[visit]]),
-        "HADM_ID": pa.array(stay[visit]),
+        "HADM_ID": pa.array(visit_id[visit]),
         "SEQ_NUM": pa.array(number, mask=null),
         "ICD9_CODE": pa.array(np.concatenate([codes, np.full(len(empty), "")])[order], mask=null),
     }
@@ -623,8 +647,8 @@ def _full_codes(drawn: Sample, entry: np.ndarray, rng: np.random.Generator) -> n
     return names[first[category] + inside]
 
 
-def _stays(
-    drawn: Sample, subject: np.ndarray, stay: np.ndarray, rng: np.random.Generator
+def _visits_and_people(
+    drawn: Sample, subject: np.ndarray, visit_id: np.ndarray, rng: np.random.Generator
 ) -> tuple[dict[str, pa.Array], dict[str, pa.Array]]:
     """Columns of ADMISSIONS and of PATIENTS."""
     visits, n = drawn.visit_patient, len(subject)
@@ -655,13 +679,13 @@ def _stays(
         "DOD_SSN": timestamps(death_day, dead_later),
         "EXPIRE_FLAG": pa.array((dies[last] | dead_later).astype(int)),
     }
-    return _admissions(drawn, subject, stay, begin, begin + length, dies, rng), people
+    return _admissions(drawn, subject, visit_id, begin, begin + length, dies, rng), people
 
 
 def _admissions(
     drawn: Sample,
     subject: np.ndarray,
-    stay: np.ndarray,
+    visit_id: np.ndarray,
     begin: np.ndarray,
     end: np.ndarray,
     dies: np.ndarray,
@@ -672,24 +696,24 @@ def _admissions(
     text = {}
     for name, shares in LAW["choices"].items():
         values = np.array([value or None for value in shares], dtype=object)
-        text[name] = rng.choice(values, len(stay), p=list(shares.values()))
+        text[name] = rng.choice(values, len(visit_id), p=list(shares.values()))
     text["ADMISSION_TYPE"][newborn] = "NEWBORN"
     text["DISCHARGE_LOCATION"][dies] = "DEAD/EXPIRED"
     text["MARITAL_STATUS"][newborn] = None
     emergency = text["ADMISSION_TYPE"] == "EMERGENCY"
-    arrives = begin - rng.integers(1, 12 * 60, len(stay)) * 60
+    arrives = begin - rng.integers(1, 12 * 60, len(visit_id)) * 60
     return {
         "SUBJECT_ID": pa.array(subject[drawn.visit_patient]),
-        "HADM_ID": pa.array(stay),
+        "HADM_ID": pa.array(visit_id),
         "ADMITTIME": timestamps(begin),
         "DISCHTIME": timestamps(end),
         "DEATHTIME": timestamps(end, dies),
         **{name: pa.array(values, pa.string()) for name, values in text.items()},
         "EDREGTIME": timestamps(arrives, emergency),
-        "EDOUTTIME": timestamps(begin + rng.integers(0, 4 * 60, len(stay)) * 60, emergency),
+        "EDOUTTIME": timestamps(begin + rng.integers(0, 4 * 60, len(visit_id)) * 60, emergency),
         "DIAGNOSIS": _principal(drawn, newborn),
         "HOSPITAL_EXPIRE_FLAG": pa.array(dies.astype(int)),
-        "HAS_CHARTEVENTS_DATA": pa.array(np.ones(len(stay), dtype=int)),
+        "HAS_CHARTEVENTS_DATA": pa.array(np.ones(len(visit_id), dtype=int)),
     }
 
 

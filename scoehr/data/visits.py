@@ -1,6 +1,6 @@
-"""Admissions of patients, in their order: the data structure, its files, and its loader.
+"""Visits of patients, in their order: the data structure, its files, and its loader.
 
-:class:`Visits` holds which codes each admission recorded. Summed over admissions it is the
+:class:`Visits` holds which codes each visit recorded. Summed over visits it is the
 :class:`~scoehr.data.matrix.CodeMatrix` of everything else.
 """
 
@@ -39,7 +39,7 @@ class VisitSplit(NamedTuple):
 
 
 class LoadedVisits(NamedTuple):
-    """Admissions (patients and codes sorted) and how they came about."""
+    """Visits (patients and codes sorted) and how they came about."""
 
     visits: Visits
     account: Account
@@ -47,14 +47,14 @@ class LoadedVisits(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Visits:
-    """Which codes each admission of each patient recorded.
+    """Which codes each visit of each patient recorded.
 
     Attributes
     ----------
-    counts : csr_array of shape (n_visits, n_codes), int32, >= 0: how often an admission recorded a code; patient by
-        patient, the admissions of a patient in their order
-    starts : array of shape (n_patients + 1,), int64: patient i has the rows from starts[i] to starts[i + 1] - 1, which
-        may be none
+    counts : csr_array of shape (n_visits, n_codes), int32, >= 0: how often a visit recorded a
+        code; patient by patient, the visits of a patient in their order
+    starts : array of shape (n_patients + 1,), int64: patient i has the rows from starts[i] to
+        starts[i + 1] - 1, which may be none
     patients : array of shape (n_patients,), int64 or str, unique
     codes, titles : arrays of shape (n_codes,), str; codes unique, titles "" where unknown
 
@@ -73,7 +73,7 @@ class Visits:
     def __post_init__(self) -> None:
         rows = CodeMatrix.from_array(
             self.counts, self.codes, self.titles
-        )  # checks the admissions as patients
+        )  # checks the visits as patients
         starts = np.asarray(self.starts, dtype=np.int64)
         patients = cells.ids(self.patients)
         if (
@@ -83,12 +83,12 @@ class Visits:
             or (np.diff(starts) < 0).any()
         ):
             raise InputError(
-                f"{len(rows)} admissions do not fall to {len(patients)} patients by these starts; "
-                "give n_patients + 1 rising row numbers from 0 to the number of admissions"
+                f"{len(rows)} visits do not fall to {len(patients)} patients by these starts; "
+                "give n_patients + 1 rising row numbers from 0 to the number of visits"
             )
-        if len(np.unique(patients)) < len(patients):
+        if cells.repeated(patients) is not None:
             raise InputError(
-                "a patient id occurs more than once; give each patient once, with all admissions"
+                "a patient id occurs more than once; give each patient once, with all visits"
             )
         for name, value in (("counts", rows.counts), ("starts", starts), ("patients", patients)):
             object.__setattr__(self, name, value)
@@ -105,25 +105,25 @@ class Visits:
 
     @property
     def numbers(self) -> np.ndarray:
-        """How many admissions each patient has, shape (n_patients,)."""
+        """How many visits each patient has, shape (n_patients,)."""
         return np.diff(self.starts)
 
     @property
     def owner(self) -> np.ndarray:
-        """The patient (position) of each admission, shape (n_visits,)."""
+        """The patient (position) of each visit, shape (n_visits,)."""
         return np.repeat(np.arange(len(self)), self.numbers)
 
     @property
     def order(self) -> np.ndarray:
-        """How many admissions of the same patient came before, shape (n_visits,)."""
+        """How many visits of the same patient came before, shape (n_visits,)."""
         return np.arange(self.starts[-1]) - self.starts[self.owner]
 
     def presence(self) -> sparse.csr_array:
-        """1 where an admission recorded the code, (n_visits, n_codes), float32."""
+        """1 where a visit recorded the code, (n_visits, n_codes), float32."""
         return sparse.csr_array(self.counts > 0, dtype=np.float32)
 
     def earlier(self) -> sparse.csr_array:
-        """How many earlier admissions of the same patient recorded each code, (n_visits, n_codes)."""
+        """How many earlier visits of the patient recorded each code, (n_visits, n_codes)."""
         order = self.order
         first = np.repeat(self.starts[self.owner], order)
         within = np.arange(order.sum()) - np.repeat(np.cumsum(order) - order, order)
@@ -135,7 +135,7 @@ class Visits:
         return sparse.csr_array(before @ self.presence())
 
     def previous(self) -> sparse.csr_array:
-        """The codes of the admission before, none at a first one, (n_visits, n_codes)."""
+        """The codes of the visit before, none at a first one, (n_visits, n_codes)."""
         later = np.flatnonzero(self.order)
         shape = (len(self.order), len(self.order))
         before = sparse.csr_array(
@@ -144,11 +144,11 @@ class Visits:
         return sparse.csr_array(before @ self.presence())
 
     def totals(self) -> sparse.csr_array:
-        """In how many admissions of each patient each code was recorded, (n_patients, n_codes)."""
+        """In how many visits of each patient each code was recorded, (n_patients, n_codes)."""
         return sparse.csr_array(self._belongs() @ self.presence())
 
     def _belongs(self) -> sparse.csr_array:
-        """1 where an admission is the patient's, (n_patients, n_visits)."""
+        """1 where a visit is the patient's, (n_patients, n_visits)."""
         visits = int(self.starts[-1])
         return sparse.csr_array(
             (np.ones(visits, dtype=np.float32), np.arange(visits), self.starts),
@@ -156,7 +156,7 @@ class Visits:
         )
 
     def equals(self, other: Visits) -> bool:
-        """Whether patients, codes, titles and every admission are the same, in the same order."""
+        """Whether patients, codes, titles and every visit are the same, in the same order."""
         names = ("starts", "patients", "codes", "titles")
         return (
             all(np.array_equal(getattr(self, name), getattr(other, name)) for name in names)
@@ -164,7 +164,7 @@ class Visits:
             and (self.counts != other.counts).nnz == 0
         )
 
-    # Parts ------------------------------------------------------------------------------------------------------
+    # Parts ------------------------------------------------------------------------------------
 
     def take(self, rows: ArrayLike) -> Visits:
         """The patients at these positions (no position twice), in this order."""
@@ -172,7 +172,7 @@ class Visits:
         return replace(self[rows], patients=self.patients[rows])
 
     def __getitem__(self, rows: np.ndarray) -> Visits:
-        """The patients at these positions, as often as they are named, numbered anew from 0."""
+        """The patients at these positions, as often as they are named, with ids from 0."""
         numbers = self.numbers[rows]
         ends = np.cumsum(numbers)
         chosen = np.arange(numbers.sum()) + np.repeat(self.starts[rows] - (ends - numbers), numbers)
@@ -184,7 +184,9 @@ class Visits:
         )
 
     def split(self, *, test: float = 0.30, validation: float = 0.10, seed: int = 1) -> VisitSplit:
-        """Cut the patients as :meth:`CodeMatrix.split` cuts those of the matrix, so that the held-out ones agree."""
+        """Cut the patients as :meth:`CodeMatrix.split` cuts those of the matrix, so that the
+        held-out ones agree.
+        """
         place = {patient: row for row, patient in enumerate(self.patients.tolist())}
         parts = self.to_matrix().split(test=test, validation=validation, seed=seed)
         return VisitSplit(
@@ -192,19 +194,22 @@ class Visits:
         )
 
     def align(self, codes: ArrayLike) -> Visits:
-        """The same admissions over another vocabulary, as :meth:`CodeMatrix.align` does it."""
+        """The same visits over another vocabulary, as :meth:`CodeMatrix.align` does it."""
         rows = CodeMatrix.from_array(self.counts, self.codes, self.titles).align(codes)
         return replace(self, counts=rows.counts, codes=rows.codes, titles=rows.titles)
 
-    # Other forms ------------------------------------------------------------------------------------------------
+    # Other forms ------------------------------------------------------------------------------
 
     def to_matrix(self) -> CodeMatrix:
-        """Counts of each patient, summed over admissions."""
+        """Counts of each patient, summed over visits."""
         counts = sparse.csr_array(self._belongs().astype(np.int32) @ self.counts)
         return CodeMatrix(counts, self.patients, self.codes, self.titles)
 
     def to_records(self) -> list[interchange.Record]:
-        """PyHealth-style records ``{"patient_id": …, "visits": [[code, …], …]}``; see :func:`scoehr.data.interchange.write`."""
+        """PyHealth-style records ``{"patient_id": …, "visits": [[code, …], …]}``.
+
+        See :func:`scoehr.data.interchange.write`.
+        """
         names = np.repeat(self.codes[self.counts.indices], self.counts.data).tolist()
         ends = np.concatenate(
             [[0], np.cumsum(np.asarray(self.counts.sum(axis=1)).ravel())]
@@ -221,21 +226,26 @@ class Visits:
     def from_records(
         cls, found: Iterable[Mapping[str, Any]], *, codes: ArrayLike | None = None
     ) -> Visits:
-        """From PyHealth-style records; ``codes`` (default: those that occur, sorted) is the vocabulary."""
+        """From PyHealth-style records.
+
+        ``codes`` (default: those that occur, sorted) is the vocabulary.
+        """
         found = list(found)
-        stays = [visit for record in found for visit in record["visits"]]
+        every = [visit for record in found for visit in record["visits"]]
         matrix = CodeMatrix.from_records(
-            [{"patient_id": row, "visits": [visit]} for row, visit in enumerate(stays)], codes=codes
+            [{"patient_id": row, "visits": [visit]} for row, visit in enumerate(every)], codes=codes
         )
         starts = np.concatenate([[0], np.cumsum([len(record["visits"]) for record in found])])
         patients = cells.ids([record["patient_id"] for record in found])
         return cls(matrix.counts, starts, patients, matrix.codes, matrix.titles)
 
     def write(self, path: str | Path) -> None:
-        """Write a long Parquet table ``patient_id, visit, code``, a row an occurrence, visits numbered from 0.
+        """Write a long Parquet table ``patient_id, visit, code``, a row an occurrence, visits
+        numbered from 0.
 
-        The file's metadata (key ``scoehr.visits``, JSON) adds the vocabulary with titles, all patients in order (their
-        number alone when the ids are 0, 1, …) and how many admissions each has, so that empty ones survive.
+        The file's metadata (key ``scoehr.visits``, JSON) adds the vocabulary with titles, all
+        patients in order (their number alone when the ids are 0, 1, …) and how many visits each
+        has, so that empty ones survive.
         """
         entries = np.repeat(np.arange(self.counts.shape[0]), np.diff(self.counts.indptr))
         rows, columns = (
@@ -280,16 +290,18 @@ class Visits:
         return cls(counts, starts, patients, strings(facts.codes), strings(facts.titles))
 
 
-# Loading --------------------------------------------------------------------------------------------------------
+# Loading --------------------------------------------------------------------------------------
 
 
 def load(name: str, source: str | Path | None = None, *, digits: Digits = "three") -> LoadedVisits:
-    """The admissions of a data set; ``name``, ``source`` and ``digits`` as for :func:`scoehr.data.datasets.load`.
+    """The visits of a data set; ``name``, ``source`` and ``digits`` as for
+    :func:`scoehr.data.datasets.load`.
 
-    Patients, codes and counts are those of the matrix. A ``table`` is long with columns ``patient_id, visit, code``, a
-    row an occurrence; visits come in the order of that column, by number where all are numbers, else by date. A row
-    without a code makes an admission without codes. A table without the column ``visit`` has no admissions; they are
-    then the fewest in which no code repeats, and the account says so (``visits``: "made").
+    Patients, codes and counts are those of the matrix. A ``table`` is long with columns
+    ``patient_id, visit, code``, a row an occurrence; visits come in the order of that column, by
+    number where all are numbers, else by date. A row without a code makes a visit without
+    codes. A table without the column ``visit`` has no visits; they are then the fewest in which
+    no code repeats, and the account says so (``visits``: "made").
     """
     place = datasets.source_of(name, source)
     if datasets.DATASETS[name].reader is None:
@@ -328,42 +340,46 @@ def _table(path: Path, source: str | Path | None) -> LoadedVisits:
 
 
 def _long_table(path: Path) -> tuple[Visits, Account]:
-    """The admissions of a user's table of patient_id, visit and code."""
+    """The visits of a user's table of patient_id, visit and code."""
     names = own.named_columns(path)
     if "count" in names:
         raise InputError(
-            f"{path}: has a column count beside visit; give one row for each time a visit has a code"
+            f"{path}: has a column count beside visit; "
+            "give one row for each time a visit has a code"
         )
     columns, _, account = own.long(path, names, visit=True)
     patient, code, visit = (columns[name] for name in ("patient_id", "code", "visit"))
-    patients, row_of = own.sorted_ids(patient)
-    vocabulary, column_of = own.sorted_codes(code)
+    patients, row_of = patient.sorted_ids()
+    vocabulary, column_of = code.sorted_words()
     ranks = _ranks(path, visit)
-    stays = row_of[patient.place] * (ranks.max() + 1) + ranks[visit.place]
-    stay, row = np.unique(stays, return_inverse=True)
-    starts = np.searchsorted(stay // (ranks.max() + 1), np.arange(len(patients) + 1))
+    numbers = row_of[patient.place] * (ranks.max() + 1) + ranks[visit.place]
+    found, row = np.unique(numbers, return_inverse=True)
+    starts = np.searchsorted(found // (ranks.max() + 1), np.arange(len(patients) + 1))
     coded = code.place >= 0
-    cells = (np.ones(int(coded.sum()), dtype=np.int32), (row[coded], column_of[code.place[coded]]))
-    counts = sparse.csr_array(cells, shape=(len(stay), len(vocabulary)))
-    return Visits(
-        counts, starts, patients, np.array(vocabulary, dtype=str), np.full(len(vocabulary), "")
-    ), account
+    entries = (row[coded], column_of[code.place[coded]])
+    ones = np.ones(int(coded.sum()), dtype=np.int32)
+    counts = sparse.csr_array((ones, entries), shape=(len(found), len(vocabulary)))
+    codes, titles = np.array(vocabulary, dtype=str), np.full(len(vocabulary), "")
+    return Visits(counts, starts, patients, codes, titles), account
 
 
 def _ranks(path: Path, visit: own.Column) -> np.ndarray:
-    """The rank of each word for a visit: by number where all are numbers, by time where all are dates."""
+    """The rank of each word for a visit: by number or by date, where all are one."""
+    words = "select unnest(?) as word, unnest(range(?)) as row"
     with duckdb.connect() as database:
-        for number in ("try_cast(word as hugeint)", reading.number("word"), reading.date("word")):
-            query = f"select dense_rank() over (order by value) - 1, value is null from (select {number} as value, row "
-            query += "from (select unnest(?) as word, unnest(range(?)) as row)) order by row"
-            found = database.execute(query, [visit.words, len(visit.words)]).fetchnumpy()
-            rank, wrong = (np.asarray(values) for values in found.values())
+        for value in ("try_cast(word as hugeint)", reading.number("word"), reading.date("word")):
+            found = database.execute(
+                "select dense_rank() over (order by value) - 1 as rank, value is null as wrong "
+                f"from (select {value} as value, row from ({words})) order by row",
+                [visit.words, len(visit.words)],
+            ).fetchnumpy()
+            wrong = np.asarray(found["wrong"])
             if not wrong.any():
-                return rank.astype(np.int64)
+                return np.asarray(found["rank"]).astype(np.int64)
     row = int((visit.place == int(wrong.argmax())).argmax())
     raise InputError(
-        f"{path}, column visit, row {row + 1}: {visit.words[visit.place[row]]!r} is not a date as 2150-01-31, nor are "
-        "all visits numbers; number the visits of each patient"
+        f"{path}, column visit, row {row + 1}: {visit.words[visit.place[row]]!r} is not a date as "
+        "2150-01-31, nor are all visits numbers; number the visits of each patient"
     )
 
 

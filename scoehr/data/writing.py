@@ -1,4 +1,4 @@
-"""Simulated tables out: written as MIMIC's are, and sealed, so that no others pass for simulated."""
+"""Simulated tables, written as MIMIC's are, and sealed: no others pass for simulated."""
 
 from __future__ import annotations
 

@@ -6,7 +6,8 @@ import math
 import shutil
 from pathlib import Path
 
-from scoehr.files import InputError, free_memory
+from scoehr.files import InputError
+from scoehr.memory import free_memory
 
 CELL = 8  # bytes of a stored count and its column
 

@@ -225,7 +225,7 @@ def test_the_memory_that_training_needs_grows_with_width_and_codes(name):
 def test_free_memory_is_what_a_limit_leaves():
     """Address space is limited in a process of its own."""
     code = (
-        "import resource; from scoehr.files import free_memory; before = free_memory();"
+        "import resource; from scoehr.memory import free_memory; before = free_memory();"
         "resource.setrlimit(resource.RLIMIT_AS, (2**32, 2**32)); print(before, free_memory())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 
-from companions.dualk import cohorts, graph, prepare, simulate, train
+from companions.dualk import cohorts, counts, graph, prepare, simulate, train
 from companions.dualk.__main__ import main
 from companions.dualk.claims import _small
 from companions.dualk.cohorts import Records
@@ -219,7 +219,7 @@ def test_another_seed_is_another_split_and_the_same_one_the_same(records):
 
 
 def test_account_adds_up(records):
-    account = prepare.account(records)
+    account = counts.account(records)
     cohorts = account["5 cohorts"]
     assert cohorts["single_visit_patients"] + cohorts["several_visit_patients"] == len(
         records.patients

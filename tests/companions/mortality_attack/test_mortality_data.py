@@ -261,6 +261,22 @@ def test_whole_numbers_that_were_floats_are_read(tmp_path):
         extract.load(long_set(tmp_path, [rows[0], (1.0, 7.5, "HR", 80.0)], ["1,1.0"]))
 
 
+def test_labels_may_be_written_in_any_usual_way(tmp_path):
+    rows = [(1, 0, "HR", 80.0), (2, 5, "HR", 70.0)]
+    for true, false in (("1.0", "0.0"), ("True", "False"), ("t", "f")):
+        found = extract.load(long_set(tmp_path, rows, [f"1,{true}", f"2,{false}"]))
+        assert found.died.tolist() == [True, False]
+    with pytest.raises(InputError, match=r"column In-hospital_death, row 2: is empty"):
+        extract.load(long_set(tmp_path, rows, ["1,1", "2,"]))
+
+
+def test_a_record_id_of_another_record_is_refused_in_long_form_too(tmp_path):
+    rows = [(1, 0, "RecordID", 1.0), (1, 0, "HR", 80.0), (2, 0, "RecordID", 1.0)]
+    with pytest.raises(InputError, match=r"set-a\.parquet, row 3: RecordID is 1\.0"):
+        extract.load(long_set(tmp_path, rows, ["1,1", "2,0"]))
+    assert len(extract.load(long_set(tmp_path, rows[:2], ["1,1"]))) == 1
+
+
 def test_minutes_before_the_stay_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"set-a\.parquet, row 2: -5 minutes are before the stay"):
         extract.load(long_set(tmp_path, [(1, 0, "HR", 80.0), (1, -5, "HR", 80.0)], ["1,0"]))

@@ -789,8 +789,8 @@ def toy(database, source):
     """The reader of a hospital with one table: patient, visit, day, code."""
     path = source / "toy.csv"
     ids = {"patient": "patient", "visit": "visit"}
-    reading.read(database, "rows", path, ids | {"day": "begin", "code": "raw"}, whole=ids)
-    reading.convert(database, "rows", path, "date", {"day": "begin"})
+    columns = ids | {"day": "begin", "code": "raw"}
+    reading.read(database, "rows", path, columns, whole=ids).convert("date", ["begin"])
     database.execute(
         "create temp table admissions as select distinct patient, visit, begin from rows; "
         "create temp table diagnoses as select patient, visit, raw from rows"
