@@ -1,4 +1,4 @@
-"""Samplers of the VP-SDE: from noise to data, one function each, one signature.
+"""Samplers of the VP-SDE: from noise to data, one function each, one signature::
 
     sampler(score, sde, x, times, *, rng) -> x
 
@@ -24,6 +24,17 @@ from torch import Tensor
 
 from scoehr.files import InputError
 from scoehr.sdes import T_MIN, VPSDE, AdditiveReverseSDE, ReverseSDE, Score
+
+__all__ = [
+    "ddim",
+    "dpm_solver_pp_2m",
+    "euler_maruyama",
+    "heun",
+    "power_schedule",
+    "solve",
+    "sra1",
+    "uniform_schedule",
+]
 
 Sampler = Callable[..., Tensor]
 

@@ -18,6 +18,16 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+__all__ = [
+    "VPSDE",
+    "AdditiveReverseSDE",
+    "ReverseSDE",
+    "ScoreModel",
+    "score_matching_loss",
+    "stratified_times",
+    "uniform_times",
+]
+
 Score = Callable[[Tensor, Tensor], Tensor]  # (B, D), (B,) -> (B, D)
 Prediction = Literal["score", "noise"]
 

@@ -3,7 +3,7 @@
 Forward, every occurrence of a code survives to level a in [0, 1] with probability a, independently:
 x_a | x₁ ~ Binomial(x₁, a). At a = 1 a patient vector is whole, at a = 0 it is empty. A network learns
 the rates λ(x_a, a) = E[x₁ - x_a | x_a], how many more of each code the whole vector has. In reverse,
-code j is added at the intensity λⱼ(x, a) / (1 - a) as a rises from 0 to 1.
+code j is added at the intensity λⱼ(x, a) / (1 - a) as a rises from 0 to 1::
 
     import torch
     from scoehr.models import RecordMLP
@@ -36,6 +36,8 @@ import torch
 from torch import Tensor, nn
 
 from scoehr.minibatches import Data, SparseRows
+
+__all__ = ["RateModel", "exact_jumps", "tau_leaping", "thin", "thinning_levels", "thinning_loss"]
 
 MAX_LEVEL = 1 - 1e-3  # the largest level that training and exact sampling visit
 #: Lengths of a patient vector (sums of its counts) that are told apart: each up to 512, then in
@@ -194,9 +196,9 @@ class RateModel(nn.Module):
         return torch.log_softmax(log.masked_fill_(x >= self.max_count, self.IMPOSSIBLE), dim=1)
 
     def remaining(self, length: Tensor, level: Tensor) -> Tensor:
-        """E[|x₁| - |x_a| | |x_a|] ``(B,)`` for ``length`` |x_a| ``(B,)`` at levels ``(B,)`` or ``(1,)``.
+        """``E[|x₁| - |x_a| | |x_a|]`` ``(B,)`` for ``length`` ``|x_a|`` ``(B,)`` at ``(B,)`` or ``(1,)``.
 
-        By Bayes' rule, the mean of m - n under weights P(|x₁| = m) C(m, n) (1 - a)^(m - n) over m,
+        By Bayes' rule, the mean of m - n under weights ``P(|x₁| = m) C(m, n) (1 - a)^(m - n)`` over m,
         in which n! and a^n cancel.
         """
         length = length.double().clamp(max=float(self.lengths[-1]))

@@ -79,7 +79,9 @@ def basis(dataset: str, profile: str, seed: int) -> str:
     closed = [name for name, entry in DATASETS.items() if entry.credentialed]
     found = [name for name in closed if experiments.finished(name, None, profile, seed)]
     runs = f"Runs on {', '.join(found)} stand beside." if found else NO_CREDENTIALED
-    return f"**On which data?** {DATASETS[dataset].description}. {'' if dataset in closed else runs}"
+    return (
+        f"**On which data?** {DATASETS[dataset].description}. {'' if dataset in closed else runs}"
+    )
 
 
 def summary(name: str, runs: Sequence[Run]) -> str:

@@ -23,6 +23,8 @@ from scoehr.data.hospitals import Account, Digits, Tables
 from scoehr.data.matrix import CodeMatrix, Kind
 from scoehr.files import ROOT, InputError, user_path
 
+__all__ = ["DATASETS", "Loaded", "credentialed", "fingerprint", "is_open", "load"]
+
 
 class Loaded(NamedTuple):
     """A matrix (patients and codes sorted) and how it came about: rows read, rows dropped and why,

@@ -24,6 +24,8 @@ from scoehr.data.cells import LARGEST_COUNT, ids
 from scoehr.data.interchange import Kind, Long
 from scoehr.files import InputError, check_seed, replacing, small_seed, user_path
 
+__all__ = ["CodeMatrix", "Split"]
+
 #: Key of the Parquet file metadata that carries what a long table cannot say.
 METADATA_KEY = b"scoehr"
 #: Prefix of ICD-9 diagnosis codes in MEDS event tables.

@@ -45,6 +45,8 @@ from scoehr.data.matrix import CodeMatrix
 from scoehr.data.writing import seal, timestamps, write_table
 from scoehr.files import InputError, check_seed
 
+__all__ = ["Law", "Truth", "laws", "members", "sample_matrix", "write_tables"]
+
 PATIENTS = 46_520
 #: Diagnosis rows with a code in a full-size cohort.
 ROWS = 651_000

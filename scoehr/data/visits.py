@@ -26,6 +26,8 @@ from scoehr.data.matrix import METADATA_KEY as MATRIX_KEY
 from scoehr.data.matrix import CodeMatrix, strings
 from scoehr.files import InputError, replacing, user_path
 
+__all__ = ["LoadedVisits", "VisitSplit", "Visits", "load"]
+
 #: Key of the Parquet file metadata that carries what a long table cannot say.
 METADATA_KEY = b"scoehr.visits"
 

@@ -317,7 +317,7 @@ class ScoEHR(Generator):
     def unreachable(self) -> np.ndarray:
         """Codes ``(k,)`` that no latent in (-1, 1) decodes to (exact, for relu and sigmoid heads).
 
-        The largest logit of code j over the box is bⱼ + Σᵢ |Wⱼᵢ|; it must pass 1/2 (relu) or 0
+        The largest logit of code j over the box is ``bⱼ + Σᵢ |Wⱼᵢ|``; it must pass 1/2 (relu) or 0
         (sigmoid). A Poisson head has no such codes.
         """
         if self.autoencoder is None or self.autoencoder.head == "poisson":

@@ -1,5 +1,6 @@
 """The book: stripping, failure, publishing check, made pages, figures, and the built HTML."""
 
+import importlib
 import os
 import re
 import shutil
@@ -417,6 +418,21 @@ def test_notebook_pages_have_launch_and_download_buttons_and_described_images():
         assert "mybinder.org/v2/gh/" in text and f"{name}.ipynb" in text
         images = re.findall(r"<img[^>]*_images[^>]*>", text)
         assert all(re.search(r'alt="[^"]{20,}"', image) for image in images), name
+
+
+PUBLIC = (
+    "scoehr", "scoehr.data.datasets", "scoehr.data.matrix", "scoehr.data.visits",
+    "scoehr.data.simulate", "scoehr.generators", "scoehr.metrics", "scoehr.thinning", "scoehr.sdes",
+    "scoehr.sampling",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("module", PUBLIC)
+def test_the_reference_has_every_public_name(module):
+    text = (tiny_study.book().parent / "reference.html").read_text(encoding="utf-8")
+    names = importlib.import_module(module).__all__
+    defined = [name for name in names if callable(getattr(sys.modules[module], name))]
+    assert [name for name in defined if f'id="{module}.{name}"' not in text] == []
 
 
 def test_a_dead_reference_stops_the_build(tmp_path):
