@@ -14,9 +14,9 @@
 # # ScoEHR, reproduced, corrected, improved
 #
 # Hospital records are too private to share, so people train a generator on them and share patients
-# who never lived. {cite:t}`naseer2023`, *the paper*, proposed ScoEHR, a latent diffusion on diagnosis
-# codes; {cite:t}`team97`, *the report*, rebuilt it. This book runs both again, asks what their scores
-# can tell, and replaces what holds the model back. All numbers are computed.
+# who never lived. {cite:t}`naseer2023`, *the paper*, proposed ScoEHR, a latent diffusion on
+# diagnosis codes; {cite:t}`team97`, *the report*, rebuilt it. This book runs both again, asks what
+# their scores can tell, and replaces what holds the model back. All numbers are computed.
 
 # %% tags=["parameters"]
 dataset = "simulated"
@@ -91,15 +91,15 @@ for kind, group in results.by_kind(main).items():
 # (claims)=
 # ## Every claim and its verdict
 #
-# Every number and conclusion of the three studies in our words, with a verdict that is computed each
-# time the book is made: from runs under several random seeds, or from the reported values where they
-# suffice. A claimed difference whose 95 % interval holds 0 *fails*, since chance explains it as well.
-# Reported values can refute a claim; they confirm only what is claimed of the reported patients
-# themselves. The last column leads to the evidence.
+# Every number and conclusion of the three studies in our words, with a verdict that is computed
+# each time the book is made: from runs under several random seeds, or from the reported values
+# where they suffice. A claimed difference whose 95 % interval holds 0 *fails*, since chance
+# explains it as well. Reported values can refute a claim; they confirm only what is claimed of the
+# reported patients themselves. The last column leads to the evidence.
 #
-# A claim about a trained model is judged by runs in the regime of its study alone: its batch, epochs,
-# learning rate, schedule, sampler and steps, with a narrower network at most. A run that departs from
-# that is marked † wherever it stands, and the claim *cannot be tested*.
+# A claim about a trained model is judged by runs in the regime of its study alone: its batch,
+# epochs, learning rate, schedule, sampler and steps, with a narrower network at most. A run that
+# departs from that is marked † wherever it stands, and the claim *cannot be tested*.
 # [Sampling](04-sampling.ipynb) shows on the same weights how much steps and width change.
 
 # %% tags=["hide-input"]

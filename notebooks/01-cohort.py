@@ -13,9 +13,10 @@
 # %% [markdown]
 # # The cohort
 #
-# Before anything is learnt from patients it should be plain who they are: how many, how many codes they have, and how
-# the codes are spread. Three facts of this page matter to everything that follows. The matrix is almost empty; a
-# handful of codes are common and most are rare; and what a patient has does not come code by code, but in groups.
+# Before anything is learnt from patients it should be plain who they are: how many, how many codes
+# they have, and how the codes are spread. Three facts of this page matter to everything that
+# follows. The matrix is almost empty; a handful of codes are common and most are rare; and what a
+# patient has does not come code by code, but in groups.
 
 # %% tags=["parameters"]
 dataset = "simulated"
@@ -43,16 +44,16 @@ results.origin({}, dataset=dataset, profile=profile, seed=seed)
 # (d2)=
 # ## From tables to a matrix
 #
-# The loader reads the admissions and their diagnoses, cuts the codes to three digits (E codes to four characters), and
-# counts how often each patient has each. Rows that it drops are counted by reason. The report counts a missing code as
-# a code of its own; here it is dropped.
+# The loader reads the admissions and their diagnoses, cuts the codes to three digits (E codes to
+# four characters), and counts how often each patient has each. Rows that it drops are counted by
+# reason. The report counts a missing code as a code of its own; here it is dropped.
 
 # %% tags=["hide-input"]
 Table(account(cohort.account), "What was read, what was dropped and why, and what is left")
 
 # %% [markdown]
-# The patients are then split three ways, with no patient in two parts: the models learn from the first, losses are
-# watched on the second, and everything in this book is scored on the third.
+# The patients are then split three ways, with no patient in two parts: the models learn from the
+# first, losses are watched on the second, and everything in this book is scored on the third.
 
 # %% tags=["hide-input"]
 parts = pd.DataFrame(
@@ -74,9 +75,9 @@ Table(
 # (d1)=
 # ## Beside the report
 #
-# The report describes two cohorts without noticing. The figures of its text are those of the public synthetic tables
-# that come with PyHealth; its matrix and its workbook are MIMIC-III. With MIMIC-III as the source, the last column must
-# agree with those two.
+# The report describes two cohorts without noticing. The figures of its text are those of the public
+# synthetic tables that come with PyHealth; its matrix and its workbook are MIMIC-III. With
+# MIMIC-III as the source, the last column must agree with those two.
 
 # %% tags=["hide-input"]
 sizes = interchange.statistics(visits.load(dataset, source).visits.to_records())
@@ -111,8 +112,8 @@ Table(
 # %% [markdown]
 # ## How much a patient has
 #
-# The number of codes a patient collects over all admissions is far from a bell curve, and a generator has to get its
-# shape right, not just its mean.
+# The number of codes a patient collects over all admissions is far from a bell curve, and a
+# generator has to get its shape right, not just its mean.
 
 # %% tags=["hide-input"]
 recorded = np.asarray(test.counts.sum(axis=1)).ravel()
@@ -130,8 +131,9 @@ figures.show(
 # %% [markdown]
 # ## How common a code is
 #
-# The vocabulary has a long tail. A code seen in a hundredth of a percent of patients is hardly ever in a training
-# batch, yet such codes are most of the vocabulary, and they are the first that a model forgets.
+# The vocabulary has a long tail. A code seen in a hundredth of a percent of patients is hardly ever
+# in a training batch, yet such codes are most of the vocabulary, and they are the first that a
+# model forgets.
 
 # %% tags=["hide-input"]
 shares = {"training": train, "test": test}
@@ -163,9 +165,10 @@ Table(
 # %% [markdown]
 # ## What comes together
 #
-# Illness comes in groups, and it is these that a generator is for: anybody can draw codes one by one at their right
-# frequency. The same patients with every column shuffled on its own have the same frequencies and none of the groups;
-# they are the reference point *independent columns* of the later pages.
+# Illness comes in groups, and it is these that a generator is for: anybody can draw codes one by
+# one at their right frequency. The same patients with every column shuffled on its own have the
+# same frequencies and none of the groups; they are the reference point *independent columns* of the
+# later pages.
 
 # %% tags=["hide-input"]
 top = np.argsort(-prevalence["training"], kind="stable")[:40]

@@ -13,10 +13,10 @@
 # %% [markdown]
 # # The autoencoder
 #
-# A patient is a row of about a thousand counts, nearly all zero. The autoencoder squeezes it into a short vector, on
-# which the diffusion then works {eq}`autoencoder`. Whatever it loses here no diffusion can bring back: a code that
-# the decoder cannot produce will never be in a synthetic patient. So this page asks not only how well it reconstructs,
-# but what it can say at all.
+# A patient is a row of about a thousand counts, nearly all zero. The autoencoder squeezes it into a
+# short vector, on which the diffusion then works {eq}`autoencoder`. Whatever it loses here no
+# diffusion can bring back: a code that the decoder cannot produce will never be in a synthetic
+# patient. So this page asks not only how well it reconstructs, but what it can say at all.
 
 # %% tags=["parameters"]
 dataset = "simulated"
@@ -47,10 +47,10 @@ results.missing(rows, [*ablations.names("autoencoders"), *ablations.names("heads
 # (a1)=
 # ## Learning to reconstruct
 #
-# The loss is the squared error of one patient, summed over codes. Dashed are the losses that the report printed for
-# MIMIC-III, at its own epochs, of which it ran 200. The data differ, and the profile may train for fewer epochs, so it
-# is the shapes that compare: whether the curves level off, and whether that of patients who were not trained on parts
-# from the other.
+# The loss is the squared error of one patient, summed over codes. Dashed are the losses that the
+# report printed for MIMIC-III, at its own epochs, of which it ran 200. The data differ, and the
+# profile may train for fewer epochs, so it is the shapes that compare: whether the curves level
+# off, and whether that of patients who were not trained on parts from the other.
 
 # %% tags=["hide-input"]
 fitted = {label: scores.curves(runs, "autoencoder") for label, runs in sizes.items()}
@@ -91,8 +91,8 @@ Table(
 )
 
 # %% [markdown]
-# At 144 dimensions the printed loss on test patients is over three times that on training patients: in 200 epochs the
-# network had learnt patients by heart.
+# At 144 dimensions the printed loss on test patients is over three times that on training patients:
+# in 200 epochs the network had learnt patients by heart.
 #
 # Heads differ in what their loss measures, so that here only the shapes compare, not the heights.
 
@@ -110,15 +110,17 @@ figures.show(
 # (a2)=
 # ## What comes back
 #
-# Test patients are sent through encoder and decoder, without any diffusion between. The report looked at the mean cell
-# of the result and took its nearness to the mean before as a sign of good reconstruction. A mean can be right while
-# rare codes have gone and common ones fill their place. So two kinds of codes are counted as well: *lost* are those
-# that test patients have and none has after reconstruction; *out of reach* are those that the decoder cannot produce,
-# wherever in its box the latent vector lies.
+# Test patients are sent through encoder and decoder, without any diffusion between. The report
+# looked at the mean cell of the result and took its nearness to the mean before as a sign of good
+# reconstruction. A mean can be right while rare codes have gone and common ones fill their place.
+# So two kinds of codes are counted as well: *lost* are those that test patients have and none has
+# after reconstruction; *out of reach* are those that the decoder cannot produce, wherever in its
+# box the latent vector lies.
 #
-# Codes of the autoencoder are in $(-1, 1)^k$, so the largest output that the decoder can give to code $j$ is $b_j +
-# \sum_i |W_{ji}|$. Where a rounded ReLU or a sigmoid cut at one half never reaches its threshold even there, the code
-# is out of reach before diffusion starts. A Poisson head draws, so every code stays possible, if seldom.
+# Codes of the autoencoder are in $(-1, 1)^k$, so the largest output that the decoder can give to
+# code $j$ is $b_j + \sum_i |W_{ji}|$. Where a rounded ReLU or a sigmoid cut at one half never
+# reaches its threshold even there, the code is out of reach before diffusion starts. A Poisson head
+# draws, so every code stays possible, if seldom.
 
 # %% tags=["hide-input"]
 table = {}
@@ -156,8 +158,8 @@ Table(
 )
 
 # %% [markdown]
-# The report's histograms of this comparison begin at ten occurrences. Here they begin at one, with a bar on the left
-# for the codes that never occur.
+# The report's histograms of this comparison begin at ten occurrences. Here they begin at one, with
+# a bar on the left for the codes that never occur.
 
 # %% tags=["hide-input"]
 patients = next(iter(sizes.values()))[0].config["data"]["test"]
@@ -182,8 +184,9 @@ figures.show(
 # %% [markdown]
 # ## What the diffusion gets to see
 #
-# The forward process {eq}`forward` assumes coordinates of about unit variance: then the noise drowns the data at the
-# pace that its schedule was made for. Tanh codes keep to their box and are narrower.
+# The forward process {eq}`forward` assumes coordinates of about unit variance: then the noise
+# drowns the data at the pace that its schedule was made for. Tanh codes keep to their box and are
+# narrower.
 
 # %% tags=["hide-input"]
 spread = {}

@@ -13,9 +13,10 @@
 # %% [markdown]
 # # The score network
 #
-# The diffusion learns one thing: in which direction a noised patient should move to become more likely {eq}`dsm`. This
-# page shows the forward process, the losses, and two properties of the reported training that decide its outcome
-# before a single epoch is run: which noise levels it visits, and how soon its learning rate is used up.
+# The diffusion learns one thing: in which direction a noised patient should move to become more
+# likely {eq}`dsm`. This page shows the forward process, the losses, and two properties of the
+# reported training that decide its outcome before a single epoch is run: which noise levels it
+# visits, and how soon its learning rate is used up.
 
 # %% tags=["parameters"]
 dataset = "simulated"
@@ -58,8 +59,9 @@ figures.show(
 # %% [markdown]
 # ## Times visited in training
 #
-# The paper's code draws times around a grid, with a jitter as wide as two cells. The low end of the grid, where the
-# presence of rare codes is decided, is visited less often than by uniform times, and the smaller the batch the less.
+# The paper's code draws times around a grid, with a jitter as wide as two cells. The low end of the
+# grid, where the presence of rare codes is decided, is visited less often than by uniform times,
+# and the smaller the batch the less.
 
 # %% tags=["hide-input"]
 rng = torch.Generator().manual_seed(seed)
@@ -81,9 +83,9 @@ Table(
 # %% [markdown]
 # ## The learning rate
 #
-# The report's schedule multiplies the rate by $0.5\, e^{-0.1 t}$ in epoch $t$, and calls 0.5 the initial rate. The sum
-# of the multipliers, the *budget*, is what an epoch count buys; with this schedule it is nearly spent long before the
-# end.
+# The report's schedule multiplies the rate by $0.5\, e^{-0.1 t}$ in epoch $t$, and calls 0.5 the
+# initial rate. The sum of the multipliers, the *budget*, is what an epoch count buys; with this
+# schedule it is nearly spent long before the end.
 
 # %% tags=["hide-input"]
 epochs = (12, 25, 30, 50, 75, 100)
@@ -115,9 +117,10 @@ figures.show(
 # (n1)=
 # ## Losses
 #
-# A network that puts out zeros has a loss equal to the number of dimensions, so the loss per dimension is what
-# compares between models. Dashed are the losses that the report printed for MIMIC-III after its epochs; the scale
-# differs, since the data, the width of the network and the share of patients in an epoch do.
+# A network that puts out zeros has a loss equal to the number of dimensions, so the loss per
+# dimension is what compares between models. Dashed are the losses that the report printed for
+# MIMIC-III after its epochs; the scale differs, since the data, the width of the network and the
+# share of patients in an epoch do.
 
 # %% tags=["hide-input"]
 fitted = {label: scores.curves(runs, "score") for label, runs in sizes.items()}
@@ -161,8 +164,8 @@ Table(
 )
 
 # %% [markdown]
-# The same network of 144 dimensions under both schedules. The paper's holds the full rate for 20 epochs and then falls
-# in a straight line.
+# The same network of 144 dimensions under both schedules. The paper's holds the full rate for 20
+# epochs and then falls in a straight line.
 
 # %% tags=["hide-input"]
 titles = {
@@ -189,9 +192,10 @@ figures.show(
 # %% [markdown]
 # ## Another way: thinning
 #
-# Noise in whole numbers that are mostly zero need not be Gaussian. Thinning diffusion, {eq}`thinning`, takes recorded
-# codes away one by one until none is left, and its network learns how many of each a thinned record lacks. There is no
-# autoencoder to lose codes in, and no rounding. Its loss is a likelihood and not comparable with the losses above.
+# Noise in whole numbers that are mostly zero need not be Gaussian. Thinning diffusion,
+# {eq}`thinning`, takes recorded codes away one by one until none is left, and its network learns
+# how many of each a thinned record lacks. There is no autoencoder to lose codes in, and no
+# rounding. Its loss is a likelihood and not comparable with the losses above.
 
 # %% tags=["hide-input"]
 thinning = {

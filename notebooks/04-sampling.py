@@ -13,9 +13,10 @@
 # %% [markdown]
 # # Sampling
 #
-# New patients start as noise and are carried back along the reversed process {eq}`reverse`, {eq}`flow`. The paper
-# takes 1,000 steps; the cost of a synthetic patient is the number of times the network is evaluated for it. This page
-# looks at some synthetic patients, at what they cost, and at how few evaluations will do.
+# New patients start as noise and are carried back along the reversed process {eq}`reverse`,
+# {eq}`flow`. The paper takes 1,000 steps; the cost of a synthetic patient is the number of times
+# the network is evaluated for it. This page looks at some synthetic patients, at what they cost,
+# and at how few evaluations will do.
 
 # %% tags=["parameters"]
 dataset = "simulated"
@@ -40,8 +41,8 @@ results.origin(runs, dataset=dataset, profile=profile, seed=seed)
 # %% [markdown]
 # ## Who comes out
 #
-# Three synthetic patients of the last model in the table below, each with the codes it was given. Nobody of these ever
-# lived.
+# Three synthetic patients of the last model in the table below, each with the codes it was given.
+# Nobody of these ever lived.
 
 # %% tags=["hide-input"]
 name, run = list(runs.items())[-1]
@@ -60,7 +61,8 @@ Table(
 # %% [markdown]
 # ## What a patient costs
 #
-# Seconds are those of the machine that made the run, on as many threads as its `environment.txt` says.
+# Seconds are those of the machine that made the run, on as many threads as its `environment.txt`
+# says.
 
 # %% tags=["hide-input"]
 rows = results.main(results.rows(dataset, source, profile, seed))
@@ -81,17 +83,17 @@ figures.show(
 )
 
 # %% [markdown]
-# The report printed 37, 68 and 120 minutes on a T4 GPU for as many patients as it trained on, at 64, 144 and 256
-# dimensions, and 510 without an autoencoder. Its code kept all 1,001 states of every path and decoded each, to use the
-# last; here only the last is kept.
+# The report printed 37, 68 and 120 minutes on a T4 GPU for as many patients as it trained on, at
+# 64, 144 and 256 dimensions, and 510 without an autoencoder. Its code kept all 1,001 states of
+# every path and decoded each, to use the last; here only the last is kept.
 
 # %% [markdown]
 # (steps)=
 # ## Whether the sampler decides the scores
 #
-# The same weights of the report's model, sampled by Euler-Maruyama in fewer steps than the reported 1,000, and by a
-# method of higher order for the same equation {eq}`reverse`. Where the scores no longer move, the equation is solved,
-# and what is left is the network's own error.
+# The same weights of the report's model, sampled by Euler-Maruyama in fewer steps than the reported
+# 1,000, and by a method of higher order for the same equation {eq}`reverse`. Where the scores no
+# longer move, the equation is solved, and what is left is the network's own error.
 
 # %% tags=["hide-input"]
 every = results.rows(dataset, source, profile, seed)
@@ -107,7 +109,8 @@ else:
 # (widths)=
 # ## Whether the width decides the scores
 #
-# A profile may scale the width of the U-Net, and nothing else of what the report ran. How the scores change with it:
+# A profile may scale the width of the U-Net, and nothing else of what the report ran. How the
+# scores change with it:
 
 # %% tags=["hide-input"]
 for name in ("reported", "paper"):
@@ -124,10 +127,11 @@ for name in ("reported", "paper"):
 # %% [markdown]
 # ## How few steps will do
 #
-# The small networks under other samplers and fewer steps. The score is the mean absolute error of the codes'
-# prevalence against the test patients; dotted is what fresh real patients score. Where a line is level, more steps buy
-# nothing: what is left is the error of the network. Thinning diffusion draws birth by birth, with as many evaluations
-# as a record needs and without error of time, or in leaps, as many as asked for.
+# The small networks under other samplers and fewer steps. The score is the mean absolute error of
+# the codes' prevalence against the test patients; dotted is what fresh real patients score. Where a
+# line is level, more steps buy nothing: what is left is the error of the network. Thinning
+# diffusion draws birth by birth, with as many evaluations as a record needs and without error of
+# time, or in leaps, as many as asked for.
 
 # %% tags=["hide-input"]
 small = {name: run for name, run in runs.items() if run.config["config"]["network"] != "unet"}
@@ -175,10 +179,10 @@ figures.show(
 # (on-condition)=
 # ## Patients on condition
 #
-# Thinning diffusion starts a record from the codes that it must have; the rest is to grow as in real patients who have
-# them. For the most common codes: how many occurrences records have, and how the prevalence of all other codes
-# correlates with that among the held-out patients with the code; that of all patients shows what ignoring the condition
-# gives.
+# Thinning diffusion starts a record from the codes that it must have; the rest is to grow as in
+# real patients who have them. For the most common codes: how many occurrences records have, and how
+# the prevalence of all other codes correlates with that among the held-out patients with the code;
+# that of all patients shows what ignoring the condition gives.
 
 # %% tags=["hide-input"]
 for name, run in small.items():

@@ -13,10 +13,10 @@
 # %% [markdown]
 # # What the scores cannot see
 #
-# Before a score is believed, it should be shown data whose worth is known. This page takes such data from the cohort
-# at hand: real patients that no model has touched, and real patients spoiled in one way each. A score is good for a
-# fault if it rates the spoiled patients worse than any fresh sample of real ones. Many scores fail this, those of the
-# report among them.
+# Before a score is believed, it should be shown data whose worth is known. This page takes such
+# data from the cohort at hand: real patients that no model has touched, and real patients spoiled
+# in one way each. A score is good for a fault if it rates the spoiled patients worse than any fresh
+# sample of real ones. Many scores fail this, those of the report among them.
 
 # %% tags=["parameters"]
 dataset = "simulated"
@@ -43,11 +43,12 @@ results.origin({}, dataset=dataset, profile=profile, seed=seed)
 # %% [markdown]
 # ## Patients of known worth
 #
-# A part of the training patients plays the training set of an imagined generator. From it come the five reference
-# points of the book: fresh patients that were set aside, the same with every column shuffled, an empty table, training
-# patients copied, and training patients resampled. Two further fresh samples and three more faults are added: codes
-# dropped at random until 64 % are left (the share that the report's headline model has), the rarest third of the
-# vocabulary gone, and counts a thousandfold too high (a diverged model).
+# A part of the training patients plays the training set of an imagined generator. From it come the
+# five reference points of the book: fresh patients that were set aside, the same with every column
+# shuffled, an empty table, training patients copied, and training patients resampled. Two further
+# fresh samples and three more faults are added: codes dropped at random until 64 % are left (the
+# share that the report's headline model has), the rarest third of the vocabulary gone, and counts a
+# thousandfold too high (a diverged model).
 
 # %% tags=["hide-input"]
 size = min(
@@ -91,8 +92,8 @@ scored = {
 # %% [markdown]
 # ## The reported scores
 #
-# The report reads all four as "lower is better". An empty table needs no model at all; what the three fresh samples
-# score is the best that any model can hope for.
+# The report reads all four as "lower is better". An empty table needs no model at all; what the
+# three fresh samples score is the best that any model can hope for.
 
 # %% tags=["hide-input"]
 keys = [key for key in METRICS if key.startswith("reported.")]
@@ -136,9 +137,10 @@ Table(sheet, "The corrected scores of the same patients")
 # %% [markdown]
 # ## Which score sees which fault
 #
-# Seeing is meant strictly: worse than the worst of the three fresh samples, in the direction that the score claims, by
-# more than those three differ among themselves. No score sees everything, which is why none is shown alone in this
-# book; and a score that sees nothing should not be used to choose a model.
+# Seeing is meant strictly: worse than the worst of the three fresh samples, in the direction that
+# the score claims, by more than those three differ among themselves. No score sees everything,
+# which is why none is shown alone in this book; and a score that sees nothing should not be used to
+# choose a model.
 
 # %% tags=["hide-input"]
 every = [key for key in METRICS if key.startswith("reported.")] + keys
@@ -165,10 +167,11 @@ Table(
 # %% [markdown]
 # ## What follows
 #
-# - Marginal scores cannot see shuffled columns, by construction: they look at one code at a time. So they have no
-#   floor-normalised gap in this book.
-# - A copy of the training patients is as good as fresh patients in every fidelity score, and should be. Only the
-#   privacy scores can object.
-# - The reported scores reward leaving codes out. The lowest DDM of all belongs to the model that says least.
-# - Small samples make all scores coarse. The floor moves with the number of patients, so scores compare only at equal
-#   numbers.
+# - Marginal scores cannot see shuffled columns, by construction: they look at one code at a time.
+#   So they have no floor-normalised gap in this book.
+# - A copy of the training patients is as good as fresh patients in every fidelity score, and should
+#   be. Only the privacy scores can object.
+# - The reported scores reward leaving codes out. The lowest DDM of all belongs to the model that
+#   says least.
+# - Small samples make all scores coarse. The floor moves with the number of patients, so scores
+#   compare only at equal numbers.

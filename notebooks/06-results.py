@@ -13,9 +13,9 @@
 # %% [markdown]
 # # Results
 #
-# The table of the report, made again: its own scores first, computed as its code computes them, then scores that can
-# tell patients from tables of noise. Each model stands beside the five reference points, and counts and presence are
-# kept apart, since their scores do not compare.
+# The table of the report, made again: its own scores first, computed as its code computes them,
+# then scores that can tell patients from tables of noise. Each model stands beside the five
+# reference points, and counts and presence are kept apart, since their scores do not compare.
 
 # %% tags=["parameters"]
 dataset = "simulated"
@@ -49,14 +49,16 @@ Words(scores.divergences(every))
 # (t1)=
 # ## The main table
 #
-# A row a score, a column what was printed, then our runs, then the reference points: what fresh real patients, shuffled
-# columns, no patients at all, and training patients handed out again would score. The report printed the scores named
-# *as reported*; its log-cluster as published follows exactly from what it printed, and its density ratio is the mean
-# cell that it printed over that of its real patients.
+# A row a score, a column what was printed, then our runs, then the reference points: what fresh
+# real patients, shuffled columns, no patients at all, and training patients handed out again would
+# score. The report printed the scores named *as reported*; its log-cluster as published follows
+# exactly from what it printed, and its density ratio is the mean cell that it printed over that of
+# its real patients.
 #
-# Printed values come from MIMIC-III and a U-Net of full width. Ours has the report's batch, updates, schedule, sampler
-# and steps, and a narrower U-Net; {ref}`steps` and {ref}`widths` show what these two factors change. DDM is inversely
-# proportional to the number of patients scored: look at where a value lies between the reference points.
+# Printed values come from MIMIC-III and a U-Net of full width. Ours has the report's batch,
+# updates, schedule, sampler and steps, and a narrower U-Net; {ref}`steps` and {ref}`widths` show
+# what these two factors change. DDM is inversely proportional to the number of patients scored:
+# look at where a value lies between the reference points.
 
 # %% tags=["hide-input"]
 Table(
@@ -71,8 +73,8 @@ Words(ablations.level_summary(ablations.level(every, "start").query("row == 're-
 # (p1)=
 # ## The paper's data: presence
 #
-# The paper works on presence of codes and defines other scores than the report's code computes. Its values for
-# MIMIC-III stand beside those of its model as its published configuration sets it.
+# The paper works on presence of codes and defines other scores than the report's code computes. Its
+# values for MIMIC-III stand beside those of its model as its published configuration sets it.
 
 # %% tags=["hide-input"]
 presence = results.by_kind(every).get("binary", {})
@@ -91,15 +93,16 @@ Table(
 )
 
 # %% [markdown]
-# Both studies also printed a privacy score. The paper's 0 % and the report's 2.8 % are both shares of pairs with a
-# cosine above one half; what that is worth, and what else there is, stands under [privacy](10-privacy.ipynb).
+# Both studies also printed a privacy score. The paper's 0 % and the report's 2.8 % are both shares
+# of pairs with a cosine above one half; what that is worth, and what else there is, stands under
+# [privacy](10-privacy.ipynb).
 #
 # (p3)=
 # ## Without an autoencoder
 #
-# The paper printed a model without autoencoder and called it much worse; its published code cannot run one on
-# MIMIC-III. The report ran one, kept the negative counts that rounding leaves, and called it the worst of its four.
-# Both readings of the negatives:
+# The paper printed a model without autoencoder and called it much worse; its published code cannot
+# run one on MIMIC-III. The report ran one, kept the negative counts that rounding leaves, and
+# called it the worst of its four. Both readings of the negatives:
 
 # %% tags=["hide-input"]
 bare = ablations.labelled(
@@ -131,10 +134,11 @@ Words(
 # (gans)=
 # ## Other generators
 #
-# The paper set its model beside three generative adversarial networks. Here they are again, with diffusion on the
-# records themselves, a Gaussian copula, and thinning diffusion on presence; some of them on counts as well. Each is
-# trained for the number of epochs that its authors published; a row that is not is marked †. Independent columns and
-# resampled patients are among the reference points.
+# The paper set its model beside three generative adversarial networks. Here they are again, with
+# diffusion on the records themselves, a Gaussian copula, and thinning diffusion on presence; some
+# of them on counts as well. Each is trained for the number of epochs that its authors published; a
+# row that is not is marked †. Independent columns and resampled patients are among the reference
+# points.
 
 # %% tags=["hide-input"]
 others = results.grouped(every, "baselines")
@@ -157,9 +161,10 @@ for kind, group in results.by_kind(others).items():
 # (contest)=
 # ## The contest
 #
-# Which generator to recommend: all that model whole records, in order of the median of their floor-normalised gaps
-# {eq}`gap` over every score that has one. Latent diffusion with a Poisson head that decodes by a draw is `fast`. What
-# each spent on training and sampling stands beside, in seconds of the machine that ran them while other runs shared it.
+# Which generator to recommend: all that model whole records, in order of the median of their
+# floor-normalised gaps {eq}`gap` over every score that has one. Latent diffusion with a Poisson
+# head that decodes by a draw is `fast`. What each spent on training and sampling stands beside, in
+# seconds of the machine that ran them while other runs shared it.
 
 # %% tags=["hide-input"]
 for kind, group in results.by_kind(results.rivals(every)).items():
@@ -183,9 +188,10 @@ Words(contest.choice(contests))
 # (targets)=
 # ## What the recommended generator was to reach
 #
-# Thinning diffusion, on counts and on presence, against the limits that the project set itself before it was built, at
-# the largest profile it has been run at: it is small enough to train on all patients, and to be compared with
-# thousands, on two cores. With few patients a side the scores of real patients scatter by more than the limits.
+# Thinning diffusion, on counts and on presence, against the limits that the project set itself
+# before it was built, at the largest profile it has been run at: it is small enough to train on all
+# patients, and to be compared with thousands, on two cores. With few patients a side the scores of
+# real patients scatter by more than the limits.
 
 # %% tags=["hide-input"]
 for sheet, words in contest.reached(dataset, source, profile, seed):
@@ -195,8 +201,8 @@ for sheet, words in contest.reached(dataset, source, profile, seed):
 # (elsewhere)=
 # ## On other data
 #
-# The same generators on the other open data sets, where they have been run; their {ref}`ablations <abroad>` stand with
-# the others.
+# The same generators on the other open data sets, where they have been run; their {ref}`ablations
+# <abroad>` stand with the others.
 
 # %% tags=["hide-input"]
 for name, found in abroad.items():
@@ -212,8 +218,8 @@ for name, found in abroad.items():
 # %% [markdown]
 # ## How far from real
 #
-# The floor-normalised gap {eq}`gap` of every score that has one. A score has none where it cannot tell shuffled
-# columns from patients.
+# The floor-normalised gap {eq}`gap` of every score that has one. A score has none where it cannot
+# tell shuffled columns from patients.
 
 # %% tags=["hide-input"]
 gaps = scores.gaps(rows)
@@ -243,7 +249,7 @@ for kind, group in results.by_kind(runs).items():
         figures.prevalence(real, made),
         f"Each dot is a code ({results.KINDS[kind]}), first random seed. Less than half as common as in real patients: "
         + ", ".join(f"{share:.0%} of codes ({name})" for name, share in under.items())
-        + ". Dots on the lower edge are never produced.",
+        + ". Dots on the lower edge are rarer than half of the rarest real code.",
     )
 
 # %% [markdown]

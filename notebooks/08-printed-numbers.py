@@ -13,8 +13,9 @@
 # %% [markdown]
 # # The printed numbers, read again
 #
-# Much of what the report concludes can be checked without its data and without a run: by arithmetic on the numbers
-# that it printed. This page does that, a step at a time. All it reads is one file of quoted values.
+# Much of what the report concludes can be checked without its data and without a run: by arithmetic
+# on the numbers that it printed. This page does that, a step at a time. All it reads is one file of
+# quoted values.
 
 # %% tags=["parameters"]
 dataset = "simulated"
@@ -29,6 +30,7 @@ from IPython.display import display
 from scipy import stats
 
 from reproduction import figures
+from reproduction.estimates import newcombe, wilson
 from reproduction.synthesis import experiments, reported
 from reproduction.tables import Html, Table, Words, cell
 from scoehr.files import check_seed
@@ -36,7 +38,7 @@ from scoehr.metrics.clusters import cluster
 from scoehr.metrics.reported import log_cluster
 
 seed = check_seed(seed)
-facts, table, empty = reported.values(), reported.report(), reported.empty(**reported.scale())
+facts, table, empty = reported.QUOTES.values, reported.report(), reported.empty(**reported.scale())
 patients, codes, clusters = (
     facts[f"report_{name}"] for name in ("patients_scored", "codes", "clusters")
 )
@@ -107,8 +109,8 @@ Words(
 # (printed-impossible)=
 # ## The impossible value
 #
-# Each share lies between 0 and 1, so $S \le G \max(c, 1-c)^2$, and with sets of one size $U'$ has a lowest possible
-# value.
+# Each share lies between 0 and 1, so $S \le G \max(c, 1-c)^2$, and with sets of one size $U'$ has a
+# lowest possible value.
 
 # %% tags=["hide-input"]
 broken = table["log-cluster"].idxmin()
@@ -120,11 +122,11 @@ Words(
 )
 
 # %% [markdown]
-# How it came about: rows of a cluster are counted with `np.bincount` without `minlength`, so that the list of counts
-# ends with the last cluster that has a row. If *all* real rows lie in cluster 0, the list of real counts has one entry.
-# Divided by the sizes of all clusters, the one number is spread over them: every cluster is credited with all real
-# patients at once. (If the real rows fill some clusters but not the last ones, the lengths do not fit and the code
-# stops instead.)
+# How it came about: rows of a cluster are counted with `np.bincount` without `minlength`, so that
+# the list of counts ends with the last cluster that has a row. If *all* real rows lie in cluster 0,
+# the list of real counts has one entry. Divided by the sizes of all clusters, the one number is
+# spread over them: every cluster is credited with all real patients at once. (If the real rows fill
+# some clusters but not the last ones, the lengths do not fit and the code stops instead.)
 
 # %%
 labels = np.array(
@@ -134,8 +136,9 @@ real, total = np.bincount(labels[:4]), np.bincount(labels)
 print("real rows by cluster:", real, " all rows:", total, " shares:", real / total)
 
 # %% [markdown]
-# Shares of 2 and 4 are no shares. The printed value can be made again: put all real rows and some synthetic ones into
-# the first cluster, spread the rest evenly over the others, and ask at which size the report's formula gives the value.
+# Shares of 2 and 4 are no shares. The printed value can be made again: put all real rows and some
+# synthetic ones into the first cluster, spread the rest evenly over the others, and ask at which
+# size the report's formula gives the value.
 
 # %%
 remade = reported.impossible(exact, clusters, patients)
@@ -146,10 +149,11 @@ print(
 )
 
 # %% [markdown]
-# And it arises by itself where a model diverges. Here are sparse counts, as of real patients, and rows with the mean
-# cell that was printed for that model, clustered under twenty random seeds. k-means numbers its clusters by the order
-# in which it draws its first centres, and the first of all may be any row. Where it is a real one, the real patients
-# are cluster 0 and the value is impossible; where it is not, the code stops.
+# And it arises by itself where a model diverges. Here are sparse counts, as of real patients, and
+# rows with the mean cell that was printed for that model, clustered under twenty random seeds.
+# k-means numbers its clusters by the order in which it draws its first centres, and the first of
+# all may be any row. Where it is a real one, the real patients are cluster 0 and the value is
+# impossible; where it is not, the code stops.
 
 # %%
 rng = np.random.default_rng(0)
@@ -166,15 +170,17 @@ print(
 # (printed-ddm)=
 # ## DDM: how many codes, not which
 #
-# DDM was published as a distance of marginals: the difference between the mean of a code in real and in synthetic
-# patients, averaged over codes. The report's code subtracts synthetic patient $i$ from real patient $i$, whoever they
-# are, sums over the codes and divides by the number of patients. For sparse rows two patients hardly ever share a code,
-# so that with mean cells $m$ and $\hat m$
+# DDM was published as a distance of marginals: the difference between the mean of a code in real
+# and in synthetic patients, averaged over codes. The report's code subtracts synthetic patient $i$
+# from real patient $i$, whoever they are, sums over the codes and divides by the number of
+# patients. For sparse rows two patients hardly ever share a code, so that with mean cells $m$ and
+# $\hat m$
 #
 # $$\mathrm{DDM}' \approx \frac{D}{N} (m + \hat m),$$
 #
-# less where they overlap. It rewards a model for emitting fewer codes. The printed values show how closely: beside each
-# DDM the report printed its difference from the paper's in percent, which gives two more digits.
+# less where they overlap. It rewards a model for emitting fewer codes. The printed values show how
+# closely: beside each DDM the report printed its difference from the paper's in percent, which
+# gives two more digits.
 
 # %% tags=["hide-input"]
 density, digits = table["mean cell"], reported.ddm_digits()
@@ -194,8 +200,8 @@ figures.show(
 )
 
 # %% [markdown]
-# From the mean cells alone a bound on the *published* DDM for counts follows. The mean of differences is at least the
-# difference of means,
+# From the mean cells alone a bound on the *published* DDM for counts follows. The mean of
+# differences is at least the difference of means,
 #
 # $$\frac1D \sum_f |m_f - \hat m_f| \;\ge\; |m - \hat m| ,$$
 #
@@ -211,7 +217,7 @@ bound = pd.DataFrame(
         "published DDM, at least": reported.least_error(density),
     }
 ).sort_values("published DDM, at least")
-theirs = reported.value("paper/ScoEHR/ddm")
+theirs = reported.QUOTES.value("paper/ScoEHR/ddm")
 rounding = 1e-4  # of two mean cells with four decimals
 above = (bound["published DDM, at least"] - rounding > theirs).sum()
 Table(
@@ -226,7 +232,7 @@ least = bound.loc[headline.name, "published DDM, at least"]
 Words(
     f"{above} of {len(bound)} models are above the paper's {theirs} whatever the rounding of the mean cells hides, the "
     f"headline model by {(least - rounding) / theirs - 1:.0%} or more, where the report has it "
-    f"{-reported.value('report/reported/ddm_change')} % <em>better</em>. The model with the best DDM as printed, "
+    f"{-reported.QUOTES.value('report/reported/ddm_change')} % <em>better</em>. The model with the best DDM as printed, "
     f"<em>{digits.idxmin()}</em>, has the highest bound of all that did not diverge; the lowest has "
     f"<em>{bound.index[0]}</em>. (The paper's value is for presence of codes, these are for counts.)"
 )
@@ -275,24 +281,24 @@ Table(
 )  # fmt: skip
 
 # %% tags=["hide-input"]
-spare = reported.value("report/reported/pcd") ** 2 - empty["PCD, with chance"] ** 2
-lost = reported.value("weights/144/codes never produced")
+spare = reported.QUOTES.value("report/reported/pcd") ** 2 - empty["PCD, with chance"] ** 2
+lost = reported.QUOTES.value("weights/144/codes never produced")
 Words(
     "For PCD, <em>to</em> counts diagonal and chance; what the correlations of real patients add is not printed. They "
     f"would have to add {np.sqrt(spare):.1f} in norm before the headline model is level with an empty table. And the "
     f"published weights say that {lost} of the {codes:,} codes can never come out of the decoder at 144 dimensions. "
     f"Each that test patients have costs 1 under the root, {np.sqrt(lost):.1f} together, before anything is diffused. "
     f"Two samples of real patients differ by {reported.chance_pcd(codes, patients):.1f} from chance alone, so that the "
-    f"paper's {reported.value('paper/ScoEHR/pcd')} is close to what can be reached at all."
+    f"paper's {reported.QUOTES.value('paper/ScoEHR/pcd')} is close to what can be reached at all."
 )
 
 # %% [markdown]
 # (printed-spread)=
 # ## Two runs of one model
 #
-# The report trained one configuration twice, without saying so: 144 dimensions, rate 0.001, 50 epochs is both the
-# headline model and the middle of the sweep over epochs. How far two runs of one model lie apart is what the difference
-# between two models has to be measured by.
+# The report trained one configuration twice, without saying so: 144 dimensions, rate 0.001, 50
+# epochs is both the headline model and the middle of the sweep over epochs. How far two runs of one
+# model lie apart is what the difference between two models has to be measured by.
 
 # %% tags=["hide-input"]
 twins = reported.named(reported.TWINS)
@@ -301,9 +307,9 @@ pair["difference"] = reported.spread()
 Table(pair, "One configuration, run twice", digits=4)
 
 # %% [markdown]
-# If the runs of all models scatter alike, a difference between single runs of two models, divided by that between the
-# twins, follows Student's $t$ with one degree of freedom where the models are equally good. So it has to be many times
-# larger before it tells models apart.
+# If the runs of all models scatter alike, a difference between single runs of two models, divided
+# by that between the twins, follows Student's $t$ with one degree of freedom where the models are
+# equally good. So it has to be many times larger before it tells models apart.
 
 # %% tags=["hide-input"]
 pairs = reported.differences()
@@ -353,8 +359,9 @@ display(
 # (printed-schedule)=
 # ## Epochs under a schedule that stops
 #
-# The report multiplies its learning rate by $0.5\, e^{-0.1 t}$ in epoch $t$, whatever the number of epochs. What a run
-# can learn is bounded by the sum of its learning rates, and that sum is spent early.
+# The report multiplies its learning rate by $0.5\, e^{-0.1 t}$ in epoch $t$, whatever the number of
+# epochs. What a run can learn is bounded by the sum of its learning rates, and that sum is spent
+# early.
 
 # %% tags=["hide-input"]
 lengths = [
@@ -398,8 +405,8 @@ figures.show(
 )
 
 # %% [markdown]
-# So the finding that results *converged around 50 epochs* is a property of the schedule. From 50 epochs on the runs
-# differ by chance, and their scores show how much chance there is.
+# So the finding that results *converged around 50 epochs* is a property of the schedule. From 50
+# epochs on the runs differ by chance, and their scores show how much chance there is.
 
 # %% tags=["hide-input"]
 frozen = reported.named([f"reported-epochs-{length}" for length in lengths if length >= 50])
@@ -412,24 +419,26 @@ Table(
 # (printed-flips)=
 # ## Which conclusions turn round
 #
-# Each ablation named its best model. After correction, with the published log-cluster, and with the bound on the
-# published DDM in place of DDM, the best become these:
+# Each ablation named its best model. After correction, with the published log-cluster, and with the
+# bound on the published DDM in place of DDM, the best become these:
 
 # %% tags=["hide-input"]
 for which in reported.SWEEPS:
     display(Table(reported.best(which), experiments.tables()[which].title))
 
 # %% [markdown]
-# What the report calls best is by both corrected scores at or near the end of each list. That does not make the other
-# end best: each row is one run, and the section on two runs of one model says how little that is. It takes runs under
-# several random seeds to tell, and the page on the ablations has them.
+# What the report calls best is by both corrected scores at or near the end of each list. That does
+# not make the other end best: each row is one run, and the section on two runs of one model says
+# how little that is. It takes runs under several random seeds to tell, and the page on the
+# ablations has them.
 
 # %% [markdown]
 # (p2)=
 # ## The paper's tables
 #
-# The paper prints a margin with each value, without saying of what kind. Values whose ranges overlap are not told apart
-# by any reading of it. Its second data set, records of an emergency department, is not public in this form.
+# The paper prints a margin with each value, without saying of what kind. Values whose ranges
+# overlap are not told apart by any reading of it. Its second data set, records of an emergency
+# department, is not public in this form.
 
 # %% tags=["hide-input"]
 for which, data in {
@@ -470,8 +479,8 @@ Table(pd.DataFrame(overlap).T, "ScoEHR against each GAN, by the printed ranges")
 records = facts["clinicians_records"]
 rules = pd.DataFrame(facts["clinicians"]).set_index("rule").rename_axis(None)
 rules["difference, 95 % interval"] = [
-    "{:+.0f} to {:+.0f}".format(
-        *(100 * np.array(reported.newcombe(row.synthetic, row.real, records)))
+    "{1:+.0f} to {2:+.0f}".format(
+        *newcombe(wilson(row.synthetic, records), wilson(row.real, records)).times(100)
     )
     for row in rules.itertuples()
 ]

@@ -13,14 +13,16 @@
 # %% [markdown]
 # # Ablations
 #
-# The report changed one thing at a time and drew conclusions from which row came first: the size of the autoencoder,
-# the learning rate, the number of epochs. Here each row is run again under several random seeds. First come the scores
-# as the report computes them, printed values beside ours, then scores that can tell patients from tables of noise.
+# The report changed one thing at a time and drew conclusions from which row came first: the size of
+# the autoencoder, the learning rate, the number of epochs. Here each row is run again under several
+# random seeds. First come the scores as the report computes them, printed values beside ours, then
+# scores that can tell patients from tables of noise.
 #
-# Three questions are asked of each sweep. *Level*: does our row come as near to the printed value as the report's two
-# printed runs of one model come to each other? *Order*: does our difference have the printed sign, and an interval that
-# excludes chance? And what would a better score say? Only rows in the regime of the report answer: its steps, batch,
-# epochs, schedule and sampler, with a narrower network at most. Rows marked † do not.
+# Three questions are asked of each sweep. *Level*: does our row come as near to the printed value
+# as the report's two printed runs of one model come to each other? *Order*: does our difference
+# have the printed sign, and an interval that excludes chance? And what would a better score say?
+# Only rows in the regime of the report answer: its steps, batch, epochs, schedule and sampler, with
+# a narrower network at most. Rows marked † do not.
 
 # %% tags=["parameters"]
 dataset = "simulated"
@@ -44,10 +46,11 @@ results.origin(rows, dataset=dataset, profile=profile, seed=seed)
 # (t2)=
 # ## Size of the autoencoder
 #
-# The report found 144 dimensions best and no autoencoder worst. Two things changed with the size besides it: at 256
-# dimensions the network had attention in five blocks more than at 64 and 144, and without an autoencoder rounding left
-# negative counts. So both are varied on their own: 144 with attention at every side of the image that 256 has it at,
-# 256 without, and none with the negatives cut.
+# The report found 144 dimensions best and no autoencoder worst. Two things changed with the size
+# besides it: at 256 dimensions the network had attention in five blocks more than at 64 and 144,
+# and without an autoencoder rounding left negative counts. So both are varied on their own: 144
+# with attention at every side of the image that 256 has it at, 256 without, and none with the
+# negatives cut.
 
 # %% tags=["hide-input"]
 ablations.show(rows, "sizes")
@@ -88,9 +91,9 @@ if len(changes := ablations.changes(rows, attention, ablations.CORRECTED)):
 # (t3)=
 # ## Learning rate
 #
-# Thirty epochs each under the report's schedule. The report found the smallest rate best, which is the one whose
-# patients have the fewest codes, and printed values for the largest that no clusters can have: its training had
-# diverged.
+# Thirty epochs each under the report's schedule. The report found the smallest rate best, which is
+# the one whose patients have the fewest codes, and printed values for the largest that no clusters
+# can have: its training had diverged.
 
 # %% tags=["hide-input"]
 ablations.show(rows, "rates")
@@ -124,9 +127,10 @@ Words(ablations.summary(rows, "rates"))
 # (t4)=
 # ## Epochs
 #
-# The report trained for 12 to 100 epochs and found that results converge around 50. Under its schedule the learning
-# rate falls by a tenth with every epoch whatever their number, so that the longer runs repeat the shorter ones and then
-# stand still. Under the paper's schedule the rate follows the number of epochs.
+# The report trained for 12 to 100 epochs and found that results converge around 50. Under its
+# schedule the learning rate falls by a tenth with every epoch whatever their number, so that the
+# longer runs repeat the shorter ones and then stand still. Under the paper's schedule the rate
+# follows the number of epochs.
 
 # %% tags=["hide-input"]
 ablations.show(rows, "epochs", figure=False)
@@ -210,7 +214,8 @@ ablations.show(rows, "counts")
 Words(ablations.summary(rows, "counts"))
 
 # %% [markdown]
-# Presence of codes with the report's head, with cross-entropy, and in the paper's whole configuration.
+# Presence of codes with the report's head, with cross-entropy, and in the paper's whole
+# configuration.
 
 # %% tags=["hide-input"]
 ablations.show(rows, "presence")

@@ -13,10 +13,10 @@
 # %% [markdown]
 # # Privacy
 #
-# Synthetic patients should not give away who was trained on. The report counts pairs of a test patient and a synthetic
-# patient whose cosine is above one half, and calls the share the records at risk. A score of privacy has to move when
-# privacy is lost, so the first question of this page goes to the scores: which of them notice that the training set
-# itself is handed out?
+# Synthetic patients should not give away who was trained on. The report counts pairs of a test
+# patient and a synthetic patient whose cosine is above one half, and calls the share the records at
+# risk. A score of privacy has to move when privacy is lost, so the first question of this page goes
+# to the scores: which of them notice that the training set itself is handed out?
 
 # %% tags=["parameters"]
 dataset = "simulated"
@@ -48,10 +48,11 @@ Words(scores.divergences(every))
 # %% [markdown]
 # ## Which scores see a copied training set
 #
-# *Copied* are training patients handed out again, each with all of its codes: nothing could be less private. *Fresh*
-# are real patients who were not trained on: nothing could be more so. Scores of held-out patients alone, which are the
-# baselines of others, are left out. The cosine share of one set of pairs is a handful of pairs, so that it is drawn
-# again and again here; its row holds the means.
+# *Copied* are training patients handed out again, each with all of its codes: nothing could be less
+# private. *Fresh* are real patients who were not trained on: nothing could be more so. Scores of
+# held-out patients alone, which are the baselines of others, are left out. The cosine share of one
+# set of pairs is a handful of pairs, so that it is drawn again and again here; its row holds the
+# means.
 
 # %% tags=["hide-input"]
 about = [key for key in keys if not key.endswith("_holdout")]
@@ -90,8 +91,8 @@ Words(f"{' '.join(parts)} The reported cosine share is {', '.join(spread)}.")
 # (pr)=
 # ## The models
 #
-# All privacy scores of the main models, beside the reference points. Above the score of fresh real patients (below,
-# where higher is better) lies what a model gives away.
+# All privacy scores of the main models, beside the reference points. Above the score of fresh real
+# patients (below, where higher is better) lies what a model gives away.
 
 # %% tags=["hide-input"]
 for kind, group in kinds.items():
@@ -153,8 +154,9 @@ Words(
 # (promise)=
 # ## What a promise costs
 #
-# Scores of privacy are tests: they find what they look for. Training under {ref}`differential privacy <private>` bounds
-# what anybody can find, at a price. Beside thinning diffusion stands the same under such a bound.
+# Scores of privacy are tests: they find what they look for. Training under {ref}`differential
+# privacy <private>` bounds what anybody can find, at a price. Beside thinning diffusion stands the
+# same under such a bound.
 
 # %% tags=["hide-input"]
 results.missing(planned, ["private"])

@@ -13,10 +13,10 @@
 # %% [markdown]
 # # Prediction
 #
-# Synthetic patients are made to be learnt from. Patients of this kind have no labels, which the report gives as its
-# reason for leaving the paper's fourth score out; but every code can serve as one {cite:p}`choi2017`. Here the presence
-# of a code is predicted from all others, by classifiers trained on real and on synthetic patients and tested on real
-# patients who were in neither.
+# Synthetic patients are made to be learnt from. Patients of this kind have no labels, which the
+# report gives as its reason for leaving the paper's fourth score out; but every code can serve as
+# one {cite:p}`choi2017`. Here the presence of a code is predicted from all others, by classifiers
+# trained on real and on synthetic patients and tested on real patients who were in neither.
 
 # %% tags=["parameters"]
 dataset = "simulated"
@@ -48,9 +48,9 @@ Words(scores.divergences(every))
 # %% [markdown]
 # ## One code at a time
 #
-# Dimension-wise prediction: for each of the most prevalent codes one logistic regression is fitted to real and one to
-# synthetic patients, and both are tested on the same real ones. On the diagonal synthetic patients are as good to learn
-# from as real ones.
+# Dimension-wise prediction: for each of the most prevalent codes one logistic regression is fitted
+# to real and one to synthetic patients, and both are tested on the same real ones. On the diagonal
+# synthetic patients are as good to learn from as real ones.
 
 # %% tags=["hide-input"]
 tables = {}
@@ -105,8 +105,8 @@ Table(
 # %% [markdown]
 # ## Train on synthetic, test on real
 #
-# The same over random seeds, with the reference points: what training on other real patients, on shuffled columns or on
-# an empty table loses.
+# The same over random seeds, with the reference points: what training on other real patients, on
+# shuffled columns or on an empty table loses.
 
 # %% tags=["hide-input"]
 keys = [key for key in METRICS if key.startswith("utility.")]
@@ -123,10 +123,11 @@ for kind, group in kinds.items():
 # (sra)=
 # ## Synthetic ranking agreement
 #
-# SRA asks whether classifiers come in the same order when trained and tested on synthetic patients as on real ones: the
-# share of ordered pairs of classifiers that both put in the same strict order, here of six classifiers, averaged over
-# target codes. Fresh real patients do not reach 1, since classifiers that are nearly equally good change places by
-# chance. How far from 1 chance alone leads is seen from other draws of real patients.
+# SRA asks whether classifiers come in the same order when trained and tested on synthetic patients
+# as on real ones: the share of ordered pairs of classifiers that both put in the same strict order,
+# here of six classifiers, averaged over target codes. Fresh real patients do not reach 1, since
+# classifiers that are nearly equally good change places by chance. How far from 1 chance alone
+# leads is seen from other draws of real patients.
 
 # %% tags=["hide-input"]
 table = {}

@@ -13,9 +13,9 @@
 # %% [markdown]
 # # Costs
 #
-# What each model takes to train and to draw from, beside what the report printed for a T4 GPU. Seconds are those of the
-# machine that made the runs, on as many threads as the table says, while other runs shared it; so ratios tell more than
-# sizes.
+# What each model takes to train and to draw from, beside what the report printed for a T4 GPU.
+# Seconds are those of the machine that made the runs, on as many threads as the table says, while
+# other runs shared it; so ratios tell more than sizes.
 
 # %% tags=["parameters"]
 dataset = "simulated"
@@ -43,8 +43,8 @@ results.missing(rows, ablations.names("networks"))
 # (c1)=
 # ## Beside the reported hours
 #
-# The report's minutes are for all of its patients, 1,000 steps and the full width; ours for the scale in the box. The
-# second of each pair of columns divides by the model of 144 dimensions.
+# The report's minutes are for all of its patients, 1,000 steps and the full width; ours for the
+# scale in the box. The second of each pair of columns divides by the model of 144 dimensions.
 
 # %% tags=["hide-input"]
 said = reported.QUOTES.values
@@ -106,8 +106,9 @@ Table(
 # (pareto)=
 # ## What the cost buys
 #
-# Quality against seconds, of training and of sampling. What lies on the line is beaten by nothing that is cheaper. How
-# few steps will do for each sampler stands under [sampling](04-sampling.ipynb).
+# Quality against seconds, of training and of sampling. What lies on the line is beaten by nothing
+# that is cheaper. How few steps will do for each sampler stands under
+# [sampling](04-sampling.ipynb).
 
 # %% tags=["hide-input"]
 key = "utility.discriminator_auc"
@@ -141,9 +142,10 @@ for kind, group in results.by_kind(ablations.labelled(rows, named)).items():
 # (speed)=
 # ## Beside the reported code
 #
-# The same work done as the report's code does it and as this project does, side by side on one machine by `make bench`;
-# a ratio above 1 says how many times quicker ours is. The reported sampler's seconds follow from those of one
-# evaluation. The U-Net's step is nearly all convolution, in the same library on both sides.
+# The same work done as the report's code does it and as this project does, side by side on one
+# machine by `make bench`; a ratio above 1 says how many times quicker ours is. The reported
+# sampler's seconds follow from those of one evaluation. The U-Net's step is nearly all convolution,
+# in the same library on both sides.
 
 # %% tags=["hide-input"]
 bench = read_json(CHECKOUT / "benchmarks" / "speed.json")
@@ -172,8 +174,9 @@ Words(
 )
 
 # %% [markdown]
-# How time and memory grow with the number of patients and of codes, each size in a process of its own. Sampling takes
-# two leaps only here: its memory is what is asked, since patients go to the file as they are made.
+# How time and memory grow with the number of patients and of codes, each size in a process of its
+# own. Sampling takes two leaps only here: its memory is what is asked, since patients go to the
+# file as they are made.
 
 # %% tags=["hide-input"]
 growth = {
@@ -196,9 +199,10 @@ Table(
 # (wide)=
 # ## Generators for tables of a few columns
 #
-# CTGAN and TVAE {cite:p}`xu2019` give each column a head and a loss of its own. Their authors' package is not openly
-# licensed, so it is no part of this project and neither is in the contest; what a step takes was timed, with presence
-# of the most common codes for columns, by `python -m benchmarks.wide`.
+# CTGAN and TVAE {cite:p}`xu2019` give each column a head and a loss of its own. Their authors'
+# package is not openly licensed, so it is no part of this project and neither is in the contest;
+# what a step takes was timed, with presence of the most common codes for columns, by `python -m
+# benchmarks.wide`.
 
 # %% tags=["hide-input"]
 wide = read_json(CHECKOUT / "benchmarks" / "wide.json")

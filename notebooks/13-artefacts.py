@@ -13,9 +13,9 @@
 # %% [markdown]
 # # Artefacts
 #
-# A run leaves a folder that anybody can open: settings, losses, scores, costs, the versions it was made with, and
-# weights in a format that holds numbers and nothing else, so that loading them runs no code. The synthetic patients
-# lie beside it as one Parquet file.
+# A run leaves a folder that anybody can open: settings, losses, scores, costs, the versions it was
+# made with, and weights in a format that holds numbers and nothing else, so that loading them runs
+# no code. The synthetic patients lie beside it as one Parquet file.
 
 # %% tags=["parameters"]
 dataset = "simulated"
@@ -74,8 +74,8 @@ patients = model.sample(5, seed=1, progress=False)
 patients.to_long().rename(columns={"patient_id": "patient"}).head(8)
 
 # %% [markdown]
-# The weights are refused if they are not the ones that `config.json` names. In the shell the same is `scoehr sample
-# FOLDER -n 5 --out patients.parquet`.
+# The weights are refused if they are not the ones that `config.json` names. In the shell the same
+# is `scoehr sample FOLDER -n 5 --out patients.parquet`.
 #
 # ## Synthetic patients without this project
 #
@@ -96,7 +96,8 @@ Words(
 # %% [markdown]
 # ## To other tools
 #
-# The matrix goes to pandas, SciPy, records as PyHealth takes them, and MEDS event tables, and comes back from each.
+# The matrix goes to pandas, SciPy, records as PyHealth takes them, and MEDS event tables, and comes
+# back from each.
 
 # %%
 [record["visits"] for record in run.synthetic.take([0, 1]).to_records()]

@@ -13,9 +13,10 @@
 # %% [markdown]
 # # Records
 #
-# The report has two workbooks beside its notebook: one prepares the data with PyHealth, the other means to load the
-# synthetic patients into it. Here both are done: patients as records of visits, from hospital tables and from a
-# finished run, with the names of their codes, equal to the matrix both ways, and as files that PyHealth reads.
+# The report has two workbooks beside its notebook: one prepares the data with PyHealth, the other
+# means to load the synthetic patients into it. Here both are done: patients as records of visits,
+# from hospital tables and from a finished run, with the names of their codes, equal to the matrix
+# both ways, and as files that PyHealth reads.
 
 # %% tags=["parameters"]
 dataset = "simulated"
@@ -41,8 +42,8 @@ results.origin(runs, dataset=dataset, profile=profile, seed=seed)
 # (w1)=
 # ## From tables to visits
 #
-# A record holds a patient's admissions in their order, and in each the codes that the diagnosis table has there. A row
-# of that table is an event.
+# A record holds a patient's admissions in their order, and in each the codes that the diagnosis
+# table has there. A row of that table is an event.
 
 # %%
 real = visits.load(dataset, source).visits.to_records()
@@ -63,17 +64,19 @@ Table(
 )
 
 # %% [markdown]
-# The report prints two cohorts. The one of its text is no MIMIC-III: these are the figures of the public synthetic
-# tables that come with PyHealth. The one of its workbook agrees with its matrix, and the simulated cohort is calibrated
-# to it.
+# The report prints two cohorts. The one of its text is no MIMIC-III: these are the figures of the
+# public synthetic tables that come with PyHealth. The one of its workbook agrees with its matrix,
+# and the simulated cohort is calibrated to it.
 #
-# Synthetic patients have counts but no admissions, for the matrix that the models learn has none. Their visits here are
-# the fewest in which no code repeats; the report puts all counts of a patient into one.
+# Synthetic patients have counts but no admissions, for the matrix that the models learn has none.
+# Their visits here are the fewest in which no code repeats; the report puts all counts of a patient
+# into one.
 #
 # ## Equal both ways
 #
-# Counted up, the visits give the matrix that everything else in this book uses; and a matrix taken apart into records
-# comes back whole. The report never compared the two, and its workbook stopped early:
+# Counted up, the visits give the matrix that everything else in this book uses; and a matrix taken
+# apart into records comes back whole. The report never compared the two, and its workbook stopped
+# early:
 
 # %% tags=["hide-input"]
 Words(
@@ -106,8 +109,9 @@ Words(
 # (w2)=
 # ## With the names of the codes
 #
-# The report could not name the codes of its synthetic patients, since it had thrown the vocabulary away. Here it
-# travels with the file. One record of several visits, of each kind where the real ones are open data:
+# The report could not name the codes of its synthetic patients, since it had thrown the vocabulary
+# away. Here it travels with the file. One record of several visits, of each kind where the real
+# ones are open data:
 
 # %% tags=["hide-input"]
 names = dict(zip(matrix.codes, matrix.titles, strict=True))
@@ -124,9 +128,10 @@ for kind, found in {"real": real, "synthetic": synthetic}.items():
 # %% [markdown]
 # ## Into PyHealth
 #
-# PyHealth wants a newer Python than this project runs on, so the two meet in files: JSON lines, one record a line, with
-# the fields that its generation tasks give, `patient_id` as text and `visits` as lists of codes. Visits without codes,
-# and patients without visits, are left out, as those tasks leave them out.
+# PyHealth wants a newer Python than this project runs on, so the two meet in files: JSON lines, one
+# record a line, with the fields that its generation tasks give, `patient_id` as text and `visits`
+# as lists of codes. Visits without codes, and patients without visits, are left out, as those tasks
+# leave them out.
 
 # %%
 folder = ROOT / "runs" / "records"
@@ -144,8 +149,8 @@ Words(
 )
 
 # %% [markdown]
-# In PyHealth 2, under its own Python, each line becomes a sample, and the nested sequence processor builds the
-# vocabulary:
+# In PyHealth 2, under its own Python, each line becomes a sample, and the nested sequence processor
+# builds the vocabulary:
 #
 # ```python
 # import json
@@ -155,5 +160,5 @@ Words(
 # dataset = create_sample_dataset(samples, input_schema={"visits": "nested_sequence"}, output_schema={})
 # ```
 #
-# What its generators give, records of the same form, is read here by `records.read` and scored like any run, once
-# `CodeMatrix.from_records` has counted it.
+# What its generators give, records of the same form, is read here by `records.read` and scored like
+# any run, once `CodeMatrix.from_records` has counted it.

@@ -13,9 +13,10 @@
 # %% [markdown]
 # # Clinician review
 #
-# The paper asked three clinicians whether records look real. **No clinician has been asked here.** This page has what
-# such a review needs, the packet and its scoring, and what can be said without one: what the printed answers amount to,
-# and how well a classifier, which is no clinician, tells the records apart.
+# The paper asked three clinicians whether records look real. **No clinician has been asked here.**
+# This page has what such a review needs, the packet and its scoring, and what can be said without
+# one: what the printed answers amount to, and how well a classifier, which is no clinician, tells
+# the records apart.
 
 # %% tags=["parameters"]
 dataset = "simulated"
@@ -27,7 +28,7 @@ seed = 0
 import numpy as np
 import pandas as pd
 
-from reproduction.synthesis import experiments, reported, results, review
+from reproduction.synthesis import experiments, reported, results, review, scores
 from reproduction.tables import Html, Table, Words, cell
 from scoehr.data.datasets import DATASETS
 from scoehr.files import check_seed
@@ -40,11 +41,12 @@ results.origin(runs, dataset=dataset, profile=profile, seed=seed)
 # (h2)=
 # ## What the printed answers amount to
 #
-# As many real as synthetic records were labelled realistic or unrealistic by each of the three, and three rules make
-# one label of the votes on a record. The rules are nested: what every clinician accepts, most accept, and any accepts.
-# So the printed shares give back how many records had no, one, two and three votes, and from these follow intervals,
-# agreement beyond chance (Fleiss' kappa {cite:p}`fleiss1971`) and how well the clinicians told the two apart. The
-# interval of a difference is Newcombe's {cite:p}`newcombe1998`.
+# As many real as synthetic records were labelled realistic or unrealistic by each of the three, and
+# three rules make one label of the votes on a record. The rules are nested: what every clinician
+# accepts, most accept, and any accepts. So the printed shares give back how many records had no,
+# one, two and three votes, and from these follow intervals, agreement beyond chance (Fleiss' kappa
+# {cite:p}`fleiss1971`) and how well the clinicians told the two apart. The interval of a difference
+# is Newcombe's {cite:p}`newcombe1998`.
 
 # %%
 facts = reported.QUOTES.values
@@ -80,14 +82,15 @@ Words(
 )
 
 # %% [markdown]
-# Realism is a weak test all the same: a generator that repeats one healthy record, or copies its training set, passes
-# it. It says nothing of the long tail, of correlations, or of privacy.
+# Realism is a weak test all the same: a generator that repeats one healthy record, or copies its
+# training set, passes it. It says nothing of the long tail, of correlations, or of privacy.
 #
 # ## What a reviewer would see
 #
-# The packet mixes held-out patients with synthetic ones of the thinning model under new numbers. It has a form as one
-# HTML page, which keeps its answers, works without a network and prints; the same as tables; and, kept apart, the key.
-# Where the cohort is simulated, its *real* patients are simulated too.
+# The packet mixes held-out patients with synthetic ones of the thinning model under new numbers. It
+# has a form as one HTML page, which keeps its answers, works without a network and prints; the same
+# as tables; and, kept apart, the key. Where the cohort is simulated, its *real* patients are
+# simulated too.
 
 # %%
 test = experiments.cohort(dataset, source).test
@@ -113,18 +116,19 @@ Words(f"Which is which: {', then '.join(packet.origins[rows])}.{hidden}")
 # %% [markdown]
 # ## The stand-in
 #
-# A classifier is trained on half of the held-out and synthetic patients, and tells those of the other half apart. It
-# sees every code of thousands of patients at once, which no clinician does, and knows no medicine: it finds faults that
-# none would see, and may miss what any would. Its AUC stands here for want of clinicians, not in their place.
+# A classifier is trained on half of the held-out and synthetic patients, and tells those of the
+# other half apart. It sees every code of thousands of patients at once, which no clinician does,
+# and knows no medicine: it finds faults that none would see, and may miss what any would. Its AUC
+# stands here for want of clinicians, not in their place.
 
 # %% tags=["hide-input"]
 key = "utility.discriminator_auc"
-fresh = next(iter(runs.values())).metrics["reference"]["real"]
-stand_in = {name: results.interval(run, key) for name, run in runs.items()}
-stand_in = {"fresh real patients": cell(results.score(fresh, key)), **stand_in}
+rows = results.main(results.rows(dataset, source, profile, seed))
+aucs = {name: str(scores.over_seeds(found, key)) for name, found in rows.items()}
+aucs = {"fresh real patients": cell(scores.point(rows, "real", key)), **aucs}
 Table(
-    pd.DataFrame({"AUC": stand_in}),
-    "A classifier, no clinician: AUC of telling synthetic from real patients",
+    pd.DataFrame({"AUC": aucs}),
+    f"AUC of a classifier between synthetic and real patients. {scores.caption(rows)}",
 )
 
 # %% [markdown]
@@ -140,5 +144,5 @@ Table(
 # scoehr review --score scores-AB.csv scores-CD.csv scores-EF.csv --key packet-key-not-for-reviewers.csv
 # ```
 #
-# prints the three rules, kappa and AUC as above. Real patients of a credentialed data set stay where its agreement
-# allows: such a packet is refused a place in the folders that are published.
+# prints the three rules, kappa and AUC as above. Real patients of a credentialed data set stay
+# where its agreement allows: such a packet is refused a place in the folders that are published.

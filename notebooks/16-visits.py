@@ -13,10 +13,11 @@
 # %% [markdown]
 # # Visits
 #
-# The models of the other pages make one row a patient. Longitudinal work, from readmission to disease progression,
-# needs the admissions: how many, what each records, and what comes again. Here a generator makes records admission by
-# admission. Given the record so far it draws whether another admission comes and how many codes it has, and then grows
-# its codes one by one by thinning diffusion {cite:p}`chen2023`.
+# The models of the other pages make one row a patient. Longitudinal work, from readmission to
+# disease progression, needs the admissions: how many, what each records, and what comes again. Here
+# a generator makes records admission by admission. Given the record so far it draws whether another
+# admission comes and how many codes it has, and then grows its codes one by one by thinning
+# diffusion {cite:p}`chen2023`.
 
 # %% tags=["parameters"]
 dataset = "simulated"
@@ -48,11 +49,12 @@ Words(admissions.told(runs))
 # (v1)=
 # ## Scores beside their reference points
 #
-# *Independent codes* keeps the number of admissions of each patient and draws every code of every admission on its own.
-# *Shuffled admissions* deals whole real admissions to patients at random: right within an admission, wrong across. The
-# gap is 0 where a score is that of fresh real patients and 1 where it is that of independent codes. R² over pairs of
-# codes {cite:p}`theodorou2023` is ruled by a few frequent pairs, so that even independent codes score well; the
-# differences of correlations, the recurrence and the discriminator see what is lost.
+# *Independent codes* keeps the number of admissions of each patient and draws every code of every
+# admission on its own. *Shuffled admissions* deals whole real admissions to patients at random:
+# right within an admission, wrong across. The gap is 0 where a score is that of fresh real patients
+# and 1 where it is that of independent codes. R² over pairs of codes {cite:p}`theodorou2023` is
+# ruled by a few frequent pairs, so that even independent codes score well; the differences of
+# correlations, the recurrence and the discriminator see what is lost.
 
 # %% tags=["hide-input"]
 Table(admissions.scores(runs), admissions.said(runs))
@@ -89,8 +91,9 @@ figures.show(
 # (v3)=
 # ## What comes again
 #
-# A chronic condition is recorded again and again, an acute one mostly once. For each code that could come again often
-# enough: the share of later admissions that record it again, among patients who had it before.
+# A chronic condition is recorded again and again, an acute one mostly once. For each code that
+# could come again often enough: the share of later admissions that record it again, among patients
+# who had it before.
 
 # %% tags=["hide-input"]
 again = pd.DataFrame(curves["recurrence"])
@@ -119,8 +122,9 @@ Table(new.reset_index(), "Share of an admission's codes that the patient never h
 # (v4)=
 # ## Taking them along
 #
-# The synthetic admissions are a long table, `patient_id, visit, code`; they become PyHealth's records, and summed over
-# admissions the matrix of the other pages (of admissions with a code, since a synthetic admission has a code once).
+# The synthetic admissions are a long table, `patient_id, visit, code`; they become PyHealth's
+# records, and summed over admissions the matrix of the other pages (of admissions with a code,
+# since a synthetic admission has a code once).
 
 # %%
 synthetic = first.synthetic

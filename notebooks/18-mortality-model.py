@@ -13,10 +13,10 @@
 # %% [markdown]
 # # Intensive care: the models
 #
-# The study reports that its bi-LSTM predicts death better than all before it, and that it goes on improving for a
-# thousand epochs without overfitting. Both are what one sees when a model is scored on the stays that it was trained
-# on, drawn so that half of them died. This page rebuilds that protocol, removes its flaws, and compares models under
-# what is left.
+# The study reports that its bi-LSTM predicts death better than all before it, and that it goes on
+# improving for a thousand epochs without overfitting. Both are what one sees when a model is scored
+# on the stays that it was trained on, drawn so that half of them died. This page rebuilds that
+# protocol, removes its flaws, and compares models under what is left.
 
 # %% tags=["parameters"]
 dataset = "simulated"
@@ -49,8 +49,9 @@ Table(
 # (m4)=
 # ## Flaw by flaw
 #
-# The same network each time, from the corrected protocol to the reported one, a flaw more in each row. "As scored" is
-# what the protocol would print; "held out" are the same weights on patients who were in neither training nor choice.
+# The same network each time, from the corrected protocol to the reported one, a flaw more in each
+# row. "As scored" is what the protocol would print; "held out" are the same weights on patients who
+# were in neither training nor choice.
 
 # %% tags=["hide-input"]
 Table(
@@ -62,8 +63,9 @@ Table(
 Words(results.artefact(runs))
 
 # %% [markdown]
-# The last flaw changes no weight: it only looks at other stays. The study saw its scores rise for a thousand epochs and
-# took that for the absence of overfitting; the two curves below are those that it printed and those that it did not.
+# The last flaw changes no weight: it only looks at other stays. The study saw its scores rise for a
+# thousand epochs and took that for the absence of overfitting; the two curves below are those that
+# it printed and those that it did not.
 
 # %% tags=["hide-input"]
 figures.show(
@@ -76,10 +78,10 @@ figures.show(
 # (m5)=
 # ## Models under the corrected protocol
 #
-# Logistic regression and boosted trees see six numbers a series (mean, least, largest, first, last, share of hours
-# measured); GRU-D (Che et al. 2018) and the Transformer see the hours, as the bi-LSTM does. The threshold of F1 is
-# chosen on validation stays. Averaged models differ in their random seed and in the fifth of the stays that they stop
-# by.
+# Logistic regression and boosted trees see six numbers a series (mean, least, largest, first, last,
+# share of hours measured); GRU-D (Che et al. 2018) and the Transformer see the hours, as the
+# bi-LSTM does. The threshold of F1 is chosen on validation stays. Averaged models differ in their
+# random seed and in the fifth of the stays that they stop by.
 
 # %% tags=["hide-input"]
 Table(

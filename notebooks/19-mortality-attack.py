@@ -13,15 +13,16 @@
 # %% [markdown]
 # # Intensive care: the attack
 #
-# How little has to change for a prediction to turn? For each stay that a model has right, the attack looks for a change
-# of the measurements that turns the verdict, and keeps it small and sparse: most values stay as they are. It says which
-# hours and series a model leans on, and how far it can be trusted with noisy records.
+# How little has to change for a prediction to turn? For each stay that a model has right, the
+# attack looks for a change of the measurements that turns the verdict, and keeps it small and
+# sparse: most values stay as they are. It says which hours and series a model leans on, and how far
+# it can be trusted with noisy records.
 #
-# The study's own attack has four faults: it takes the largest column sum for the L1 norm, counts that norm twice,
-# trains the attacked model along in the last batch, and attacks stays that the model has learnt from; it prints no
-# result. Here the norm is a true proximal step, the model is frozen and its bits are compared afterwards, and only
-# held-out stays are attacked. Only cells that were measured may change, and what is carried forward from them changes
-# along.
+# The study's own attack has four faults: it takes the largest column sum for the L1 norm, counts
+# that norm twice, trains the attacked model along in the last batch, and attacks stays that the
+# model has learnt from; it prints no result. Here the norm is a true proximal step, the model is
+# frozen and its bits are compared afterwards, and only held-out stays are attacked. Only cells that
+# were measured may change, and what is carried forward from them changes along.
 
 # %% tags=["parameters"]
 dataset = "simulated"
@@ -44,8 +45,9 @@ results.origin(attacks, dataset=dataset, profile=profile, seed=seed)
 # (m7)=
 # ## How many verdicts turn
 #
-# Changes are in units in which the middle 98 % of a series' values span from 0 to 1, and 0 to 1 is the box that changed
-# values stay in. A verdict is death from the threshold on that validation stays chose.
+# Changes are in units in which the middle 98 % of a series' values span from 0 to 1, and 0 to 1 is
+# the box that changed values stay in. A verdict is death from the threshold on that validation
+# stays chose.
 
 # %% tags=["hide-input"]
 Table(
@@ -75,8 +77,9 @@ Table(
 # (m8)=
 # ## Where models are susceptible
 #
-# The share of stays whose cell is changed (gpp), the mean change where it is (ganzp), and their ratio, the sensitivity:
-# high where small changes turn many verdicts. Of the bi-LSTM, as in the study.
+# The share of stays whose cell is changed (gpp), the mean change where it is (ganzp), and their
+# ratio, the sensitivity: high where small changes turn many verdicts. Of the bi-LSTM, as in the
+# study.
 
 # %% tags=["hide-input"]
 attack = attacks["attack-bilstm-study"]

@@ -13,13 +13,14 @@
 # %% [markdown]
 # # DuaLK: from tables to a disease graph
 #
-# The second study predicts the diagnoses of a patient's next visit. DuaLK has two kinds of knowledge: a graph of
-# diseases, and what laboratory results say of diagnoses. This page makes its data from the raw tables and counts what
-# every phase keeps; the next builds and trains the model, and the one after says what it is worth.
+# The second study predicts the diagnoses of a patient's next visit. DuaLK has two kinds of
+# knowledge: a graph of diseases, and what laboratory results say of diagnoses. This page makes its
+# data from the raw tables and counts what every phase keeps; the next builds and trains the model,
+# and the one after says what it is worth.
 #
-# The study ran on MIMIC-IV, whose data need credentials, and on a knowledge graph that may not be passed on. Here the
-# same code runs on MIMIC-III and MIMIC-IV tables, on Diabetes 130-US, and on simulated patients with many admissions;
-# the knowledge graph is made of openly licensed parts.
+# The study ran on MIMIC-IV, whose data need credentials, and on a knowledge graph that may not be
+# passed on. Here the same code runs on MIMIC-III and MIMIC-IV tables, on Diabetes 130-US, and on
+# simulated patients with many admissions; the knowledge graph is made of openly licensed parts.
 
 # %% tags=["parameters"]
 dataset = "simulated"
@@ -43,11 +44,13 @@ results.origin(runs, dataset=dataset, profile=profile, seed=seed)
 # (dualk-counts)=
 # ## Nine phases, counted
 #
-# An admission counts if its year, shifted back, is late enough for the study. ICD-10 codes become ICD-9 codes by the
-# rule that all data sets share: the first that the official map offers, or that of the code above for a code newer than
-# the map; what has none is dropped. A patient with an admission without codes is left out. Of the laboratory, only the
-# set of abnormal items of an admission is kept: no value, no time, no direction. `python -m companions.dualk prepare`
-# writes these counts for any of the data sets, so that a holder of MIMIC-IV can compare them with the printed ones.
+# An admission counts if its year, shifted back, is late enough for the study. ICD-10 codes become
+# ICD-9 codes by the rule that all data sets share: the first that the official map offers, or that
+# of the code above for a code newer than the map; what has none is dropped. A patient with an
+# admission without codes is left out. Of the laboratory, only the set of abnormal items of an
+# admission is kept: no value, no time, no direction. `python -m companions.dualk prepare` writes
+# these counts for any of the data sets, so that a holder of MIMIC-IV can compare them with the
+# printed ones.
 
 # %% tags=["hide-input"]
 Table(
@@ -56,18 +59,20 @@ Table(
 )
 
 # %% [markdown]
-# Two choices of these phases decide what the results mean. First, the split: for every code the study puts the first
-# patient who has it into training, so that no test patient ever has a code that training lacks. The corrected split is
-# by chance. Second, the laboratory results: those of the visit whose diagnoses are to be predicted go into the model.
+# Two choices of these phases decide what the results mean. First, the split: for every code the
+# study puts the first patient who has it into training, so that no test patient ever has a code
+# that training lacks. The corrected split is by chance. Second, the laboratory results: those of
+# the visit whose diagnoses are to be predicted go into the model.
 
 # %% [markdown]
 # (dualk-graph)=
 # ## The disease graph
 #
-# Two codes are joined where they stand at one visit of a pre-training patient; the weight of an edge is the share of
-# the company that one code keeps with the other. Neither order nor time of visits goes in. Most pairs of frequent codes
-# meet sooner or later, so the graph says little by its edges alone. The corrected graph keeps the neighbours that meet
-# more often than chance would have it, the strongest by pointwise mutual information.
+# Two codes are joined where they stand at one visit of a pre-training patient; the weight of an
+# edge is the share of the company that one code keeps with the other. Neither order nor time of
+# visits goes in. Most pairs of frequent codes meet sooner or later, so the graph says little by its
+# edges alone. The corrected graph keeps the neighbours that meet more often than chance would have
+# it, the strongest by pointwise mutual information.
 
 # %% tags=["hide-input"]
 account = {
@@ -82,11 +87,11 @@ Table(
 # (dualk-embeddings)=
 # ## A knowledge graph, and its embedding
 #
-# The study's knowledge graph holds parts that need a licence. Ours joins the ICD-9-CM hierarchy, CCS groups, ICD-10
-# counterparts, and the strongest neighbours among training patients; triples of one's own can be added. HAKE gives
-# every entity a modulus, which tells levels of a hierarchy apart, and a phase, which tells entities of one level apart
-# {cite:p}`zhang2020hake`: it is polar, not hyperbolic as the study has it. RotatE has phases alone
-# {cite:p}`sun2019rotate`.
+# The study's knowledge graph holds parts that need a licence. Ours joins the ICD-9-CM hierarchy,
+# CCS groups, ICD-10 counterparts, and the strongest neighbours among training patients; triples of
+# one's own can be added. HAKE gives every entity a modulus, which tells levels of a hierarchy
+# apart, and a phase, which tells entities of one level apart {cite:p}`zhang2020hake`: it is polar,
+# not hyperbolic as the study has it. RotatE has phases alone {cite:p}`sun2019rotate`.
 
 # %% tags=["hide-input"]
 Table(results.knowledge(runs["knowledge-random"]), "Triples of the knowledge graph, by relation")
@@ -107,7 +112,8 @@ figures.show(
 # %% [markdown]
 # ## What the study says of its data
 #
-# A count that only MIMIC-IV can confirm cannot be tested on other data; the value at hand stands beside it.
+# A count that only MIMIC-IV can confirm cannot be tested on other data; the value at hand stands
+# beside it.
 
 # %% tags=["hide-input"]
-Table(results.claims(runs, "DK-D").drop(columns="why"), "Counts that the study prints")
+Table(results.ledger(runs, "DK-D").drop(columns="why"), "Counts that the study prints")

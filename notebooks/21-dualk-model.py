@@ -13,10 +13,11 @@
 # %% [markdown]
 # # DuaLK: the model and its training
 #
-# Attention over the disease graph gives every code a vector, attention over the codes of a visit gives the visit one,
-# and attention over visits the patient. Three decoders predict abnormal laboratory items from the patient; their inner
-# layers, the patient and a laboratory layer go into the classifier. Training has four stages: decoders together, each
-# decoder alone, the laboratory layer, and fine-tuning on the codes of the last visit.
+# Attention over the disease graph gives every code a vector, attention over the codes of a visit
+# gives the visit one, and attention over visits the patient. Three decoders predict abnormal
+# laboratory items from the patient; their inner layers, the patient and a laboratory layer go into
+# the classifier. Training has four stages: decoders together, each decoder alone, the laboratory
+# layer, and fine-tuning on the codes of the last visit.
 
 # %% tags=["parameters"]
 dataset = "simulated"
@@ -40,9 +41,10 @@ results.origin(runs, dataset=dataset, profile=profile, seed=seed)
 # (dualk-parameters)=
 # ## Layers
 #
-# At the study's size most parameters are the table of node features, which is trained. The laboratory layer is trained
-# in a stage of its own and frozen. The better variant adds to what the network says the rate at which every code comes
-# back, by whether the last visit, an earlier one or none had it; it starts from these rates and learns on.
+# At the study's size most parameters are the table of node features, which is trained. The
+# laboratory layer is trained in a stage of its own and frozen. The better variant adds to what the
+# network says the rate at which every code comes back, by whether the last visit, an earlier one or
+# none had it; it starts from these rates and learns on.
 
 # %% tags=["hide-input"]
 Table(
@@ -54,9 +56,9 @@ Table(
 # (dualk-graph-attention)=
 # ## What the network cannot see
 #
-# Two things that the study's text names never reach its network: the weights of the edges, which are computed and not
-# given to the graph layer, and the order of visits, since a weighted sum does not know it. Both are tried here, by
-# changing them and looking whether the answer changes.
+# Two things that the study's text names never reach its network: the weights of the edges, which
+# are computed and not given to the graph layer, and the order of visits, since a weighted sum does
+# not know it. Both are tried here, by changing them and looking whether the answer changes.
 
 # %% tags=["hide-input"]
 names = [
@@ -67,15 +69,16 @@ names = [
     "DK-C.items",
     "DK-C.macro",
 ]
-Table(results.claims(runs, "DK-C").loc[names], "Statements of the text, tried on the code")
+Table(results.ledger(runs, "DK-C").loc[names], "Statements of the text, tried on the code")
 
 # %% [markdown]
 # (dualk-stages)=
 # ## Four stages
 #
-# Every stage logs what the study logs: losses, F1 and recall, and the learning rate. Its F1 is told how many codes each
-# patient has; its recall divides by k where a patient has more than k codes. The scored patients are named in the last
-# column: the study scores pre-training on patients of the training, and fine-tuning on the test patients.
+# Every stage logs what the study logs: losses, F1 and recall, and the learning rate. Its F1 is told
+# how many codes each patient has; its recall divides by k where a patient has more than k codes.
+# The scored patients are named in the last column: the study scores pre-training on patients of the
+# training, and fine-tuning on the test patients.
 
 # %% tags=["hide-input"]
 for name in ("reported", "corrected"):
@@ -96,8 +99,8 @@ figures.show(
 # %% [markdown]
 # ## What it looks at
 #
-# For simulated patients, who can be shown: how the attention is shared among the last visits, and within each among its
-# codes, averaged over feature channels.
+# For simulated patients, who can be shown: how the attention is shared among the last visits, and
+# within each among its codes, averaged over feature channels.
 
 # %% tags=["hide-input"]
 for title, table in results.attention(runs["corrected"]):
@@ -106,9 +109,9 @@ for title, table in results.attention(runs["corrected"]):
     )
 
 # %% [markdown]
-# Integrated gradients {cite:p}`sundararajan2017` carry the score of one code back to the laboratory decoders, and by
-# their last layers to laboratory items: the study's picture of laboratory knowledge. It tells what the network uses,
-# not what causes a disease.
+# Integrated gradients {cite:p}`sundararajan2017` carry the score of one code back to the laboratory
+# decoders, and by their last layers to laboratory items: the study's picture of laboratory
+# knowledge. It tells what the network uses, not what causes a disease.
 
 # %% tags=["hide-input"]
 found = results.heart_failure_gradients(runs["corrected"])
@@ -123,6 +126,6 @@ if found is not None:
 
 # %% tags=["hide-input"]
 Table(
-    results.claims(runs, "DK-S").drop(columns="why"),
+    results.ledger(runs, "DK-S").drop(columns="why"),
     "Figures of the study's logs, with those of our run as reported",
 )

@@ -13,9 +13,10 @@
 # %% [markdown]
 # # DuaLK: what it is worth
 #
-# Two protocols stand side by side: that of the study, and a corrected one in which nothing of the visit to predict goes
-# in, patients are split by chance, and validation patients choose the epoch. Every flaw is then put back alone. The
-# yardstick is a predictor that has learnt nothing: it repeats what earlier visits had.
+# Two protocols stand side by side: that of the study, and a corrected one in which nothing of the
+# visit to predict goes in, patients are split by chance, and validation patients choose the epoch.
+# Every flaw is then put back alone. The yardstick is a predictor that has learnt nothing: it
+# repeats what earlier visits had.
 
 # %% tags=["parameters"]
 dataset = "simulated"
@@ -52,10 +53,10 @@ Table(
 # %% [markdown]
 # ## Honest figures
 #
-# Recall@20 is the share of a patient's codes among the twenty ranked first. New codes are those that the history
-# lacks, recurring ones those that it has. The calibration error says how far predicted probabilities are from what
-# happens, as a share of all codes; 0 is best. In simulated data the truth is known, and with it the best that can be
-# reached.
+# Recall@20 is the share of a patient's codes among the twenty ranked first. New codes are those
+# that the history lacks, recurring ones those that it has. The calibration error says how far
+# predicted probabilities are from what happens, as a share of all codes; 0 is best. In simulated
+# data the truth is known, and with it the best that can be reached.
 
 # %% tags=["hide-input"]
 Table(
@@ -73,8 +74,9 @@ Table(
 # (dualk-metrics)=
 # ## The study's figures beside plain ones
 #
-# Its F1 is told the number of codes of every patient, and is weighted by how often a code is true, not a macro average.
-# Its recall is over the smaller of k and that number. Both are higher than what a reader would take them for.
+# Its F1 is told the number of codes of every patient, and is weighted by how often a code is true,
+# not a macro average. Its recall is over the smaller of k and that number. Both are higher than
+# what a reader would take them for.
 
 # %% tags=["hide-input"]
 Table(
@@ -86,9 +88,10 @@ Table(
 # (dualk-flaws)=
 # ## Flaw by flaw
 #
-# Each row trains the corrected protocol with one flaw of the study put back. Where the test patients are the same, the
-# change is over the same bootstrap draws of them; where the split differs they are other people. An interval that holds
-# 0 is no difference. The last columns show the model against repeating earlier diagnoses, and the study's own figures.
+# Each row trains the corrected protocol with one flaw of the study put back. Where the test
+# patients are the same, the change is over the same bootstrap draws of them; where the split
+# differs they are other people. An interval that holds 0 is no difference. The last columns show
+# the model against repeating earlier diagnoses, and the study's own figures.
 
 # %% tags=["hide-input"]
 Table(results.flaws(runs), "What each flaw is worth")
@@ -105,8 +108,8 @@ Table(results.protocols(), "The protocols, field by field")
 # %% [markdown]
 # ## Heart failure
 #
-# The study's second task asks whether the next visit has a code of heart failure. Most who will have it have had it:
-# the fair question is who gets it anew.
+# The study's second task asks whether the next visit has a code of heart failure. Most who will
+# have it have had it: the fair question is who gets it anew.
 
 # %% tags=["hide-input"]
 Table(results.hearts(runs), "Heart failure at the next visit; 95 % intervals")
@@ -115,10 +118,11 @@ Table(results.hearts(runs), "Heart failure at the next visit; 95 % intervals")
 # (dualk-bridge)=
 # ## The bridge to the generator
 #
-# Do synthetic admissions carry a disease graph, and laboratory knowledge? Thinning diffusion, the generator of this
-# book, learns admissions of the training patients as sets of codes and abnormal items. First its graph is compared with
-# that of the test patients: which of each code's strongest neighbours come back. Then the laboratory stage is trained
-# on synthetic admissions and tested on real ones. Fresh real admissions are the floor, shuffled columns the other end.
+# Do synthetic admissions carry a disease graph, and laboratory knowledge? Thinning diffusion, the
+# generator of this book, learns admissions of the training patients as sets of codes and abnormal
+# items. First its graph is compared with that of the test patients: which of each code's strongest
+# neighbours come back. Then the laboratory stage is trained on synthetic admissions and tested on
+# real ones. Fresh real admissions are the floor, shuffled columns the other end.
 
 # %% tags=["hide-input"]
 graphs, laboratory = results.bridge(runs["bridge"])
@@ -138,4 +142,4 @@ if len(laboratory):
 
 # %% tags=["hide-input"]
 display(results.tally(runs))
-Table(results.claims(runs, "DK-C"), "What the text says, and what is left of it")
+Table(results.ledger(runs, "DK-C"), "What the text says, and what is left of it")

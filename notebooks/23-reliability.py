@@ -13,10 +13,11 @@
 # %% [markdown]
 # # Reliability
 #
-# Programs fail in the middle of their work, tables come damaged, and what is published may show more than it should.
-# Each line of the table below is a kind of mishap that was brought about on purpose, by the command beside it: how
-# often it was tried, and how often the answer was wrong. The tries are drawn at random under a fixed random seed, so
-# that they can be made again; with the option number a command makes as many as are wanted.
+# Programs fail in the middle of their work, tables come damaged, and what is published may show
+# more than it should. Each line of the table below is a kind of mishap that was brought about on
+# purpose, by the command beside it: how often it was tried, and how often the answer was wrong. The
+# tries are drawn at random under a fixed random seed, so that they can be made again; with the
+# option number a command makes as many as are wanted.
 
 # %% tags=["parameters"]
 dataset = "simulated"
@@ -70,21 +71,23 @@ peaks = found["kinds"].get("memory", {"cases": []})["cases"]
 Words(f"Peaks of memory by patients and codes: {'; '.join(peaks)}." if peaks else "")
 
 # %% [markdown]
-# How the answers were judged. A command that was killed is started again, and its results are compared bit by bit with
-# those of one left alone. A damaged table that is taken is read a second time by a slow reader of a few plain lines,
-# which shares nothing with the first but the list of codes. An altered model has to be refused or to draw the very same
-# patients; one whose hashes were all made anew is a model of its own and has to be refused or to draw whole counts. A
-# leak has to be complained of by the check that stands before everything that is published.
+# How the answers were judged. A command that was killed is started again, and its results are
+# compared bit by bit with those of one left alone. A damaged table that is taken is read a second
+# time by a slow reader of a few plain lines, which shares nothing with the first but the list of
+# codes. An altered model has to be refused or to draw the very same patients; one whose hashes were
+# all made anew is a model of its own and has to be refused or to draw whole counts. A leak has to
+# be complained of by the check that stands before everything that is published.
 #
-# Equal bits are promised for one number of threads. With another number sums are added up in another order, and the
-# last digits differ.
+# Equal bits are promised for one number of threads. With another number sums are added up in
+# another order, and the last digits differ.
 #
 # ## What was not tried
 #
-# Power cuts and broken disks; file systems shared over a network; other systems than Linux; kills of the whole report;
-# tables of credentialed data; two commands that write to one folder at the same moment; attacks by one who may change
-# the code itself. A check of what is published finds the forms of ids, dates, paths and small counts that it knows:
-# what a person hides on purpose, in a picture or behind a cipher, it need not find.
+# Power cuts and broken disks; file systems shared over a network; other systems than Linux; kills
+# of the whole report; tables of credentialed data; two commands that write to one folder at the
+# same moment; attacks by one who may change the code itself. A check of what is published finds the
+# forms of ids, dates, paths and small counts that it knows: what a person hides on purpose, in a
+# picture or behind a cipher, it need not find.
 
 # %% [markdown]
 # ## What made this book

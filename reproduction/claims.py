@@ -3,8 +3,8 @@
 The claims stand in a YAML file, one entry a claim: ``id``, ``study``, ``source``, ``statement``,
 ``evidence`` (the page and anchor), ``reported`` (with ``{places}`` of the values reported), and one
 of ``test`` (the name of a function that the study registers, called with what is ``given``) or
-``rests_on`` (ids of claims above it). ``needs`` lists the rows that have to be run; ``headline`` marks
-the claims of the first page.
+``rests_on`` (ids of claims above it). ``needs`` lists the rows that have to be run; ``headline``
+marks the claims of the first page.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Ledger:
         return table[["reported", "ours", "verdict"]].rename(columns={"ours": "here"})
 
     def test(self, function: Test) -> Test:
-        """Register a test under its name. It is called with the runs and with what a claim gives."""
+        """Register a test by its name. It is called with the runs and with what a claim gives."""
         self.tests[function.__name__] = function
         return function
 
@@ -118,7 +118,7 @@ def _together(verdicts: Mapping[str, str]) -> Finding:
     return Finding(HOLDS, "all claims that it rests on hold")
 
 
-# The page ---------------------------------------------------------------------------------------
+# The page -----------------------------------------------------------------------------------------
 
 #: A mark and a colour for each verdict, dark enough on white and light enough on black.
 MARKS = {HOLDS: ("✓", "#0072B2"), FAILS: ("✗", "#C04A00"), OPEN: ("?", "#767676")}

@@ -27,7 +27,9 @@ class Estimate(NamedTuple):
 
     @classmethod
     def read(cls, entry: Mapping[str, Any] | None) -> Estimate:
-        """An estimate from JSON, ``{"value", "interval"}`` or ``{"value", "low", "high"}``, None being NaN."""
+        """An estimate from JSON, ``{"value", "interval"}`` or ``{"value", "low", "high"}``, None
+        being NaN.
+        """
         if not entry:
             return cls(n=0)
         low, high = entry.get("interval") or (entry.get("low"), entry.get("high"))
@@ -66,7 +68,9 @@ class Estimate(NamedTuple):
         )
 
     def __format__(self, form: str) -> str:
-        """Value and interval as text: to three significant digits, or each by a form such as ``.3f``."""
+        """Value and interval as text: to three significant digits, or each by a form such as
+        ``.3f``.
+        """
 
         def text(number: float) -> str:
             return format(number, form) if form and math.isfinite(number) else cell(number)
@@ -91,7 +95,8 @@ class Pool(NamedTuple):
 def pooled(rows: Iterable[Sequence[float]]) -> Pool | None:
     """The variance pooled over the rows of a table if one of them has two random seeds, else None.
 
-    Two seeds alone say next to nothing of their row's own variance. Rows of one seed say nothing at all.
+    Two seeds alone say next to nothing of their row's own variance. Rows of one seed say nothing at
+    all.
     """
     several = [np.asarray(row, dtype=float) for row in rows if len(row) > 1]
     if min(map(len, several), default=3) > 2:
@@ -101,7 +106,7 @@ def pooled(rows: Iterable[Sequence[float]]) -> Pool | None:
 
 
 def student(numbers: Sequence[float], pool: Pool | None = None) -> Estimate:
-    """The mean with Student's interval, by the variance of a pool if there is one (Student 1908)."""
+    """The mean with Student's interval (1908), by the variance of a pool if there is one."""
     values = np.asarray(numbers, dtype=float)
     number = len(values)
     if number < 2:
@@ -113,7 +118,8 @@ def student(numbers: Sequence[float], pool: Pool | None = None) -> Estimate:
 def welch(ones: Sequence[float], others: Sequence[float], pool: Pool | None = None) -> Estimate:
     """The mean of the ones less that of the others with Welch's interval (1947, Biometrika 34).
 
-    By the variance of a pool where there is one. No interval where a side has fewer than two values.
+    By the variance of a pool where there is one. No interval where a side has fewer than two
+    values.
     """
     one, other = np.asarray(ones, dtype=float), np.asarray(others, dtype=float)
     between, number = float(one.mean() - other.mean()), min(len(one), len(other))
@@ -153,7 +159,9 @@ def newcombe(one: Estimate, other: Estimate) -> Estimate:
 
 
 def bootstrap(value: float, draws: ArrayLike) -> Estimate:
-    """A value with the 2.5th and 97.5th percentile of its bootstrap draws, those undefined left out."""
+    """A value with the 2.5th and 97.5th percentile of its bootstrap draws, those undefined left
+    out.
+    """
     known = np.asarray(draws, dtype=float)
     known = known[np.isfinite(known)]
     if not known.size:

@@ -1,8 +1,8 @@
 """Figures of the book: one function a figure, arrays in, a :class:`matplotlib.figure.Figure` out.
 
-No function touches the global state of matplotlib, and a figure has the same bytes whenever its numbers are the same.
-Colours are those of Okabe and Ito (2008), which people with any common colour blindness tell apart; the real data are
-always black, and a model has the same colour on every page.
+No function touches the global state of matplotlib, and a figure has the same bytes whenever its
+numbers are the same. Colours are those of Okabe and Ito (2008), which people with any common colour
+blindness tell apart; the real data are always black, and a model has the same colour on every page.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import html
 import io
 import math
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec
@@ -29,11 +29,20 @@ from reproduction.estimates import Estimate
 
 Parameters = ParamSpec("Parameters")
 
-#: Okabe and Ito's palette without its black (kept for the real data) and its yellow (too pale for lines).
+#: Okabe and Ito's palette without its black (kept for the real data) and its yellow (too pale for
+#: lines).
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-#: Fixed colours of what appears on several pages; any other name takes the next free colour of the palette.
-COLOURS = {"real": "#000000", "fast": PALETTE[0], "reported": PALETTE[1], "paper": PALETTE[2], "thinning": PALETTE[3],
-           "report's schedule": PALETTE[1], "paper's schedule": PALETTE[2]}  # fmt: skip
+#: Fixed colours of what appears on several pages; any other name takes the next free colour of the
+#: palette.
+COLOURS = {
+    "real": "#000000",
+    "fast": PALETTE[0],
+    "reported": PALETTE[1],
+    "paper": PALETTE[2],
+    "thinning": PALETTE[3],
+    "report's schedule": PALETTE[1],
+    "paper's schedule": PALETTE[2],
+}
 GREY = "#767676"
 STYLE: Any = {
     "figure.dpi": 96,
@@ -68,13 +77,15 @@ def styled(draw: Callable[Parameters, Figure]) -> Callable[Parameters, Figure]:
 
 
 def colours(names: Sequence[str]) -> dict[str, str]:
-    """A colour for each name: the fixed one where there is one, else the next of the palette not yet in use."""
+    """A colour for each name: the fixed one where there is one, else the next of the palette not
+    yet in use.
+    """
     taken = {COLOURS[name] for name in names if name in COLOURS}
     free = iter([colour for colour in PALETTE if colour not in taken] * (len(names) + 1))
     return {name: COLOURS[name] if name in COLOURS else next(free) for name in names}
 
 
-# Showing -------------------------------------------------------------------------------------------------------------
+# Showing ------------------------------------------------------------------------------------------
 
 
 def svg(figure: Figure) -> str:
@@ -86,7 +97,9 @@ def svg(figure: Figure) -> str:
 
 
 def save(figure: Figure, path: str | Path) -> Path:
-    """Write the figure at twice the screen's resolution (PNG) or as vectors (SVG), by the ending of ``path``."""
+    """Write the figure at twice the screen's resolution (PNG) or as vectors (SVG), by the ending of
+    ``path``.
+    """
     path = Path(path)
     with matplotlib.rc_context(STYLE):
         figure.savefig(
@@ -96,14 +109,16 @@ def save(figure: Figure, path: str | Path) -> Path:
 
 
 def show(figure: Figure, caption: str) -> None:
-    """Display a figure in a notebook with its caption, one sentence or two that say what there is to see."""
+    """Display a figure in a notebook with its caption, one sentence or two that say what there is
+    to see.
+    """
     from IPython.display import HTML, display  # only notebooks need IPython
 
     display({"image/svg+xml": svg(figure), "text/plain": caption}, raw=True)
     display(HTML(f'<p class="caption">{html.escape(caption, quote=False)}</p>'))
 
 
-# Figures -------------------------------------------------------------------------------------------------------------
+# Figures ------------------------------------------------------------------------------------------
 
 
 @styled
@@ -115,10 +130,12 @@ def distribution(
     step: float = 1.0,
     most: int = 60,
 ) -> Figure:
-    """Shares by a quantity that each patient (or dimension) has one of, one step line a series, on common bins.
+    """Shares by a quantity that each patient (or dimension) has one of, one step line a series, on
+    common bins.
 
-    Bins are centred on multiples of ``step``, made wider where there would be more than ``most``, and end at the 99.5th
-    centile; values past the last edge count in the last bin, so that every line sums to all.
+    Bins are centred on multiples of ``step``, made wider where there would be more than ``most``,
+    and end at the 99.5th centile; values past the last edge count in the last bin, so that every
+    line sums to all.
     """
     values = {name: np.asarray(value, dtype=float) for name, value in series.items()}
     top = max(step, *(np.quantile(value, 0.995) for value in values.values()))
@@ -136,7 +153,8 @@ def distribution(
 def ranks(series: Mapping[str, ArrayLike]) -> Figure:
     """Prevalence of every code against its rank, both logarithmic: the long tail of a vocabulary.
 
-    Each value is an array of prevalences in [0, 1], one a code, in any order; codes never seen are left out.
+    Each value is an array of prevalences in [0, 1], one a code, in any order; codes never seen are
+    left out.
     """
     figure, ax = axis(6.6, 3.4)
     for name, colour in colours(list(series)).items():
@@ -153,21 +171,18 @@ def ranks(series: Mapping[str, ArrayLike]) -> Figure:
 def prevalence(
     real: ArrayLike, synthetic: Mapping[str, ArrayLike], *, of: str = "patients (%)"
 ) -> Figure:
-    """Prevalence of each code in synthetic against real patients, a panel a model; the diagonal is a perfect match.
+    """Prevalence of each code in synthetic against real patients, a panel a model; the diagonal is
+    a perfect match.
 
-    Arrays of shape (n_codes,) in [0, 1]; a code that one side never has lies on the axis at the lower edge. With other
-    words in ``of`` the arrays may hold any mean, such as that of counts.
+    Arrays of shape (n_codes,) in [0, 1]; a code rarer than half of the rarest real one lies at the
+    lower edge. With other words in ``of`` the arrays may hold any mean, such as that of counts.
     """
     real = np.asarray(real, dtype=float)
     figure, axes = panels(len(synthetic), width=3.0, height=3.0)
-    stacked = np.concatenate(
-        [real, *(np.asarray(value, dtype=float) for value in synthetic.values())]
-    )
-    low, high = stacked[stacked > 0].min() / 2, max(1.0, stacked.max())
-    for ax, (name, value) in zip(axes, synthetic.items(), strict=True):
-        _prevalence_panel(
-            ax, real, np.asarray(value, dtype=float), low, colours([name])[name], high
-        )
+    made = {name: np.asarray(value, dtype=float) for name, value in synthetic.items()}
+    high = max(1.0, real.max(), *(value.max() for value in made.values()))
+    for ax, (name, value) in zip(axes, made.items(), strict=True):
+        _prevalence_panel(ax, real, value, colours([name])[name], high)
         ax.set(title=name, xlabel=f"real {of}")
         if _first_column(ax):
             ax.set_ylabel(f"synthetic {of}")
@@ -175,8 +190,9 @@ def prevalence(
 
 
 def _prevalence_panel(
-    ax: Axes, real: np.ndarray, synthetic: np.ndarray, low: float, colour: str, high: float = 1.0
+    ax: Axes, real: np.ndarray, synthetic: np.ndarray, colour: str, high: float = 1.0
 ) -> None:
+    low = real[real > 0].min() / 2
     ax.plot([100 * low, 100 * high], [100 * low, 100 * high], color=GREY, linewidth=0.9)
     x, y = 100 * np.maximum(real, low), 100 * np.maximum(synthetic, low)
     ax.scatter(x, y, s=9, color=colour, alpha=0.45, linewidths=0, rasterized=True)
@@ -193,11 +209,12 @@ def frequency(
     bins: int = 28,
     labels: tuple[str, str] = ("real", "synthetic"),
 ) -> Figure:
-    """How many codes occur how often (the report's histogram), a panel a model, from ``start`` occurrences.
+    """How many codes occur how often (the report's histogram), a panel a model, from ``start``
+    occurrences.
 
-    Arrays of shape (n_codes,) hold total occurrences. With ``start`` = 1 a bar on the left counts the codes that
-    never occur; the report's histograms begin at 10 and show neither these nor the rarer half of the tail. ``labels``
-    name the two sides.
+    Arrays of shape (n_codes,) hold total occurrences. With ``start`` = 1 a bar on the left counts
+    the codes that never occur; the report's histograms begin at 10 and show neither these nor the
+    rarer half of the tail. ``labels`` name the two sides.
     """
     real = np.asarray(real, dtype=float)
     values = {name: np.asarray(value, dtype=float) for name, value in synthetic.items()}
@@ -241,7 +258,9 @@ def _frequency_panel(
 
 @styled
 def correlations(matrices: Mapping[str, ArrayLike], codes: Sequence[str]) -> Figure:
-    """Correlation matrices of the same codes side by side, on one scale from −0.5 to 0.5, the diagonal blanked."""
+    """Correlation matrices of the same codes side by side, on one scale from −0.5 to 0.5, the
+    diagonal blanked.
+    """
     figure, axes = panels(len(matrices), width=2.7, height=2.7)
     for ax, (name, matrix) in zip(axes, matrices.items(), strict=True):
         values = np.array(matrix, dtype=float)
@@ -255,9 +274,11 @@ def correlations(matrices: Mapping[str, ArrayLike], codes: Sequence[str]) -> Fig
 
 @styled
 def gaps(frame: pd.DataFrame) -> Figure:
-    """Floor-normalised gaps: a row a metric, a mark a model; 0 is fresh real patients, 1 is independent columns.
+    """Floor-normalised gaps: a row a metric, a mark a model; 0 is fresh real patients, 1 is
+    independent columns.
 
-    ``frame`` has a row a metric and a column a model. Values outside [−0.5, 2] are drawn at the edge as arrows.
+    ``frame`` has a row a metric and a column a model. Values outside [−0.5, 2] are drawn at the
+    edge as arrows.
     """
     low, high = -0.5, 2.0
     figure, ax = axis(6.8, 0.9 + 0.34 * len(frame))
@@ -280,8 +301,7 @@ def gaps(frame: pd.DataFrame) -> Figure:
         ax.scatter([], [], color=colour, s=30, label=name)
     for place, label in ((0, "fresh real\npatients"), (1, "independent\ncolumns")):
         ax.axvline(place, color="black", linewidth=1)
-        ax.annotate(label, (place, 1), (0, 3), xycoords=("data", "axes fraction"), textcoords="offset points",
-                    ha="center", va="bottom", fontsize=8.5)  # fmt: skip
+        _above(ax, place, label, 8.5, 3)
     ax.set(
         xlim=(low - 0.08, high + 0.08),
         ylim=(-0.6, len(frame) - 0.4),
@@ -294,7 +314,8 @@ def gaps(frame: pd.DataFrame) -> Figure:
 
 @styled
 def verdicts(sees: pd.DataFrame) -> Figure:
-    """Which score sees which fault: a row a score, a column a fault, True where the score is worse than for real data.
+    """Which score sees which fault: a row a score, a column a fault, True where the score is worse
+    than for real data.
 
     ``sees`` holds True, False, or a missing value where the score is undefined.
     """
@@ -342,7 +363,8 @@ def noise_schedule(t: ArrayLike, alpha: ArrayLike, sigma: ArrayLike) -> Figure:
 
 @styled
 def evaluations(frame: pd.DataFrame, *, ylabel: str, floor: float | None = None) -> Figure:
-    """A score against the number of network evaluations, one line a sampler; ``floor`` is the real-vs-real score.
+    """A score against the number of network evaluations, one line a sampler; ``floor`` is the
+    real-vs-real score.
 
     ``frame`` has the columns ``sampler``, ``evaluations`` and ``score``.
     """
@@ -366,7 +388,9 @@ def evaluations(frame: pd.DataFrame, *, ylabel: str, floor: float | None = None)
 
 @styled
 def deciles(frame: pd.DataFrame, *, ylabel: str) -> Figure:
-    """A score by decile of real prevalence, rarest codes on the left, one line a model (a column of ``frame``)."""
+    """A score by decile of real prevalence, rarest codes on the left, one line a model (a column of
+    ``frame``).
+    """
     figure, ax = axis(6.6, 3.0)
     for name, colour in colours(list(frame.columns)).items():
         ax.plot(np.arange(1, len(frame) + 1), frame[name], "o-", color=colour, label=name)
@@ -393,8 +417,7 @@ def bars(
     ax.barh(rows, list(values.values()), color=[shades[name] for name in names], height=0.62)
     if reference is not None:
         ax.axvline(reference, color="black", linewidth=1.2)
-        ax.annotate("real", (reference, 1), (0, 2), xycoords=("data", "axes fraction"), textcoords="offset points",
-                    ha="center", va="bottom", fontsize=9)  # fmt: skip
+        _above(ax, reference, "real")
     ax.set(xlabel=xlabel, xscale="log" if log else "linear")
     ax.set_yticks(rows, names)
     ax.grid(axis="y", visible=False)
@@ -403,18 +426,19 @@ def bars(
 
 @styled
 def answer(real: ArrayLike, synthetic: Mapping[str, ArrayLike], gap: pd.DataFrame) -> Figure:
-    """The study in one picture: prevalence of every code (above) and the floor-normalised gaps (below).
+    """The study in one picture: prevalence of every code (above) and the floor-normalised gaps
+    (below).
 
-    ``real`` and ``synthetic`` as in :func:`prevalence`, ``gap`` as in :func:`gaps` with a column a model.
+    ``real`` and ``synthetic`` as in :func:`prevalence`, ``gap`` as in :func:`gaps` with a column a
+    model.
     """
     real = np.asarray(real, dtype=float)
     values = {name: np.asarray(value, dtype=float) for name, value in synthetic.items()}
-    stacked = np.concatenate([real, *values.values()])
     figure = Figure(figsize=(8.0, 3.6 + 0.3 * len(gap) + 0.6), layout="constrained")
     above, below = np.asarray(figure.subfigures(2, 1, height_ratios=[3.6, 0.3 * len(gap) + 0.6]))
     axes = above.subplots(1, len(values), squeeze=False)[0]
     for ax, (name, value) in zip(axes, values.items(), strict=False):
-        _prevalence_panel(ax, real, value, stacked[stacked > 0].min() / 2, colours([name])[name])
+        _prevalence_panel(ax, real, value, colours([name])[name])
         ax.set_title(f"{name}: one dot a code")
     axes[0].set_ylabel("synthetic patients (%)")
     _gap_bars(below.subplots(), gap[list(values)])
@@ -431,8 +455,7 @@ def _gap_bars(ax: Axes, gap: pd.DataFrame) -> None:
         )
     for place, label in ((0, "fresh real patients"), (1, "independent columns")):
         ax.axvline(place, color="black", linewidth=1)
-        ax.annotate(label, (place, 1), (0, 2), xycoords=("data", "axes fraction"), textcoords="offset points",
-                    ha="center", va="bottom", fontsize=9)  # fmt: skip
+        _above(ax, place, label)
     ax.set(xlabel="floor-normalised gap (no unit)", xlim=(-0.52, 2.02))
     ax.set_xticks([-0.5, 0, 0.5, 1, 1.5, 2], ["≤ −0.5", "0", "0.5", "1", "1.5", "≥ 2"])
     ax.set_yticks(rows, gap.index)
@@ -440,110 +463,97 @@ def _gap_bars(ax: Axes, gap: pd.DataFrame) -> None:
     ax.legend(fontsize=9, loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
 
-# Figures of several random seeds -------------------------------------------------------------------------------------
+# Figures of several random seeds ------------------------------------------------------------------
 
 
 @styled
 def curves(
     histories: Mapping[str, Sequence[pd.DataFrame]],
-    printed: Mapping[str, pd.DataFrame] | None = None,
+    reported: Mapping[str, pd.DataFrame] | None = None,
     *,
     ylabel: str,
     log: bool = False,
 ) -> Figure:
-    """Loss against epoch, a panel a row: mean over random seeds with the range of the seeds, printed curves dashed.
+    """Loss against epoch, a panel a row: mean over random seeds with their range, reported dashed.
 
     Parameters
     ----------
     histories : tables with ``epoch``, ``train_loss`` and ``validation_loss``, one a random seed
-    printed : tables with ``set`` (train or test), ``epoch`` and ``loss``, as quoted
+    reported : tables with ``set`` (train or test), ``epoch`` and ``loss``
     log : both axes logarithmic, and the same in all panels
     """
     figure, axes = panels(len(histories), width=3.3, height=2.8)
-    for ax, (name, seeds) in zip(axes, histories.items(), strict=True):
-        for column, colour, label in LOSSES:
-            losses = pd.concat([history.set_index("epoch")[column] for history in seeds], axis=1)
-            ax.plot(losses.index, losses.mean(axis=1), color=colour, label=f"here, {label}")
-            ax.fill_between(
-                losses.index,
-                losses.min(axis=1),
-                losses.max(axis=1),
-                color=colour,
-                alpha=0.2,
-                linewidth=0,
-            )
-        quoted = (printed or {}).get(name)
-        for column, colour, marker in (("train", PALETTE[0], "o"), ("test", PALETTE[1], "s")):
-            if quoted is not None:
-                points = quoted[quoted["set"] == column]
-                ax.plot(points["epoch"], points["loss"], "--", marker=marker, markersize=3.5, color=colour,
-                        linewidth=1.1, label=f"printed, {column}")  # fmt: skip
-        ax.set(title=name, xlabel="epoch", **({"xscale": "log", "yscale": "log"} if log else {}))
+    for ax, (name, runs) in zip(axes, histories.items(), strict=True):
+        _losses(ax, runs, (reported or {}).get(name))
+        ax.set(title=name, xlabel="epoch")
         if log:
+            ax.set(xscale="log", yscale="log")
             ax.xaxis.set_major_formatter("{x:g}")
             ax.yaxis.set_major_formatter("{x:g}")
             ax.yaxis.set_minor_formatter("")
             ax.sharey(axes[0])
         if _first_column(ax):
             ax.set_ylabel(ylabel)
-    handles, labels = max(
-        (ax.get_legend_handles_labels() for ax in axes), key=lambda found: len(found[1])
-    )
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=9)
-    return figure
+    return _shared_legend(figure, axes)
 
 
-#: Columns of a history with their colour and label.
-LOSSES = (("train_loss", PALETTE[0], "training"), ("validation_loss", PALETTE[1], "validation"))
+#: Columns of a history, the same of a reported curve, colour and mark.
+LOSSES = (
+    ("train_loss", "training", "train", PALETTE[0], "o"),
+    ("validation_loss", "validation", "test", PALETTE[1], "s"),
+)
+
+
+def _losses(ax: Axes, runs: Sequence[pd.DataFrame], theirs: pd.DataFrame | None) -> None:
+    for column, label, _, colour, _ in LOSSES:
+        losses = pd.concat([history.set_index("epoch")[column] for history in runs], axis=1)
+        ax.plot(losses.index, losses.mean(axis=1), color=colour, label=f"here, {label}")
+        low, high = losses.min(axis=1), losses.max(axis=1)
+        ax.fill_between(losses.index, low, high, color=colour, alpha=0.2, linewidth=0)
+    if theirs is None:
+        return
+    for _, _, kind, colour, mark in LOSSES:
+        points = theirs[theirs["set"] == kind]
+        style: Any = {"marker": mark, "markersize": 3.5, "color": colour, "linewidth": 1.1}
+        ax.plot(points["epoch"], points["loss"], "--", label=f"reported, {kind}", **style)
+
+
+#: Reference points by score: {name: {score: value}}, drawn solid, dashed, dotted.
+References = Mapping[str, Mapping[str, float | None]] | None
 
 
 @styled
-def dots(
-    scores: Mapping[str, Mapping[str, Estimate]],
-    references: Mapping[str, Mapping[str, float | None]] | None = None,
-) -> Figure:
-    """Values with intervals, a panel a score and a line a row; reference points are vertical lines.
+def dots(scores: Mapping[str, Mapping[str, Estimate]], references: References = None) -> Figure:
+    """Estimates with intervals, a panel a score and a line a row; references are vertical lines.
 
-    ``scores``: {score: {row: estimate}}, all with the same rows; a row without a value has a dash.
-    ``references``: {name: {score: value}}, the first solid, the second dashed, the third dotted.
+    ``scores``: {score: {row: estimate}}, all with the same rows; a row without a value is marked.
     """
     rows = list(next(iter(scores.values())))
     figure, axes = panels(len(scores), width=2.9, height=0.95 + 0.27 * len(rows))
     heights, shades = np.arange(len(rows))[::-1], colours(rows)
+    names = [textwrap.fill(name, 30) for name in rows]
     for ax, (score, row) in zip(axes, scores.items(), strict=True):
-        for style, (name, points) in zip(
-            ("-", "--", ":"), (references or {}).items(), strict=False
-        ):
-            if (point := points.get(score)) is not None:
-                ax.axvline(point, color="black", linestyle=style, linewidth=1.1, label=name)
+        for style, name, point in _references(references, score):
+            ax.axvline(point, color="black", linestyle=style, linewidth=1.1, label=name)
         for height, (name, estimate) in zip(heights, row.items(), strict=True):
-            if np.isfinite(estimate.value):
-                ax.plot(
-                    [estimate.low, estimate.high],
-                    [height, height],
-                    color=shades[name],
-                    linewidth=2.2,
-                    solid_capstyle="butt",
-                )
-                ax.plot(estimate.value, height, "o", color=shades[name], markersize=5)
-            else:
-                ax.annotate("no value", (0.5, height), xycoords=("axes fraction", "data"), ha="center", va="center",
-                            fontsize=8.5, color=GREY)  # fmt: skip
-        ax.set(
-            ylim=(-0.6, len(rows) - 0.4), xlabel=textwrap.fill(score, 34, break_on_hyphens=False)
-        )
-        ax.set_yticks(
-            heights,
-            [textwrap.fill(name, 30) for name in rows] if _first_column(ax) else [""] * len(rows),
-        )
+            interval(ax, height, estimate, shades[name])
+        ax.set(ylim=(-0.6, len(rows) - 0.4))
+        ax.set_xlabel(textwrap.fill(score, 34, break_on_hyphens=False))
+        ax.set_yticks(heights, names if _first_column(ax) else [""] * len(rows))
         ax.xaxis.set_major_locator(MaxNLocator(nbins=4))
         ax.grid(axis="y", visible=False)
-    handles, labels = max(
-        (ax.get_legend_handles_labels() for ax in axes), key=lambda found: len(found[1])
-    )
-    if labels:
-        figure.legend(handles, labels, loc="outside upper right", ncols=len(labels), fontsize=9)
-    return figure
+    return _shared_legend(figure, axes, "upper right")
+
+
+def interval(ax: Axes, height: float, estimate: Estimate, colour: str) -> None:
+    """Draw an estimate as a dot on a horizontal line, or mark that there is none."""
+    if not np.isfinite(estimate.value):
+        place: Any = {"xycoords": ("axes fraction", "data"), "ha": "center", "va": "center"}
+        ax.annotate("no value", (0.5, height), fontsize=8.5, color=GREY, **place)
+        return
+    ends = [estimate.low, estimate.high]
+    ax.plot(ends, [height, height], color=colour, linewidth=2.2, solid_capstyle="butt")
+    ax.plot(estimate.value, height, "o", color=colour, markersize=5)
 
 
 @styled
@@ -551,34 +561,31 @@ def against(
     scores: Mapping[str, Mapping[str, Mapping[float, Estimate]]],
     *,
     xlabel: str,
-    references: Mapping[str, Mapping[str, float | None]] | None = None,
+    references: References = None,
 ) -> Figure:
-    """Values with intervals against a number, a panel a score, a line a series: {score: {series: {number: value}}}.
+    """Estimates against a number, a panel a score, a line a series; references are horizontal.
 
-    At most two series, drawn a little apart. ``references`` as in :func:`dots`, drawn as horizontal lines.
+    ``scores``: {score: {series: {number: estimate}}}, at most two series, drawn a little apart.
     """
     figure, axes = panels(len(scores), width=3.1, height=2.5)
-    names = list(dict.fromkeys(name for panel in scores.values() for name in panel))
-    shades = colours(names)
+    shades = colours(list(dict.fromkeys(name for panel in scores.values() for name in panel)))
     for ax, (score, panel) in zip(axes, scores.items(), strict=True):
-        for style, (name, points) in zip(
-            ("-", "--", ":"), (references or {}).items(), strict=False
-        ):
-            if (point := points.get(score)) is not None:
-                ax.axhline(point, color="black", linestyle=style, linewidth=1.1, label=name)
+        for style, name, point in _references(references, score):
+            ax.axhline(point, color="black", linestyle=style, linewidth=1.1, label=name)
         for shift, (name, line) in zip((-0.5, 0.5), panel.items(), strict=False):
-            x, values = (
-                shift + np.array(list(line), dtype=float),
-                np.array([estimate[:3] for estimate in line.values()]).reshape(-1, 3),
-            )
+            x = shift + np.array(list(line), dtype=float)
+            values = np.array([estimate[:3] for estimate in line.values()]).reshape(-1, 3)
             ax.plot(x, values[:, 0], "o-", color=shades[name], markersize=4, label=name)
             ax.vlines(x, values[:, 1], values[:, 2], color=shades[name], linewidth=1.6)
         ax.set(xlabel=xlabel, title=textwrap.fill(score, 36, break_on_hyphens=False))
-    handles, labels = max(
-        (ax.get_legend_handles_labels() for ax in axes), key=lambda found: len(found[1])
-    )
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=9)
-    return figure
+    return _shared_legend(figure, axes)
+
+
+def _references(references: References, score: str) -> Iterator[tuple[str, str, float]]:
+    """Line style, name and value of every reference point that a score has."""
+    for style, (name, points) in zip(("-", "--", ":"), (references or {}).items(), strict=False):
+        if (point := points.get(score)) is not None:
+            yield style, name, point
 
 
 @styled
@@ -589,7 +596,7 @@ def tradeoff(
     ylabel: str,
     floor: float | None = None,
 ) -> Figure:
-    """Quality against cost: {name: (cost, estimate)}, the cost logarithmic, a mark a name.
+    """Quality against cost, {name: (cost, estimate)}, the cost logarithmic, a mark a name.
 
     A line joins the Pareto front: the points that none is both cheaper and better (lower) than.
     """
@@ -597,25 +604,12 @@ def tradeoff(
     shades = colours(list(points))
     front = pareto({name: (cost, estimate.value) for name, (cost, estimate) in points.items()})
     steps = np.array([(points[name][0], points[name][1].value) for name in front]).reshape(-1, 2)
-    ax.step(
-        steps[:, 0],
-        steps[:, 1],
-        where="post",
-        color=GREY,
-        linewidth=0.9,
-        zorder=0,
-        label="Pareto front",
-    )
+    style: Any = {"where": "post", "color": GREY, "linewidth": 0.9, "zorder": 0}
+    ax.step(steps[:, 0], steps[:, 1], label="Pareto front", **style)
     for place, (name, (cost, estimate)) in enumerate(points.items()):
         ax.vlines(cost, estimate.low, estimate.high, color=shades[name], linewidth=1.8)
-        ax.plot(
-            cost,
-            estimate.value,
-            MARKERS[place % len(MARKERS)],
-            color=shades[name],
-            label=name,
-            linestyle="none",
-        )
+        mark = MARKERS[place % len(MARKERS)]
+        ax.plot(cost, estimate.value, mark, color=shades[name], label=name, linestyle="none")
     if floor is not None:
         ax.axhline(floor, color="black", linewidth=1.1, linestyle=":", label="fresh real patients")
     ax.set(xscale="log", xlabel=xlabel, ylabel=ylabel)
@@ -624,7 +618,7 @@ def tradeoff(
 
 
 def pareto(points: Mapping[str, tuple[float, float]]) -> list[str]:
-    """The names that no other beats in both numbers, lower being better, from the first number's least up."""
+    """The names that no other beats in both numbers, lower being better, by the first number."""
     best, front = math.inf, []
     for name, (_, value) in sorted(points.items(), key=lambda item: item[1]):
         if value < best:
@@ -641,27 +635,23 @@ MARKERS = "os^Dv*XP"
 def agreement(
     tables: Mapping[str, tuple[ArrayLike, ArrayLike]], *, xlabel: str, ylabel: str
 ) -> Figure:
-    """Two scores in [0, 1] against each other, a dot a code and a panel a model; the diagonal is agreement."""
+    """Two scores in [0, 1] against each other, a dot a code, a panel a model."""
     figure, axes = panels(len(tables), width=2.7, height=2.8, columns=4)
-    low = min(
-        float(np.nanmin(np.concatenate([np.asarray(side) for side in pair])))
-        for pair in tables.values()
-    )
+    every = [np.asarray(side, dtype=float) for pair in tables.values() for side in pair]
+    limits = (float(np.nanmin(np.concatenate(every))) - 0.03, 1.0)
     for ax, (name, (x, y)) in zip(axes, tables.items(), strict=True):
         ax.plot([0, 1], [0, 1], color=GREY, linewidth=0.9)
         ax.scatter(x, y, s=16, color=colours([name])[name], alpha=0.7, linewidths=0)
-        ax.set(
-            title=name,
-            xlabel=xlabel,
-            aspect="equal",
-            xlim=(low - 0.03, 1.0),
-            ylim=(low - 0.03, 1.0),
-        )
+        ax.set(title=name, xlabel=xlabel, aspect="equal", xlim=limits, ylim=limits)
     axes[0].set_ylabel(ylabel)
     return figure
 
 
+# Frames -------------------------------------------------------------------------------------------
+
+
 def axis(width: float, height: float) -> tuple[Figure, Axes]:
+    """A figure with one panel, in inches."""
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots()
 
@@ -679,6 +669,12 @@ def panels(
     return figure, axes[:count]
 
 
+def _above(ax: Axes, x: float, label: str, size: float = 9, gap: float = 2) -> None:
+    """Write a label above a panel, over a place of its horizontal axis."""
+    style: Any = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
+    ax.annotate(label, (x, 1), (0, gap), ha="center", va="bottom", fontsize=size, **style)
+
+
 def _first_column(ax: Axes) -> bool:
     place = ax.get_subplotspec()
     return place is not None and place.is_first_col()
@@ -687,4 +683,17 @@ def _first_column(ax: Axes) -> bool:
 def _legend(figure: Figure, ax: Axes, entries: int) -> Figure:
     if entries > 1:
         ax.legend()
+    return figure
+
+
+def _shared_legend(
+    figure: Figure, axes: Sequence[Axes], place: str = "lower center", columns: int | None = None
+) -> Figure:
+    """One legend outside all panels, from the panel with the most entries."""
+    found = (ax.get_legend_handles_labels() for ax in axes)
+    handles, labels = max(found, key=lambda entries: len(entries[1]))
+    if labels:
+        number = columns or len(labels)
+        where: Any = f"outside {place}"
+        figure.legend(handles, labels, loc=where, ncols=number, fontsize=9)
     return figure

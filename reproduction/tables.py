@@ -58,8 +58,8 @@ def origin(dataset: str, profile: str, seed: int, *sentences: str) -> Html:
     """The line on the data, the scale and the runs that the numbers of a page come from."""
     first = (
         "<strong>Where these numbers come from.</strong> "
-        f"Data set <code>{html.escape(dataset)}</code>, profile <code>{html.escape(profile)}</code>, "
-        f"random seed {seed}."
+        f"Data set <code>{html.escape(dataset)}</code>, "
+        f"profile <code>{html.escape(profile)}</code>, random seed {seed}."
     )
     warning = QUICK if profile in SMALL_PROFILES else ""
     text = " ".join(part for part in (first, warning, *sentences) if part)

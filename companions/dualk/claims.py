@@ -233,7 +233,7 @@ def complete(found: Found) -> Finding:
     return Finding(FAILS, why, f"{stages} stages run here")
 
 
-# By the runs -------------------------------------------------------------------------------------
+# By the runs --------------------------------------------------------------------------------------
 
 
 def _enough(run: Run) -> None:

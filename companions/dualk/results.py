@@ -48,7 +48,9 @@ def runs(dataset: str, source: str | None, profile: str, seed: int) -> dict[str,
 
 
 def published(seed: int = 0) -> dict[str, dict[str, Run]]:
-    """Finished runs of Diabetes 130-US at the largest profile, for pages about another data set; empty if none are."""
+    """Finished runs of Diabetes 130-US at the largest profile, for pages about another data set;
+    empty if none are.
+    """
     for profile in reversed(experiments.PLAN.profiles):
         plan = experiments.plan("diabetes130", None, profile, seed)
         done = {name: Run(experiment) for name, experiment in plan.items() if experiment.finished}
@@ -88,7 +90,7 @@ def origin(found: Runs, *, dataset: str, profile: str, seed: int) -> Html:
     )
 
 
-# Data ------------------------------------------------------------------------------------------------------------
+# Data ---------------------------------------------------------------------------------------------
 
 
 def counts(run: Run) -> pd.DataFrame:
@@ -185,7 +187,7 @@ def maps(done: Run) -> dict[str, pd.DataFrame]:
     return {name: table.assign(group=table["group"].map(MAPPED)) for name, table in made.items()}
 
 
-# Model -----------------------------------------------------------------------------------------------------------
+# Model --------------------------------------------------------------------------------------------
 
 
 def parameters(found: Runs) -> pd.DataFrame:
@@ -273,7 +275,8 @@ def curves(found: Mapping[str, Run], stage: str = "fine-tuning") -> Figure:
 
 
 def attention(done: Run, patients: int = 2) -> list[tuple[str, pd.DataFrame]]:
-    """For some test patients how the attention is shared: of each visit, and of each code within it.
+    """For some test patients how the attention is shared: of each visit, and of each code within
+    it.
 
     Only where no real patient can be told: for simulated patients.
     """
@@ -305,7 +308,9 @@ def attention(done: Run, patients: int = 2) -> list[tuple[str, pd.DataFrame]]:
 
 @figures.styled
 def gradients(table: pd.DataFrame, most: int = 12) -> Figure:
-    """Integrated gradients: share by laboratory category, and the items that weigh most, a bar an item."""
+    """Integrated gradients: share by laboratory category, and the items that weigh most, a bar an
+    item.
+    """
     figure = figures.panels(2, width=3.6, height=3.2)
     sheet, (left, right) = figure
     shares = interpret.by_category(table)
@@ -331,7 +336,9 @@ def gradients(table: pd.DataFrame, most: int = 12) -> Figure:
 
 
 def heart_failure_gradients(done: Run) -> pd.DataFrame | None:
-    """Attributions of laboratory items to the first code of heart failure, mean over test patients, or None."""
+    """Attributions of laboratory items to the first code of heart failure, mean over test patients,
+    or None.
+    """
     model, teacher = experiments.network(done)
     codes = np.flatnonzero(cohorts.heart_failure(teacher.records)[: teacher.records.targets])
     if not teacher.sizes.items or not len(codes):
@@ -341,7 +348,7 @@ def heart_failure_gradients(done: Run) -> pd.DataFrame | None:
     )
 
 
-# Results ---------------------------------------------------------------------------------------------------------
+# Results ------------------------------------------------------------------------------------------
 
 
 def protocols() -> pd.DataFrame:
@@ -358,7 +365,7 @@ def _word(value: Any) -> str:
 
 
 def main(found: Runs) -> pd.DataFrame:
-    """The corrected figures of every model and baseline on the same test patients, with intervals."""
+    """The corrected figures of every model and baseline on the same test patients."""
     rows = {}
     for name in ("corrected", "better", "first-day"):
         if name in found:
@@ -372,7 +379,9 @@ def main(found: Runs) -> pd.DataFrame:
 
 
 def both(found: Runs) -> pd.DataFrame:
-    """The study's figures beside plain ones, for both protocols and copy-forward, and what the study prints."""
+    """The study's figures beside plain ones, for both protocols and copy-forward, and what the
+    study prints.
+    """
     keys = ["reported.f1", *(f"reported.recall@{k}" for k in KS), *(f"recall@{k}" for k in KS)]
     rows = {}
     for name in ("reported", "corrected", "better"):
@@ -464,7 +473,9 @@ def strata(found: Runs) -> pd.DataFrame:
 
 
 def hearts(found: Runs) -> pd.DataFrame:
-    """The heart-failure task: AUROC, AUPRC and F1 at one half, as the study counts it and among new cases."""
+    """The heart-failure task: AUROC, AUPRC and F1 at one half, as the study counts it and among new
+    cases.
+    """
     rows = {}
     for name in ("reported", "corrected"):
         scores = found[name].metrics["heart_failure"]
@@ -498,8 +509,9 @@ def verdict(found: Runs) -> Words:
             else "cannot be told from"
         )
         parts.append(
-            f"- **DuaLK, {TITLES[name]}** {word} copy-forward: recall@20 {run.value('recall@20')} against "
-            f"{run.value('recall@20', 'copy-forward')}, difference {apart}."
+            f"- **DuaLK, {TITLES[name]}** {word} copy-forward: recall@20 "
+            f"{run.value('recall@20')} against {run.value('recall@20', 'copy-forward')}, "
+            f"difference {apart}."
         )
     return Words("\n".join(parts))
 
@@ -520,11 +532,13 @@ def across(found: Mapping[str, Runs]) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-# Bridge ----------------------------------------------------------------------------------------------------------
+# Bridge -------------------------------------------------------------------------------------------
 
 
 def bridge(run: Run) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Graph fidelity, and the laboratory stage, of synthetic admissions beside the reference points."""
+    """Graph fidelity, and the laboratory stage, of synthetic admissions beside the reference
+    points.
+    """
     graphs = (
         pd.DataFrame(run.metrics["graph"])
         .T.rename(columns=lambda name: name.replace("_", " "))

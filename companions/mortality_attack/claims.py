@@ -117,7 +117,7 @@ def _rise(scores: pd.Series) -> float:
 
 @test
 def oversampling(found: Runs) -> Finding:
-    """Whether the balanced sampler explains the rise: not if held-out scores do not rise with it."""
+    """Whether the balanced sampler explains the rise; not where held-out scores do not rise."""
     finding = no_overfitting(found)
     if finding.verdict != FAILS:
         return finding

@@ -47,7 +47,9 @@ DIRECTIONS = {"0to1": "survival → death", "1to0": "death → survival"}
 def runs(
     dataset: str, source: str | None, profile: str, seed: int, names: Iterable[str] | None = None
 ) -> dict[str, Run]:
-    """The runs that the book shows (:func:`experiments.of_book`), all or those named, made if need be."""
+    """The runs that the book shows (:func:`experiments.of_book`), all or those named, made if need
+    be.
+    """
     plan = experiments.of_book(dataset, source, profile, seed)
     wanted = list(names) if names is not None else list(plan)
     return {name: experiments.run(plan[name], progress=False) for name in wanted}
@@ -81,7 +83,7 @@ def text(entry: Mapping[str, Any] | None, digits: int = 3) -> str:
     return f"{Estimate.read(entry):.{digits}f}"
 
 
-# The cohort ---------------------------------------------------------------------------------------------------------
+# The cohort ---------------------------------------------------------------------------------------
 
 
 def availability(found: Run) -> pd.DataFrame:
@@ -116,7 +118,9 @@ def measured(found: Run) -> Figure:
 
 @figures.styled
 def filling(seed: int = 0, name: str = "lactate") -> Figure:
-    """One simulated stay filled the reported and the corrected way, with what is measured after the prediction."""
+    """One simulated stay filled the reported and the corrected way, with what is measured after the
+    prediction.
+    """
     from companions.mortality_attack import simulate
     from companions.mortality_attack.protocol import Protocol, fit_statistics, prepare
 
@@ -150,8 +154,8 @@ def filling(seed: int = 0, name: str = "lactate") -> Figure:
         )
     ax.plot(hour, value, "o", color="black", markersize=4, label="measured")
     ax.axvline(HOURS - 0.5, color=figures.GREY, linewidth=1)
-    ax.annotate("prediction", (HOURS - 0.5, 1), (3, -3), xycoords=("data", "axes fraction"), va="top",
-                textcoords="offset points", fontsize=9)  # fmt: skip
+    offset: Any = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
+    ax.annotate("prediction", (HOURS - 0.5, 1), (3, -3), va="top", fontsize=9, **offset)
     feature = features.table()[place]
     ax.set(
         xlim=(-1, 2 * HOURS),
@@ -162,7 +166,7 @@ def filling(seed: int = 0, name: str = "lactate") -> Figure:
     return figure
 
 
-# The model ----------------------------------------------------------------------------------------------------------
+# The model ----------------------------------------------------------------------------------------
 
 
 def quoted() -> pd.DataFrame:
@@ -203,13 +207,16 @@ def ladder_table(found: Runs) -> pd.DataFrame:
 
 
 def artefact(found: Runs) -> str:
-    """How much of the reported score is the scoring, in a sentence whose numbers are those of the run."""
+    """How much of the reported score is the scoring, in a sentence whose numbers are those of the
+    run.
+    """
     run = found["reported"]
     inside, outside = run.metrics["reported"], run.metrics["test"]
     quoted_row = QUOTES.values["results"][-1]
     return (
-        f"The study printed an AUROC of {quoted_row['auroc']} and an F1 of {quoted_row['f1']}. Its protocol gives this "
-        f"model an AUROC of {text(inside['auroc'])} and an F1 of {text(inside['f1'])}; held-out stays give the same "
+        f"The study reports an AUROC of {quoted_row['auroc']} and an F1 of {quoted_row['f1']}. Its "
+        f"protocol gives this model an AUROC of {text(inside['auroc'])} and an F1 of "
+        f"{text(inside['f1'])}; held-out stays give the same "
         f"weights {text(outside['auroc'])} and {text(outside['f1'])}. Of the F1, "
         f"{inside['f1']['value'] - outside['f1']['value']:.2f} is the scoring, and of the AUROC "
         f"{inside['auroc']['value'] - outside['auroc']['value']:.2f}."
@@ -222,8 +229,10 @@ def two_curves(found: Runs) -> Figure:
     history = found["reported"].history.dropna(subset=["reported_auroc"])
     figure, axes = figures.panels(2, width=4.2, height=3.0)
     for ax, score in zip(axes, ("auroc", "f1"), strict=True):
-        for which, title, colour in (("reported", "as reported: training stays, balanced draw", figures.PALETTE[1]),
-                                     ("test", "held-out stays", figures.PALETTE[0])):  # fmt: skip
+        for which, title, colour in (
+            ("reported", "as reported: training stays, balanced draw", figures.PALETTE[1]),
+            ("test", "held-out stays", figures.PALETTE[0]),
+        ):
             ax.plot(
                 history["epoch"],
                 history[f"{which}_{score}"],
@@ -267,8 +276,14 @@ def target(found: Runs) -> str:
     """The best sequence model of each set of series, in a sentence."""
     parts = []
     for which, title in (("all", "all series"), ("study", "the study's series")):
-        able = [run for run in found.values() if run.experiment.task == "model" and run.experiment.model.features == which
-                and run.experiment.protocol == CORRECTED and not run.experiment.peer]  # fmt: skip
+        models = [run for run in found.values() if run.experiment.task == "model"]
+        able = [
+            run
+            for run in models
+            if run.experiment.model.features == which
+            and run.experiment.protocol == CORRECTED
+            and not run.experiment.peer
+        ]
         best = max(able, key=lambda run: run.metrics["test"]["auroc"]["value"])
         parts.append(f"on {title} {best.experiment.title} ({text(best.metrics['test']['auroc'])})")
     return f"Of the sequence models the best AUROC on held-out stays has {', '.join(parts)}."
@@ -276,7 +291,9 @@ def target(found: Runs) -> str:
 
 @figures.styled
 def calibration(found: Runs, names: Sequence[str]) -> Figure:
-    """Share who died against mean predicted probability, in tenths of the held-out stays, a panel a model."""
+    """Share who died against mean predicted probability, in tenths of the held-out stays, a panel a
+    model.
+    """
     figure, axes = figures.panels(len(names), width=3.3, height=3.2)
     for ax, name in zip(axes, names, strict=True):
         table = pd.DataFrame(found[name].metrics["calibration"])
@@ -298,7 +315,7 @@ def calibration(found: Runs, names: Sequence[str]) -> Figure:
     return figure
 
 
-# The attack ---------------------------------------------------------------------------------------------------------
+# The attack ---------------------------------------------------------------------------------------
 
 
 def attacked(found: Runs, task: str = "attack") -> dict[str, Run]:
@@ -311,13 +328,8 @@ def attack_table(found: Runs) -> pd.DataFrame:
     rows = []
     for title, run in attacked(found).items():
         for direction, words in DIRECTIONS.items():
-            entry = run.metrics[direction]
-            middle = entry["best"]["median"]
-            rows.append({
-                "victim": title, "direction": words, "attacked": tables.patients(entry["success"]["stays"]),
-                "turned": text(entry["success"], 2), "cells changed, median": text(middle["cells"], 0),
-                "L1 norm, median": text(middle["l1"], 2), "largest change, median": text(middle["largest"], 2),
-            })  # fmt: skip
+            row = {"victim": title, "direction": words, **_changes(run.metrics[direction])}
+            rows.append(row)
     return pd.DataFrame(rows).set_index("victim").rename_axis(None)
 
 
@@ -325,16 +337,21 @@ def side_table(found: Runs) -> pd.DataFrame:
     """A row a way of attacking the same stays."""
     rows = {}
     for title, run in attacked(found, "side").items():
-        entry = run.metrics["both"]
-        rows[title] = {
-            "attacked": tables.patients(entry["success"]["stays"]),
-            "turned": text(entry["success"], 2),
-            "cells changed, median": text(entry["best"]["median"]["cells"], 0),
-            "L1 norm, median": text(entry["best"]["median"]["l1"], 2),
-            "largest change, median": text(entry["best"]["median"]["largest"], 2),
-            "seconds": f"{run.metrics['attack_seconds']:.1f}",
-        }
+        seconds = f"{run.metrics['attack_seconds']:.1f}"
+        rows[title] = {**_changes(run.metrics["both"]), "seconds": seconds}
     return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def _changes(entry: Mapping[str, Any]) -> dict[str, str]:
+    """How many stays an attack turned, and how large its best changes are."""
+    median = entry["best"]["median"]
+    return {
+        "attacked": tables.patients(entry["success"]["stays"]),
+        "turned": text(entry["success"], 2),
+        "cells changed, median": text(median["cells"], 0),
+        "L1 norm, median": text(median["l1"], 2),
+        "largest change, median": text(median["largest"], 2),
+    }
 
 
 def noise_table(found: Runs) -> pd.DataFrame:
@@ -387,7 +404,9 @@ def most_susceptible(found: Run, number: int = 8) -> pd.DataFrame:
 
 @figures.styled
 def heat_maps(found: Run, measure: str, label: str) -> Figure:
-    """A measure by hour and feature, a panel a direction and change (first, best found), on one logarithmic scale."""
+    """A measure by hour and feature, a panel a direction and change (first, best found), on one
+    logarithmic scale.
+    """
     names = [feature for feature in features.table() if feature.group != "further"]
     tables = {(which, direction): found.maps[f"{which}/{direction}/{measure}"][:, : len(names)].T
               for which in ("first", "best") for direction in DIRECTIONS}  # fmt: skip
@@ -400,8 +419,9 @@ def heat_maps(found: Run, measure: str, label: str) -> Figure:
         else None
     )
     for ax, ((which, direction), table) in zip(axes.flat, tables.items(), strict=True):
-        image = ax.imshow(np.where(table > 0, table, np.nan), aspect="auto", cmap="RdYlBu_r", norm=norm,
-                          interpolation="nearest")  # fmt: skip
+        shown = np.where(table > 0, table, np.nan)
+        style: Any = {"aspect": "auto", "cmap": "RdYlBu_r", "interpolation": "nearest"}
+        image = ax.imshow(shown, norm=norm, **style)
         ax.set(title=f"{which} change found, {DIRECTIONS[direction]}")
         ax.grid(False)
         ax.set_yticks(range(len(names)), [feature.title for feature in names], fontsize=7.5)
@@ -417,8 +437,11 @@ def histograms(found: Run) -> Figure:
     """How many cells are changed, and how far, among the best changes: a row a direction."""
     figure = Figure(figsize=(9.2, 4.6), layout="constrained")
     axes = figure.subplots(2, 3, sharex="col")
-    parts = (("cells", experiments.CELL_BINS, "cells changed"), ("mean", experiments.CHANGE_BINS, "mean absolute change"),
-             ("largest", experiments.CHANGE_BINS, "largest absolute change"))  # fmt: skip
+    parts = (
+        ("cells", experiments.CELL_BINS, "cells changed"),
+        ("mean", experiments.CHANGE_BINS, "mean absolute change"),
+        ("largest", experiments.CHANGE_BINS, "largest absolute change"),
+    )
     for row, (direction, words) in zip(axes, DIRECTIONS.items(), strict=True):
         for ax, (key, bins, label) in zip(row, parts, strict=True):
             for which, colour in (("first", figures.PALETTE[1]), ("best", figures.PALETTE[0])):
@@ -438,7 +461,9 @@ def histograms(found: Run) -> Figure:
 
 @figures.styled
 def discovery(found: Runs) -> Figure:
-    """Share of attacked stays turned by each step: first (dashed) and best (solid) change, a panel a direction."""
+    """Share of attacked stays turned by each step: first (dashed) and best (solid) change, a panel
+    a direction.
+    """
     figure, axes = figures.panels(2, width=4.2, height=3.0)
     made = attacked(found)
     shades = figures.colours(list(made))
@@ -489,9 +514,10 @@ def defence(found: Runs) -> str:
     shares = [text(run.metrics["both"]["success"], 2) for run in (plain, hard)]
     norms = [text(run.metrics["both"]["best"]["median"]["l1"], 2) for run in (plain, hard)]
     return (
-        f"Trained against its own worst changes, the bi-LSTM has an AUROC of {scores[1]} on held-out stays, where that "
-        f"of the averaged plain ones is {scores[0]}. The attack turns {shares[1]} of its verdicts, of the plain one's "
-        f"{shares[0]}; half of the changes found have an L1 norm above {norms[1]}, for the plain one above {norms[0]}."
+        f"Trained against its own worst changes, the bi-LSTM has an AUROC of {scores[1]} on "
+        f"held-out stays, where that of the averaged plain ones is {scores[0]}. The attack turns "
+        f"{shares[1]} of its verdicts, of the plain one's {shares[0]}; half of the changes "
+        f"found have an L1 norm above {norms[1]}, for the plain one above {norms[0]}."
     )
 
 
@@ -503,15 +529,17 @@ def speed() -> str:
     found = read_json(path)
     ours, theirs = found["package"], found["reported_loop"]
     return (
-        f"Beside a plain transcription of the reported loop, on one machine, {found['threads']} thread, the same "
+        f"Beside a plain transcription of the reported loop, on one machine, {found['threads']} "
+        "thread, the same "
         f"{found['stays']} stays of {found['data']} and the same {found['steps']} steps at most: "
-        f"{ours['per_second']:.2f} stays a second against {theirs['per_second']:.2f}, {found['ratio']:.1f} times as "
-        f"many, with {100 * ours['success']:.0f} % and {100 * theirs['success']:.0f} % turned and a median L1 norm of "
+        f"{ours['per_second']:.2f} stays a second against {theirs['per_second']:.2f}, "
+        f"{found['ratio']:.1f} times as many, with {100 * ours['success']:.0f} % and "
+        f"{100 * theirs['success']:.0f} % turned and a median L1 norm of "
         f"{ours['l1']:.2f} and {theirs['l1']:.2f} (`{found['command']}`)."
     )
 
 
-# Helpers ------------------------------------------------------------------------------------------------------------
+# Helpers ------------------------------------------------------------------------------------------
 
 
 def _numbers(values: Sequence[float | None]) -> np.ndarray:

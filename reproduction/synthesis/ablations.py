@@ -1,9 +1,9 @@
 """The report's ablations run again: reported values beside ours, and whether the order is found.
 
 The rows of each table, their labels and the reported rows that they repeat stand in the plan. A
-reported difference between two rows is found where ours has its sign and its 95 % interval (Welch's,
-over random seeds) excludes 0; reversed where the interval lies on the other side; else the rows are
-not told apart.
+reported difference between two rows is found where ours has its sign and its 95 % interval
+(Welch's, over random seeds) excludes 0; reversed where the interval lies on the other side; else
+the rows are not told apart.
 """
 
 from __future__ import annotations
@@ -357,9 +357,9 @@ FOUND, REVERSED, OPEN, GONE = "as reported", "reversed", "not told apart", "no s
 def order(found: Rows, which: str) -> pd.DataFrame:
     """Every reported difference between two rows of a table beside ours, in the regime alone.
 
-    Columns: score, rows, reported (first less second), here (with interval), verdict: "as reported",
-    "reversed", "not told apart", or "no score" where a row has none here, as when all its runs
-    diverged. Equal reported values are left out.
+    Columns: score, rows, reported (first less second), here (with interval), verdict: "as
+    reported", "reversed", "not told apart", or "no score" where a row has none here, as when all
+    its runs diverged. Equal reported values are left out.
     """
     rows, table = scores.in_regime(pick(found, which)), []
     compared = [row for row in rows_of(which) if row.reported and row.label in rows]

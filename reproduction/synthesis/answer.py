@@ -1,4 +1,4 @@
-"""The first page: did it reproduce, what is wrong with it, what to use, in words and one picture."""
+"""The first page: did it reproduce, what is wrong with it, what to use, on which data."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ WORDS = {"independent": "shuffled columns", "zero": "an empty table"}
 
 
 def reproduced(claims: pd.DataFrame) -> str:
-    """Whether the studies reproduce, from their ledger (:meth:`reproduction.claims.Ledger.table`)."""
+    """Whether the studies reproduce, from their :meth:`ledger <reproduction.claims.Ledger.table>`."""
     whole = claims.loc[CONCLUSION]
     word = {"holds": "Yes", "fails": "No"}.get(whole["verdict"], "It cannot be told")
     return (
@@ -79,9 +79,8 @@ def basis(dataset: str, profile: str, seed: int) -> str:
     closed = [name for name, entry in DATASETS.items() if entry.credentialed]
     found = [name for name in closed if experiments.finished(name, None, profile, seed)]
     runs = f"Runs on {', '.join(found)} stand beside." if found else NO_CREDENTIALED
-    return (
-        f"**On which data?** {DATASETS[dataset].description}. {'' if dataset in closed else runs}"
-    )
+    beside = "" if dataset in closed else runs
+    return f"**On which data?** {DATASETS[dataset].description}. {beside}"
 
 
 def summary(name: str, runs: Sequence[Run]) -> str:

@@ -30,7 +30,8 @@ from scoehr.data.simulate import sample_matrix
 #: A membership AUC above that of fresh real patients by less than this counts as no leak.
 MARGIN = 0.05
 
-#: The finished runs of each row of the plan, see :func:`reproduction.synthesis.experiments.finished`.
+#: The finished runs of each row of the plan, see
+#: :func:`reproduction.synthesis.experiments.finished`.
 Found: TypeAlias = Mapping[str, Sequence[Run]]
 
 

@@ -68,7 +68,7 @@ def _apart(key: str, ideal: float) -> Read:
 
 
 def _below_replicates(key: str) -> Read:
-    """By how much a score is below the least of fresh real patients on other draws; 0 if it is not."""
+    """By how much a score is below the least of other draws of fresh real patients, or 0."""
 
     def read(run: Run) -> float | None:
         real = run.metrics.get("reference", {}).get("real", {})
@@ -218,7 +218,7 @@ def best(rows: Rows) -> str:
 
 
 def choice(contests: Sequence[Rows]) -> str:
-    """One sentence: in how many contests a recommended row is first, by gap and by discriminator."""
+    """One sentence: how often a recommended row is first, by gap and by discriminator."""
     parts = []
     for title, read in {ORDER: _median_gap, "discriminator AUC": _score(AUC)}.items():
         orders = [order for rows in contests if len(order := _placed(rows, read)) > 1]

@@ -24,12 +24,15 @@ from scoehr.training import Schedule, rate_factor
 
 #: The values that the paper and the report give.
 QUOTES = Quotes(Path(__file__).with_name("reported.json"))
-#: The report's scores as its tables name them, with the direction in which it reads them: lower is better in all four.
+#: The report's scores as its tables name them, with the direction in which it reads them: lower is
+#: better in all four.
 SCORES = {"DDM": "ddm", "PCD": "pcd", "log-cluster": "log_cluster", "cosine share (%)": "cosine"}
 
 
 def report() -> pd.DataFrame:
-    """The report's table of results, a row a model, with its log-cluster score turned into the published one."""
+    """The report's table of results, a row a model, with its log-cluster score turned into the
+    published one.
+    """
     facts = QUOTES.values
     rows = pd.DataFrame(facts["report"]).set_index("title")
     columns = {**SCORES, "mean cell": "density"}
@@ -48,7 +51,9 @@ def named(names: Sequence[str]) -> list[str]:
 
 
 def paper(which: str = "paper") -> pd.DataFrame:
-    """A table of the paper, a row a model: ``"paper"`` for MIMIC-III, ``"paper_ed"`` for its emergency records."""
+    """A table of the paper, a row a model: ``"paper"`` for MIMIC-III, ``"paper_ed"`` for its
+    emergency records.
+    """
     names = {"ddm": "DDM", "pcd": "PCD", "log_cluster": "log-cluster", "sra": "SRA"}
     return (
         pd.DataFrame(QUOTES.values[which])
@@ -67,13 +72,15 @@ def margins(which: str = "paper") -> pd.DataFrame:
     )
 
 
-# Log-cluster ---------------------------------------------------------------------------------------------------------
+# Log-cluster --------------------------------------------------------------------------------------
 
 
 def published(score: float, clusters: int) -> float:
-    """The published log-cluster, log(S / G), from the report's log(1/G) S; NaN where no clusters can have that score.
+    """The published log-cluster, log(S / G), from the report's log(1/G) S; NaN where no clusters
+    can have that score.
 
-    S = Σ_j (share of real rows in cluster j - c)² is at most G max(c, 1-c)², which is G/4 for sets of one size.
+    S = Σ_j (share of real rows in cluster j - c)² is at most G max(c, 1-c)², which is G/4 for sets
+    of one size.
     """
     total = score / math.log(1 / clusters)
     return math.log(total / clusters) if 0 < total <= clusters / 4 else math.nan
@@ -85,11 +92,13 @@ def bounds(clusters: float, share: float = 0.5) -> tuple[float, float]:
 
 
 def impossible(score: float, clusters: int, patients: int) -> Clusters:
-    """Clusters of ``patients`` real and as many synthetic rows that give ``score`` once the counts are broadcast.
+    """Clusters of ``patients`` real and as many synthetic rows that give ``score`` once the counts
+    are broadcast.
 
-    All real rows lie in the first cluster and the synthetic ones are spread evenly over the others, so that the report
-    divides the one count of real rows, N, by the size of every cluster: S = Σ_j (N / n_j - c)². The size of the others
-    follows from the score; synthetic rows that are left over join the first cluster.
+    All real rows lie in the first cluster and the synthetic ones are spread evenly over the others,
+    so that the report divides the one count of real rows, N, by the size of every cluster: S = Σ_j
+    (N / n_j - c)². The size of the others follows from the score; synthetic rows that are left over
+    join the first cluster.
     """
     total = score / math.log(1 / clusters)
     size = np.arange(1, patients // (clusters - 1) + 1)
@@ -102,7 +111,7 @@ def impossible(score: float, clusters: int, patients: int) -> Clusters:
     return Clusters(np.concatenate([np.zeros(patients, dtype=int), synthetic]), patients, clusters)
 
 
-# DDM and PCD ---------------------------------------------------------------------------------------------------------
+# DDM and PCD --------------------------------------------------------------------------------------
 
 
 def ddm_digits() -> pd.Series:
@@ -118,15 +127,19 @@ def ddm_digits() -> pd.Series:
 
 
 def least_error(density: Any) -> Any:
-    """The least mean-count error of a table with this mean cell: |mean of differences| ≤ mean of |differences|.
+    """The least mean-count error of a table with this mean cell: |mean of differences| ≤ mean of
+    |differences|.
 
-    The mean over codes of |mean count of real - of synthetic patients| is the published DDM for counts.
+    The mean over codes of |mean count of real - of synthetic patients| is the published DDM for
+    counts.
     """
     return np.abs(density - QUOTES.values["report_real_density"])
 
 
 def scale() -> dict[str, float]:
-    """Size of the report's evaluation: mean cell of the real patients, codes, patients a side, clusters."""
+    """Size of the report's evaluation: mean cell of the real patients, codes, patients a side,
+    clusters.
+    """
     facts = QUOTES.values
     names = {
         "density": "real_density",
@@ -141,11 +154,11 @@ def empty(density: float, codes: float, patients: float, clusters: float) -> dic
     """What the report's code gives a table without a single code; the size as in :func:`scale`.
 
     * DDM = Σ_codes mean count / N = D m / N, exactly.
-    * PCD: all correlations of the empty table count as 0, so the score is the norm of the real correlation matrix. Its
-      D ones on the diagonal give √D, if every code occurs; chance adds D (D - 1) / N under the root, real correlation
-      what it adds.
-    * Log-cluster: the empty rows share one cluster and the other G - 1 hold real rows alone, so S is at least
-      (G - 1) / 4 and at most G / 4.
+    * PCD: all correlations of the empty table count as 0, so the score is the norm of the real
+      correlation matrix. Its D ones on the diagonal give √D, if every code occurs; chance adds D (D - 1) / N under
+      the root, real correlation what it adds.
+    * Log-cluster: the empty rows share one cluster and the other G - 1 hold real rows alone, so S
+      is at least (G - 1) / 4 and at most G / 4.
     """
     low, _ = bounds(clusters)
     return {
@@ -159,11 +172,13 @@ def empty(density: float, codes: float, patients: float, clusters: float) -> dic
 
 
 def chance_pcd(codes: float, patients: float) -> float:
-    """PCD of two samples of N of the same patients if no codes are related: D (D - 1) cells have variance 2 / N."""
+    """PCD of two samples of N of the same patients if no codes are related: D (D - 1) cells have
+    variance 2 / N.
+    """
     return math.sqrt(2 * codes * (codes - 1) / patients)
 
 
-# Spread, schedule, ranges --------------------------------------------------------------------------------------------
+# Spread, schedule, ranges -------------------------------------------------------------------------
 
 #: The two printed runs of one configuration: 144 dimensions, rate 0.001, 50 epochs.
 TWINS = ("reported", "reported-epochs-50")
@@ -180,7 +195,7 @@ def spread() -> pd.Series:
 
 
 def sweep(which: str) -> list[str]:
-    """Titles in :func:`report` of the rows of an ablation, without those that have no log-cluster."""
+    """Titles in :func:`report` of the rows of an ablation that have a log-cluster."""
     twins = [row.reported for row in experiments.tables()[which].rows if row.reported]
     scores = report()["log-cluster, corrected"]
     return [title for title in named(twins) if not math.isnan(scores[title])]
@@ -198,10 +213,11 @@ def differences() -> pd.DataFrame:
 
 
 def best(which: str) -> pd.DataFrame:
-    """The best row of an ablation as the report reads its scores, and after correction; a row a score.
+    """The best row of an ablation as the report reads its scores, and after correction; a row a
+    score.
 
-    Corrected, the log-cluster is the published one, DDM gives way to the least error that the mean cell leaves
-    possible, and PCD stays, being lower-is-better both ways.
+    Corrected, the log-cluster is the published one, DDM gives way to the least error that the mean
+    cell leaves possible, and PCD stays, being lower-is-better both ways.
     """
     rows = report().loc[sweep(which)]
     digits, least = ddm_digits()[rows.index], least_error(rows["mean cell"])
@@ -220,12 +236,14 @@ def best(which: str) -> pd.DataFrame:
 
 
 def budget(schedule: Schedule, epochs: int, planned: int) -> float:
-    """Sum of the learning rate's factor over the first ``epochs`` of a run of ``planned``, in epochs at full rate."""
+    """Sum of the learning rate's factor over the first ``epochs`` of a run of ``planned``, in
+    epochs at full rate.
+    """
     return sum(rate_factor(schedule, epoch, planned) for epoch in range(epochs))
 
 
 def apart(which: str, model: str, score: str, others: Sequence[str]) -> dict[str, bool]:
-    """Whether the printed range value ± margin of ``model`` lies outside that of each other model."""
+    """Whether the published range of ``model`` lies outside that of each other model."""
     middle, width = paper(which)[score], margins(which)[score]
     return {
         other: bool(abs(middle[model] - middle[other]) > width[model] + width[other])
@@ -233,14 +251,15 @@ def apart(which: str, model: str, score: str, others: Sequence[str]) -> dict[str
     }
 
 
-# Figures -------------------------------------------------------------------------------------------------------------
+# Figures ------------------------------------------------------------------------------------------
 
 
 @figures.styled
 def conversion(
     rows: pd.DataFrame, named: Sequence[str], rivals: Mapping[str, float], clusters: int
 ) -> Figure:
-    """The published log-cluster against the report's, a dot a printed model, and the paper's values as lines.
+    """The published log-cluster against the report's, a dot a printed model, and the paper's values
+    as lines.
 
     ``rows`` as :func:`report` has them; the dots of ``named`` are labelled.
     """
@@ -279,7 +298,9 @@ def conversion(
 def scatter(
     density: pd.Series, ddm: pd.Series, disjoint: pd.Series, *, real: float, empty: float
 ) -> Figure:
-    """Printed DDM against the mean cell, with that of ``disjoint`` patients as a line and the empty table at 0."""
+    """Printed DDM against the mean cell, with that of ``disjoint`` patients as a line and the empty
+    table at 0.
+    """
     figure = Figure(figsize=(6.6, 3.4), layout="constrained")
     ax = figure.subplots()
     order = density.sort_values().index
@@ -304,7 +325,9 @@ def scatter(
 
 @figures.styled
 def budgets(spent: Mapping[str, Sequence[float]], lengths: Sequence[int]) -> Figure:
-    """What share of all learning is spent by each epoch, a line a schedule, with a dot at each of ``lengths``."""
+    """What share of all learning is spent by each epoch, a line a schedule, with a dot at each of
+    ``lengths``.
+    """
     figure = Figure(figsize=(6.6, 3.0), layout="constrained")
     ax = figure.subplots()
     titles = {"reported": "the report's schedule", "official": "the paper's schedule"}

@@ -1,4 +1,4 @@
-"""Tables and sentences of the main study's pages, put together from the numbers of finished runs."""
+"""Tables and sentences of the main study's pages, made from the numbers of finished runs."""
 
 from __future__ import annotations
 
@@ -240,7 +240,7 @@ def costs(found: Rows) -> pd.DataFrame:
 
 
 def network_seconds(run: Run) -> float | None:
-    """Seconds of training but for the autoencoder's: of a network, of a GAN, of a copula's pairs."""
+    """Seconds of training without the autoencoder: of a network, a GAN, a copula's pairs."""
     return _stages(run, but=("autoencoder_seconds", "sampling_seconds"))
 
 

@@ -1,7 +1,8 @@
 """A blinded review by clinicians: the packet that they score, and what their scores say.
 
-In the paper three clinicians saw 100 real and 100 synthetic patients, mixed, and called each realistic or unrealistic;
-three rules turn their votes on a patient into one label (Naseer et al. 2023, as quoted in the report).
+In the paper three clinicians saw 100 real and 100 synthetic patients, mixed, and called each
+realistic or unrealistic; three rules turn their votes on a patient into one label (Naseer et al.
+2023, as quoted in the report).
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from scoehr.files import CHECKOUT, ROOT, InputError, check_seed, neutral, replac
 #: The paper's scale, and what the key tells of a record.
 REALISM = ("realistic", "unrealistic")
 ORIGINS = ("real", "synthetic")
-#: The paper's three rules: whether a record with so many votes for realistic, of so many reviewers, counts as such.
+#: The paper's three rules: whether a record with so many votes for realistic, of so many reviewers,
+#: counts as such.
 RULES: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
     "every reviewer": lambda votes, reviewers: votes == reviewers,
     "most reviewers": lambda votes, reviewers: 2 * votes > reviewers,
@@ -39,7 +41,7 @@ PUBLISHED = ("book", "saved_models", "synthetic_data")
 DRAWS = 2000
 
 
-# The packet ---------------------------------------------------------------------------------------------------------
+# The packet ---------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Packet:
 
     Attributes
     ----------
-    records : matrix whose patients are the numbers that reviewers see; its codes are those of either side
+    records : matrix whose patients are the numbers that reviewers see, with the codes of both sides
     origins : array of shape (n_records,), "real" or "synthetic"
     """
 
@@ -76,15 +78,16 @@ class Packet:
 def packet(real: CodeMatrix, synthetic: CodeMatrix, *, n: int = 100, seed: int = 0) -> Packet:
     """Draw ``n`` patients of each side and shuffle them.
 
-    Where one side is of presence, the other is cut to it, and titles known to one side serve both: neither counts nor
-    titles give a record away. InputError if a side has fewer patients, or the two are coded differently.
+    Where one side is of presence, the other is cut to it, and titles known to one side serve both:
+    neither counts nor titles give a record away. InputError if a side has fewer patients, or the
+    two are coded differently.
     """
     rng = np.random.default_rng(check_seed(seed))
     strange = synthetic.codes[~np.isin(synthetic.codes, real.codes)]
     if 2 * len(strange) > len(synthetic.codes):
         raise InputError(
-            f"most codes of the synthetic patients, such as {strange[0]}, are unknown to the real ones; give tables of "
-            "one vocabulary"
+            f"most codes of the synthetic patients, such as {strange[0]}, are unknown to the real "
+            "ones; give tables of one vocabulary"
         )
     sides = [
         _drawn(origin, matrix, n, rng)
@@ -111,7 +114,8 @@ def packet(real: CodeMatrix, synthetic: CodeMatrix, *, n: int = 100, seed: int =
 def _drawn(origin: str, matrix: CodeMatrix, n: int, rng: np.random.Generator) -> CodeMatrix:
     if len(matrix) < n:
         raise InputError(
-            f"{len(matrix)} {origin} patients are too few for {n} records; give more patients or ask less"
+            f"{len(matrix)} {origin} patients are too few for {n} records; give more patients or "
+            "ask less"
         )
     return matrix.take(rng.choice(len(matrix), n, replace=False))
 
@@ -127,11 +131,12 @@ def _name(counts: sparse.csr_array) -> str:
 def write(
     made: Packet, folder: Path, key: Path, *, dataset: str, fingerprint: str | None = None
 ) -> None:
-    """Write packet.csv, scores.csv and packet.html into a new ``folder``, and which record is which to ``key``.
+    """Write packet.csv, scores.csv and packet.html into a new ``folder``, and which record is which
+    to ``key``.
 
-    InputError if either is there already, if the key would lie in the folder that reviewers get, or if real records
-    would lie where things are published, unless ``dataset`` and ``fingerprint`` are known to be open
-    (:func:`scoehr.data.datasets.credentialed`).
+    InputError if either is there already, if the key would lie in the folder that reviewers get, or
+    if real records would lie where things are published, unless ``dataset`` and ``fingerprint`` are
+    known to be open (:func:`scoehr.data.datasets.credentialed`).
     """
     for path in (folder, key):
         if path.exists():
@@ -142,7 +147,8 @@ def write(
         raise InputError(f"{key}: lies in the folder that reviewers get; put the key elsewhere")
     if credentialed(dataset, fingerprint) and (home := _published(folder)):
         raise InputError(
-            f"{folder}: lies in {home}, which is published, and the records are real; write it elsewhere"
+            f"{folder}: lies in {home}, which is published, and the records are real; write it "
+            "elsewhere"
         )
     lines = pd.concat(
         {number: _safe(made.lines(row)) for row, number in enumerate(made.records.patients)},
@@ -175,7 +181,9 @@ def _published(path: Path) -> str | None:
 
 
 def page(made: Packet) -> str:
-    """The packet as one HTML page with a form that keeps its answers, saves them as CSV, and needs no network."""
+    """The packet as one HTML page with a form that keeps its answers, saves them as CSV, and needs
+    no network.
+    """
     parts = {
         "name": made.name,
         "number": str(len(made.origins)),
@@ -191,7 +199,8 @@ def card(made: Packet, row: int) -> str:
     """One record as the reviewer sees it: its diagnoses and the two answers, as HTML."""
     number = made.records.patients[row]
     rows = "".join(
-        f'<tr><td class="words">{html.escape(line.code)}</td><td class="words">{html.escape(line.title)}</td>'
+        f'<tr><td class="words">{html.escape(line.code)}</td>'
+        f'<td class="words">{html.escape(line.title)}</td>'
         f"<td>{line.count}</td></tr>"
         for line in made.lines(row).itertuples(index=False, name="Line")
     )
@@ -200,7 +209,8 @@ def card(made: Packet, row: int) -> str:
         for label in REALISM
     )
     return (
-        f'<article class="record" id="{number}">\n<h2>Record {number}</h2>\n<table class="scores"><thead><tr>'
+        f'<article class="record" id="{number}">\n<h2>Record {number}</h2>\n'
+        '<table class="scores"><thead><tr>'
         '<th scope="col" class="words">Code</th><th scope="col" class="words">Diagnosis</th>'
         f'<th scope="col">Times</th></tr></thead>\n<tbody>{rows or EMPTY}</tbody></table>\n'
         f"<fieldset><legend>Record {number} is</legend>{choices}</fieldset>\n</article>"
@@ -210,14 +220,16 @@ def card(made: Packet, row: int) -> str:
 EMPTY = '<tr><td class="words" colspan="3">no diagnosis recorded</td></tr>'
 
 
-# The scores ---------------------------------------------------------------------------------------------------------
+# The scores ---------------------------------------------------------------------------------------
 
 
 def score(sheets: Sequence[Path], key: Path, *, seed: int = 0) -> dict[str, Any]:
-    """What returned sheets say: :func:`judge` of their votes, and each reviewer's share of right answers.
+    """What returned sheets say: :func:`judge` of their votes, and each reviewer's share of right
+    answers.
 
-    A sheet is a CSV file with columns record and realism, one row a record of the packet. InputError names the file,
-    column and row of the first thing that is wrong with a sheet or the key.
+    A sheet is a CSV file with columns record and realism, one row a record of the packet.
+    InputError names the file, column and row of the first thing that is wrong with a sheet or the
+    key.
     """
     if len({path.resolve() for path in sheets}) < len(sheets):
         raise InputError("a sheet is given twice; give one sheet a reviewer")
@@ -225,7 +237,8 @@ def score(sheets: Sequence[Path], key: Path, *, seed: int = 0) -> dict[str, Any]
     synthetic = np.array([origin == "synthetic" for origin in origins.values()])
     if synthetic.all() or not synthetic.any():
         raise InputError(
-            f"{key}, column origin: has no {ORIGINS[int(not synthetic.all())]} record; restore the key"
+            f"{key}, column origin: has no {ORIGINS[int(not synthetic.all())]} record; restore "
+            "the key"
         )
     given = np.array([_given(path, list(origins)) for path in sheets])
     votes = [
@@ -301,22 +314,24 @@ def _answers(
 
 
 def judge(votes: ArrayLike, *, seed: int = 0) -> dict[str, Any]:
-    """The paper's three rules, agreement, and how well the reviewers tell synthetic from real records.
+    """The paper's three rules, agreement, and how well the reviewers tell synthetic from real
+    records.
 
     Parameters
     ----------
-    votes : array of shape (2, reviewers + 1); how many real (first row) and synthetic records have 0, 1, …, all
-        reviewers calling them realistic
+    votes : array of shape (2, reviewers + 1); how many real (first row) and synthetic records have
+        0, 1, …, all reviewers calling them realistic
     seed : of the bootstrap
 
     Returns
     -------
     dict
-        ``rules``: for each of :data:`RULES` the share of real and of synthetic records that count as realistic (Wilson
-        intervals), and their difference (Newcombe 1998, method 10). ``kappa``: Fleiss'. ``accuracy``: share of right
-        answers, taking realistic for real. ``auc``: of ranking synthetic above real records by the votes for
-        unrealistic; 0.5 means that the reviewers cannot tell. The last three with intervals by the bootstrap over
-        records. All intervals are 95 %; ``kappa`` is NaN for one reviewer.
+        ``rules``: for each of :data:`RULES` the share of real and of synthetic records that count
+        as realistic (Wilson intervals), and their difference (Newcombe 1998, method 10). ``kappa``:
+        Fleiss'. ``accuracy``: share of right answers, taking realistic for real. ``auc``: of
+        ranking synthetic above real records by the votes for unrealistic; 0.5 means that the
+        reviewers cannot tell. The last three with intervals by the bootstrap over records. All
+        intervals are 95 %; ``kappa`` is NaN for one reviewer.
     """
     table = np.asarray(votes)
     reviewers, totals = table.shape[1] - 1, table.sum(axis=1)
@@ -340,9 +355,9 @@ def judge(votes: ArrayLike, *, seed: int = 0) -> dict[str, Any]:
 def fleiss_kappa(ratings: ArrayLike, weights: ArrayLike | None = None) -> np.ndarray:
     """Agreement of many raters beyond chance (Fleiss 1971, eq. 7): 1 complete, 0 that of chance.
 
-    ``ratings`` of shape (n, categories) says how many raters put a subject into a category, equally many raters a
-    subject; ``weights`` of shape (…, n) how many such subjects there are. NaN for one rater, and where all ratings
-    are the same.
+    ``ratings`` of shape (n, categories) says how many raters put a subject into a category, equally
+    many raters a subject; ``weights`` of shape (…, n) how many such subjects there are. NaN for one
+    rater, and where all ratings are the same.
     """
     table = np.asarray(ratings)
     times = np.ones(len(table)) if weights is None else np.asarray(weights)

@@ -1,4 +1,5 @@
-"""Scores of rows of the plan over their random seeds: a mean with its interval, and what each run keeps.
+"""Scores of rows of the plan over their random seeds: a mean with its interval, and what each run
+keeps.
 
 Runs of one row differ in everything that is drawn in training and sampling: initial weights,
 batches, noise, samples. They are compared with the same held-out patients. With two runs or more
@@ -35,7 +36,7 @@ POINTS = {
 }
 
 
-# One quantity ------------------------------------------------------------------------------------
+# One quantity -------------------------------------------------------------------------------------
 
 
 def value(run: Run, key: str) -> float | None:

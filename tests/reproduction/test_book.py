@@ -97,7 +97,7 @@ def test_bad_input_in_a_notebook_is_told_as_such(elsewhere):
 
 
 def test_an_unknown_notebook_is_named():
-    with pytest.raises(InputError, match="99-nothing: no such notebook; choose one of 01-cohort"):
+    with pytest.raises(InputError, match="99-nothing: no such notebook; choose one of 00-answer"):
         book.load("99-nothing")
 
 
