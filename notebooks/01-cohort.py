@@ -105,7 +105,7 @@ Table(
     pd.DataFrame({**printed, "here": here}, index=rows).rename(
         index={"train": "training patients", "test": "test patients", "density": "mean cell"}
     ),
-    "The cohort as the report prints it in three places, and as it is here; the report has no validation patients",
+    "The cohort as the report gives it in three places, and as it is here; the report has no validation patients",
     digits=5,
 )
 

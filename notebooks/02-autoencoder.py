@@ -48,7 +48,7 @@ results.missing(rows, [*ablations.names("autoencoders"), *ablations.names("heads
 # ## Learning to reconstruct
 #
 # The loss is the squared error of one patient, summed over codes. Dashed are the losses that the
-# report printed for MIMIC-III, at its own epochs, of which it ran 200. The data differ, and the
+# report gives for MIMIC-III, at its own epochs, of which it ran 200. The data differ, and the
 # profile may train for fewer epochs, so it is the shapes that compare: whether the curves level
 # off, and whether that of patients who were not trained on parts from the other.
 
@@ -65,8 +65,8 @@ figures.show(
         ylabel="loss per patient",
         log=True,
     ),
-    "Loss of the autoencoder by epoch, both axes logarithmic. Lines: means over random seeds, with their range; "
-    "dashed: printed by the report.",
+    "Loss of the autoencoder by epoch, both axes logarithmic. Lines: mean over random seeds, with their range; "
+    "dashed: from the report.",
 )
 
 # %% tags=["hide-input"]
@@ -81,17 +81,17 @@ for label, histories in fitted.items():
         "training, here": last["train_loss"],
         "validation, here": last["validation_loss"],
         "ratio, here": last["validation_loss"] / last["train_loss"],
-        "training, printed": quoted["train loss"],
-        "test, printed": quoted["test loss"],
-        "ratio, printed": quoted["test loss"] / quoted["train loss"],
+        "training, reported": quoted["train loss"],
+        "test, reported": quoted["test loss"],
+        "ratio, reported": quoted["test loss"] / quoted["train loss"],
     }
 Table(
     pd.DataFrame.from_dict(table, orient="index"),
-    "Loss per patient after the last epoch, means over random seeds, by dimensions of the code",
+    "Loss per patient after the last epoch, mean over random seeds, by dimensions of the code",
 )
 
 # %% [markdown]
-# At 144 dimensions the printed loss on test patients is over three times that on training patients:
+# At 144 dimensions the reported loss on test patients is over three times that on training patients:
 # in 200 epochs the network had learnt patients by heart.
 #
 # Heads differ in what their loss measures, so that here only the shapes compare, not the heights.
@@ -102,7 +102,7 @@ figures.show(
     figures.curves(
         {label: found for label, found in histories.items() if found}, ylabel="loss per patient"
     ),
-    "Loss of the autoencoders by what the decoder is told to mean. Squared error, cross-entropy and the Poisson "
+    "Loss of the autoencoders by head of the decoder. Squared error, cross-entropy and the Poisson "
     "likelihood have different units.",
 )
 
@@ -152,7 +152,7 @@ densities = printed[["density before", "density after"]].assign(
 )
 Table(
     densities.join(weights["codes never produced"].rename("out of reach")),
-    f"Printed by the report: mean cell of test patients before and after. Out of reach: read off the weights that it "
+    f"From the report: mean cell of test patients before and after. Out of reach: read off the weights that it "
     f"published, of {reported.QUOTES.values['report_codes']:,} codes",
     {"density before": "{:.4f}", "density after": "{:.4f}", "after / before (%)": "{:.1f}"},
 )

@@ -118,7 +118,7 @@ figures.show(
 # ## Losses
 #
 # A network that puts out zeros has a loss equal to the number of dimensions, so the loss per
-# dimension is what compares between models. Dashed are the losses that the report printed for
+# dimension is what compares between models. Dashed are the losses that the report gives for
 # MIMIC-III after its epochs; the scale differs, since the data, the width of the network and the
 # share of patients in an epoch do.
 
@@ -136,8 +136,8 @@ figures.show(
         ylabel="loss per patient",
         log=True,
     ),
-    "Loss of the score networks by epoch, both axes logarithmic. Lines: means over random seeds, with their range; "
-    "dashed: printed by the report.",
+    "Loss of the score networks by epoch, both axes logarithmic. Lines: mean over random seeds, with their range; "
+    "dashed: from the report.",
 )
 
 # %% tags=["hide-input"]
@@ -155,8 +155,8 @@ for label, runs in sizes.items():
         "dimensions": size,
         "validation loss, here": str(last),
         "per dimension, here": last.value / size,
-        "test loss, printed": said["test loss"],
-        "per dimension, printed": said["test loss"] / size_there,
+        "test loss, reported": said["test loss"],
+        "per dimension, reported": said["test loss"] / size_there,
     }
 Table(
     pd.DataFrame.from_dict(table, orient="index"),

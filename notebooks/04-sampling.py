@@ -83,7 +83,7 @@ figures.show(
 )
 
 # %% [markdown]
-# The report printed 37, 68 and 120 minutes on a T4 GPU for as many patients as it trained on, at
+# The report gives 37, 68 and 120 minutes on a T4 GPU for as many patients as it trained on, at
 # 64, 144 and 256 dimensions, and 510 without an autoencoder. Its code kept all 1,001 states of
 # every path and decoded each, to use the last; here only the last is kept.
 

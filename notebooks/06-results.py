@@ -49,20 +49,20 @@ Words(scores.divergences(every))
 # (t1)=
 # ## The main table
 #
-# A row a score, a column what was printed, then our runs, then the reference points: what fresh
+# A row a score, a column what was reported, then our runs, then the reference points: what fresh
 # real patients, shuffled columns, no patients at all, and training patients handed out again would
-# score. The report printed the scores named *as reported*; its log-cluster as published follows
-# exactly from what it printed, and its density ratio is the mean cell that it printed over that of
+# score. The report gives the scores named *as reported*; its log-cluster as published follows
+# exactly from what it gives, and its density ratio is the mean cell that it gives over that of
 # its real patients.
 #
-# Printed values come from MIMIC-III and a U-Net of full width. Ours has the report's batch,
+# Reported values come from MIMIC-III and a U-Net of full width. Ours has the report's batch,
 # updates, schedule, sampler and steps, and a narrower U-Net; {ref}`steps` and {ref}`widths` show
 # what these two factors change. DDM is inversely proportional to the number of patients scored:
 # look at where a value lies between the reference points.
 
 # %% tags=["hide-input"]
 Table(
-    ablations.main_table(kinds["count"], {"the report, printed": ablations.of_report("reported")}),
+    ablations.main_table(kinds["count"], {"the report": ablations.of_report("reported")}),
     f"Counts. {scores.caption(kinds['count'])}",
 )
 
@@ -82,25 +82,25 @@ results.missing(every, ["paper", "reported-binary", "reported-binary-sigmoid"])
 
 # %% tags=["hide-input"]
 Table(
-    ablations.main_table(presence, {"the paper, printed": ablations.of_paper()}),
+    ablations.main_table(presence, {"the paper": ablations.of_paper()}),
     f"Presence. {scores.caption(presence)}",
 )
 
 # %% tags=["hide-input"]
 Table(
     reported.paper(),
-    "Printed by the paper, on presence of codes in MIMIC-III: its model beside three generative adversarial networks",
+    "Published by the paper, on presence of codes in MIMIC-III: its model beside three generative adversarial networks",
 )
 
 # %% [markdown]
-# Both studies also printed a privacy score. The paper's 0 % and the report's 2.8 % are both shares
+# Both studies also reported a privacy score. The paper's 0 % and the report's 2.8 % are both shares
 # of pairs with a cosine above one half; what that is worth, and what else there is, stands under
 # [privacy](10-privacy.ipynb).
 #
 # (p3)=
 # ## Without an autoencoder
 #
-# The paper printed a model without autoencoder and called it much worse; its published code cannot
+# The paper published a model without autoencoder and called it much worse; its published code cannot
 # run one on MIMIC-III. The report ran one, kept the negative counts that rounding leaves, and
 # called it the worst of its four. Both readings of the negatives:
 
@@ -117,8 +117,8 @@ results.missing(every, ["reported-none", "reported-none-unclipped"])
 
 # %% tags=["hide-input"]
 said = {
-    "the paper, printed": ablations.of_paper("ScoEHR without autoencoder"),
-    "the report, printed": ablations.of_report("reported-none"),
+    "the paper": ablations.of_paper("ScoEHR without autoencoder"),
+    "the report": ablations.of_report("reported-none"),
 }
 Table(
     ablations.main_table(bare, said),
@@ -208,7 +208,7 @@ for sheet, words in contest.reached(dataset, source, profile, seed):
 for name, found in abroad.items():
     for kind, group in results.by_kind(results.rivals(found)).items():
         caption = f"{name}, {results.KINDS[kind]}, profile {group[next(iter(group))][0].experiment['profile']}. "
-        said = {"the report, printed": ablations.of_report("reported")} if kind == "count" else {}
+        said = {"the report": ablations.of_report("reported")} if kind == "count" else {}
         display(Table(ablations.main_table(group, said), caption + scores.caption(group)))
         display(Table(contest.contest(group), f"The contest on {caption}{scores.caption(group)}"))
         display(Words(contest.best(group)))
@@ -228,7 +228,7 @@ figures.show(
     figures.gaps(scores.means(gaps)),
     f"Median gap over the {len(gaps)} scores: "
     + ", ".join(f"{value:.2f} ({name})" for name, value in closest.items())
-    + ". Means over random seeds; arrows lie outside the frame.",
+    + ". Mean over random seeds; arrows lie outside the frame.",
 )
 
 # %% tags=["hide-input"]

@@ -44,8 +44,8 @@ results.origin(rows, dataset=dataset, profile=profile, seed=seed)
 #
 # The mean cell of the matrix: how many codes there are in all, per patient and code; and how many
 # codes test patients have that no synthetic patient has (*never produced*), which fresh real
-# patients, as many, lack too by chance. Rows of the report's table have its printed density beside
-# ours; two runs of its headline model are printed.
+# patients, as many, lack too by chance. Rows of the report's table have its reported density beside
+# ours; two runs of its headline model are given.
 
 # %% tags=["hide-input"]
 table = {}
@@ -58,8 +58,8 @@ for name, found in rows.items():
         "real": real,
         "synthetic": str(made),
         "of real (%)": 100 * made.value / real,
-        "printed": ", ".join(f"{density:g}" for density in quoted) or "–",
-        "printed, of real (%)": ", ".join(
+        "reported": ", ".join(f"{density:g}" for density in quoted) or "–",
+        "reported, of real (%)": ", ".join(
             f"{100 * density / reported.QUOTES.values['report_real_density']:,.0f}"
             for density in quoted
         )
@@ -70,7 +70,7 @@ for name, found in rows.items():
 density = pd.DataFrame.from_dict(table, orient="index")
 Table(
     density,
-    f"Mean cell of test and of synthetic patients, and codes never produced. {scores.caption(rows)} The report prints "
+    f"Mean cell of test and of synthetic patients, and codes never produced. {scores.caption(rows)} The report gives "
     f"{reported.QUOTES.values['report_real_density']} for real patients.",
     {"real": "{:.4f}", "of real (%)": "{:.0f}"},
 )

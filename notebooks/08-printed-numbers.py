@@ -11,10 +11,10 @@
 # ---
 
 # %% [markdown]
-# # The printed numbers, read again
+# # The reported numbers, read again
 #
 # Much of what the report concludes can be checked without its data and without a run: by arithmetic
-# on the numbers that it printed. This page does that, a step at a time. All it reads is one file of
+# on the numbers that it gives. This page does that, a step at a time. All it reads is one file of
 # quoted values.
 
 # %% tags=["parameters"]
@@ -44,14 +44,14 @@ patients, codes, clusters = (
 )
 Html(
     '<div class="origin"><strong>Where these numbers come from.</strong> From <code>reproduction/synthesis/reported.json</code>, values '
-    "that the paper and the report printed, and from nothing else. The page reads the same beside all runs; here they "
+    "that the paper and the report give, and from nothing else. The page reads the same beside all runs; here they "
     f"are of data set <code>{dataset}</code>, profile <code>{profile}</code>, random seed {seed}.</div>"
 )
 
 # %% tags=["hide-input"]
 Table(
     table.drop(columns="log-cluster, corrected"),
-    f"Printed by the report: {patients:,} test patients of MIMIC-III, mean cell {facts['report_real_density']}, and as "
+    f"From the report: {patients:,} test patients of MIMIC-III, mean cell {facts['report_real_density']}, and as "
     f"many synthetic ones; {codes:,} codes",
     {"log-cluster": "{:,.2f}", "PCD": "{:.2f}", "cosine share (%)": "{:.2f}"},
     digits=5,
@@ -68,19 +68,19 @@ Table(
 #
 # The published score {cite:p}`goncalves2020` is $U = \log(S / G)$, the lower the better. The report's code computes
 # $U' = \log(1/G)\, S$. Since $\log(1/G)$ is negative, the *worse* the clusters match, the *lower* is $U'$; and the
-# report reads low as good. Nothing is lost, though: $S = U' / \log(1/G)$, so that each printed value turns into the
+# report reads low as good. Nothing is lost, though: $S = U' / \log(1/G)$, so that each reported value turns into the
 # published one exactly.
 
 # %% tags=["hide-input"]
 ranking = table[["log-cluster", "log-cluster, corrected"]].copy()
-ranking["rank as printed"] = (
+ranking["rank as reported"] = (
     ranking["log-cluster"].where(ranking["log-cluster, corrected"].notna()).rank()
 )
 ranking["rank corrected"] = ranking["log-cluster, corrected"].rank()
 Table(
     ranking.sort_values("log-cluster, corrected"),
-    "Log-cluster as printed and as published; ranks without the impossible value",
-    {"log-cluster": "{:,.2f}", "log-cluster, corrected": "{:.3f}", "rank as printed": "{:.0f}",
+    "Log-cluster as reported and as published; ranks without the impossible value",
+    {"log-cluster": "{:,.2f}", "log-cluster, corrected": "{:.3f}", "rank as reported": "{:.0f}",
      "rank corrected": "{:.0f}"},
 )  # fmt: skip
 
@@ -91,7 +91,7 @@ labelled = [possible.index[0], reported.named(["reported"])[0], possible.index[-
 figures.show(
     reported.conversion(possible, labelled, rivals, clusters),
     f"The line is the conversion, the dots are the {len(possible)} possible values, the dotted lines are the paper's. "
-    f"The order is turned round: {labelled[0]}, first as printed, is last, and {labelled[-1]} is first.",
+    f"The order is turned round: {labelled[0]}, first as reported, is last, and {labelled[-1]} is first.",
 )
 
 # %% tags=["hide-input"]
@@ -117,7 +117,7 @@ broken = table["log-cluster"].idxmin()
 exact = next(row["log_cluster_unrounded"] for row in facts["report"] if row["title"] == broken)
 lowest, _ = reported.bounds(clusters)
 Words(
-    f"Lowest possible: <em>U′</em> = {lowest:.2f}. Printed for <em>{broken}</em>: {exact:,.2f}, which means "
+    f"Lowest possible: <em>U′</em> = {lowest:.2f}. Reported for <em>{broken}</em>: {exact:,.2f}, which means "
     f"<em>S</em> = {exact / np.log(1 / clusters):,.1f} where at most {clusters / 4:g} can be."
 )
 
@@ -136,7 +136,7 @@ real, total = np.bincount(labels[:4]), np.bincount(labels)
 print("real rows by cluster:", real, " all rows:", total, " shares:", real / total)
 
 # %% [markdown]
-# Shares of 2 and 4 are no shares. The printed value can be made again: put all real rows and some
+# Shares of 2 and 4 are no shares. The reported value can be made again: put all real rows and some
 # synthetic ones into the first cluster, spread the rest evenly over the others, and ask at which
 # size the report's formula gives the value.
 
@@ -145,12 +145,12 @@ remade = reported.impossible(exact, clusters, patients)
 none = np.empty((0, codes))
 print(f"{remade.total[1]} rows in each of the other clusters:", end=" ")
 print(
-    f"{log_cluster(none, none, on_missing='broadcast', clusters=remade):,.1f}, printed {exact:,.1f}"
+    f"{log_cluster(none, none, on_missing='broadcast', clusters=remade):,.1f}, reported {exact:,.1f}"
 )
 
 # %% [markdown]
 # And it arises by itself where a model diverges. Here are sparse counts, as of real patients, and
-# rows with the mean cell that was printed for that model, clustered under twenty random seeds.
+# rows with the mean cell that was reported for that model, clustered under twenty random seeds.
 # k-means numbers its clusters by the order in which it draws its first centres, and the first of
 # all may be any row. Where it is a real one, the real patients are cluster 0 and the value is
 # impossible; where it is not, the code stops.
@@ -178,8 +178,8 @@ print(
 #
 # $$\mathrm{DDM}' \approx \frac{D}{N} (m + \hat m),$$
 #
-# less where they overlap. It rewards a model for emitting fewer codes. The printed values show how
-# closely: beside each DDM the report printed its difference from the paper's in percent, which
+# less where they overlap. It rewards a model for emitting fewer codes. The reported values show how
+# closely: beside each DDM the report gives its difference from the paper's in percent, which
 # gives two more digits.
 
 # %% tags=["hide-input"]
@@ -195,7 +195,7 @@ figures.show(
         real=facts["report_real_density"],
         empty=empty["DDM"],
     ),
-    f"Each dot is a printed model. DDM follows the number of codes with a correlation of {correlation:.4f} over "
+    f"Each dot is a reported model. DDM follows the number of codes with a correlation of {correlation:.4f} over "
     f"{sane.sum()} models; the line is D/N (m + m̂), patients without a code in common. The square is an empty table.",
 )
 
@@ -210,7 +210,7 @@ figures.show(
 # %% tags=["hide-input"]
 bound = pd.DataFrame(
     {
-        "DDM as printed": table["DDM"],
+        "DDM as reported": table["DDM"],
         "with more digits": digits,
         "mean cell": density,
         "of real (%)": 100 * density / facts["report_real_density"],
@@ -232,7 +232,7 @@ least = bound.loc[headline.name, "published DDM, at least"]
 Words(
     f"{above} of {len(bound)} models are above the paper's {theirs} whatever the rounding of the mean cells hides, the "
     f"headline model by {(least - rounding) / theirs - 1:.0%} or more, where the report has it "
-    f"{-reported.QUOTES.value('report/reported/ddm_change')} % <em>better</em>. The model with the best DDM as printed, "
+    f"{-reported.QUOTES.value('report/reported/ddm_change')} % <em>better</em>. The model with the best DDM as reported, "
     f"<em>{digits.idxmin()}</em>, has the highest bound of all that did not diverge; the lowest has "
     f"<em>{bound.index[0]}</em>. (The paper's value is for presence of codes, these are for counts.)"
 )
@@ -284,7 +284,7 @@ Table(
 spare = reported.QUOTES.value("report/reported/pcd") ** 2 - empty["PCD, with chance"] ** 2
 lost = reported.QUOTES.value("weights/144/codes never produced")
 Words(
-    "For PCD, <em>to</em> counts diagonal and chance; what the correlations of real patients add is not printed. They "
+    "For PCD, <em>to</em> counts diagonal and chance; what the correlations of real patients add is not reported. They "
     f"would have to add {np.sqrt(spare):.1f} in norm before the headline model is level with an empty table. And the "
     f"published weights say that {lost} of the {codes:,} codes can never come out of the decoder at 144 dimensions. "
     f"Each that test patients have costs 1 under the root, {np.sqrt(lost):.1f} together, before anything is diffused. "
@@ -412,7 +412,7 @@ figures.show(
 frozen = reported.named([f"reported-epochs-{length}" for length in lengths if length >= 50])
 Table(
     table.loc[frozen, list(reported.COMPARED)],
-    "Printed by the report: runs that hardly differ in training",
+    "From the report: runs that hardly differ in training",
 )
 
 # %% [markdown]
@@ -436,7 +436,7 @@ for which in reported.SWEEPS:
 # (p2)=
 # ## The paper's tables
 #
-# The paper prints a margin with each value, without saying of what kind. Values whose ranges
+# The paper gives a margin with each value, and does not state its kind. Values whose ranges
 # overlap are not told apart by any reading of it. Its second data set, records of an emergency
 # department, is not public in this form.
 
@@ -456,7 +456,7 @@ for which, data in {
         },
         index=value.index,
     )
-    display(Table(text.rename_axis(None), f"Printed by the paper for {data}"))
+    display(Table(text.rename_axis(None), f"Published by the paper for {data}"))
 
 # %% tags=["hide-input"]
 gans = ["medGAN", "medBGAN", "medWGAN"]
@@ -473,7 +473,7 @@ overlap = {
     for which, data in {"paper": "MIMIC-III", "paper_ed": "emergency"}.items()
     for score in reported.paper(which)
 }
-Table(pd.DataFrame(overlap).T, "ScoEHR against each GAN, by the printed ranges")
+Table(pd.DataFrame(overlap).T, "ScoEHR against each GAN, by the published ranges")
 
 # %% tags=["hide-input"]
 records = facts["clinicians_records"]
@@ -486,19 +486,19 @@ rules["difference, 95 % interval"] = [
 ]
 Table(
     rules,
-    f"Share of {records} real and {records} synthetic patients whom clinicians called real (%), printed by the paper. "
+    f"Share of {records} real and {records} synthetic patients whom clinicians called real (%), published by the paper. "
     "An interval that holds 0 shows no difference, and its ends show how large a one may have been missed",
 )
 
 # %% [markdown]
 # (printed-all)=
-# ## All other printed values
+# ## All other reported values
 #
 # What the other pages set beside their runs, in one place.
 
 # %% tags=["hide-input"]
 captions = {
-    "cohort": "Three counts of one data set: in the text, in the printed shape of the matrix, in a workbook. Those of "
+    "cohort": "Three counts of one data set: in the text, in the reported shape of the matrix, in a workbook. Those of "
     "the text belong to another, a synthetic one that PyHealth offers",
     "autoencoder": "Mean cell before and after the autoencoder, and losses after 200 epochs",
     "score": "Losses of the score networks after 50 epochs",

@@ -15,12 +15,12 @@
 #
 # The report changed one thing at a time and drew conclusions from which row came first: the size of
 # the autoencoder, the learning rate, the number of epochs. Here each row is run again under several
-# random seeds. First come the scores as the report computes them, printed values beside ours, then
+# random seeds. First come the scores as the report computes them, reported values beside ours, then
 # scores that can tell patients from tables of noise.
 #
-# Three questions are asked of each sweep. *Level*: does our row come as near to the printed value
-# as the report's two printed runs of one model come to each other? *Order*: does our difference
-# have the printed sign, and an interval that excludes chance? And what would a better score say?
+# Three questions are asked of each sweep. *Level*: does our row come as near to the reported value
+# as the report's two runs of one model come to each other? *Order*: does our difference
+# have the reported sign, and an interval that excludes chance? And what would a better score say?
 # Only rows in the regime of the report answer: its steps, batch, epochs, schedule and sampler, with
 # a narrower network at most. Rows marked † do not.
 
@@ -64,7 +64,7 @@ if len(pairs):
     display(
         Table(
             pairs,
-            "Every printed difference between two rows, and ours with its 95 % interval (Welch's)",
+            "Every reported difference between two rows, and ours with its 95 % interval (Welch's)",
         )
     )
 
@@ -92,7 +92,7 @@ if len(changes := ablations.changes(rows, attention, ablations.CORRECTED)):
 # ## Learning rate
 #
 # Thirty epochs each under the report's schedule. The report found the smallest rate best, which is
-# the one whose patients have the fewest codes, and printed values for the largest that no clusters
+# the one whose patients have the fewest codes, and reported values for the largest that no clusters
 # can have: its training had diverged.
 
 # %% tags=["hide-input"]
@@ -116,7 +116,7 @@ if len(pairs):
     display(
         Table(
             pairs,
-            "Every printed difference between two rows, and ours with its 95 % interval (Welch's)",
+            "Every reported difference between two rows, and ours with its 95 % interval (Welch's)",
         )
     )
 
@@ -144,7 +144,7 @@ figures.show(
     figures.against(
         ablations.lengths(rows, keys), xlabel="epochs", references=ablations.points(rows, "epochs")
     ),
-    "Each score by the number of epochs trained, under both schedules: means over random seeds with 95 % intervals.",
+    "Each score by the number of epochs trained, under both schedules: mean over random seeds with 95 % intervals.",
 )
 
 # %% tags=["hide-input"]
@@ -184,7 +184,7 @@ if len(pairs):
     display(
         Table(
             pairs,
-            "Every printed difference between two rows, and ours with its 95 % interval (Welch's)",
+            "Every reported difference between two rows, and ours with its 95 % interval (Welch's)",
         )
     )
 
@@ -194,7 +194,7 @@ Words(ablations.summary(rows, "epochs"))
 # %% [markdown]
 # ## The start of the network
 #
-# The report initialises all weights anew, over the start near zero that the network comes with.
+# The report re-initialises all weights, over the start near zero that the network comes with.
 
 # %% tags=["hide-input"]
 ablations.show(rows, "start")

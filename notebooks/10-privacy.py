@@ -102,7 +102,7 @@ for kind, group in kinds.items():
 # %% tags=["hide-input"]
 said = reported.report()["cosine share (%)"]
 Words(
-    f"Printed: the paper {ablations.of_paper()['reported.cosine_share']} of records at risk, the report "
+    f"Reported: the paper {ablations.of_paper()['reported.cosine_share']} of records at risk, the report "
     f"{said.min()} to {said.max()} % by its cosine share, which for two random real patients here is "
     + " and ".join(
         f"{sum(found['real']) / len(found['real']):.2%} ({results.KINDS[kind]})"
@@ -127,7 +127,7 @@ panels = {
 }
 figures.show(
     figures.dots(panels, points),
-    "Privacy of the models on counts: means over random seeds with 95 % intervals, between fresh real patients and "
+    "Privacy of the models on counts: mean over random seeds with 95 % intervals, between fresh real patients and "
     "training patients copied.",
 )
 

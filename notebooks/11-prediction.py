@@ -153,5 +153,5 @@ Table(
 # %% tags=["hide-input"]
 Table(
     reported.paper()[["SRA"]].dropna().rename_axis(None),
-    f"Printed by the paper for MIMIC-III; ScoEHR {ablations.of_paper()['utility.sra']}. The report left it out",
+    f"Published by the paper for MIMIC-III; ScoEHR {ablations.of_paper()['utility.sra']}. The report left it out",
 )

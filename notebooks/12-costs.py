@@ -13,9 +13,9 @@
 # %% [markdown]
 # # Costs
 #
-# What each model takes to train and to draw from, beside what the report printed for a T4 GPU.
-# Seconds are those of the machine that made the runs, on as many threads as the table says, while
-# other runs shared it; so ratios tell more than sizes.
+# What each model takes to train and to draw from, beside what the report gives for a T4 GPU.
+# Seconds are those of the machine that made the runs, on as many threads as in the table, while
+# other runs shared it; so ratios mean more than sizes.
 
 # %% tags=["parameters"]
 dataset = "simulated"
@@ -58,18 +58,18 @@ for label, runs in sizes.items():
     training = scores.estimate(runs, results.network_seconds, least=0)
     sampling = scores.estimate(runs, results.thousand, least=0)
     table[label] = {
-        "training, printed (min)": minutes.loc[label, "training (min)"],
-        "over 144, printed": minutes.loc[label, "training (min)"]
+        "training, reported (min)": minutes.loc[label, "training (min)"],
+        "over 144, reported": minutes.loc[label, "training (min)"]
         / minutes.loc["144", "training (min)"],
         "training, here (s)": str(training),
         "over 144, here": training.value / base["training"],
-        "sampling, printed (min)": minutes.loc[label, "sampling (min)"],
-        "sampling over 144, printed": minutes.loc[label, "sampling (min)"]
+        "sampling, reported (min)": minutes.loc[label, "sampling (min)"],
+        "sampling over 144, reported": minutes.loc[label, "sampling (min)"]
         / minutes.loc["144", "sampling (min)"],
         "1,000 patients, here (s)": str(sampling),
         "sampling over 144, here": sampling.value / base["sampling"],
-        "training memory, printed (GB)": memory.loc[label, "training (GB)"],
-        "sampling memory, printed (GB)": memory.loc[label, "sampling (GB)"],
+        "training memory, reported (GB)": memory.loc[label, "training (GB)"],
+        "sampling memory, reported (GB)": memory.loc[label, "sampling (GB)"],
         "peak memory, here (GB)": str(
             scores.estimate(runs, lambda run: run.costs["peak_memory_bytes"] / 1e9, least=0)
         ),
@@ -85,7 +85,7 @@ accelerators = sorted(
     {run.costs["accelerator"] or "none" for runs in rows.values() for run in runs}
 )
 Words(
-    f"The report also printed {said['autoencoder_minutes']} minutes for an autoencoder and "
+    f"The report also gives {said['autoencoder_minutes']} minutes for an autoencoder and "
     f"{said['a100_sampling_minutes']} minutes for sampling from 144 dimensions on an A100 GPU. Here: accelerator "
     f"{', '.join(accelerators)}; threads a run {', '.join(map(str, threads))}. The report kept all states of every "
     "path and decoded each, to use the last; here only the last is kept."
@@ -134,7 +134,7 @@ for kind, group in results.by_kind(ablations.labelled(rows, named)).items():
                 ylabel="discriminator AUC (lower is better)",
                 floor=scores.point(group, "real", key),
             ),
-            f"{results.KINDS[kind].capitalize()}: {what} against quality, means over random seeds with 95 % intervals. "
+            f"{results.KINDS[kind].capitalize()}: {what} against quality, mean over random seeds with 95 % intervals. "
             f"On the front: {', '.join(front)}.",
         )
 
@@ -143,7 +143,7 @@ for kind, group in results.by_kind(ablations.labelled(rows, named)).items():
 # ## Beside the reported code
 #
 # The same work done as the report's code does it and as this project does, side by side on one
-# machine by `make bench`; a ratio above 1 says how many times quicker ours is. The reported
+# machine by `make bench`; a ratio above 1 is how many times faster ours is. The reported
 # sampler's seconds follow from those of one evaluation. The U-Net's step is nearly all convolution,
 # in the same library on both sides.
 
@@ -222,5 +222,5 @@ Table(
     pd.DataFrame(columns).T,
     f"Processor seconds of a step of {wide['batch']} patients ({wide['package']}, threads: {wide['threads']}), and the "
     f"hours that {asked['epochs']} epochs of {asked['patients']:,} patients with {asked['codes']:,} codes would take, "
-    "if growth goes on as over the last doubling",
+    "if growth continues as over the last doubling",
 )

@@ -59,12 +59,12 @@ here = {
 rows = ["patients", "visits", "visits per patient", "codes per visit"]
 Table(
     pd.DataFrame({**said, **here}, index=rows),
-    "The cohort as the report prints it, and as it is here",
+    "The cohort as the report gives it, and as it is here",
     digits=5,
 )
 
 # %% [markdown]
-# The report prints two cohorts. The one of its text is no MIMIC-III: these are the figures of the
+# The report gives two cohorts. The one of its text is no MIMIC-III: these are the figures of the
 # public synthetic tables that come with PyHealth. The one of its workbook agrees with its matrix,
 # and the simulated cohort is calibrated to it.
 #

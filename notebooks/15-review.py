@@ -15,7 +15,7 @@
 #
 # The paper asked three clinicians whether records look real. **No clinician has been asked here.**
 # This page has what such a review needs, the packet and its scoring, and what can be said without
-# one: what the printed answers amount to, and how well a classifier, which is no clinician, tells
+# one: what the reported answers amount to, and how well a classifier, which is no clinician, tells
 # the records apart.
 
 # %% tags=["parameters"]
@@ -39,11 +39,11 @@ results.origin(runs, dataset=dataset, profile=profile, seed=seed)
 
 # %% [markdown]
 # (h2)=
-# ## What the printed answers amount to
+# ## What the reported answers amount to
 #
 # As many real as synthetic records were labelled realistic or unrealistic by each of the three, and
 # three rules make one label of the votes on a record. The rules are nested: what every clinician
-# accepts, most accept, and any accepts. So the printed shares give back how many records had no,
+# accepts, most accept, and any accepts. So the reported shares give back how many records had no,
 # one, two and three votes, and from these follow intervals, agreement beyond chance (Fleiss' kappa
 # {cite:p}`fleiss1971`) and how well the clinicians told the two apart. The interval of a difference
 # is Newcombe's {cite:p}`newcombe1998`.
@@ -83,7 +83,7 @@ Words(
 
 # %% [markdown]
 # Realism is a weak test all the same: a generator that repeats one healthy record, or copies its
-# training set, passes it. It says nothing of the long tail, of correlations, or of privacy.
+# training set, passes it. It does not test the long tail, of correlations, or of privacy.
 #
 # ## What a reviewer would see
 #
@@ -119,7 +119,7 @@ Words(f"Which is which: {', then '.join(packet.origins[rows])}.{hidden}")
 # A classifier is trained on half of the held-out and synthetic patients, and tells those of the
 # other half apart. It sees every code of thousands of patients at once, which no clinician does,
 # and knows no medicine: it finds faults that none would see, and may miss what any would. Its AUC
-# stands here for want of clinicians, not in their place.
+# stands here since no clinicians were asked, not in their place.
 
 # %% tags=["hide-input"]
 key = "utility.discriminator_auc"

@@ -43,7 +43,7 @@ curves = first.metrics["curves"]
 results.origin({}, dataset=dataset, profile=first.profile, seed=seed)
 
 # %% tags=["hide-input"]
-Words(admissions.told(runs))
+Words(admissions.summary(runs))
 
 # %% [markdown]
 # (v1)=
@@ -57,7 +57,7 @@ Words(admissions.told(runs))
 # correlations, the recurrence and the discriminator see what is lost.
 
 # %% tags=["hide-input"]
-Table(admissions.scores(runs), admissions.said(runs))
+Table(admissions.scores(runs), admissions.caption(runs))
 
 # %% tags=["hide-input"]
 drawn = (
@@ -158,4 +158,4 @@ Words(
 
 # %% tags=["hide-input"]
 for name, found in admissions.published().items():
-    display(Table(admissions.scores(found), f"{name}. {admissions.said(found)}"))
+    display(Table(admissions.scores(found), f"{name}. {admissions.caption(found)}"))

@@ -65,7 +65,7 @@ Words(results.artefact(runs))
 # %% [markdown]
 # The last flaw changes no weight: it only looks at other stays. The study saw its scores rise for a
 # thousand epochs and took that for the absence of overfitting; the two curves below are those that
-# it printed and those that it did not.
+# it reported and those that it did not.
 
 # %% tags=["hide-input"]
 figures.show(

@@ -15,7 +15,7 @@
 #
 # How little has to change for a prediction to turn? For each stay that a model has right, the
 # attack looks for a change of the measurements that turns the verdict, and keeps it small and
-# sparse: most values stay as they are. It says which hours and series a model leans on, and how far
+# sparse: most values stay as they are. It shows which hours and series a model leans on, and how far
 # it can be trusted with noisy records.
 #
 # The study's own attack has four faults: it takes the largest column sum for the L1 norm, counts

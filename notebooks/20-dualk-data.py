@@ -16,7 +16,7 @@
 # The second study predicts the diagnoses of a patient's next visit. DuaLK has two kinds of
 # knowledge: a graph of diseases, and what laboratory results say of diagnoses. This page makes its
 # data from the raw tables and counts what every phase keeps; the next builds and trains the model,
-# and the one after says what it is worth.
+# and the one after judges it.
 #
 # The study ran on MIMIC-IV, whose data need credentials, and on a knowledge graph that may not be
 # passed on. Here the same code runs on MIMIC-III and MIMIC-IV tables, on Diabetes 130-US, and on
@@ -50,12 +50,12 @@ results.origin(runs, dataset=dataset, profile=profile, seed=seed)
 # admission without codes is left out. Of the laboratory, only the set of abnormal items of an
 # admission is kept: no value, no time, no direction. `python -m companions.dualk prepare` writes
 # these counts for any of the data sets, so that a holder of MIMIC-IV can compare them with the
-# printed ones.
+# reported ones.
 
 # %% tags=["hide-input"]
 Table(
     results.counts(runs["knowledge-forced"]),
-    "Counts of every phase, with the study's split: on the data at hand, and as the study prints them for MIMIC-IV",
+    "Counts of every phase, with the study's split: on the data at hand, and as the study gives them for MIMIC-IV",
 )
 
 # %% [markdown]
@@ -110,10 +110,10 @@ figures.show(
 )
 
 # %% [markdown]
-# ## What the study says of its data
+# ## The study's account of its data
 #
 # A count that only MIMIC-IV can confirm cannot be tested on other data; the value at hand stands
 # beside it.
 
 # %% tags=["hide-input"]
-Table(results.ledger(runs, "DK-D").drop(columns="why"), "Counts that the study prints")
+Table(results.ledger(runs, "DK-D").drop(columns="why"), "Counts that the study gives")

@@ -49,7 +49,7 @@ results.origin(runs, dataset=dataset, profile=profile, seed=seed)
 # %% tags=["hide-input"]
 Table(
     results.parameters(runs),
-    "Parameters by part, of the runs and at the sizes that the study prints",
+    "Parameters by part, of the runs and at the sizes that the study gives",
 )
 
 # %% [markdown]
@@ -85,7 +85,7 @@ for name in ("reported", "corrected"):
     display(
         Table(
             results.log(runs[name]),
-            f"Last epoch of each stage, {results.TITLES[name]}; printed: MIMIC-IV",
+            f"Last epoch of each stage, {results.TITLES[name]}; reported: MIMIC-IV",
         )
     )
 

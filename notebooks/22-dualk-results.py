@@ -74,7 +74,7 @@ Table(
 # (dualk-metrics)=
 # ## The study's figures beside plain ones
 #
-# Its F1 is told the number of codes of every patient, and is weighted by how often a code is true,
+# Its F1 knows the number of codes of every patient, and is weighted by how often a code is true,
 # not a macro average. Its recall is over the smaller of k and that number. Both are higher than
 # what a reader would take them for.
 
@@ -109,7 +109,7 @@ Table(results.protocols(), "The protocols, field by field")
 # ## Heart failure
 #
 # The study's second task asks whether the next visit has a code of heart failure. Most who will
-# have it have had it: the fair question is who gets it anew.
+# have it have had it: the fair question is who gets it for the first time.
 
 # %% tags=["hide-input"]
 Table(results.hearts(runs), "Heart failure at the next visit; 95 % intervals")
@@ -142,4 +142,4 @@ if len(laboratory):
 
 # %% tags=["hide-input"]
 display(results.tally(runs))
-Table(results.ledger(runs, "DK-C"), "What the text says, and what is left of it")
+Table(results.ledger(runs, "DK-C"), "What the text claims, and what is left of it")

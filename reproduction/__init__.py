@@ -1,1 +1,1 @@
-"""The kit that turns runs of a study into a book; the main study, ScoEHR, stands in :mod:`reproduction.synthesis`."""
+"""The kit that turns runs of a study into a book; :mod:`reproduction.synthesis` is the main study."""

@@ -66,6 +66,7 @@ class Ledger:
 
     @property
     def claims(self) -> list[dict[str, Any]]:
+        """The claims as they stand in the file."""
         return self.book["claims"]
 
     def headlines(self, found: Found) -> pd.DataFrame:

@@ -40,6 +40,7 @@ class Estimate(NamedTuple):
 
     @property
     def has_interval(self) -> bool:
+        """Whether there is an interval."""
         return not math.isnan(self.low)
 
     def above(self, limit: float = 0.0) -> bool:

@@ -94,8 +94,8 @@ def origin(found: Runs, *, dataset: str, profile: str, seed: int) -> Html:
 
 
 def counts(run: Run) -> pd.DataFrame:
-    """Every count of the nine phases, here and as printed; counts of few people become a range."""
-    account, printed = run.metrics["account"], QUOTES.values["counts"]
+    """Every count of the nine phases, here and as reported; counts of few people become a range."""
+    account, theirs = run.metrics["account"], QUOTES.values["counts"]
     rows: list[tuple[str, str, str]] = []
 
     def walk(here: Mapping[str, Any], theirs: Any, indent: str) -> None:
@@ -114,9 +114,9 @@ def counts(run: Run) -> pd.DataFrame:
                     )
                 )
 
-    walk({name: value for name, value in account.items() if isinstance(value, dict)}, printed, "")
+    walk({name: value for name, value in account.items() if isinstance(value, dict)}, theirs, "")
     return pd.DataFrame(
-        {"here": [r[1] for r in rows], "MIMIC-IV, printed": [r[2] for r in rows]},
+        {"here": [r[1] for r in rows], "MIMIC-IV, reported": [r[2] for r in rows]},
         [r[0] for r in rows],
     )
 
@@ -206,19 +206,19 @@ def full_size() -> dict[str, int]:
 
     from companions.dualk.models import DuaLK, ModelConfig, Sizes, parameter_table
 
-    printed = QUOTES.values["counts"]
+    theirs = QUOTES.values["counts"]
     items = {
         name: entry["value"]
-        for name, entry in printed["3 vocabulary"]["laboratory_items_by_category"].items()
+        for name, entry in theirs["3 vocabulary"]["laboratory_items_by_category"].items()
     }
-    config, nodes = ModelConfig(), printed["6 graph"]["nodes"]["value"]
-    sizes = Sizes(printed["3 vocabulary"]["codes_of_several_visits"]["value"], items)
+    config, nodes = ModelConfig(), theirs["6 graph"]["nodes"]["value"]
+    sizes = Sizes(theirs["3 vocabulary"]["codes_of_several_visits"]["value"], items)
     with torch.device("meta"):
         return parameter_table(DuaLK(torch.zeros(nodes, config.features), sizes, config))
 
 
 def log(run: Run) -> pd.DataFrame:
-    """The last line of each stage's log, with the study's last printed one under it."""
+    """The last line of each stage's log, with the study's last reported one under it."""
     columns = ["epoch", "train_loss", "loss", "f1", *(f"recall@{k}" for k in KS), "learning_rate"]
     rows = {}
     for stage, epochs in run.history.groupby("stage", sort=False):
@@ -227,34 +227,34 @@ def log(run: Run) -> pd.DataFrame:
         }
         theirs = [row for row in QUOTES.values["logs"] if row["stage"] == stage]
         if theirs:
-            rows[f"{stage}, printed"] = {name: theirs[-1].get(name) for name in columns} | {
+            rows[f"{stage}, reported"] = {name: theirs[-1].get(name) for name in columns} | {
                 "scored on": "see below"
             }
     table = pd.DataFrame.from_dict(rows, orient="index")
     table["epoch"] = table["epoch"].astype(int)
     table["scored on"] = [
-        _printed_set(name) if name.endswith("printed") else text
+        _reported_set(name) if name.endswith("reported") else text
         for name, text in table["scored on"].items()
     ]
     return table.rename(
         columns={
             "train_loss": "training loss",
             "loss": "loss",
-            "f1": "F1, told the number",
+            "f1": "F1, number of codes known",
             "learning_rate": "rate",
         }
     )
 
 
-def _printed_set(name: str) -> str:
-    stage = name.removesuffix(", printed")
+def _reported_set(name: str) -> str:
+    stage = name.removesuffix(", reported")
     return {"fine-tuning": "test patients", "laboratory": "held-out admissions"}.get(
         stage, "training patients"
     )
 
 
 def curves(found: Mapping[str, Run], stage: str = "fine-tuning") -> Figure:
-    """Losses of a stage against the epoch, a panel a run; the study's printed ones dashed."""
+    """Losses of a stage against the epoch, a panel a run; the study's reported ones dashed."""
     histories = {}
     for name, run in found.items():
         rows = run.history[run.history["stage"] == stage]
@@ -393,7 +393,7 @@ def both(found: Runs) -> pd.DataFrame:
     for row in QUOTES.values["repository"]:
         if row["stage"] == "fine-tuning" and "f1" in row:
             theirs = {f"reported.{key}": value for key, value in row.items()}
-            rows[f"printed, MIMIC-IV, epoch {row['epoch']}"] = {
+            rows[f"reported, MIMIC-IV, epoch {row['epoch']}"] = {
                 _metric(key): cell(theirs.get(key)) for key in keys
             }
     return pd.DataFrame.from_dict(rows, orient="index")
@@ -401,7 +401,7 @@ def both(found: Runs) -> pd.DataFrame:
 
 def _metric(key: str) -> str:
     if key == "reported.f1":
-        return "F1, told the number"
+        return "F1, number of codes known"
     return key.replace("reported.", "capped ")
 
 
@@ -426,7 +426,7 @@ def _flaw_row(run: Run, base: Run) -> dict[str, str]:
     row["less copy-forward"] = str(run.difference(run, "recall@20", theirs="copy-forward"))
     return row | {
         "capped recall@20": str(run.value("reported.recall@20")),
-        "F1, told the number": str(run.value("reported.f1")),
+        "F1, number of codes known": str(run.value("reported.f1")),
     }
 
 
@@ -549,13 +549,13 @@ def bridge(run: Run) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def ledger(found: Runs, part: str) -> pd.DataFrame:
-    """Claims whose id begins with ``part``: claim, printed, here, verdict and why."""
+    """Claims whose id begins with ``part``: claim, reported, here, verdict and why."""
     table = LEDGER.table(found)
     table = table[table.index.str.startswith(part)]
     return pd.DataFrame(
         {
             "claim": table["statement"],
-            "printed": table["reported"],
+            "reported": table["reported"],
             "here": table["ours"],
             "verdict": table["verdict"],
             "why": table["why"],

@@ -1,1 +1,1 @@
-"""The ScoEHR study: its runs, what was reported of them, its claims, and the tables and figures of its pages."""
+"""The ScoEHR study: its runs, reported values, claims, and the tables and figures of its pages."""

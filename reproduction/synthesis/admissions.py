@@ -23,33 +23,35 @@ NAMES = POINTS | {"independent": "independent codes", "shuffled": "shuffled admi
 
 
 def shown(dataset: str, source: str | None, profile: str, seed: int = 0) -> Sequence[Run]:
-    """The finished runs over random seeds at the largest profile, from ``profile`` up, that has any; else one is made."""
+    """The finished runs over random seeds at the largest profile that has any; else one is made."""
     if found := experiments.largest(VISITS, dataset, source, profile, seed):
         return found
     return [experiments.run(experiments.plan(dataset, source, profile, seed)[VISITS])]
 
 
-def told(runs: Sequence[Run]) -> str:
+def summary(runs: Sequence[Run]) -> str:
     """What the runs were made of and what they cost, in words."""
     sizes, costs, n = runs[0].config["data"], runs[0].costs, runs[0].metrics["n"]
     return (
-        f"{patients(sizes['train'])} training patients; {n['patients']:,} synthetic patients compared with as "
-        f"many of {patients(sizes['test'])} held-out ones. Training took {costs['training_seconds']:,.0f} s and "
-        f"sampling {costs['sampling_seconds']:,.0f} s on {costs['threads']} thread(s). Runs: "
-        + ", ".join(f"`{run.id}`" for run in runs)
-        + "."
+        f"{patients(sizes['train'])} training patients; {n['patients']:,} synthetic patients compared "
+        f"with as many of {patients(sizes['test'])} held-out ones. Training took "
+        f"{costs['training_seconds']:,.0f} s and sampling {costs['sampling_seconds']:,.0f} s on "
+        f"{costs['threads']} thread(s). Runs: {', '.join(f'`{run.id}`' for run in runs)}."
     )
 
 
-def said(runs: Sequence[Run]) -> str:
+def caption(runs: Sequence[Run]) -> str:
     """The sentence of a caption on random seeds and intervals."""
     if len(runs) == 1:
-        return "One random seed; the intervals, 95 %, cover the patients compared and not another training."
-    return f"Means over {len(runs)} random seeds; the intervals, 95 % of Student's t, cover training and sampling."
+        return "One random seed; the 95 % intervals cover the patients compared and not another training."
+    return (
+        f"Mean over {len(runs)} random seeds; the 95 % intervals of Student's t cover training and "
+        "sampling."
+    )
 
 
 def published() -> dict[str, Sequence[Run]]:
-    """Finished runs of each data set at the largest profile that has any, over random seeds; none is made."""
+    """Finished runs of each data set at the largest profile that has any; none is made."""
     smallest = experiments.profiles()[0]
     found = {name: experiments.largest(VISITS, name, None, smallest) for name in datasets.DATASETS}
     return {name: runs for name, runs in found.items() if runs}
@@ -57,7 +59,7 @@ def published() -> dict[str, Sequence[Run]]:
 
 @figures.styled
 def shares(curves: dict[str, Any]) -> Figure:
-    """Shares of patients by number of admissions (logarithmic), and of admissions by number of codes."""
+    """Shares of patients by number of admissions, and of admissions by number of codes."""
     figure, axes = figures.panels(2, width=3.7, height=2.9)
     words = {"numbers": ("admissions", "patients (%)"), "sizes": ("codes", "admissions (%)")}
     for ax, (key, (xlabel, ylabel)) in zip(axes, words.items(), strict=True):
@@ -74,7 +76,7 @@ def shares(curves: dict[str, Any]) -> Figure:
 
 
 def scores(runs: Sequence[Run]) -> pd.DataFrame:
-    """A row a score: the generator with its interval, the reference points, and the floor-normalised gap."""
+    """A row a score: the generator with its interval, reference points, floor-normalised gap."""
     sheet = {}
     for name, metric in VISIT_METRICS.items():
         point = {NAMES[key]: runs[0].metrics["reference"][key][name] for key in VISIT_REFERENCES}

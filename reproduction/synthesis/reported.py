@@ -63,7 +63,7 @@ def paper(which: str = "paper") -> pd.DataFrame:
 
 
 def margins(which: str = "paper") -> pd.DataFrame:
-    """The margins behind ± of :func:`paper`; missing where none was printed."""
+    """The margins behind ± of :func:`paper`; missing where none is given."""
     names = {"ddm ±": "DDM", "pcd ±": "PCD", "log_cluster ±": "log-cluster", "sra ±": "SRA"}
     return (
         pd.DataFrame(QUOTES.values[which])
@@ -115,9 +115,9 @@ def impossible(score: float, clusters: int, patients: int) -> Clusters:
 
 
 def ddm_digits() -> pd.Series:
-    """DDM of every printed model with the digits that its table rounds away.
+    """DDM of every reported model with the digits that its table rounds away.
 
-    The report also printed each DDM in percent of the paper's 0.0029, with two decimals.
+    The report also gives each DDM in percent of the paper's 0.0029, with two decimals.
     """
     facts = QUOTES.values
     original = QUOTES.value("paper/ScoEHR/ddm")
@@ -155,8 +155,8 @@ def empty(density: float, codes: float, patients: float, clusters: float) -> dic
 
     * DDM = Σ_codes mean count / N = D m / N, exactly.
     * PCD: all correlations of the empty table count as 0, so the score is the norm of the real
-      correlation matrix. Its D ones on the diagonal give √D, if every code occurs; chance adds D (D - 1) / N under
-      the root, real correlation what it adds.
+      correlation matrix. Its D ones on the diagonal give √D, if every code occurs; chance adds
+      D (D - 1) / N under the root, real correlation what it adds.
     * Log-cluster: the empty rows share one cluster and the other G - 1 hold real rows alone, so S
       is at least (G - 1) / 4 and at most G / 4.
     """
@@ -180,7 +180,7 @@ def chance_pcd(codes: float, patients: float) -> float:
 
 # Spread, schedule, ranges -------------------------------------------------------------------------
 
-#: The two printed runs of one configuration: 144 dimensions, rate 0.001, 50 epochs.
+#: The two runs of one configuration: 144 dimensions, rate 0.001, 50 epochs.
 TWINS = ("reported", "reported-epochs-50")
 #: The report's ablations, by their tables in the plan.
 SWEEPS = ("sizes", "rates", "epochs")
@@ -189,7 +189,7 @@ COMPARED = ("log-cluster, corrected", "PCD", "mean cell", "cosine share (%)")
 
 
 def spread() -> pd.Series:
-    """Difference between the two printed runs of one configuration, by score."""
+    """Difference between the two runs of one configuration, by score."""
     one, other = (report().loc[title, list(COMPARED)] for title in named(TWINS))
     return (one - other).abs().astype(float)
 
@@ -225,9 +225,9 @@ def best(which: str) -> pd.DataFrame:
     right = {"log-cluster": rows["log-cluster, corrected"], "DDM": least, "PCD": rows["PCD"]}
     return pd.DataFrame(
         {
-            "best as printed": {score: column.idxmin() for score, column in read.items()},
+            "best as reported": {score: column.idxmin() for score, column in read.items()},
             "best corrected": {score: column.idxmin() for score, column in right.items()},
-            "corrected rank of the best as printed": {
+            "corrected rank of the best as reported": {
                 score: f"{int(column.rank()[read[score].idxmin()])} of {len(column)}"
                 for score, column in right.items()
             },
@@ -258,7 +258,7 @@ def apart(which: str, model: str, score: str, others: Sequence[str]) -> dict[str
 def conversion(
     rows: pd.DataFrame, named: Sequence[str], rivals: Mapping[str, float], clusters: int
 ) -> Figure:
-    """The published log-cluster against the report's, a dot a printed model, and the paper's values
+    """The published log-cluster against the report's, a dot a reported model, and the paper's values
     as lines.
 
     ``rows`` as :func:`report` has them; the dots of ``named`` are labelled.
@@ -311,7 +311,7 @@ def scatter(
         linewidth=1.2,
         label="no code shared",
     )
-    ax.plot(density, ddm, "o", color=figures.PALETTE[1], markersize=5, label="printed models")
+    ax.plot(density, ddm, "o", color=figures.PALETTE[1], markersize=5, label="reported models")
     ax.plot(0, empty, "s", color=figures.PALETTE[0], label="empty table")
     ax.axvline(real, color="black", linewidth=1, linestyle=":", label="real patients")
     ax.set(
