@@ -22,7 +22,8 @@ from scoehr.shell import PATH, may_write, needs, needs_checkout, run_shell
 WORKFLOW = Path(__file__).resolve().parent / "workflow" / "Snakefile"
 
 DatasetName = Annotated[
-    str, typer.Option("--dataset", help="simulated, mimic3, mimic4, diabetes130 or table.")
+    str,
+    typer.Option("--dataset", help="A data set by name, such as mimic3; an unknown one lists all."),
 ]
 ProfileName = Annotated[
     str,

@@ -68,7 +68,9 @@ def simulate(
 
 @app.command()
 def data(
-    name: Annotated[str, typer.Argument(help="simulated, mimic3, mimic4, diabetes130 or table.")],
+    name: Annotated[
+        str, typer.Argument(help="A data set by name, such as mimic3; an unknown one lists all.")
+    ],
     source: Source = None,
     digits: Annotated[
         Digits, typer.Option(help="Three-digit categories, or full codes.")

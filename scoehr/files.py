@@ -93,8 +93,7 @@ def restored(cell: str) -> str:
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Yield a scratch path beside ``path``; on success it takes the place of ``path``, else it
-    goes.
+    """Yield a scratch path beside ``path``, which it replaces on success and leaves else.
 
     The scratch path does not exist yet: the body makes a file or a folder of it. A folder is
     replaced without a moment in which it is missing, where the system can exchange two paths. What
@@ -242,8 +241,7 @@ def _lives(pid: int, start: str) -> bool:
 
 @contextmanager
 def alone(path: Path, what: str) -> Iterator[int]:
-    """Hold the lock file ``path``, which one process can; the children that inherit it hold it as
-    long as they live.
+    """Hold the lock file ``path``, which one process can, with the children that inherit it.
 
     Raises :class:`InputError` where ``what`` is being made by another process.
     """

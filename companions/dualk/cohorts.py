@@ -132,9 +132,7 @@ def split(records: Records, how: Splitting = "random", seed: int = 42, train: in
 
 
 def _covering(records: Records, several: np.ndarray) -> np.ndarray:
-    """For each target code the first patient with several visits who has it, and the patient with
-    most visits.
-    """
+    """The first patient with several visits of each target code, and the one with most."""
     owner = records.owner
     visit, code = records.visit_codes.nonzero()
     visit, code = visit[code < records.targets], code[code < records.targets]

@@ -142,9 +142,7 @@ def _counts(tables: Tables) -> dict[str, Any]:
 
 
 def _choose(database: Database, counts: dict[str, Any]) -> None:
-    """Table ``chosen`` (number, patient, visit, begin) of the patients all of whose visits have
-    codes.
-    """
+    """Table ``chosen`` (number, patient, visit, begin) of patients with codes at every visit."""
     database.execute(
         "create temp table incomplete as "
         "select distinct patient from kept anti join codes using (visit); "
@@ -208,23 +206,19 @@ def _number(database: Database, query: str) -> int:
 
 def _tested(database: Database, path: Path) -> None:
     """Table ``tested`` (visit, item, rows, abnormal, first) of the events, which are never held."""
+    forms = {"hadm_id": "whole", "itemid": "whole", "charttime": "date", "flag": "text"}
     names = reading.header(path)
-    forms = {"hadm_id": "whole", "itemid": "whole", "charttime": "date"}
-    missing = next((name for name in (*forms, "flag") if name not in names), None)
-    if missing:
-        raise InputError(
-            f"{path}: has no column {missing}; give the whole table of laboratory events"
-        )
-    visit, item, time = (reading.checked(name, form) for name, form in forms.items())
-    flagged = f"lower({reading.text('flag')}) = 'abnormal'"
-    key = next((reading.text(name) for name in ("labevent_id", "row_id") if name in names), "null")
-    with reading.reading_checked(database, path, forms):
+    keys = [name for name in ("labevent_id", "row_id") if name in names]
+    forms |= dict.fromkeys(keys, "text")
+    key = keys[0] if keys else "null"
+    flagged = "lower(flag) = 'abnormal'"
+    with reading.streamed(database, path, forms) as source:
         database.execute(
-            f"create temp table tested as select {visit} as visit, {item} as item, "
+            "create temp table tested as select hadm_id as visit, itemid as item, "
             f"count(*) as rows, count(*) filter ({flagged}) as abnormal, "
-            f"min({time}) filter ({flagged}) as first, "
+            f"min(charttime) filter ({flagged}) as first, "
             f"if(count({key}) > 1 and min({key}) = max({key}), min({key}), null) as again "
-            f"from {reading.scan(path)} group by all"
+            f"from {source} group by all"
         )
     twice = database.execute("select min(again) from tested").fetchone()
     if twice and twice[0] is not None:

@@ -193,8 +193,7 @@ def _uniform(word: np.ndarray) -> np.ndarray:
 
 
 def oracle(cohort: Cohort, patients: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    """Probability of each code at the last visit of ``patients``, given all that is hidden; (n,
-    n_codes) float32.
+    """Probability of each code at the last visit, given all hidden; (n, n_codes) float32.
 
     ``codes`` are full codes or three-digit categories. Knows phenotypes, complexity and conditions
     with their onset.
@@ -250,8 +249,7 @@ def item_hazards() -> tuple[np.ndarray, np.ndarray]:
 
 
 def write_tables(folder: str | Path, *, patients: int, seed: int = 0) -> dict[str, Any]:
-    """Write ``hosp/`` with patients, admissions, diagnoses_icd, d_labitems and labevents (.csv.gz),
-    lower-case headers.
+    """Write ``hosp/`` with patients, admissions, diagnoses_icd, d_labitems, labevents (.csv.gz).
 
     Patient k has subject_id 10000000 + k. Returns the account: patients, admissions, diagnoses and
     labevents (rows).
@@ -351,9 +349,7 @@ def _there_and_back(codes: tuple[str, ...]) -> np.ndarray:
 
 
 def _labevents(cohort: Cohort, begin: np.ndarray, end: np.ndarray, rng: np.random.Generator) -> Any:
-    """Blocks of columns of labevents: abnormal items once or more, some normal ones, a few without
-    an admission.
-    """
+    """Blocks of columns of labevents: abnormal items, normal ones, some without admission."""
     base, hazards = item_hazards()
     owner = cohort.visit_patient
     for rows in blocks(len(owner), 16_384):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -167,12 +168,15 @@ def _from_files(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
             table: _hold(connection, table, paths[table]) for table in SCHEMA if table not in EVENTS
         }
         _refuse_strangers(held["ICUSTAYS"])
-        for table in EVENTS:
-            _stream(connection, table, paths[table])
         # both results have an order of their own
         connection.execute("set preserve_insertion_order = false")
-        path = paths["CHARTEVENTS"]
-        with reading.reading_checked(connection, path, _forms("CHARTEVENTS", path)):
+        with _events_of(connection, "LABEVENTS", paths["LABEVENTS"]) as source:
+            wanted = ", ".join(map(str, queries.itemids("laboratory")))
+            connection.execute(
+                f"create temp table labevents as select * from {source} where itemid in ({wanted})"
+            )
+        with _events_of(connection, "CHARTEVENTS", paths["CHARTEVENTS"]) as source:
+            connection.execute(f"create temp view chartevents as select * from {source}")
             stays, events = (connection.execute(query()).df() for query in QUERIES)
             return stays, events
 
@@ -192,33 +196,13 @@ def _hold(connection: reading.Database, table: str, path: Path) -> reading.Table
     return held
 
 
-def _stream(connection: reading.Database, table: str, path: Path) -> None:
-    """The events under their table's name: a view of the charts, a table of the laboratory."""
-    forms = _forms(table, path)
-    columns = [f"{reading.checked(name, form)} as {name}" for name, form in forms.items()]
-    if "row_id" not in forms:
-        columns.append("cast(null as bigint) as row_id")
-    query = f"select {', '.join(columns)} from {reading.scan(path)}"
-    if table == "CHARTEVENTS":
-        connection.execute(f"create temp view chartevents as {query}")
-        return
-    wanted = ", ".join(map(str, queries.itemids("laboratory")))
-    with reading.reading_checked(connection, path, forms):
-        connection.execute(
-            f"create temp table labevents as select * from ({query}) where itemid in ({wanted})"
-        )
-
-
-def _forms(table: str, path: Path) -> dict[str, str]:
-    """The columns of a table of events with their forms, its key among them if it has one."""
-    columns, names = SCHEMA[table], reading.header(path)
-    missing = next((name for name in columns if name not in names), None)
-    if missing:
-        raise InputError(
-            f"{path}: has no column {missing} (it has {reading.listed(names)}); "
-            f"give the table {table}"
-        )
-    return columns | ({"row_id": "whole"} if "row_id" in names else {})
+@contextmanager
+def _events_of(connection: reading.Database, table: str, path: Path) -> Iterator[str]:
+    """SQL that gives a table of events once, with its key ``row_id``, NULL if it has none."""
+    keyed = "row_id" in reading.header(path)
+    forms = SCHEMA[table] | ({"row_id": "whole"} if keyed else {})
+    with reading.streamed(connection, path, forms) as source:
+        yield source if keyed else f"(select *, cast(null as bigint) as row_id from {source})"
 
 
 def _refuse_strangers(stays: reading.Table) -> None:
@@ -241,9 +225,7 @@ def _refuse_strangers(stays: reading.Table) -> None:
 
 
 def _from_server(url: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The same of a PostgreSQL server, whose tables lie in the schema ``mimiciii`` or on the search
-    path.
-    """
+    """The same of a PostgreSQL server, in the schema ``mimiciii`` or on the search path."""
     import sqlalchemy
 
     try:

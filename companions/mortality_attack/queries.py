@@ -54,8 +54,7 @@ def stays() -> str:
 
 
 def events() -> str:
-    """Hourly means of the kept stays: stay, hour since ICU admission, feature (place in the table),
-    value, repeated.
+    """Hourly means of the kept stays: stay, hour, feature (its place), value, repeated.
 
     ``repeated`` says how often the one row of an hour (by ROW_ID) stands in its table again: a
     table pasted twice shows in all hours of one measurement. Hours before admission and from hour
@@ -109,9 +108,7 @@ order by stay, feature, hour
 
 
 def itemids(group: str) -> list[int]:
-    """ITEMIDs of the laboratory or of the vital signs; the specimen is among those of the
-    laboratory.
-    """
+    """ITEMIDs of laboratory (the specimen among them) or vital signs."""
     found = [
         int(item.rstrip("F"))
         for feature in features.table()

@@ -27,9 +27,7 @@ __all__ = ["DATASETS", "Loaded", "credentialed", "fingerprint", "is_open", "load
 
 
 class Loaded(NamedTuple):
-    """A matrix (patients and codes sorted) and how it came about: rows read, rows dropped and why,
-    patients, …
-    """
+    """A matrix (patients and codes sorted) and its account: rows read, dropped and why, …"""
 
     matrix: CodeMatrix
     account: Account
@@ -90,8 +88,7 @@ def is_open(name: str | None, fingerprint: str | None) -> bool:
 
 
 def credentialed(name: str, fingerprint: str | None = None) -> bool:
-    """Whether data are to be kept where they are: all but those simulated here and those known to
-    be open.
+    """Whether data stay where they are: all but simulated ones and those known to be open.
 
     A source of ``simulated`` is refused where it is read unless ``simulate`` has sealed it, so its
     name is enough. Other data may bear the name of an open set; they are known by their

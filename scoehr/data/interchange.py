@@ -4,8 +4,8 @@ A long Parquet table has a row a cell or an occurrence, so that any tool reads i
 in JSON what rows cannot: the vocabulary with titles and all patients in order (their number alone
 if their ids are 0, 1, …), so that patients without codes and codes without patients survive.
 
-A record is ``{"patient_id": …, "visits": [[code, …], …]}``, the form that PyHealth and models of
-sequences take.
+A PyHealth record is ``{"patient_id": …, "visits": [[code, …], …]}``, the form that PyHealth and
+models of sequences take.
 """
 
 from __future__ import annotations
@@ -91,14 +91,14 @@ def _are(values: Any, kind: type) -> bool:
     return isinstance(values, list) and all(type(value) is kind for value in values)
 
 
-class Long(NamedTuple):
+class Stored(NamedTuple):
     """A long table with what its metadata say, checked before memory is taken for patients."""
 
     table: pa.Table
     facts: Facts
 
     @classmethod
-    def read(cls, path: Path, key: bytes, last: str) -> Long:
+    def read(cls, path: Path, key: bytes, last: str) -> Stored:
         """From a Parquet file; ``last`` ("kind" or "visits") stands in its metadata, too."""
         metadata = (reading.schema(path).metadata or {}).get(key)
         if metadata is None:
@@ -193,8 +193,7 @@ def statistics(records: Iterable[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def write(records: Iterable[Mapping[str, Any]], path: str | Path) -> int:
-    """Write records as JSON lines in the schema of PyHealth's generation tasks; return their
-    number.
+    """Write records as JSON lines, as PyHealth's generation tasks do; return their number.
 
     ``patient_id`` is text, ``visits`` a list of non-empty lists of codes. Visits without codes, and
     patients without visits, are left out, as those tasks leave them out.

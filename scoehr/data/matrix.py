@@ -21,7 +21,7 @@ from scipy import sparse
 
 from scoehr.data import cells, interchange, reading
 from scoehr.data.cells import LARGEST_COUNT, ids
-from scoehr.data.interchange import Kind, Long
+from scoehr.data.interchange import Kind, Stored
 from scoehr.files import InputError, check_seed, replacing, small_seed, user_path
 
 __all__ = ["CodeMatrix", "Split"]
@@ -111,8 +111,7 @@ class CodeMatrix:
         return replace(self, counts=self.counts[rows], patients=self.patients[rows])
 
     def align(self, codes: ArrayLike, titles: ArrayLike | None = None) -> CodeMatrix:
-        """The same patients over the vocabulary ``codes``: columns are moved, added empty, or left
-        out if empty.
+        """The same patients over other codes: columns are moved, added, or dropped if empty.
 
         ``titles`` has the shape of ``codes``; when None, known titles are kept. InputError if a
         code with counts is not in ``codes``.
@@ -134,9 +133,7 @@ class CodeMatrix:
         return replace(self, counts=counts, codes=codes, titles=strings(titles))
 
     def restrict(self, codes: ArrayLike) -> tuple[CodeMatrix, np.ndarray]:
-        """The same patients over the vocabulary ``codes``, and the codes with counts that are left
-        out for it.
-        """
+        """The same patients over ``codes``, and the codes with counts that are left out for it."""
         known = pd.Index(self.codes).isin(cells.names(codes, "code"))
         lost = self.codes[~known & (self.counts.sum(axis=0) > 0)]
         kept = replace(
@@ -176,8 +173,7 @@ class CodeMatrix:
     # Files ------------------------------------------------------------------------------------
 
     def write(self, path: str | Path) -> None:
-        """Write a long table ``patient_id, code, count`` that any tool reads: CSV where the name
-        ends so, else Parquet.
+        """Write a long table ``patient_id, code, count``: CSV if the name ends so, else Parquet.
 
         A CSV loses titles and order; rows with count 0 keep patients without codes and codes
         without patients. A Parquet file's metadata (key ``scoehr``, JSON) adds the kind, the
@@ -200,12 +196,12 @@ class CodeMatrix:
         InputError if the file is missing, damaged, or was not written by :meth:`write`.
         """
         path = user_path(path)
-        long = Long.read(path, METADATA_KEY, "kind")
+        long = Stored.read(path, METADATA_KEY, "kind")
         with interchange.about(path):
             return cls._from_file(long)
 
     @classmethod
-    def _from_file(cls, long: Long) -> CodeMatrix:
+    def _from_file(cls, long: Stored) -> CodeMatrix:
         facts = long.facts
         patients = facts.ids()
         rows = long.places("patient_id", patients)
@@ -256,8 +252,7 @@ class CodeMatrix:
         codes: ArrayLike | None = None,
         titles: Mapping[str, str] | None = None,
     ) -> CodeMatrix:
-        """From a long table with columns ``patient_id, code`` and, if it has one, ``count`` (else
-        every row counts 1).
+        """From a long table ``patient_id, code`` and perhaps ``count`` (else a row counts 1).
 
         Rows with the same patient and code are summed. ``patients`` (order of the rows; default:
         sorted ids) may name patients without codes, ``codes`` (default: sorted) codes without
@@ -290,9 +285,7 @@ class CodeMatrix:
 
     @classmethod
     def from_wide(cls, frame: pd.DataFrame, *, kind: Kind = "count") -> CodeMatrix:
-        """From one row a patient and one column a code; the ids are the column ``patient_id`` or
-        else the index.
-        """
+        """From a row a patient and a column a code; ids: column ``patient_id``, else index."""
         if "patient_id" in frame:
             frame = frame.set_index("patient_id")
         codes = cells.names(frame.columns, "code")
@@ -355,10 +348,10 @@ class CodeMatrix:
     def from_meds(
         cls, frame: pd.DataFrame, *, prefix: str = MEDS_PREFIX, kind: Kind = "count"
     ) -> CodeMatrix:
-        """From a MEDS event table ``subject_id, time, code, numeric_value``: events whose code
-        begins with ``prefix``.
+        """From a MEDS event table ``subject_id, time, code, numeric_value``.
 
-        The prefix is cut off. Every subject of the table is a patient, with or without such events.
+        Events whose code begins with ``prefix`` count, and it is cut off. Every subject of the table
+        is a patient, with or without such events.
         """
         for column in ("subject_id", "code"):
             if column not in frame:
@@ -507,9 +500,7 @@ def _entries(counts: sparse.csr_array) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _positions(frame: pd.DataFrame, column: str, names: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Where each value of the column stands in ``names`` (default: its sorted distinct values), and
-    those names.
-    """
+    """Places of a column's values in ``names`` (default: the sorted values), and the names."""
     if column not in frame:
         raise InputError(
             f"the table has no column {column!r} (it has {_listed(frame)}); name it so"

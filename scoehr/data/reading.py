@@ -228,12 +228,7 @@ def read(
     Columns in ``whole`` become whole numbers, none of them empty, the others trimmed text with
     NULL for "". InputError if a column or every row is missing, or a whole number is none.
     """
-    names = header(path)
-    missing = next((name for name in columns if name.lower() not in names), None)
-    if missing:
-        fits = next((title for title, known in KNOWN_TABLES.items() if known <= set(names)), None)
-        which = f"this is the table {fits}" if fits else f"it has {listed(names)}"
-        raise InputError(f"{path}: has no column {missing} ({which}); give the table that has it")
+    _require(path, columns)
     chosen = ", ".join(f"{text(name)} as {alias}" for name, alias in columns.items())
     with _registered(database, path, [name.lower() for name in columns]) as source:
         database.execute(f"create temp table {table} as select {chosen} from {source}").fetchall()
@@ -245,6 +240,15 @@ def read(
         found.refuse_cells(columns[name], f"{columns[name]} is null", lambda _: empty)
         found.convert("whole", [columns[name]])
     return found
+
+
+def _require(path: Path, columns: Iterable[str]) -> None:
+    names = header(path)
+    missing = next((name for name in columns if name.lower() not in names), None)
+    if missing:
+        fits = next((title for title, known in KNOWN_TABLES.items() if known <= set(names)), None)
+        which = f"this is the table {fits}" if fits else f"it has {listed(names)}"
+        raise InputError(f"{path}: has no column {missing} ({which}); give the table that has it")
 
 
 def refuse(database: Database, query: str, sentence: Callable[..., str]) -> None:
@@ -266,41 +270,34 @@ def number_of_rows(database: Database, table: str) -> int:
 # Tables that are too large to be held ---------------------------------------------------------
 
 
-def checked(name: str, form: str) -> str:
-    """SQL: a column in one of :data:`FORMS`, NULL for ""; any other text stops the query.
-
-    :func:`reading_checked` then says where that text stands.
-    """
-    value = text(name)
-    found = f"coalesce({FORMS[form].sql(value)}, error('{name}: {form}'))"
-    return f"case when {value} is not null then {found} end"
-
-
 @contextmanager
-def reading_checked(database: Database, path: Path, columns: Mapping[str, str]) -> Iterator[None]:
-    """As :func:`reading`; if a :func:`checked` column stopped the query, its first fault is named.
+def streamed(database: Database, path: Path, forms: Mapping[str, str]) -> Iterator[str]:
+    """SQL that gives some columns of a file, once, NULL for "", as long as the block lasts.
 
-    ``columns``: name -> one of :data:`FORMS`.
+    ``forms``: name of a column -> one of :data:`FORMS`, or "text". InputError if a column is
+    missing, or at the first cell of another form, which ends the query.
     """
+    _require(path, forms)
+    chosen = ", ".join(f"{_checked(name, form)} as {name}" for name, form in forms.items())
     try:
-        yield
+        with _registered(database, path, list(forms)) as source:
+            yield f"(select {chosen} from {source})"
     except duckdb.Error as error:
-        for name, form in columns.items():
-            _refuse_misfit(database, path, name, FORMS[form])
-        _look_for_faults(path)
-        raise InputError(_sentence(path, str(error))) from None
+        wrong = re.search(r"cell of (\w+) is no (\w+)", str(error))
+        if not wrong:
+            what = f"cannot be read ({_first_line(error)}); write the table again"
+            raise InputError(f"{path}: {what}") from None
+        database.execute("set preserve_insertion_order = true")
+        read(database, "misfits", path, {wrong[1]: "cell"}).convert(wrong[2], ["cell"])
 
 
-def _refuse_misfit(database: Database, path: Path, name: str, form: Form) -> None:
-    database.execute("set preserve_insertion_order = true")
-    rows = f"select row_number() over () as row, {text(name)} as value from {scan(path)}"
-    wrong = f"value is not null and {form.sql('value')} is null"
-    with reading(path):
-        found = database.execute(
-            f"select row, value from ({rows}) where {wrong} order by row limit 1"
-        ).fetchone()
-    if found:
-        raise InputError(f"{path}, column {name}, row {found[0]}: {found[1]!r} {form.words}")
+def _checked(name: str, form: str) -> str:
+    """SQL: a column in a form; any other text stops the query with a message that names both."""
+    value = text(name)
+    if form == "text":
+        return value
+    found = f"coalesce({FORMS[form].sql(value)}, error('cell of {name} is no {form}'))"
+    return f"case when {value} is not null then {found} end"
 
 
 # Reading --------------------------------------------------------------------------------------
@@ -319,8 +316,7 @@ _LINE_END = re.compile(rb"\r\n|\n|\r(?=[^\n])", re.DOTALL)
 
 @contextmanager
 def batches(path: Path, columns: Sequence[str] | None = None) -> Iterator[Iterator[pa.RecordBatch]]:
-    """The rows of a file in batches; ``columns``: names in small letters, in the order wanted
-    (default: all).
+    """The rows of a file in batches, of ``columns`` (small letters) in this order, or of all.
 
     Columns of a CSV are text, "" where empty, those of Parquet as they are. Raises InputError, also
     while read.
@@ -420,8 +416,8 @@ def _registered(database: Database, path: Path, columns: list[str]) -> Iterator[
             yield "source_rows"
         except duckdb.Error as error:
             if faults:
-                raise faults[0] from None
-            raise InputError(_sentence(path, str(error))) from None
+                raise faults[0] from error
+            raise
         finally:
             with suppress(duckdb.Error):  # of a result that was never finished
                 database.unregister("source_rows")
@@ -460,9 +456,7 @@ def is_blank(path: Path) -> bool:
 
 
 def zipped(place: Path, name: str) -> Path:
-    """The path of the file with this name in a zip file, for :func:`header`, :func:`batches` and
-    :func:`read`.
-    """
+    """The path of the file with this name in a zip file, for the functions of this module."""
     file = regular(place)
     try:
         with zipfile.ZipFile(file) as archive:
@@ -557,9 +551,7 @@ _PACKING = (
 
 
 class _Text(io.RawIOBase):
-    """The bytes of a CSV under its header, found to be text in UTF-8 whose quotes stand around
-    whole cells.
-    """
+    """The bytes of a CSV under its header, checked: UTF-8 with quotes around whole cells."""
 
     def __init__(self, path: Path, stream: BinaryIO) -> None:
         super().__init__()
@@ -580,9 +572,7 @@ class _Text(io.RawIOBase):
         return found[:end]
 
     def header(self) -> list[str]:
-        """The names in the first line that is not blank, "" where there is none; the rest is left
-        to read.
-        """
+        """The names in the first line that is not blank, "" where there is none."""
         names, rest = self._record(self._chunk())
         if not any(name.strip() for name in names or []):
             raise InputError(f"{self.path}: is empty; give the whole table")
@@ -591,9 +581,7 @@ class _Text(io.RawIOBase):
         return _fitted([name.strip() for name in names or []], first)
 
     def _record(self, buffer: bytes, *, keep: bool = False) -> tuple[list[str] | None, bytes]:
-        """The next line that is not blank, or None at the end, and what follows it (or all that was
-        read: ``keep``).
-        """
+        """The next line that is not blank, or None, and what follows it (``keep``: all of it)."""
         start = quotes = place = 0
         while True:
             for end in _LINE_END.finditer(buffer, place):
@@ -663,9 +651,7 @@ class _Text(io.RawIOBase):
             self._refuse(max(0, error.start - len(pending)), what)
 
     def _check_quotes(self, chunk: bytes) -> None:
-        """A cell's first quote follows a comma or a line end (or its last one: ""), its last one
-        precedes them.
-        """
+        """Quotes open after a comma or line end and close before one; inside they are doubled."""
         letters = np.frombuffer(chunk, dtype=np.uint8)
         places = np.flatnonzero(letters == _QUOTE)
         around = np.concatenate([[self.last], letters, [ord(",")]]).astype(np.uint8)
@@ -706,44 +692,12 @@ def _row(path: Path, offset: int) -> int:
 
 
 def _fitted(names: list[str], first: list[str] | None) -> list[str]:
-    """A name for every column of the first row: a comma at the end of lines makes a column that has
-    none.
-    """
+    """A name for every column of the first row; commas at line ends make unnamed columns."""
     if first and len(first) == len(names) + 1 and not first[-1].strip():
         names = [*names, ""]
     if first and len(first) == len(names) - 1 and not names[-1]:
         names = names[:-1]
     return [name or f"unnamed_{number}" for number, name in enumerate(names, 1)]
-
-
-def scan(path: Path) -> str:
-    """SQL by which DuckDB reads the file itself, with casefolded column names, all text if it is
-    CSV.
-
-    For what is too large for one thread or is read more than once; all else goes through
-    :func:`batches`.
-    """
-    names = header(path)
-    file = literal(path)
-    if path.suffix.lower() == ".parquet":
-        columns = zip(schema(path).names, names, strict=True)
-        chosen = ", ".join(f"{quoted(old)} as {quoted(new)}" for old, new in columns)
-        return f"(select {chosen} from read_parquet({file}, hive_partitioning=false))"
-    types = ", ".join(f"'{name.replace(chr(39), chr(39) * 2)}': 'varchar'" for name in names)
-    return (
-        f"read_csv({file}, columns={{{types}}}, auto_detect=false, header=true, delim=',', "
-        "quote='\"', escape='\"', nullstr='', hive_partitioning=false)"
-    )
-
-
-def literal(path: Path) -> str:
-    """A path in SQL that names this file alone: DuckDB takes paths for patterns."""
-    place = str(path.absolute())
-    if re.search(r"[*?\[]", place):
-        if "\\" in place:
-            raise InputError(f"{path}: has a backslash beside *, ? or [ in its path; rename it")
-        place = re.sub(r"([*?\[])", r"[\1]", place)
-    return "'" + place.replace("'", "''") + "'"
 
 
 def header(path: Path, *, casefold: bool = True) -> list[str]:
@@ -795,40 +749,6 @@ def parquet(path: Path) -> pa.Table:
             f"{path}: not a readable Parquet file ({_first_line(error)}); write it again"
         ) from None
     return table
-
-
-@contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Turn DuckDB's errors about a file that :func:`scan` names into one sentence."""
-    try:
-        yield
-    except duckdb.Error as error:
-        if path.is_file():
-            _look_for_faults(path)
-        raise InputError(_sentence(path, str(error))) from None
-
-
-def _look_for_faults(path: Path) -> None:
-    """Read the whole file for a fault that can be named; InputError names it."""
-    with batches(path) as found:
-        for _ in found:
-            pass
-
-
-def _sentence(path: Path, message: str) -> str:
-    line = re.search(r"Line: (\d+)", message)
-    where = f"{path}, row {int(line[1]) - 1}" if line else str(path)
-    wrong = re.search(r"Expected Number of Columns: (\d+) Found: (\d+)", message)
-    if "gzip" in message.lower():
-        return f"{path}: the gz file is truncated or damaged; fetch or write it again"
-    if "unicode" in message or "utf-8" in message:
-        return f"{where}: is not UTF-8 text; save the table in one encoding, UTF-8"
-    if wrong:
-        return f"{where}: has {wrong[2]} columns where the header has {wrong[1]}; mend the row"
-    if "state machine" in message:
-        return f"{where}: its lines end in two ways; save the table with line ends of one kind"
-    first = message.splitlines()[0]
-    return f"{where}: cannot be read ({first}); save the table as comma-separated UTF-8"
 
 
 def _first_line(error: Exception) -> str:

@@ -261,9 +261,7 @@ def _law(
 
 
 def _solve_base(probability: np.ndarray, affinity: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """The base hazard at which a code's condition holds at an admission with this probability (by
-    bisection).
-    """
+    """The hazard at which a condition holds with this probability a visit (by bisection)."""
     low, high = np.full((2, len(probability)), [[-20.0], [6.0]])
     for _ in range(60):
         middle = (low + high) / 2
@@ -359,9 +357,7 @@ def _of_codes(law: Law, columns: np.ndarray) -> Law:
 
 
 def _excess(shares: np.ndarray, survival: np.ndarray, powers: np.ndarray) -> np.ndarray:
-    """E u_c u_d / (E u_c E u_d), shape (n_codes, n_codes): each phenotype's factor to its power,
-    where it acts.
-    """
+    """E u_c u_d / (E u_c E u_d), (n_codes, n_codes): phenotypes' factors to their powers."""
     ratio = np.ones((survival.shape[1], survival.shape[1]))
     for share, survives, power in zip(shares, survival, powers, strict=True):
         acts = np.flatnonzero(survives < 1)
@@ -396,8 +392,7 @@ def _second_moments(law: Law) -> np.ndarray:
 
 
 def _never(law: Law, number: int, level: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """P(never recorded in ``number`` admissions); the part of it that depends on phenotypes; and
-    the survival factors.
+    """P(never recorded in ``number`` visits); its part by phenotypes; the survival factors.
 
     Never = missed + (1 - missed) * v, with v = u for a recurring code (missed: recorded at no
     admission though the condition holds) and the product of u over admissions for others (missed =
@@ -542,9 +537,7 @@ def _holds(
     z: np.ndarray,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Whether each condition holds, (len(level), len(columns)): an exponential variate falls below
-    the hazard.
-    """
+    """Whether conditions hold, (len(level), len(columns)): variates fall below hazards."""
     hazard = z @ law.extra[acting][:, columns].astype(np.float32) + law.base[columns].astype(
         np.float32
     )
@@ -574,8 +567,7 @@ DIES_IN_HOSPITAL = {"NEWBORN": 0.008, "adult": 0.12}
 
 
 def write_tables(folder: str | Path, *, patients: int = PATIENTS, seed: int = 0) -> dict[str, Any]:
-    """Write a cohort as PATIENTS, ADMISSIONS, DIAGNOSES_ICD and D_ICD_DIAGNOSES (.csv.gz) in
-    MIMIC-III's schema.
+    """Write PATIENTS, ADMISSIONS, DIAGNOSES_ICD, D_ICD_DIAGNOSES (.csv.gz) of a cohort.
 
     Headers are upper case, headers and strings are quoted, dates lie between 2100 and 2220. An
     admission without any code has one row with an empty SEQ_NUM and ICD9_CODE. Cut to three digits,
@@ -619,9 +611,7 @@ def write_tables(folder: str | Path, *, patients: int = PATIENTS, seed: int = 0)
 def _diagnoses(
     drawn: Sample, subject: np.ndarray, visit_id: np.ndarray, rng: np.random.Generator
 ) -> dict[str, pa.Array]:
-    """Columns of DIAGNOSES_ICD: every entry as its full codes, and an empty row for an admission
-    without any.
-    """
+    """Columns of DIAGNOSES_ICD: entries as full codes; an empty row for a visit without."""
     entry = np.repeat(np.arange(len(drawn.entry_code)), drawn.entry_rows)
     codes = _full_codes(drawn, entry, rng)
     empty = np.setdiff1d(np.arange(len(visit_id)), drawn.entry_visit)

@@ -21,7 +21,7 @@ from scipy import sparse
 
 from scoehr.data import cells, datasets, interchange, own, reading
 from scoehr.data.datasets import Account, Digits, Tables
-from scoehr.data.interchange import Long
+from scoehr.data.interchange import Stored
 from scoehr.data.matrix import METADATA_KEY as MATRIX_KEY
 from scoehr.data.matrix import CodeMatrix, strings
 from scoehr.files import InputError, replacing, user_path
@@ -186,9 +186,7 @@ class Visits:
         )
 
     def split(self, *, test: float = 0.30, validation: float = 0.10, seed: int = 1) -> VisitSplit:
-        """Cut the patients as :meth:`CodeMatrix.split` cuts those of the matrix, so that the
-        held-out ones agree.
-        """
+        """Cut the patients as :meth:`CodeMatrix.split` cuts those of the matrix."""
         place = {patient: row for row, patient in enumerate(self.patients.tolist())}
         parts = self.to_matrix().split(test=test, validation=validation, seed=seed)
         return VisitSplit(
@@ -242,8 +240,7 @@ class Visits:
         return cls(matrix.counts, starts, patients, matrix.codes, matrix.titles)
 
     def write(self, path: str | Path) -> None:
-        """Write a long Parquet table ``patient_id, visit, code``, a row an occurrence, visits
-        numbered from 0.
+        """Write a long Parquet table ``patient_id, visit, code``, a row an occurrence.
 
         The file's metadata (key ``scoehr.visits``, JSON) adds the vocabulary with titles, all
         patients in order (their number alone when the ids are 0, 1, …) and how many visits each
@@ -272,12 +269,12 @@ class Visits:
         InputError if the file is missing, damaged, or was not written by :meth:`write`.
         """
         path = user_path(path)
-        long = Long.read(path, METADATA_KEY, "visits")
+        long = Stored.read(path, METADATA_KEY, "visits")
         with interchange.about(path):
             return cls._from_file(long)
 
     @classmethod
-    def _from_file(cls, long: Long) -> Visits:
+    def _from_file(cls, long: Stored) -> Visits:
         facts = long.facts
         patients = facts.ids()
         rows = long.places("patient_id", patients)
@@ -296,8 +293,7 @@ class Visits:
 
 
 def load(name: str, source: str | Path | None = None, *, digits: Digits = "three") -> LoadedVisits:
-    """The visits of a data set; ``name``, ``source`` and ``digits`` as for
-    :func:`scoehr.data.datasets.load`.
+    """The visits of a data set; arguments as for :func:`scoehr.data.datasets.load`.
 
     Patients, codes and counts are those of the matrix. A ``table`` is long with columns
     ``patient_id, visit, code``, a row an occurrence; visits come in the order of that column, by
