@@ -37,7 +37,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 #: What an entry of config.json may turn into.
 VALUES: list[Any] = [
-    None, 0, 1, -1, 3, 0.5, 1e30, 10**19, 20_000, "", "foo", "signed", "binary", "births",
+    None, 0, 1, -1, 3, 0.5, 1e30, 10**19, 20_000, "", "foo", "signed", "binary", "tau_leaping",
     "private", "copula", "<script>", [], [1], {}, {"a": 1},
     True, float("nan"), float("inf"), "9" * 400, [[[[]]]],
 ]  # fmt: skip

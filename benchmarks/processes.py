@@ -302,7 +302,7 @@ def _plain(*arguments: str, **more: str) -> Callable[[Path], tuple[list[str], di
 FIT, SAMPLE = ["fit", "t.csv", *SMALL, "--set", "epochs=1"], ["sample", "m", "-n", "20"]
 SETTINGS = [
     "sampler=foo", "sample_batch=0", "width=0", "width=99999999", "ema=2",
-    "epochs=99999999999999999999", "epochs=0", "epochs=1e0", "epochs=1.5", "rate=-1", "rate=nan",
+    "epochs=99999999999999999999", "epochs=0", "epochs=1e0", "epochs=1.5", "learning_rate=-1", "learning_rate=nan",
     "steps=0",
     "network=foo", "kind=signed", "foo=1", "foo", "=1", "width=", "width=[1]", "width={a: 1}",
     "sampler=<script>alert(1)</script>", "batch=true",

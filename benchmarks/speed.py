@@ -71,19 +71,19 @@ class PlainUNet(nn.Module):
         net = self.network
         first, _, second = net.time
         time = second(_swish(first(time_embedding(t, net.width))))
-        skips = [net.begin(x.view(-1, 1, net.side, net.side))]
+        skips = [net.in_proj(x.view(-1, 1, net.side, net.side))]
         for i, stage in enumerate(net.down):
             skips.append(self._stage(stage, skips[-1], time))
-            if i % 2 and i // 2 < len(net.shrink):
-                skips.append(net.shrink[i // 2](skips[-1]))
+            if i % 2 and i // 2 < len(net.downsample):
+                skips.append(net.downsample[i // 2](skips[-1]))
         h = skips[-1]
         for stage in net.middle:
             h = self._stage(stage, h, time)
         for i, stage in enumerate(net.up):
             h = self._stage(stage, torch.cat([h, skips.pop()], dim=1), time)
-            if i % 3 == 2 and i // 3 < len(net.grow):
-                h = net.grow[i // 3](F.interpolate(h, scale_factor=2.0, mode="nearest"))
-        norm, _, last = net.end
+            if i % 3 == 2 and i // 3 < len(net.upsample):
+                h = net.upsample[i // 3](F.interpolate(h, scale_factor=2.0, mode="nearest"))
+        norm, _, last = net.out_proj
         return last(_swish(norm(h))).flatten(1)
 
     def _stage(self, stage: Any, x: Tensor, time: Tensor) -> Tensor:
@@ -186,7 +186,7 @@ def unet_steps() -> dict[str, Any]:
         torch.Generator().manual_seed(0),
     )
     t = stratified_times(BATCH, rng)
-    nn.init.normal_(network.end[-1].weight, std=0.02)  # else nothing comes out to compare
+    nn.init.normal_(network.out_proj[-1].weight, std=0.02)  # else nothing comes out to compare
     optimiser = torch.optim.Adam(network.parameters(), lr=0.0)
 
     def step(score: ScoreModel) -> None:
@@ -286,7 +286,7 @@ def grown(what: str, size: int) -> dict[str, float]:
             case "training":
                 stage = lambda: generators.preset("thinning", epochs=1).fit(matrix, progress=False)  # noqa: E731
             case "sampling":
-                model = generators.preset("thinning", epochs=1, sampler="births", steps=2).fit(
+                model = generators.preset("thinning", epochs=1, sampler="tau_leaping", steps=2).fit(
                     matrix.take(np.arange(256)), progress=False
                 )
                 many = 2_000 if by_codes else size

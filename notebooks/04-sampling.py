@@ -134,14 +134,14 @@ for name in ("reported", "paper"):
 # time, or in leaps, as many as asked for.
 
 # %% tags=["hide-input"]
-small = {name: run for name, run in runs.items() if run.config["config"]["network"] != "unet"}
+small = {name: run for name, run in runs.items() if run.config["config"].get("network") != "unet"}
 cohort = results.cohort(small, source)
 size = min(1000, len(cohort.test), len(cohort.train))
 present = results.shares(cohort.test)
 rows = []
 for name, run in small.items():
     for sampler in (
-        ("ddim", "heun", "dpm_solver_pp_2m") if name in results.scored(runs) else ("births",)
+        ("ddim", "heun", "dpm_solver_pp_2m") if name in results.scored(runs) else ("tau_leaping",)
     ):
         for steps in (3, 5, 10, 20, 40):
             drawn = run.generator.sample(
@@ -156,11 +156,11 @@ for name, run in small.items():
                     "score": error,
                 }
             )
-    if run.config["config"]["sampler"] == "events":
+    if run.config["config"]["sampler"] == "exact_jumps":
         drawn = run.generator.sample(size, seed=seed, progress=False)
         error = np.abs(results.shares(drawn) - present).mean()
         rows.append(
-            {"sampler": f"{name}: events", "evaluations": run.generator.evaluations, "score": error}
+            {"sampler": f"{name}: exact jumps", "evaluations": run.generator.evaluations, "score": error}
         )
 trials = pd.DataFrame(rows)
 fresh = cohort.train.take(np.random.default_rng(seed).permutation(len(cohort.train))[:size])

@@ -209,7 +209,7 @@ def sample(
     sampler: Annotated[
         str | None,
         typer.Option(
-            help="Latent: euler_maruyama, heun, dpm_solver_pp_2m, ddim; thinning: events, births."
+            help="Latent: euler_maruyama, heun, dpm_solver_pp_2m, ddim; thinning: exact_jumps, tau_leaping."
         ),
     ] = None,
     steps: Annotated[int | None, typer.Option(min=2, help="Steps of the sampler.")] = None,

@@ -202,53 +202,55 @@ class UNet(nn.Module):
         time_dim, groups = 4 * width, width // 4
         self.width = width
         self.time = nn.Sequential(_dense(width, time_dim), nn.SiLU(), _dense(time_dim, time_dim))
-        self.begin = _conv(1, width)
+        self.in_proj = _conv(1, width)
 
         def stage(n_in: int, n_out: int, attends: bool) -> _Stage:
             return _Stage(n_in, n_out, time_dim, groups, attends)
 
         skips, channels = [width], width
-        self.down, self.shrink = nn.ModuleList(), nn.ModuleList()
+        self.down, self.downsample = nn.ModuleList(), nn.ModuleList()
         for level, multiple in enumerate(multiples):
             for _ in range(2):
                 self.down.append(stage(channels, width * multiple, side in attention))
                 channels = width * multiple
                 skips.append(channels)
             if level < len(multiples) - 1:
-                self.shrink.append(_conv(channels, channels, stride=2))
+                self.downsample.append(_conv(channels, channels, stride=2))
                 skips.append(channels)
                 side //= 2
 
         self.middle = nn.ModuleList(stage(channels, channels, attends) for attends in (True, False))
 
-        self.up, self.grow = nn.ModuleList(), nn.ModuleList()
+        self.up, self.upsample = nn.ModuleList(), nn.ModuleList()
         for level, multiple in reversed(list(enumerate(multiples))):
             for _ in range(3):
                 joined = channels + skips.pop()
                 self.up.append(stage(joined, width * multiple, side in attention))
                 channels = width * multiple
             if level:
-                self.grow.append(_conv(channels, channels))
+                self.upsample.append(_conv(channels, channels))
                 side *= 2
-        self.end = nn.Sequential(_norm(channels, groups), nn.SiLU(), _conv(channels, 1, scale=0.0))
+        self.out_proj = nn.Sequential(
+            _norm(channels, groups), nn.SiLU(), _conv(channels, 1, scale=0.0)
+        )
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         time = self.time(time_embedding(t, self.width))  # (B, 4 width)
-        h = self.begin(x.view(-1, 1, self.side, self.side))  # (B, width, side, side)
+        h = self.in_proj(x.view(-1, 1, self.side, self.side))  # (B, width, side, side)
         skips = [h]
         for i, stage in enumerate(self.down):
             h = stage(h, time)
             skips.append(h)
-            if i % 2 and i // 2 < len(self.shrink):
-                h = self.shrink[i // 2](h)
+            if i % 2 and i // 2 < len(self.downsample):
+                h = self.downsample[i // 2](h)
                 skips.append(h)
         for stage in self.middle:
             h = stage(h, time)
         for i, stage in enumerate(self.up):
             h = stage(torch.cat([h, skips.pop()], dim=1), time)
-            if i % 3 == 2 and i // 3 < len(self.grow):
-                h = self.grow[i // 3](F.interpolate(h, scale_factor=2.0, mode="nearest"))
-        return self.end(h).flatten(1)  # (B, D)
+            if i % 3 == 2 and i // 3 < len(self.upsample):
+                h = self.upsample[i // 3](F.interpolate(h, scale_factor=2.0, mode="nearest"))
+        return self.out_proj(h).flatten(1)  # (B, D)
 
 
 def check_unet(dim: int | None, width: int) -> None:
@@ -324,7 +326,7 @@ class ResidualMLP(nn.Module):
         self.width = width
         context = context or width
         self.time = nn.Sequential(nn.Linear(width, context), nn.SiLU())
-        self.begin = nn.Linear(dim, width)
+        self.in_proj = nn.Linear(dim, width)
         norms = (nn.LayerNorm(width, elementwise_affine=False) for _ in range(depth))
         self.norms = nn.ModuleList(norms)
         self.modulation = nn.ModuleList(nn.Linear(context, 2 * width) for _ in range(depth))
@@ -334,11 +336,11 @@ class ResidualMLP(nn.Module):
         )
         last = nn.Linear(width, dim)
         _zero_(last)
-        self.end = nn.Sequential(nn.LayerNorm(width), last)
+        self.out_proj = nn.Sequential(nn.LayerNorm(width), last)
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         context = self.time(time_embedding(t, self.width))
-        return self.end(self.apply_blocks(self.begin(x), context))  # (B, D)
+        return self.out_proj(self.apply_blocks(self.in_proj(x), context))  # (B, D)
 
     def apply_blocks(self, h: Tensor, context: Tensor) -> Tensor:
         """The blocks on ``h`` ``(B, width)``, modulated by ``context`` ``(B, context)``."""
@@ -369,11 +371,16 @@ class RecordMLP(ResidualMLP):
         self.time = nn.Sequential(
             nn.Linear(wide, wide), nn.SiLU(), nn.Linear(wide, narrow), nn.SiLU()
         )
-        self.last = nn.Linear(narrow, 2 * width)
-        self.again = nn.Embedding(n_codes, width + 1)  # weights and bias
-        self.times = nn.Embedding(self.MAX_COUNT + 1, narrow)
-        self.whole = nn.Linear(width, 1)
-        for layer in (self.last, self.again, self.times, self.whole):
+        self.out_modulation = nn.Linear(narrow, 2 * width)
+        self.recurrence_head = nn.Embedding(n_codes, width + 1)  # weights and bias
+        self.count_embedding = nn.Embedding(self.MAX_COUNT + 1, narrow)
+        self.length_head = nn.Linear(width, 1)
+        for layer in (
+            self.out_modulation,
+            self.recurrence_head,
+            self.count_embedding,
+            self.length_head,
+        ):
             _zero_(layer)
 
     def read(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
@@ -381,10 +388,10 @@ class RecordMLP(ResidualMLP):
         rows, codes = x.nonzero(as_tuple=True)  # the occupied cells, few of all
         values = x[rows, codes]
         context = self.time(self._embed_size(x, t, rows, values))
-        h = self.begin.bias.expand(len(x), -1)  # (B, width)
-        h = h.index_add(0, rows, values[:, None] * self.begin.weight.T[codes])
-        scale, shift = self.last(context).chunk(2, dim=1)
-        return self.end[0](self.apply_blocks(h, context)) * (1 + scale) + shift, context
+        h = self.in_proj.bias.expand(len(x), -1)  # (B, width)
+        h = h.index_add(0, rows, values[:, None] * self.in_proj.weight.T[codes])
+        scale, shift = self.out_modulation(context).chunk(2, dim=1)
+        return self.out_proj[0](self.apply_blocks(h, context)) * (1 + scale) + shift, context
 
     def _embed_size(self, x: Tensor, t: Tensor, rows: Tensor, values: Tensor) -> Tensor:
         """Embeddings of time and of four sizes of the vectors, ``(B, 5 · 64)``."""
@@ -399,15 +406,15 @@ class RecordMLP(ResidualMLP):
         """A number a code, ``(B, n_codes)``, from what was read."""
         rows, codes = x.nonzero(as_tuple=True)
         counts = torch.expm1(x[rows, codes]).round()
-        weights = self.again(codes)  # (occupied cells, width + 1)
-        count_context = self.times(counts.clamp(max=self.MAX_COUNT).long())
+        weights = self.recurrence_head(codes)  # (occupied cells, width + 1)
+        count_context = self.count_embedding(counts.clamp(max=self.MAX_COUNT).long())
         by_size = (context[rows] * count_context).sum(dim=1)
         recurring = (h[rows] * weights[:, :-1]).sum(dim=1) + weights[:, -1] + by_size
-        return self.end[1](h).index_put_((rows, codes), recurring)
+        return self.out_proj[1](h).index_put_((rows, codes), recurring)
 
     def length(self, h: Tensor, context: Tensor) -> Tensor:
         """A number a patient, ``(B,)``, from what was read."""
-        return self.whole(h)[:, 0]
+        return self.length_head(h)[:, 0]
 
 
 def _zero_(layer: nn.Linear | nn.Embedding) -> None:

@@ -104,8 +104,8 @@ class RateModel(nn.Module):
     IMPOSSIBLE = -30.0  # log factor on a code of which no training patient had more
     MAX_FACTOR = 12.0  # of the log factor on the total, so that growth ends whatever the network
 
-    shares: Tensor  # (MAX_COUNT + 1, n_codes) P(a patient has m of code j)
-    sizes: Tensor  # (1024,) P(length)
+    count_pmf: Tensor  # (MAX_COUNT + 1, n_codes) P(a patient has m of code j)
+    length_pmf: Tensor  # (1024,) P(length)
     marginal_log_rates: Tensor  # (LEVELS, MAX_THINNED + 1, n_codes)
     max_count: Tensor  # (n_codes,) of a code in any training patient
     lengths: Tensor  # (n_lengths,) up to the longest possible
@@ -118,8 +118,8 @@ class RateModel(nn.Module):
         self.blur = blur
         count_pmf = torch.zeros(self.MAX_COUNT + 1, n_codes)
         count_pmf[0] = 1.0
-        self.register_buffer("shares", count_pmf)
-        self.register_buffer("sizes", torch.zeros(len(LENGTHS)))
+        self.register_buffer("count_pmf", count_pmf)
+        self.register_buffer("length_pmf", torch.zeros(len(LENGTHS)))
         tables = (self.LEVELS, self.MAX_THINNED + 1, n_codes)
         self.register_buffer("marginal_log_rates", torch.zeros(tables), persistent=False)
         self.register_buffer("max_count", torch.zeros(n_codes), persistent=False)
@@ -138,8 +138,8 @@ class RateModel(nn.Module):
         ``(1024,)`` by :data:`LENGTHS`.
         """
         counts = torch.cat([counts[:1], counts[1:2] + 0.3, counts[2:]])
-        self.shares.copy_(counts / counts.sum(0))
-        self.sizes.copy_(blur_lengths(lengths / lengths.sum(), self.blur))
+        self.count_pmf.copy_(counts / counts.sum(0))
+        self.length_pmf.copy_(blur_lengths(lengths / lengths.sum(), self.blur))
         self.build_tables()
 
     def build_tables(self) -> None:
@@ -150,22 +150,22 @@ class RateModel(nn.Module):
         their counts would pass for certainty.
         """
         levels = torch.linspace(0, 1, self.LEVELS, dtype=torch.float64)
-        rates = marginal_rates(self.shares.double(), levels, self.MAX_THINNED)
+        rates = marginal_rates(self.count_pmf.double(), levels, self.MAX_THINNED)
         k = torch.arange(1, self.MAX_THINNED + 1)[:, None]
         rates[:, 1:] = rates[:, 1:].clamp(min=0.01).minimum(5.0 * (k + 1))
         self.marginal_log_rates.copy_(rates.clamp(min=1e-6).log())
-        seen = torch.arange(len(self.shares))[:, None] * (self.shares > 0)
-        unbounded = self.shares[-1] > 0  # counts from MAX_COUNT on are not told apart
+        seen = torch.arange(len(self.count_pmf))[:, None] * (self.count_pmf > 0)
+        unbounded = self.count_pmf[-1] > 0  # counts from MAX_COUNT on are not told apart
         self.max_count.copy_(seen.amax(0) * torch.where(unbounded, 2, 1))
         self._build_length_tables()
 
     def _build_length_tables(self) -> None:
-        possible = (self.sizes > 1e-9) & (self.max_count.sum() >= LENGTHS)
+        possible = (self.length_pmf > 1e-9) & (self.max_count.sum() >= LENGTHS)
         longest = int(possible.nonzero()[-1]) if possible.any() else 0
-        self.lengths = LENGTHS[: longest + 1].to(self.sizes.device)
+        self.lengths = LENGTHS[: longest + 1].to(self.length_pmf.device)
         whole = torch.arange(1, float(self.lengths[-1]) + 2).to(self.lengths)
         self.log_factorials = torch.lgamma(whole)
-        pmf = torch.where(possible, self.sizes, 0.0)[: longest + 1].double()
+        pmf = torch.where(possible, self.length_pmf, 0.0)[: longest + 1].double()
         self.log_length_weights = pmf.log() + self.log_factorials[self.lengths.long()]
 
     def forward(self, x: Tensor, level: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ PROFILE = {
     "patients": 400,
     "evaluated": 200,
     "factors": {
-        "unet": {"width": 0.1, "epoch_share": 0.1, "autoencoder_epochs": 0.02},
+        "unet": {"width": 0.1, "epoch_fraction": 0.1, "autoencoder_epochs": 0.02},
         "mlp": {"width": 0.03, "epochs": 0.02, "autoencoder_epochs": 0.3},
         "visits": {"width": 0.03, "epochs": 0.02},
     },

@@ -56,7 +56,7 @@ VISITS = "visits"  # the preset, and the group, of the generator of admissions
 OURS = ("thinning", "private", "copula")
 #: Settings that decide whether a model is trained and its process solved. No row may change those of its preset.
 DECISIVE = (
-    "sampler", "steps", "batch", "epoch_share", "autoencoder_epochs", "autoencoder_batch", "discriminator_steps",
+    "sampler", "steps", "batch", "epoch_fraction", "autoencoder_epochs", "autoencoder_batch", "discriminator_steps",
 )  # fmt: skip
 #: Settings that a profile may scale.
 WIDTHS = ("width", "sample_batch")

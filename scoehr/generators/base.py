@@ -248,10 +248,10 @@ class Generator(Model):
 
     def _training_config(self, n: int, **more: Any) -> TrainingConfig:
         """The settings of a training on ``n`` patients that have the same names, and ``more``."""
-        names = ("epochs", "schedule", "clip", "ema")
+        names = ("epochs", "learning_rate", "schedule", "clip", "ema")
         shared = {name: getattr(self.config, name) for name in names}
         batch = min(self.config.batch, n)
-        return TrainingConfig(batch=batch, learning_rate=self.config.rate, **shared, **more)
+        return TrainingConfig(batch=batch, **shared, **more)
 
     def need(self, train_set: CodeMatrix) -> int:
         """Bytes that training takes at its peak, about; nothing is allocated.
@@ -375,7 +375,7 @@ class Generator(Model):
 
     def _sampler(self, sampler: str | None, steps: int | None) -> tuple[str | None, int | None]:
         """The sampler and its steps, by default those of the settings."""
-        configured = getattr(self.config, "sampler", None) if self.samplers else None
+        configured = getattr(self.config, "sampler", None)
         chosen = sampler or configured
         if chosen is not None and chosen not in self.samplers:
             has = ", ".join(self.samplers) or "none"

@@ -36,8 +36,6 @@ class CopulaConfig(Settings):
 
     kind: Literal["count", "binary"] = "count"
     prior: float = 5.0  # patients, expected and observed, added to every pair: towards independence
-    sampler: Literal["copula"] = "copula"
-    steps: int = 1
     sample_batch: int = 1024
 
 

@@ -33,15 +33,14 @@ LOG_MEAN, LOG_STD = -1.2, 1.2  # of the noise levels in training: ln σ is norma
 
 @dataclass(frozen=True)
 class EDMConfig(Settings):
-    """Every choice of the model; batch, epochs, average, steps and rate are EHRDiff's for MIMIC-III."""
+    """Every choice of the model; batch, epochs, average, steps, learning rate: EHRDiff's for MIMIC-III."""
 
     kind: Literal["count", "binary"] = "binary"
-    network: Literal["mlp"] = "mlp"
     width: int = 512
     depth: int = 4
     epochs: int = 5000
     batch: int = 1024
-    rate: float = 3e-4
+    learning_rate: float = 3e-4
     schedule: Schedule = "cosine"
     clip: float = 1.0
     ema: float = 0.999

@@ -54,10 +54,8 @@ class GANConfig(Settings):
     epochs: int = 1000
     batch: int = 1000
     discriminator_steps: int = 2  # before each step of the generator
-    rate: float = 1e-3
+    learning_rate: float = 1e-3
     weight_decay: float = 1e-3
-    sampler: Literal["generator"] = "generator"
-    steps: int = 1
     sample_batch: int = 1000
 
     def __post_init__(self) -> None:
@@ -226,7 +224,7 @@ class GAN(Generator):
         training = TrainingConfig(
             epochs=config.autoencoder_epochs,
             batch=min(config.autoencoder_batch, n),
-            learning_rate=config.rate,
+            learning_rate=config.learning_rate,
             weight_decay=config.weight_decay,
         )
         about = {"head": autoencoder.head, "encoder": type(autoencoder).__name__}
@@ -316,7 +314,7 @@ class _AdversarialTraining:
             loss, generator_loss = self._epoch()
             row = {"epoch": epoch + 1, "train_loss": loss}
             row |= {"validation_loss": self._held_out_loss(self.held_out)}
-            row |= {"generator_loss": generator_loss, "learning_rate": config.rate}
+            row |= {"generator_loss": generator_loss, "learning_rate": config.learning_rate}
             state.history.append(row | {"seconds": time.perf_counter() - start})
             if not (abs(loss) < limit and math.isfinite(generator_loss)):
                 raise Diverged(
@@ -386,4 +384,6 @@ class _AdversarialTraining:
 
     def _adam(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Adam:
         config = self.config
-        return torch.optim.Adam(parameters, lr=config.rate, weight_decay=config.weight_decay)
+        return torch.optim.Adam(
+            parameters, lr=config.learning_rate, weight_decay=config.weight_decay
+        )

@@ -17,7 +17,7 @@ import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pandas as pd
 import torch
@@ -44,16 +44,15 @@ if TYPE_CHECKING:
 class PrivateConfig(ThinningConfig):
     """Every choice of the model; ``epsilon`` and ``delta`` are the promise, the rest serves it."""
 
-    network: Literal["plain"] = "plain"  # type: ignore[assignment]
     width: int = 128
     epochs: int = 40
     batch: int = 1024  # on average: every patient is in each batch with the same probability
-    rate: float = 5e-4
+    learning_rate: float = 5e-4
     epsilon: float = 8.0
     delta: float = 1e-5
     norm: float = 100.0  # bound on a patient's gradient; a lower one biases rates of long vectors
     most_codes: int = 40  # of a patient that count for the distributions of counts
-    shares_noise: float = 4.0  # standard deviation over sensitivity
+    marginals_noise: float = 4.0  # standard deviation over sensitivity
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -107,7 +106,9 @@ class Private(Thinning):
         rows = []
         for epoch in tqdm(range(config.epochs), "rate", disable=not fitting.progress or None):
             start = time.perf_counter()
-            learning_rate = config.rate * rate_factor(config.schedule, epoch, config.epochs)
+            learning_rate = config.learning_rate * rate_factor(
+                config.schedule, epoch, config.epochs
+            )
             optimiser.param_groups[0]["lr"] = learning_rate
             for _ in range(steps):
                 batch = data[torch.rand(n, generator=rng) < chance]
@@ -132,7 +133,7 @@ class Private(Thinning):
 
         config = self.config
         clipped = Clipped(self.rate.network, max_grad_norm=config.norm, loss_reduction="sum")
-        adam = torch.optim.Adam(self.rate.network.parameters(), lr=config.rate)
+        adam = torch.optim.Adam(self.rate.network.parameters(), lr=config.learning_rate)
         return clipped, Noisy(
             adam,
             noise_multiplier=noise,
@@ -222,7 +223,7 @@ def noised_lengths(data: Data, config: PrivateConfig, rng: torch.Generator) -> T
     seen = noised > 5 * spread
     if not seen.any():
         raise InputError(
-            f"{len(data):,} patients are too few: no length of record stands out; lower shares_noise"
+            f"{len(data):,} patients are too few: no length of record stands out; lower marginals_noise"
         )
     widths = bins.bincount(minlength=len(counts)).clamp(min=1)
     return (torch.where(seen, noised, 0.0) / widths)[bins]
@@ -230,7 +231,7 @@ def noised_lengths(data: Data, config: PrivateConfig, rng: torch.Generator) -> T
 
 def _spread(config: PrivateConfig) -> float:
     """Standard deviation of the noise on counts of patients, all together."""
-    return config.shares_noise * math.sqrt(config.most_codes + 1)
+    return config.marginals_noise * math.sqrt(config.most_codes + 1)
 
 
 def epsilon(config: PrivateConfig, noise: float, chance: float, steps: int) -> float:
@@ -242,7 +243,7 @@ def epsilon(config: PrivateConfig, noise: float, chance: float, steps: int) -> f
             "differential privacy needs Opacus; install it with: pip install 'scoehr[private]'"
         ) from None
     accountant = RDPAccountant()
-    accountant.history = [(config.shares_noise, 1.0, 1), (noise, chance, steps)]
+    accountant.history = [(config.marginals_noise, 1.0, 1), (noise, chance, steps)]
     with warnings.catch_warnings():  # a bound that more orders would tighten holds as it is
         warnings.filterwarnings("ignore", "Optimal order is")
         return accountant.get_epsilon(config.delta)
@@ -254,7 +255,7 @@ def noise_for(config: PrivateConfig, chance: float, steps: int) -> float:
     over = lambda noise: epsilon(config, noise, chance, steps) - config.epsilon  # noqa: E731
     if over(highest) > 0:
         raise InputError(
-            f"epsilon {config.epsilon:g} is less than the shares of the codes spend; "
-            "raise shares_noise or epsilon"
+            f"epsilon {config.epsilon:g} is less than the marginals spend; "
+            "raise marginals_noise or epsilon"
         )
     return lowest if over(lowest) < 0 else float(brentq(over, lowest, highest, xtol=1e-4)) + 1e-4

@@ -1,8 +1,7 @@
 """The folder of a saved generator: config.json, vocabulary.csv, history.csv and the weights.
 
-config.json names the SHA-256 of every other file that a model is made from, and one of itself: what
-was altered is not loaded. Values are checked besides, so that a model of format 2, whose
-config.json had no SHA-256, is never taken for something that it cannot be.
+config.json names the SHA-256 of every other file of the model, and one of itself: what was altered is
+not loaded.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ import csv
 import hashlib
 import io
 import json
-import shutil
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,11 +30,10 @@ from scoehr.data.visits import Visits
 from scoehr.files import InputError, clear, neutral, read_json, replacing, restored, sha256
 from scoehr.generators.settings import shown
 
-FORMAT = 3  # raised when a folder of the version before can no longer be read
-READ = (2, FORMAT)
+FORMAT = 4  # raised when folders of the version before can no longer be read
 VOCABULARY, HISTORY, PAIRS = "vocabulary.csv", "history.csv", "pairs.parquet"
 TYPES = {torch.float32: "F32", torch.int64: "I64"}  # as safetensors calls them
-REMEDY = "restore the file or fit the model anew"
+REMEDY = "restore the file or fit the model again"
 Weights = dict[str, dict[str, Tensor]]  # file name -> tensors
 
 
@@ -98,20 +95,6 @@ def digest(entries: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(others, sort_keys=True).encode()).hexdigest()
 
 
-def upgrade(folder: Path) -> None:
-    """Write a folder of format 2 that can be loaded as format 3, with its SHA-256; nothing else changes."""
-    entries = config(folder)
-    codes, titles = vocabulary(folder, entries)
-    with replacing(folder) as scratch:
-        shutil.copytree(folder, scratch)
-        _write_vocabulary(scratch / VOCABULARY, codes, titles)
-        entries["format"] = FORMAT
-        entries["vocabulary"] = {"codes": len(codes), "sha256": sha256(scratch / VOCABULARY)}
-        (scratch / HISTORY).touch()
-        entries["history"] = sha256(scratch / HISTORY)
-        write_config(scratch / "config.json", entries)
-
-
 def _write_vocabulary(path: Path, codes: Collection[str], titles: Collection[str]) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file, quoting=csv.QUOTE_ALL, lineterminator="\n")
@@ -137,7 +120,7 @@ def _write_pairs(path: Path, pairs: sparse.csr_array) -> None:
 def config(folder: Path) -> dict[str, Any]:
     """config.json, its form checked; :class:`InputError` if it is not a saved generator's.
 
-    Whether it was altered is for :func:`check` to say, once its kind is known.
+    :func:`check` finds whether it was altered, once its kind is known.
     """
     path = folder / "config.json"
     if not folder.exists():
@@ -148,21 +131,15 @@ def config(folder: Path) -> dict[str, Any]:
             raise InputError(
                 f"{path}: has no entry {key!r}, so it is not of a saved model; give the folder of one"
             )
-    if type(entries["format"]) is not int or entries["format"] not in READ:
+    if type(entries["format"]) is not int or entries["format"] != FORMAT:
         raise InputError(
             f"{path}: format {shown(entries['format'])} is of another version of scoehr, this one reads "
-            f"{FORMAT}; install that version or fit the model anew"
+            f"{FORMAT}; install that version or fit the model again"
         )
-    for key, kind in {
-        "generator": str,
-        "config": dict,
-        "weights": dict,
-        "vocabulary": dict,
-    }.items():
-        if not isinstance(entries[key], kind):
+    kinds = {"generator": str, "config": dict, "weights": dict, "vocabulary": dict, "data": dict}
+    for key, kind in kinds.items():
+        if not isinstance(entries.get(key, {}), kind):
             raise damaged(path, key)
-    if not isinstance(entries.get("data", {}), dict):
-        raise damaged(path, "data")
     return entries
 
 
@@ -173,7 +150,7 @@ def damaged(path: Path, key: str) -> InputError:
 
 @contextmanager
 def naming(folder: Path) -> Iterator[None]:
-    """Say of which config.json it is that a value cannot be used."""
+    """Put the name of config.json before an error about one of its values."""
     try:
         yield
     except InputError as error:
@@ -182,38 +159,26 @@ def naming(folder: Path) -> Iterator[None]:
 
 def check(folder: Path, config: dict[str, Any]) -> None:
     """:class:`InputError` if config.json is not as it was saved."""
-    path = folder / "config.json"
-    if config["format"] == FORMAT:
-        if config.get("sha256") != digest(config):
-            raise InputError(f"{path}: was altered since the model was saved; {REMEDY}")
-    elif {"sha256", "history", "threads"} & set(config):
-        raise InputError(
-            f"{path}: says format 2 and has entries of format 3, so it was altered; {REMEDY}"
-        )
+    if config.get("sha256") != digest(config):
+        path = folder / "config.json"
+        raise InputError(f"{path}: was altered since the model was saved; {REMEDY}")
 
 
 def vocabulary(folder: Path, config: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Codes and titles, each ``(n_codes,)``; :class:`InputError` if the file is missing or not config.json's."""
+    """Codes and titles, each ``(n_codes,)``; :class:`InputError` if the file is not config.json's."""
     path = _named(folder / VOCABULARY, config["vocabulary"].get("sha256"))
     try:
         text = path.read_bytes().decode("utf-8")
-        rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))[1:]
+        header, *rows = csv.reader(io.StringIO(text, newline=""), strict=True)
     except (ValueError, csv.Error):
         raise InputError(f"{path}: not a list of codes; {REMEDY}") from None
-    new = config["format"] == FORMAT
-    if not text.startswith('"code","title"\n' if new else "code,title\n") or any(
-        len(row) != 2 for row in rows
-    ):
+    if header != ["code", "title"] or any(len(row) != 2 for row in rows):
         raise InputError(f"{path}: has other columns than code and title; {REMEDY}")
-    cells = [[restored(cell) if new else cell for cell in row] for row in rows]
-    codes = np.array([code for code, _ in cells], dtype=str)
-    if (
-        len(codes) != config["vocabulary"].get("codes")
-        or len(set(codes)) < len(codes)
-        or not len(codes)
-    ):
-        raise InputError(f"{path}: not as many different codes as config.json says; {REMEDY}")
-    return codes, np.array([title for _, title in cells], dtype=str)
+    codes = np.array([restored(code) for code, _ in rows], dtype=str)
+    titles = np.array([restored(title) for _, title in rows], dtype=str)
+    if len(codes) != config["vocabulary"].get("codes") or len(set(codes)) < len(codes) or not rows:
+        raise InputError(f"{path}: not as many different codes as config.json has; {REMEDY}")
+    return codes, titles
 
 
 def weights(
@@ -238,20 +203,18 @@ def weights(
 
 
 def history(folder: Path, config: dict[str, Any]) -> pd.DataFrame:
-    """The losses by stage and epoch; nothing where a model of format 2 has left the file out."""
-    path = folder / HISTORY
-    if config["format"] == FORMAT:
-        _named(path, config.get("history"))
-    if not path.exists() or not path.read_bytes().strip():
+    """The losses by stage and epoch."""
+    path = _named(folder / HISTORY, config.get("history"))
+    if not path.read_bytes().strip():
         return pd.DataFrame()
     try:
         return pd.read_csv(path)
-    except ValueError:  # pandas' own errors and those of encodings are such
+    except ValueError:  # of pandas, and of encodings
         raise InputError(f"{path}: not a table of losses; {REMEDY}") from None
 
 
 def pairs(folder: Path, config: dict[str, Any]) -> sparse.csr_array | None:
-    """How many training patients have two codes together ``(n_codes, n_codes)``, if that was written down."""
+    """How many training patients have two codes together ``(n_codes, n_codes)``, if recorded."""
     if "pairs" not in config:
         return None
     path, n_codes = _named(folder / PAIRS, config["pairs"]), config["vocabulary"]["codes"]
@@ -267,10 +230,10 @@ def pairs(folder: Path, config: dict[str, Any]) -> sparse.csr_array | None:
 def _named(path: Path, digest: Any) -> Path:
     """The file, if it is the one that config.json names."""
     if not path.is_file():
-        raise InputError(f"{path}: no such file; restore it or fit the model anew")
+        raise InputError(f"{path}: no such file; restore it or fit the model again")
     if sha256(path) != digest:
         raise InputError(
-            f"{path}: not the file that config.json names (other SHA-256); restore it or fit anew"
+            f"{path}: not the file that config.json names (other SHA-256); restore it or fit again"
         )
     return path
 
@@ -287,7 +250,7 @@ def _tensors(
             tensors = {name: file.get_tensor(name) for name in blueprint}
     except safetensors.SafetensorError as error:
         raise InputError(
-            f"{path}: not readable as safetensors ({error}); restore the file or fit anew"
+            f"{path}: not readable as safetensors ({error}); restore the file or fit again"
         ) from None
     for name, tensor in tensors.items():
         if bool((tensor.isnan() if name in open_ended else ~tensor.isfinite()).any()):

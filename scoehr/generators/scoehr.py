@@ -57,7 +57,7 @@ class ScoEHRConfig(Settings):
     head: Head = "relu"
     autoencoder_epochs: int = 200
     autoencoder_batch: int = 64
-    autoencoder_rate: float = 1e-3
+    autoencoder_learning_rate: float = 1e-3
     autoencoder_noise: float = 0.0  # on the latent while training
     autoencoder_schedule: Schedule = "constant"
     autoencoder_shuffle: bool = False  # the report's loader keeps the order of the rows
@@ -73,9 +73,9 @@ class ScoEHRConfig(Settings):
     time_scale: float = 1.0
     times: Literal["stratified", "uniform"] = "stratified"
     epochs: int = 50
-    epoch_share: float = 1.0  # of the patients that an epoch sees
+    epoch_fraction: float = 1.0  # of the patients that an epoch sees
     batch: int = 64
-    rate: float = 1e-3
+    learning_rate: float = 1e-3
     schedule: Schedule = "reported"
     drop_last: bool = True
     clip: float = 1.0
@@ -219,7 +219,7 @@ class ScoEHR(Generator):
         training = TrainingConfig(
             epochs=config.autoencoder_epochs,
             batch=min(config.autoencoder_batch, n),
-            learning_rate=config.autoencoder_rate,
+            learning_rate=config.autoencoder_learning_rate,
             schedule=config.autoencoder_schedule,
             weight_decay=config.weight_decay,
             shuffle=config.autoencoder_shuffle,
@@ -251,7 +251,7 @@ class ScoEHR(Generator):
             noise = torch.randn(x.shape, generator=rng).to(x)
             return score_matching_loss(score, sde, x, t, noise).mean()
 
-        more = {"drop_last": config.drop_last, "epoch_fraction": config.epoch_share}
+        more = {"drop_last": config.drop_last, "epoch_fraction": config.epoch_fraction}
         training = self._training_config(len(fitting.data), **more)
         about = self._settings("prediction", "time_scale", "times")
         return fitting.train("score", score, loss, training, device=self.device, about=about)

@@ -40,19 +40,23 @@ class ThinningConfig(Settings):
     """Every choice of the model."""
 
     kind: Literal["count", "binary"] = "count"
-    network: Literal["record"] = "record"
     width: int = 256
     depth: int = 2
     epochs: int = 60
     batch: int = 256
-    rate: float = 2e-3
+    learning_rate: float = 2e-3
     schedule: Schedule = "cosine"
     clip: float = 10.0  # above most norms: clipped gradients would bias the rates
     blur: float = 0.05  # of the lengths of the training patients, relative to them
     ema: float = 0.999
-    sampler: Literal["events", "births"] = "events"
-    steps: int = 64  # of births, which leaps; events take none
+    sampler: Literal["exact_jumps", "tau_leaping"] = "exact_jumps"
+    steps: int | None = None  # of tau_leaping
     sample_batch: int = 4096  # grown together; at the end few are left to fill the processor
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.sampler == "exact_jumps" and self.steps is not None:
+            raise InputError("sampler exact_jumps takes no steps; set sampler to tau_leaping")
 
 
 class Thinning(Generator):
@@ -71,7 +75,7 @@ class Thinning(Generator):
     summary = "Thinning diffusion: records are grown from nothing, diagnosis by diagnosis."
     architecture = "residual MLP on patient vectors"
     output = "rate"
-    samplers: ClassVar[dict[str, int | None]] = {"events": None, "births": 64}
+    samplers: ClassVar[dict[str, int | None]] = {"exact_jumps": None, "tau_leaping": 64}
     weights = ("rate.safetensors",)
     presets: ClassVar[dict[str, dict[str, Any]]] = {"thinning": {}}
     conditional = True

@@ -52,7 +52,7 @@ class VisitConfig(Settings):
     depth: int = 2
     epochs: int = 32
     batch: int = 256
-    rate: float = 2e-3
+    learning_rate: float = 2e-3
     schedule: Schedule = "cosine"
     weight_decay: float = 1e-5
     clip: float = 1.0
@@ -103,59 +103,63 @@ class AdmissionModel(nn.Module):
 
     Args:
         n_codes: of the vocabulary.
-        most: admissions that a patient has at most.
-        largest: codes that an admission has at most.
+        max_admissions: admissions that a patient has at most.
+        max_codes: codes that an admission has at most.
         width, depth: of the residual network.
     """
 
-    def __init__(self, n_codes: int, most: int, largest: int, width: int, depth: int):
+    def __init__(self, n_codes: int, max_admissions: int, max_codes: int, width: int, depth: int):
         super().__init__()
-        self.past = nn.Sequential(
+        self.record_encoder = nn.Sequential(
             nn.Linear(2 * n_codes + 2, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU()
         )
-        self.grow = ResidualMLP(n_codes, width, depth)
-        self.grow.begin = nn.Linear(n_codes + width, width)
-        self.another, self.many = nn.Linear(width, 1), nn.Linear(width, largest + 1)
-        self.again = nn.Parameter(
+        self.code_network = ResidualMLP(n_codes, width, depth)
+        self.code_network.in_proj = nn.Linear(n_codes + width, width)
+        self.admission_head, self.size_head = nn.Linear(width, 1), nn.Linear(width, max_codes + 1)
+        self.recurrence = nn.Parameter(
             torch.zeros(2, n_codes)
         )  # per code: if in the last admission, and how often before
-        self.repeat = nn.Linear(width, 1)  # of all known codes alike
-        for layer in (self.another, self.many, self.repeat):
+        self.recurrence_head = nn.Linear(width, 1)  # of all known codes alike
+        for layer in (self.admission_head, self.size_head, self.recurrence_head):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
         self.register_buffer(
-            "visit_odds", torch.zeros(most + 1)
+            "admission_logits", torch.zeros(max_admissions + 1)
         )  # of another after 0, 1, … admissions
         self.register_buffer(
-            "size_odds", torch.zeros(2, largest + 1)
+            "size_log_probs", torch.zeros(2, max_codes + 1)
         )  # of 0, 1, … codes, first and later
         self.register_buffer(
-            "code_odds", torch.zeros(3, n_codes)
+            "code_logits", torch.zeros(3, n_codes)
         )  # first, later and new, later and recorded before
-        self.visit_odds: Tensor
-        self.size_odds: Tensor
-        self.code_odds: Tensor
+        self.admission_logits: Tensor
+        self.size_log_probs: Tensor
+        self.code_logits: Tensor
 
     def read(self, record: Record) -> Context:
         """What the records say, in the form that the other functions take."""
         number = record.number[:, None].to(record.last)
         scalars = [number.log1p(), number.clamp(max=1)]
-        summary = self.past(torch.cat([record.history.log1p(), record.last, *scalars], dim=1))
-        first, later, again = self.code_odds
-        again = again + self.again[0] * record.last + self.again[1] * record.history.log1p()
+        summary = self.record_encoder(
+            torch.cat([record.history.log1p(), record.last, *scalars], dim=1)
+        )
+        first, later, again = self.code_logits
+        again = (
+            again + self.recurrence[0] * record.last + self.recurrence[1] * record.history.log1p()
+        )
         average = torch.where(number > 0, torch.where(record.history > 0, again, later), first)
         return Context(summary, average, (record.history > 0).to(summary))
 
     def hazard(self, record: Record, context: Context) -> Tensor:
         """Log odds that another admission follows, ``(B,)``."""
         return (
-            self.visit_odds[record.number.clamp(max=len(self.visit_odds) - 1)]
-            + self.another(context.summary)[:, 0]
+            self.admission_logits[record.number.clamp(max=len(self.admission_logits) - 1)]
+            + self.admission_head(context.summary)[:, 0]
         )
 
     def sizes(self, record: Record, context: Context) -> Tensor:
-        """Logits of the number of codes in the next admission, ``(B, largest + 1)``."""
-        return self.size_odds[record.number.clamp(max=1)] + self.many(context.summary)
+        """Logits of the number of codes in the next admission, ``(B, max_codes + 1)``."""
+        return self.size_log_probs[record.number.clamp(max=1)] + self.size_head(context.summary)
 
     def forward(self, grown: Tensor, missing: Tensor, context: Context) -> Tensor:
         """Log probabilities that each code is born next ``(B, n_codes)``, when ``missing`` ``(B,)`` are to come.
@@ -163,8 +167,8 @@ class AdmissionModel(nn.Module):
         The next of r codes is c with probability P(c is among them) / r, which a certain code does not exceed, whatever
         its odds. So the log odds of all absent codes are shifted until their probabilities add up to r.
         """
-        change = self.grow(torch.cat([grown, context.summary], dim=1), missing.to(grown))
-        logits = change + context.average + self.repeat(context.summary) * context.known
+        change = self.code_network(torch.cat([grown, context.summary], dim=1), missing.to(grown))
+        logits = change + context.average + self.recurrence_head(context.summary) * context.known
         logits = logits.masked_fill(grown > 0, -math.inf)
         return F.logsigmoid(logits + _shift(logits.detach(), missing)).log_softmax(dim=1)
 
@@ -238,12 +242,12 @@ class VisitThinning(Model):
             raise InputError(
                 "no admission has a code, so there is nothing to learn; give another table"
             )
-        largest = int(np.diff(train_set.counts.indptr).max())
-        self.limits = {"most": int(train_set.numbers.max()), "largest": largest}
+        max_codes = int(np.diff(train_set.counts.indptr).max())
+        self.limits = {"max_admissions": int(train_set.numbers.max()), "max_codes": max_codes}
         self._build(train_set, seed)
-        self.model.visit_odds.copy_(_visit_odds(train_set))
-        self.model.size_odds.copy_(_size_odds(train_set, largest))
-        self.model.code_odds.copy_(_code_odds(train_set))
+        self.model.admission_logits.copy_(_admission_logits(train_set))
+        self.model.size_log_probs.copy_(_size_log_probs(train_set, max_codes))
+        self.model.code_logits.copy_(_code_logits(train_set))
         moments = Moments(train_set)
         data, held_out = torch.arange(len(moments)), None
         if validation is not None:
@@ -253,7 +257,7 @@ class VisitThinning(Model):
         training = TrainingConfig(
             epochs=config.epochs,
             batch=min(config.batch, len(data)),
-            learning_rate=config.rate,
+            learning_rate=config.learning_rate,
             schedule=config.schedule,
             weight_decay=config.weight_decay,
             clip=config.clip,
@@ -286,7 +290,7 @@ class VisitThinning(Model):
         )
         rows = comes.nonzero()[:, 0]
         record, context, codes, grown = record.at(rows), context.at(rows), codes[rows], grown[rows]
-        sizes = codes.sum(dim=1).long().clamp(max=self.model.size_odds.shape[1] - 1)
+        sizes = codes.sum(dim=1).long().clamp(max=self.model.size_log_probs.shape[1] - 1)
         loss = loss + F.cross_entropy(self.model.sizes(record, context), sizes, reduction="sum")
         births = self.model(grown, (codes - grown).sum(dim=1).long(), context)
         return (loss + admission_loss(births, codes, grown).sum()) / len(comes)
@@ -344,7 +348,7 @@ class VisitThinning(Model):
         empty = torch.zeros(size, len(self.vocabulary.codes), device=self.device)
         record = Record(empty, empty, torch.zeros(size, dtype=torch.int64, device=self.device))
         owner = torch.arange(size)
-        for _ in range(self.limits["most"]):
+        for _ in range(self.limits["max_admissions"]):
             comes = torch.sigmoid(self.model.hazard(record, self.model.read(record))).cpu()
             stay = (torch.rand(len(owner), generator=rng) < comes).nonzero()[:, 0]
             owner, record = owner[stay], record.at(stay.to(self.device))
@@ -376,7 +380,7 @@ class VisitThinning(Model):
 
     def _read(self, folder: Path, config: dict[str, Any]) -> None:
         self.limits = config.get("limits", {})
-        if not isinstance(self.limits, dict) or set(self.limits) != {"most", "largest"}:
+        if not isinstance(self.limits, dict) or set(self.limits) != {"max_admissions", "max_codes"}:
             raise saved.damaged(folder / "config.json", "limits")
         with saved.naming(folder):
             for name, value in self.limits.items():
@@ -453,7 +457,7 @@ def _stacked(*parts: sparse.csr_array) -> sparse.csr_array:
     return sparse.csr_array(sparse.vstack(parts, format="csr"), dtype=np.float32)
 
 
-def _code_odds(visits: Visits) -> Tensor:
+def _code_logits(visits: Visits) -> Tensor:
     """Log odds of each code at a first admission, at a later one if new, and if recorded before: ``(3, n_codes)``.
 
     A rate is shrunk towards that of all admissions, and that of coming again towards the mean of all codes.
@@ -479,8 +483,8 @@ def _code_odds(visits: Visits) -> Tensor:
     return _logit(rates)
 
 
-def _visit_odds(visits: Visits) -> Tensor:
-    """Log odds of another admission after 0, 1, … of them ``(most + 1,)``, shrunk towards that after any but 0."""
+def _admission_logits(visits: Visits) -> Tensor:
+    """Log odds of another admission after 0, 1, … of them ``(max_admissions + 1,)``, shrunk towards that after any but 0."""
     numbers = visits.numbers
     at_risk = np.array([(numbers >= k).sum() for k in range(numbers.max() + 1)], dtype=float)
     more = np.append(at_risk[1:], 0.0)
@@ -489,13 +493,13 @@ def _visit_odds(visits: Visits) -> Tensor:
     return _logit((more + prior * mean) / (at_risk + prior))
 
 
-def _size_odds(visits: Visits, largest: int) -> Tensor:
-    """Log shares of the admissions with 0, 1, … codes, first ones and later ones: ``(2, largest + 1)``."""
+def _size_log_probs(visits: Visits, max_codes: int) -> Tensor:
+    """Log shares of the admissions with 0, 1, … codes, first ones and later ones: ``(2, max_codes + 1)``."""
     sizes, later = np.diff(visits.counts.indptr), visits.order > 0
-    overall = np.bincount(sizes, minlength=largest + 1) + 0.1
+    overall = np.bincount(sizes, minlength=max_codes + 1) + 0.1
     overall = overall / overall.sum()
     found = np.stack(
-        [np.bincount(sizes[chosen], minlength=largest + 1) for chosen in (~later, later)]
+        [np.bincount(sizes[chosen], minlength=max_codes + 1) for chosen in (~later, later)]
     )
     rates = (found + PRIOR * overall) / (found.sum(axis=1, keepdims=True) + PRIOR)
     return torch.from_numpy(np.log(rates).astype(np.float32))

@@ -218,7 +218,7 @@ def test_too_few_patients_to_split(tmp_path):
         (["--set", "epochs"], ["NAME=VALUE"]),
         (["--set", "epochs=0"], ["epochs"]),
         (["--set", "epochs=many"], ["epochs", "many"]),
-        (["--set", "rate=-1"], ["rate", "-1"]),
+        (["--set", "learning_rate=-1"], ["learning_rate", "-1"]),
         (["--validation", "nowhere.csv"], ["nowhere.csv"]),
     ],
     ids=[
@@ -415,7 +415,7 @@ def test_refusals_in_a_process_of_their_own(model, tmp_path):
     table = long_table(tmp_path / "table.csv")
     for command, word in {
         ("sample", model, "-n", 5, "--out", tmp_path / "out.parquet"): "score.safetensors",
-        ("fit", table, "--out", tmp_path / "new", "--set", "rate=-1"): "rate",
+        ("fit", table, "--out", tmp_path / "new", "--set", "learning_rate=-1"): "learning_rate",
         ("evaluate", table, "nowhere.csv", "--json", tmp_path / "scores.json"): "nowhere.csv",
         ("data", "mimic3", "--source", tmp_path): "DIAGNOSES_ICD",
     }.items():
@@ -452,11 +452,11 @@ def test_evaluate_tables_without_a_common_code(tmp_path):
         "thinning": [
             "sampler=foo", "sampler=heun", "sample_batch=0", "width=0", "depth=0", "ema=2", "clip=0",
             "steps=0", "ema=1",
-            "kind=Binary", "kind=signed", "network=plain", "rate=0", "rate=nan", "rate=inf",
+            "kind=Binary", "kind=signed", "network=plain", "learning_rate=0", "learning_rate=nan", "learning_rate=inf",
             "epochs=99999999999999999999",
             "batch=0", "blur=-1", "width=true", "epochs=2.5", "width=1000000000", "schedule=never", "sample_batch=1e12",
         ],
-        "fast": ["latent=0", "width=33", "width=2", "steps=1", "head=tanh", "attention=[0]", "epoch_share=0"],
+        "fast": ["latent=0", "width=33", "width=2", "steps=1", "head=tanh", "attention=[0]", "epoch_fraction=0"],
         "private": ["most_codes=0", "delta=1", "epsilon=0", "norm=0", "width=7"],
         "edm": ["steps=1", "width=3"],
         "copula": ["steps=2", "prior=0"],
@@ -679,7 +679,7 @@ PRIVATE = [
     "--set",
     "epsilon=1e4",
 ]
-PRIVATE += ["--set", "shares_noise=0.1"]
+PRIVATE += ["--set", "marginals_noise=0.1"]
 
 
 def test_a_private_table_is_learned_on_public_codes_alone(tmp_path):

@@ -183,7 +183,7 @@ def test_same_seed_same_patients(readme_folder, tmp_path):
 
 
 def test_fewer_steps(readme_folder, tmp_path):
-    leaps = ("--sampler", "births", "--steps", 4)
+    leaps = ("--sampler", "tau_leaping", "--steps", 4)
     said = done(
         "sample", readme_folder / "model", "-n", 30, *leaps, "--out", tmp_path / "out.parquet"
     )

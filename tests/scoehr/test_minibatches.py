@@ -25,7 +25,7 @@ MATRIX = CodeMatrix.from_array(
 )
 SMALL = {
     "thinning": {"epochs": 2, "width": 16},
-    "private": {"epochs": 1, "width": 16, "epsilon": 900.0, "shares_noise": 0.1},
+    "private": {"epochs": 1, "width": 16, "epsilon": 900.0, "marginals_noise": 0.1},
     "fast": {"epochs": 1, "autoencoder_epochs": 2, "latent": 16, "width": 16},
     "reported": {"epochs": 1, "autoencoder_epochs": 1, "latent": 16, "width": 16},
     "paper": {"epochs": 1, "autoencoder_epochs": 1, "latent": 16, "width": 16},

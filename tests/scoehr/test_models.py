@@ -58,7 +58,7 @@ def test_native_start_is_nearly_zero_and_the_reported_one_is_not():
 
 def test_reinitialisation_leaves_convolution_biases():
     net = reinitialise(UNet(64, 32))
-    assert net.begin.bias.abs().sum() == 0
+    assert net.in_proj.bias.abs().sum() == 0
     assert torch.all(net.time[0].bias == 0.01)
     assert float(net.down[0].block.conv2.weight.detach().std()) == pytest.approx(0.02, rel=0.1)
 

@@ -21,7 +21,7 @@ profiles:
     {patients: 240, evaluated: 100, factors: {mlp: {width: .1, epochs: .5, autoencoder_epochs: .5}}}
 experiments:
   fast: {title: fast path, preset: fast, settings: &small {latent: 16, batch: 32, autoencoder_batch: 32}}
-  wild: {title: far too fast, preset: fast, settings: {<<: *small, autoencoder_rate: 1000}}
+  wild: {title: far too fast, preset: fast, settings: {<<: *small, autoencoder_learning_rate: 1000}}
 """
 
 

@@ -426,7 +426,7 @@ def test_a_narrower_network_is_in_the_regime(world):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("steps", 40), ("batch", 16), ("epochs", 12), ("epoch_share", 0.5), ("autoencoder_epochs", 30), ("rate", 0.008),
+    [("steps", 40), ("batch", 16), ("epochs", 12), ("epoch_fraction", 0.5), ("autoencoder_epochs", 30), ("learning_rate", 0.008),
      ("schedule", "constant"), ("sampler", "heun"), ("patients", 6000)],
 )  # fmt: skip
 def test_what_decides_whether_a_model_is_trained_and_solved_departs_from_the_regime(

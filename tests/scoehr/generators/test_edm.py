@@ -128,7 +128,7 @@ def test_the_network_sees_and_is_asked_for_unit_variance():
 
 @pytest.mark.parametrize("kind", ["count", "binary"])
 def test_it_learns_the_marginals(kind):
-    model = fitted(kind=kind, width=64, epochs=200, batch=100, rate=5e-3, steps=16)
+    model = fitted(kind=kind, width=64, epochs=200, batch=100, learning_rate=5e-3, steps=16)
     sample = model.sample(1000, seed=1, progress=False)
     assert sample.kind == kind
     real, made = MATRIX.to_binary().dense().mean(0), sample.to_binary().dense().mean(0)
@@ -171,8 +171,8 @@ def test_settings_are_checked(settings, message):
 
 
 def test_what_cannot_be_done_is_refused(small):
-    with pytest.raises(InputError, match="sampler 'births' does not suit edm"):
-        small.sample(3, sampler="births", progress=False)
+    with pytest.raises(InputError, match="sampler 'tau_leaping' does not suit edm"):
+        small.sample(3, sampler="tau_leaping", progress=False)
     with pytest.raises(InputError, match="at least 2 steps"):
         small.sample(3, steps=1, progress=False)
     with pytest.raises(InputError, match="every cell of the matrix is the same"):

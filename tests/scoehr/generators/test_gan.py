@@ -153,7 +153,7 @@ def test_the_presets_are_what_their_sources_set():
         100,
         2,
     )
-    assert (config.rate, config.weight_decay, config.kind) == (1e-3, 1e-3, "binary")
+    assert (config.learning_rate, config.weight_decay, config.kind) == (1e-3, 1e-3, "binary")
 
 
 def test_it_approaches_the_marginals():
@@ -224,7 +224,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
 
 def test_divergence_is_told_with_its_history():
     with pytest.raises(Diverged, match="diverged in epoch") as error:
-        fitted("medwgan", rate=30.0, autoencoder_epochs=1, epochs=10)
+        fitted("medwgan", learning_rate=30.0, autoencoder_epochs=1, epochs=10)
     assert error.value.history
 
 

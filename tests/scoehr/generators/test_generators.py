@@ -373,14 +373,14 @@ def test_on_condition_records_are_as_long_as_of_patients_with_the_codes():
     assert results.conditioned(model, matrix.take(np.arange(99))).empty
 
 
-@pytest.mark.parametrize("sampler", ["events", "births"])
+@pytest.mark.parametrize("sampler", ["exact_jumps", "tau_leaping"])
 def test_on_condition_counts_are_those_of_patients_with_the_code(sampler):
     """Who has it five times would come five times as often as who has it once, if each occurrence were a patient.
 
     Untrained, a model of one code is Bayes' rule and so exact; leaps of births are nearly so.
     """
     counts = np.repeat([0, 1, 5], [800, 800, 400])[:, None]
-    model = generators.preset("thinning", epochs=1, rate=1e-12, blur=0.0).fit(
+    model = generators.preset("thinning", epochs=1, learning_rate=1e-12, blur=0.0).fit(
         CodeMatrix.from_array(counts, ["A"]), progress=False
     )
     made = model.sample(3000, seed=1, sampler=sampler, condition=["A"], progress=False).dense()

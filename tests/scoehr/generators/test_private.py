@@ -15,7 +15,7 @@ from scoehr.thinning import LENGTHS, RateModel
 from tests.problems import patients
 
 MATRIX = patients()
-SMALL = {"width": 32, "epochs": 2, "batch": 60, "delta": 1e-4, "shares_noise": 1.0}
+SMALL = {"width": 32, "epochs": 2, "batch": 60, "delta": 1e-4, "marginals_noise": 1.0}
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def test_a_patient_moves_the_sum_of_gradients_by_the_norm_and_no_more():
     model._build(MATRIX, seed=0)
     x = torch.from_numpy(MATRIX.dense())[:7]
     model.rate.fit_marginals(torch.from_numpy(MATRIX.dense()))
-    torch.nn.init.normal_(model.rate.network.end[1].weight, std=0.3)
+    torch.nn.init.normal_(model.rate.network.out_proj[1].weight, std=0.3)
     clipped, optimiser = model._private(0.0)
 
     def gradient(rows, seed=5):
@@ -75,7 +75,7 @@ def test_a_patient_moves_the_sum_of_gradients_by_the_norm_and_no_more():
 @pytest.mark.parametrize(("n", "epochs"), [(6_000, 3), (46_520, 40)])
 def test_the_noise_agrees_with_the_librarys_own_choice(n, epochs):
     """Where the shares cost nearly nothing."""
-    config = PrivateConfig(epochs=epochs, shares_noise=1e4, epsilon=3.0)
+    config = PrivateConfig(epochs=epochs, marginals_noise=1e4, epsilon=3.0)
     each = config.batch / n
     steps = epochs * math.ceil(1 / each)
     theirs = get_noise_multiplier(
@@ -87,7 +87,7 @@ def test_the_noise_agrees_with_the_librarys_own_choice(n, epochs):
 
 def test_shares_move_by_no_more_than_their_sensitivity():
     """One patient more moves the counts above 0 by √most_codes at most, whatever the patient has."""
-    config = PrivateConfig(most_codes=9, shares_noise=1e-9)
+    config = PrivateConfig(most_codes=9, marginals_noise=1e-9)
     few = torch.zeros(50, 100)
     many = torch.cat([few, torch.randint(1, 60, (1, 100)).float()])
     one, other = (
@@ -143,7 +143,7 @@ def test_on_condition(model):
 
 def test_records_are_as_long_as_the_noised_lengths_say(model):
     made = model.sample(2000, seed=1, progress=False)
-    said = float((model.rate.sizes * LENGTHS).sum())
+    said = float((model.rate.length_pmf * LENGTHS).sum())
     assert made.counts.sum() / 2000 == pytest.approx(said, rel=0.1)
     assert 0 < said < MATRIX.counts.sum(axis=1).max()
     assert made.shape == (2000, MATRIX.shape[1])

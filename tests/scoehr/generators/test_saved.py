@@ -42,7 +42,7 @@ SMALL = {
         "batch": 60,
         "delta": 1e-4,
         "epsilon": 1e4,
-        "shares_noise": 0.1,
+        "marginals_noise": 0.1,
     },
     "visits": {"width": 8, "depth": 1, "epochs": 1, "batch": 20},
 }
@@ -124,25 +124,6 @@ def renew(folder, name, *, sign=False):
             entries[name.split(".")[0]] = sha256(folder / name)
 
     rewrite(folder, change, sign=sign)
-
-
-def as_format_2(folder):
-    """The same model as the version before wrote it."""
-    codes, titles = saved.vocabulary(folder, saved.config(folder))
-    with (folder / "vocabulary.csv").open("w", newline="") as file:
-        rows = csv.writer(file, lineterminator="\n")
-        rows.writerows([("code", "title"), *zip(codes, titles, strict=True)])
-
-    def change(entries):
-        for key in ("sha256", "history", "threads", "pairs"):
-            entries.pop(key, None)
-        entries |= {
-            "format": 2,
-            "vocabulary": {"codes": len(codes), "sha256": sha256(folder / "vocabulary.csv")},
-        }
-
-    rewrite(folder, change)
-    (folder / "pairs.parquet").unlink(missing_ok=True)
 
 
 def places(value, at=()):
@@ -286,37 +267,10 @@ def test_sizes_are_compared_before_memory_is_taken(folder, size):
         refused(folder)
 
 
-def test_a_model_of_format_2_is_read_and_can_be_upgraded(folder):
-    before = load(folder).sample(5, seed=1, progress=False)
-    as_format_2(folder)
-    assert (
-        load(folder).sample(5, seed=1, progress=False).counts.toarray().tolist()
-        == before.counts.toarray().tolist()
-    )
-    saved.upgrade(folder)
-    assert (
-        load(folder).sample(5, seed=1, progress=False).counts.toarray().tolist()
-        == before.counts.toarray().tolist()
-    )
-    rewrite(folder, lambda entries: entries["config"].update(epochs=7))
-    assert "altered" in refused(folder)
-
-
-def test_a_model_is_not_passed_off_as_one_of_format_2(folder):
-    rewrite(folder, lambda entries: entries.update(format=2))
-    assert "altered" in refused(folder)
-
-
-@pytest.mark.parametrize("start", range(0, 40, 20))
-def test_damage_to_a_model_of_format_2_is_told_in_words(original, tmp_path, start):
-    for seed in range(start, start + 20):
-        folder, rng = shutil.copytree(original, tmp_path / str(seed)), random.Random(2000 + seed)
-        as_format_2(folder)
-        spoil(folder, rng)
-        try:
-            load(folder)
-        except InputError as error:
-            assert "\n" not in str(error)
+@pytest.mark.parametrize("version", [2, 3, 5, 4.0, "4"])
+def test_a_folder_of_another_format_is_refused(folder, version):
+    rewrite(folder, lambda entries: entries.update(format=version), sign=True)
+    assert f"format {version!r} is of another version of scoehr" in refused(folder)
 
 
 def published():
@@ -338,7 +292,7 @@ def test_codes_of_any_letters_come_back(tmp_path_factory, words):
     path = tmp_path_factory.mktemp("words")
     saved._write_vocabulary(path / "vocabulary.csv", list(words), list(words.values()))
     entries = {
-        "format": 3,
+        "format": 4,
         "vocabulary": {"codes": len(words), "sha256": sha256(path / "vocabulary.csv")},
     }
     codes, titles = saved.vocabulary(path, entries)

@@ -50,7 +50,7 @@ def hospital(n: int, seed: int) -> Visits:
 
 @pytest.fixture(scope="module")
 def fitted() -> VisitThinning:
-    config = VisitConfig(width=48, depth=1, epochs=14, batch=256, rate=4e-3)
+    config = VisitConfig(width=48, depth=1, epochs=14, batch=256, learning_rate=4e-3)
     return VisitThinning(config, device="cpu").fit(
         hospital(4000, 0), hospital(300, 1), progress=False
     )
@@ -118,7 +118,7 @@ def test_simulated_chronic_codes_recur_at_the_rate_of_the_law():
         adults.codes[often],
         adults.titles[often],
     )
-    config = VisitConfig(width=48, depth=1, epochs=14, rate=4e-3)
+    config = VisitConfig(width=48, depth=1, epochs=14, learning_rate=4e-3)
     drawn = (
         VisitThinning(config, device="cpu")
         .fit(few, progress=False)
@@ -136,7 +136,9 @@ def test_simulated_chronic_codes_recur_at_the_rate_of_the_law():
 
 def test_an_untrained_network_adds_nothing():
     patients = hospital(3000, 2)
-    model = VisitThinning(VisitConfig(width=16, depth=1, epochs=1, rate=1e-12), device="cpu")
+    model = VisitThinning(
+        VisitConfig(width=16, depth=1, epochs=1, learning_rate=1e-12), device="cpu"
+    )
     model.fit(patients, progress=False)
     record, _, comes = Moments(patients).at(np.arange(len(Moments(patients))))
     with torch.no_grad():
@@ -201,8 +203,8 @@ def test_moments_are_before_each_admission_and_after_the_last():
 
 def test_no_code_twice_and_no_more_than_was_ever_seen(fitted, drawn):
     assert drawn.counts.data.max() == 1
-    assert np.diff(drawn.counts.indptr).max() <= fitted.limits["largest"]
-    assert drawn.numbers.max() <= fitted.limits["most"]
+    assert np.diff(drawn.counts.indptr).max() <= fitted.limits["max_codes"]
+    assert drawn.numbers.max() <= fitted.limits["max_admissions"]
 
 
 def test_the_same_seed_gives_the_same_patients_and_another_does_not(fitted):
