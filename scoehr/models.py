@@ -11,6 +11,7 @@ embedding.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Literal, get_args
 
 import torch
@@ -55,7 +56,11 @@ class Autoencoder(nn.Module):
         return self._activation(self.decoder(z))
 
     def _activation(self, logits: Tensor) -> Tensor:
-        activations = {"relu": F.relu, "sigmoid": torch.sigmoid, "poisson": F.softplus}
+        activations: dict[Head, Callable[[Tensor], Tensor]] = {
+            "relu": F.relu,
+            "sigmoid": torch.sigmoid,
+            "poisson": F.softplus,
+        }
         return activations[self.head](logits)
 
     def loss(self, x: Tensor, rng: torch.Generator | None = None) -> Tensor:

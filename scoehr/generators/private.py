@@ -50,8 +50,10 @@ class PrivateConfig(ThinningConfig):
     learning_rate: float = 5e-4
     epsilon: float = 8.0
     delta: float = 1e-5
-    norm: float = 100.0  # bound on a patient's gradient; a lower one biases rates of long vectors
-    most_codes: int = 40  # of a patient that count for the distributions of counts
+    max_gradient_norm: float = (
+        100.0  # bound on a patient's gradient; a lower one biases rates of long vectors
+    )
+    max_codes: int = 40  # of a patient that count for the distributions of counts
     marginals_noise: float = 4.0  # standard deviation over sensitivity
 
     def __post_init__(self) -> None:
@@ -132,12 +134,14 @@ class Private(Thinning):
         from opacus.optimizers import DPOptimizerFastGradientClipping as Noisy
 
         config = self.config
-        clipped = Clipped(self.rate.network, max_grad_norm=config.norm, loss_reduction="sum")
+        clipped = Clipped(
+            self.rate.network, max_grad_norm=config.max_gradient_norm, loss_reduction="sum"
+        )
         adam = torch.optim.Adam(self.rate.network.parameters(), lr=config.learning_rate)
         return clipped, Noisy(
             adam,
             noise_multiplier=noise,
-            max_grad_norm=config.norm,
+            max_grad_norm=config.max_gradient_norm,
             expected_batch_size=config.batch,
             generator=_secret(self.device),
         )
@@ -186,14 +190,14 @@ def _secret(device: str = "cpu") -> torch.Generator:
 def noised_counts(data: Data, config: PrivateConfig, rng: torch.Generator) -> Tensor:
     """How many patients have m of a code, ``(MAX_COUNT + 1, n_codes)``, under Gaussian noise.
 
-    Of a patient with more codes than ``most_codes`` as many count, drawn evenly. So a patient moves the
-    cells of m > 0 by at most √most_codes in Euclidean norm, and by √(most_codes + 1) together with the
+    Of a patient with more codes than ``max_codes`` as many count, drawn evenly. So a patient moves the
+    cells of m > 0 by at most √max_codes in Euclidean norm, and by √(max_codes + 1) together with the
     one of the lengths. What is below one standard deviation of the noise, or four where m is above 1 and
     most cells are empty, counts as none.
     """
     counts = torch.zeros(RateModel.MAX_COUNT, data.shape[1], dtype=torch.float64)
     for part in SparseRows.of(data).parts():
-        counts += _bounded(part, config.most_codes, rng).frequencies(RateModel.MAX_COUNT)[1:]
+        counts += _bounded(part, config.max_codes, rng).frequencies(RateModel.MAX_COUNT)[1:]
     spread = _spread(config)
     noised = counts + spread * torch.randn(counts.shape, generator=rng, dtype=torch.float64)
     least = spread * torch.tensor([1.0] + [4.0] * (len(counts) - 1))[:, None]
@@ -231,7 +235,7 @@ def noised_lengths(data: Data, config: PrivateConfig, rng: torch.Generator) -> T
 
 def _spread(config: PrivateConfig) -> float:
     """Standard deviation of the noise on counts of patients, all together."""
-    return config.marginals_noise * math.sqrt(config.most_codes + 1)
+    return config.marginals_noise * math.sqrt(config.max_codes + 1)
 
 
 def epsilon(config: PrivateConfig, noise: float, chance: float, steps: int) -> float:

@@ -457,7 +457,7 @@ def test_evaluate_tables_without_a_common_code(tmp_path):
             "batch=0", "blur=-1", "width=true", "epochs=2.5", "width=1000000000", "schedule=never", "sample_batch=1e12",
         ],
         "fast": ["latent=0", "width=33", "width=2", "steps=1", "head=tanh", "attention=[0]", "epoch_fraction=0"],
-        "private": ["most_codes=0", "delta=1", "epsilon=0", "norm=0", "width=7"],
+        "private": ["max_codes=0", "delta=1", "epsilon=0", "max_gradient_norm=0", "width=7"],
         "edm": ["steps=1", "width=3"],
         "copula": ["steps=2", "prior=0"],
         "medgan": ["steps=3", "batch=1", "discriminator_steps=100000", "embedding=0"],

@@ -49,7 +49,7 @@ def test_the_noise_is_not_the_seeds(model):
 
 def test_a_patient_moves_the_sum_of_gradients_by_the_norm_and_no_more():
     """With the noise off: the step's gradient is the sum of clipped ones, as one by one."""
-    model = Private(PrivateConfig(**SMALL, norm=0.5))
+    model = Private(PrivateConfig(**SMALL, max_gradient_norm=0.5))
     model._build(MATRIX, seed=0)
     x = torch.from_numpy(MATRIX.dense())[:7]
     model.rate.fit_marginals(torch.from_numpy(MATRIX.dense()))
@@ -86,8 +86,8 @@ def test_the_noise_agrees_with_the_librarys_own_choice(n, epochs):
 
 
 def test_shares_move_by_no_more_than_their_sensitivity():
-    """One patient more moves the counts above 0 by √most_codes at most, whatever the patient has."""
-    config = PrivateConfig(most_codes=9, marginals_noise=1e-9)
+    """One patient more moves the counts above 0 by √max_codes at most, whatever the patient has."""
+    config = PrivateConfig(max_codes=9, marginals_noise=1e-9)
     few = torch.zeros(50, 100)
     many = torch.cat([few, torch.randint(1, 60, (1, 100)).float()])
     one, other = (
