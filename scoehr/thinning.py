@@ -40,8 +40,7 @@ from scoehr.minibatches import Data, SparseRows
 __all__ = ["RateModel", "exact_jumps", "tau_leaping", "thin", "thinning_levels", "thinning_loss"]
 
 MAX_LEVEL = 1 - 1e-3  # the largest level that training and exact sampling visit
-#: Lengths of a patient vector (sums of its counts) that are told apart: each up to 512, then in
-#: steps of 2 %.
+#: Lengths (sums of counts) of patient vectors: each up to 512, then in steps of 2 %.
 LENGTHS = torch.cat([torch.arange(512), (512 * 1.02 ** torch.arange(512)).round()]).double()
 ROWS = 1024  # patients that one evaluation takes at most, which bounds the memory
 
@@ -59,8 +58,7 @@ def thin(x: Tensor, level: Tensor, rng: torch.Generator) -> Tensor:
 def thinning_levels(n: int, rng: torch.Generator) -> Tensor:
     """Levels a ``(n,)`` in [0, 0.999] of density ½ (1 - a)^(-½), stratified, in random order.
 
-    Close to 1 little is removed and each removal has a large weight in :func:`thinning_loss`. Under
-    this density all levels add alike to the variance of the loss, which makes it smallest.
+    Under this density all levels add alike to the variance of :func:`thinning_loss`.
     """
     cells = (torch.arange(n) + torch.rand(n, generator=rng)) / n
     return (1 - cells[torch.randperm(n, generator=rng)] ** 2).clamp(max=MAX_LEVEL)
@@ -69,9 +67,9 @@ def thinning_levels(n: int, rng: torch.Generator) -> Tensor:
 def thinning_loss(rate: RateModel, x: Tensor, thinned: Tensor, level: Tensor) -> Tensor:
     """Poisson (Bregman) loss of the removed counts: ``(B,)`` (Chen & Zhou 2023).
 
-    Its minimum is the conditional mean of what was removed. Weighted by 1 / (1 - a) and integrated
-    over a it is the negative log-likelihood of the jumps back to ``x``, up to a constant. Over the
-    density of :func:`thinning_levels` a weight of 2 / √(1 - a) is left.
+    Its minimum is the conditional mean of what was removed. Weighted by 1 / (1 - a), which is
+    2 / √(1 - a) over the density of :func:`thinning_levels`, and integrated over a it is the negative
+    log-likelihood of the jumps back to ``x``, up to a constant.
     """
     log_rate = rate.log_rate(thinned, level)  # (B, n_codes)
     bound = ((x - thinned) * log_rate).neg_().add_(log_rate.exp())
@@ -87,15 +85,11 @@ class RateModel(nn.Module):
 
     The total follows by Bayes' rule from the distribution of lengths (:meth:`remaining`), and the
     probabilities, were codes independent, from that of each code's counts (:func:`marginal_rates`).
-    The network multiplies both by factors. So an untrained model makes patients of the right
-    lengths with independent codes, and the network learns what codes have to do with each other
-    and with the length.
+    The network multiplies both by factors, which are 1 before training.
 
     Args:
-        network: ``read(y, s)`` encodes ``y``, ``log1p`` of counts ``(B, n_codes)``, at times ``s``
-            ``(B,)``; from the encoding ``length(*encoding)`` ``(B,)`` makes the log factor on the
-            total and ``codes(y, *encoding)`` ``(B, n_codes)`` those on each code.
-        n_codes: size of the vocabulary.
+        network: ``read(y, s)`` encodes log1p of counts ``(B, n_codes)`` at times ``(B,)``; then the
+            log factors are ``length(*encoding)`` ``(B,)`` and ``codes(y, *encoding)``.
         blur: standard deviation of the noise on the lengths, relative to them.
     """
 
@@ -132,22 +126,18 @@ class RateModel(nn.Module):
         self.set_marginals(counts.double(), count_lengths(x))
 
     def set_marginals(self, counts: Tensor, lengths: Tensor) -> None:
-        """Set the distributions from numbers of patients, float64; a code never seen stays possible.
-
-        ``counts`` ``(MAX_COUNT + 1, n_codes)`` by how often patients have a code, ``lengths``
-        ``(1024,)`` by :data:`LENGTHS`.
-        """
+        """Set them from numbers of patients by count of a code ``(MAX_COUNT + 1, n_codes)``, and by
+        length ``(1024,)``, float64; a code never seen stays possible."""
         counts = torch.cat([counts[:1], counts[1:2] + 0.3, counts[2:]])
         self.count_pmf.copy_(counts / counts.sum(0))
         self.length_pmf.copy_(blur_lengths(lengths / lengths.sum(), self.blur))
         self.build_tables()
 
     def build_tables(self) -> None:
-        """Make the tables that follow from the distributions; call it when these have changed.
+        """Make the tables that follow from the distributions.
 
-        The marginal rate of a code present k times is kept between 0.01 and 5 (k + 1); that of a
-        geometric count is at most k + 1. Few patients have a code many times, and gaps between
-        their counts would pass for certainty.
+        The rate of a code present k times is kept between 0.01 and 5 (k + 1): gaps between the counts
+        of few patients would pass for certainty.
         """
         levels = torch.linspace(0, 1, self.LEVELS, dtype=torch.float64)
         rates = marginal_rates(self.count_pmf.double(), levels, self.MAX_THINNED)
@@ -157,14 +147,10 @@ class RateModel(nn.Module):
         seen = torch.arange(len(self.count_pmf))[:, None] * (self.count_pmf > 0)
         unbounded = self.count_pmf[-1] > 0  # counts from MAX_COUNT on are not told apart
         self.max_count.copy_(seen.amax(0) * torch.where(unbounded, 2, 1))
-        self._build_length_tables()
-
-    def _build_length_tables(self) -> None:
         possible = (self.length_pmf > 1e-9) & (self.max_count.sum() >= LENGTHS)
         longest = int(possible.nonzero()[-1]) if possible.any() else 0
         self.lengths = LENGTHS[: longest + 1].to(self.length_pmf.device)
-        whole = torch.arange(1, float(self.lengths[-1]) + 2).to(self.lengths)
-        self.log_factorials = torch.lgamma(whole)
+        self.log_factorials = torch.arange(1, float(self.lengths[-1]) + 2).to(self.lengths).lgamma()
         pmf = torch.where(possible, self.length_pmf, 0.0)[: longest + 1].double()
         self.log_length_weights = pmf.log() + self.log_factorials[self.lengths.long()]
 
@@ -198,8 +184,7 @@ class RateModel(nn.Module):
     def remaining(self, length: Tensor, level: Tensor) -> Tensor:
         """``E[|x₁| - |x_a| | |x_a|]`` ``(B,)`` for ``length`` ``|x_a|`` ``(B,)`` at ``(B,)`` or ``(1,)``.
 
-        By Bayes' rule, the mean of m - n under weights ``P(|x₁| = m) C(m, n) (1 - a)^(m - n)`` over m,
-        in which n! and a^n cancel.
+        By Bayes' rule the mean of m - n under weights ``P(|x₁| = m) C(m, n) (1 - a)^(m - n)``.
         """
         length = length.double().clamp(max=float(self.lengths[-1]))
         missing = self.lengths - length[:, None]  # (B, n_lengths)
@@ -225,15 +210,10 @@ class RateModel(nn.Module):
 def marginal_rates(count_pmf: Tensor, levels: Tensor, most: int) -> Tensor:
     """E[x₁ - k | x_a = k] / (1 - a) of each code by itself, for k = 0 … ``most``.
 
-    By Bayes' rule Σ_m (m - k) w_m / Σ_m w_m with w_m = P(x₁ = m) C(m, k) (1 - a)^(m - k), over
-    1 - a, in which a^k cancels. At a = 1 its limit, (k + 1) P(x₁ = k + 1) / P(x₁ = k).
-
-    Args:
-        count_pmf: P(x₁ = m), ``(M + 1, n_codes)``.
-        levels: a, ``(n_levels,)``.
-
-    Returns:
-        ``(n_levels, most + 1, n_codes)``; 0 where no patient has so many.
+    From P(x₁ = m), ``count_pmf`` ``(M + 1, n_codes)``, at ``levels`` a ``(n_levels,)``: by Bayes' rule
+    Σ_m (m - k) w_m / Σ_m w_m / (1 - a) with w_m = P(x₁ = m) C(m, k) (1 - a)^(m - k); at a = 1 its
+    limit, (k + 1) P(x₁ = k + 1) / P(x₁ = k). ``(n_levels, most + 1, n_codes)``; 0 where no patient has
+    so many.
     """
     m, k = torch.arange(len(count_pmf)).double(), torch.arange(most + 1).double()[:, None]
     missing = (m - k).clamp(min=0)  # (most + 1, M + 1)
@@ -270,26 +250,21 @@ def exact_jumps(
 ) -> tuple[Tensor, float]:
     """Grow vectors from ``start`` ``(B, n_codes)`` occurrence by occurrence, without time error.
 
-    While a vector stays as it is, its total rate Λ can only fall as a rises: the likelier the longer
-    ends were, the sooner they would have shown. So Λ at the last evaluation bounds the intensity
-    Λ / (1 - a) until the next jump, and jumps are drawn by rejection, each vector at a level of its
-    own. Every proposal costs an evaluation, and so does every jump.
+    While a vector stays as it is, its total rate Λ can only fall as a rises. So Λ at the last
+    evaluation bounds the intensity Λ / (1 - a) until the next jump, and jumps are drawn by rejection,
+    each vector at a level of its own. Every proposal costs an evaluation, and so does every jump.
 
-    Returns:
-        Vectors ``(B, n_codes)``, and evaluations of the network a vector on average.
-
-    Raises:
-        FloatingPointError: a rate is not finite.
+    Returns vectors ``(B, n_codes)``, and evaluations of the network a vector on average.
+    FloatingPointError if a rate is not finite.
     """
     x, growing, evaluations = start.clone(), torch.arange(len(start)), 0
-    level, bound = torch.zeros(2, len(x), dtype=torch.float64)
-    bound[:] = math.inf  # no proposal yet
+    level = torch.zeros(len(x), dtype=torch.float64)
+    bound = torch.full_like(level, math.inf)  # no proposal yet
     while len(growing):
         for rows in growing.split(ROWS):
             there, at = x[rows].to(device), level[rows].float().to(device)
-            encoding = rate.encode(there, at)
+            encoding, evaluations = rate.encode(there, at), evaluations + len(rows)
             total = rate.log_total(there, at, encoding).cpu().double().exp()
-            evaluations += len(rows)
             if not bool(torch.isfinite(total).all()):
                 raise FloatingPointError(
                     "sampling diverged: rates are not finite; train at a lower learning rate"
@@ -297,9 +272,8 @@ def exact_jumps(
             uniform = torch.rand(len(rows), generator=rng)
             wait = torch.empty_like(total).exponential_(generator=rng)
             jumps = bound[rows].isfinite() & (uniform < total / bound[rows])
-            chosen = jumps.to(device)
-            part = tuple(tensor[chosen] for tensor in encoding)
-            code_log_probs = rate.code_log_probs(there[chosen], at[chosen], part)
+            at_jumps = [tensor[jumps.to(device)] for tensor in (there, at, *encoding)]
+            code_log_probs = rate.code_log_probs(at_jumps[0], at_jumps[1], tuple(at_jumps[2:]))
             running = code_log_probs.cpu().double().exp().cumsum(dim=1)
             x[rows[jumps], _draw_codes(running, rng)] += 1
             bound[rows] = torch.where(jumps, math.inf, total)
@@ -321,9 +295,8 @@ def tau_leaping(
     """Grow vectors from ``start`` ``(B, n_codes)`` in ``steps`` leaps of the level, all together.
 
     From a to b each code is added Poisson(λ (b - a) / (1 - a)) times (Chen & Zhou 2023, Algorithm
-    2); with ``binary`` at most once, with that probability. The levels are (i / steps)^1.5: leaps
-    are short at first, when every occurrence says much about the patient. Order 1 in the length of
-    a leap, one evaluation a step.
+    2); with ``binary`` at most once, with that probability. The levels are (i / steps)^1.5, since the
+    first occurrences say most about a patient. Order 1, one evaluation a step.
     """
     x = start
     for a, b in pairwise(torch.linspace(0, 1, steps + 1) ** 1.5):

@@ -27,7 +27,9 @@ GENERATORS: dict[str, type[Generator]] = {
 }
 #: Named variants: the generator, and what the name changes in its settings.
 VARIANTS: dict[str, tuple[type[Generator], dict[str, Any]]] = {
-    name: (kind, changes) for kind in GENERATORS.values() for name, changes in kind.presets.items()
+    name: (kind, changes)
+    for kind in GENERATORS.values()
+    for name, changes in (kind.presets or {kind.name: {}}).items()
 }
 NAMES = tuple(VARIANTS)
 

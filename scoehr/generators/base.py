@@ -186,8 +186,8 @@ class Generator(Model):
     samplers: ClassVar[dict[str, int | None]] = {}
     #: Whether it can sample patients who have given codes.
     conditional: ClassVar[bool] = False
-    #: What each named variant changes in the settings.
-    presets: ClassVar[dict[str, dict[str, Any]]]
+    #: What each named variant changes in the settings; empty: one of the generator's name.
+    presets: ClassVar[dict[str, dict[str, Any]]] = {}
     #: Whether facts of credentialed data (account, fingerprint, sizes) may stand beside the model.
     releases_data_facts: ClassVar[bool] = True
 

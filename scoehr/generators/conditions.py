@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
+import torch
 from scipy import sparse
+from torch import Tensor
 
 from scoehr.data.matrix import CodeMatrix
 from scoehr.files import InputError
+
+MAX_PROPOSALS = 1000  # for each patient accepted
 
 
 def columns(codes: np.ndarray, condition: Sequence[str]) -> tuple[int, ...]:
@@ -43,3 +49,43 @@ def support(pairs: sparse.csr_array, codes: Sequence[str], chosen: Sequence[int]
     if not least:
         raise InputError(f"{text}; give codes that patients have together")
     return text
+
+
+class Accepted(NamedTuple):
+    """Patients sampled on condition, and what they cost."""
+
+    x: Tensor  # (size, n_codes)
+    accepted: int
+    proposed: int
+    evaluations: int  # of the network, a patient
+
+
+def sample_by_rejection(
+    grow: Callable[[int], tuple[Tensor, int]],
+    columns: Sequence[int],
+    size: int,
+    rng: torch.Generator,
+) -> Accepted:
+    """Patients who have the codes in these columns, each as often as it is among all patients.
+
+    ``grow(n)`` grows ``n`` patients ``(n, n_codes)`` from one each of the codes, and returns the
+    evaluations a patient. As a → 0, nothing but one of each code survives thinning with a chance in
+    proportion to the product of their counts, so patients grown from there are drawn that often. One is
+    accepted with probability 1 over the product.
+
+    :class:`InputError` if too few are accepted.
+    """
+    parts, accepted, proposed, evaluations = [], 0, 0, 0
+    while (missing := size - accepted) > 0:
+        if proposed > MAX_PROPOSALS * max(size, 100):
+            raise InputError(
+                f"of {proposed:,} patients grown on condition {accepted} were accepted, since they have "
+                "these codes many times; give fewer codes"
+            )
+        n = min(size, math.ceil(missing * (proposed + 1) / (accepted + 1)))
+        x, cost = grow(n)
+        probability = 1 / x[:, list(columns)].prod(dim=1)
+        parts.append(x[torch.rand(n, generator=rng) < probability])
+        accepted, proposed = accepted + len(parts[-1]), proposed + n
+        evaluations += n * cost
+    return Accepted(torch.cat(parts)[:size], accepted, proposed, round(evaluations / size))

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -52,7 +52,6 @@ class Copula(Generator):
     architecture = "none"
     output = "–"
     weights = (FILE,)
-    presets: ClassVar[dict[str, dict[str, Any]]] = {"copula": {}}
     open_ended = ("thresholds",)
     config: CopulaConfig
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -124,7 +124,6 @@ class EDM(Generator):
     output = "patient vector"
     samplers: ClassVar[dict[str, int | None]] = {"heun": 32}
     weights = ("denoiser.safetensors",)
-    presets: ClassVar[dict[str, dict[str, Any]]] = {"edm": {}}
     config: EDMConfig
 
     def _make_networks(self, n_codes: int) -> None:

@@ -17,7 +17,7 @@ import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import torch
@@ -85,7 +85,6 @@ class Private(Thinning):
     settings = PrivateConfig
     summary = "Thinning diffusion, trained under differential privacy."
     architecture = "residual MLP"
-    presets: ClassVar[dict[str, dict[str, Any]]] = {"private": {}}
     layers = PlainMLP
     releases_data_facts = False
     config: PrivateConfig

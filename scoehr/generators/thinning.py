@@ -10,29 +10,20 @@ ICML. Santos, Fox, Lubbers & Lin (2023), Blackout Diffusion, ICML.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
+from scoehr import thinning
 from scoehr.checkpoints import Row
 from scoehr.files import InputError
+from scoehr.generators import conditions
 from scoehr.generators.base import Fitting, Generator, Sampling, Settings, Weights
 from scoehr.models import RecordMLP, ResidualMLP
-from scoehr.thinning import (
-    ROWS,
-    RateModel,
-    exact_jumps,
-    tau_leaping,
-    thin,
-    thinning_levels,
-    thinning_loss,
-)
+from scoehr.thinning import RateModel
 from scoehr.training import Schedule
-
-MAX_PROPOSALS = 1000  # for each patient accepted on condition
 
 
 @dataclass(frozen=True)
@@ -77,7 +68,6 @@ class Thinning(Generator):
     output = "rate"
     samplers: ClassVar[dict[str, int | None]] = {"exact_jumps": None, "tau_leaping": 64}
     weights = ("rate.safetensors",)
-    presets: ClassVar[dict[str, dict[str, Any]]] = {"thinning": {}}
     conditional = True
     #: The network of the rates.
     layers: ClassVar[type[ResidualMLP]] = RecordMLP
@@ -96,9 +86,9 @@ class Thinning(Generator):
         rate.fit_marginals(fitting.data)
 
         def loss(x: Tensor, rng: torch.Generator) -> Tensor:
-            level = thinning_levels(len(x), rng)
-            thinned = thin(x.cpu(), level, rng).to(x)
-            return thinning_loss(rate, x, thinned, level.to(x)).mean()
+            level = thinning.thinning_levels(len(x), rng)
+            thinned = thinning.thin(x.cpu(), level, rng).to(x)
+            return thinning.thinning_loss(rate, x, thinned, level.to(x)).mean()
 
         config = self._training_config(len(fitting.data))
         return fitting.train("rate", rate, loss, config, device=self.device)
@@ -108,53 +98,32 @@ class Thinning(Generator):
         each = 16 * n_codes + 16 * self.config.depth * self.config.width
         return max(tables, min(n, self.config.batch) * each)
 
-    # --------------------------------------------------------------- sample
-
     def _draw(self, size: int, rng: torch.Generator, how: Sampling) -> Tensor:
         start = torch.zeros(1, len(self.vocabulary.codes))
-        if not how.columns:
-            return self._grow(start.expand(size, -1), rng, how.steps)
         start[:, list(how.columns)] = 1.0
-        return self._sample_conditional(start, size, rng, how.steps)
 
-    def _grow(self, start: Tensor, rng: torch.Generator, steps: int | None) -> Tensor:
-        """Patients ``(B, n_codes)`` from ``start``, by jumps or, where there are steps, by leaps."""
+        def grow(n: int) -> tuple[Tensor, int]:
+            return self._grow(start.expand(n, -1), rng, how.steps)
+
+        if not how.columns:
+            x, self.evaluations = grow(size)
+            return x
+        found = conditions.sample_by_rejection(grow, how.columns, size, rng)
+        self.accepted += found.accepted
+        self.proposed += found.proposed
+        self.evaluations = found.evaluations
+        return found.x
+
+    def _grow(self, start: Tensor, rng: torch.Generator, steps: int | None) -> tuple[Tensor, int]:
+        """Patients ``(B, n_codes)`` from ``start``, by jumps or in steps; evaluations a patient."""
         how: dict[str, Any] = {"device": self.device, "rng": rng}
         rate = self.rate.eval().to(self.device)
         if steps is None:
-            x, evaluations = exact_jumps(rate, start, **how)
-            self.evaluations = round(evaluations)
-            return x
-        self.evaluations, binary = steps, self.config.kind == "binary"
-        parts = [tau_leaping(rate, x, steps, binary=binary, **how) for x in start.split(ROWS)]
-        return torch.cat(parts)
-
-    def _sample_conditional(
-        self, start: Tensor, size: int, rng: torch.Generator, steps: int | None
-    ) -> Tensor:
-        """Patients ``(size, n_codes)`` who have the codes of ``start`` ``(1, n_codes)``, by rejection.
-
-        As a → 0, nothing but one of each of these codes survives with a chance in proportion to the
-        product of their counts. Vectors grown from it are those of patients drawn that often. So one
-        is accepted with probability 1 over the product, which takes each patient once.
-        """
-        given = start[0] > 0
-        accepted, proposals, evaluations = start[:0], 0, 0
-        while missing := size - len(accepted):
-            if proposals > MAX_PROPOSALS * max(size, 100):
-                raise InputError(
-                    f"of {proposals:,} patients grown on condition {len(accepted)} were accepted, since "
-                    "they have these codes many times; give fewer codes"
-                )
-            n = min(size, math.ceil(missing * (proposals + 1) / (len(accepted) + 1)))
-            x = self._grow(start.expand(n, -1), rng, steps)
-            probability = 1 / x[:, given].prod(dim=1)
-            chosen = x[torch.rand(n, generator=rng) < probability]
-            accepted = torch.cat([accepted, chosen])[:size]
-            proposals, evaluations = proposals + n, evaluations + n * self.evaluations
-            self.accepted, self.proposed = self.accepted + len(chosen), self.proposed + n
-        self.evaluations = round(evaluations / size)
-        return accepted
+            x, evaluations = thinning.exact_jumps(rate, start, **how)
+            return x, round(evaluations)
+        how["binary"] = self.config.kind == "binary"
+        parts = start.split(thinning.ROWS)
+        return torch.cat([thinning.tau_leaping(rate, part, steps, **how) for part in parts]), steps
 
     def decode(self, latents: Tensor, rng: torch.Generator | None = None) -> Tensor:
         """The end points are whole counts already."""
