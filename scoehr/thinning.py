@@ -22,8 +22,7 @@ code j is added at the intensity λⱼ(x, a) / (1 - a) as a rises from 0 to 1::
         synthetic, evaluations = exact_jumps(rate, torch.zeros(500, 20), rng=rng)
 
 Chen & Zhou (2023), Learning to Jump: Thinning and Thickening Latent Counts for Generative Modeling,
-ICML. Lewis & Shedler (1979), Naval Research Logistics Quarterly 26(3), and Ogata (1981), IEEE
-Transactions on Information Theory 27(1), for exact simulation of jumps by rejection.
+ICML. Lewis & Shedler (1979) and Ogata (1981) for exact simulation of jumps by rejection.
 """
 
 from __future__ import annotations
@@ -44,10 +43,7 @@ MAX_LEVEL = 1 - 1e-3  # the largest level that training and exact sampling visit
 LENGTHS = torch.cat([torch.arange(512), (512 * 1.02 ** torch.arange(512)).round()]).double()
 ROWS = 1024  # patients that one evaluation takes at most, which bounds the memory
 
-Encoding = tuple[Tensor, ...]  # what a network reads in B patient vectors, each with B rows
-
-# ----------------------------------------------------------------------------
-# Process and loss
+# Process and loss ---------------------------------------------------------------------------------
 
 
 def thin(x: Tensor, level: Tensor, rng: torch.Generator) -> Tensor:
@@ -76,8 +72,7 @@ def thinning_loss(rate: RateModel, x: Tensor, thinned: Tensor, level: Tensor) ->
     return 2 * bound.sum(dim=1) / (1 - level).sqrt()
 
 
-# ----------------------------------------------------------------------------
-# Rates
+# Rates --------------------------------------------------------------------------------------------
 
 
 class RateModel(nn.Module):
@@ -164,16 +159,16 @@ class RateModel(nn.Module):
         log_total = self.log_total(x, level, encoding)
         return self.code_log_probs(x, level, encoding) + log_total[:, None]
 
-    def encode(self, x: Tensor, level: Tensor) -> Encoding:
+    def encode(self, x: Tensor, level: Tensor) -> tuple[Tensor, ...]:
         """What the network reads in ``x`` ``(B, n_codes)``: tensors with a row a patient."""
         return self.network.read(torch.log1p(x), 1000 * (1 - level))
 
-    def log_total(self, x: Tensor, level: Tensor, encoding: Encoding) -> Tensor:
+    def log_total(self, x: Tensor, level: Tensor, encoding: tuple[Tensor, ...]) -> Tensor:
         """Log of how many occurrences are still expected, ``(B,)``."""
         remaining = self.remaining(x.sum(dim=1), level).clamp(min=1e-6).log().to(x)
         return remaining + self.network.length(*encoding).clamp(max=self.MAX_FACTOR)
 
-    def code_log_probs(self, x: Tensor, level: Tensor, encoding: Encoding) -> Tensor:
+    def code_log_probs(self, x: Tensor, level: Tensor, encoding: tuple[Tensor, ...]) -> Tensor:
         """Log probabilities ``(B, n_codes)`` that the next occurrence is of each code.
 
         A code of which no training patient had more is as good as impossible, so growth ends.
@@ -241,8 +236,7 @@ def blur_lengths(pmf: Tensor, blur: float) -> Tensor:
     return pmf @ (kernel / kernel.sum(dim=1, keepdim=True))
 
 
-# ----------------------------------------------------------------------------
-# Samplers
+# Samplers -----------------------------------------------------------------------------------------
 
 
 def exact_jumps(

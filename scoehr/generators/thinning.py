@@ -1,8 +1,7 @@
 """Thinning diffusion on counts: the recommended generator.
 
-:mod:`scoehr.thinning` has the mathematics. Here it gets a network and settings, is trained on tables
-of patients, and samples patients, also those who have given codes. No autoencoder, no rounding, no
-Gaussian noise on whole numbers that are mostly zero.
+:mod:`scoehr.thinning` has the mathematics; here it gets a network, settings and tables of patients.
+No autoencoder, no rounding, no Gaussian noise on whole numbers that are mostly zero.
 
 Chen & Zhou (2023), Learning to Jump: Thinning and Thickening Latent Counts for Generative Modeling,
 ICML. Santos, Fox, Lubbers & Lin (2023), Blackout Diffusion, ICML.
