@@ -68,8 +68,7 @@ class Thinning(Generator):
     samplers: ClassVar[dict[str, int | None]] = {"exact_jumps": None, "tau_leaping": 64}
     weights = ("rate.safetensors",)
     conditional = True
-    #: The network of the rates.
-    layers: ClassVar[type[ResidualMLP]] = RecordMLP
+    layers: ClassVar[type[ResidualMLP]] = RecordMLP  # the network of the rates
     config: ThinningConfig
 
     def _make_networks(self, n_codes: int) -> None:
