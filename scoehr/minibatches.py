@@ -18,8 +18,8 @@ CELLS = 2**22  # that are made dense at a time where all rows are looked at
 class SparseRows:
     """Counts ``(n, D)``, stored sparse, in the place of a dense float32 tensor.
 
-    Only the rows that are asked for become dense, on ``device``. Names mean what they mean for a tensor:
-    ``shape``, ``device``, ``len``, ``to``, ``split``, ``mean``, ``std``.
+    Only the rows that are asked for become dense, on ``device``. Names mean what they mean for a
+    tensor: ``shape``, ``device``, ``len``, ``to``, ``split``, ``mean``, ``std``.
 
     Args:
         counts: ``(n, D)``, any sparse array; values beyond 2²⁴ are rounded to float32.
@@ -51,7 +51,8 @@ class SparseRows:
     @overload
     def __getitem__(self, rows: Tensor) -> Tensor: ...
     def __getitem__(self, rows: slice | Tensor) -> SparseRows | Tensor:
-        """A slice, still sparse; or the rows at positions ``(B,)``, or under a mask ``(n,)``, dense."""
+        """A slice, still sparse; or the rows at positions ``(B,)``, or under a mask ``(n,)``,
+        dense."""
         if isinstance(rows, slice):
             return SparseRows(self.counts[rows], self.device)
         chosen = self.counts[rows.cpu().numpy()]
@@ -104,7 +105,8 @@ class SparseRows:
         return sparse.csr_array(self.counts > 0, dtype=np.float64)
 
     def frequencies(self, most: int) -> Tensor:
-        """How many rows hold each count: ``(most + 1, D)`` int64; the last are those with ``most`` or more."""
+        """How many rows hold each count: ``(most + 1, D)`` int64; the last are those with ``most``
+        or more."""
         width = self.shape[1]
         cells = np.minimum(self.counts.data, most).astype(np.int64) * width + self.counts.indices
         held = np.bincount(cells, minlength=(most + 1) * width).reshape(most + 1, width)

@@ -1,11 +1,12 @@
 """The networks: autoencoder, the paper's U-Net, and residual MLPs.
 
-A score network maps a noised latent ``x`` ``(B, D)`` and a time ``t`` ``(B,)`` in (0, 1] to ``(B, D)``,
+A score network maps a noised latent ``x`` ``(B, D)`` and a time ``t`` ``(B,)`` in (0, 1] to ``(B,
+D)``,
 a score or a noise: see :class:`scoehr.sdes.ScoreModel`.
 
-Naseer et al. (2023), ScoEHR, for the autoencoder and the choice of the U-Net; Ho, Jain & Abbeel (2020),
-Denoising Diffusion Probabilistic Models, for the U-Net; Vaswani et al. (2017) for the sinusoidal
-embedding.
+Naseer et al. (2023), ScoEHR, for the autoencoder and the choice of the U-Net; Ho, Jain & Abbeel
+(2020), Denoising Diffusion Probabilistic Models, for the U-Net; Vaswani et al. (2017) for the
+sinusoidal embedding.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ class Autoencoder(nn.Module):
     * ``sigmoid``: presence, binary cross-entropy, decoded at one half (the paper);
     * ``poisson``: counts, Poisson likelihood with a softplus rate, decoded by a draw (ours).
 
-    ``noise`` is the standard deviation of what is added to the latents in training (0 as reported). A
-    decoder trained so neither overfits nor breaks on the latents of a diffusion.
+    ``noise`` is the standard deviation of what is added to the latents in training (0 as reported).
+    A decoder trained so neither overfits nor breaks on the latents of a diffusion.
     """
 
     def __init__(self, n_codes: int, latent: int, head: Head = "relu", noise: float = 0.0):
@@ -97,7 +98,8 @@ class Autoencoder(nn.Module):
 
 
 def time_embedding(t: Tensor, dim: int) -> Tensor:
-    """Sines and cosines of ``t`` ``(B,)`` at ``dim / 2`` geometric frequencies from 1 to 1e-4: ``(B, dim)``."""
+    """Sines and cosines of ``t`` ``(B,)`` at ``dim / 2`` geometric frequencies from 1 to 1e-4:
+    ``(B, dim)``."""
     half = dim // 2
     frequencies = torch.exp(torch.arange(half, device=t.device) * (-math.log(10_000) / (half - 1)))
     angles = t[:, None] * frequencies  # (B, half)
@@ -134,7 +136,8 @@ def _norm(channels: int, groups: int) -> nn.GroupNorm:
 
 
 class ResidualBlock(nn.Module):
-    """Two 3 x 3 convolutions with the time embedding added between them; the second starts near zero."""
+    """Two 3 x 3 convolutions with the time embedding added between them; the second starts near
+    zero."""
 
     def __init__(self, n_in: int, n_out: int, time_dim: int, groups: int):
         super().__init__()
@@ -188,7 +191,8 @@ class UNet(nn.Module):
         width: channels at full resolution (128 in the paper); a multiple of 4. The group norm has
             width / 4 groups, so 32 in the paper.
         multiples: channel multiples by resolution.
-        attention: image sides at which attention follows every residual block. The paper's (16,) occurs
+        attention: image sides at which attention follows every residual block. The paper's (16,)
+        occurs
             with 256-dimensional latents only; the attention in the middle is always there.
 
     At ``width=128``: 24,515,585 parameters for 64 and 144 dimensions.
@@ -259,7 +263,8 @@ class UNet(nn.Module):
 
 
 def check_unet(dim: int | None, width: int) -> None:
-    """:class:`InputError` unless a U-Net can have this latent size (None: not known yet) and width."""
+    """:class:`InputError` unless a U-Net can have this latent size (None: not known yet) and
+    width."""
     if dim is not None:
         unet_side(dim)
     if width < 16 or width % 4:
@@ -269,7 +274,8 @@ def check_unet(dim: int | None, width: int) -> None:
 
 
 def unet_side(dim: int) -> int:
-    """Side of the square image that holds ``dim`` values; :class:`InputError` unless ``dim`` is ``(4 k)²``."""
+    """Side of the square image that holds ``dim`` values; :class:`InputError` unless ``dim`` is
+    ``(4 k)²``."""
     side = math.isqrt(max(dim, 0))
     if dim <= 0 or side * side != dim or side % 4:
         below, above = (4 * (side // 4)) ** 2, unet_dim(max(dim, 1))
@@ -287,7 +293,8 @@ def unet_dim(n: int) -> int:
 
 
 def reinitialise(module: nn.Module) -> nn.Module:
-    """The report's initialisation: N(0, 0.02²) for convolutions, Xavier and bias 0.01 for linear layers.
+    """The report's initialisation: N(0, 0.02²) for convolutions, Xavier and bias 0.01 for linear
+    layers.
 
     In place. It undoes the near-zero start of the residual branches, the attention and the last
     convolution of :class:`UNet`; biases of convolutions stay.
@@ -306,7 +313,8 @@ def reinitialise(module: nn.Module) -> nn.Module:
 
 
 def check_width(width: int) -> None:
-    """:class:`InputError` unless a residual MLP can have this width: half of it are sines of time."""
+    """:class:`InputError` unless a residual MLP can have this width: half of it are sines of
+    time."""
     if width < 4 or width % 2:
         raise InputError(
             f"width {width} does not suit the residual MLP; take an even number from 4"
@@ -316,8 +324,8 @@ def check_width(width: int) -> None:
 class ResidualMLP(nn.Module):
     """Pre-norm residual blocks on a vector, each scaled and shifted by the time embedding.
 
-    Latent units have no neighbours, so nothing is lost without convolutions, and an evaluation costs
-    about a hundredth.
+    Latent units have no neighbours, so nothing is lost without convolutions, and an evaluation
+    costs about a hundredth.
 
     Args:
         dim: size of the vector.
@@ -356,16 +364,17 @@ class ResidualMLP(nn.Module):
 
 
 class RecordMLP(ResidualMLP):
-    """The residual MLP on a patient vector, in the form that a :class:`~scoehr.thinning.RateModel` needs.
+    """The residual MLP on a patient vector, in the form that a :class:`~scoehr.thinning.RateModel`
+    needs.
 
     Vectors are ``log1p`` of counts ``(B, n_codes)``; times are ``(B,)``, or ``(1,)`` for all.
 
-    It differs from a network on latents in three ways. The size of the vector (occurrences, distinct
-    codes, codes with more than one, the largest count) modulates the blocks beside time, since
-    normalisation hides it; it says how many admissions the patient had. Codes that are present have
-    output weights of their own, because to recur is not to occur first, and a narrow hidden layer cannot
-    tell every code of itself. And the count of a code is compared with the size: no code recurs more
-    often than the patient does.
+    It differs from a network on latents in three ways. The size of the vector (occurrences,
+    distinct codes, codes with more than one, the largest count) modulates the blocks beside time,
+    since normalisation hides it; it says how many admissions the patient had. Codes that are
+    present have output weights of their own, because to recur is not to occur first, and a narrow
+    hidden layer cannot tell every code of itself. And the count of a code is compared with the
+    size: no code recurs more often than the patient does.
     """
 
     EMBEDDING, MAX_COUNT = 64, 16  # of each number; counts of a code that are told apart

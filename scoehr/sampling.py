@@ -2,15 +2,15 @@
 
     sampler(score, sde, x, times, *, rng) -> x
 
-``x`` is ``(B, D)`` noise at ``times[0]``; ``times`` ``(n + 1,)`` falls from 1 to the final time and is
-the schedule. Only the final state is kept. The three ODE samplers work on x̄ = x / α(t) as a function
-of the noise level ρ = σ(t) / α(t), in which the probability flow (Song et al. 2021, eq. 13) reads
-dx̄/dρ = ε(x, t): the linear drift is solved exactly and the whole error is in ε. Where the last time
-is 0 the last step ends on the predicted data.
+``x`` is ``(B, D)`` noise at ``times[0]``; ``times`` ``(n + 1,)`` falls from 1 to the final time and
+is the schedule. Only the final state is kept. The three ODE samplers work on x̄ = x / α(t) as a
+function of the noise level ρ = σ(t) / α(t), in which the probability flow (Song et al. 2021, eq.
+13) reads dx̄/dρ = ε(x, t): the linear drift is solved exactly and the whole error is in ε. Where
+the last time is 0 the last step ends on the predicted data.
 
 DDIM: Song, Meng & Ermon (2021). Heun: Karras, Aittala, Aila & Laine (2022), Algorithm 1.
-DPM-Solver++(2M): Lu, Zhou, Bao, Chen, Li & Zhu (2022), Algorithm 2. Euler-Maruyama: through torchsde
-(Li, Wong, Chen & Duvenaud 2020).
+DPM-Solver++(2M): Lu, Zhou, Bao, Chen, Li & Zhu (2022), Algorithm 2. Euler-Maruyama: through
+torchsde (Li, Wong, Chen & Duvenaud 2020).
 """
 
 from __future__ import annotations
@@ -48,11 +48,12 @@ def uniform_schedule(sde: VPSDE, steps: int, last: float = 0.0) -> Tensor:
 
 
 def power_schedule(sde: VPSDE, steps: int, last: float = 0.0, power: float = 2.0) -> Tensor:
-    """``steps + 1`` times from 1 to ``last``, evenly spaced in t^(1/power), so densest near the data.
+    """``steps + 1`` times from 1 to ``last``, evenly spaced in t^(1/power), so densest near the
+    data.
 
-    Below T_MIN there is only ``last`` itself. On Gaussian data, where the exact flow is known, these
-    times leave a smaller error in the variance than the noise levels of Karras et al. (2022, eq. 5):
-    those of the VP-SDE reach 150, and steps up there are wasted.
+    Below T_MIN there is only ``last`` itself. On Gaussian data, where the exact flow is known,
+    these times leave a smaller error in the variance than the noise levels of Karras et al. (2022,
+    eq. 5): those of the VP-SDE reach 150, and steps up there are wasted.
     """
     below = last < T_MIN
     n = steps if below else steps + 1
@@ -68,7 +69,8 @@ def power_schedule(sde: VPSDE, steps: int, last: float = 0.0, power: float = 2.0
 def euler_maruyama(
     score: Score, sde: VPSDE, x: Tensor, times: Tensor, *, rng: torch.Generator
 ) -> Tensor:
-    """The reverse SDE by torchsde's Euler, with as many equal steps as ``times`` has: the paper's sampler.
+    """The reverse SDE by torchsde's Euler, with as many equal steps as ``times`` has: the paper's
+    sampler.
 
     Strong order 1/2. As reported, steps of 0.001 added up in float32 leave a rest of time, so a
     thousand steps cost a little over a thousand evaluations, the last below the smallest time of
@@ -80,8 +82,8 @@ def euler_maruyama(
 def sra1(score: Score, sde: VPSDE, x: Tensor, times: Tensor, *, rng: torch.Generator) -> Tensor:
     """The reverse SDE by a stochastic Runge-Kutta method of strong order 3/2, through torchsde.
 
-    Rößler's SRA1 (2010), SIAM Journal on Numerical Analysis 48, for additive noise: two evaluations a
-    step. A check on Euler.
+    Rößler's SRA1 (2010), SIAM Journal on Numerical Analysis 48, for additive noise: two evaluations
+    a step. A check on Euler.
     """
     return _torchsde(AdditiveReverseSDE(sde, score), x, len(times) - 1, "srk", "space-time", rng)
 
@@ -106,7 +108,8 @@ def _torchsde(
 def ddim(
     score: Score, sde: VPSDE, x: Tensor, times: Tensor, *, rng: torch.Generator | None = None
 ) -> Tensor:
-    """Probability flow by Euler in the noise level: deterministic, order 1, one evaluation a step."""
+    """Probability flow by Euler in the noise level: deterministic, order 1, one evaluation a
+    step."""
     x = x / sde.alpha(times[0])
     levels = sde.noise_level(times)
     for i in range(len(times) - 1):
@@ -117,7 +120,8 @@ def ddim(
 def heun(
     score: Score, sde: VPSDE, x: Tensor, times: Tensor, *, rng: torch.Generator | None = None
 ) -> Tensor:
-    """Probability flow by Heun: deterministic, order 2, two evaluations a step (one if it ends at 0)."""
+    """Probability flow by Heun: deterministic, order 2, two evaluations a step (one if it ends at
+    0)."""
     slope = lambda x, i: _noise(score, sde, x, times[i])  # noqa: E731
     x = heun_steps(slope, x / sde.alpha(times[0]), sde.noise_level(times))
     return x * sde.alpha(times[-1])

@@ -83,10 +83,11 @@ class ScoreModel(nn.Module):
         network: maps ``(B, D)``, ``(B,)`` to ``(B, D)``.
         sde: the forward process.
         prediction: output of the network: the score (the paper); or the noise ε, of which the score
-            is -ε / σ(t) (Ho et al. 2020), minus σ(t) x, the noise to expect of standard normal data.
-            Then the output is of order one at every time, and an untrained network is right about
-            mean and variance.
-        time_scale: factor on t before the embedding; 1 in the paper, 1000 in the fast path, since the
+            is -ε / σ(t) (Ho et al. 2020), minus σ(t) x, the noise to expect of standard normal
+            data. Then the output is of order one at every time, and an untrained network is right
+            about mean and variance.
+        time_scale: factor on t before the embedding; 1 in the paper, 1000 in the fast path, since
+        the
             frequencies of the embedding were chosen for a thousand integer steps.
     """
 
@@ -109,7 +110,8 @@ class ScoreModel(nn.Module):
 
 
 def stratified_times(n: int, rng: torch.Generator) -> Tensor:
-    """The paper's times ``(n,)`` in [0.001, 1]: one jittered around each of n grid points, shuffled.
+    """The paper's times ``(n,)`` in [0.001, 1]: one jittered around each of n grid points,
+    shuffled.
 
     The jitter is as wide as two cells, so small times are rarer than among uniform ones:
     P(t < 0.01) is about 0.005 for batches of 64 to 256, in place of 0.01.
@@ -120,7 +122,8 @@ def stratified_times(n: int, rng: torch.Generator) -> Tensor:
 
 
 def uniform_times(n: int, rng: torch.Generator) -> Tensor:
-    """Times ``(n,)`` uniform on [0.001, 1], one in each of n equal cells (low variance), shuffled."""
+    """Times ``(n,)`` uniform on [0.001, 1], one in each of n equal cells (low variance),
+    shuffled."""
     cells = (torch.arange(n) + torch.rand(n, generator=rng)) / n
     return (T_MIN + (1 - T_MIN) * cells)[torch.randperm(n, generator=rng)]
 
@@ -128,8 +131,8 @@ def uniform_times(n: int, rng: torch.Generator) -> Tensor:
 def score_matching_loss(score: Score, sde: VPSDE, x: Tensor, t: Tensor, noise: Tensor) -> Tensor:
     """Denoising score matching, σ² ‖s(x_t, t) + ε / σ‖², summed over dimensions: ``(B,)``.
 
-    Vincent (2011); eq. 7 of the paper. The zero score has a loss of D on average; the minimum is the
-    variance of the noise given x_t.
+    Vincent (2011); eq. 7 of the paper. The zero score has a loss of D on average; the minimum is
+    the variance of the noise given x_t.
     """
     sigma = sde.sigma(t)[:, None]
     residual = sigma * score(sde.perturb(x, t, noise), t) + noise  # (B, D)

@@ -1,9 +1,10 @@
-"""Thinning diffusion of counts: process, loss, rate model and samplers of the recommended generator.
+"""Thinning diffusion of counts: process, loss, rate model and samplers of the recommended
+generator.
 
 Forward, every occurrence of a code survives to level a in [0, 1] with probability a, independently:
-x_a | x₁ ~ Binomial(x₁, a). At a = 1 a patient vector is whole, at a = 0 it is empty. A network learns
-the rates λ(x_a, a) = E[x₁ - x_a | x_a], how many more of each code the whole vector has. In reverse,
-code j is added at the intensity λⱼ(x, a) / (1 - a) as a rises from 0 to 1::
+x_a | x₁ ~ Binomial(x₁, a). At a = 1 a patient vector is whole, at a = 0 it is empty. A network
+learns the rates λ(x_a, a) = E[x₁ - x_a | x_a], how many more of each code the whole vector has. In
+reverse, code j is added at the intensity λⱼ(x, a) / (1 - a) as a rises from 0 to 1.
 
     import torch
     from scoehr.models import RecordMLP
@@ -36,8 +37,6 @@ from torch import Tensor, nn
 
 from scoehr.minibatches import Data, SparseRows
 
-__all__ = ["RateModel", "exact_jumps", "tau_leaping", "thin", "thinning_levels", "thinning_loss"]
-
 MAX_LEVEL = 1 - 1e-3  # the largest level that training and exact sampling visit
 #: Lengths (sums of counts) of patient vectors: each up to 512, then in steps of 2 %.
 LENGTHS = torch.cat([torch.arange(512), (512 * 1.02 ** torch.arange(512)).round()]).double()
@@ -63,8 +62,8 @@ def thinning_levels(n: int, rng: torch.Generator) -> Tensor:
 def thinning_loss(rate: RateModel, x: Tensor, thinned: Tensor, level: Tensor) -> Tensor:
     """Poisson (Bregman) loss of the removed counts: ``(B,)`` (Chen & Zhou 2023).
 
-    Its minimum is the conditional mean of what was removed. Weighted by 1 / (1 - a), which is
-    2 / √(1 - a) over the density of :func:`thinning_levels`, and integrated over a it is the negative
+    Its minimum is the conditional mean of what was removed. Weighted by 1 / (1 - a), which is 2 /
+    √(1 - a) over the density of :func:`thinning_levels`, and integrated over a it is the negative
     log-likelihood of the jumps back to ``x``, up to a constant.
     """
     log_rate = rate.log_rate(thinned, level)  # (B, n_codes)
@@ -131,8 +130,8 @@ class RateModel(nn.Module):
     def build_tables(self) -> None:
         """Make the tables that follow from the distributions.
 
-        The rate of a code present k times is kept between 0.01 and 5 (k + 1): gaps between the counts
-        of few patients would pass for certainty.
+        The rate of a code present k times is kept between 0.01 and 5 (k + 1): gaps between the
+        counts of few patients would pass for certainty.
         """
         levels = torch.linspace(0, 1, self.LEVELS, dtype=torch.float64)
         rates = marginal_rates(self.count_pmf.double(), levels, self.MAX_THINNED)
@@ -150,7 +149,8 @@ class RateModel(nn.Module):
         self.log_length_weights = pmf.log() + self.log_factorials[self.lengths.long()]
 
     def forward(self, x: Tensor, level: Tensor) -> Tensor:
-        """Rates ``(B, n_codes)`` of ``x`` ``(B, n_codes)`` at levels in [0, 1), ``(B,)`` or ``(1,)``."""
+        """Rates ``(B, n_codes)`` of ``x`` ``(B, n_codes)`` at levels in [0, 1), ``(B,)`` or
+        ``(1,)``."""
         return self.log_rate(x, level).exp()
 
     def log_rate(self, x: Tensor, level: Tensor) -> Tensor:
@@ -177,9 +177,10 @@ class RateModel(nn.Module):
         return torch.log_softmax(log.masked_fill_(x >= self.max_count, self.IMPOSSIBLE), dim=1)
 
     def remaining(self, length: Tensor, level: Tensor) -> Tensor:
-        """``E[|x₁| - |x_a| | |x_a|]`` ``(B,)`` for ``length`` ``|x_a|`` ``(B,)`` at ``(B,)`` or ``(1,)``.
+        """E[|x₁| - |x_a| | |x_a|] ``(B,)`` for ``length`` |x_a| ``(B,)`` at levels ``(B,)`` or
+        ``(1,)``.
 
-        By Bayes' rule the mean of m - n under weights ``P(|x₁| = m) C(m, n) (1 - a)^(m - n)``.
+        By Bayes' rule the mean of m - n under weights P(|x₁| = m) C(m, n) (1 - a)^(m - n).
         """
         length = length.double().clamp(max=float(self.lengths[-1]))
         missing = self.lengths - length[:, None]  # (B, n_lengths)
@@ -189,7 +190,8 @@ class RateModel(nn.Module):
         return (posterior * missing).sum(dim=1)
 
     def _marginal(self, x: Tensor, level: Tensor) -> Tensor:
-        """Marginal log rates ``(B, n_codes)``, interpolated between levels; most cells are empty."""
+        """Marginal log rates ``(B, n_codes)``, interpolated between levels; most cells are
+        empty."""
         place = level * (self.LEVELS - 1)
         below = place.long().clamp(max=self.LEVELS - 2)  # (B,) or (1,)
         part = place - below
@@ -205,10 +207,10 @@ class RateModel(nn.Module):
 def marginal_rates(count_pmf: Tensor, levels: Tensor, most: int) -> Tensor:
     """E[x₁ - k | x_a = k] / (1 - a) of each code by itself, for k = 0 … ``most``.
 
-    From P(x₁ = m), ``count_pmf`` ``(M + 1, n_codes)``, at ``levels`` a ``(n_levels,)``: by Bayes' rule
-    Σ_m (m - k) w_m / Σ_m w_m / (1 - a) with w_m = P(x₁ = m) C(m, k) (1 - a)^(m - k); at a = 1 its
-    limit, (k + 1) P(x₁ = k + 1) / P(x₁ = k). ``(n_levels, most + 1, n_codes)``; 0 where no patient has
-    so many.
+    From P(x₁ = m), ``count_pmf`` ``(M + 1, n_codes)``, at ``levels`` a ``(n_levels,)``: by Bayes'
+    rule Σ_m (m - k) w_m / Σ_m w_m / (1 - a) with w_m = P(x₁ = m) C(m, k) (1 - a)^(m - k); at a = 1
+    its limit, (k + 1) P(x₁ = k + 1) / P(x₁ = k). ``(n_levels, most + 1, n_codes)``; 0 where no
+    patient has so many.
     """
     m, k = torch.arange(len(count_pmf)).double(), torch.arange(most + 1).double()[:, None]
     missing = (m - k).clamp(min=0)  # (most + 1, M + 1)
@@ -228,7 +230,8 @@ def count_lengths(x: Data) -> Tensor:
 
 
 def blur_lengths(pmf: Tensor, blur: float) -> Tensor:
-    """A distribution of lengths ``(1024,)`` under normal noise, so that no one patient stands out."""
+    """A distribution of lengths ``(1024,)`` under normal noise, so that no one patient stands
+    out."""
     widths = torch.diff(LENGTHS, append=LENGTHS[-1:] * 1.02)
     spread = max(blur, 1e-6) * (LENGTHS[:, None] + 1)
     off = (LENGTHS - LENGTHS[:, None]) / spread  # (1024 from, 1024 to)
@@ -245,8 +248,9 @@ def exact_jumps(
     """Grow vectors from ``start`` ``(B, n_codes)`` occurrence by occurrence, without time error.
 
     While a vector stays as it is, its total rate Λ can only fall as a rises. So Λ at the last
-    evaluation bounds the intensity Λ / (1 - a) until the next jump, and jumps are drawn by rejection,
-    each vector at a level of its own. Every proposal costs an evaluation, and so does every jump.
+    evaluation bounds the intensity Λ / (1 - a) until the next jump, and jumps are drawn by
+    rejection, each vector at a level of its own. Every proposal costs an evaluation, and so does
+    every jump.
 
     Returns vectors ``(B, n_codes)``, and evaluations of the network a vector on average.
     FloatingPointError if a rate is not finite.
@@ -289,8 +293,8 @@ def tau_leaping(
     """Grow vectors from ``start`` ``(B, n_codes)`` in ``steps`` leaps of the level, all together.
 
     From a to b each code is added Poisson(λ (b - a) / (1 - a)) times (Chen & Zhou 2023, Algorithm
-    2); with ``binary`` at most once, with that probability. The levels are (i / steps)^1.5, since the
-    first occurrences say most about a patient. Order 1, one evaluation a step.
+    2); with ``binary`` at most once, with that probability. The levels are (i / steps)^1.5, since
+    the first occurrences say most about a patient. Order 1, one evaluation a step.
     """
     x = start
     for a, b in pairwise(torch.linspace(0, 1, steps + 1) ** 1.5):

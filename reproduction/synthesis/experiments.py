@@ -160,8 +160,18 @@ class Experiment(runs.Experiment[Run]):
         del found["experiment"]["config"]  # a saved model has it in an entry of its own
         return found
 
+    @property
+    def needs_public_codes(self) -> bool:
+        """Whether the codes of a user's own table would be learned under a promise of privacy."""
+        return self.dataset == "table" and isinstance(self.config, generators.PrivateConfig)
+
     def make(self, folder: Path, *, progress: bool) -> None:
         """Fit, sample and score; only score where the patients are there."""
+        if self.needs_public_codes:
+            raise InputError(
+                f"row {self.name}: the codes of a private table tell of its patients; use "
+                "scoehr fit --preset private --codes with a public list"
+            )
         kept = self.folder / "synthetic.parquet"
         if (self.folder / "config.json").exists() and kept.exists():
             shutil.copytree(self.folder, folder, dirs_exist_ok=True)

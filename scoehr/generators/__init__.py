@@ -1,4 +1,5 @@
-"""The generators: ScoEHR with its variants, thinning diffusion, and the baselines: GANs, EDM and a Gaussian copula.
+"""The generators: ScoEHR with its variants, thinning diffusion, and the baselines: GANs, EDM and a
+Gaussian copula.
 
 All ``fit``, ``sample``, ``save``, ``load``.
 """
@@ -35,7 +36,8 @@ NAMES = tuple(VARIANTS)
 
 
 def preset(name: str, **changes: Any) -> Generator:
-    """An unfitted generator by name (``reported``, ``thinning``, ``medgan``, …), with changes to its settings."""
+    """An unfitted generator by name (``reported``, ``thinning``, ``medgan``, …), with changes to
+    its settings."""
     if name not in VARIANTS:
         raise InputError(f"preset {name!r} is unknown; choose one of {', '.join(NAMES)}")
     kind, fixed = VARIANTS[name]
@@ -48,7 +50,8 @@ def unfitted(config: Config) -> Generator:
 
 
 def load(folder: str | Path) -> Generator:
-    """A saved generator of any kind; :class:`InputError` if the folder does not hold a whole one."""
+    """A saved generator of any kind; :class:`InputError` if the folder does not hold a whole
+    one."""
     kind = saved.config(Path(folder))["generator"]
     if kind not in GENERATORS:
         raise InputError(

@@ -130,8 +130,9 @@ class Model(ABC):
     def save(self, folder: str | Path, **extra: Any) -> Path:
         """Write the model to a new folder, all or nothing.
 
-        Files: config.json, vocabulary.csv, history.csv, weights as safetensors, and for generators of
-        patients a model and a data card. ``extra`` goes into config.json beside the model's entries.
+        Files: config.json, vocabulary.csv, history.csv, weights as safetensors, and for generators
+        of patients a model and a data card. ``extra`` goes into config.json beside the model's
+        entries.
         """
         folder = Path(folder)
         with replacing(folder) as scratch:
@@ -145,7 +146,8 @@ class Model(ABC):
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
-        """A saved model; :class:`InputError` if files are missing, altered or of another version."""
+        """A saved model; :class:`InputError` if files are missing, altered or of another
+        version."""
         folder = Path(folder)
         config = saved.config(folder)
         if config["generator"] != cls.name:
@@ -182,7 +184,8 @@ class Generator(Model):
     ``steps``.
     """
 
-    #: Default steps by sampler; None for a sampler without steps. Empty: one pass, nothing to choose.
+    #: Default steps by sampler; None for a sampler without steps. Empty: one pass, nothing to
+    #: choose.
     samplers: ClassVar[dict[str, int | None]] = {}
     #: Whether it can sample patients who have given codes.
     conditional: ClassVar[bool] = False
@@ -256,8 +259,8 @@ class Generator(Model):
     def need(self, train_set: CodeMatrix) -> int:
         """Bytes that training takes at its peak, about; nothing is allocated.
 
-        Weights, gradients, two moments and an average, all but the gradients copied for a checkpoint;
-        a batch and its activations; the table.
+        Weights, gradients, two moments and an average, all but the gradients copied for a
+        checkpoint; a batch and its activations; the table.
         """
         files = self.blueprint(train_set).values()
         weights = sum(tensor.nbytes for tensors in files for tensor in tensors.values())
@@ -307,7 +310,8 @@ class Generator(Model):
 
         Args:
             sampler, steps: in place of the configured ones; see :attr:`samplers`.
-            condition: codes that every patient is to have; for :class:`~scoehr.generators.Thinning`.
+            condition: codes that every patient is to have; for
+            :class:`~scoehr.generators.Thinning`.
             store: folder that keeps the batches, and gives back those of the same model.
 
         Raises:
@@ -409,7 +413,8 @@ class Generator(Model):
             self.support = conditions.support(self.pairs, codes, columns, self.patients or 0)
 
     def _cached_latents(self, path: Path | None, draw: Callable[[], Tensor]) -> Tensor:
-        """A batch of end points ``(size, D)``, from ``path`` if it is there, else drawn and kept."""
+        """A batch of end points ``(size, D)``, from ``path`` if it is there, else drawn and
+        kept."""
         if path is not None and path.exists():
             cached = load_file(path)
             self.evaluations = int(cached["evaluations"])

@@ -1,7 +1,9 @@
-"""Model card and data card: what a saved generator is, what it was made from, and what it must not be taken for.
+"""Model card and data card: what a saved generator is, what it was made from, and what it must not
+be taken for.
 
-Made from the saved files themselves. The questions are those of Mitchell et al. (2019), Model Cards for Model
-Reporting, FAT*, and of Gebru et al. (2021), Datasheets for Datasets, Communications of the ACM 64(12).
+Made from the saved files themselves. The questions are those of Mitchell et al. (2019), Model Cards
+for Model Reporting, FAT*, and of Gebru et al. (2021), Datasheets for Datasets, Communications of
+the ACM 64(12).
 """
 
 from __future__ import annotations
@@ -50,8 +52,8 @@ def write(folder: Path, summary: str) -> None:
 def model_card(config: Mapping[str, Any], scores: Mapping[str, Any], summary: str) -> str:
     """The model card as Markdown.
 
-    ``config`` is what config.json of a saved generator holds; ``scores`` what :func:`scoehr.metrics.evaluate` returned,
-    or nothing.
+    ``config`` is what config.json of a saved generator holds; ``scores`` what
+    :func:`scoehr.metrics.evaluate` returned, or nothing.
     """
     settings = [f"| {plain(name)} | {plain(value)} |" for name, value in config["config"].items()]
     parts = [
@@ -139,6 +141,7 @@ def _number(value: Any) -> str:
 
 
 def plain(value: Any) -> str:
-    """A value as Markdown that shows it on one line as it is: no markup, no HTML, no end of a table's cell."""
+    """A value as Markdown that shows it on one line as it is: no markup, no HTML, no end of a
+    table's cell."""
     text = html.escape(" ".join(str(value).split()), quote=False)
     return re.sub(r"([\\`*\[\]|$~#])", r"\\\1", text)

@@ -70,8 +70,8 @@ def sample_by_rejection(
 
     ``grow(n)`` grows ``n`` patients ``(n, n_codes)`` from one each of the codes, and returns the
     evaluations a patient. As a → 0, nothing but one of each code survives thinning with a chance in
-    proportion to the product of their counts, so patients grown from there are drawn that often. One is
-    accepted with probability 1 over the product.
+    proportion to the product of their counts, so patients grown from there are drawn that often.
+    One is accepted with probability 1 over the product.
 
     :class:`InputError` if too few are accepted.
     """

@@ -1,10 +1,11 @@
-"""A Gaussian copula: every marginal exact, the dependence of codes by pairs; the statistical baseline.
+"""A Gaussian copula: every marginal exact, the dependence of codes by pairs; the statistical
+baseline.
 
 Behind the count of each code stands a standard normal variable, and thresholds on it give the count
-its distribution. The dependence of codes is the correlation of these variables. That of a pair is the
-one under which both codes are present together as often as they are (tetrachoric correlation, Pearson
-1900, Philosophical Transactions A 195), found for all pairs at once along Plackett's integral (1954, A
-Reduction Formula for Normal Multivariate Integrals, Biometrika 41).
+its distribution. The dependence of codes is the correlation of these variables. That of a pair is
+the one under which both codes are present together as often as they are (tetrachoric correlation,
+Pearson 1900, Philosophical Transactions A 195), found for all pairs at once along Plackett's
+integral (1954, A Reduction Formula for Normal Multivariate Integrals, Biometrika 41).
 
 Copula libraries for tables take the correlation of normal scores of the columns, as if these were
 continuous; where 98 of 100 cells are zero, that leaves little of either margins or dependence.
@@ -57,7 +58,8 @@ class Copula(Generator):
 
     @property
     def network(self) -> nn.Module:
-        """No network: the tensors ``factor`` ``(n_codes, n_codes)`` and ``thresholds`` ``(n_codes, K)``."""
+        """No network: the tensors ``factor`` ``(n_codes, n_codes)`` and ``thresholds`` ``(n_codes,
+        K)``."""
         return self.tensors
 
     def _make_networks(self, n_codes: int) -> None:
@@ -110,8 +112,8 @@ def thresholds(counts: Data) -> Tensor:
 def tetrachoric(counts: Data, prior: float) -> Tensor:
     """Correlations ``(k, k)`` of the normal variables behind the presence of codes ``(n, k)``.
 
-    The ratio of observed to expected pairs is shrunk towards 1 by ``prior`` pairs on either side. So
-    two rare codes never seen together count as independent, two common ones as opposed.
+    The ratio of observed to expected pairs is shrunk towards 1 by ``prior`` pairs on either side.
+    So two rare codes never seen together count as independent, two common ones as opposed.
     """
     present = SparseRows.of(counts).present()
     n = present.shape[0]
@@ -127,9 +129,8 @@ def tetrachoric(counts: Data, prior: float) -> Tensor:
 def correlation(heights: Tensor, excess: Tensor) -> Tensor:
     """ρ ``(k, k)`` with Pr(zᵢ > hᵢ, zⱼ > hⱼ) by ``excess`` ``(k, k)`` above independence.
 
-    With ρ = sin θ and ``heights`` hᵢ ``(k,)``, this excess is
-    ∫₀^θ exp(-(hᵢ² + hⱼ² - 2 hᵢ hⱼ sin τ) / (2 cos² τ)) dτ / 2π. The integral is followed until it is
-    reached, for all pairs at once.
+    With ρ = sin θ and ``heights`` hᵢ ``(k,)``, this excess is ∫₀^θ exp(-(hᵢ² + hⱼ² - 2 hᵢ hⱼ sin τ)
+    / (2 cos² τ)) dτ / 2π. The integral is followed until it is reached, for all pairs at once.
     """
     heights = heights.clamp(-8, 8)  # a code that nobody has, or everybody
     squares = heights.square()[:, None] + heights.square()
@@ -149,8 +150,8 @@ def correlation(heights: Tensor, excess: Tensor) -> Tensor:
 def factorised(correlations: Tensor) -> Tensor:
     """``F`` ``(k, k)`` with F Fᵀ the correlations of a distribution near ``correlations``.
 
-    Solved pair by pair, they need not fit together: negative eigenvalues are cut, then rows brought to
-    length 1.
+    Solved pair by pair, they need not fit together: negative eigenvalues are cut, then rows brought
+    to length 1.
     """
     values, vectors = torch.linalg.eigh(correlations)
     factor = vectors * values.clamp_min(0).sqrt()

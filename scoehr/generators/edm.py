@@ -1,11 +1,13 @@
 """EDM: Gaussian diffusion on the patient vectors themselves, preconditioned, without autoencoder.
 
-EHRDiff brings the design of Karras et al. to patient by code matrices: noise of standard deviation σ
-is added, a network D(x; σ) is trained to remove it, and the probability flow dx/dσ = (x - D(x; σ)) / σ
-is solved from σ = 80 to 0 by Heun's method. Counts are rounded, presence is cut at one half.
+EHRDiff brings the design of Karras et al. to patient by code matrices: noise of standard deviation
+σ is added, a network D(x; σ) is trained to remove it, and the probability flow dx/dσ = (x - D(x;
+σ)) / σ is solved from σ = 80 to 0 by Heun's method. Counts are rounded, presence is cut at one
+half.
 
-Karras, Aittala, Aila & Laine (2022), Elucidating the Design Space of Diffusion-Based Generative Models,
-NeurIPS. Yuan, Zhou & Yu (2024), EHRDiff: Exploring Realistic EHR Synthesis with Diffusion Models, TMLR.
+Karras, Aittala, Aila & Laine (2022), Elucidating the Design Space of Diffusion-Based Generative
+Models, NeurIPS. Yuan, Zhou & Yu (2024), EHRDiff: Exploring Realistic EHR Synthesis with Diffusion
+Models, TMLR.
 """
 
 from __future__ import annotations
@@ -33,7 +35,8 @@ LOG_MEAN, LOG_STD = -1.2, 1.2  # of the noise levels in training: ln σ is norma
 
 @dataclass(frozen=True)
 class EDMConfig(Settings):
-    """Every choice of the model; batch, epochs, average, steps, learning rate: EHRDiff's for MIMIC-III."""
+    """Every choice of the model; batch, epochs, average, steps, learning rate: EHRDiff's for
+    MIMIC-III."""
 
     kind: Literal["count", "binary"] = "binary"
     width: int = 512
@@ -57,10 +60,10 @@ class EDMConfig(Settings):
 class Denoiser(nn.Module):
     """A network as D(x; σ) = E[x₀ | x₀ + σ ε = x], with inputs and outputs of unit variance.
 
-    Karras et al. (2022), equation 7 and Table 1. An untrained network, whose output is 0, is the best
-    linear denoiser of data with mean 0 and standard deviation ``sigma_data`` in every dimension. Its
-    second input is 250 ln σ, a thousand times the published ln(σ) / 4, since the frequencies of the
-    embedding were chosen for a thousand integer steps.
+    Karras et al. (2022), equation 7 and Table 1. An untrained network, whose output is 0, is the
+    best linear denoiser of data with mean 0 and standard deviation ``sigma_data`` in every
+    dimension. Its second input is 250 ln σ, a thousand times the published ln(σ) / 4, since the
+    frequencies of the embedding were chosen for a thousand integer steps.
     """
 
     def __init__(self, network: nn.Module, sigma_data: float = 1.0):
@@ -101,7 +104,8 @@ def noise_levels(steps: int) -> Tensor:
 def probability_flow(
     denoiser: Callable[[Tensor, Tensor], Tensor], x: Tensor, levels: Tensor
 ) -> Tensor:
-    """From noise ``x`` ``(B, D)`` at ``levels[0]`` down to the last level, which may be 0, by Heun."""
+    """From noise ``x`` ``(B, D)`` at ``levels[0]`` down to the last level, which may be 0, by
+    Heun."""
 
     def slope(x: Tensor, i: int) -> Tensor:
         level = float(levels[i])

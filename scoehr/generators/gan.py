@@ -1,15 +1,15 @@
 """The adversarial baselines of the paper: medGAN, medBGAN and medWGAN.
 
 An autoencoder is trained first. Then a generator makes latents of it from noise, the decoder makes
-patient vectors of them, and a discriminator, which sees each vector beside the mean of its batch, tells
-them from real ones; generator and decoder learn from it. The three differ in the objective alone. Sizes,
-learning rates, penalties and epochs are those of the published code.
+patient vectors of them, and a discriminator, which sees each vector beside the mean of its batch,
+tells them from real ones; generator and decoder learn from it. The three differ in the objective
+alone. Sizes, learning rates, penalties and epochs are those of the published code.
 
-Choi, Biswal, Malin, Duke, Stewart & Sun (2017), Generating Multi-label Discrete Patient Records using
-Generative Adversarial Networks, MLHC (medGAN). Baowaly, Lin, Liu & Chen (2019), Synthesizing electronic
-health records using improved generative adversarial networks, JAMIA 26(3) (medBGAN, medWGAN), after
-Hjelm et al. (2018), Boundary-Seeking Generative Adversarial Networks, ICLR, and Gulrajani et al. (2017),
-Improved Training of Wasserstein GANs, NeurIPS.
+Choi, Biswal, Malin, Duke, Stewart & Sun (2017), Generating Multi-label Discrete Patient Records
+using Generative Adversarial Networks, MLHC (medGAN). Baowaly, Lin, Liu & Chen (2019), Synthesizing
+electronic health records using improved generative adversarial networks, JAMIA 26(3) (medBGAN,
+medWGAN), after Hjelm et al. (2018), Boundary-Seeking Generative Adversarial Networks, ICLR, and
+Gulrajani et al. (2017), Improved Training of Wasserstein GANs, NeurIPS.
 """
 
 from __future__ import annotations
@@ -79,10 +79,11 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 class RecordAutoencoder(Autoencoder):
-    """medGAN's: as the paper's, but latents of counts are rectified (Choi et al. 2017, eq. 1 and 2).
+    """medGAN's: as the paper's, but latents of counts are rectified (Choi et al. 2017, eq. 1 and
+    2).
 
-    Its loss is a sum over codes as in those equations. The published code takes the mean over codes for
-    counts, beside which the weight decay is so strong that little is learned.
+    Its loss is a sum over codes as in those equations. The published code takes the mean over codes
+    for counts, beside which the weight decay is so strong that little is learned.
     """
 
     def encode(self, x: Tensor) -> Tensor:
@@ -90,7 +91,8 @@ class RecordAutoencoder(Autoencoder):
 
 
 class LatentGenerator(nn.Module):
-    """Noise ``(B, embedding)`` to latents ``(B, embedding)``: three layers with batch normalisation.
+    """Noise ``(B, embedding)`` to latents ``(B, embedding)``: three layers with batch
+    normalisation.
 
     Each adds its output to its input; the last has the activation of the encoder, the others ReLU.
     """
@@ -148,7 +150,8 @@ def discriminator_loss(
     """Loss of the discriminator on as many real as synthetic vectors ``(B, n_codes)``: one value.
 
     * ``gan``, ``boundary``: -log D(real) - log(1 - D(synthetic));
-    * ``wasserstein``: f(synthetic) - f(real) + 10 (‖∇f‖ - 1)², the gradient between the two (Gulrajani
+    * ``wasserstein``: f(synthetic) - f(real) + 10 (‖∇f‖ - 1)², the gradient between the two
+      (Gulrajani
       et al. 2017, eq. 3), at one point of the line for the whole batch as in Baowaly et al.'s code.
     """
     if objective == "wasserstein":
@@ -366,13 +369,15 @@ class _AdversarialTraining:
         return loss.detach()
 
     def _synthetic(self, size: int, rng: torch.Generator) -> Tensor:
-        """Patient vectors ``(size, n_codes)`` before rounding: probabilities, or expected counts."""
+        """Patient vectors ``(size, n_codes)`` before rounding: probabilities, or expected
+        counts."""
         noise = torch.randn(size, self.config.embedding, generator=rng).to(self.device)
         return self.autoencoder.output(self.generator(noise))
 
     @torch.no_grad()
     def _held_out_loss(self, patients: Data | None) -> float:
-        """The discriminator's loss on a batch and as many synthetic patients, under the same noise."""
+        """The discriminator's loss on a batch and as many synthetic patients, under the same
+        noise."""
         if patients is None or not len(patients):
             return math.nan
         self.generator.eval()

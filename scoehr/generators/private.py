@@ -1,12 +1,14 @@
-"""Thinning diffusion with differential privacy: a bound, ε, on what the model can tell of any one patient.
+"""Thinning diffusion with differential privacy: a bound, ε, on what the model can tell of any one
+patient.
 
-The patients are used twice, each time under noise: for the distributions of counts and lengths (Gaussian
-mechanism), and for the gradients, clipped patient by patient (DP-SGD; Abadi et al. 2016). Opacus
-(Yousefpour et al. 2021), which training alone needs, clips, adds the noise and accounts for both in Rényi
-divergence. Two sets of patients are neighbours if one has a patient more; the vocabulary and the number
-of patients are taken as public. Noise is drawn from the system's entropy and not from the seed: who knew
-the seed could remove it. It is floating-point noise, of which Mironov (2012) shows that it leaks more than
-the theory says when each bit of the weights is examined.
+The patients are used twice, each time under noise: for the distributions of counts and lengths
+(Gaussian mechanism), and for the gradients, clipped patient by patient (DP-SGD; Abadi et al. 2016).
+Opacus (Yousefpour et al. 2021), which training alone needs, clips, adds the noise and accounts for
+both in Rényi divergence. Two sets of patients are neighbours if one has a patient more; the
+vocabulary and the number of patients are taken as public. Noise is drawn from the system's entropy
+and not from the seed: who knew the seed could remove it. It is floating-point noise, of which
+Mironov (2012) shows that it leaks more than the theory says when each bit of the weights is
+examined.
 """
 
 from __future__ import annotations
@@ -62,7 +64,8 @@ class PrivateConfig(ThinningConfig):
 
 
 class PlainMLP(ResidualMLP):
-    """The residual MLP in place of :class:`~scoehr.models.RecordMLP`, of layers that Opacus supports."""
+    """The residual MLP in place of :class:`~scoehr.models.RecordMLP`, of layers that Opacus
+    supports."""
 
     def read(self, x: Tensor, t: Tensor) -> tuple[Tensor]:
         return (self(x, t),)
@@ -128,7 +131,8 @@ class Private(Thinning):
         return 2 * super()._floats(n, n_codes) + 6 * CELLS  # two passes back over each batch
 
     def _private(self, noise: float) -> tuple[Clipped, Noisy]:
-        """The network that knows the norm of each patient's gradient, and Adam on their noised sum."""
+        """The network that knows the norm of each patient's gradient, and Adam on their noised
+        sum."""
         from opacus.grad_sample import GradSampleModuleFastGradientClipping as Clipped
         from opacus.optimizers import DPOptimizerFastGradientClipping as Noisy
 
@@ -189,10 +193,10 @@ def _secret(device: str = "cpu") -> torch.Generator:
 def noised_counts(data: Data, config: PrivateConfig, rng: torch.Generator) -> Tensor:
     """How many patients have m of a code, ``(MAX_COUNT + 1, n_codes)``, under Gaussian noise.
 
-    Of a patient with more codes than ``max_codes`` as many count, drawn evenly. So a patient moves the
-    cells of m > 0 by at most √max_codes in Euclidean norm, and by √(max_codes + 1) together with the
-    one of the lengths. What is below one standard deviation of the noise, or four where m is above 1 and
-    most cells are empty, counts as none.
+    Of a patient with more codes than ``max_codes`` as many count, drawn evenly. So a patient moves
+    the cells of m > 0 by at most √max_codes in Euclidean norm, and by √(max_codes + 1) together
+    with the one of the lengths. What is below one standard deviation of the noise, or four where m
+    is above 1 and most cells are empty, counts as none.
     """
     counts = torch.zeros(RateModel.MAX_COUNT, data.shape[1], dtype=torch.float64)
     for part in SparseRows.of(data).parts():
@@ -214,9 +218,9 @@ def _bounded(x: Tensor, most: int, rng: torch.Generator) -> SparseRows:
 def noised_lengths(data: Data, config: PrivateConfig, rng: torch.Generator) -> Tensor:
     """How many patients have vectors of each of ``LENGTHS``, ``(1024,)``, under the same noise.
 
-    Lengths within a quarter of each other are counted together and spread evenly. What is below five
-    standard deviations of the noise counts as none, so no synthetic vector is as long as the rarest.
-    InputError if none stands out.
+    Lengths within a quarter of each other are counted together and spread evenly. What is below
+    five standard deviations of the noise counts as none, so no synthetic vector is as long as the
+    rarest. InputError if none stands out.
     """
     bins = torch.log1p(LENGTHS).div(math.log(1.25)).long()  # (1024,)
     counts = torch.zeros(int(bins[-1]) + 1, dtype=torch.float64)
@@ -253,7 +257,8 @@ def epsilon(config: PrivateConfig, noise: float, chance: float, steps: int) -> f
 
 
 def noise_for(config: PrivateConfig, chance: float, steps: int) -> float:
-    """The least noise of the gradients, over their norm, that keeps all within ``config.epsilon``."""
+    """The least noise of the gradients, over their norm, that keeps all within
+    ``config.epsilon``."""
     lowest, highest = 0.3, 1e4
     over = lambda noise: epsilon(config, noise, chance, steps) - config.epsilon  # noqa: E731
     if over(highest) > 0:

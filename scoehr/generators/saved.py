@@ -1,7 +1,7 @@
 """The folder of a saved generator: config.json, vocabulary.csv, history.csv and the weights.
 
-config.json names the SHA-256 of every other file of the model, and one of itself: what was altered is
-not loaded.
+config.json names the SHA-256 of every other file of the model, and one of itself: what was altered
+is not loaded.
 """
 
 from __future__ import annotations
@@ -90,7 +90,8 @@ def write_config(path: Path, entries: dict[str, Any]) -> None:
 
 
 def digest(entries: dict[str, Any]) -> str:
-    """SHA-256 of all entries of a config.json but ``sha256`` itself, in whatever order they stand."""
+    """SHA-256 of all entries of a config.json but ``sha256`` itself, in whatever order they
+    stand."""
     others = {key: value for key, value in entries.items() if key != "sha256"}
     return hashlib.sha256(json.dumps(others, sort_keys=True).encode()).hexdigest()
 
@@ -165,7 +166,8 @@ def check(folder: Path, config: dict[str, Any]) -> None:
 
 
 def vocabulary(folder: Path, config: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Codes and titles, each ``(n_codes,)``; :class:`InputError` if the file is not config.json's."""
+    """Codes and titles, each ``(n_codes,)``; :class:`InputError` if the file is not
+    config.json's."""
     path = _named(folder / VOCABULARY, config["vocabulary"].get("sha256"))
     try:
         text = path.read_bytes().decode("utf-8")
@@ -191,7 +193,8 @@ def weights(
         open_ended: names of those whose last dimension may be any, and whose values infinite.
 
     Raises:
-        InputError: a file is missing, unreadable, not config.json's, or of another shape (found before
+        InputError: a file is missing, unreadable, not config.json's, or of another shape (found
+        before
             memory is taken); a value is not finite.
     """
     if set(config["weights"]) != set(blueprint):

@@ -1,9 +1,11 @@
-"""ScoEHR: a latent score-based diffusion over patient records, as reported and with each departure as an option.
+"""ScoEHR: a latent score-based diffusion over patient records, as reported and with each departure
+as an option.
 
-fit: counts → autoencoder → latents → denoising score matching.  sample: noise → reverse diffusion → decoder → counts.
+fit: counts → autoencoder → latents → denoising score matching.  sample: noise → reverse diffusion →
+decoder → counts.
 
-Naseer, Walker, Landon, Ambrosy, Fudim, Wysham, Toro, Swaminathan & Lyons (2023), ScoEHR: Generating Synthetic
-Electronic Health Records using Continuous-time Diffusion Models, PMLR 219.
+Naseer, Walker, Landon, Ambrosy, Fudim, Wysham, Toro, Swaminathan & Lyons (2023), ScoEHR: Generating
+Synthetic Electronic Health Records using Continuous-time Diffusion Models, PMLR 219.
 """
 
 from __future__ import annotations
@@ -115,7 +117,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "fast": {
         "head": "poisson",
-        "autoencoder_epochs": 12,  # longer, the latents saturate: reconstructed well, hard to diffuse
+        # longer, the latents saturate: reconstructed well, hard to diffuse
+        "autoencoder_epochs": 12,
         "autoencoder_schedule": "cosine",
         "autoencoder_noise": 0.3,
         "autoencoder_shuffle": True,
@@ -298,7 +301,8 @@ class ScoEHR(Generator):
 
     @torch.no_grad()
     def reconstruct(self, matrix: CodeMatrix, *, seed: int = 0) -> CodeMatrix:
-        """Each patient through encoder and decoder, without diffusion: what the autoencoder loses."""
+        """Each patient through encoder and decoder, without diffusion: what the autoencoder
+        loses."""
         rng = torch.Generator().manual_seed(seed)
         parts = []
         for part in self._rows(matrix).parts():

@@ -70,8 +70,10 @@ class Settings:
 
     @classmethod
     def from_dict(cls, settings: dict[str, Any]) -> Self:
-        """From plain data, such as a JSON file; an :class:`InputError` names an entry that is none of ours."""
-        unknown = sorted(set(settings) - {field.name for field in fields(cls)})  # type: ignore[arg-type]
+        """From plain data, such as a JSON file; an :class:`InputError` names an entry that is none
+        of ours."""
+        # type: ignore[arg-type]
+        unknown = sorted(set(settings) - {field.name for field in fields(cls)})
         if unknown:
             raise InputError(
                 f"unknown setting {shown(unknown[0])}; see {cls.__name__} for the names"
@@ -80,7 +82,8 @@ class Settings:
 
 
 def _check_type(name: str, value: Any, kind: Any) -> None:
-    """:class:`InputError` unless the value is of this type; a whole number serves for a real one."""
+    """:class:`InputError` unless the value is of this type; a whole number serves for a real
+    one."""
     if get_origin(kind) is Literal:
         check_choice(name, value, get_args(kind))
     elif not _is(value, kind):
@@ -108,7 +111,8 @@ def check_choice(name: str, value: Any, choices: Any) -> None:
 
 
 def check_limits(name: str, value: Any, limits: str) -> None:
-    """:class:`InputError` unless a number lies in an interval such as ``[0, 1)``; other values pass."""
+    """:class:`InputError` unless a number lies in an interval such as ``[0, 1)``; other values
+    pass."""
     if type(value) not in (int, float):
         return
     low, high = map(float, limits[1:-1].split(","))

@@ -1,16 +1,20 @@
-"""Admission by admission: a thinning diffusion on the codes of one admission, given the record so far.
+"""Admission by admission: a thinning diffusion on the codes of one admission, given the record so
+far.
 
-A patient begins with an empty record. At each moment the model says how likely another admission is; if it comes, how
-many codes it has; then its codes are grown from nothing. Forward, every code of the admission survives with probability
-a, independently, as in :mod:`scoehr.generators.thinning`. Once the number of codes is known the level a tells nothing
-more, since every part of the admission of one size is as likely as another: in its place the network sees, beside the
-half-grown admission, how many codes are still to come, and is asked which is the next. So births come one at a time and
-no leap is too long. All of it is given the record so far: how often each code was recorded, the codes of the last
-admission and the number of admissions. So chronic codes come again, and one condition makes others likely later.
+A patient begins with an empty record. At each moment the model says how likely another admission
+is; if it comes, how many codes it has; then its codes are grown from nothing. Forward, every code
+of the admission survives with probability a, independently, as in
+:mod:`scoehr.generators.thinning`. Once the number of codes is known the level a tells nothing
+more, since every part of the admission of one size is as likely as another: in its place the
+network sees, beside the half-grown admission, how many codes are still to come, and is asked which
+is the next. So births come one at a time and no leap is too long. All of it is given the record so
+far: how often each code was recorded, the codes of the last admission and the number of admissions.
+So chronic codes come again, and one condition makes others likely later.
 
-Chen & Zhou (2023), Learning to Jump, ICML, for thinning. Hoogeboom et al. (2022), Autoregressive Diffusion Models,
-ICLR, for births one at a time in any order. Theodorou, Xiao & Sun (2023), HALO, Nature Communications 14:5305, for
-records generated admission by admission (there by a transformer).
+Chen & Zhou (2023), Learning to Jump, ICML, for thinning. Hoogeboom et al. (2022), Autoregressive
+Diffusion Models, ICLR, for births one at a time in any order. Theodorou, Xiao & Sun (2023), HALO,
+Nature Communications 14:5305, for records generated admission by admission (there by a
+transformer).
 """
 
 from __future__ import annotations
@@ -96,10 +100,11 @@ class Context(NamedTuple):
 
 
 class AdmissionModel(nn.Module):
-    """The chance of another admission, of each number of codes in it, and of each code to be the next.
+    """The chance of another admission, of each number of codes in it, and of each code to be the
+    next.
 
-    All three start from what the training patients show on average, at a first and at a later admission: the network
-    adds to these log odds, and an untrained one adds nothing.
+    All three start from what the training patients show on average, at a first and at a later
+    admission: the network adds to these log odds, and an untrained one adds nothing.
 
     Args:
         n_codes: of the vocabulary.
@@ -162,10 +167,12 @@ class AdmissionModel(nn.Module):
         return self.size_log_probs[record.number.clamp(max=1)] + self.size_head(context.summary)
 
     def forward(self, grown: Tensor, missing: Tensor, context: Context) -> Tensor:
-        """Log probabilities that each code is born next ``(B, n_codes)``, when ``missing`` ``(B,)`` are to come.
+        """Log probabilities that each code is born next ``(B, n_codes)``, when ``missing`` ``(B,)``
+        are to come.
 
-        The next of r codes is c with probability P(c is among them) / r, which a certain code does not exceed, whatever
-        its odds. So the log odds of all absent codes are shifted until their probabilities add up to r.
+        The next of r codes is c with probability P(c is among them) / r, which a certain code does
+        not exceed, whatever its odds. So the log odds of all absent codes are shifted until their
+        probabilities add up to r.
         """
         change = self.code_network(torch.cat([grown, context.summary], dim=1), missing.to(grown))
         logits = change + context.average + self.recurrence_head(context.summary) * context.known
@@ -174,7 +181,8 @@ class AdmissionModel(nn.Module):
 
 
 def _shift(logits: Tensor, missing: Tensor, rounds: int = 8) -> Tensor:
-    """What to add to log odds ``(B, n_codes)`` so that probabilities sum to ``missing``: ``(B, 1)``, by Newton."""
+    """What to add to log odds ``(B, n_codes)`` so that probabilities sum to ``missing``: ``(B,
+    1)``, by Newton."""
     wanted = missing[:, None].clamp(min=1).to(logits)
     shift = torch.zeros_like(wanted)
     for _ in range(rounds):
@@ -187,10 +195,12 @@ def _shift(logits: Tensor, missing: Tensor, rounds: int = 8) -> Tensor:
 
 
 def admission_loss(births: Tensor, codes: Tensor, grown: Tensor) -> Tensor:
-    """Negative log-likelihood of growing ``codes`` from ``grown``, a bound in expectation over levels: ``(B,)``.
+    """Negative log-likelihood of growing ``codes`` from ``grown``, a bound in expectation over
+    levels: ``(B,)``.
 
-    Under a uniform level every number of survivors from none to all is as likely, so that one drawn stands for the
-    number of codes plus one (Hoogeboom et al. 2022, eq. 9); ``births`` are log probabilities ``(B, n_codes)``.
+    Under a uniform level every number of survivors from none to all is as likely, so that one drawn
+    stands for the number of codes plus one (Hoogeboom et al. 2022, eq. 9); ``births`` are log
+    probabilities ``(B, n_codes)``.
     """
     removed = codes - grown
     total = -torch.where(removed > 0, births, 0.0).sum(dim=1)
@@ -198,7 +208,8 @@ def admission_loss(births: Tensor, codes: Tensor, grown: Tensor) -> Tensor:
 
 
 class VisitThinning(Model):
-    """A generator of patients with admissions: ``fit`` on :class:`Visits`, ``sample`` others, ``save`` and ``load``.
+    """A generator of patients with admissions: ``fit`` on :class:`Visits`, ``sample`` others,
+    ``save`` and ``load``.
 
     >>> model = VisitThinning().fit(visits)                                # doctest: +SKIP
     >>> model.sample(1_000, seed=1).write("synthetic.parquet")             # doctest: +SKIP
@@ -279,7 +290,8 @@ class VisitThinning(Model):
         return self
 
     def _loss(self, moments: Moments, chosen: Tensor, rng: torch.Generator) -> Tensor:
-        """Mean loss of some moments: of whether another admission comes and, if so, of its size and its codes."""
+        """Mean loss of some moments: of whether another admission comes and, if so, of its size and
+        its codes."""
         record, codes, comes = moments.at(chosen.numpy())
         survives = torch.rand(codes.shape, generator=rng) < torch.rand(len(codes), 1, generator=rng)
         record, codes, comes = record.to(self.device), codes.to(self.device), comes.to(self.device)
@@ -307,11 +319,12 @@ class VisitThinning(Model):
     def sample(self, n: int, *, seed: int = 0, progress: bool = True) -> Visits:
         """``n`` synthetic patients, each code at most once an admission.
 
-        No patient has more admissions, and no admission more codes, than a training one had. The work needs memory for
-        ``sample_batch`` dense records; the result is sparse.
+        No patient has more admissions, and no admission more codes, than a training one had. The
+        work needs memory for ``sample_batch`` dense records; the result is sparse.
 
         Raises:
-            InputError: the model is not fitted, ``n`` is not positive, or the result does not fit in memory.
+            InputError: the model is not fitted, ``n`` is not positive, or the result does not fit
+            in memory.
         """
         vocabulary = self._require_fitted()
         check_memory(n, len(vocabulary.codes))
@@ -329,7 +342,8 @@ class VisitThinning(Model):
 
     @torch.no_grad()
     def _patients(self, size: int, rng: torch.Generator) -> tuple[sparse.csr_array, np.ndarray]:
-        """Admissions ``(n_visits, n_codes)`` of ``size`` patients, in order, and how many each has ``(size,)``."""
+        """Admissions ``(n_visits, n_codes)`` of ``size`` patients, in order, and how many each has
+        ``(size,)``."""
         none = sparse.csr_array((0, len(self.vocabulary.codes)), dtype=np.int32)
         owners, rows = [np.empty(0, dtype=np.int64)], [none]
         for owner, codes in self._rounds(size, rng):
@@ -407,7 +421,8 @@ class VisitThinning(Model):
 
 
 class Moments:
-    """Every moment at which another admission comes or does not: before each admission, and after the last."""
+    """Every moment at which another admission comes or does not: before each admission, and after
+    the last."""
 
     def __init__(self, visits: Visits):
         presence, totals = visits.presence(), visits.totals()
@@ -445,7 +460,8 @@ class Moments:
         return other
 
     def at(self, rows: np.ndarray) -> tuple[Record, Tensor, Tensor]:
-        """Records before, the codes of the next admission ``(B, n_codes)``, and whether there is one ``(B,)``."""
+        """Records before, the codes of the next admission ``(B, n_codes)``, and whether there is
+        one ``(B,)``."""
         history, last, codes = (
             torch.from_numpy(part[rows].toarray()) for part in (self.history, self.last, self.codes)
         )
@@ -458,9 +474,11 @@ def _stacked(*parts: sparse.csr_array) -> sparse.csr_array:
 
 
 def _code_logits(visits: Visits) -> Tensor:
-    """Log odds of each code at a first admission, at a later one if new, and if recorded before: ``(3, n_codes)``.
+    """Log odds of each code at a first admission, at a later one if new, and if recorded before:
+    ``(3, n_codes)``.
 
-    A rate is shrunk towards that of all admissions, and that of coming again towards the mean of all codes.
+    A rate is shrunk towards that of all admissions, and that of coming again towards the mean of
+    all codes.
     """
     presence, earlier, order = visits.presence(), visits.earlier(), visits.order
     known = sparse.csr_array(earlier > 0, dtype=np.float32)
@@ -484,7 +502,8 @@ def _code_logits(visits: Visits) -> Tensor:
 
 
 def _admission_logits(visits: Visits) -> Tensor:
-    """Log odds of another admission after 0, 1, … of them ``(max_admissions + 1,)``, shrunk towards that after any but 0."""
+    """Log odds of another admission after 0, 1, … of them ``(max_admissions + 1,)``, shrunk towards
+    that after any but 0."""
     numbers = visits.numbers
     at_risk = np.array([(numbers >= k).sum() for k in range(numbers.max() + 1)], dtype=float)
     more = np.append(at_risk[1:], 0.0)
@@ -494,7 +513,8 @@ def _admission_logits(visits: Visits) -> Tensor:
 
 
 def _size_log_probs(visits: Visits, max_codes: int) -> Tensor:
-    """Log shares of the admissions with 0, 1, … codes, first ones and later ones: ``(2, max_codes + 1)``."""
+    """Log shares of the admissions with 0, 1, … codes, first ones and later ones: ``(2, max_codes +
+    1)``."""
     sizes, later = np.diff(visits.counts.indptr), visits.order > 0
     overall = np.bincount(sizes, minlength=max_codes + 1) + 0.1
     overall = overall / overall.sum()

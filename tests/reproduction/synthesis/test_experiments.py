@@ -213,3 +213,10 @@ def test_a_row_that_samples_otherwise_takes_the_weights_of_the_row_before(home):
     both = [sha256(folder(home, name) / "score.safetensors") for name in ("fast", "few")]
     assert both[0] == both[1]
     assert json.loads((folder(home, "few") / "config.json").read_text())["config"]["steps"] == 5
+
+
+def test_a_private_row_does_not_learn_the_codes_of_a_users_table(tmp_path):
+    patients(100).write(tmp_path / "table.parquet")
+    row = experiments.plan("table", str(tmp_path / "table.parquet"), "quick")["private"]
+    with pytest.raises(InputError, match="row private: the codes of a private table tell"):
+        row.make(tmp_path / "run", progress=False)
