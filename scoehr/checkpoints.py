@@ -106,7 +106,8 @@ def _check_threads(before: str) -> None:
     """Warn if sums are now rounded otherwise."""
     if before != _threads():
         warn(
-            f"this training began with {before} thread(s) and continues with {_threads()}: its bits "
+            f"this training began with {before} thread(s) and continues with {_threads()}: its "
+            "bits "
             f"are not those without interruption; set OMP_NUM_THREADS={before} for the same"
         )
 

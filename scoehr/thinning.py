@@ -1,5 +1,4 @@
-"""Thinning diffusion of counts: process, loss, rate model and samplers of the recommended
-generator.
+"""Thinning diffusion of counts: process, loss, rates and samplers of the recommended generator.
 
 Forward, every occurrence of a code survives to level a in [0, 1] with probability a, independently:
 x_a | x₁ ~ Binomial(x₁, a). At a = 1 a patient vector is whole, at a = 0 it is empty. A network
@@ -149,8 +148,7 @@ class RateModel(nn.Module):
         self.log_length_weights = pmf.log() + self.log_factorials[self.lengths.long()]
 
     def forward(self, x: Tensor, level: Tensor) -> Tensor:
-        """Rates ``(B, n_codes)`` of ``x`` ``(B, n_codes)`` at levels in [0, 1), ``(B,)`` or
-        ``(1,)``."""
+        """Rates of ``x``, both ``(B, n_codes)``, at levels in [0, 1), ``(B,)`` or ``(1,)``."""
         return self.log_rate(x, level).exp()
 
     def log_rate(self, x: Tensor, level: Tensor) -> Tensor:
@@ -177,8 +175,7 @@ class RateModel(nn.Module):
         return torch.log_softmax(log.masked_fill_(x >= self.max_count, self.IMPOSSIBLE), dim=1)
 
     def remaining(self, length: Tensor, level: Tensor) -> Tensor:
-        """E[|x₁| - |x_a| | |x_a|] ``(B,)`` for ``length`` |x_a| ``(B,)`` at levels ``(B,)`` or
-        ``(1,)``.
+        """E[|x₁| - |x_a| | |x_a|] ``(B,)`` for ``length`` |x_a| ``(B,)``.
 
         By Bayes' rule the mean of m - n under weights P(|x₁| = m) C(m, n) (1 - a)^(m - n).
         """
@@ -190,8 +187,7 @@ class RateModel(nn.Module):
         return (posterior * missing).sum(dim=1)
 
     def _marginal(self, x: Tensor, level: Tensor) -> Tensor:
-        """Marginal log rates ``(B, n_codes)``, interpolated between levels; most cells are
-        empty."""
+        """Marginal log rates ``(B, n_codes)``, interpolated; most cells are empty."""
         place = level * (self.LEVELS - 1)
         below = place.long().clamp(max=self.LEVELS - 2)  # (B,) or (1,)
         part = place - below
@@ -230,8 +226,7 @@ def count_lengths(x: Data) -> Tensor:
 
 
 def blur_lengths(pmf: Tensor, blur: float) -> Tensor:
-    """A distribution of lengths ``(1024,)`` under normal noise, so that no one patient stands
-    out."""
+    """A distribution of lengths ``(1024,)`` under noise, so that no one patient stands out."""
     widths = torch.diff(LENGTHS, append=LENGTHS[-1:] * 1.02)
     spread = max(blur, 1e-6) * (LENGTHS[:, None] + 1)
     off = (LENGTHS - LENGTHS[:, None]) / spread  # (1024 from, 1024 to)
@@ -249,8 +244,7 @@ def exact_jumps(
 
     While a vector stays as it is, its total rate Λ can only fall as a rises. So Λ at the last
     evaluation bounds the intensity Λ / (1 - a) until the next jump, and jumps are drawn by
-    rejection, each vector at a level of its own. Every proposal costs an evaluation, and so does
-    every jump.
+    rejection, each vector at a level of its own. Proposals and jumps cost an evaluation each.
 
     Returns vectors ``(B, n_codes)``, and evaluations of the network a vector on average.
     FloatingPointError if a rate is not finite.

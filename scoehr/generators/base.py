@@ -407,7 +407,8 @@ class Generator(Model):
         if self.pairs is None:
             named = " and ".join(codes)
             warn(
-                f"this model does not know how many patients have {named} together, or whether any has"
+                f"this model does not know how many patients have {named} together, or whether any "
+                "has"
             )
         else:
             self.support = conditions.support(self.pairs, codes, columns, self.patients or 0)

@@ -79,7 +79,8 @@ def sample_by_rejection(
     while (missing := size - accepted) > 0:
         if proposed > MAX_PROPOSALS * max(size, 100):
             raise InputError(
-                f"of {proposed:,} patients grown on condition {accepted} were accepted, since they have "
+                f"of {proposed:,} patients grown on condition {accepted} were accepted, since they "
+                "have "
                 "these codes many times; give fewer codes"
             )
         n = min(size, math.ceil(missing * (proposed + 1) / (accepted + 1)))

@@ -142,7 +142,8 @@ class EDM(Generator):
         spread = float(SparseRows.of(fitting.data).std())
         if not spread > 0:
             raise InputError(
-                "every cell of the matrix is the same, so there is nothing to learn; give other patients"
+                "every cell of the matrix is the same, so there is nothing to learn; give other "
+                "patients"
             )
         denoiser.sigma_data.fill_(spread)
 

@@ -321,7 +321,8 @@ class _AdversarialTraining:
             state.history.append(row | {"seconds": time.perf_counter() - start})
             if not (abs(loss) < limit and math.isfinite(generator_loss)):
                 raise Diverged(
-                    f"gan diverged in epoch {epoch + 1}: losses {loss:.4g} and {generator_loss:.4g}; "
+                    f"gan diverged in epoch {epoch + 1}: losses {loss:.4g} and "
+                    f"{generator_loss:.4g}; "
                     "lower the learning rate",
                     state.history,
                 )

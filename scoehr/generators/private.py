@@ -97,7 +97,8 @@ class Private(Thinning):
         config, data, n = self.config, SparseRows.of(fitting.data), len(fitting.data)
         if config.delta >= 1 / n:
             raise InputError(
-                f"delta {config.delta:g} promises nothing to {n:,} patients; set it below {1 / n:.1g}"
+                f"delta {config.delta:g} promises nothing to {n:,} patients; set it below "
+                f"{1 / n:.1g}"
             )
         rng = _secret()
         chance = min(1.0, config.batch / n)  # of a patient to be in a batch
@@ -230,7 +231,8 @@ def noised_lengths(data: Data, config: PrivateConfig, rng: torch.Generator) -> T
     seen = noised > 5 * spread
     if not seen.any():
         raise InputError(
-            f"{len(data):,} patients are too few: no length of record stands out; lower marginals_noise"
+            f"{len(data):,} patients are too few: no length of record stands out; lower "
+            "marginals_noise"
         )
     widths = bins.bincount(minlength=len(counts)).clamp(min=1)
     return (torch.where(seen, noised, 0.0) / widths)[bins]

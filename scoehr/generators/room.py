@@ -27,7 +27,8 @@ def check_training(shape: tuple[int, int], need: int) -> None:
     """:class:`InputError` unless ``need`` bytes, for a table of this shape, are free."""
     if need > (free := free_memory()):
         raise InputError(
-            f"training on {shape[0]:,} patients and {shape[1]:,} codes needs about {_size(need)} of "
+            f"training on {shape[0]:,} patients and {shape[1]:,} codes needs about {_size(need)} "
+            "of "
             f"memory and {_size(free)} are free; set a smaller batch or width"
         )
 

@@ -130,11 +130,13 @@ def config(folder: Path) -> dict[str, Any]:
     for key in ("format", "generator", "config", "weights", "vocabulary"):
         if not isinstance(entries, dict) or key not in entries:
             raise InputError(
-                f"{path}: has no entry {key!r}, so it is not of a saved model; give the folder of one"
+                f"{path}: has no entry {key!r}, so it is not of a saved model; give the folder of "
+                "one"
             )
     if type(entries["format"]) is not int or entries["format"] != FORMAT:
         raise InputError(
-            f"{path}: format {shown(entries['format'])} is of another version of scoehr, this one reads "
+            f"{path}: format {shown(entries['format'])} is of another version of scoehr, this one "
+            "reads "
             f"{FORMAT}; install that version or fit the model again"
         )
     kinds = {"generator": str, "config": dict, "weights": dict, "vocabulary": dict, "data": dict}
