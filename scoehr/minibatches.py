@@ -51,8 +51,7 @@ class SparseRows:
     @overload
     def __getitem__(self, rows: Tensor) -> Tensor: ...
     def __getitem__(self, rows: slice | Tensor) -> SparseRows | Tensor:
-        """A slice, still sparse; or the rows at positions ``(B,)``, or under a mask ``(n,)``,
-        dense."""
+        """A slice, still sparse; or the rows at positions ``(B,)`` or under a mask, dense."""
         if isinstance(rows, slice):
             return SparseRows(self.counts[rows], self.device)
         chosen = self.counts[rows.cpu().numpy()]

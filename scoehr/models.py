@@ -136,8 +136,7 @@ def _norm(channels: int, groups: int) -> nn.GroupNorm:
 
 
 class ResidualBlock(nn.Module):
-    """Two 3 x 3 convolutions with the time embedding added between them; the second starts near
-    zero."""
+    """Two 3 x 3 convolutions, the time embedding between; the second starts near zero."""
 
     def __init__(self, n_in: int, n_out: int, time_dim: int, groups: int):
         super().__init__()
@@ -263,8 +262,7 @@ class UNet(nn.Module):
 
 
 def check_unet(dim: int | None, width: int) -> None:
-    """:class:`InputError` unless a U-Net can have this latent size (None: not known yet) and
-    width."""
+    """:class:`InputError` unless a U-Net can have this latent size (if known) and width."""
     if dim is not None:
         unet_side(dim)
     if width < 16 or width % 4:
@@ -313,8 +311,7 @@ def reinitialise(module: nn.Module) -> nn.Module:
 
 
 def check_width(width: int) -> None:
-    """:class:`InputError` unless a residual MLP can have this width: half of it are sines of
-    time."""
+    """:class:`InputError` unless a residual MLP can have this width, half of it sines."""
     if width < 4 or width % 2:
         raise InputError(
             f"width {width} does not suit the residual MLP; take an even number from 4"

@@ -108,8 +108,7 @@ def _torchsde(
 def ddim(
     score: Score, sde: VPSDE, x: Tensor, times: Tensor, *, rng: torch.Generator | None = None
 ) -> Tensor:
-    """Probability flow by Euler in the noise level: deterministic, order 1, one evaluation a
-    step."""
+    """Probability flow by Euler in the noise level: order 1, one evaluation a step."""
     x = x / sde.alpha(times[0])
     levels = sde.noise_level(times)
     for i in range(len(times) - 1):
@@ -120,8 +119,7 @@ def ddim(
 def heun(
     score: Score, sde: VPSDE, x: Tensor, times: Tensor, *, rng: torch.Generator | None = None
 ) -> Tensor:
-    """Probability flow by Heun: deterministic, order 2, two evaluations a step (one if it ends at
-    0)."""
+    """Probability flow by Heun: order 2, two evaluations a step (one if it ends at 0)."""
     slope = lambda x, i: _noise(score, sde, x, times[i])  # noqa: E731
     x = heun_steps(slope, x / sde.alpha(times[0]), sde.noise_level(times))
     return x * sde.alpha(times[-1])

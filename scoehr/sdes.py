@@ -122,8 +122,7 @@ def stratified_times(n: int, rng: torch.Generator) -> Tensor:
 
 
 def uniform_times(n: int, rng: torch.Generator) -> Tensor:
-    """Times ``(n,)`` uniform on [0.001, 1], one in each of n equal cells (low variance),
-    shuffled."""
+    """Times ``(n,)`` uniform on [0.001, 1], one in each of n equal cells, shuffled."""
     cells = (torch.arange(n) + torch.rand(n, generator=rng)) / n
     return (T_MIN + (1 - T_MIN) * cells)[torch.randperm(n, generator=rng)]
 

@@ -50,8 +50,7 @@ def unfitted(config: Config) -> Generator:
 
 
 def load(folder: str | Path) -> Generator:
-    """A saved generator of any kind; :class:`InputError` if the folder does not hold a whole
-    one."""
+    """A saved generator of any kind; :class:`InputError` unless the folder holds a whole one."""
     kind = saved.config(Path(folder))["generator"]
     if kind not in GENERATORS:
         raise InputError(

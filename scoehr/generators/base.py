@@ -414,8 +414,7 @@ class Generator(Model):
             self.support = conditions.support(self.pairs, codes, columns, self.patients or 0)
 
     def _cached_latents(self, path: Path | None, draw: Callable[[], Tensor]) -> Tensor:
-        """A batch of end points ``(size, D)``, from ``path`` if it is there, else drawn and
-        kept."""
+        """A batch of end points ``(size, D)``, from ``path`` if there, else drawn and kept."""
         if path is not None and path.exists():
             cached = load_file(path)
             self.evaluations = int(cached["evaluations"])

@@ -58,8 +58,7 @@ class Copula(Generator):
 
     @property
     def network(self) -> nn.Module:
-        """No network: the tensors ``factor`` ``(n_codes, n_codes)`` and ``thresholds`` ``(n_codes,
-        K)``."""
+        """No network: ``factor`` ``(n_codes, n_codes)`` and ``thresholds`` ``(n_codes, K)``."""
         return self.tensors
 
     def _make_networks(self, n_codes: int) -> None:

@@ -35,8 +35,7 @@ LOG_MEAN, LOG_STD = -1.2, 1.2  # of the noise levels in training: ln σ is norma
 
 @dataclass(frozen=True)
 class EDMConfig(Settings):
-    """Every choice of the model; batch, epochs, average, steps, learning rate: EHRDiff's for
-    MIMIC-III."""
+    """Every choice of the model; the defaults are EHRDiff's for MIMIC-III but for the width."""
 
     kind: Literal["count", "binary"] = "binary"
     width: int = 512
@@ -104,8 +103,7 @@ def noise_levels(steps: int) -> Tensor:
 def probability_flow(
     denoiser: Callable[[Tensor, Tensor], Tensor], x: Tensor, levels: Tensor
 ) -> Tensor:
-    """From noise ``x`` ``(B, D)`` at ``levels[0]`` down to the last level, which may be 0, by
-    Heun."""
+    """From noise ``x`` ``(B, D)`` at ``levels[0]`` down to the last level by Heun."""
 
     def slope(x: Tensor, i: int) -> Tensor:
         level = float(levels[i])

@@ -370,15 +370,13 @@ class _AdversarialTraining:
         return loss.detach()
 
     def _synthetic(self, size: int, rng: torch.Generator) -> Tensor:
-        """Patient vectors ``(size, n_codes)`` before rounding: probabilities, or expected
-        counts."""
+        """Vectors ``(size, n_codes)`` before rounding: probabilities, or expected counts."""
         noise = torch.randn(size, self.config.embedding, generator=rng).to(self.device)
         return self.autoencoder.output(self.generator(noise))
 
     @torch.no_grad()
     def _held_out_loss(self, patients: Data | None) -> float:
-        """The discriminator's loss on a batch and as many synthetic patients, under the same
-        noise."""
+        """The discriminator's loss on a batch and synthetic patients, under fixed noise."""
         if patients is None or not len(patients):
             return math.nan
         self.generator.eval()

@@ -64,8 +64,7 @@ class PrivateConfig(ThinningConfig):
 
 
 class PlainMLP(ResidualMLP):
-    """The residual MLP in place of :class:`~scoehr.models.RecordMLP`, of layers that Opacus
-    supports."""
+    """The residual MLP in place of the one on records, of layers that Opacus supports."""
 
     def read(self, x: Tensor, t: Tensor) -> tuple[Tensor]:
         return (self(x, t),)
@@ -132,8 +131,7 @@ class Private(Thinning):
         return 2 * super()._floats(n, n_codes) + 6 * CELLS  # two passes back over each batch
 
     def _private(self, noise: float) -> tuple[Clipped, Noisy]:
-        """The network that knows the norm of each patient's gradient, and Adam on their noised
-        sum."""
+        """The network with the norm of each patient's gradient, and Adam on their noised sum."""
         from opacus.grad_sample import GradSampleModuleFastGradientClipping as Clipped
         from opacus.optimizers import DPOptimizerFastGradientClipping as Noisy
 

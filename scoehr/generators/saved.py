@@ -90,8 +90,7 @@ def write_config(path: Path, entries: dict[str, Any]) -> None:
 
 
 def digest(entries: dict[str, Any]) -> str:
-    """SHA-256 of all entries of a config.json but ``sha256`` itself, in whatever order they
-    stand."""
+    """SHA-256 of all entries of a config.json but ``sha256`` itself, in any order."""
     others = {key: value for key, value in entries.items() if key != "sha256"}
     return hashlib.sha256(json.dumps(others, sort_keys=True).encode()).hexdigest()
 
@@ -168,8 +167,7 @@ def check(folder: Path, config: dict[str, Any]) -> None:
 
 
 def vocabulary(folder: Path, config: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Codes and titles, each ``(n_codes,)``; :class:`InputError` if the file is not
-    config.json's."""
+    """Codes and titles, ``(n_codes,)`` each; :class:`InputError` if the file is another."""
     path = _named(folder / VOCABULARY, config["vocabulary"].get("sha256"))
     try:
         text = path.read_bytes().decode("utf-8")

@@ -301,8 +301,7 @@ class ScoEHR(Generator):
 
     @torch.no_grad()
     def reconstruct(self, matrix: CodeMatrix, *, seed: int = 0) -> CodeMatrix:
-        """Each patient through encoder and decoder, without diffusion: what the autoencoder
-        loses."""
+        """Each patient through encoder and decoder alone: what the autoencoder loses."""
         rng = torch.Generator().manual_seed(seed)
         parts = []
         for part in self._rows(matrix).parts():

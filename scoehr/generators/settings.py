@@ -82,8 +82,7 @@ class Settings:
 
 
 def _check_type(name: str, value: Any, kind: Any) -> None:
-    """:class:`InputError` unless the value is of this type; a whole number serves for a real
-    one."""
+    """:class:`InputError` unless the value is of this type; whole numbers are real ones."""
     if get_origin(kind) is Literal:
         check_choice(name, value, get_args(kind))
     elif not _is(value, kind):
@@ -111,8 +110,7 @@ def check_choice(name: str, value: Any, choices: Any) -> None:
 
 
 def check_limits(name: str, value: Any, limits: str) -> None:
-    """:class:`InputError` unless a number lies in an interval such as ``[0, 1)``; other values
-    pass."""
+    """:class:`InputError` unless a number is in an interval such as ``[0, 1)``."""
     if type(value) not in (int, float):
         return
     low, high = map(float, limits[1:-1].split(","))

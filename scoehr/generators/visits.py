@@ -342,8 +342,7 @@ class VisitThinning(Model):
 
     @torch.no_grad()
     def _patients(self, size: int, rng: torch.Generator) -> tuple[sparse.csr_array, np.ndarray]:
-        """Admissions ``(n_visits, n_codes)`` of ``size`` patients, in order, and how many each has
-        ``(size,)``."""
+        """Admissions ``(n_visits, n_codes)`` of ``size`` patients, and how many each."""
         none = sparse.csr_array((0, len(self.vocabulary.codes)), dtype=np.int32)
         owners, rows = [np.empty(0, dtype=np.int64)], [none]
         for owner, codes in self._rounds(size, rng):
@@ -513,8 +512,7 @@ def _admission_logits(visits: Visits) -> Tensor:
 
 
 def _size_log_probs(visits: Visits, max_codes: int) -> Tensor:
-    """Log shares of the admissions with 0, 1, … codes, first ones and later ones: ``(2, max_codes +
-    1)``."""
+    """Log shares of admissions by size, first ones and later ones: ``(2, max_codes + 1)``."""
     sizes, later = np.diff(visits.counts.indptr), visits.order > 0
     overall = np.bincount(sizes, minlength=max_codes + 1) + 0.1
     overall = overall / overall.sum()
