@@ -102,6 +102,13 @@ class Model(ABC):
     def _build(self, vocabulary: Any, seed: int) -> None:
         """Make the networks, untrained, for this vocabulary."""
 
+    def _training_config(self, n: int, **more: Any) -> TrainingConfig:
+        """The settings of a training on ``n`` patients that have the same names, and ``more``."""
+        names = ("epochs", "learning_rate", "schedule", "clip", "ema")
+        shared = {name: getattr(self.config, name) for name in names}
+        batch = min(self.config.batch, n)
+        return TrainingConfig(batch=batch, **shared, **more)
+
     @abstractmethod
     def _weights(self) -> Weights:
         """The tensors to save, by file."""
@@ -248,13 +255,6 @@ class Generator(Model):
     @abstractmethod
     def _train(self, fitting: Fitting) -> list[Row]:
         """Train the networks on counts ``(n, n_codes)``: a row an epoch, with its stage."""
-
-    def _training_config(self, n: int, **more: Any) -> TrainingConfig:
-        """The settings of a training on ``n`` patients that have the same names, and ``more``."""
-        names = ("epochs", "learning_rate", "schedule", "clip", "ema")
-        shared = {name: getattr(self.config, name) for name in names}
-        batch = min(self.config.batch, n)
-        return TrainingConfig(batch=batch, **shared, **more)
 
     def need(self, train_set: CodeMatrix) -> int:
         """Bytes that training takes at its peak, about; nothing is allocated.

@@ -1,25 +1,22 @@
-"""Admission by admission: a thinning diffusion on the codes of one admission, given the record so
-far.
+"""Admission by admission: thinning diffusion on the codes of an admission, given the record so far.
 
-A patient begins with an empty record. At each moment the model says how likely another admission
-is; if it comes, how many codes it has; then its codes are grown from nothing. Forward, every code
-of the admission survives with probability a, independently, as in
-:mod:`scoehr.generators.thinning`. Once the number of codes is known the level a tells nothing
-more, since every part of the admission of one size is as likely as another: in its place the
-network sees, beside the half-grown admission, how many codes are still to come, and is asked which
-is the next. So births come one at a time and no leap is too long. All of it is given the record so
-far: how often each code was recorded, the codes of the last admission and the number of admissions.
-So chronic codes come again, and one condition makes others likely later.
+A patient begins with an empty record. At each moment the model has the probability of another
+admission; if it comes, the distribution of its number of codes; then its codes are grown from
+nothing. Forward, every code of the admission survives with probability a, independently, as in
+:mod:`scoehr.thinning`. Once the number of codes is known the level a carries no information, since
+all parts of the admission of one size are equally likely: in its place the network is given, beside
+the half-grown admission, how many codes are to come, and predicts the next. So codes are added one at
+a time. All is given the record so far: how often each code was recorded, the codes of the last
+admission and the number of admissions. So chronic codes recur, and one condition makes others likely
+later.
 
 Chen & Zhou (2023), Learning to Jump, ICML, for thinning. Hoogeboom et al. (2022), Autoregressive
-Diffusion Models, ICLR, for births one at a time in any order. Theodorou, Xiao & Sun (2023), HALO,
-Nature Communications 14:5305, for records generated admission by admission (there by a
-transformer).
+Diffusion Models, ICLR, for generation in any order. Theodorou, Xiao & Sun (2023), HALO, Nature
+Communications 14:5305, for records generated admission by admission (there by a transformer).
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -37,14 +34,13 @@ from tqdm import tqdm
 from scoehr.data.visits import Visits
 from scoehr.files import InputError, check_seed
 from scoehr.generators import saved
-from scoehr.generators.base import Model, Settings, stream
+from scoehr.generators.base import Fitting, Model, Settings, stream
 from scoehr.generators.room import check_memory
 from scoehr.generators.settings import check_whole
 from scoehr.models import ResidualMLP, check_width
-from scoehr.training import Schedule, TrainingConfig, train
+from scoehr.training import Schedule
 
-#: How many observations the prior of a code's, or of a visit number's, rate counts for.
-PRIOR = 5.0
+PRIOR = 5.0  # observations that the prior of a rate counts for
 WEIGHTS = "admissions.safetensors"
 
 
@@ -69,7 +65,7 @@ class VisitConfig(Settings):
 
 
 class Record(NamedTuple):
-    """Patients' records so far, B of them."""
+    """The records of B patients so far."""
 
     history: Tensor  # (B, n_codes) how many admissions recorded the code
     last: Tensor  # (B, n_codes) 1 where the last admission did
@@ -88,30 +84,32 @@ class Record(NamedTuple):
 
 
 class Context(NamedTuple):
-    """What the model makes of records, once for all births of the next admission."""
+    """Encoded records, once for all codes of the next admission."""
 
-    summary: Tensor  # (B, width) what the network keeps of them
-    average: Tensor  # (B, n_codes) log odds of each code, but for what the network adds
+    summary: Tensor  # (B, width)
+    average: Tensor  # (B, n_codes) log odds of each code, to which the network adds
     known: Tensor  # (B, n_codes) 1 where the code was recorded before
 
     def at(self, rows: Tensor) -> Context:
-        """That of some of the records."""
+        """Those of some of the records."""
         return Context(self.summary[rows], self.average[rows], self.known[rows])
 
 
 class AdmissionModel(nn.Module):
-    """The chance of another admission, of each number of codes in it, and of each code to be the
-    next.
+    """Probabilities of another admission, of its number of codes, and of each code to be the next.
 
-    All three start from what the training patients show on average, at a first and at a later
-    admission: the network adds to these log odds, and an untrained one adds nothing.
+    The network adds to log odds among the training patients, at a first and at a later admission;
+    before training it adds nothing.
 
     Args:
-        n_codes: of the vocabulary.
-        max_admissions: admissions that a patient has at most.
-        max_codes: codes that an admission has at most.
+        max_admissions: of a patient.
+        max_codes: of an admission.
         width, depth: of the residual network.
     """
+
+    admission_logits: Tensor  # (max_admissions + 1,) of another after 0, 1, … of them
+    size_log_probs: Tensor  # (2, max_codes + 1) of 0, 1, … codes, at first and later admissions
+    code_logits: Tensor  # (3, n_codes) at first; later if new; later if recorded before
 
     def __init__(self, n_codes: int, max_admissions: int, max_codes: int, width: int, depth: int):
         super().__init__()
@@ -121,58 +119,42 @@ class AdmissionModel(nn.Module):
         self.code_network = ResidualMLP(n_codes, width, depth)
         self.code_network.in_proj = nn.Linear(n_codes + width, width)
         self.admission_head, self.size_head = nn.Linear(width, 1), nn.Linear(width, max_codes + 1)
-        self.recurrence = nn.Parameter(
-            torch.zeros(2, n_codes)
-        )  # per code: if in the last admission, and how often before
-        self.recurrence_head = nn.Linear(width, 1)  # of all known codes alike
+        #: By code: if in the last admission, and by how often before.
+        self.recurrence = nn.Parameter(torch.zeros(2, n_codes))
+        self.recurrence_head = nn.Linear(width, 1)  # of all codes recorded before
         for layer in (self.admission_head, self.size_head, self.recurrence_head):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
-        self.register_buffer(
-            "admission_logits", torch.zeros(max_admissions + 1)
-        )  # of another after 0, 1, … admissions
-        self.register_buffer(
-            "size_log_probs", torch.zeros(2, max_codes + 1)
-        )  # of 0, 1, … codes, first and later
-        self.register_buffer(
-            "code_logits", torch.zeros(3, n_codes)
-        )  # first, later and new, later and recorded before
-        self.admission_logits: Tensor
-        self.size_log_probs: Tensor
-        self.code_logits: Tensor
+        self.register_buffer("admission_logits", torch.zeros(max_admissions + 1))
+        self.register_buffer("size_log_probs", torch.zeros(2, max_codes + 1))
+        self.register_buffer("code_logits", torch.zeros(3, n_codes))
 
     def read(self, record: Record) -> Context:
-        """What the records say, in the form that the other functions take."""
-        number = record.number[:, None].to(record.last)
-        scalars = [number.log1p(), number.clamp(max=1)]
-        summary = self.record_encoder(
-            torch.cat([record.history.log1p(), record.last, *scalars], dim=1)
-        )
-        first, later, again = self.code_logits
-        again = (
-            again + self.recurrence[0] * record.last + self.recurrence[1] * record.history.log1p()
-        )
-        average = torch.where(number > 0, torch.where(record.history > 0, again, later), first)
-        return Context(summary, average, (record.history > 0).to(summary))
+        """Encode records for the other functions."""
+        number, often = record.number[:, None].to(record.last), record.history.log1p()
+        parts = [often, record.last, number.log1p(), number.clamp(max=1)]
+        summary = self.record_encoder(torch.cat(parts, dim=1))
+        first, later, recurring = self.code_logits
+        recurring = recurring + self.recurrence[0] * record.last + self.recurrence[1] * often
+        known = record.history > 0
+        average = torch.where(number > 0, torch.where(known, recurring, later), first)
+        return Context(summary, average, known.to(summary))
 
     def hazard(self, record: Record, context: Context) -> Tensor:
-        """Log odds that another admission follows, ``(B,)``."""
-        return (
-            self.admission_logits[record.number.clamp(max=len(self.admission_logits) - 1)]
-            + self.admission_head(context.summary)[:, 0]
-        )
+        """Log odds of another admission, ``(B,)``."""
+        number = record.number.clamp(max=len(self.admission_logits) - 1)
+        return self.admission_logits[number] + self.admission_head(context.summary)[:, 0]
 
     def sizes(self, record: Record, context: Context) -> Tensor:
-        """Logits of the number of codes in the next admission, ``(B, max_codes + 1)``."""
+        """Logits of the number of codes of the next admission, ``(B, max_codes + 1)``."""
         return self.size_log_probs[record.number.clamp(max=1)] + self.size_head(context.summary)
 
     def forward(self, grown: Tensor, missing: Tensor, context: Context) -> Tensor:
-        """Log probabilities that each code is born next ``(B, n_codes)``, when ``missing`` ``(B,)``
-        are to come.
+        """Log probabilities of the next code ``(B, n_codes)``, of ``missing`` ``(B,)`` to come.
 
-        The next of r codes is c with probability P(c is among them) / r, which a certain code does
-        not exceed, whatever its odds. So the log odds of all absent codes are shifted until their
-        probabilities add up to r.
+        The next of r codes is c with probability P(c is among them) / r, at most 1 / r even for a
+        certain code. So the log odds of all absent codes are shifted until their probabilities sum
+        to r.
         """
         change = self.code_network(torch.cat([grown, context.summary], dim=1), missing.to(grown))
         logits = change + context.average + self.recurrence_head(context.summary) * context.known
@@ -181,26 +163,26 @@ class AdmissionModel(nn.Module):
 
 
 def _shift(logits: Tensor, missing: Tensor, rounds: int = 8) -> Tensor:
-    """What to add to log odds ``(B, n_codes)`` so that probabilities sum to ``missing``: ``(B,
-    1)``, by Newton."""
+    """Shift ``(B, 1)`` of log odds ``(B, n_codes)`` after which probabilities sum to ``missing``.
+
+    By Newton's method.
+    """
     wanted = missing[:, None].clamp(min=1).to(logits)
     shift = torch.zeros_like(wanted)
     for _ in range(rounds):
         chance = torch.sigmoid(logits + shift)
         slope = (chance * (1 - chance)).sum(dim=1, keepdim=True)
-        shift = shift + ((wanted - chance.sum(dim=1, keepdim=True)) / slope.clamp(min=1e-3)).clamp(
-            -2, 2
-        )
+        step = (wanted - chance.sum(dim=1, keepdim=True)) / slope.clamp(min=1e-3)
+        shift = shift + step.clamp(-2, 2)
     return shift
 
 
 def admission_loss(births: Tensor, codes: Tensor, grown: Tensor) -> Tensor:
-    """Negative log-likelihood of growing ``codes`` from ``grown``, a bound in expectation over
-    levels: ``(B,)``.
+    """Negative log-likelihood of growing ``codes`` from ``grown``, a bound in expectation: ``(B,)``.
 
-    Under a uniform level every number of survivors from none to all is as likely, so that one drawn
-    stands for the number of codes plus one (Hoogeboom et al. 2022, eq. 9); ``births`` are log
-    probabilities ``(B, n_codes)``.
+    ``births`` are log probabilities of the next code ``(B, n_codes)``. Under a uniform level every
+    number of survivors is as likely, so one drawn stands for the number of codes plus one
+    (Hoogeboom et al. 2022, eq. 9).
     """
     removed = codes - grown
     total = -torch.where(removed > 0, births, 0.0).sum(dim=1)
@@ -208,8 +190,7 @@ def admission_loss(births: Tensor, codes: Tensor, grown: Tensor) -> Tensor:
 
 
 class VisitThinning(Model):
-    """A generator of patients with admissions: ``fit`` on :class:`Visits`, ``sample`` others,
-    ``save`` and ``load``.
+    """A generator of patients with admissions: ``fit`` on :class:`Visits`, ``sample`` others.
 
     >>> model = VisitThinning().fit(visits)                                # doctest: +SKIP
     >>> model.sample(1_000, seed=1).write("synthetic.parquet")             # doctest: +SKIP
@@ -234,13 +215,13 @@ class VisitThinning(Model):
         folder: str | Path | None = None,
         progress: bool = True,
     ) -> Self:
-        """Train on which codes each admission has; how often it has them is not learned.
+        """Train on the codes of each admission; how often it has them is not learned.
 
         Args:
             train_set: the patients to learn from.
-            validation: patients whose loss is written down each epoch; nothing is chosen by it.
+            validation: patients whose loss is recorded each epoch; nothing is chosen by it.
             seed: of weights, order, levels and noise.
-            folder: where checkpoints go, to resume from after an interruption.
+            folder: of checkpoints, from which an interrupted training continues.
 
         Raises:
             Diverged: see :func:`scoehr.training.train`.
@@ -264,42 +245,27 @@ class VisitThinning(Model):
         if validation is not None:
             moments = moments.and_those_of(validation.align(train_set.codes))
             held_out = torch.arange(len(data), len(moments))
-        config = self.config
-        training = TrainingConfig(
-            epochs=config.epochs,
-            batch=min(config.batch, len(data)),
-            learning_rate=config.learning_rate,
-            schedule=config.schedule,
-            weight_decay=config.weight_decay,
-            clip=config.clip,
-            ema=config.ema,
-        )
-        rows = train(
-            self.model.to(self.device),
+        fitting = Fitting(data, held_out, seed, Path(folder) if folder else None, progress)
+        rows = fitting.train(
+            "admissions",
+            self.model,
             lambda chosen, rng: self._loss(moments, chosen, rng),
-            data,
-            training,
-            seed=seed,
-            validation=held_out,
-            store=Path(folder) if folder else None,
-            name=f"visits-{moments.digest}",
-            progress=progress,
+            self._training_config(len(data), weight_decay=self.config.weight_decay),
+            device=self.device,
+            about={"moments": moments.facts()},
         )
-        self.model.cpu()
-        self.history = pd.DataFrame([{"stage": "admissions", **row} for row in rows])
+        self.history = pd.DataFrame(rows)
         return self
 
     def _loss(self, moments: Moments, chosen: Tensor, rng: torch.Generator) -> Tensor:
-        """Mean loss of some moments: of whether another admission comes and, if so, of its size and
-        its codes."""
-        record, codes, comes = moments.at(chosen.numpy())
+        """Mean loss of moments: of another admission and, if one comes, of its size and codes."""
+        record, codes, comes = moments.at(chosen.cpu().numpy())
         survives = torch.rand(codes.shape, generator=rng) < torch.rand(len(codes), 1, generator=rng)
         record, codes, comes = record.to(self.device), codes.to(self.device), comes.to(self.device)
         grown = codes * survives.to(self.device)
         context = self.model.read(record)
-        loss = F.binary_cross_entropy_with_logits(
-            self.model.hazard(record, context), comes.float(), reduction="sum"
-        )
+        hazard = self.model.hazard(record, context)
+        loss = F.binary_cross_entropy_with_logits(hazard, comes.float(), reduction="sum")
         rows = comes.nonzero()[:, 0]
         record, context, codes, grown = record.at(rows), context.at(rows), codes[rows], grown[rows]
         sizes = codes.sum(dim=1).long().clamp(max=self.model.size_log_probs.shape[1] - 1)
@@ -350,14 +316,13 @@ class VisitThinning(Model):
             rows.append(codes)
         owner = np.concatenate(owners)
         order = np.argsort(owner, kind="stable")
-        return sparse.csr_array(sparse.vstack(rows, format="csr"))[order], np.bincount(
-            owner, minlength=size
-        )
+        counts = sparse.csr_array(sparse.vstack(rows, format="csr"))[order]
+        return counts, np.bincount(owner, minlength=size)
 
     def _rounds(
         self, size: int, rng: torch.Generator
     ) -> Iterator[tuple[np.ndarray, sparse.csr_array]]:
-        """Round after round: the patients who have another admission, and its codes."""
+        """By round: the patients who have another admission, and its codes."""
         empty = torch.zeros(size, len(self.vocabulary.codes), device=self.device)
         record = Record(empty, empty, torch.zeros(size, dtype=torch.int64, device=self.device))
         owner = torch.arange(size)
@@ -420,20 +385,15 @@ class VisitThinning(Model):
 
 
 class Moments:
-    """Every moment at which another admission comes or does not: before each admission, and after
-    the last."""
+    """Every moment at which another admission comes or not: before each, and after the last."""
 
     def __init__(self, visits: Visits):
         presence, totals = visits.presence(), visits.totals()
         last = np.where(visits.numbers > 0, visits.starts[1:] - 1, 0)
-        ends = sparse.csr_array(
-            sparse.diags_array((visits.numbers > 0).astype(np.float32)) @ presence[last]
-        )
+        admitted = sparse.diags_array((visits.numbers > 0).astype(np.float32))
         nothing = sparse.csr_array(totals.shape, dtype=np.float32)
-        self.history = _stacked(
-            visits.earlier(), totals
-        )  # (n_moments, n_codes), as are the next two
-        self.last = _stacked(visits.previous(), ends)
+        self.history = _stacked(visits.earlier(), totals)  # (n_moments, n_codes)
+        self.last = _stacked(visits.previous(), sparse.csr_array(admitted @ presence[last]))
         self.codes = _stacked(presence, nothing)
         self.number = np.concatenate([visits.order, visits.numbers])  # (n_moments,)
         self.comes = np.arange(len(self.number)) < len(visits.order)  # (n_moments,)
@@ -441,13 +401,10 @@ class Moments:
     def __len__(self) -> int:
         return len(self.number)
 
-    @property
-    def digest(self) -> str:
-        """A name for these admissions."""
+    def facts(self) -> list[Tensor]:
+        """What distinguishes these admissions from others."""
         parts = (self.codes.indptr, self.codes.indices, self.number)
-        return hashlib.sha256(
-            b"".join(np.ascontiguousarray(part).tobytes() for part in parts)
-        ).hexdigest()[:12]
+        return [torch.from_numpy(part) for part in parts]
 
     def and_those_of(self, visits: Visits) -> Moments:
         """These, then those of other patients over the same vocabulary."""
@@ -459,11 +416,9 @@ class Moments:
         return other
 
     def at(self, rows: np.ndarray) -> tuple[Record, Tensor, Tensor]:
-        """Records before, the codes of the next admission ``(B, n_codes)``, and whether there is
-        one ``(B,)``."""
-        history, last, codes = (
-            torch.from_numpy(part[rows].toarray()) for part in (self.history, self.last, self.codes)
-        )
+        """Records before, codes of the next admission ``(B, n_codes)``, and if there is one."""
+        sparse_parts = (self.history, self.last, self.codes)
+        history, last, codes = (torch.from_numpy(part[rows].toarray()) for part in sparse_parts)
         number, comes = (torch.from_numpy(part[rows]) for part in (self.number, self.comes))
         return Record(history, last, number), codes, comes
 
@@ -473,36 +428,34 @@ def _stacked(*parts: sparse.csr_array) -> sparse.csr_array:
 
 
 def _code_logits(visits: Visits) -> Tensor:
-    """Log odds of each code at a first admission, at a later one if new, and if recorded before:
-    ``(3, n_codes)``.
+    """Log odds of each code at a first admission, at a later one if new, and if recorded before.
 
-    A rate is shrunk towards that of all admissions, and that of coming again towards the mean of
-    all codes.
+    ``(3, n_codes)``. A rate is shrunk towards that of all admissions, and that of recurrence towards
+    the mean of all codes.
     """
     presence, earlier, order = visits.presence(), visits.earlier(), visits.order
     known = sparse.csr_array(earlier > 0, dtype=np.float32)
+    parts = (presence[order == 0], presence[order > 0], presence * known, known)
     first, later, again, at_risk = (
-        np.asarray(part.sum(axis=0), dtype=float).ravel()
-        for part in (presence[order == 0], presence[order > 0], presence * known, known)
+        np.asarray(part.sum(axis=0), dtype=float).ravel() for part in parts
     )
     n_first = max(1, int((order == 0).sum()))
-    overall = (first + later + 0.3) / (
-        len(order) + 1
-    )  # a code never seen keeps a rate, a small one
-    rates = np.stack(
-        [
-            (first + PRIOR * overall) / (n_first + PRIOR),
-            (later - again + PRIOR * overall)
-            / (np.maximum((order > 0).sum() - at_risk, 0) + PRIOR),
-            (again + PRIOR * again.sum() / max(1.0, at_risk.sum())) / (at_risk + PRIOR),
-        ]
-    )
-    return _logit(rates)
+    n_new = np.maximum((order > 0).sum() - at_risk, 0)
+    overall = (first + later + 0.3) / (len(order) + 1)  # small, not 0, for a code never seen
+    recurrence = again.sum() / max(1.0, at_risk.sum())
+    rates = [
+        (first + PRIOR * overall) / (n_first + PRIOR),
+        (later - again + PRIOR * overall) / (n_new + PRIOR),
+        (again + PRIOR * recurrence) / (at_risk + PRIOR),
+    ]
+    return _logit(np.stack(rates))
 
 
 def _admission_logits(visits: Visits) -> Tensor:
-    """Log odds of another admission after 0, 1, … of them ``(max_admissions + 1,)``, shrunk towards
-    that after any but 0."""
+    """Log odds of another admission after 0, 1, … of them, ``(max_admissions + 1,)``.
+
+    All but the first are shrunk towards their mean.
+    """
     numbers = visits.numbers
     at_risk = np.array([(numbers >= k).sum() for k in range(numbers.max() + 1)], dtype=float)
     more = np.append(at_risk[1:], 0.0)
@@ -516,9 +469,8 @@ def _size_log_probs(visits: Visits, max_codes: int) -> Tensor:
     sizes, later = np.diff(visits.counts.indptr), visits.order > 0
     overall = np.bincount(sizes, minlength=max_codes + 1) + 0.1
     overall = overall / overall.sum()
-    found = np.stack(
-        [np.bincount(sizes[chosen], minlength=max_codes + 1) for chosen in (~later, later)]
-    )
+    parts = (sizes[~later], sizes[later])
+    found = np.stack([np.bincount(part, minlength=max_codes + 1) for part in parts])
     rates = (found + PRIOR * overall) / (found.sum(axis=1, keepdims=True) + PRIOR)
     return torch.from_numpy(np.log(rates).astype(np.float32))
 
