@@ -98,8 +98,7 @@ class Autoencoder(nn.Module):
 
 
 def time_embedding(t: Tensor, dim: int) -> Tensor:
-    """Sines and cosines of ``t`` ``(B,)`` at ``dim / 2`` geometric frequencies from 1 to 1e-4:
-    ``(B, dim)``."""
+    """Sines and cosines of ``t`` ``(B,)`` at frequencies from 1 to 1e-4, ``(B, dim)``."""
     half = dim // 2
     frequencies = torch.exp(torch.arange(half, device=t.device) * (-math.log(10_000) / (half - 1)))
     angles = t[:, None] * frequencies  # (B, half)
@@ -272,8 +271,7 @@ def check_unet(dim: int | None, width: int) -> None:
 
 
 def unet_side(dim: int) -> int:
-    """Side of the square image that holds ``dim`` values; :class:`InputError` unless ``dim`` is
-    ``(4 k)²``."""
+    """Side of the square image of ``dim`` values; :class:`InputError` if it is not ``4 k``."""
     side = math.isqrt(max(dim, 0))
     if dim <= 0 or side * side != dim or side % 4:
         below, above = (4 * (side // 4)) ** 2, unet_dim(max(dim, 1))
@@ -291,11 +289,10 @@ def unet_dim(n: int) -> int:
 
 
 def reinitialise(module: nn.Module) -> nn.Module:
-    """The report's initialisation: N(0, 0.02²) for convolutions, Xavier and bias 0.01 for linear
-    layers.
+    """The report's initialisation: N(0, 0.02²) for convolutions, Xavier for linear layers.
 
-    In place. It undoes the near-zero start of the residual branches, the attention and the last
-    convolution of :class:`UNet`; biases of convolutions stay.
+    In place, with bias 0.01 of linear layers. It undoes the near-zero start of the residual
+    branches, the attention and the last convolution of :class:`UNet`; biases of convolutions stay.
     """
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d):

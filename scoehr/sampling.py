@@ -48,8 +48,7 @@ def uniform_schedule(sde: VPSDE, steps: int, last: float = 0.0) -> Tensor:
 
 
 def power_schedule(sde: VPSDE, steps: int, last: float = 0.0, power: float = 2.0) -> Tensor:
-    """``steps + 1`` times from 1 to ``last``, evenly spaced in t^(1/power), so densest near the
-    data.
+    """``steps + 1`` times from 1 to ``last``, evenly spaced in t^(1/power): densest near the data.
 
     Below T_MIN there is only ``last`` itself. On Gaussian data, where the exact flow is known,
     these times leave a smaller error in the variance than the noise levels of Karras et al. (2022,
@@ -69,8 +68,7 @@ def power_schedule(sde: VPSDE, steps: int, last: float = 0.0, power: float = 2.0
 def euler_maruyama(
     score: Score, sde: VPSDE, x: Tensor, times: Tensor, *, rng: torch.Generator
 ) -> Tensor:
-    """The reverse SDE by torchsde's Euler, with as many equal steps as ``times`` has: the paper's
-    sampler.
+    """The reverse SDE by torchsde's Euler, in ``len(times) - 1`` equal steps: the paper's.
 
     Strong order 1/2. As reported, steps of 0.001 added up in float32 leave a rest of time, so a
     thousand steps cost a little over a thousand evaluations, the last below the smallest time of

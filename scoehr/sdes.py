@@ -110,8 +110,7 @@ class ScoreModel(nn.Module):
 
 
 def stratified_times(n: int, rng: torch.Generator) -> Tensor:
-    """The paper's times ``(n,)`` in [0.001, 1]: one jittered around each of n grid points,
-    shuffled.
+    """The paper's times ``(n,)`` in [0.001, 1]: one jittered around each grid point, shuffled.
 
     The jitter is as wide as two cells, so small times are rarer than among uniform ones:
     P(t < 0.01) is about 0.005 for batches of 64 to 256, in place of 0.01.

@@ -119,8 +119,7 @@ class RateModel(nn.Module):
         self.set_marginals(counts.double(), count_lengths(x))
 
     def set_marginals(self, counts: Tensor, lengths: Tensor) -> None:
-        """Set them from numbers of patients by count of a code ``(MAX_COUNT + 1, n_codes)``, and by
-        length ``(1024,)``, float64; a code never seen stays possible."""
+        """Set them from patients by count ``(MAX_COUNT + 1, n_codes)`` and length ``(1024,)``."""
         counts = torch.cat([counts[:1], counts[1:2] + 0.3, counts[2:]])
         self.count_pmf.copy_(counts / counts.sum(0))
         self.length_pmf.copy_(blur_lengths(lengths / lengths.sum(), self.blur))

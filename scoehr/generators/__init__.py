@@ -1,5 +1,4 @@
-"""The generators: ScoEHR with its variants, thinning diffusion, and the baselines: GANs, EDM and a
-Gaussian copula.
+"""Generators of patients: ScoEHR, thinning diffusion, GANs, EDM and a Gaussian copula.
 
 All ``fit``, ``sample``, ``save``, ``load``.
 """
@@ -36,8 +35,7 @@ NAMES = tuple(VARIANTS)
 
 
 def preset(name: str, **changes: Any) -> Generator:
-    """An unfitted generator by name (``reported``, ``thinning``, ``medgan``, …), with changes to
-    its settings."""
+    """An unfitted generator by the name of its preset, with changes to the settings."""
     if name not in VARIANTS:
         raise InputError(f"preset {name!r} is unknown; choose one of {', '.join(NAMES)}")
     kind, fixed = VARIANTS[name]

@@ -153,8 +153,7 @@ class Model(ABC):
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
-        """A saved model; :class:`InputError` if files are missing, altered or of another
-        version."""
+        """A saved model; :class:`InputError` if a file is missing, altered or of other format."""
         folder = Path(folder)
         config = saved.config(folder)
         if config["generator"] != cls.name:

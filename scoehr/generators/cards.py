@@ -1,5 +1,4 @@
-"""Model card and data card: what a saved generator is, what it was made from, and what it must not
-be taken for.
+"""Model card and data card: what a saved generator is, and what it was made from.
 
 Made from the saved files themselves. The questions are those of Mitchell et al. (2019), Model Cards
 for Model Reporting, FAT*, and of Gebru et al. (2021), Datasheets for Datasets, Communications of
@@ -149,7 +148,6 @@ def _number(value: Any) -> str:
 
 
 def plain(value: Any) -> str:
-    """A value as Markdown that shows it on one line as it is: no markup, no HTML, no end of a
-    table's cell."""
+    """A value as Markdown on one line: no markup, no HTML, no end of a cell."""
     text = html.escape(" ".join(str(value).split()), quote=False)
     return re.sub(r"([\\`*\[\]|$~#])", r"\\\1", text)

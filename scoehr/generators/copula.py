@@ -1,5 +1,4 @@
-"""A Gaussian copula: every marginal exact, the dependence of codes by pairs; the statistical
-baseline.
+"""A Gaussian copula, the statistical baseline: every marginal exact, dependence by pairs.
 
 Behind the count of each code stands a standard normal variable, and thresholds on it give the count
 its distribution. The dependence of codes is the correlation of these variables. That of a pair is

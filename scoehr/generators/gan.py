@@ -91,8 +91,7 @@ class RecordAutoencoder(Autoencoder):
 
 
 class LatentGenerator(nn.Module):
-    """Noise ``(B, embedding)`` to latents ``(B, embedding)``: three layers with batch
-    normalisation.
+    """Noise to latents, both ``(B, embedding)``: three layers with batch normalisation.
 
     Each adds its output to its input; the last has the activation of the encoder, the others ReLU.
     """

@@ -1,5 +1,4 @@
-"""Thinning diffusion with differential privacy: a bound, ε, on what the model can tell of any one
-patient.
+"""Thinning diffusion with differential privacy: ε bounds what the model tells of a patient.
 
 The patients are used twice, each time under noise: for the distributions of counts and lengths
 (Gaussian mechanism), and for the gradients, clipped patient by patient (DP-SGD; Abadi et al. 2016).
@@ -257,8 +256,7 @@ def epsilon(config: PrivateConfig, noise: float, chance: float, steps: int) -> f
 
 
 def noise_for(config: PrivateConfig, chance: float, steps: int) -> float:
-    """The least noise of the gradients, over their norm, that keeps all within
-    ``config.epsilon``."""
+    """The least noise of the gradients, over their norm, that keeps ``config.epsilon``."""
     lowest, highest = 0.3, 1e4
     over = lambda noise: epsilon(config, noise, chance, steps) - config.epsilon  # noqa: E731
     if over(highest) > 0:

@@ -1,5 +1,4 @@
-"""ScoEHR: a latent score-based diffusion over patient records, as reported and with each departure
-as an option.
+"""ScoEHR: latent score-based diffusion, as reported and with each departure as an option.
 
 fit: counts → autoencoder → latents → denoising score matching.  sample: noise → reverse diffusion →
 decoder → counts.

@@ -70,8 +70,7 @@ class Settings:
 
     @classmethod
     def from_dict(cls, settings: dict[str, Any]) -> Self:
-        """From plain data, such as a JSON file; an :class:`InputError` names an entry that is none
-        of ours."""
+        """From plain data, such as JSON; an :class:`InputError` names an unknown entry."""
         # type: ignore[arg-type]
         unknown = sorted(set(settings) - {field.name for field in fields(cls)})
         if unknown:
