@@ -79,8 +79,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 class RecordAutoencoder(Autoencoder):
-    """medGAN's: as the paper's, but latents of counts are rectified (Choi et al. 2017, eq. 1 and
-    2).
+    """medGAN's: latents of counts are rectified (Choi et al. 2017, eq. 1 and 2).
 
     Its loss is a sum over codes as in those equations. The published code takes the mean over codes
     for counts, beside which the weight decay is so strong that little is learned.
