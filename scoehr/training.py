@@ -59,11 +59,13 @@ class TrainingConfig:
 
     def learning_rates(self) -> list[float]:
         """Learning rate of each epoch."""
-        factors = (rate_factor(self.schedule, epoch, self.epochs) for epoch in range(self.epochs))
+        factors = (
+            learning_rate_factor(self.schedule, epoch, self.epochs) for epoch in range(self.epochs)
+        )
         return [self.learning_rate * factor for factor in factors]
 
 
-def rate_factor(schedule: Schedule, epoch: int, epochs: int) -> float:
+def learning_rate_factor(schedule: Schedule, epoch: int, epochs: int) -> float:
     """Multiplier of the learning rate in ``epoch`` (from 0) of ``epochs``.
 
     * ``reported``: 0.5 exp(-0.1 epoch), whatever the number of epochs: after 39 epochs 1 % is left,

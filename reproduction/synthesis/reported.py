@@ -20,7 +20,7 @@ from reproduction import figures
 from reproduction.quotes import Quotes
 from reproduction.synthesis import experiments
 from scoehr.metrics.clusters import Clusters
-from scoehr.training import Schedule, rate_factor
+from scoehr.training import Schedule, learning_rate_factor
 
 #: The values that the paper and the report give.
 QUOTES = Quotes(Path(__file__).with_name("reported.json"))
@@ -236,10 +236,15 @@ def best(which: str) -> pd.DataFrame:
 
 
 def budget(schedule: Schedule, epochs: int, planned: int) -> float:
+<<<<<<< HEAD
     """Sum of the learning rate's factor over the first ``epochs`` of a run of ``planned``, in
     epochs at full rate.
     """
     return sum(rate_factor(schedule, epoch, planned) for epoch in range(epochs))
+=======
+    """Sum of the learning rate's factor over the first ``epochs`` of a run of ``planned``, in epochs at full rate."""
+    return sum(learning_rate_factor(schedule, epoch, planned) for epoch in range(epochs))
+>>>>>>> 9b6710a (The learning rate is never called rate)
 
 
 def apart(which: str, model: str, score: str, others: Sequence[str]) -> dict[str, bool]:

@@ -34,7 +34,7 @@ from scoehr.generators.thinning import Thinning, ThinningConfig
 from scoehr.minibatches import CELLS, Data, SparseRows
 from scoehr.models import ResidualMLP, check_width
 from scoehr.thinning import LENGTHS, MAX_LEVEL, RateModel, count_lengths, thin, thinning_loss
-from scoehr.training import rate_factor
+from scoehr.training import learning_rate_factor
 
 if TYPE_CHECKING:
     from opacus.grad_sample import GradSampleModuleFastGradientClipping as Clipped
@@ -109,7 +109,7 @@ class Private(Thinning):
         rows = []
         for epoch in tqdm(range(config.epochs), "rate", disable=not fitting.progress or None):
             start = time.perf_counter()
-            learning_rate = config.learning_rate * rate_factor(
+            learning_rate = config.learning_rate * learning_rate_factor(
                 config.schedule, epoch, config.epochs
             )
             optimiser.param_groups[0]["lr"] = learning_rate

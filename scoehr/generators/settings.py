@@ -71,8 +71,8 @@ class Settings:
     @classmethod
     def from_dict(cls, settings: dict[str, Any]) -> Self:
         """From plain data, such as JSON; an :class:`InputError` names an unknown entry."""
-        # type: ignore[arg-type]
-        unknown = sorted(set(settings) - {field.name for field in fields(cls)})
+        known = {field.name for field in fields(cls)}  # type: ignore[arg-type]
+        unknown = sorted(set(settings) - known)
         if unknown:
             raise InputError(
                 f"unknown setting {shown(unknown[0])}; see {cls.__name__} for the names"

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from scoehr import InputError
-from scoehr.training import Diverged, TrainingConfig, rate_factor, train
+from scoehr.training import Diverged, TrainingConfig, learning_rate_factor, train
 
 X = torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
 
@@ -209,7 +209,7 @@ def test_a_loss_that_explodes_is_divergence_too():
 
 class TestSchedules:
     def total(self, name, epochs):
-        return sum(rate_factor(name, epoch, epochs) for epoch in range(epochs))
+        return sum(learning_rate_factor(name, epoch, epochs) for epoch in range(epochs))
 
     def test_the_reported_one_freezes(self):
         budget = self.total("reported", 50)
@@ -219,12 +219,12 @@ class TestSchedules:
 
     def test_the_official_one_gives_seven_times_as_much(self):
         assert self.total("official", 50) == pytest.approx(39.1, abs=0.2)
-        assert rate_factor("official", 20, 50) == 1
-        assert rate_factor("official", 21, 50) < 1
+        assert learning_rate_factor("official", 20, 50) == 1
+        assert learning_rate_factor("official", 21, 50) < 1
 
     def test_cosine_ends_near_zero(self):
-        assert rate_factor("cosine", 0, 10) == 1
-        assert rate_factor("cosine", 9, 10) < 0.03
+        assert learning_rate_factor("cosine", 0, 10) == 1
+        assert learning_rate_factor("cosine", 9, 10) < 0.03
 
 
 @pytest.mark.parametrize(
