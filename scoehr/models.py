@@ -371,7 +371,7 @@ class RecordMLP(ResidualMLP):
     size: no code recurs more often than the patient does.
     """
 
-    EMBEDDING, MAX_COUNT = 64, 16  # of each number; counts of a code that are told apart
+    EMBEDDING, MAX_COUNT = 64, 16  # of each number; counts of a code that are distinguished
 
     def __init__(self, n_codes: int, width: int = 256, depth: int = 2):
         super().__init__(n_codes, width, depth, context=self.EMBEDDING)

@@ -86,7 +86,7 @@ class RateModel(nn.Module):
         blur: standard deviation of the noise on the lengths, relative to them.
     """
 
-    MAX_COUNT, MAX_THINNED = 40, 15  # counts told apart in whole and in thinned vectors
+    MAX_COUNT, MAX_THINNED = 40, 15  # counts distinguished in whole and in thinned vectors
     LEVELS = 33  # at which marginal rates are tabulated
     IMPOSSIBLE = -30.0  # log factor on a code of which no training patient had more
     MAX_FACTOR = 12.0  # of the log factor on the total, so that growth ends whatever the network
@@ -137,7 +137,7 @@ class RateModel(nn.Module):
         rates[:, 1:] = rates[:, 1:].clamp(min=0.01).minimum(5.0 * (k + 1))
         self.marginal_log_rates.copy_(rates.clamp(min=1e-6).log())
         seen = torch.arange(len(self.count_pmf))[:, None] * (self.count_pmf > 0)
-        unbounded = self.count_pmf[-1] > 0  # counts from MAX_COUNT on are not told apart
+        unbounded = self.count_pmf[-1] > 0  # counts from MAX_COUNT on are not distinguished
         self.max_count.copy_(seen.amax(0) * torch.where(unbounded, 2, 1))
         possible = (self.length_pmf > 1e-9) & (self.max_count.sum() >= LENGTHS)
         longest = int(possible.nonzero()[-1]) if possible.any() else 0
