@@ -189,8 +189,24 @@ def test_unreachable_codes_are_never_produced():
 
 
 def test_thinning_has_samplers_of_its_own():
+    model = fitted("thinning")
     with pytest.raises(InputError, match="sampler 'heun' does not suit thinning"):
-        fitted("thinning").sample(3, sampler="heun", progress=False)
+        model.sample(3, sampler="heun", progress=False)
+    with pytest.raises(InputError, match="exact_jumps takes no steps"):
+        model.sample(3, steps=5, progress=False)
+    with pytest.raises(InputError, match="exact_jumps takes no steps"):
+        generators.preset("thinning", steps=5)
+    model.sample(3, sampler="tau_leaping", progress=False)
+    assert model.evaluations == Thinning.samplers["tau_leaping"]
+
+
+def test_every_generator_says_what_it_is_and_every_preset_is_found():
+    for kind in generators.GENERATORS.values():
+        assert kind.summary.endswith(".") and kind.architecture and kind.output and kind.weights
+        for name in kind.presets or [kind.name]:
+            assert type(generators.preset(name)) is kind
+        if kind.samplers:
+            assert kind.settings().sampler in kind.samplers
 
 
 def test_a_saved_model_knows_its_kind(tmp_path):
