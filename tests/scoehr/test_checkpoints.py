@@ -17,6 +17,7 @@ def state(seed=0):
 
 
 def step(found):
+    found.module.zero_grad()
     noise = torch.randn(4, 3, generator=found.rng)
     found.module(X + noise).square().mean().backward()
     found.optimisers["adam"].step()
