@@ -107,8 +107,7 @@ def _check_threads(before: str) -> None:
     if before != _threads():
         warn(
             f"this training began with {before} thread(s) and continues with {_threads()}: its "
-            "bits "
-            f"are not those without interruption; set OMP_NUM_THREADS={before} for the same"
+            f"bits are not those without interruption; set OMP_NUM_THREADS={before} for the same"
         )
 
 

@@ -164,7 +164,10 @@ def train(
     if validation is not None:
         validation = validation[: max(256, round(config.epoch_fraction * len(validation)))]
     rates = config.learning_rates()
-    files = _Store(store, name, _facts(module, data, validation, config, seed, about), rates)
+    settings = asdict(config)
+    del settings["epochs"], settings["schedule"]  # what they decide are the learning rates
+    facts = [settings, seed, data, validation, module, about]
+    files = _Store(store, name, facts, rates)
     state = _begin(module, loss, data, config, seed)
     files.read(state)
     done = len(state.history)
@@ -195,20 +198,6 @@ def _begin(
     if config.ema:
         state.keep()
     return state
-
-
-def _facts(
-    module: nn.Module,
-    data: Data,
-    validation: Data | None,
-    config: TrainingConfig,
-    seed: int,
-    about: dict[str, Any] | None,
-) -> list[Any]:
-    """All that decides a training but the learning rates of its epochs."""
-    settings = asdict(config)
-    del settings["epochs"], settings["schedule"]
-    return [settings, seed, data, validation, module, about]
 
 
 def _epoch(

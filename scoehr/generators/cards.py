@@ -20,8 +20,7 @@ AGREEMENT: dict[Any, str] = {True: "yes", False: "no"}
 #: What the data card says of the table by which conditions are checked.
 PAIRS = (
     " `pairs.parquet` counts the training patients who have two codes together, small numbers "
-    "among them: it is not "
-    "for publication where the data are behind an agreement."
+    "among them: it is not for publication where the data are behind an agreement."
 )
 #: Scores that a card shows where they are known, with the value of fresh real patients beside them.
 SCORES = {
@@ -60,18 +59,16 @@ def model_card(config: Mapping[str, Any], scores: Mapping[str, Any], summary: st
         f"# Model card: {plain(config.get('experiment', {}).get('title', config['generator']))}",
         summary,
         f"It makes patients as {_kind(config)} over {config['vocabulary']['codes']:,} codes, which "
-        "`vocabulary.csv` lists with their titles. It was made by scoehr; `scoehr.generators.load` "
-        "reads it.",
+        "`vocabulary.csv` lists with their titles. It was made by scoehr; "
+        "`scoehr.generators.load` reads it.",
         "## Settings\n\n| setting | value |\n|---|---|\n" + "\n".join(settings),
         "## How good it is\n\n" + _scored(scores),
         "## Use\n\nFor developing and testing methods, teaching, and deciding whether access to "
-        "the real records is "
-        "worth asking for. Not for care, and not for estimates published as if they were of real "
-        "patients: repeat "
-        "those on real records.",
+        "the real records is worth asking for. Not for care, and not for estimates published as "
+        "if they were of real patients: repeat those on real records.",
         "## Limits\n\nA patient has codes and how often they were recorded; times, values and "
-        "texts are not modelled. "
-        "Groups that are rare in the training set are rendered worse than common ones, and biases "
+        "texts are not modelled. Groups that are rare in the training set are rendered worse than "
+        "common ones, and biases "
         "of the records stay. " + _promise(config.get("privacy")),
     ]
     return "\n\n".join(parts) + "\n"
@@ -98,9 +95,8 @@ def data_card(config: Mapping[str, Any]) -> str:
         "What the generator in this folder was trained on.",
         "| | |\n|---|---|\n" + "\n".join(rows),
         "No record of a patient lies in this folder: weights and sums over patients only. Weights "
-        "can carry traces of "
-        "records they were trained on, so the terms of the source hold for them too."
-        + (PAIRS if "pairs" in config else ""),
+        "can carry traces of records they were trained on, so the terms of the source hold for "
+        "them too." + (PAIRS if "pairs" in config else ""),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -112,10 +108,9 @@ def _promise(privacy: Mapping[str, Any] | None) -> str:
         )
     return (
         f"Training kept (ε = {privacy['epsilon']:.3g}, δ = {privacy['delta']:.3g}) differential "
-        "privacy, where "
-        f"neighbours differ by {plain(privacy['neighbours'])} and vocabulary and number of "
-        "patients are public. "
-        "Choosing settings on the same patients is not counted in it."
+        f"privacy, where neighbours differ by {plain(privacy['neighbours'])} and vocabulary and "
+        "number of patients are public. Choosing settings on the same patients is not counted in "
+        "it."
     )
 
 

@@ -80,8 +80,7 @@ def sample_by_rejection(
         if proposed > MAX_PROPOSALS * max(size, 100):
             raise InputError(
                 f"of {proposed:,} patients grown on condition {accepted} were accepted, since they "
-                "have "
-                "these codes many times; give fewer codes"
+                "have these codes many times; give fewer codes"
             )
         n = min(size, math.ceil(missing * (proposed + 1) / (accepted + 1)))
         x, cost = grow(n)

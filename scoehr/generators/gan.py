@@ -320,8 +320,7 @@ class _AdversarialTraining:
             if not (abs(loss) < limit and math.isfinite(generator_loss)):
                 raise Diverged(
                     f"gan diverged in epoch {epoch + 1}: losses {loss:.4g} and "
-                    f"{generator_loss:.4g}; "
-                    "lower the learning rate",
+                    f"{generator_loss:.4g}; lower the learning rate",
                     state.history,
                 )
             state.save(path, SAVE_EVERY, last=epoch + 1 == config.epochs)

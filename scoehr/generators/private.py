@@ -51,9 +51,7 @@ class PrivateConfig(ThinningConfig):
     learning_rate: float = 5e-4
     epsilon: float = 8.0
     delta: float = 1e-5
-    max_gradient_norm: float = (
-        100.0  # bound on a patient's gradient; a lower one biases rates of long vectors
-    )
+    max_gradient_norm: float = 100.0  # of a patient; a lower one biases rates of long vectors
     max_codes: int = 40  # of a patient that count for the distributions of counts
     marginals_noise: float = 4.0  # standard deviation over sensitivity
 
@@ -261,7 +259,7 @@ def noise_for(config: PrivateConfig, chance: float, steps: int) -> float:
     over = lambda noise: epsilon(config, noise, chance, steps) - config.epsilon  # noqa: E731
     if over(highest) > 0:
         raise InputError(
-            f"epsilon {config.epsilon:g} is less than the marginals spend; "
-            "raise marginals_noise or epsilon"
+            f"epsilon {config.epsilon:g} is less than the marginals spend; raise marginals_noise "
+            "or epsilon"
         )
     return lowest if over(lowest) < 0 else float(brentq(over, lowest, highest, xtol=1e-4)) + 1e-4

@@ -28,8 +28,7 @@ def check_training(shape: tuple[int, int], need: int) -> None:
     if need > (free := free_memory()):
         raise InputError(
             f"training on {shape[0]:,} patients and {shape[1]:,} codes needs about {_size(need)} "
-            "of "
-            f"memory and {_size(free)} are free; set a smaller batch or width"
+            f"of memory and {_size(free)} are free; set a smaller batch or width"
         )
 
 
@@ -43,8 +42,8 @@ def _check(n: int, each: int, free: int, where: str) -> None:
         raise InputError(f"the number of patients must be at least 1, not {n}")
     if n * each > free:
         raise InputError(
-            f"{n:,} patients need about {_size(n * each)} {where} and {_size(free)} are free; "
-            f"ask for at most {free // each:,} at a time, under different seeds"
+            f"{n:,} patients need about {_size(n * each)} {where} and {_size(free)} are free; ask "
+            f"for at most {free // each:,} at a time, under different seeds"
         )
 
 

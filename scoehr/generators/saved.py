@@ -135,8 +135,7 @@ def config(folder: Path) -> dict[str, Any]:
     if type(entries["format"]) is not int or entries["format"] != FORMAT:
         raise InputError(
             f"{path}: format {shown(entries['format'])} is of another version of scoehr, this one "
-            "reads "
-            f"{FORMAT}; install that version or fit the model again"
+            f"reads {FORMAT}; install that version or fit the model again"
         )
     kinds = {"generator": str, "config": dict, "weights": dict, "vocabulary": dict, "data": dict}
     for key, kind in kinds.items():
