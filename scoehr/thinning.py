@@ -3,7 +3,7 @@
 Forward, every occurrence of a code survives to level a in [0, 1] with probability a, independently:
 x_a | x₁ ~ Binomial(x₁, a). At a = 1 a patient vector is whole, at a = 0 it is empty. A network
 learns the rates λ(x_a, a) = E[x₁ - x_a | x_a], how many more of each code the whole vector has. In
-reverse, code j is added at the intensity λⱼ(x, a) / (1 - a) as a rises from 0 to 1.
+reverse, code j is added at the intensity λⱼ(x, a) / (1 - a) as a rises from 0 to 1::
 
     import torch
     from scoehr.models import RecordMLP
@@ -35,6 +35,8 @@ import torch
 from torch import Tensor, nn
 
 from scoehr.minibatches import Data, SparseRows
+
+__all__ = ["RateModel", "exact_jumps", "tau_leaping", "thin", "thinning_levels", "thinning_loss"]
 
 MAX_LEVEL = 1 - 1e-3  # the largest level that training and exact sampling visit
 #: Lengths (sums of counts) of patient vectors: each up to 512, then in steps of 2 %.
@@ -174,9 +176,9 @@ class RateModel(nn.Module):
         return torch.log_softmax(log.masked_fill_(x >= self.max_count, self.IMPOSSIBLE), dim=1)
 
     def remaining(self, length: Tensor, level: Tensor) -> Tensor:
-        """E[|x₁| - |x_a| | |x_a|] ``(B,)`` for ``length`` |x_a| ``(B,)``.
+        """``E[|x₁| - |x_a| | |x_a|]`` ``(B,)`` for ``length`` ``|x_a|`` ``(B,)``.
 
-        By Bayes' rule the mean of m - n under weights P(|x₁| = m) C(m, n) (1 - a)^(m - n).
+        By Bayes' rule the mean of m - n under weights ``P(|x₁| = m) C(m, n) (1 - a)^(m - n)``.
         """
         length = length.double().clamp(max=float(self.lengths[-1]))
         missing = self.lengths - length[:, None]  # (B, n_lengths)
@@ -245,8 +247,7 @@ def exact_jumps(
     evaluation bounds the intensity Λ / (1 - a) until the next jump, and jumps are drawn by
     rejection, each vector at a level of its own. Proposals and jumps cost an evaluation each.
 
-    Returns vectors ``(B, n_codes)``, and evaluations of the network a vector on average.
-    FloatingPointError if a rate is not finite.
+    Returns vectors and evaluations a vector; FloatingPointError if a rate is not finite.
     """
     x, growing, evaluations = start.clone(), torch.arange(len(start)), 0
     level = torch.zeros(len(x), dtype=torch.float64)

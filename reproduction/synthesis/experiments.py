@@ -313,8 +313,9 @@ def place(dataset: str, source: str | None, profile: str) -> str:
 
 
 def of_book(dataset: str, source: str | None, profile: str, seed: int) -> Mapping[str, Experiment]:
-    """Every row at this profile; a book shows those that are finished."""
-    return plan(dataset, source, profile, seed)
+    """Every row at this profile that may be run; a book shows those that are finished."""
+    rows = plan(dataset, source, profile, seed)
+    return {name: row for name, row in rows.items() if not row.needs_public_codes}
 
 
 def main(plan: dict[str, Experiment]) -> dict[str, Experiment]:

@@ -236,15 +236,10 @@ def best(which: str) -> pd.DataFrame:
 
 
 def budget(schedule: Schedule, epochs: int, planned: int) -> float:
-<<<<<<< HEAD
     """Sum of the learning rate's factor over the first ``epochs`` of a run of ``planned``, in
     epochs at full rate.
     """
-    return sum(rate_factor(schedule, epoch, planned) for epoch in range(epochs))
-=======
-    """Sum of the learning rate's factor over the first ``epochs`` of a run of ``planned``, in epochs at full rate."""
     return sum(learning_rate_factor(schedule, epoch, planned) for epoch in range(epochs))
->>>>>>> 9b6710a (The learning rate is never called rate)
 
 
 def apart(which: str, model: str, score: str, others: Sequence[str]) -> dict[str, bool]:
