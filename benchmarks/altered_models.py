@@ -29,7 +29,7 @@ from scoehr.generators import saved
 Rng = np.random.Generator
 #: Presets, and settings that make them small.
 PRESETS: dict[str, dict[str, Any]] = {
-    "thinning": {"epochs": 1, "width": 8, "depth": 1, "steps": 3},
+    "thinning": {"epochs": 1, "width": 8, "depth": 1},
     "fast": {"epochs": 1, "autoencoder_epochs": 1, "latent": 8, "width": 8, "depth": 1, "steps": 3},
     "edm": {"epochs": 1, "width": 8, "depth": 1, "steps": 3},
     "medgan": {"epochs": 1, "autoencoder_epochs": 1, "width": 8},

@@ -171,16 +171,14 @@ def notebooks(number: int, seed: int) -> Iterator[Outcome]:
 def _config(folder: Path, **entries: object) -> None:
     path = folder / "config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
-    facts = config.get("experiment", config)
     for key, value in entries.items():
-        (facts if key == "dataset" else config)[key] = value
+        (config["experiment"] if key == "dataset" else config)[key] = value
     path.write_text(json.dumps(config), encoding="utf-8")
 
 
 def _other_fingerprint(run: Path) -> None:
     config = json.loads((run / "config.json").read_text(encoding="utf-8"))
-    data = config["data"]
-    _config(run, data="0" * 16 if isinstance(data, str) else data | {"fingerprint": "0" * 16})
+    _config(run, data=config["data"] | {"fingerprint": "0" * 16})
 
 
 def _append(path: Path, text: str) -> None:
@@ -201,7 +199,7 @@ def _patients(path: Path, **metadata: str) -> None:
     pq.write_table(table.replace_schema_metadata({"scoehr": json.dumps(extra)} | metadata), path)
 
 
-#: Plants something in a run's folder; ``rng`` chooses the words.
+#: Plants something in the folder of a model in a bundle; ``rng`` chooses the words.
 PLANTS: dict[str, Callable[[Rng, Path], object]] = {
     "patients beside the run": lambda rng,
     run: (run / "patients.csv").write_text(f"subject_id\n{_id(rng)}\n"),
@@ -225,21 +223,21 @@ PLANTS: dict[str, Callable[[Rng, Path], object]] = {
     "ids in the losses": lambda rng, run: _append(run / "history.csv", f"{_id(rng)},{_id(rng)}\n"),
     "an id among the codes": lambda rng, run: _append(run / "vocabulary.csv",
     f'"{_id(rng)}","x"\n'),
-    "a name in the environment": lambda rng, run: _append(run / "environment.txt",
+    "a name in the environment": lambda rng, run: _append(run.parents[1] / "environment.txt",
     "host db7.hospital.internal\n"),
     "other weights": lambda rng, run: next(run.glob("*.safetensors")).write_bytes(rng.bytes(64)),
     "pickled weights": lambda rng, run: (run / "model.pt").write_bytes(b"\x80\x04."),
     "a folder below": lambda rng, run: _patients(run / "checkpoints" / "a.parquet"),
     "a link": lambda rng,
-    run: (run / "metrics.json").unlink() or (run / "metrics.json").symlink_to("config.json"),
+    run: (run / "history.csv").unlink() or (run / "history.csv").symlink_to("config.json"),
     "a run of MIMIC": lambda rng,
-    run: run.rename(run.with_name("mimic4-standard-thinning-s0-00000000")),
+    run: run.parents[1].rename(run.parents[2] / "synthesis-mimic4-standard"),
     "a run without a config": lambda rng, run: (run / "config.json").unlink(),
     "patients of no run": lambda rng,
     run: _patients(_synthetic(run) / "simulated-quick-thinning-s9-00000000.parquet"),
     "real patients in a sample": lambda rng,
-    run: _patients(_synthetic(run) / f"{run.name}.parquet"),
-    "a source in a sample": lambda rng, run: _patients(_synthetic(run) / f"{run.name}.parquet",
+    run: _patients(_synthetic(run) / f"{_id_of(run)}.parquet"),
+    "a source in a sample": lambda rng, run: _patients(_synthetic(run) / f"{_id_of(run)}.parquet",
     source=_path(rng)),
     "records as CSV": lambda rng,
     run: _folder(_synthetic(run)) / "x.csv" and (_folder(_synthetic(run)) / "x.csv").write_text("a\n"),
@@ -248,7 +246,7 @@ PLANTS: dict[str, Callable[[Rng, Path], object]] = {
 
 
 def _synthetic(run: Path) -> Path:
-    return run.parents[1] / "synthetic_data"
+    return run.parents[3] / "synthetic_data"
 
 
 def _folder(path: Path) -> Path:
@@ -256,10 +254,24 @@ def _folder(path: Path) -> Path:
     return path
 
 
+def _id_of(run: Path) -> str:
+    """The run whose model this is."""
+    settings = json.loads((run.parents[1] / "settings.json").read_text(encoding="utf-8"))
+    return next(name for name in settings if f"-{run.name}-" in name)
+
+
 def published_run() -> Path:
-    """A published run of the simulated cohort that is small."""
-    runs = sorted((CHECKOUT / "saved_models").glob("simulated-standard-thinning-s0-*"))
-    return runs[0]
+    """A published model of the simulated cohort."""
+    return CHECKOUT / "saved_models" / "synthesis-simulated-standard" / "models" / "thinning-s0"
+
+
+def copied(run: Path, tree: Path) -> Path:
+    """The model in a copy of its bundle that has no other."""
+    bundle = run.parents[1]
+    place = tree / "saved_models" / bundle.name
+    ignored = shutil.ignore_patterns("models")
+    shutil.copytree(bundle, place, ignore=ignored)
+    return Path(shutil.copytree(run, place / "models" / run.name))
 
 
 def folders(number: int, seed: int, folder: Path) -> Iterator[Outcome]:
@@ -268,8 +280,7 @@ def folders(number: int, seed: int, folder: Path) -> Iterator[Outcome]:
     for each in range(number):
         name = list(PLANTS)[each % len(PLANTS)]
         tree = folder / str(each)
-        run = tree / "saved_models" / sound.name
-        shutil.copytree(sound, run)
+        run = copied(sound, tree)
         PLANTS[name](np.random.default_rng([seed, 3, each]), run)
         yield Outcome(name, "" if publishing.check(tree) else "passes")
         shutil.rmtree(tree)

@@ -160,7 +160,11 @@ for name, run in small.items():
         drawn = run.generator.sample(size, seed=seed, progress=False)
         error = np.abs(results.shares(drawn) - present).mean()
         rows.append(
-            {"sampler": f"{name}: exact jumps", "evaluations": run.generator.evaluations, "score": error}
+            {
+                "sampler": f"{name}: exact jumps",
+                "evaluations": run.generator.evaluations,
+                "score": error,
+            }
         )
 trials = pd.DataFrame(rows)
 fresh = cohort.train.take(np.random.default_rng(seed).permutation(len(cohort.train))[:size])

@@ -38,27 +38,28 @@ results.origin(runs, dataset=dataset, profile=profile, seed=seed)
 # ## What lies in a run's folder
 
 # %% tags=["hide-input"]
-files = {
-    path.name: {
-        name: (run.folder / path.name).stat().st_size / 2**10
-        for name, run in runs.items()
-        if (run.folder / path.name).exists()
+sizes = {
+    run.folder.name: {
+        path.name: path.stat().st_size / 2**10 for path in run.folder.iterdir() if path.is_file()
     }
     for run in runs.values()
-    for path in sorted(run.folder.iterdir())
 }
-Table(pd.DataFrame(files).T.sort_index(), "Files of each run in saved_models/, in KiB", digits=4)
+Table(pd.DataFrame(sizes).sort_index(), "Files of each of these runs, in KiB", digits=4)
 
 # %% [markdown]
+# A run that was made here has a folder of its own, `runs/done/<run>`. Published runs lie in `saved_models`, one bundle a
+# study, data set and profile:
+#
 # | file | holds |
 # |---|---|
-# | `config.json` | settings, account of the data, SHA-256 of weights and vocabulary, verdict |
-# | `vocabulary.csv` | the codes and their titles |
-# | `history.csv` | stage, epoch, training and validation loss, learning rate, seconds |
-# | `metrics.json` | all scores, the five reference points, gaps, intervals, numbers of patients, versions |
-# | `costs.json` | seconds a stage, peak memory, evaluations a patient, threads |
+# | `runs.csv` | a row a run: what it is, its costs, its main scores |
+# | `settings.json` | settings of each run, account of its data, verdict |
+# | `results.json`, `references.json` | all scores and costs of each run; the reference points, each once |
+# | `scores.parquet` | the scores as a table: run, metric, value, low, high, gap |
+# | `histories.parquet` | stage, epoch, training and validation loss, learning rate, seconds |
+# | `frequencies.parquet` | how often real and synthetic patients have each code |
 # | `environment.txt` | Python and package versions |
-# | `*.safetensors` | the weights |
+# | `models/<row>-s<seed>/` | the models with their settings, codes, weights (`*.safetensors`) and cards |
 #
 # ## A trained model in two lines
 
@@ -82,9 +83,7 @@ patients.to_long().rename(columns={"patient_id": "patient"}).head(8)
 # Any tool that reads Parquet reads them: one row a patient and code.
 
 # %%
-from scoehr.files import ROOT
-
-table = pd.read_parquet(ROOT / "synthetic_data" / f"{run.id}.parquet")
+table = pd.read_parquet(run.stored.synthetic)
 table.rename(columns={"patient_id": "patient"}).head()
 
 # %% tags=["hide-input"]
@@ -113,4 +112,4 @@ Table(
 )
 
 # %%
-print((run.folder / "environment.txt").read_text())
+print(run.stored.environment)

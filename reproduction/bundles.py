@@ -218,14 +218,7 @@ def find(root: Path, run: str, name: str) -> Store:
     published = bundle(root / "saved_models" / name)
     if not folder.finished and published is not None and run in published.settings:
         return Bundled(published, run)
-    return folder if folder.finished else _before_bundles(root, run) or folder
-
-
-def _before_bundles(root: Path, run: str) -> Folder | None:
-    """A run that was published as a folder of its own."""
-    old = Folder(root / "saved_models" / run)
-    old.synthetic = root / "synthetic_data" / f"{run}.parquet"
-    return old if old.finished else None
+    return folder
 
 
 # Gathering ---------------------------------------------------------------------------------------

@@ -242,7 +242,7 @@ def _config(path: Path) -> Found:
     """A run's data must be open, and its weights and vocabulary those that it names."""
     config = _json(path)
     yield from _value(config, "")
-    yield from _made_from(config, path.relative_to(path.parents[1]).parts[0])
+    yield from _made_from(config, path.parents[2].name)
     named = {"vocabulary.csv": config.get("vocabulary"), "pairs.parquet": config.get("pairs")}
     for file, digest in (named | config.get("weights", {})).items():
         digest = digest["sha256"] if isinstance(digest, dict) else digest
@@ -260,12 +260,10 @@ def _settings(path: Path) -> Found:
 
 def _made_from(config: dict[str, Any], run: str) -> Found:
     """What is wrong with the data that a run says it was made from."""
-    dataset = config.get("experiment", config).get("dataset")
-    data = config["data"]
-    fingerprint = data if isinstance(data, str) else data.get("fingerprint")
-    if not re.match(rf"(?:visits-|dualk-|mortality_attack-)?{re.escape(str(dataset))}-", run):
+    dataset, fingerprint = config["experiment"].get("dataset"), config["data"].get("fingerprint")
+    if not re.match(rf"(?:[a-z_]+-)?{re.escape(str(dataset))}-", run):
         yield "dataset", "is another than the run is named after"
-    if config.get("credentialed", dataset != "physionet2012") is not False:
+    if config.get("credentialed") is not False:
         yield "credentialed", "is not false; runs on credentialed data stay where they were made"
     if not is_open(dataset, fingerprint):
         yield "fingerprint", NOT_OPEN
@@ -358,8 +356,7 @@ def _synthetic(path: Path) -> Found:
 
 def _published(run: str, models: Path) -> bool:
     """Whether the settings of a run are published."""
-    bundles = [json.loads(_text(path)) for path in models.glob("*/settings.json")]
-    return (models / run / "config.json").is_file() or any(run in runs for runs in bundles)
+    return any(run in json.loads(_text(path)) for path in models.glob("*/settings.json"))
 
 
 def _same_table(one: Path, other: Path) -> bool:
@@ -715,9 +712,8 @@ class Kind(NamedTuple):
 
 
 _OPEN = "|".join(OPEN)
-_RUN = rf"saved_models/(?:visits-|dualk-|mortality_attack-)?(?:{_OPEN})-[a-z0-9_-]{{3,80}}"
 _BUNDLE = rf"saved_models/(?:synthesis|dualk|mortality_attack)-(?:{_OPEN})-[a-z0-9]+"
-_MODEL = rf"(?:{_RUN}|{_BUNDLE}/models/[a-z0-9_-]{{1,60}}-s\d+)"
+_MODEL = rf"{_BUNDLE}/models/[a-z0-9_-]{{1,60}}-s\d+"
 #: Folders that say what they are made of.
 FOLDER = re.compile(r"saved_models/[^/]+(?:/models/[^/]+)?(?=/)")
 KINDS = (
@@ -732,12 +728,12 @@ KINDS = (
     Kind(rf"{_BUNDLE}/runs\.csv", MIB, _table),
     Kind(rf"{_BUNDLE}/(?:scores|histories|frequencies|draws|maps)\.parquet", 16 * MIB, _table),
     Kind(rf"{_MODEL}/config\.json", 64 * KIB, _config),
-    Kind(rf"{_MODEL}/(?:metrics|costs|model-\d{{1,2}}/model)\.json", MIB, _figures),
-    Kind(rf"{_MODEL}/(?:history|draws|frequency)\.csv", 512 * KIB, _table),
+    Kind(rf"{_MODEL}/model-\d{{1,2}}/model\.json", MIB, _figures),
+    Kind(rf"{_MODEL}/history\.csv", 512 * KIB, _table),
     Kind(rf"{_MODEL}/vocabulary\.csv", 512 * KIB, _vocabulary),
     Kind(rf"{_MODEL}/pairs\.parquet", 4 * MIB, _table),
-    Kind(rf"(?:{_BUNDLE}|{_RUN})/environment\.txt", 4 * KIB, _paragraphs(_versions)),
+    Kind(rf"{_BUNDLE}/environment\.txt", 4 * KIB, _paragraphs(_versions)),
     Kind(rf"{_MODEL}/(?:MODEL|DATA)_CARD\.md", 32 * KIB, _paragraphs(_shown)),
     Kind(rf"{_MODEL}/(?:model-\d{{1,2}}/)?[a-z]+\.safetensors", 64 * MIB, _weights),
-    Kind(rf"synthetic_data/(?:visits-)?(?:{_OPEN})-[a-z0-9-]{{3,80}}\.parquet", 32 * MIB, _synthetic),
+    Kind(rf"synthetic_data/(?:{_OPEN})-[a-z0-9-]{{3,80}}\.parquet", 32 * MIB, _synthetic),
 )  # fmt: skip

@@ -253,8 +253,6 @@ def stores(study: str, dataset: str, profile: str | None = None) -> list[bundles
     for path in (ROOT / "saved_models").glob(f"{study}-{dataset}-*"):
         if published := bundles.bundle(path):
             found |= {store.id: store for store in published}
-    old = sorted((ROOT / "saved_models").glob(f"*{dataset}-*"))
-    found |= {store.id: store for store in map(bundles.Folder, old) if store.finished}
     folders = [bundles.Folder(path) for path in (ROOT / "runs" / "done").glob(f"*{dataset}-*")]
     found |= {store.id: store for store in folders if store.finished}
     kept = [store for store in found.values() if _is_of(store, study, dataset, profile)]
@@ -262,7 +260,7 @@ def stores(study: str, dataset: str, profile: str | None = None) -> list[bundles
 
 
 def _is_of(store: bundles.Store, study: str, dataset: str, profile: str | None) -> bool:
-    facts = store.config.get("experiment", store.config)
+    facts = store.config["experiment"]
     alike = facts["dataset"] == dataset and profile in (None, facts["profile"])
     return alike and store.config.get("study", study) == study
 

@@ -27,7 +27,9 @@ from scoehr.data import datasets, icd
 from scoehr.data.matrix import METADATA_KEY
 
 ROOT = Path(__file__).resolve().parents[2]
-RUN = "simulated-standard-thinning-s0-e459ff20"
+RUN = "simulated-standard-thinning-s0-9b948e1e"
+BUNDLE = "saved_models/synthesis-simulated-standard"
+FOLDER = f"{BUNDLE}/models/thinning-s0"
 NOTEBOOK = "book/notebooks/01-cohort.ipynb"
 FACTS = {"dataset": "simulated", "fingerprint": "1cec4bba1c4f1722", "credentialed": False}
 
@@ -296,16 +298,24 @@ def test_a_notebook_holds_only_what_it_shows():
 # The tree
 
 
+MODELS = {
+    "synthesis-simulated-standard": "thinning-s0",
+    "dualk-diabetes130-standard": "better-s0",
+    "mortality_attack-physionet2012-standard": "bilstm-study-s0",
+}
+
+
 @pytest.fixture(scope="module")
 def original(tmp_path_factory):
     """A small tree of what is published."""
     tree = tmp_path_factory.mktemp("tree")
-    runs = [RUN, *(path.name for path in (ROOT / "saved_models").glob("dualk-*-better-s0-*"))]
-    runs += [
-        path.name for path in (ROOT / "saved_models").glob("mortality_attack-*-bilstm-study-s0-*")
-    ]
-    for run in runs:
-        shutil.copytree(ROOT / "saved_models" / run, tree / "saved_models" / run)
+    for bundle, model in MODELS.items():
+        for path in (ROOT / "saved_models" / bundle).iterdir():
+            if path.is_file():
+                (tree / "saved_models" / bundle).mkdir(parents=True, exist_ok=True)
+                shutil.copy(path, tree / "saved_models" / bundle)
+        model = f"saved_models/{bundle}/models/{model}"
+        shutil.copytree(ROOT / model, tree / model)
     for name in (
         NOTEBOOK,
         "book/reading.md",
@@ -356,7 +366,7 @@ def rewrite(name, change):
 
 def tensors(**more):
     def change(tree):
-        path = tree / "saved_models" / RUN / "rate.safetensors"
+        path = tree / FOLDER / "rate.safetensors"
         save_file(load_file(path) | more.get("add", {}), path, metadata=more.get("metadata"))
         rewrite(
             CONFIG,
@@ -388,6 +398,22 @@ def ids(table):
     return table.set_column(0, "patient_id", pa.array(table["patient_id"].to_numpy() * 7 + 10006))
 
 
+def frequencies(**cells):
+    """A change of cells of each run's frequencies, or a column more."""
+
+    def change(tree):
+        path = tree / BUNDLE / "frequencies.parquet"
+        table = pq.read_table(path)
+        for name, value in cells.items():
+            column = table[name].to_pylist() if name in table.column_names else [""] * len(table)
+            if name in table.column_names:
+                table = table.drop_columns([name])
+            table = table.append_column(name, pa.array([value, *column[1:]]))
+        pq.write_table(table, path, compression="zstd")
+
+    return change
+
+
 def text_in_picture(tree):
     info = PngInfo()
     info.add_text("Comment", "patient 10006")
@@ -399,16 +425,16 @@ def link(tree):
     (tree / "book" / "data.md").symlink_to("/etc/hostname")
 
 
-CONFIG = f"saved_models/{RUN}/config.json"
-FOLDER = f"saved_models/{RUN}"
+CONFIG = f"{FOLDER}/config.json"
+RESULTS = f"{BUNDLE}/results.json"
 FILES = {
     "patients beside a run": put(f"{FOLDER}/patients.csv", "subject_id\n10006\n"),
     "a table of the tree": put(f"{FOLDER}/train.parquet", b"PAR1"),
     "a pickle": put(f"{FOLDER}/model.pkl", b"\x80\x04"),
     "a hidden file": put(f"{FOLDER}/.cache", "10006"),
     "a folder in a run": put(f"{FOLDER}/notes/metrics.json", "{}"),
-    "a run of MIMIC": lambda tree: shutil.copytree(tree / FOLDER, tree / "saved_models" / "mimic3-standard-fast-s0-1"),
-    "a run without a config": put("saved_models/simulated-standard-fast-s0-00000000/metrics.json", "{}"),
+    "a run of MIMIC": lambda tree: shutil.copytree(tree / FOLDER, tree / "saved_models/synthesis-mimic3-standard/models/fast-s0"),
+    "a run without a config": put("saved_models/synthesis-simulated-quick/results.json", "{}"),
     "MIMIC under an open name": rewrite(CONFIG, lambda value: value["data"].update(fingerprint="0123456789abcdef")),
     "credentialed": rewrite(CONFIG, lambda value: value.update(credentialed=True)),
     "no word on credentials": rewrite(CONFIG, lambda value: value.pop("credentialed")),
@@ -419,25 +445,25 @@ FILES = {
     "credentialed twice": edit(CONFIG, '"credentialed": false', '"credentialed": true, "credentialed": false'),
     "a source": rewrite(CONFIG, lambda value: value["experiment"].update(source="/home/ann/mimic")),
     "patients in a config": rewrite(CONFIG, lambda value: value["data"].update(people=[10006, 10011, 10013])),
-    "ids as keys": rewrite(f"{FOLDER}/metrics.json", lambda value: value.update({"10006": 0.5, "10011": 0.7})),
-    "an id in scores": rewrite(f"{FOLDER}/metrics.json", lambda value: value.update(subject_id=7)),
-    "the worst patient": rewrite(f"{FOLDER}/metrics.json", lambda value: value.update(worst_patient=10006)),
-    "a note in scores": rewrite(f"{FOLDER}/metrics.json", lambda value: value.update(note="patient 10006 was odd")),
-    "a date in costs": rewrite(f"{FOLDER}/costs.json", lambda value: value.update(begun="2126-08-14 19:04")),
-    "a machine in costs": rewrite(f"{FOLDER}/costs.json", lambda value: value.update(place="/gpfs/ann")),
-    "few deaths": rewrite(f"{FOLDER}/metrics.json", lambda value: value.update(deaths=3)),
-    "a person in scores": rewrite(f"{FOLDER}/metrics.json", lambda value: value.update(x={"age": 67, "gender": "F"})),
-    "not JSON": put(f"{FOLDER}/metrics.json", "subject_id,10006"),
+    "ids as keys": rewrite(RESULTS, lambda value: value.update({"10006": 0.5, "10011": 0.7})),
+    "an id in scores": rewrite(RESULTS, lambda value: value.update(subject_id=7)),
+    "the worst patient": rewrite(RESULTS, lambda value: value.update(worst_patient=10006)),
+    "a note in scores": rewrite(RESULTS, lambda value: value.update(note="patient 10006 was odd")),
+    "a date in costs": rewrite(RESULTS, lambda value: value.update(begun="2126-08-14 19:04")),
+    "a machine in costs": rewrite(RESULTS, lambda value: value.update(place="/gpfs/ann")),
+    "few deaths": rewrite(RESULTS, lambda value: value.update(deaths=3)),
+    "a person in scores": rewrite(RESULTS, lambda value: value.update(x={"age": 67, "gender": "F"})),
+    "not JSON": put(RESULTS, "subject_id,10006"),
     "a column of history": edit(f"{FOLDER}/history.csv", "seconds", "subject_id"),
     "words in history": edit(f"{FOLDER}/history.csv", "rate,1,", "patient 10006,1,"),
     "ids in history": edit(f"{FOLDER}/history.csv", "rate,1,", "rate,10006,"),
-    "ids in frequencies": edit(f"{FOLDER}/frequency.csv", "\n003,", "\n10006,"),
-    "a count in frequencies": edit(f"{FOLDER}/frequency.csv", "7.16538e-05", "10006"),
-    "another table as frequencies": put(f"{FOLDER}/frequency.csv", "subject_id,gender\n10006,F\n"),
+    "ids in frequencies": frequencies(code="10006"),
+    "a count in frequencies": frequencies(real=10006.0),
+    "another table as frequencies": frequencies(gender="F"),
     "a title of its own": edit(f"{FOLDER}/vocabulary.csv", "Amebiasis, unspecified", "Ann Smith's amebiasis"),
     "a code of its own": edit(f"{FOLDER}/vocabulary.csv", '\n"006",', '\n"10006",'),
-    "versions and a machine": put(f"{FOLDER}/environment.txt", "python 3.11.7\nhost node7.cluster.local\n"),
-    "versions and an id": put(f"{FOLDER}/environment.txt", "patient 10006\n"),
+    "versions and a machine": put(f"{BUNDLE}/environment.txt", "python 3.11.7\nhost node7.cluster.local\n"),
+    "versions and an id": put(f"{BUNDLE}/environment.txt", "patient 10006\n"),
     "a card with a patient": edit(f"{FOLDER}/MODEL_CARD.md", "## Use", "Patient 10006 is one of them.\n\n## Use"),
     "a card with a picture": edit(f"{FOLDER}/DATA_CARD.md", "No record", "![](http://x.org/a.png)<img src=x>"),
     "weights and metadata": tensors(metadata={"subject_id": "10006"}),
@@ -503,8 +529,7 @@ def test_what_git_ignores_is_not_looked_at(tree):
     [
         "parts/train.parquet", "model/config.json", "packet/packet.csv", "packet-key-not-for-reviewers.csv",
         "scores.json", "synthetic.parquet", "failing.parquet", "counts.json", "synthetic.jsonl", "packet2/packet.html",
-        "saved_models/table-quick-thinning-s0-1/config.json", "saved_models/mimic3-standard-thinning-s0-1/config.json",
-        "saved_models/simulated-quick-fast-s0-1/config.json", "synthetic_data/mimic4-standard-thinning-s0-1.parquet",
+        "runs/done/table-quick-thinning-s0-1/config.json", "runs/done/mimic3-standard-thinning-s0-1/synthetic.parquet",
         "data/mimic3/ADMISSIONS.csv.gz", "runs/stages/x.pt", ".model.abcdefgh/model/config.json",
     ],
 )  # fmt: skip

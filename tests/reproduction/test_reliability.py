@@ -153,9 +153,8 @@ def test_a_small_count_is_found_where_people_write(text):
 
 
 def test_a_run_that_does_not_say_whether_it_is_credentialed_is_not_published(tmp_path):
-    run = tmp_path / "saved_models" / planted_leaks.published_run().name
-    run.mkdir(parents=True)
-    config = json.loads((planted_leaks.published_run() / "config.json").read_text(encoding="utf-8"))
+    run = planted_leaks.copied(planted_leaks.published_run(), tmp_path)
+    config = json.loads((run / "config.json").read_text(encoding="utf-8"))
     (run / "config.json").write_text(json.dumps(config | {"credentialed": None}))
     assert "credentialed" in [each.place for each in publishing.check(tmp_path)]
 

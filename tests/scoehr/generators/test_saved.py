@@ -274,11 +274,13 @@ def test_a_folder_of_another_format_is_refused(folder, version):
 
 
 def published():
-    names = [path.parent for path in sorted((ROOT / "saved_models").glob("*/*.safetensors"))]
-    return sorted({name for name in names if not name.name.startswith(("dualk", "mortality"))})
+    configs = sorted((ROOT / "saved_models").glob("synthesis-*/models/*/config.json"))
+    return [path.parent for path in configs]
 
 
-@pytest.mark.parametrize("folder", published(), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "folder", published(), ids=lambda path: path.parent.parent.name + path.name
+)
 def test_published_models_are_read(folder):
     assert len(load(folder).sample(2, progress=False)) == 2
 
