@@ -45,6 +45,7 @@ class VPSDE:
     beta_max: float = 20.0
 
     def beta(self, t: Tensor) -> Tensor:
+        """β₀ + t (β₁ - β₀)."""
         return self.beta_min + t * (self.beta_max - self.beta_min)
 
     def integral(self, t: Tensor) -> Tensor:
@@ -155,11 +156,13 @@ class ReverseSDE:
         self.evaluations = 0
 
     def f(self, s: Tensor, x: Tensor) -> Tensor:
+        """Drift ``(B, D)`` of ``x`` ``(B, D)`` at ``s`` ``()``."""
         t = (1.0 - s).expand(len(x))  # (B,)
         self.evaluations += 1
         return -self.sde.drift(x, t) + self.sde.beta(t)[:, None] * self.score(x, t)
 
     def g(self, s: Tensor, x: Tensor) -> Tensor:
+        """√β of each dimension, ``(B, D)``."""
         return torch.sqrt(self.sde.beta(1.0 - s)) * torch.ones_like(x)
 
 

@@ -64,13 +64,16 @@ class PlainMLP(ResidualMLP):
     """The residual MLP in place of the one on records, of layers that Opacus supports."""
 
     def read(self, x: Tensor, t: Tensor) -> tuple[Tensor]:
+        """The output on vectors ``(B, n_codes)`` at times ``(B,)``."""
         return (self(x, t),)
 
     def codes(self, x: Tensor, read: Tensor) -> Tensor:
+        """A number a code, ``(B, n_codes)``."""
         return read
 
     def length(self, read: Tensor) -> Tensor:
-        return torch.zeros_like(read[:, 0])  # lengths are those of Bayes' rule
+        """0 ``(B,)``: lengths are those of Bayes' rule."""
+        return torch.zeros_like(read[:, 0])
 
 
 class Private(Thinning):

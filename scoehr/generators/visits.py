@@ -5,10 +5,10 @@ admission; if it comes, the distribution of its number of codes; then its codes 
 nothing. Forward, every code of the admission survives with probability a, independently, as in
 :mod:`scoehr.thinning`. Once the number of codes is known the level a carries no information, since
 all parts of the admission of one size are equally likely: in its place the network is given, beside
-the half-grown admission, how many codes are to come, and predicts the next. So codes are added one at
-a time. All is given the record so far: how often each code was recorded, the codes of the last
-admission and the number of admissions. So chronic codes recur, and one condition makes others likely
-later.
+the half-grown admission, how many codes are to come, and predicts the next. So codes are added one
+at a time. All is given the record so far: how often each code was recorded, the codes of the last
+admission and the number of admissions. So chronic codes recur, and one condition makes others
+likely later.
 
 Chen & Zhou (2023), Learning to Jump, ICML, for thinning. Hoogeboom et al. (2022), Autoregressive
 Diffusion Models, ICLR, for generation in any order. Theodorou, Xiao & Sun (2023), HALO, Nature
@@ -80,6 +80,7 @@ class Record(NamedTuple):
         return Record(self.history[rows], self.last[rows], self.number[rows])
 
     def to(self, device: str) -> Record:
+        """The records on a device."""
         return Record(*(part.to(device) for part in self))
 
 
@@ -178,7 +179,7 @@ def _shift(logits: Tensor, missing: Tensor, rounds: int = 8) -> Tensor:
 
 
 def admission_loss(births: Tensor, codes: Tensor, grown: Tensor) -> Tensor:
-    """Negative log-likelihood of growing ``codes`` from ``grown``, a bound in expectation: ``(B,)``.
+    """Negative log-likelihood of growing ``codes`` from ``grown``, a bound on average: ``(B,)``.
 
     ``births`` are log probabilities of the next code ``(B, n_codes)``. Under a uniform level every
     number of survivors is as likely, so one drawn stands for the number of codes plus one
@@ -430,8 +431,8 @@ def _stacked(*parts: sparse.csr_array) -> sparse.csr_array:
 def _code_logits(visits: Visits) -> Tensor:
     """Log odds of each code at a first admission, at a later one if new, and if recorded before.
 
-    ``(3, n_codes)``. A rate is shrunk towards that of all admissions, and that of recurrence towards
-    the mean of all codes.
+    ``(3, n_codes)``. A rate is shrunk towards that of all admissions, and that of recurrence
+    towards the mean of all codes.
     """
     presence, earlier, order = visits.presence(), visits.earlier(), visits.order
     known = sparse.csr_array(earlier > 0, dtype=np.float32)
