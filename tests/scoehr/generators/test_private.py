@@ -128,7 +128,7 @@ def test_lengths_of_common_records_survive_the_noise():
     [
         ({"epsilon": 0.0}, "epsilon must be above 0"),
         ({"delta": 0.5}, "delta 0.5 promises nothing"),
-        ({"epsilon": 0.05}, "epsilon 0.05 is less than the shares"),
+        ({"epsilon": 0.05}, "epsilon 0.05 is less than the marginals"),
     ],
 )
 def test_promises_that_cannot_be_kept(settings, message):
