@@ -591,7 +591,7 @@ def test_a_resumed_training_says_if_its_threads_are_others(tmp_path):
         "fit", table, "--out", tmp_path / "model", *SMALL, "--set", "epochs=1", OMP_NUM_THREADS="2"
     )
     assert result.returncode == 0, result.stderr
-    assert "begun with 1 thread(s) and goes on with 2" in result.stderr
+    assert "began with 1 thread(s) and continues with 2" in result.stderr
     assert json.loads((tmp_path / "model" / "config.json").read_text())["threads"] == 2
 
 
