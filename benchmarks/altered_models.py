@@ -218,7 +218,7 @@ def _other_model(rng: Rng, folder: Path) -> str:
 
 def _format(rng: Rng, folder: Path) -> str:
     config = _config(folder)
-    config["format"] = [0, 1, 2, 4, "3", 3.0, None, True][int(rng.integers(8))]
+    config["format"] = [0, 1, 2, 3, "4", 4.0, None, True][int(rng.integers(8))]
     if rng.random() < 0.4:
         config.pop("sha256", None)
     _put(folder, config)
