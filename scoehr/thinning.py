@@ -7,19 +7,17 @@ reverse, code j is added at the intensity λⱼ(x, a) / (1 - a) as a rises from 
 
     import torch
     from scoehr.models import RecordMLP
-    from scoehr.thinning import RateModel, exact_jumps, thin, thinning_levels, thinning_loss
+    from scoehr.thinning import RateModel, exact_jumps
     rng = torch.Generator().manual_seed(0)
     x = torch.poisson(torch.rand(1000, 20, generator=rng), generator=rng)  # patients by codes
     rate = RateModel(RecordMLP(n_codes=20, width=64), n_codes=20)
     rate.fit_marginals(x)
     adam = torch.optim.Adam(rate.parameters(), lr=1e-3)
     for batch in x.split(100):
-        level = thinning_levels(len(batch), rng)
         adam.zero_grad()
-        thinning_loss(rate, batch, thin(batch, level, rng), level).mean().backward()
+        rate.loss(batch, rng).backward()
         adam.step()
-    with torch.no_grad():
-        synthetic, evaluations = exact_jumps(rate, torch.zeros(500, 20), rng=rng)
+    synthetic, evaluations = exact_jumps(rate, torch.zeros(500, 20), rng=rng)
 
 Chen & Zhou (2023), Learning to Jump: Thinning and Thickening Latent Counts for Generative Modeling,
 ICML. Lewis & Shedler (1979) and Ogata (1981) for exact simulation of jumps by rejection.
@@ -27,7 +25,6 @@ ICML. Lewis & Shedler (1979) and Ogata (1981) for exact simulation of jumps by r
 
 from __future__ import annotations
 
-import math
 from itertools import pairwise
 from typing import Any
 
@@ -148,6 +145,12 @@ class RateModel(nn.Module):
         pmf = torch.where(possible, self.length_pmf, 0.0)[: longest + 1].double()
         self.log_length_weights = pmf.log() + self.log_factorials[self.lengths.long()]
 
+    def loss(self, x: Tensor, rng: torch.Generator) -> Tensor:
+        """Mean loss of patients ``x`` ``(B, n_codes)`` thinned to random levels: one value."""
+        level = thinning_levels(len(x), rng)
+        thinned = thin(x.cpu(), level, rng).to(x)
+        return thinning_loss(self, x, thinned, level.to(x)).mean()
+
     def forward(self, x: Tensor, level: Tensor) -> Tensor:
         """Rates of ``x``, both ``(B, n_codes)``, at levels in [0, 1), ``(B,)`` or ``(1,)``."""
         return self.log_rate(x, level).exp()
@@ -238,6 +241,7 @@ def blur_lengths(pmf: Tensor, blur: float) -> Tensor:
 # Samplers -----------------------------------------------------------------------------------------
 
 
+@torch.no_grad()
 def exact_jumps(
     rate: RateModel, start: Tensor, *, device: str = "cpu", rng: torch.Generator
 ) -> tuple[Tensor, float]:
@@ -251,7 +255,7 @@ def exact_jumps(
     """
     x, growing, evaluations = start.clone(), torch.arange(len(start)), 0
     level = torch.zeros(len(x), dtype=torch.float64)
-    bound = torch.full_like(level, math.inf)  # no proposal yet
+    bound = torch.full_like(level, torch.inf)  # no proposal yet
     while len(growing):
         for rows in growing.split(ROWS):
             there, at = x[rows].to(device), level[rows].float().to(device)
@@ -268,13 +272,14 @@ def exact_jumps(
             code_log_probs = rate.code_log_probs(at_jumps[0], at_jumps[1], tuple(at_jumps[2:]))
             running = code_log_probs.cpu().double().exp().cumsum(dim=1)
             x[rows[jumps], _draw_codes(running, rng)] += 1
-            bound[rows] = torch.where(jumps, math.inf, total)
+            bound[rows] = torch.where(jumps, torch.inf, total)
             proposed = 1 - (1 - level[rows]) * torch.exp(-wait / total)
             level[rows] = torch.where(jumps, level[rows], proposed)
         growing = growing[level[growing] < MAX_LEVEL]
     return x, evaluations / len(x)
 
 
+@torch.no_grad()
 def tau_leaping(
     rate: RateModel,
     start: Tensor,

@@ -80,16 +80,9 @@ class Thinning(Generator):
         return self.rate.network
 
     def _train(self, fitting: Fitting) -> list[Row]:
-        rate = self.rate
-        rate.fit_marginals(fitting.data)
-
-        def loss(x: Tensor, rng: torch.Generator) -> Tensor:
-            level = thinning.thinning_levels(len(x), rng)
-            thinned = thinning.thin(x.cpu(), level, rng).to(x)
-            return thinning.thinning_loss(rate, x, thinned, level.to(x)).mean()
-
+        self.rate.fit_marginals(fitting.data)
         config = self._training_config(len(fitting.data))
-        return fitting.train("rate", rate, loss, config, device=self.device)
+        return fitting.train("rate", self.rate, self.rate.loss, config, device=self.device)
 
     def _floats(self, n: int, n_codes: int) -> int:
         tables = 10 * RateModel.LEVELS * (RateModel.MAX_THINNED + 1) * n_codes
