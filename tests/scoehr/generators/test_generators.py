@@ -204,7 +204,9 @@ def test_every_generator_says_what_it_is_and_every_preset_is_found():
     for kind in generators.GENERATORS.values():
         assert kind.summary.endswith(".") and kind.architecture and kind.output and kind.weights
         for name in kind.presets or [kind.name]:
-            assert type(generators.preset(name)) is kind
+            model = generators.preset(name)
+            assert type(model) is kind
+            assert set(model.blueprint(MATRIX)) <= set(kind.weights)
         if kind.samplers:
             assert kind.settings().sampler in kind.samplers
 
