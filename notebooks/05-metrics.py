@@ -107,7 +107,7 @@ Table(
 # %% tags=["hide-input"]
 copies = test.dense()
 shuffled = copies[rng.permutation(size)]
-scored.Words(
+Words(
     "Two of the four compare row with row. The very test patients in the same order score a DDM of "
     f"{ddm(copies, copies):.3g} and a cosine share of {cosine_share(copies, copies):.1%}; the same people in another "
     f"order {ddm(copies, shuffled):.3g} and {cosine_share(copies, shuffled):.1%}. DDM also divides by the number of "

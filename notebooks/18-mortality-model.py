@@ -25,7 +25,8 @@ profile = "quick"
 seed = 0
 
 # %% tags=["hide-input"]
-from companions.mortality_attack import claims, results
+from companions.mortality_attack import results
+from companions.mortality_attack.claims import LEDGER
 from reproduction import figures
 from reproduction.tables import Table, Words
 from scoehr.files import check_seed
@@ -106,6 +107,6 @@ figures.show(
 
 # %% tags=["hide-input"]
 Table(
-    claims.table(every, pages="model"),
+    LEDGER.shown(every, "mortality-model"),
     "The study's claims about its models, tested on the runs of this page",
 )

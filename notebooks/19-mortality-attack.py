@@ -31,7 +31,8 @@ profile = "quick"
 seed = 0
 
 # %% tags=["hide-input"]
-from companions.mortality_attack import claims, results
+from companions.mortality_attack import results
+from companions.mortality_attack.claims import LEDGER
 from reproduction import figures
 from reproduction.tables import Table, Words
 from scoehr.files import check_seed
@@ -142,6 +143,6 @@ Words(results.speed())
 
 # %% tags=["hide-input"]
 Table(
-    claims.table(runs, pages="attack"),
+    LEDGER.shown(runs, "mortality-attack"),
     "The study's claims about its attack, tested on the runs of this page",
 )

@@ -32,6 +32,7 @@ seed = 0
 import pandas as pd
 
 from companions.dualk import results
+from companions.dualk.claims import LEDGER
 from reproduction import figures
 from reproduction.tables import Table
 from scoehr.files import check_seed
@@ -116,4 +117,4 @@ figures.show(
 # beside it.
 
 # %% tags=["hide-input"]
-Table(results.ledger(runs, "DK-D").drop(columns="why"), "Counts that the study gives")
+Table(LEDGER.shown(runs, "DK-D").drop(columns="why"), "Counts that the study gives")

@@ -29,6 +29,7 @@ seed = 0
 from IPython.display import display
 
 from companions.dualk import results
+from companions.dualk.claims import LEDGER
 from reproduction import figures
 from reproduction.tables import Table
 from scoehr.files import check_seed
@@ -69,7 +70,7 @@ names = [
     "DK-C.items",
     "DK-C.macro",
 ]
-Table(results.ledger(runs, "DK-C").loc[names], "Statements of the text, tried on the code")
+Table(LEDGER.shown(runs, "DK-C").loc[names], "Statements of the text, tried on the code")
 
 # %% [markdown]
 # (dualk-stages)=
@@ -126,6 +127,6 @@ if found is not None:
 
 # %% tags=["hide-input"]
 Table(
-    results.ledger(runs, "DK-S").drop(columns="why"),
+    LEDGER.shown(runs, "DK-S").drop(columns="why"),
     "Figures of the study's logs, with those of our run as reported",
 )

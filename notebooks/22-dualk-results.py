@@ -28,8 +28,10 @@ seed = 0
 from IPython.display import display
 
 from companions.dualk import results
+from companions.dualk.claims import LEDGER
 from reproduction import figures
-from reproduction.tables import Table
+from reproduction.claims import tally
+from reproduction.tables import Table, Words
 from scoehr.files import check_seed
 
 seed = check_seed(seed)
@@ -112,7 +114,7 @@ Table(results.protocols(), "The protocols, field by field")
 # have it have had it: the fair question is who gets it for the first time.
 
 # %% tags=["hide-input"]
-Table(results.hearts(runs), "Heart failure at the next visit; 95 % intervals")
+Table(results.heart_failure(runs), "Heart failure at the next visit; 95 % intervals")
 
 # %% [markdown]
 # (dualk-bridge)=
@@ -141,5 +143,6 @@ if len(laboratory):
 # The statements of the text that more than one data set can speak to.
 
 # %% tags=["hide-input"]
-display(results.tally(runs))
-Table(results.ledger(runs, "DK-C"), "What the text claims, and what is left of it")
+table = LEDGER.table(runs)
+display(Words(f"Of {len(table)} claims {tally(table)}."))
+Table(LEDGER.shown(runs, "DK-C"), "What the text claims, and what is left of it")

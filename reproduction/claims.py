@@ -69,6 +69,16 @@ class Ledger:
         """The claims as they stand in the file."""
         return self.book["claims"]
 
+    def shown(self, found: Found, part: str) -> pd.DataFrame:
+        """The claims of one part of a page: claim, reported, here, verdict and why.
+
+        ``part`` is in their id (as ``"DK-D"``) or in the address of their evidence.
+        """
+        table = self.table(found)
+        table = table[(table.index + table["evidence"]).str.contains(part, regex=False)]
+        table = table.rename(columns={"statement": "claim", "ours": "here"})
+        return table[["claim", "reported", "here", "verdict", "why"]]
+
     def headlines(self, found: Found) -> pd.DataFrame:
         """The claims marked ``headline``, a row a statement: reported, here, verdict."""
         ids = [claim["id"] for claim in self.claims if claim.get("headline")]

@@ -494,7 +494,7 @@ def curves(
             ax.sharey(axes[0])
         if _first_column(ax):
             ax.set_ylabel(ylabel)
-    return _shared_legend(figure, axes)
+    return shared_legend(figure, axes)
 
 
 #: Columns of a history, the same of a reported curve, colour and mark.
@@ -542,7 +542,7 @@ def dots(scores: Mapping[str, Mapping[str, Estimate]], references: References = 
         ax.set_yticks(heights, names if _first_column(ax) else [""] * len(rows))
         ax.xaxis.set_major_locator(MaxNLocator(nbins=4))
         ax.grid(axis="y", visible=False)
-    return _shared_legend(figure, axes, "upper right")
+    return shared_legend(figure, axes, "upper right")
 
 
 def interval(ax: Axes, height: float, estimate: Estimate, colour: str) -> None:
@@ -578,7 +578,7 @@ def against(
             ax.plot(x, values[:, 0], "o-", color=shades[name], markersize=4, label=name)
             ax.vlines(x, values[:, 1], values[:, 2], color=shades[name], linewidth=1.6)
         ax.set(xlabel=xlabel, title=textwrap.fill(score, 36, break_on_hyphens=False))
-    return _shared_legend(figure, axes)
+    return shared_legend(figure, axes)
 
 
 def _references(references: References, score: str) -> Iterator[tuple[str, str, float]]:
@@ -686,7 +686,7 @@ def _legend(figure: Figure, ax: Axes, entries: int) -> Figure:
     return figure
 
 
-def _shared_legend(
+def shared_legend(
     figure: Figure, axes: Sequence[Axes], place: str = "lower center", columns: int | None = None
 ) -> Figure:
     """One legend outside all panels, from the panel with the most entries."""

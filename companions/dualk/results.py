@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,12 +11,11 @@ from matplotlib.figure import Figure
 
 from companions.dualk import cohorts, experiments, interpret
 from companions.dualk.baselines import TITLES as BASELINES
-from companions.dualk.claims import LEDGER, QUOTES
+from companions.dualk.claims import QUOTES
 from companions.dualk.evaluate import KS
 from companions.dualk.experiments import ENOUGH, TITLES, Run
 from companions.dualk.protocols import CORRECTED, FIRST_DAY, FLAWS, REPORTED
 from reproduction import figures, tables
-from reproduction.claims import tally as tallied
 from reproduction.estimates import Estimate
 from reproduction.tables import Html, Words, cell, patients
 
@@ -95,30 +94,30 @@ def origin(found: Runs, *, dataset: str, profile: str, seed: int) -> Html:
 
 def counts(run: Run) -> pd.DataFrame:
     """Every count of the nine phases, here and as reported; counts of few people become a range."""
-    account, theirs = run.metrics["account"], QUOTES.values["counts"]
-    rows: list[tuple[str, str, str]] = []
-
-    def walk(here: Mapping[str, Any], theirs: Any, indent: str) -> None:
-        for name, value in here.items():
-            other = theirs.get(name, {}) if isinstance(theirs, dict) else {}
-            title = indent + name.replace("_", " ")
-            if isinstance(value, dict):
-                rows.append((title, "", ""))
-                walk(value, other, indent + "\u2003")
-            else:
-                rows.append(
-                    (
-                        title,
-                        _count(name, value),
-                        _count("", other["value"]) if "value" in other else "",
-                    )
-                )
-
-    walk({name: value for name, value in account.items() if isinstance(value, dict)}, theirs, "")
+    phases = {name: part for name, part in run.metrics["account"].items() if isinstance(part, dict)}
+    rows = list(_walk(phases, QUOTES.values["counts"]))
     return pd.DataFrame(
-        {"here": [r[1] for r in rows], "MIMIC-IV, reported": [r[2] for r in rows]},
-        [r[0] for r in rows],
+        {
+            "here": [here for _, here, _ in rows],
+            "MIMIC-IV, reported": [other for *_, other in rows],
+        },
+        [title for title, *_ in rows],
     )
+
+
+def _walk(
+    here: Mapping[str, Any], theirs: Mapping[str, Any], indent: str = ""
+) -> Iterator[tuple[str, str, str]]:
+    """Title, count here and reported count of every entry, nested ones under their heading."""
+    for name, value in here.items():
+        other = theirs.get(name, {})
+        title = indent + name.replace("_", " ")
+        if isinstance(value, dict):
+            yield title, "", ""
+            yield from _walk(value, other, indent + "\u2003")
+        else:
+            reported = _count("", other["value"]) if "value" in other else ""
+            yield title, _count(name, value), reported
 
 
 def _count(name: str, value: Any) -> str:
@@ -160,27 +159,24 @@ def scatter(maps: Mapping[str, pd.DataFrame]) -> Figure:
     for ax, (title, points) in zip(axes, maps.items(), strict=True):
         shades = figures.colours(list(dict.fromkeys(points["group"])))
         for name, rows in points.groupby("group", sort=False):
-            ax.scatter(
-                rows["x"], rows["y"], s=22, color=shades[str(name)], label=str(name), linewidths=0
-            )
+            style: Any = {"color": shades[str(name)], "label": str(name), "linewidths": 0}
+            ax.scatter(rows["x"], rows["y"], s=22, **style)
         ax.set(title=title, xticks=[], yticks=[])
         ax.grid(False)
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=9)
-    return figure
+    return figures.shared_legend(figure, axes, columns=3)
 
 
 def maps(done: Run) -> dict[str, pd.DataFrame]:
     """The nodes of some diseases before and after training, in two dimensions."""
     import torch
 
-    model, teacher = experiments.network(done)
+    model, trainer = experiments.network(done)
     with torch.no_grad():
-        encoded = model.graph(teacher.graph).numpy()
-    found = {"from the knowledge graph": teacher.features, "after training": encoded}
+        encoded = model.graph(trainer.graph).numpy()
+    found = {"from the knowledge graph": trainer.features, "after training": encoded}
     made = {
         name: interpret.embedding_map(
-            teacher.records, vectors, list(MAPPED), done.experiment.seed, most=60
+            trainer.records, vectors, list(MAPPED), done.experiment.seed, most=60
         )
         for name, vectors in found.items()
     }
@@ -217,40 +213,33 @@ def full_size() -> dict[str, int]:
         return parameter_table(DuaLK(torch.zeros(nodes, config.features), sizes, config))
 
 
+#: Columns of the log with their titles.
+LOG = {
+    "epoch": "epoch",
+    "train_loss": "training loss",
+    "loss": "loss",
+    "f1": "F1, number of codes known",
+    **{f"recall@{k}": f"recall@{k}" for k in KS},
+    "learning_rate": "rate",
+}
+#: The patients on which the study scores a stage; training patients otherwise.
+SCORED_ON = {"fine-tuning": "test patients", "laboratory": "held-out admissions"}
+
+
 def log(run: Run) -> pd.DataFrame:
     """The last line of each stage's log, with the study's last reported one under it."""
-    columns = ["epoch", "train_loss", "loss", "f1", *(f"recall@{k}" for k in KS), "learning_rate"]
-    rows = {}
+    rows: dict[str, dict[str, Any]] = {}
     for stage, epochs in run.history.groupby("stage", sort=False):
-        rows[str(stage)] = epochs.iloc[-1][columns].to_dict() | {
-            "scored on": epochs.iloc[-1]["scored_on"]
-        }
+        rows[str(stage)] = epochs.iloc[-1][[*LOG, "scored_on"]].to_dict()
         theirs = [row for row in QUOTES.values["logs"] if row["stage"] == stage]
         if theirs:
-            rows[f"{stage}, reported"] = {name: theirs[-1].get(name) for name in columns} | {
-                "scored on": "see below"
+            line = {name: theirs[-1].get(name) for name in LOG}
+            rows[f"{stage}, reported"] = line | {
+                "scored_on": SCORED_ON.get(str(stage), "training patients")
             }
     table = pd.DataFrame.from_dict(rows, orient="index")
     table["epoch"] = table["epoch"].astype(int)
-    table["scored on"] = [
-        _reported_set(name) if name.endswith("reported") else text
-        for name, text in table["scored on"].items()
-    ]
-    return table.rename(
-        columns={
-            "train_loss": "training loss",
-            "loss": "loss",
-            "f1": "F1, number of codes known",
-            "learning_rate": "rate",
-        }
-    )
-
-
-def _reported_set(name: str) -> str:
-    stage = name.removesuffix(", reported")
-    return {"fine-tuning": "test patients", "laboratory": "held-out admissions"}.get(
-        stage, "training patients"
-    )
+    return table.rename(columns={**LOG, "scored_on": "scored on"})
 
 
 def curves(found: Mapping[str, Run], stage: str = "fine-tuning") -> Figure:
@@ -259,92 +248,65 @@ def curves(found: Mapping[str, Run], stage: str = "fine-tuning") -> Figure:
     for name, run in found.items():
         rows = run.history[run.history["stage"] == stage]
         histories[TITLES[name]] = [rows.rename(columns={"loss": "validation_loss"})]
-    theirs = [row for row in QUOTES.values["logs"] if row["stage"] == stage]
-    quoted = pd.DataFrame(
-        [
-            {"set": kind, "epoch": row["epoch"], "loss": row[key]}
-            for row in theirs
-            for kind, key in (("train", "train_loss"), ("test", "loss"))
-        ]
-    )
-    return figures.curves(
-        histories,
-        {TITLES["reported"]: quoted} if len(quoted) else None,
-        ylabel="binary cross-entropy",
-    )
+    points = []
+    for row in QUOTES.values["logs"]:
+        if row["stage"] == stage:
+            points.append({"set": "train", "epoch": row["epoch"], "loss": row["train_loss"]})
+            points.append({"set": "test", "epoch": row["epoch"], "loss": row["loss"]})
+    theirs = {TITLES["reported"]: pd.DataFrame(points)} if points else None
+    return figures.curves(histories, theirs, ylabel="binary cross-entropy")
 
 
 def attention(done: Run, patients: int = 2) -> list[tuple[str, pd.DataFrame]]:
-    """For some test patients how the attention is shared: of each visit, and of each code within
-    it.
+    """How the attention of some test patients is shared, by visit and by code within a visit.
 
-    Only where no real patient can be told: for simulated patients.
+    Only for simulated patients, since no real one may be shown.
     """
     if done.experiment.dataset != "simulated":
         return []
-    model, teacher = experiments.network(done)
-    test = teacher.parts.test
-    chosen = test[np.argsort(-teacher.records.visits[test], kind="stable")[:patients]]
+    model, trainer = experiments.network(done)
+    test = trainer.parts.test
+    chosen = test[np.argsort(-trainer.records.visits[test], kind="stable")[:patients]]
     found = []
     for number, patient in enumerate(chosen.tolist(), start=1):
-        seen = interpret.attention(model, teacher.graph, teacher.feed, patient)
-        best = (
-            seen.codes.sort_values(["visit", "weight"], ascending=[True, False])
-            .groupby("visit")
-            .head(2)
-        )
-        best = best.merge(
-            seen.visits.rename(columns={"weight": "attention of the visit"}), on="visit"
-        )
-        table = best[["visit", "attention of the visit", "code", "title", "weight"]].tail(8)
-        found.append(
-            (
-                f"simulated patient {number}",
-                table.rename(columns={"weight": "attention of the code"}).reset_index(drop=True),
-            )
-        )
+        seen = interpret.attention(model, trainer.graph, trainer.feed, patient)
+        codes = seen.codes.sort_values(["visit", "weight"], ascending=[True, False])
+        codes = codes.groupby("visit").head(2).rename(columns={"weight": "attention of the code"})
+        visits = seen.visits.rename(columns={"weight": "attention of the visit"})
+        table = codes.merge(visits, on="visit").tail(8).reset_index(drop=True)
+        columns = ["visit", "attention of the visit", "code", "title", "attention of the code"]
+        found.append((f"simulated patient {number}", table[columns]))
     return found
 
 
 @figures.styled
 def gradients(table: pd.DataFrame, most: int = 12) -> Figure:
-    """Integrated gradients: share by laboratory category, and the items that weigh most, a bar an
-    item.
-    """
-    figure = figures.panels(2, width=3.6, height=3.2)
-    sheet, (left, right) = figure
+    """Integrated gradients: share by laboratory category, and the items that weigh most."""
+    figure, (left, right) = figures.panels(2, width=3.6, height=3.2)
     shares = interpret.by_category(table)
     shades = figures.colours(list(shares.index))
-    left.barh(
-        range(len(shares))[::-1],
-        100 * shares,
-        color=[shades[name] for name in shares.index],
-        height=0.6,
-    )
-    left.set_yticks(range(len(shares))[::-1], list(shares.index))
+    rows = np.arange(len(shares))[::-1]
+    left.barh(rows, 100 * shares, color=[shades[name] for name in shares.index], height=0.6)
+    left.set_yticks(rows, list(shares.index))
     left.set(xlabel="share of the attribution (%)", title="by category")
     top = table.reindex(table["attribution"].abs().sort_values(ascending=False).index).head(most)
-    rows = np.arange(len(top))[::-1]
-    right.barh(
-        rows, top["attribution"], color=[shades[name] for name in top["category"]], height=0.7
-    )
+    rows, colours = np.arange(len(top))[::-1], [shades[name] for name in top["category"]]
+    right.barh(rows, top["attribution"], color=colours, height=0.7)
     right.set_yticks(rows, top["item"], fontsize=8)
     right.set(xlabel="attribution to the logit", title="by item")
     for ax in (left, right):
         ax.grid(axis="y", visible=False)
-    return sheet
+    return figure
 
 
 def heart_failure_gradients(done: Run) -> pd.DataFrame | None:
-    """Attributions of laboratory items to the first code of heart failure, mean over test patients,
-    or None.
-    """
-    model, teacher = experiments.network(done)
-    codes = np.flatnonzero(cohorts.heart_failure(teacher.records)[: teacher.records.targets])
-    if not teacher.sizes.items or not len(codes):
+    """Mean attributions of laboratory items to the first code of heart failure, or None."""
+    model, trainer = experiments.network(done)
+    codes = np.flatnonzero(cohorts.heart_failure(trainer.records)[: trainer.records.targets])
+    if not trainer.sizes.items or not len(codes):
         return None
     return interpret.decoder_gradients(
-        model, teacher.graph, teacher.feed, teacher.parts.test[:500], int(codes[0])
+        model, trainer.graph, trainer.feed, trainer.parts.test[:500], int(codes[0])
     )
 
 
@@ -379,9 +341,7 @@ def main(found: Runs) -> pd.DataFrame:
 
 
 def both(found: Runs) -> pd.DataFrame:
-    """The study's figures beside plain ones, for both protocols and copy-forward, and what the
-    study prints.
-    """
+    """The study's figures beside plain ones, of both protocols, of copy-forward and as reported."""
     keys = ["reported.f1", *(f"reported.recall@{k}" for k in KS), *(f"recall@{k}" for k in KS)]
     rows = {}
     for name in ("reported", "corrected", "better"):
@@ -433,18 +393,14 @@ def _flaw_row(run: Run, base: Run) -> dict[str, str]:
 @figures.styled
 def flaws_figure(found: Runs) -> Figure:
     """Change of recall@20 by one flaw at a time, over the same test patients, with intervals."""
-    names = {
-        title: f"flaw-{name.replace('_', '-')}" for name, title in FLAWS.items() if name != "split"
-    }
+    names = {title: f"flaw-{flaw.replace('_', '-')}" for flaw, title in FLAWS.items()}
+    del names[FLAWS["split"]]  # other test patients
     names = {title: name for title, name in names.items() if name in found}
     figure, ax = figures.axis(7.0, 0.8 + 0.3 * len(names))
     heights = np.arange(len(names))[::-1]
     for height, name in zip(heights, names.values(), strict=True):
         change = found[name].difference(found["corrected"], "recall@20")
-        ax.plot(
-            [change.low, change.high], [height, height], color=figures.PALETTE[0], linewidth=2.2
-        )
-        ax.plot(change.value, height, "o", color=figures.PALETTE[0], markersize=5)
+        figures.interval(ax, height, change, figures.PALETTE[0])
     ax.axvline(0, color="black", linewidth=1)
     ax.set(xlabel="change of recall@20", ylim=(-0.6, len(names) - 0.4))
     ax.set_yticks(heights, list(names))
@@ -472,10 +428,8 @@ def strata(found: Runs) -> pd.DataFrame:
     return pd.DataFrame.from_dict(table, orient="index", columns=columns)
 
 
-def hearts(found: Runs) -> pd.DataFrame:
-    """The heart-failure task: AUROC, AUPRC and F1 at one half, as the study counts it and among new
-    cases.
-    """
+def heart_failure(found: Runs) -> pd.DataFrame:
+    """The heart-failure task: AUROC, AUPRC and F1 at one half, of everyone and of new cases."""
     rows = {}
     for name in ("reported", "corrected"):
         scores = found[name].metrics["heart_failure"]
@@ -501,13 +455,8 @@ def verdict(found: Runs) -> Words:
     for name in ("reported", "corrected", "better"):
         run = found[name]
         apart = run.difference(run, "recall@20", theirs="copy-forward")
-        word = (
-            "beats"
-            if apart.low > 0
-            else "is worse than"
-            if apart.high < 0
-            else "cannot be told from"
-        )
+        worse = "is worse than" if apart.below() else "cannot be told from"
+        word = "beats" if apart.above() else worse
         parts.append(
             f"- **DuaLK, {TITLES[name]}** {word} copy-forward: recall@20 "
             f"{run.value('recall@20')} against {run.value('recall@20', 'copy-forward')}, "
@@ -536,9 +485,7 @@ def across(found: Mapping[str, Runs]) -> pd.DataFrame:
 
 
 def bridge(run: Run) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Graph fidelity, and the laboratory stage, of synthetic admissions beside the reference
-    points.
-    """
+    """Graph fidelity and laboratory stage of synthetic admissions beside the reference points."""
     graphs = (
         pd.DataFrame(run.metrics["graph"])
         .T.rename(columns=lambda name: name.replace("_", " "))
@@ -546,24 +493,3 @@ def bridge(run: Run) -> tuple[pd.DataFrame, pd.DataFrame]:
     )
     labs = pd.DataFrame(run.metrics["laboratory"]).T
     return graphs, labs
-
-
-def ledger(found: Runs, part: str) -> pd.DataFrame:
-    """Claims whose id begins with ``part``: claim, reported, here, verdict and why."""
-    table = LEDGER.table(found)
-    table = table[table.index.str.startswith(part)]
-    return pd.DataFrame(
-        {
-            "claim": table["statement"],
-            "reported": table["reported"],
-            "here": table["ours"],
-            "verdict": table["verdict"],
-            "why": table["why"],
-        }
-    )
-
-
-def tally(found: Runs) -> Words:
-    """How many claims hold, fail, or cannot be tested here."""
-    table = LEDGER.table(found)
-    return Words(f"Of {len(table)} claims {tallied(table)}.")

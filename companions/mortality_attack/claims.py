@@ -26,13 +26,6 @@ LEDGER = Ledger(Path(__file__).with_name("claims.yml"), QUOTES)
 test = LEDGER.test
 
 
-def table(found: Runs, pages: str) -> pd.DataFrame:
-    """The claims whose evidence stands on the page named so, for display."""
-    rows = LEDGER.table(found)
-    rows = rows[rows["evidence"].str.contains(f"mortality-{pages}")]
-    return rows[["statement", "reported", "ours", "verdict", "why"]].rename_axis(None)
-
-
 # Tests --------------------------------------------------------------------------------------------
 
 

@@ -10,11 +10,18 @@ import pandas as pd
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from companions.mortality_attack import experiments, features
+from companions.mortality_attack import experiments, features, simulate
 from companions.mortality_attack.claims import QUOTES
 from companions.mortality_attack.evaluate import SCORES
 from companions.mortality_attack.experiments import Run
-from companions.mortality_attack.protocol import CORRECTED, ladder
+from companions.mortality_attack.extract import Stays
+from companions.mortality_attack.protocol import (
+    CORRECTED,
+    Protocol,
+    fit_statistics,
+    ladder,
+    prepare,
+)
 from companions.mortality_attack.queries import HOURS
 from reproduction import figures, tables
 from reproduction.estimates import Estimate
@@ -118,52 +125,39 @@ def measured(found: Run) -> Figure:
 
 @figures.styled
 def filling(seed: int = 0, name: str = "lactate") -> Figure:
-    """One simulated stay filled the reported and the corrected way, with what is measured after the
-    prediction.
-    """
-    from companions.mortality_attack import simulate
-    from companions.mortality_attack.protocol import Protocol, fit_statistics, prepare
-
+    """One simulated stay filled the reported and the corrected way, with what was measured."""
     stays = simulate.simulate(200, seed).stays
     place = features.names().index(name)
     event = {key: value[stays.events["feature"] == place] for key, value in stays.events.items()}
     before = np.bincount(event["stay"], weights=event["hour"] < HOURS, minlength=len(stays))
     chosen = int(np.flatnonzero(stays.died & (before >= 3))[0])
-    one = stays.take(np.array([chosen]))
     figure, ax = figures.axis(6.8, 3.0)
-    rows = event["stay"] == chosen
-    hour, value = event["hour"][rows], event["value"][rows]
-    for title, protocol, style in (
-        ("corrected", CORRECTED, "-"),
-        ("reported", Protocol(future_values=True), "--"),
+    for title, protocol, style, colour in (
+        ("corrected filling", CORRECTED, "-", figures.PALETTE[0]),
+        ("reported filling", Protocol(future_values=True), "--", figures.PALETTE[1]),
     ):
-        statistics = fit_statistics(stays, np.arange(len(stays)), protocol)
-        ready = prepare(one, statistics, protocol)
-        line = ready.values[0, :, place]
-        if not protocol.future_values:
-            last = np.maximum.accumulate(np.where(ready.mask[0, :, place], np.arange(HOURS), -1))
-            line = np.where(last >= 0, line[last], np.nan)
-        whole = np.tile(line[:, None], len(features.table()))
-        colour = figures.PALETTE[0] if title == "corrected" else figures.PALETTE[1]
-        ax.plot(
-            np.arange(HOURS),
-            statistics.clinical(whole)[:, place],
-            style,
-            color=colour,
-            label=f"{title} filling",
-        )
-    ax.plot(hour, value, "o", color="black", markersize=4, label="measured")
+        line = _filled(stays, chosen, place, protocol)
+        ax.plot(np.arange(HOURS), line, style, color=colour, label=title)
+    rows = event["stay"] == chosen
+    ax.plot(event["hour"][rows], event["value"][rows], "ko", markersize=4, label="measured")
     ax.axvline(HOURS - 0.5, color=figures.GREY, linewidth=1)
     offset: Any = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
     ax.annotate("prediction", (HOURS - 0.5, 1), (3, -3), va="top", fontsize=9, **offset)
-    feature = features.table()[place]
-    ax.set(
-        xlim=(-1, 2 * HOURS),
-        xlabel="hour since admission to intensive care",
-        ylabel=f"{name} ({feature.unit})",
-    )
+    ax.set(xlim=(-1, 2 * HOURS), xlabel="hour since admission to intensive care")
+    ax.set_ylabel(f"{name} ({features.table()[place].unit})")
     ax.legend()
     return figure
+
+
+def _filled(stays: Stays, chosen: int, place: int, protocol: Protocol) -> np.ndarray:
+    """One feature of one stay by hour, filled as a protocol does, in clinical units; (HOURS,)."""
+    statistics = fit_statistics(stays, np.arange(len(stays)), protocol)
+    ready = prepare(stays.take(np.array([chosen])), statistics, protocol)
+    line = ready.values[0, :, place]
+    if not protocol.future_values:
+        last = np.maximum.accumulate(np.where(ready.mask[0, :, place], np.arange(HOURS), -1))
+        line = np.where(last >= 0, line[last], np.nan)
+    return statistics.clinical(np.tile(line[:, None], len(features.table())))[:, place]
 
 
 # The model ----------------------------------------------------------------------------------------
@@ -207,19 +201,17 @@ def ladder_table(found: Runs) -> pd.DataFrame:
 
 
 def artefact(found: Runs) -> str:
-    """How much of the reported score is the scoring, in a sentence whose numbers are those of the
-    run.
-    """
+    """How much of the reported score is the scoring, in a sentence from the numbers of the run."""
     run = found["reported"]
     inside, outside = run.metrics["reported"], run.metrics["test"]
     quoted_row = QUOTES.values["results"][-1]
+    gap = {key: inside[key]["value"] - outside[key]["value"] for key in ("f1", "auroc")}
     return (
         f"The study reports an AUROC of {quoted_row['auroc']} and an F1 of {quoted_row['f1']}. Its "
         f"protocol gives this model an AUROC of {text(inside['auroc'])} and an F1 of "
         f"{text(inside['f1'])}; held-out stays give the same "
         f"weights {text(outside['auroc'])} and {text(outside['f1'])}. Of the F1, "
-        f"{inside['f1']['value'] - outside['f1']['value']:.2f} is the scoring, and of the AUROC "
-        f"{inside['auroc']['value'] - outside['auroc']['value']:.2f}."
+        f"{gap['f1']:.2f} is the scoring, and of the AUROC {gap['auroc']:.2f}."
     )
 
 
@@ -233,14 +225,8 @@ def two_curves(found: Runs) -> Figure:
             ("reported", "as reported: training stays, balanced draw", figures.PALETTE[1]),
             ("test", "held-out stays", figures.PALETTE[0]),
         ):
-            ax.plot(
-                history["epoch"],
-                history[f"{which}_{score}"],
-                "o-",
-                markersize=3,
-                color=colour,
-                label=title,
-            )
+            line = history[f"{which}_{score}"]
+            ax.plot(history["epoch"], line, "o-", markersize=3, color=colour, label=title)
         ax.set(xlabel="epoch", title=SCORES[score], ylim=(0, 1))
     axes[0].legend(fontsize=8.5, loc="lower left")
     return figure
@@ -475,9 +461,7 @@ def discovery(found: Runs) -> Figure:
                         label=title if which == "best" else None)  # fmt: skip
         ax.set(title=words, xlabel="step", ylim=(0, 102))
     axes[0].set_ylabel("stays (%)")
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=9)
-    return figure
+    return figures.shared_legend(figure, axes, columns=2)
 
 
 @figures.styled
@@ -502,9 +486,7 @@ def budgets(found: Runs) -> Figure:
         if key != "largest":
             ax.xaxis.set_major_formatter("{x:g}")
     axes[0].set_ylabel("stays turned (%)")
-    handles, titles = axes[0].get_legend_handles_labels()
-    figure.legend(handles, titles, loc="outside lower center", ncols=2, fontsize=9)
-    return figure
+    return figures.shared_legend(figure, axes, columns=2)
 
 
 def defence(found: Runs) -> str:
