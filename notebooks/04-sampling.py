@@ -130,8 +130,8 @@ for name in ("reported", "paper"):
 # The small networks under other samplers and fewer steps. The score is the mean absolute error of
 # the codes' prevalence against the test patients; dotted is what fresh real patients score. Where a
 # line is level, more steps buy nothing: what is left is the error of the network. Thinning
-# diffusion draws birth by birth, with as many evaluations as a record needs and without error of
-# time, or in leaps, as many as asked for.
+# diffusion draws jump by jump (`exact_jumps`), with as many evaluations as a record needs and no time
+# error, or by `tau_leaping` in as many steps as asked for.
 
 # %% tags=["hide-input"]
 small = {name: run for name, run in runs.items() if run.config["config"].get("network") != "unet"}
