@@ -30,7 +30,7 @@ import pandas as pd
 
 from reproduction import figures
 from reproduction.synthesis import experiments, results
-from reproduction.tables import Table
+from reproduction.tables import Table, Words
 from scoehr.data.matrix import CodeMatrix
 from scoehr.files import check_seed
 from scoehr.metrics import METRICS, evaluate, references
