@@ -58,7 +58,8 @@ Words(
 prevalence = results.shares(results.cohort(runs, source).test)
 figures.show(
     answer.picture(runs, prevalence),
-    "Above: share of patients with each code, synthetic against real. Below: floor-normalised gaps, "
+    "Above: share of patients with each code, synthetic against real. Below: floor-normalised "
+    "gaps, "
     "0 as good as fresh real patients, 1 as bad as independent columns.",
 )
 

@@ -105,7 +105,8 @@ Table(
     pd.DataFrame({**printed, "here": here}, index=rows).rename(
         index={"train": "training patients", "test": "test patients", "density": "mean cell"}
     ),
-    "The cohort as the report gives it in three places, and as it is here; the report has no validation patients",
+    "The cohort as the report gives it in three places, and as it is here; the report has no "
+    "validation patients",
     digits=5,
 )
 
@@ -123,8 +124,10 @@ figure = figures.distribution(
 )
 figures.show(
     figure,
-    f"Half of the test patients have at most {np.median(distinct):.0f} different codes, one in twenty has "
-    f"{np.quantile(distinct, 0.95):.0f} or more. Counts run ahead of presence because codes come back at later "
+    f"Half of the test patients have at most {np.median(distinct):.0f} different codes, one in "
+    "twenty has "
+    f"{np.quantile(distinct, 0.95):.0f} or more. Counts run ahead of presence because codes come "
+    "back at later "
     "admissions.",
 )
 
@@ -143,8 +146,10 @@ prevalence = {
 rare = (prevalence["training"] < 0.001).mean()
 figures.show(
     figures.ranks(prevalence),
-    f"{100 * rare:.0f} % of the {train.shape[1]:,} codes are each seen in fewer than one training patient in a "
-    "thousand. The two lines part where chance takes over: there no generator can be held to the test patients.",
+    f"{100 * rare:.0f} % of the {train.shape[1]:,} codes are each seen in fewer than one training "
+    "patient in a "
+    "thousand. The two lines part where chance takes over: there no generator can be held to the "
+    "test patients.",
 )
 
 # %% tags=["hide-input"]
@@ -182,6 +187,8 @@ pairs = np.triu_indices(len(top), 1)
 strong = {name: int((np.abs(matrix[pairs]) > 0.1).sum()) for name, matrix in matrices.items()}
 figures.show(
     figures.correlations(matrices, list(train.codes[top])),
-    f"Of {len(pairs[0]):,} pairs among the {len(top)} most common codes, {strong['test patients']:,} are correlated "
-    f"by more than 0.1 in test patients and {strong['columns shuffled']:,} once columns are shuffled.",
+    f"Of {len(pairs[0]):,} pairs among the {len(top)} most common codes, "
+    f"{strong['test patients']:,} are correlated "
+    f"by more than 0.1 in test patients and {strong['columns shuffled']:,} once columns are "
+    "shuffled.",
 )

@@ -65,7 +65,8 @@ figures.show(
         ylabel="loss per patient",
         log=True,
     ),
-    "Loss of the autoencoder by epoch, both axes logarithmic. Lines: mean over random seeds, with their range; "
+    "Loss of the autoencoder by epoch, both axes logarithmic. Lines: mean over random seeds, with "
+    "their range; "
     "dashed: from the report.",
 )
 
@@ -91,8 +92,8 @@ Table(
 )
 
 # %% [markdown]
-# At 144 dimensions the reported loss on test patients is over three times that on training patients:
-# in 200 epochs the network had learnt patients by heart.
+# At 144 dimensions the reported loss on test patients is over three times that on training
+# patients: in 200 epochs the network had learnt patients by heart.
 #
 # Heads differ in what their loss measures, so that here only the shapes compare, not the heights.
 
@@ -152,7 +153,8 @@ densities = printed[["density before", "density after"]].assign(
 )
 Table(
     densities.join(weights["codes never produced"].rename("out of reach")),
-    f"From the report: mean cell of test patients before and after. Out of reach: read off the weights that it "
+    "From the report: mean cell of test patients before and after. Out of reach: read off the "
+    "weights that it "
     f"published, of {reported.QUOTES.values['report_codes']:,} codes",
     {"density before": "{:.4f}", "density after": "{:.4f}", "after / before (%)": "{:.1f}"},
 )
@@ -175,7 +177,8 @@ figures.show(
         {f"{label} dimensions": counts for label, counts in after.items()},
         labels=("before", "after"),
     ),
-    f"How many codes occur how often in {patients:,} test patients, first random seed. {(before < 10).mean():.0%} of "
+    f"How many codes occur how often in {patients:,} test patients, first random seed. "
+    f"{(before < 10).mean():.0%} of "
     "the codes occur fewer than ten times before and are not in the report's picture. Never after: "
     + ", ".join(f"{count:,} ({label} dimensions)" for label, count in gone.items())
     + f"; never before: {int((before == 0).sum()):,}.",

@@ -52,7 +52,8 @@ sde, t = VPSDE(), torch.linspace(0, 1, 200)
 crossing = t[(sde.alpha(t) < sde.sigma(t)).float().argmax()].item()
 figures.show(
     figures.noise_schedule(t, sde.alpha(t), sde.sigma(t)),
-    f"Noise outweighs signal from t = {crossing:.2f} on; at t = 1 a share of {sde.alpha(t)[-1].item():.3f} of the "
+    f"Noise outweighs signal from t = {crossing:.2f} on; at t = 1 a share of "
+    f"{sde.alpha(t)[-1].item():.3f} of the "
     "signal is left. Whether a rare code is there or not is settled at small t.",
 )
 
@@ -108,8 +109,10 @@ spent = {
 }
 figures.show(
     reported.budgets(spent, epochs),
-    f"Under the report's schedule 12 epochs are worth {budget['reported'][12] / budget['reported'][100]:.0%} of 100, "
-    f"and 50 are worth {budget['reported'][50] / budget['reported'][100]:.1%}. The report found that results converge "
+    "Under the report's schedule 12 epochs are worth "
+    f"{budget['reported'][12] / budget['reported'][100]:.0%} of 100, "
+    f"and 50 are worth {budget['reported'][50] / budget['reported'][100]:.1%}. The report found "
+    "that results converge "
     "around 50 epochs; with this schedule they could not do anything else.",
 )
 
@@ -136,7 +139,8 @@ figures.show(
         ylabel="loss per patient",
         log=True,
     ),
-    "Loss of the score networks by epoch, both axes logarithmic. Lines: mean over random seeds, with their range; "
+    "Loss of the score networks by epoch, both axes logarithmic. Lines: mean over random seeds, "
+    "with their range; "
     "dashed: from the report.",
 )
 

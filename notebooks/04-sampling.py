@@ -78,8 +78,10 @@ per = pd.Series(
 calls = {name: run.costs["evaluations_per_patient"] for name, run in runs.items()}
 figures.show(
     figures.bars(per.to_dict(), xlabel="seconds per 1,000 patients", log=True),
-    f"{per.idxmin()} is {per.max() / per.min():,.0f} times as fast as {per.idxmax()} on the same machine, at "
-    f"{calls[per.idxmin()]:,} and {calls[per.idxmax()]:,} evaluations of different networks a patient.",
+    f"{per.idxmin()} is {per.max() / per.min():,.0f} times as fast as {per.idxmax()} on the same "
+    "machine, at "
+    f"{calls[per.idxmin()]:,} and {calls[per.idxmax()]:,} evaluations of different networks a "
+    "patient.",
 )
 
 # %% [markdown]
@@ -175,8 +177,10 @@ best = trials.loc[trials["score"].idxmin()]
 enough = trials[trials["score"] < 1.1 * best["score"]].sort_values("evaluations").iloc[0]
 figures.show(
     figures.evaluations(trials, ylabel="prevalence error (mean absolute)", floor=floor),
-    f"{size:,} patients each. The least error is {best['score']:.2g}; {enough['sampler']} comes within a tenth of it "
-    f"at {enough['evaluations']} evaluations a patient. {size:,} fresh real patients score {floor:.2g}.",
+    f"{size:,} patients each. The least error is {best['score']:.2g}; {enough['sampler']} comes "
+    "within a tenth of it "
+    f"at {enough['evaluations']} evaluations a patient. {size:,} fresh real patients score "
+    f"{floor:.2g}.",
 )
 
 # %% [markdown]
@@ -193,8 +197,10 @@ for name, run in small.items():
     if run.config["generator"] == "thinning":
         beside = results.conditioned(run.generator, cohort.test, seed=seed)
         caption = (
-            f"{name}: patients on condition of a code beside held-out patients who have it. All held-out patients, the "
-            f"code or not, have {cohort.test.counts.sum() / len(cohort.test):.1f} occurrences on average"
+            f"{name}: patients on condition of a code beside held-out patients who have it. All "
+            "held-out patients, the "
+            f"code or not, have {cohort.test.counts.sum() / len(cohort.test):.1f} occurrences on "
+            "average"
         )
         display(
             Table(beside, caption)

@@ -109,8 +109,10 @@ copies = test.dense()
 shuffled = copies[rng.permutation(size)]
 Words(
     "Two of the four compare row with row. The very test patients in the same order score a DDM of "
-    f"{ddm(copies, copies):.3g} and a cosine share of {cosine_share(copies, copies):.1%}; the same people in another "
-    f"order {ddm(copies, shuffled):.3g} and {cosine_share(copies, shuffled):.1%}. DDM also divides by the number of "
+    f"{ddm(copies, copies):.3g} and a cosine share of {cosine_share(copies, copies):.1%}; the same "
+    "people in another "
+    f"order {ddm(copies, shuffled):.3g} and {cosine_share(copies, shuffled):.1%}. DDM also divides "
+    "by the number of "
     f"patients: on half of them it is {ddm(copies[: size // 2], shuffled[: size // 2]):.3g}."
 )
 
@@ -148,7 +150,8 @@ seen = results.sees(scored, every, fresh=[name for name in scored if name.starts
 blind = seen.eq(False).sum(axis=1)
 figures.show(
     figures.verdicts(seen),
-    f"Of {seen.shape[1]} faults, {blind.idxmax()} misses {blind.max()} and {blind.idxmin()} {blind.min()}. A dash "
+    f"Of {seen.shape[1]} faults, {blind.idxmax()} misses {blind.max()} and {blind.idxmin()} "
+    f"{blind.min()}. A dash "
     "means that the score is undefined there.",
 )
 

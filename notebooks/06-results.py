@@ -89,7 +89,8 @@ Table(
 # %% tags=["hide-input"]
 Table(
     reported.paper(),
-    "Published by the paper, on presence of codes in MIMIC-III: its model beside three generative adversarial networks",
+    "Published by the paper, on presence of codes in MIMIC-III: its model beside three generative "
+    "adversarial networks",
 )
 
 # %% [markdown]
@@ -100,9 +101,9 @@ Table(
 # (p3)=
 # ## Without an autoencoder
 #
-# The paper published a model without autoencoder and called it much worse; its published code cannot
-# run one on MIMIC-III. The report ran one, kept the negative counts that rounding leaves, and
-# called it the worst of its four. Both readings of the negatives:
+# The paper published a model without autoencoder and called it much worse; its published code
+# cannot run one on MIMIC-III. The report ran one, kept the negative counts that rounding leaves,
+# and called it the worst of its four. Both readings of the negatives:
 
 # %% tags=["hide-input"]
 bare = ablations.labelled(
@@ -234,7 +235,8 @@ figures.show(
 # %% tags=["hide-input"]
 Table(
     scores.formatted(gaps),
-    f"The same in numbers: 0 as good as fresh real patients, 1 as bad as independent columns. {scores.caption(rows)}",
+    "The same in numbers: 0 as good as fresh real patients, 1 as bad as independent columns. "
+    f"{scores.caption(rows)}",
 )
 
 # %% [markdown]
@@ -247,7 +249,8 @@ for kind, group in results.by_kind(runs).items():
     under = {name: (value[real > 0] < real[real > 0] / 2).mean() for name, value in made.items()}
     figures.show(
         figures.prevalence(real, made),
-        f"Each dot is a code ({results.KINDS[kind]}), first random seed. Less than half as common as in real patients: "
+        f"Each dot is a code ({results.KINDS[kind]}), first random seed. Less than half as common "
+        "as in real patients: "
         + ", ".join(f"{share:.0%} of codes ({name})" for name, share in under.items())
         + ". Dots on the lower edge are rarer than half of the rarest real code.",
     )

@@ -70,7 +70,8 @@ for name, found in rows.items():
 density = pd.DataFrame.from_dict(table, orient="index")
 Table(
     density,
-    f"Mean cell of test and of synthetic patients, and codes never produced. {scores.caption(rows)} The report gives "
+    "Mean cell of test and of synthetic patients, and codes never produced. "
+    f"{scores.caption(rows)} The report gives "
     f"{reported.QUOTES.values['report_real_density']} for real patients.",
     {"real": "{:.4f}", "of real (%)": "{:.0f}"},
 )
@@ -80,8 +81,10 @@ counts = density[density["synthetic"] != "diverged"]
 fewer = (counts["of real (%)"] < 100).sum()
 lacking = counts["of real (%)"].astype(float)
 Words(
-    f"{fewer} of {len(counts)} rows make fewer codes than real patients have; the fewest {lacking.idxmin()} "
-    f"({lacking.min():.0f} %), the most {lacking.idxmax()} ({lacking.max():,.0f} %). {scores.divergences(rows)}"
+    f"{fewer} of {len(counts)} rows make fewer codes than real patients have; the fewest "
+    f"{lacking.idxmin()} "
+    f"({lacking.min():.0f} %), the most {lacking.idxmax()} ({lacking.max():,.0f} %). "
+    f"{scores.divergences(rows)}"
 )
 
 # %% [markdown]
@@ -117,7 +120,8 @@ figures.show(
 # %% tags=["hide-input"]
 figures.show(
     figures.frequency(first, counts),
-    f"Of {len(first):,} codes, {(first == 0).sum():,} do not occur in these {size:,} real patients.",
+    f"Of {len(first):,} codes, {(first == 0).sum():,} do not occur in these {size:,} real "
+    "patients.",
 )
 
 # %% [markdown]
@@ -155,14 +159,16 @@ first = scores.means({name: shares[name] for name in results.main(rows)}).T
 worst = {name: int(first[name].idxmin()) for name in first if first[name].notna().any()}
 figures.show(
     figures.deciles(first, ylabel="synthetic / real occurrences (%)"),
-    "Codes sorted by how common they are in real patients, a tenth of them each. Least produced, relative to real "
+    "Codes sorted by how common they are in real patients, a tenth of them each. Least produced, "
+    "relative to real "
     "patients: " + ", ".join(f"decile {place} ({name})" for name, place in worst.items()) + ".",
 )
 
 # %% tags=["hide-input"]
 Table(
     scores.formatted(shares).rename(columns="decile {}".format),
-    f"Synthetic over real occurrences (%) by decile, rarest codes first, of every row. {scores.caption(rows)}",
+    "Synthetic over real occurrences (%) by decile, rarest codes first, of every row. "
+    f"{scores.caption(rows)}",
 )
 
 # %% [markdown]

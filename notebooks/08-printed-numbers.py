@@ -44,14 +44,17 @@ patients, codes, clusters = (
 )
 Html(
     '<div class="origin"><strong>Where these numbers come from.</strong> From <code>reproduction/synthesis/reported.json</code>, values '
-    "that the paper and the report give, and from nothing else. The page reads the same beside all runs; here they "
-    f"are of data set <code>{dataset}</code>, profile <code>{profile}</code>, random seed {seed}.</div>"
+    "that the paper and the report give, and from nothing else. The page reads the same beside all "
+    "runs; here they "
+    f"are of data set <code>{dataset}</code>, profile <code>{profile}</code>, random seed "
+    f"{seed}.</div>"
 )
 
 # %% tags=["hide-input"]
 Table(
     table.drop(columns="log-cluster, corrected"),
-    f"From the report: {patients:,} test patients of MIMIC-III, mean cell {facts['report_real_density']}, and as "
+    f"From the report: {patients:,} test patients of MIMIC-III, mean cell "
+    f"{facts['report_real_density']}, and as "
     f"many synthetic ones; {codes:,} codes",
     {"log-cluster": "{:,.2f}", "PCD": "{:.2f}", "cosine share (%)": "{:.2f}"},
     digits=5,
@@ -90,16 +93,20 @@ possible = table.dropna().sort_values("log-cluster")
 labelled = [possible.index[0], reported.named(["reported"])[0], possible.index[-1]]
 figures.show(
     reported.conversion(possible, labelled, rivals, clusters),
-    f"The line is the conversion, the dots are the {len(possible)} possible values, the dotted lines are the paper's. "
-    f"The order is turned round: {labelled[0]}, first as reported, is last, and {labelled[-1]} is first.",
+    f"The line is the conversion, the dots are the {len(possible)} possible values, the dotted "
+    "lines are the paper's. "
+    f"The order is turned round: {labelled[0]}, first as reported, is last, and {labelled[-1]} is "
+    "first.",
 )
 
 # %% tags=["hide-input"]
 headline = ranking.loc[labelled[1]]
 ahead = [name for name, score in rivals.items() if score < headline["log-cluster, corrected"]]
 Words(
-    f"The headline value, {headline['log-cluster']}, becomes {headline['log-cluster, corrected']:.2f}. The paper's "
-    f"values are published scores already, so of its {len(rivals)} models {len(ahead)} are ahead of it: "
+    f"The headline value, {headline['log-cluster']}, becomes "
+    f"{headline['log-cluster, corrected']:.2f}. The paper's "
+    f"values are published scores already, so of its {len(rivals)} models {len(ahead)} are ahead "
+    "of it: "
     + ", ".join(f"{name} ({rivals[name]})" for name in ahead)
     + ". The comparison stays crooked, counts against presence of codes, but the ground for calling the report's model "
     "better than two of three GANs is gone."
@@ -117,7 +124,8 @@ broken = table["log-cluster"].idxmin()
 exact = next(row["log_cluster_unrounded"] for row in facts["report"] if row["title"] == broken)
 lowest, _ = reported.bounds(clusters)
 Words(
-    f"Lowest possible: <em>U′</em> = {lowest:.2f}. Reported for <em>{broken}</em>: {exact:,.2f}, which means "
+    f"Lowest possible: <em>U′</em> = {lowest:.2f}. Reported for <em>{broken}</em>: {exact:,.2f}, "
+    "which means "
     f"<em>S</em> = {exact / np.log(1 / clusters):,.1f} where at most {clusters / 4:g} can be."
 )
 
@@ -145,7 +153,8 @@ remade = reported.impossible(exact, clusters, patients)
 none = np.empty((0, codes))
 print(f"{remade.total[1]} rows in each of the other clusters:", end=" ")
 print(
-    f"{log_cluster(none, none, on_missing='broadcast', clusters=remade):,.1f}, reported {exact:,.1f}"
+    f"{log_cluster(none, none, on_missing='broadcast', clusters=remade):,.1f}, reported "
+    f"{exact:,.1f}"
 )
 
 # %% [markdown]
@@ -163,7 +172,8 @@ tries = [cluster(sparse, wild, seed=start) for start in range(20)]
 first = [made for made in tries if made.real[0] == made.n_real]
 scores = [log_cluster(sparse, wild, on_missing="broadcast", clusters=made) for made in first]
 print(
-    f"real rows all in cluster 0: {len(first)} of {len(tries)} times; scores from {min(scores):,.0f} up"
+    f"real rows all in cluster 0: {len(first)} of {len(tries)} times; scores from "
+    f"{min(scores):,.0f} up"
 )
 
 # %% [markdown]
@@ -195,8 +205,10 @@ figures.show(
         real=facts["report_real_density"],
         empty=empty["DDM"],
     ),
-    f"Each dot is a reported model. DDM follows the number of codes with a correlation of {correlation:.4f} over "
-    f"{sane.sum()} models; the line is D/N (m + m̂), patients without a code in common. The square is an empty table.",
+    "Each dot is a reported model. DDM follows the number of codes with a correlation of "
+    f"{correlation:.4f} over "
+    f"{sane.sum()} models; the line is D/N (m + m̂), patients without a code in common. The square "
+    "is an empty table.",
 )
 
 # %% [markdown]
@@ -230,11 +242,15 @@ Table(
 # %% tags=["hide-input"]
 least = bound.loc[headline.name, "published DDM, at least"]
 Words(
-    f"{above} of {len(bound)} models are above the paper's {theirs} whatever the rounding of the mean cells hides, the "
+    f"{above} of {len(bound)} models are above the paper's {theirs} whatever the rounding of the "
+    "mean cells hides, the "
     f"headline model by {(least - rounding) / theirs - 1:.0%} or more, where the report has it "
-    f"{-reported.QUOTES.value('report/reported/ddm_change')} % <em>better</em>. The model with the best DDM as reported, "
-    f"<em>{digits.idxmin()}</em>, has the highest bound of all that did not diverge; the lowest has "
-    f"<em>{bound.index[0]}</em>. (The paper's value is for presence of codes, these are for counts.)"
+    f"{-reported.QUOTES.value('report/reported/ddm_change')} % <em>better</em>. The model with the "
+    "best DDM as reported, "
+    f"<em>{digits.idxmin()}</em>, has the highest bound of all that did not diverge; the lowest "
+    "has "
+    f"<em>{bound.index[0]}</em>. (The paper's value is for presence of codes, these are for "
+    "counts.)"
 )
 
 # %% [markdown]
@@ -243,19 +259,17 @@ Words(
 #
 # A table without a single code is worth nothing. By the report's code it would have scored:
 #
-# DDM
-# : $D m / N$: the real rows' codes are all that is left of the differences.
+# - **DDM**: $D m / N$: the real rows' codes are all that is left of the differences.
 #
-# PCD
-# : the norm of the real correlation matrix, since undefined correlations are set to 0. Its diagonal gives $\sqrt{D}$ if
-#   every code occurs, chance adds $D(D-1)/N$ under the root, and real correlation adds what it adds.
+# - **PCD**: the norm of the real correlation matrix, since undefined correlations are set to 0. Its
+#   diagonal gives $\sqrt{D}$ if every code occurs, chance adds $D(D-1)/N$ under the root, and real
+#   correlation adds what it adds.
 #
-# log-cluster
-# : all empty rows share a cluster, the other $G-1$ hold real rows alone: next to the lowest value possible, which is
-#   read as the best. (As published: next to the highest, the worst.)
+# - **log-cluster**: all empty rows share a cluster, the other $G-1$ hold real rows alone: next to
+#   the lowest value possible, which is read as the best. (As published: next to the highest, the
+#   worst.)
 #
-# cosine share
-# : 0, which is read as perfect privacy.
+# - **cosine share**: 0, which is read as perfect privacy.
 
 # %% tags=["hide-input"]
 finite = table.drop(index=broken)
@@ -275,7 +289,8 @@ Table(
             for name, (low, high, score) in rows.items()
         }
     ).T,
-    f"An empty table as the report would score it, and the {len(finite)} models that did not diverge",
+    f"An empty table as the report would score it, and the {len(finite)} models that did not "
+    "diverge",
     {"models that the empty table beats": "{:.0f}"},
     digits=4,
 )  # fmt: skip
@@ -284,11 +299,16 @@ Table(
 spare = reported.QUOTES.value("report/reported/pcd") ** 2 - empty["PCD, with chance"] ** 2
 lost = reported.QUOTES.value("weights/144/codes never produced")
 Words(
-    "For PCD, <em>to</em> counts diagonal and chance; what the correlations of real patients add is not reported. They "
-    f"would have to add {np.sqrt(spare):.1f} in norm before the headline model is level with an empty table. And the "
-    f"published weights say that {lost} of the {codes:,} codes can never come out of the decoder at 144 dimensions. "
-    f"Each that test patients have costs 1 under the root, {np.sqrt(lost):.1f} together, before anything is diffused. "
-    f"Two samples of real patients differ by {reported.chance_pcd(codes, patients):.1f} from chance alone, so that the "
+    "For PCD, <em>to</em> counts diagonal and chance; what the correlations of real patients add "
+    "is not reported. They "
+    f"would have to add {np.sqrt(spare):.1f} in norm before the headline model is level with an "
+    "empty table. And the "
+    f"published weights say that {lost} of the {codes:,} codes can never come out of the decoder "
+    "at 144 dimensions. "
+    f"Each that test patients have costs 1 under the root, {np.sqrt(lost):.1f} together, before "
+    "anything is diffused. "
+    f"Two samples of real patients differ by {reported.chance_pcd(codes, patients):.1f} from "
+    "chance alone, so that the "
     f"paper's {reported.QUOTES.value('paper/ScoEHR/pcd')} is close to what can be reached at all."
 )
 
@@ -328,14 +348,16 @@ Table(
             "pairs told apart": summary["clear"].sum(),
         }
     ).reset_index(),
-    f"Differences within each ablation beside the difference of the twins; told apart: over {needed:.1f} times it",
+    "Differences within each ablation beside the difference of the twins; told apart: over "
+    f"{needed:.1f} times it",
     digits=3,
 )
 
 # %% tags=["hide-input"]
 clear = pairs[ratio > needed]
 Words(
-    f"Of {len(pairs)} differences {(ratio <= 1).sum()} are smaller than that between two runs of the same model, and "
+    f"Of {len(pairs)} differences {(ratio <= 1).sum()} are smaller than that between two runs of "
+    "the same model, and "
     f"{len(clear)} can be told from chance"
     + (
         f": {'; '.join(f'{row.score}, {row.rows}' for row in clear.itertuples())}."
@@ -399,9 +421,11 @@ spent = {
 }
 figures.show(
     reported.budgets(spent, lengths),
-    f"Sum of the learning rate's factor in a run of {most} epochs. Under the reported schedule the run has spent "
+    f"Sum of the learning rate's factor in a run of {most} epochs. Under the reported schedule the "
+    "run has spent "
     f"{spent['reported'][49] / spent['reported'][-1]:.1%} of it by epoch 50, under the paper's "
-    f"{spent['official'][49] / spent['official'][-1]:.0%}. Dots: the lengths that the report tried.",
+    f"{spent['official'][49] / spent['official'][-1]:.0%}. Dots: the lengths that the report "
+    "tried.",
 )
 
 # %% [markdown]
@@ -486,8 +510,10 @@ rules["difference, 95 % interval"] = [
 ]
 Table(
     rules,
-    f"Share of {records} real and {records} synthetic patients whom clinicians called real (%), published by the paper. "
-    "An interval that holds 0 shows no difference, and its ends show how large a one may have been missed",
+    f"Share of {records} real and {records} synthetic patients whom clinicians called real (%), "
+    "published by the paper. "
+    "An interval that holds 0 shows no difference, and its ends show how large a one may have been "
+    "missed",
 )
 
 # %% [markdown]
@@ -535,8 +561,11 @@ Table(
 
 # %% tags=["hide-input"]
 Words(
-    f"An autoencoder took {facts['autoencoder_minutes']} minutes to train, at any size; sampling at 144 dimensions "
-    f"took {facts['a100_sampling_minutes']} minutes on an A100. The workbook on preprocessing left a matrix of "
-    f"{facts['workbook_patients']} rows. {facts['weights_codes_never_seen']} codes were never seen in training: all "
+    f"An autoencoder took {facts['autoencoder_minutes']} minutes to train, at any size; sampling "
+    "at 144 dimensions "
+    f"took {facts['a100_sampling_minutes']} minutes on an A100. The workbook on preprocessing left "
+    "a matrix of "
+    f"{facts['workbook_patients']} rows. {facts['weights_codes_never_seen']} codes were never seen "
+    "in training: all "
     "three published encoders have forgotten them."
 )

@@ -83,7 +83,8 @@ if len(changes := ablations.changes(rows, attention, ablations.CORRECTED)):
     display(
         Table(
             changes,
-            "What attention, size and negatives change, each with the other held: differences with 95 % intervals",
+            "What attention, size and negatives change, each with the other held: differences with "
+            "95 % intervals",
         )
     )
 
@@ -101,7 +102,8 @@ ablations.show(rows, "rates")
 # %% tags=["hide-input"]
 if group := ablations.pick(rows, "rates"):
     ended = [
-        f"rate {label}: {sum(run.verdict == 'diverged' for run in runs)} of {len(runs)} diverged, validation loss "
+        f"rate {label}: {sum(run.verdict == 'diverged' for run in runs)} of {len(runs)} diverged, "
+        "validation loss "
         f"{scores.over_seeds(runs, 'loss.score')}"
         for label, runs in group.items()
     ]
@@ -144,7 +146,8 @@ figures.show(
     figures.against(
         ablations.lengths(rows, keys), xlabel="epochs", references=ablations.points(rows, "epochs")
     ),
-    "Each score by the number of epochs trained, under both schedules: mean over random seeds with 95 % intervals.",
+    "Each score by the number of epochs trained, under both schedules: mean over random seeds with "
+    "95 % intervals.",
 )
 
 # %% tags=["hide-input"]
@@ -165,12 +168,14 @@ if len(changes := ablations.changes(rows, longer, keys)):
 # %% tags=["hide-input"]
 long = {"the report's": "reported-epochs-100", "the paper's": "official-epochs-100"}
 parts = [
-    f"under {schedule} schedule by {ablations.frozen(runs, 50)} %, with {ablations.left(runs, 50):.1%} of the learning "
+    f"under {schedule} schedule by {ablations.frozen(runs, 50)} %, with "
+    f"{ablations.left(runs, 50):.1%} of the learning "
     "rate's sum still to come"
     for schedule, runs in ablations.labelled(rows, long).items()
 ]
 Words(
-    f"From epoch 50 to the last of 100 the validation loss of the score network changes {' and '.join(parts)}."
+    "From epoch 50 to the last of 100 the validation loss of the score network changes "
+    f"{' and '.join(parts)}."
     if parts
     else ""
 )

@@ -76,12 +76,13 @@ for kind, table in seen.items():
 # %% tags=["hide-input"]
 blind = {kind: list(table.index[table["sees the copies"] == "no"]) for kind, table in seen.items()}
 parts = [
-    f"On {results.KINDS[kind]} {len(table) - len(blind[kind])} of {len(table)} scores see the copies"
-    + (f"; blind: {', '.join(blind[kind])}." if blind[kind] else ".")
+    f"On {results.KINDS[kind]} {len(table) - len(blind[kind])} of {len(table)} scores see the "
+    "copies" + (f"; blind: {', '.join(blind[kind])}." if blind[kind] else ".")
     for kind, table in seen.items()
 ]
 spread = [
-    f"{min(found[point]):.2%} to {max(found[point]):.2%} in {len(found[point])} draws of {words} ({results.KINDS[kind]})"
+    f"{min(found[point]):.2%} to {max(found[point]):.2%} in {len(found[point])} draws of {words} "
+    f"({results.KINDS[kind]})"
     for kind, found in draws.items()
     for point, words in {"real": "fresh patients", "copy": "copied ones"}.items()
 ]
@@ -102,8 +103,10 @@ for kind, group in kinds.items():
 # %% tags=["hide-input"]
 said = reported.report()["cosine share (%)"]
 Words(
-    f"Reported: the paper {ablations.of_paper()['reported.cosine_share']} of records at risk, the report "
-    f"{said.min()} to {said.max()} % by its cosine share, which for two random real patients here is "
+    f"Reported: the paper {ablations.of_paper()['reported.cosine_share']} of records at risk, the "
+    "report "
+    f"{said.min()} to {said.max()} % by its cosine share, which for two random real patients here "
+    "is "
     + " and ".join(
         f"{sum(found['real']) / len(found['real']):.2%} ({results.KINDS[kind]})"
         for kind, found in draws.items()
@@ -127,7 +130,8 @@ panels = {
 }
 figures.show(
     figures.dots(panels, points),
-    "Privacy of the models on counts: mean over random seeds with 95 % intervals, between fresh real patients and "
+    "Privacy of the models on counts: mean over random seeds with 95 % intervals, between fresh "
+    "real patients and "
     "training patients copied.",
 )
 
@@ -168,7 +172,8 @@ if bound := results.grouped(planned, "private"):
     display(
         Table(
             pd.concat([contest.contest(beside).T[list(beside)], scores.table(beside, drawn)]),
-            f"What a bound of ε = {config['privacy']['epsilon']:.3g} at δ = {config['privacy']['delta']:g} costs. "
+            f"What a bound of ε = {config['privacy']['epsilon']:.3g} at δ = "
+            f"{config['privacy']['delta']:g} costs. "
             f"{scores.caption(beside)}",
         )
     )

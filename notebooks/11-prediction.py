@@ -147,11 +147,13 @@ for kind, group in kinds.items():
         }
 Table(
     pd.DataFrame.from_dict(table, orient="index"),
-    f"Synthetic ranking agreement. {scores.caption(rows)} Of fresh real patients: mean and range over draws",
+    f"Synthetic ranking agreement. {scores.caption(rows)} Of fresh real patients: mean and range "
+    "over draws",
 )
 
 # %% tags=["hide-input"]
 Table(
     reported.paper()[["SRA"]].dropna().rename_axis(None),
-    f"Published by the paper for MIMIC-III; ScoEHR {ablations.of_paper()['utility.sra']}. The report left it out",
+    f"Published by the paper for MIMIC-III; ScoEHR {ablations.of_paper()['utility.sra']}. The "
+    "report left it out",
 )

@@ -76,7 +76,8 @@ for label, runs in sizes.items():
     }
 Table(
     pd.DataFrame.from_dict(table, orient="index"),
-    f"Time and memory by latent dimensions: the report on a T4 GPU, and here. {scores.caption(sizes)}",
+    "Time and memory by latent dimensions: the report on a T4 GPU, and here. "
+    f"{scores.caption(sizes)}",
 )
 
 # %% tags=["hide-input"]
@@ -86,8 +87,10 @@ accelerators = sorted(
 )
 Words(
     f"The report also gives {said['autoencoder_minutes']} minutes for an autoencoder and "
-    f"{said['a100_sampling_minutes']} minutes for sampling from 144 dimensions on an A100 GPU. Here: accelerator "
-    f"{', '.join(accelerators)}; threads a run {', '.join(map(str, threads))}. The report kept all states of every "
+    f"{said['a100_sampling_minutes']} minutes for sampling from 144 dimensions on an A100 GPU. "
+    "Here: accelerator "
+    f"{', '.join(accelerators)}; threads a run {', '.join(map(str, threads))}. The report kept all "
+    "states of every "
     "path and decoded each, to use the last; here only the last is kept."
 )
 
@@ -134,7 +137,8 @@ for kind, group in results.by_kind(ablations.labelled(rows, named)).items():
                 ylabel="discriminator AUC (lower is better)",
                 floor=scores.point(group, "real", key),
             ),
-            f"{results.KINDS[kind].capitalize()}: {what} against quality, mean over random seeds with 95 % intervals. "
+            f"{results.KINDS[kind].capitalize()}: {what} against quality, mean over random seeds "
+            "with 95 % intervals. "
             f"On the front: {', '.join(front)}.",
         )
 
@@ -168,8 +172,10 @@ Table(
 thinning, unet = bench["pairs"]["thinning"], bench["pairs"]["unet"]
 Words(
     f"Asked of the recommended generator were at most {thinning['limit']:.0f} s for "
-    f"{thinning['patients']:,} patients; it took {thinning['seconds']:.1f} s. Asked of the U-Net's step was a ratio of "
-    f"{unet['limit']}; it is {unet['ratio']:.2f}, and both networks agree to {unet['relative_difference']:.0e} of the "
+    f"{thinning['patients']:,} patients; it took {thinning['seconds']:.1f} s. Asked of the U-Net's "
+    "step was a ratio of "
+    f"{unet['limit']}; it is {unet['ratio']:.2f}, and both networks agree to "
+    f"{unet['relative_difference']:.0e} of the "
     "largest output."
 )
 
@@ -220,7 +226,9 @@ columns = {
 }
 Table(
     pd.DataFrame(columns).T,
-    f"Processor seconds of a step of {wide['batch']} patients ({wide['package']}, threads: {wide['threads']}), and the "
-    f"hours that {asked['epochs']} epochs of {asked['patients']:,} patients with {asked['codes']:,} codes would take, "
+    f"Processor seconds of a step of {wide['batch']} patients ({wide['package']}, threads: "
+    f"{wide['threads']}), and the "
+    f"hours that {asked['epochs']} epochs of {asked['patients']:,} patients with "
+    f"{asked['codes']:,} codes would take, "
     "if growth continues as over the last doubling",
 )

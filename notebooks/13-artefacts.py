@@ -47,8 +47,8 @@ sizes = {
 Table(pd.DataFrame(sizes).sort_index(), "Files of each of these runs, in KiB", digits=4)
 
 # %% [markdown]
-# A run that was made here has a folder of its own, `runs/done/<run>`. Published runs lie in `saved_models`, one bundle a
-# study, data set and profile:
+# A run that was made here has a folder of its own, `runs/done/<run>`. Published runs lie in
+# `saved_models`, one bundle a study, data set and profile:
 #
 # | file | holds |
 # |---|---|

@@ -80,7 +80,8 @@ Table(
 
 # %% tags=["hide-input"]
 Words(
-    f"it wrote a matrix of {facts['workbook_patients']} rows, because its loop is left after the first few."
+    f"it wrote a matrix of {facts['workbook_patients']} rows, because its loop is left after the "
+    "first few."
 )
 
 # %%

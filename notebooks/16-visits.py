@@ -134,7 +134,8 @@ written = interchange.write(synthetic.to_records(), path)
 
 # %% tags=["hide-input"]
 Words(
-    f"Written: `runs/records/{path.name}`, {written:,} patients with {synthetic.starts[-1]:,} admissions; as a matrix "
+    f"Written: `runs/records/{path.name}`, {written:,} patients with {synthetic.starts[-1]:,} "
+    "admissions; as a matrix "
     f"{matrix.shape[0]:,} × {matrix.shape[1]:,}, mean cell {matrix.mean_cell:.4f}."
 )
 

@@ -88,7 +88,8 @@ figures.show(
 # %% tags=["hide-input"]
 figures.show(
     results.filling(),
-    "One simulated stay that ended in death. Dashed: the reported filling follows values that are measured after the "
+    "One simulated stay that ended in death. Dashed: the reported filling follows values that are "
+    "measured after the "
     "prediction. Solid: the corrected one knows only what has been measured.",
 )
 

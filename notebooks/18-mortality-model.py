@@ -43,7 +43,8 @@ results.origin(runs, dataset=dataset, profile=profile, seed=seed)
 # %% tags=["hide-input"]
 Table(
     results.quoted(),
-    "The study's results: its own row last, the others as it quotes them; mean ± deviation over folds",
+    "The study's results: its own row last, the others as it quotes them; mean ± deviation over "
+    "folds",
 )
 
 # %% [markdown]
@@ -57,7 +58,8 @@ Table(
 # %% tags=["hide-input"]
 Table(
     results.ladder_table(runs),
-    "Scores with 95 % intervals over patients, as flaws are added to the corrected protocol one at a time",
+    "Scores with 95 % intervals over patients, as flaws are added to the corrected protocol one at "
+    "a time",
 )
 
 # %% tags=["hide-input"]
@@ -71,7 +73,8 @@ Words(results.artefact(runs))
 # %% tags=["hide-input"]
 figures.show(
     results.two_curves(runs),
-    "The reported model over its epochs: scores on the stays that it learns from, half of them deaths, and on held-out "
+    "The reported model over its epochs: scores on the stays that it learns from, half of them "
+    "deaths, and on held-out "
     "stays.",
 )
 
@@ -97,7 +100,8 @@ Words(results.target(runs))
 # %% tags=["hide-input"]
 figures.show(
     results.calibration(runs, ["blend-all", "bilstm-study", "reported"]),
-    "Share who died against predicted probability, in tenths of the held-out stays, with 95 % intervals. On the "
+    "Share who died against predicted probability, in tenths of the held-out stays, with 95 % "
+    "intervals. On the "
     "diagonal a probability can be taken at its word.",
 )
 

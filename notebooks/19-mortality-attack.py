@@ -15,8 +15,8 @@
 #
 # How little has to change for a prediction to turn? For each stay that a model has right, the
 # attack looks for a change of the measurements that turns the verdict, and keeps it small and
-# sparse: most values stay as they are. It shows which hours and series a model leans on, and how far
-# it can be trusted with noisy records.
+# sparse: most values stay as they are. It shows which hours and series a model leans on, and how
+# far it can be trusted with noisy records.
 #
 # The study's own attack has four faults: it takes the largest column sum for the L1 norm, counts
 # that norm twice, trains the attacked model along in the last batch, and attacks stays that the
@@ -53,7 +53,8 @@ results.origin(attacks, dataset=dataset, profile=profile, seed=seed)
 # %% tags=["hide-input"]
 Table(
     results.attack_table(runs),
-    "Attacks on held-out stays, by direction: share of right verdicts turned and the best change found, 95 % intervals",
+    "Attacks on held-out stays, by direction: share of right verdicts turned and the best change "
+    "found, 95 % intervals",
 )
 
 # %% tags=["hide-input"]
@@ -71,7 +72,8 @@ figures.show(
 # %% tags=["hide-input"]
 Table(
     results.noise_table(runs),
-    "Is it the place or the size? The changes found, and the same sizes in random cells of the stay with random signs",
+    "Is it the place or the size? The changes found, and the same sizes in random cells of the "
+    "stay with random signs",
 )
 
 # %% [markdown]
@@ -120,7 +122,8 @@ figures.show(
 # %% tags=["hide-input"]
 Table(
     results.transfer_table(runs),
-    "Share of changes found against one model (row) that turn the right verdict of another (column), 95 % intervals",
+    "Share of changes found against one model (row) that turn the right verdict of another "
+    "(column), 95 % intervals",
 )
 
 # %% tags=["hide-input"]

@@ -56,7 +56,8 @@ results.origin(runs, dataset=dataset, profile=profile, seed=seed)
 # %% tags=["hide-input"]
 Table(
     results.counts(runs["knowledge-forced"]),
-    "Counts of every phase, with the study's split: on the data at hand, and as the study gives them for MIMIC-IV",
+    "Counts of every phase, with the study's split: on the data at hand, and as the study gives "
+    "them for MIMIC-IV",
 )
 
 # %% [markdown]
@@ -81,7 +82,8 @@ account = {
 }
 Table(
     pd.DataFrame(account).rename(index=lambda name: name.replace("_", " ")).rename_axis(None),
-    "The graph of all pairs, from the pre-training patients of the study's split and of a random one",
+    "The graph of all pairs, from the pre-training patients of the study's split and of a random "
+    "one",
 )
 
 # %% [markdown]
@@ -106,7 +108,8 @@ Table(
 # %% tags=["hide-input"]
 figures.show(
     results.scatter(results.maps(runs["corrected"])),
-    "Codes of some diseases in two dimensions (t-SNE): as the knowledge graph has them, and as the trained encoder "
+    "Codes of some diseases in two dimensions (t-SNE): as the knowledge graph has them, and as the "
+    "trained encoder "
     "sends them on.",
 )
 

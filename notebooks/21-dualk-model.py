@@ -93,7 +93,8 @@ for name in ("reported", "corrected"):
 # %% tags=["hide-input"]
 figures.show(
     results.curves({name: runs[name] for name in ("reported", "corrected", "better")}),
-    "Loss of fine-tuning, over training patients and over those who choose the epoch: test patients as reported, "
+    "Loss of fine-tuning, over training patients and over those who choose the epoch: test "
+    "patients as reported, "
     "validation patients where corrected.",
 )
 
@@ -119,7 +120,8 @@ found = results.heart_failure_gradients(runs["corrected"])
 if found is not None:
     figures.show(
         results.gradients(found),
-        "Integrated gradients of heart failure over the decoders' embeddings, mean over test patients.",
+        "Integrated gradients of heart failure over the decoders' embeddings, mean over test "
+        "patients.",
     )
 
 # %% [markdown]

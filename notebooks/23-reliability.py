@@ -51,7 +51,8 @@ Table(
         ],
         columns=["what was tried: what counts as a failure", "tried", "failed", "command"],
     ).set_index("what was tried: what counts as a failure"),
-    f"Mishaps by kind: tried and failed. scoehr {found['version']}; {found['machine']}; threads: {found['threads']}",
+    f"Mishaps by kind: tried and failed. scoehr {found['version']}; {found['machine']}; threads: "
+    f"{found['threads']}",
 )
 
 # %% tags=["hide-input"]
