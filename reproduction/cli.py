@@ -290,9 +290,17 @@ def publish(
     source: Source = None,
     profile: ProfileName = "standard",
     seed: Seed = 0,
+    only_runs: Annotated[
+        bool, typer.Option("--runs", help="Gather the finished runs, leave notebooks as they are.")
+    ] = False,
 ) -> None:
-    """Copy checked notebooks to book/notebooks."""
+    """Gather finished runs into saved_models, and copy checked notebooks to book/notebooks."""
     _book(dataset, profile)
+    for study in STUDIES:
+        if path := _gathered(study, dataset, source, profile, seed):
+            print(f"wrote {path}")
+    if only_runs:
+        return
     from reproduction import book
     from reproduction.synthesis import answer, experiments, results
 
@@ -301,6 +309,16 @@ def publish(
     picture = answer.picture(results.runs(dataset, source, profile, seed), test)
     for path in book.publish(ready, picture):
         print(f"wrote {path}")
+
+
+def _gathered(study: str, dataset: str, source: str | None, profile: str, seed: int) -> Path | None:
+    """The bundle of a study's finished runs, written again; None if none is finished."""
+    import importlib
+
+    from reproduction import plan
+
+    rows = _rows(study, dataset, source, profile, seed)
+    return plan.publish(importlib.import_module(STUDIES[study]).PLAN, rows.values())
 
 
 @app.command()

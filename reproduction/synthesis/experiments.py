@@ -48,9 +48,9 @@ from scoehr.metrics.visits import evaluate as evaluate_visits
 from scoehr.training import Diverged, parameters
 
 #: The plan of the working root, if it has one of its own, else the package's.
-PLAN = Path(__file__).resolve().parents[1] / "workflow" / "experiments.yaml"
-if (ROOT / "workflow" / "experiments.yaml").exists():
-    PLAN = ROOT / "workflow" / "experiments.yaml"
+OWN = ROOT / "workflow" / "experiments.yaml"
+PACKAGED = Path(__file__).resolve().parents[1] / "workflow" / "experiments.yaml"
+PLAN = Plan(OWN if OWN.exists() else PACKAGED)
 VISITS = "visits"  # the preset, and the group, of the generator of admissions
 #: Presets that no study reported: no scale departs from their regime.
 OURS = ("thinning", "private", "copula")
@@ -99,7 +99,7 @@ class Run(runs.Run):
         Widths are free. All that decides whether the model is trained and its process solved has to be as
         reported.
         """
-        row = _plan().text["experiments"].get(self.experiment["name"])
+        row = PLAN.text["experiments"].get(self.experiment["name"])
         if row is None or row["preset"] in OURS:
             return []
         return _departures(row, self.config["config"], self.experiment["patients"])
@@ -241,10 +241,6 @@ class VisitsExperiment(Experiment):
 # Plan --------------------------------------------------------------------------------------------
 
 
-def _plan() -> Plan:
-    return Plan(PLAN)
-
-
 def plan(
     dataset: str = "simulated",
     source: str | None = None,
@@ -268,7 +264,7 @@ def plan(
         "evaluated": size["evaluated"],
         "seed": seed,
     }
-    rows = _plan().text["experiments"]
+    rows = PLAN.text["experiments"]
     return {name: _row(name, row, shared) for name, row in rows.items()}
 
 
@@ -280,7 +276,7 @@ def _row(name: str, row: Mapping[str, Any], shared: dict[str, Any]) -> Experimen
         "title": row["title"],
         "patients": most(row["preset"], profile),
         "group": group,
-        "seeds": _plan().seeds(profile, group),
+        "seeds": PLAN.seeds(profile, group),
         "after": row.get("after"),
     }
     if row["preset"] == VISITS:
@@ -382,7 +378,7 @@ class RowTable(NamedTuple):
 def tables() -> dict[str, RowTable]:
     """The tables of the plan that compare rows, in their order."""
     found = {}
-    for name, table in _plan().text["tables"].items():
+    for name, table in PLAN.text["tables"].items():
         rows = [TableRow(row["row"], row["label"], row.get("reported")) for row in table["rows"]]
         found[name] = RowTable(table.get("title", ""), rows)
     return found
@@ -390,22 +386,22 @@ def tables() -> dict[str, RowTable]:
 
 def recommended() -> list[str]:
     """The rows of the recommended generator, on counts and on presence."""
-    return _plan().text["recommended"]
+    return PLAN.text["recommended"]
 
 
 def profiles() -> list[str]:
     """The profiles of the plan, from small to large."""
-    return _plan().profiles
+    return PLAN.profiles
 
 
 def upward(profile: str) -> list[str]:
     """A profile and the larger ones, from small to large; one that the plan lacks alone."""
-    return _plan().upward(profile)
+    return PLAN.upward(profile)
 
 
 def scale(profile: str) -> dict[str, Any]:
     """The sizes of a profile: see ``workflow/experiments.yaml``. InputError for one that the plan lacks."""
-    return _plan().scale(profile)
+    return PLAN.scale(profile)
 
 
 def most(kind: str, profile: str) -> int | None:
@@ -451,7 +447,7 @@ def _asked(row: dict[str, Any]) -> dict[str, Any]:
 
 def narrower(run: Run) -> str:
     """How wide the network of a run is beside its study's, in words; empty where it is as wide."""
-    row = _plan().text["experiments"].get(run.experiment["name"])
+    row = PLAN.text["experiments"].get(run.experiment["name"])
     has = run.config["config"].get("width")
     asked = row and _asked(row).get("width")
     return f"the network is {has} wide in place of {asked}" if asked and has != asked else ""
@@ -558,7 +554,7 @@ def _trained(experiment: Experiment) -> Generator | None:
     """The model of the row before, if this one differs in how it samples alone and its weights are kept."""
     if experiment.after is None:
         return None
-    row, shared = _plan().text["experiments"][experiment.after], asdict(experiment)
+    row, shared = PLAN.text["experiments"][experiment.after], asdict(experiment)
     facts = ("dataset", "source", "data", "digits", "profile", "evaluated", "seed")
     before = _row(experiment.after, row, {name: shared[name] for name in facts})
     if _training(before) != _training(experiment) or not before.finished:

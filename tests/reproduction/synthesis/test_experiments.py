@@ -100,11 +100,15 @@ def test_a_run_is_made_once_and_survives_kill(home):
     } <= set(results)
 
 
-def test_divergence_is_a_verdict(home):
+def test_divergence_is_a_verdict_and_a_users_data_are_not_published(home):
     finish(start(home, RUN.replace("'fast'", "'wild'")))
     made = folder(home, "wild")
     assert json.loads((made / "config.json").read_text())["verdict"] == "diverged"
     assert json.loads((made / "metrics.json").read_text()) == {}
+    more = STUDY + "from reproduction.plan import publish; "
+    more += "publish(study.PLAN, study.plan('table', sys.argv[1], 'tiny').values())"
+    _, err = start(home, more).communicate(timeout=240)
+    assert "is of credentialed data" in err and not (home / "saved_models").exists()
 
 
 def test_the_data_are_part_of_the_id(home):
