@@ -1,1 +1,1 @@
-"""The kit that turns runs of a study into a book; :mod:`reproduction.synthesis` is the main study."""
+"""The kit that turns runs of studies into a book, and the main study, ``synthesis``."""

@@ -69,9 +69,7 @@ class Estimate(NamedTuple):
         )
 
     def __format__(self, form: str) -> str:
-        """Value and interval as text: to three significant digits, or each by a form such as
-        ``.3f``.
-        """
+        """Value and interval as text, to three digits or by a form such as ``.3f``."""
 
         def text(number: float) -> str:
             return format(number, form) if form and math.isfinite(number) else cell(number)
@@ -160,9 +158,7 @@ def newcombe(one: Estimate, other: Estimate) -> Estimate:
 
 
 def bootstrap(value: float, draws: ArrayLike) -> Estimate:
-    """A value with the 2.5th and 97.5th percentile of its bootstrap draws, those undefined left
-    out.
-    """
+    """A value with the 2.5th and 97.5th percentile of its bootstrap draws that are defined."""
     known = np.asarray(draws, dtype=float)
     known = known[np.isfinite(known)]
     if not known.size:

@@ -77,9 +77,7 @@ def styled(draw: Callable[Parameters, Figure]) -> Callable[Parameters, Figure]:
 
 
 def colours(names: Sequence[str]) -> dict[str, str]:
-    """A colour for each name: the fixed one where there is one, else the next of the palette not
-    yet in use.
-    """
+    """A colour for each name: the fixed one if it has one, else the next of the palette."""
     taken = {COLOURS[name] for name in names if name in COLOURS}
     free = iter([colour for colour in PALETTE if colour not in taken] * (len(names) + 1))
     return {name: COLOURS[name] if name in COLOURS else next(free) for name in names}
@@ -97,9 +95,7 @@ def svg(figure: Figure) -> str:
 
 
 def save(figure: Figure, path: str | Path) -> Path:
-    """Write the figure at twice the screen's resolution (PNG) or as vectors (SVG), by the ending of
-    ``path``.
-    """
+    """Write the figure as PNG at twice the screen's resolution, or as SVG, by its ending."""
     path = Path(path)
     with matplotlib.rc_context(STYLE):
         figure.savefig(
@@ -109,9 +105,7 @@ def save(figure: Figure, path: str | Path) -> Path:
 
 
 def show(figure: Figure, caption: str) -> None:
-    """Display a figure in a notebook with its caption, one sentence or two that say what there is
-    to see.
-    """
+    """Display a figure in a notebook with its caption of one or two sentences."""
     from IPython.display import HTML, display  # only notebooks need IPython
 
     display({"image/svg+xml": svg(figure), "text/plain": caption}, raw=True)
@@ -171,8 +165,7 @@ def ranks(series: Mapping[str, ArrayLike]) -> Figure:
 def prevalence(
     real: ArrayLike, synthetic: Mapping[str, ArrayLike], *, of: str = "patients (%)"
 ) -> Figure:
-    """Prevalence of each code in synthetic against real patients, a panel a model; the diagonal is
-    a perfect match.
+    """Prevalence of each code in synthetic against real patients, a panel a model.
 
     Arrays of shape (n_codes,) in [0, 1]; a code rarer than half of the rarest real one lies at the
     lower edge. With other words in ``of`` the arrays may hold any mean, such as that of counts.
@@ -209,12 +202,11 @@ def frequency(
     bins: int = 28,
     labels: tuple[str, str] = ("real", "synthetic"),
 ) -> Figure:
-    """How many codes occur how often (the report's histogram), a panel a model, from ``start``
-    occurrences.
+    """How many codes occur how often, the report's histogram, a panel a model.
 
-    Arrays of shape (n_codes,) hold total occurrences. With ``start`` = 1 a bar on the left counts
-    the codes that never occur; the report's histograms begin at 10 and show neither these nor the
-    rarer half of the tail. ``labels`` name the two sides.
+    Arrays of shape (n_codes,) hold total occurrences, shown from ``start`` on. With 1 a bar on the
+    left counts the codes that never occur; the report's histograms begin at 10 and show neither
+    these nor the rarer half of the tail. ``labels`` name the two sides.
     """
     real = np.asarray(real, dtype=float)
     values = {name: np.asarray(value, dtype=float) for name, value in synthetic.items()}
@@ -258,9 +250,7 @@ def _frequency_panel(
 
 @styled
 def correlations(matrices: Mapping[str, ArrayLike], codes: Sequence[str]) -> Figure:
-    """Correlation matrices of the same codes side by side, on one scale from −0.5 to 0.5, the
-    diagonal blanked.
-    """
+    """Correlation matrices of the same codes on one scale from −0.5 to 0.5, without diagonals."""
     figure, axes = panels(len(matrices), width=2.7, height=2.7)
     for ax, (name, matrix) in zip(axes, matrices.items(), strict=True):
         values = np.array(matrix, dtype=float)
@@ -274,8 +264,7 @@ def correlations(matrices: Mapping[str, ArrayLike], codes: Sequence[str]) -> Fig
 
 @styled
 def gaps(frame: pd.DataFrame) -> Figure:
-    """Floor-normalised gaps: a row a metric, a mark a model; 0 is fresh real patients, 1 is
-    independent columns.
+    """Floor-normalised gaps, a mark a model: 0 is fresh real patients, 1 is independent columns.
 
     ``frame`` has a row a metric and a column a model. Values outside [−0.5, 2] are drawn at the
     edge as arrows.
@@ -286,27 +275,16 @@ def gaps(frame: pd.DataFrame) -> Figure:
     offsets = np.linspace(0.2, -0.2, max(len(frame.columns), 2))
     for offset, (name, colour) in zip(offsets, colours(list(frame.columns)).items(), strict=False):
         value = frame[name].to_numpy(dtype=float)
-        for marker, where in (
-            ("o", (value >= low) & (value <= high)),
-            (">", value > high),
-            ("<", value < low),
-        ):
-            ax.scatter(
-                np.clip(value[where], low, high),
-                (rows + offset)[where],
-                marker=marker,
-                color=colour,
-                s=30,
-            )
+        inside = (value >= low) & (value <= high)
+        for marker, where in (("o", inside), (">", value > high), ("<", value < low)):
+            x, y = np.clip(value[where], low, high), (rows + offset)[where]
+            ax.scatter(x, y, marker=marker, color=colour, s=30)
         ax.scatter([], [], color=colour, s=30, label=name)
     for place, label in ((0, "fresh real\npatients"), (1, "independent\ncolumns")):
         ax.axvline(place, color="black", linewidth=1)
         _above(ax, place, label, 8.5, 3)
-    ax.set(
-        xlim=(low - 0.08, high + 0.08),
-        ylim=(-0.6, len(frame) - 0.4),
-        xlabel="floor-normalised gap (no unit)",
-    )
+    ax.set(xlim=(low - 0.08, high + 0.08), ylim=(-0.6, len(frame) - 0.4))
+    ax.set_xlabel("floor-normalised gap (no unit)")
     ax.set_yticks(rows, frame.index)
     ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
@@ -314,17 +292,13 @@ def gaps(frame: pd.DataFrame) -> Figure:
 
 @styled
 def verdicts(sees: pd.DataFrame) -> Figure:
-    """Which score sees which fault: a row a score, a column a fault, True where the score is worse
-    than for real data.
+    """Which score sees which fault, a row a score, a column a fault.
 
-    ``sees`` holds True, False, or a missing value where the score is undefined.
+    ``sees`` is True where the score is worse than for real data, False where it is not, and missing
+    where the score is undefined.
     """
-    codes = (
-        sees.apply(lambda column: column.map({True: 1, False: 0}))
-        .astype(float)
-        .fillna(2)
-        .to_numpy()
-    )
+    numbers = sees.apply(lambda column: column.map({True: 1, False: 0}))
+    codes = numbers.astype(float).fillna(2).to_numpy()
     figure, ax = axis(2.9 + 0.72 * sees.shape[1], 0.8 + 0.3 * len(sees))
     shades = ListedColormap(["#F6C7A8", "#A9D3EA", "#EEEEEE"])
     ax.pcolormesh(codes[::-1], cmap=shades, vmin=-0.5, vmax=2.5, edgecolors="white", linewidth=1.5)
@@ -388,9 +362,7 @@ def evaluations(frame: pd.DataFrame, *, ylabel: str, floor: float | None = None)
 
 @styled
 def deciles(frame: pd.DataFrame, *, ylabel: str) -> Figure:
-    """A score by decile of real prevalence, rarest codes on the left, one line a model (a column of
-    ``frame``).
-    """
+    """A score by decile of real prevalence, rarest first, a line a column of ``frame``."""
     figure, ax = axis(6.6, 3.0)
     for name, colour in colours(list(frame.columns)).items():
         ax.plot(np.arange(1, len(frame) + 1), frame[name], "o-", color=colour, label=name)

@@ -47,9 +47,7 @@ def runs(dataset: str, source: str | None, profile: str, seed: int) -> dict[str,
 
 
 def published(seed: int = 0) -> dict[str, dict[str, Run]]:
-    """Finished runs of Diabetes 130-US at the largest profile, for pages about another data set;
-    empty if none are.
-    """
+    """Finished runs of Diabetes 130-US at the largest profile, for pages on other data."""
     for profile in reversed(experiments.PLAN.profiles):
         plan = experiments.plan("diabetes130", None, profile, seed)
         done = {name: Run(experiment) for name, experiment in plan.items() if experiment.finished}

@@ -54,9 +54,7 @@ DIRECTIONS = {"0to1": "survival → death", "1to0": "death → survival"}
 def runs(
     dataset: str, source: str | None, profile: str, seed: int, names: Iterable[str] | None = None
 ) -> dict[str, Run]:
-    """The runs that the book shows (:func:`experiments.of_book`), all or those named, made if need
-    be.
-    """
+    """The runs that the book shows (:func:`experiments.of_book`), made if need be."""
     plan = experiments.of_book(dataset, source, profile, seed)
     wanted = list(names) if names is not None else list(plan)
     return {name: experiments.run(plan[name], progress=False) for name in wanted}
@@ -277,9 +275,7 @@ def target(found: Runs) -> str:
 
 @figures.styled
 def calibration(found: Runs, names: Sequence[str]) -> Figure:
-    """Share who died against mean predicted probability, in tenths of the held-out stays, a panel a
-    model.
-    """
+    """Share who died against mean prediction, in tenths of held-out stays, a panel a model."""
     figure, axes = figures.panels(len(names), width=3.3, height=3.2)
     for ax, name in zip(axes, names, strict=True):
         table = pd.DataFrame(found[name].metrics["calibration"])
@@ -390,9 +386,7 @@ def most_susceptible(found: Run, number: int = 8) -> pd.DataFrame:
 
 @figures.styled
 def heat_maps(found: Run, measure: str, label: str) -> Figure:
-    """A measure by hour and feature, a panel a direction and change (first, best found), on one
-    logarithmic scale.
-    """
+    """A measure by hour and feature, a panel a direction and change, on one logarithmic scale."""
     names = [feature for feature in features.table() if feature.group != "further"]
     tables = {(which, direction): found.maps[f"{which}/{direction}/{measure}"][:, : len(names)].T
               for which in ("first", "best") for direction in DIRECTIONS}  # fmt: skip
@@ -447,9 +441,7 @@ def histograms(found: Run) -> Figure:
 
 @figures.styled
 def discovery(found: Runs) -> Figure:
-    """Share of attacked stays turned by each step: first (dashed) and best (solid) change, a panel
-    a direction.
-    """
+    """Share of attacked stays turned by each step: first (dashed) and best (solid) change."""
     figure, axes = figures.panels(2, width=4.2, height=3.0)
     made = attacked(found)
     shades = figures.colours(list(made))

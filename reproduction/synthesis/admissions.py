@@ -33,8 +33,8 @@ def summary(runs: Sequence[Run]) -> str:
     """What the runs were made of and what they cost, in words."""
     sizes, costs, n = runs[0].config["data"], runs[0].costs, runs[0].metrics["n"]
     return (
-        f"{patients(sizes['train'])} training patients; {n['patients']:,} synthetic patients compared "
-        f"with as many of {patients(sizes['test'])} held-out ones. Training took "
+        f"{patients(sizes['train'])} training patients; {n['patients']:,} synthetic patients "
+        f"compared with as many of {patients(sizes['test'])} held-out ones. Training took "
         f"{costs['training_seconds']:,.0f} s and sampling {costs['sampling_seconds']:,.0f} s on "
         f"{costs['threads']} thread(s). Runs: {', '.join(f'`{run.id}`' for run in runs)}."
     )
@@ -43,7 +43,9 @@ def summary(runs: Sequence[Run]) -> str:
 def caption(runs: Sequence[Run]) -> str:
     """The sentence of a caption on random seeds and intervals."""
     if len(runs) == 1:
-        return "One random seed; the 95 % intervals cover the patients compared and not another training."
+        return (
+            "One random seed; the 95 % intervals cover the patients compared, not another training."
+        )
     return (
         f"Mean over {len(runs)} random seeds; the 95 % intervals of Student's t cover training and "
         "sampling."

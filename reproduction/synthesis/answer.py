@@ -49,7 +49,7 @@ WORDS = {"independent": "shuffled columns", "zero": "an empty table"}
 
 
 def reproduced(claims: pd.DataFrame) -> str:
-    """Whether the studies reproduce, by their ledger, a :meth:`reproduction.claims.Ledger.table`."""
+    """Whether the studies reproduce, by their :meth:`reproduction.claims.Ledger.table`."""
     whole = claims.loc[CONCLUSION]
     word = {"holds": "Yes", "fails": "No"}.get(whole["verdict"], "It cannot be told")
     return (

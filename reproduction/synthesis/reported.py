@@ -30,9 +30,7 @@ SCORES = {"DDM": "ddm", "PCD": "pcd", "log-cluster": "log_cluster", "cosine shar
 
 
 def report() -> pd.DataFrame:
-    """The report's table of results, a row a model, with its log-cluster score turned into the
-    published one.
-    """
+    """The report's table of results, a row a model, with its log-cluster as published."""
     facts = QUOTES.values
     rows = pd.DataFrame(facts["report"]).set_index("title")
     columns = {**SCORES, "mean cell": "density"}
@@ -76,9 +74,7 @@ def margins(which: str = "paper") -> pd.DataFrame:
 
 
 def published(score: float, clusters: int) -> float:
-    """The published log-cluster, log(S / G), from the report's log(1/G) S; NaN where no clusters
-    can have that score.
-
+    """The published log-cluster, log(S / G), from the report's log(1/G) S; NaN if impossible.
     S = Σ_j (share of real rows in cluster j - c)² is at most G max(c, 1-c)², which is G/4 for sets
     of one size.
     """
@@ -92,9 +88,7 @@ def bounds(clusters: float, share: float = 0.5) -> tuple[float, float]:
 
 
 def impossible(score: float, clusters: int, patients: int) -> Clusters:
-    """Clusters of ``patients`` real and as many synthetic rows that give ``score`` once the counts
-    are broadcast.
-
+    """Clusters of ``patients`` rows a side that give ``score`` once the counts are broadcast.
     All real rows lie in the first cluster and the synthetic ones are spread evenly over the others,
     so that the report divides the one count of real rows, N, by the size of every cluster: S = Σ_j
     (N / n_j - c)². The size of the others follows from the score; synthetic rows that are left over
@@ -127,9 +121,7 @@ def ddm_digits() -> pd.Series:
 
 
 def least_error(density: Any) -> Any:
-    """The least mean-count error of a table with this mean cell: |mean of differences| ≤ mean of
-    |differences|.
-
+    """The least mean-count error of a table with this mean cell (triangle inequality).
     The mean over codes of |mean count of real - of synthetic patients| is the published DDM for
     counts.
     """
@@ -137,9 +129,7 @@ def least_error(density: Any) -> Any:
 
 
 def scale() -> dict[str, float]:
-    """Size of the report's evaluation: mean cell of the real patients, codes, patients a side,
-    clusters.
-    """
+    """Size of the report's evaluation: real mean cell, codes, patients a side, clusters."""
     facts = QUOTES.values
     names = {
         "density": "real_density",
@@ -172,9 +162,7 @@ def empty(density: float, codes: float, patients: float, clusters: float) -> dic
 
 
 def chance_pcd(codes: float, patients: float) -> float:
-    """PCD of two samples of N of the same patients if no codes are related: D (D - 1) cells have
-    variance 2 / N.
-    """
+    """PCD of two samples of N patients with unrelated codes: D (D - 1) cells of variance 2 / N."""
     return math.sqrt(2 * codes * (codes - 1) / patients)
 
 
@@ -213,9 +201,7 @@ def differences() -> pd.DataFrame:
 
 
 def best(which: str) -> pd.DataFrame:
-    """The best row of an ablation as the report reads its scores, and after correction; a row a
-    score.
-
+    """The best row of an ablation by each score, as the report reads it and corrected.
     Corrected, the log-cluster is the published one, DDM gives way to the least error that the mean
     cell leaves possible, and PCD stays, being lower-is-better both ways.
     """
@@ -236,9 +222,7 @@ def best(which: str) -> pd.DataFrame:
 
 
 def budget(schedule: Schedule, epochs: int, planned: int) -> float:
-    """Sum of the learning rate's factor over the first ``epochs`` of a run of ``planned``, in
-    epochs at full rate.
-    """
+    """Sum of the learning rate's factor over the first ``epochs`` of a run of ``planned``."""
     return sum(learning_rate_factor(schedule, epoch, planned) for epoch in range(epochs))
 
 
@@ -258,9 +242,7 @@ def apart(which: str, model: str, score: str, others: Sequence[str]) -> dict[str
 def conversion(
     rows: pd.DataFrame, named: Sequence[str], rivals: Mapping[str, float], clusters: int
 ) -> Figure:
-    """The published log-cluster against the report's, a dot a reported model, and the paper's values
-    as lines.
-
+    """The published log-cluster against the report's, a dot a model; the paper's as lines.
     ``rows`` as :func:`report` has them; the dots of ``named`` are labelled.
     """
     figure = Figure(figsize=(6.6, 3.6), layout="constrained")
@@ -298,9 +280,7 @@ def conversion(
 def scatter(
     density: pd.Series, ddm: pd.Series, disjoint: pd.Series, *, real: float, empty: float
 ) -> Figure:
-    """Printed DDM against the mean cell, with that of ``disjoint`` patients as a line and the empty
-    table at 0.
-    """
+    """Reported DDM against the mean cell, beside ``disjoint`` patients and an empty table."""
     figure = Figure(figsize=(6.6, 3.4), layout="constrained")
     ax = figure.subplots()
     order = density.sort_values().index
@@ -325,9 +305,7 @@ def scatter(
 
 @figures.styled
 def budgets(spent: Mapping[str, Sequence[float]], lengths: Sequence[int]) -> Figure:
-    """What share of all learning is spent by each epoch, a line a schedule, with a dot at each of
-    ``lengths``.
-    """
+    """Share of the learning spent by each epoch, a line a schedule, dots at ``lengths``."""
     figure = Figure(figsize=(6.6, 3.0), layout="constrained")
     ax = figure.subplots()
     titles = {"reported": "the report's schedule", "official": "the paper's schedule"}

@@ -131,9 +131,7 @@ def _name(counts: sparse.csr_array) -> str:
 def write(
     made: Packet, folder: Path, key: Path, *, dataset: str, fingerprint: str | None = None
 ) -> None:
-    """Write packet.csv, scores.csv and packet.html into a new ``folder``, and which record is which
-    to ``key``.
-
+    """Write packet.csv, scores.csv and packet.html to a new ``folder``, the origins to ``key``.
     InputError if either is there already, if the key would lie in the folder that reviewers get, or
     if real records would lie where things are published, unless ``dataset`` and ``fingerprint`` are
     known to be open (:func:`scoehr.data.datasets.credentialed`).
@@ -181,9 +179,7 @@ def _published(path: Path) -> str | None:
 
 
 def page(made: Packet) -> str:
-    """The packet as one HTML page with a form that keeps its answers, saves them as CSV, and needs
-    no network.
-    """
+    """The packet as one offline HTML page whose form keeps its answers and saves them as CSV."""
     parts = {
         "name": made.name,
         "number": str(len(made.origins)),
@@ -224,9 +220,7 @@ EMPTY = '<tr><td class="words" colspan="3">no diagnosis recorded</td></tr>'
 
 
 def score(sheets: Sequence[Path], key: Path, *, seed: int = 0) -> dict[str, Any]:
-    """What returned sheets say: :func:`judge` of their votes, and each reviewer's share of right
-    answers.
-
+    """The result of sheets: :func:`judge` of the votes, and each reviewer's right answers.
     A sheet is a CSV file with columns record and realism, one row a record of the packet.
     InputError names the file, column and row of the first thing that is wrong with a sheet or the
     key.
@@ -314,9 +308,7 @@ def _answers(
 
 
 def judge(votes: ArrayLike, *, seed: int = 0) -> dict[str, Any]:
-    """The paper's three rules, agreement, and how well the reviewers tell synthetic from real
-    records.
-
+    """The paper's three rules, agreement, and how well reviewers tell synthetic from real.
     Parameters
     ----------
     votes : array of shape (2, reviewers + 1); how many real (first row) and synthetic records have
