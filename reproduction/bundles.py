@@ -1,4 +1,4 @@
-"""Bundles: the published runs of a study on one data set at one profile, in files that a person can read.
+"""Bundles: the published runs of a study on a data set at a profile, in readable files.
 
 ``saved_models/<study>-<data set>-<profile>/`` (study: synthesis, dualk, mortality_attack) holds
 
@@ -19,10 +19,11 @@
                       ``*.safetensors`` and ``model-<member>/model.{json,safetensors}``
 ====================  ==============================================================================
 
-A file that no run of the bundle needs is left out. Runs are sorted by id, so that the same runs give
-the same bytes. A synthetic table is published as ``synthetic_data/<run>.parquet``. A run that is not
-published is a folder ``runs/done/<run>`` with config.json, metrics.json, costs.json, history.csv,
-frequency.csv, draws.csv, maps.safetensors, environment.txt, synthetic.parquet and weights.
+A file that no run of the bundle needs is left out. Runs are sorted by id, so that the same runs
+give the same bytes. A synthetic table is published as ``synthetic_data/<run>.parquet``. A run
+that is not published is a folder ``runs/done/<run>`` with config.json, metrics.json,
+costs.json, history.csv, frequency.csv, draws.csv, maps.safetensors, environment.txt,
+synthetic.parquet and weights.
 """
 
 from __future__ import annotations
@@ -81,10 +82,12 @@ class Folder:
 
     @property
     def config(self) -> dict[str, Any]:
+        """The settings, and what the run was made from."""
         return read_json(self.path / "config.json")
 
     @property
     def metrics(self) -> dict[str, Any]:
+        """The scores, with those of the reference points."""
         return read_json(self.path / "metrics.json")
 
     @property
@@ -95,6 +98,7 @@ class Folder:
 
     @property
     def environment(self) -> str:
+        """Versions, a line each."""
         path = self.path / "environment.txt"
         return path.read_text(encoding="utf-8") if path.exists() else ""
 
@@ -130,10 +134,12 @@ class Bundled:
 
     @property
     def config(self) -> dict[str, Any]:
+        """The settings, and what the run was made from."""
         return self.bundle.settings[self.id]
 
     @property
     def metrics(self) -> dict[str, Any]:
+        """The scores, with those of the reference points."""
         metrics = self.bundle.results[self.id]["metrics"]
         if "reference" not in metrics:
             return metrics
@@ -141,14 +147,17 @@ class Bundled:
 
     @property
     def costs(self) -> dict[str, Any]:
+        """Seconds, memory and parameters."""
         return self.bundle.results[self.id]["costs"]
 
     @property
     def environment(self) -> str:
+        """Versions, a line each."""
         return Folder(self.bundle.path).environment
 
     @property
     def maps(self) -> dict[str, np.ndarray]:
+        """Arrays of figures by name."""
         rows = self.bundle.rows("maps.parquet", self.id).to_pylist()
         return {
             row["name"]: np.array(row["values"], dtype=np.float32).reshape(row["shape"])
@@ -156,6 +165,7 @@ class Bundled:
         }
 
     def table(self, name: str) -> pd.DataFrame | None:
+        """One of :data:`TABLES`; None where the run has none."""
         found = self.bundle.rows(TABLES[name], self.id)
         if not found.num_rows:
             return None
@@ -174,14 +184,17 @@ class Bundle:
 
     @cached_property
     def settings(self) -> dict[str, dict[str, Any]]:
+        """Entries of config.json by run."""
         return read_json(self.path / "settings.json")
 
     @cached_property
     def results(self) -> dict[str, dict[str, Any]]:
+        """Scores and costs by run."""
         return read_json(self.path / "results.json")
 
     @cached_property
     def references(self) -> dict[str, dict[str, Any]]:
+        """Scores of the reference points by key."""
         return read_json(self.path / "references.json")
 
     @cached_property
@@ -221,7 +234,7 @@ def find(root: Path, run: str, name: str) -> Store:
     return folder
 
 
-# Gathering ---------------------------------------------------------------------------------------
+# Gathering -------------------------------------------------------------------------------------
 
 
 def gather(
@@ -261,7 +274,7 @@ def gather(
 
 
 def _summary(run: Store, numbers: pa.Table, headline: Sequence[str]) -> dict[str, Any]:
-    """A row of ``runs.csv``: what a run is, what it cost, and its main scores, where it has them."""
+    """A row of ``runs.csv``: what a run is, what it cost, and its main scores."""
     config, metrics = run.config, run.metrics
     facts, costs = config["experiment"], run.costs or metrics.get("costs", {})
     found = dict(zip(*(numbers[name].to_pylist() for name in ("metric", "value")), strict=True))
@@ -307,8 +320,9 @@ def digest(value: Any) -> str:
 def scores(metrics: Mapping[str, Any], path: str = "") -> Iterator[dict[str, Any]]:
     """The numbers of a run's ``metrics``: metric, value, low, high and gap of each.
 
-    A dictionary with ``value`` has its limits beside it (``low`` and ``high``, or ``interval``); those
-    of plain numbers, and their floor-normalised gaps, stand under ``interval`` and ``gap``.
+    A dictionary with ``value`` has its limits beside it (``low`` and ``high``, or
+    ``interval``); those of plain numbers, and their floor-normalised gaps, stand under
+    ``interval`` and ``gap``.
     """
     for key, value in metrics.items():
         name = f"{path}{key}"

@@ -1,4 +1,4 @@
-"""The plan of a study: a YAML file of profiles, from small to large, and of rows, each an experiment.
+"""The plan of a study: a YAML file of profiles, from small to large, and of rows.
 
 Which profile is shown is decided here: the largest one whose runs are all there, so that published
 runs stand in a book in place of smaller ones, all of them or none.
@@ -91,7 +91,7 @@ def done(row: E) -> list[E]:
     return [each for each in replicates(row) if each.finished]
 
 
-# Publishing --------------------------------------------------------------------------------------
+# Publishing ------------------------------------------------------------------------------------
 
 
 def publish(plan: Plan, rows: Iterable[Experiment[Any]]) -> Path | None:

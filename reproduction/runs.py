@@ -1,8 +1,9 @@
 """Runs: what determines one, making it once, and reading it again.
 
-A study derives its own :class:`Experiment` (settings, data, how it is made) and :class:`Run` (what its
-pages read). A run that is there is loaded, from its folder ``runs/done/<id>`` or from the bundle in
-which it is published (:mod:`reproduction.bundles`); else it is made, by one process, all or nothing.
+A study derives its own :class:`Experiment` (settings, data, how it is made) and :class:`Run`
+(what its pages read). A run that is there is loaded, from its folder ``runs/done/<id>`` or from
+the bundle in which it is published (:mod:`reproduction.bundles`); else it is made, by one
+process, all or nothing.
 """
 
 from __future__ import annotations
@@ -50,12 +51,12 @@ def mark(settings: Mapping[str, Any]) -> str:
 
 
 def own_data(dataset: str, fingerprint: str) -> str:
-    """How the id of a run names its data: not at all for an open data set as published, else by its fingerprint."""
+    """How ids name data: not at all if open as published, else by their fingerprint."""
     return "" if datasets.is_open(dataset, fingerprint) else fingerprint
 
 
 def place_name(dataset: str, profile: str, data: str) -> str:
-    """Name of the folder for all that is made of some data at a profile; ``data`` as by :func:`own_data`."""
+    """Name of the folder for all made of some data at a profile; ``data`` by :func:`own_data`."""
     return "-".join(part for part in (dataset, profile, data[:8]) if part)
 
 
@@ -100,7 +101,8 @@ class Run:
     def frequency(self) -> pd.DataFrame:
         """A row a code: mean count among ``real`` (test) and ``synthetic`` patients.
 
-        With an autoencoder also among ``reconstructed`` test patients, and whether it is ``reachable``.
+        With an autoencoder also among ``reconstructed`` test patients, and whether it is
+        ``reachable``.
         """
         return self._table("frequency").set_index("code").rename(index=restored)
 
@@ -199,7 +201,7 @@ class Experiment(ABC, Generic[Made]):
         """Write the files of the run, all but its environment, into an empty folder."""
 
     def facts(self) -> dict[str, Any]:
-        """What config.json holds of every run: study, experiment, and whether its data are credentialed."""
+        """Entries of every config.json: study, experiment, whether its data are credentialed."""
         open_ = not datasets.credentialed(self.dataset, self.fingerprint())
         apart = ("source", "outcomes", "after")
         plain = {key: value for key, value in asdict(self).items() if key not in apart}
@@ -210,7 +212,8 @@ def run(experiment: Experiment[Made], *, progress: bool = True) -> Made:
     """Make the run, or what is left of it; load it if it is finished.
 
     Raises:
-        InputError: the data cannot be read, are not those of the finished run, or another process is
+        InputError: the data cannot be read, are not those of the finished run, or another
+        process is
             making this run.
     """
     if experiment.finished:
@@ -236,7 +239,7 @@ def _refuse_other_data(experiment: Experiment[Any]) -> None:
     stored = experiment.stored
     if stored.config["data"]["fingerprint"] != experiment.fingerprint():
         raise InputError(
-            f"{stored.path}: holds a run on other data than {experiment.source}; delete it to make it again"
+            f"{stored.path}: holds a run on other data than {experiment.source}; delete it"
         )
 
 

@@ -1,8 +1,8 @@
 """Runs: what determines one, how it is made, and how the pages get it.
 
-The rows stand in ``plan.yaml``. A run's folder holds config.json, metrics.json, history.csv, draws.csv
-(bootstrap draws of the main figures, nothing about single patients) and weights.safetensors. Stages of
-training that several runs share are kept in ``runs/dualk``.
+The rows stand in ``plan.yaml``. A run's folder holds config.json, metrics.json, history.csv,
+draws.csv (bootstrap draws of the main figures, nothing about single patients) and
+weights.safetensors. Stages of training that several runs share are kept in ``runs/dualk``.
 """
 
 from __future__ import annotations
@@ -51,9 +51,17 @@ from scoehr.files import ROOT, InputError, check_seed, write_json
 Kind = Literal["model", "knowledge", "baselines", "bridge"]
 #: Figures whose bootstrap draws are kept.
 KEPT = (
-    "recall@20", "ndcg@20", "auprc", "new.recall@20", "recurring.recall@20", "reported.f1", "reported.recall@10",
-    "reported.recall@20", "reported.recall@30", "reported.recall@40",
-)  # fmt: skip
+    "recall@20",
+    "ndcg@20",
+    "auprc",
+    "new.recall@20",
+    "recurring.recall@20",
+    "reported.f1",
+    "reported.recall@10",
+    "reported.recall@20",
+    "reported.recall@30",
+    "reported.recall@40",
+)
 #: Fewer test patients than these say nothing about a model.
 ENOUGH = 100
 
@@ -89,8 +97,9 @@ def scale(profile: str) -> Scale:
 class Run(runs.Run):
     """A finished run of the companion.
 
-    ``history`` has the columns stage, epoch, train_loss, scored_on, loss, f1, recall@k, learning_rate and
-    seconds; ``draws`` a column a figure of :data:`KEPT`, those of baselines as "copy-forward recall@20".
+    ``history`` has the columns stage, epoch, train_loss, scored_on, loss, f1, recall@k,
+    learning_rate and seconds; ``draws`` a column a figure of :data:`KEPT`, those of baselines
+    as "copy-forward recall@20".
     """
 
     def __init__(self, experiment: Experiment):
@@ -131,19 +140,22 @@ class Experiment(runs.Experiment[Run]):
 
     @property
     def result(self) -> Run:
+        """The finished run."""
         return Run(self)
 
     @property
     def scale(self) -> Scale:
+        """The sizes of its profile."""
         return scale(self.profile)
 
     @property
     def settings(self) -> dict[str, Any]:
+        """All that decides the result, sizes and data included."""
         return super().settings | asdict(self.scale) | {"data": self.data}
 
     @property
     def data(self) -> str:
-        """Which data, where they are not those of an open set as published; they are read for it."""
+        """Which data, where they are not an open set as published; they are read for it."""
         if self.source is None:
             return ""
         found = data_of(self)[0]
@@ -151,9 +163,11 @@ class Experiment(runs.Experiment[Run]):
         return "" if known else train.contents(*train.everything(found))[:16]
 
     def fingerprint(self) -> str:
+        """Of the data as they are at hand."""
         return train.fingerprint(data_of(self)[0])
 
     def make(self, folder: Path, *, progress: bool) -> None:
+        """Write the files of the run into an empty folder."""
         begin = time.perf_counter()
         files = MAKERS[self.kind](self, progress)
         found, parts = data_of(self)
@@ -180,7 +194,7 @@ def _write(path: Path, content: Any) -> None:
         save_file({key: value.contiguous() for key, value in content.items()}, path)
 
 
-# Plan --------------------------------------------------------------------------------------------
+# Plan ------------------------------------------------------------------------------------------
 
 
 def plan(dataset: str, source: str | None, profile: str, seed: int) -> dict[str, Experiment]:
@@ -208,7 +222,7 @@ PROTOCOLS = {"": CORRECTED, "reported": REPORTED, "first-day": FIRST_DAY}
 
 
 def shown(dataset: str, source: str | None, profile: str, seed: int) -> Mapping[str, Experiment]:
-    """The rows that mean anything, at the largest profile, from ``profile`` up, at which all are finished."""
+    """The rows that mean anything, at the largest profile at which all are finished."""
 
     def rows(size: str) -> dict[str, Experiment]:
         found = plan(dataset, source, size, seed)
@@ -218,10 +232,10 @@ def shown(dataset: str, source: str | None, profile: str, seed: int) -> Mapping[
 
 
 def of_book(dataset: str, source: str | None, profile: str, seed: int) -> Mapping[str, Experiment]:
-    """The rows that a book shows: on its data set if the companion knows it, else on its own simulated cohort.
+    """The rows that a book shows: on its data if the companion knows them, else simulated ones.
 
-    The simulated cohort of the book has no laboratory results and few repeated admissions, so a source of its tables
-    is no source for this companion.
+    The simulated cohort of the book has no laboratory results and few repeated admissions, so a
+    source of its tables is no source for this companion.
     """
     if dataset not in ("mimic3", "mimic4", "diabetes130"):
         dataset, source = "simulated", None
@@ -240,7 +254,7 @@ def _has_labevents(experiment: Experiment) -> bool:
     return reading.look_for(Path(experiment.source), "labevents") is not None
 
 
-# Data ------------------------------------------------------------------------------------------------------------
+# Data ------------------------------------------------------------------------------------------
 
 
 @cache
@@ -256,7 +270,7 @@ def data_of(experiment: Experiment) -> tuple[Records, Split]:
     return found, cohorts.split(found, experiment.protocol.split, seed=42 + experiment.seed)
 
 
-# Making runs -------------------------------------------------------------------------------------
+# Making runs -----------------------------------------------------------------------------------
 
 
 def _store(experiment: Experiment) -> Path:
@@ -264,7 +278,7 @@ def _store(experiment: Experiment) -> Path:
 
 
 def _knowledge(experiment: Experiment, progress: bool) -> dict[str, Any]:
-    """HAKE on the knowledge graph, node features, and (for the random split) how well it ranks beside RotatE."""
+    """HAKE on the knowledge graph, node features, and its ranks beside RotatE's."""
     found, parts = data_of(experiment)
     config = experiment.scale.embedding
     triples = graph.knowledge(found, parts.pretrain)
@@ -379,7 +393,7 @@ def _draws(judged: dict[str, Figures]) -> pd.DataFrame:
 
 
 def _hearts(teacher: Learner, seed: int) -> dict[str, Any]:
-    """The heart-failure task: among all test patients, and among those without it so far; with its baseline."""
+    """Heart failure among all test patients, and among those without it so far."""
     _, logits = teacher.heart_failure()
     test, feed = teacher.parts.test, Feed(teacher.records)
     truth = train.hearts(teacher.records, feed, test)
@@ -433,7 +447,7 @@ def _oracle(experiment: Experiment, found: Records, parts: Split) -> np.ndarray 
 
 
 def _bridge(experiment: Experiment, progress: bool) -> dict[str, Any]:
-    """Thinning diffusion on admissions (codes beside laboratory items): graph fidelity, and the laboratory stage."""
+    """Thinning diffusion on admissions: fidelity of the graph, and the laboratory stage."""
     found, parts = data_of(experiment)
     scale, rng = experiment.scale, np.random.default_rng(experiment.seed)
     rows = rng.permutation(graph.visits_of(found, parts.pretrain))[: scale.bridge_admissions]

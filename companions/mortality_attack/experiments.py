@@ -1,8 +1,8 @@
 """What is run: rows of ``plan.yaml``, how each is made, and how the pages get it.
 
-A run's folder holds config.json, metrics.json and, by kind, history.csv, weights with their settings (one
-folder a model that is averaged) and maps of susceptibility. A training that was cut off goes on from its
-checkpoint.
+A run's folder holds config.json, metrics.json and, by kind, history.csv, weights with their
+settings (one folder a model that is averaged) and maps of susceptibility. A training that was
+cut off goes on from its checkpoint.
 """
 
 from __future__ import annotations
@@ -65,8 +65,9 @@ PLAN = plans.Plan(Path(__file__).with_name("plan.yaml"))
 class Run(runs.Run):
     """A finished run of the companion.
 
-    ``history`` has a row an epoch and a member; see :func:`companions.mortality_attack.train.train`.
-    ``maps`` are arrays of an attack: ``<first|best>/<0to1|1to0>/<measure>`` and its histograms.
+    ``history`` has a row an epoch and a member; see
+    :func:`companions.mortality_attack.train.train`. ``maps`` are arrays of an attack:
+    ``<first|best>/<0to1|1to0>/<measure>`` and its histograms.
     """
 
     def __init__(self, experiment: Experiment):
@@ -82,10 +83,11 @@ class Run(runs.Run):
 class Experiment(runs.Experiment[Run]):
     """Everything that determines one run.
 
-    ``peer``, if given, stands in place of ``model`` and ``training``; ``members``: how many models, at random seeds one
-    apart, whose probabilities are averaged: where there are several, each leaves out another fifth of the training and
-    validation stays to stop by; ``blend``: rows whose probabilities are averaged instead; ``victims`` are
-    the rows an attack is made against, the first, and tried on, the others; ``stays``: how many are simulated;
+    ``peer``, if given, stands in place of ``model`` and ``training``; ``members``: how many
+    models, at random seeds one apart, whose probabilities are averaged: where there are
+    several, each leaves out another fifth of the training and validation stays to stop by;
+    ``blend``: rows whose probabilities are averaged instead; ``victims`` are the rows an attack
+    is made against, the first, and tried on, the others; ``stays``: how many are simulated;
     ``attacked``: how many test stays at most.
     """
 
@@ -108,10 +110,12 @@ class Experiment(runs.Experiment[Run]):
 
     @property
     def result(self) -> Run:
+        """The finished run."""
         return Run(self)
 
     @property
     def needs(self) -> tuple[str, ...]:
+        """Rows whose models it averages or attacks."""
         return self.blend + self.victims
 
     def row(self, name: str) -> Experiment:
@@ -129,9 +133,11 @@ class Experiment(runs.Experiment[Run]):
         return prepared(*at, self.protocol, self.seed)
 
     def fingerprint(self) -> str:
+        """Of the data as they are at hand."""
         return fingerprint(self.cohort())
 
     def make(self, folder: Path, *, progress: bool) -> None:
+        """Write the files of the run into an empty folder."""
         start, processor = time.perf_counter(), time.process_time()
         match self.task:
             case "cohort":
@@ -166,7 +172,7 @@ def load_models(folder: Path) -> tuple[list[Classifier], Statistics]:
     return [model for model, _, _ in found], found[0][1]
 
 
-# Plan ---------------------------------------------------------------------------------------------------------------
+# Plan ------------------------------------------------------------------------------------------
 
 
 def plan(
@@ -178,7 +184,8 @@ def plan(
 ) -> dict[str, Experiment]:
     """All rows on a data set at a profile, by name, in an order in which they can be run.
 
-    The data at ``source`` are read, since they are part of every id; without one the published stays are meant.
+    The data at ``source`` are read, since they are part of every id; without one the published
+    stays are meant.
     """
     text, scale = PLAN.text, PLAN.scale(profile)
     base = Experiment(
@@ -214,13 +221,17 @@ def _identity(dataset: str, source: str | None, outcomes: str | None) -> str:
 def _ladder(
     base: Experiment, text: Mapping[str, Any], scale: Mapping[str, Any]
 ) -> dict[str, Experiment]:
-    """A study a rung, but the last, which scores the model of the one before: that is the row ``reported``."""
+    """A row a rung, but the last, which scores the model of the one before: ``reported``."""
     rungs = list(ladder().items())[:-1]
     rows = {}
     for place, (flaw, protocol) in enumerate(rungs):
         name = "reported" if place == len(rungs) - 1 else RUNG.format(place, flaw)
-        chosen = ModelConfig(**text["model"], filled=protocol.future_values, last_step=protocol.last_step,
-                             double_softmax=protocol.double_softmax)  # fmt: skip
+        chosen = ModelConfig(
+            **text["model"],
+            filled=protocol.future_values,
+            last_step=protocol.last_step,
+            double_softmax=protocol.double_softmax,
+        )
         training = TrainingConfig(**text["training"])
         if protocol.fixed_epochs:
             training = replace(training, epochs=text["fixed_epochs"], looks=text["looks"])
@@ -285,7 +296,7 @@ def _attack(
     )  # fmt: skip
 
 
-# Data ---------------------------------------------------------------------------------------------------------------
+# Data ------------------------------------------------------------------------------------------
 
 
 @lru_cache(maxsize=2)
@@ -319,7 +330,7 @@ def prepared(
     return data
 
 
-# Run ----------------------------------------------------------------------------------------------------------------
+# Run -------------------------------------------------------------------------------------------
 
 
 def fingerprint(data: Stays) -> str:
@@ -331,18 +342,28 @@ def fingerprint(data: Stays) -> str:
 
 
 def cohort(data: Stays) -> dict[str, Any]:
-    """What is there: the account, and of each feature the share of stays and of hourly cells that have a value, with
-    the middle and the 5th and 95th percentile of the values."""
+    """The account, and of each feature how many stays and hourly cells have a value, and its percentiles.
+
+    Shares of stays and of hourly cells; the middle and the 5th and 95th percentile of the values.
+    """
     values, mask = data.window()
     rows = []
     for place, feature in enumerate(features.table()):
         known = values[..., place][mask[..., place]]
         low, middle, high = np.percentile(known, [5, 50, 95]) if len(known) else [np.nan] * 3
-        rows.append({
-            "feature": feature.name, "title": feature.title, "group": feature.group, "unit": feature.unit,
-            "stays": float(mask[..., place].any(1).mean()), "cells": float(mask[..., place].mean()),
-            "low": low, "middle": middle, "high": high,
-        })  # fmt: skip
+        rows.append(
+            {
+                "feature": feature.name,
+                "title": feature.title,
+                "group": feature.group,
+                "unit": feature.unit,
+                "stays": float(mask[..., place].any(1).mean()),
+                "cells": float(mask[..., place].mean()),
+                "low": low,
+                "middle": middle,
+                "high": high,
+            }
+        )
     return {
         "account": data.account,
         "stays": len(data),
@@ -385,21 +406,21 @@ def _train(study: Experiment, folder: Path, progress: bool) -> dict[str, Any]:
 
 
 PARTS = ("train", "validation", "test")
-#: Predictions kept beside the runs, never in them: of training and test stays, and of those left out to stop by.
+#: Predictions kept beside the runs, never in them: of training, test and held-out stays.
 KEPT = ("train", "test", "held", "held_died")
 #: Parts into which training and validation stays are cut for models that are averaged.
 FOLDS = 5
 
 
 def _predictions(study: Experiment) -> Path:
-    """Where a row's predictions of single stays lie: with work in progress, since they are row-level."""
+    """Where a row's predictions of single stays lie: with work in progress."""
     path = ROOT / "runs" / "predictions" / f"{study.id}.safetensors"
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
 
 
 def _blended(study: Experiment, progress: bool) -> dict[str, np.ndarray]:
-    """Mean predictions of other rows on the same stays; those of a row made elsewhere are computed anew."""
+    """Mean predictions of other rows on the same stays, computed again where not kept."""
     found = []
     for row in map(study.row, study.blend):
         made, path = run(row, progress=progress), _predictions(row)
@@ -419,7 +440,7 @@ def _parts(study: Experiment, data: Prepared) -> list[Prepared]:
 def _predict(
     fitted: list[Classifier], data: Prepared, parts: list[Prepared]
 ) -> dict[str, np.ndarray]:
-    """Mean probabilities of training and test stays; of those left out to stop by, that of the model that did."""
+    """Mean probabilities of training and test stays; out-of-fold ones of those held out."""
     chance = {name: ensemble(fitted, getattr(data, name)) for name in ("train", "test")}
     held = [
         train.probability(model, part.validation) for model, part in zip(fitted, parts, strict=True)
@@ -431,7 +452,7 @@ def _predict(
 def _fit(
     study: Experiment, data: Prepared, folder: Path, facts: dict[str, Any], progress: bool
 ) -> dict[str, np.ndarray]:
-    """Train the members, write them, a folder each, and the history; predictions as in :data:`KEPT`."""
+    """Train and write the members and the history; predictions as in :data:`KEPT`."""
     parts = _parts(study, data)
     fitted, history = [], []
     for member, part in enumerate(parts):
@@ -474,7 +495,7 @@ def ensemble(fitted: list[Classifier], series: Series) -> np.ndarray:
     return np.mean([train.probability(model, series) for model in fitted], axis=0)
 
 
-# Attacks ------------------------------------------------------------------------------------------------------------
+# Attacks ---------------------------------------------------------------------------------------
 
 #: Bins of the histograms of changed cells, and of absolute changes.
 CELL_BINS, CHANGE_BINS = np.arange(0.5, 101.5), np.linspace(0, 1, 51)
@@ -517,7 +538,7 @@ def _attack_rows(study: Experiment, folder: Path, progress: bool) -> dict[str, A
 
 
 def summary(found: Attacked, series: Series, steps: int, seed: int = 0) -> dict[str, Any]:
-    """Success and size of an attack, all and by direction, with intervals over patients; nothing of a single stay."""
+    """Success and size of an attack, all and by direction, with intervals over patients."""
     patients = series.patients[found.rows]
     picked = {"both": np.ones(len(found), bool)} | {
         name: found.verdict == v for name, v in DIRECTIONS.items()
@@ -588,14 +609,15 @@ def arrays(found: Attacked, series: Series, seed: int = 0) -> dict[str, np.ndarr
     return {key: np.ascontiguousarray(value, dtype=np.float32) for key, value in kept.items()}
 
 
-# What pages show ----------------------------------------------------------------------------------------------------
+# What pages show -------------------------------------------------------------------------------
 
 
 def of_book(dataset: str, source: str | None, profile: str, seed: int) -> Mapping[str, Experiment]:
     """The rows that a book shows.
 
-    Those of the given source, if it is one of ICU stays, at its profile or the largest one that is finished; else the
-    published ones of the Challenge 2012, if all are there; else simulated stays at the profile.
+    Those of the given source, if it is one of ICU stays, at its profile or the largest one that
+    is finished; else the published ones of the Challenge 2012, if all are there; else simulated
+    stays at the profile.
     """
     sizes = PLAN.profiles
     asked = profile if profile in sizes else sizes[0]

@@ -1,7 +1,8 @@
 """The study of synthetic patients: rows of ``workflow/experiments.yaml``, each run once, then read.
 
-A run is a generator fitted, sampled and scored (:mod:`reproduction.runs`). One that was cut off goes on
-from its last checkpoint in ``runs/stages``, where trainings that begin alike share their checkpoints.
+A run is a generator fitted, sampled and scored (:mod:`reproduction.runs`). One that was cut off
+goes on from its last checkpoint in ``runs/stages``, where trainings that begin alike share
+their checkpoints.
 """
 
 from __future__ import annotations
@@ -54,10 +55,16 @@ PLAN = Plan(OWN if OWN.exists() else PACKAGED)
 VISITS = "visits"  # the preset, and the group, of the generator of admissions
 #: Presets that no study reported: no scale departs from their regime.
 OURS = ("thinning", "private", "copula")
-#: Settings that decide whether a model is trained and its process solved. No row may change those of its preset.
+#: Settings that decide whether a model is trained and its process solved, as the preset has them.
 DECISIVE = (
-    "sampler", "steps", "batch", "epoch_fraction", "autoencoder_epochs", "autoencoder_batch", "discriminator_steps",
-)  # fmt: skip
+    "sampler",
+    "steps",
+    "batch",
+    "epoch_fraction",
+    "autoencoder_epochs",
+    "autoencoder_batch",
+    "discriminator_steps",
+)
 #: Settings that a profile may scale.
 WIDTHS = ("width", "sample_batch")
 #: Patients of each side that are compared by their admissions, as a share of those trained on.
@@ -66,7 +73,7 @@ COMPARED = 1 / 3
 VALIDATED = 1000
 
 
-# Runs --------------------------------------------------------------------------------------------
+# Runs ------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -83,21 +90,22 @@ class Cohort:
 class Run(runs.Run):
     """A finished run of a generator.
 
-    ``history`` has the columns stage, epoch, train_loss, validation_loss, learning_rate and seconds;
-    ``metrics`` are the results of :func:`scoehr.metrics.evaluate`, empty for a run that diverged.
+    ``history`` has the columns stage, epoch, train_loss, validation_loss, learning_rate and
+    seconds; ``metrics`` are the results of :func:`scoehr.metrics.evaluate`, empty for a run
+    that diverged.
     """
 
     @property
     def experiment(self) -> dict[str, Any]:
-        """The experiment as plain data: name, title, dataset, profile, patients, evaluated, seed, …"""
+        """The experiment as plain data: name, title, dataset, profile, patients, seed, …"""
         return self.config["experiment"]
 
     @cached_property
     def departures(self) -> list[str]:
         """How the run leaves the regime in which its study ran the model; empty for models of ours.
 
-        Widths are free. All that decides whether the model is trained and its process solved has to be as
-        reported.
+        Widths are free. All that decides whether the model is trained and its process solved
+        has to be as reported.
         """
         row = PLAN.text["experiments"].get(self.experiment["name"])
         if row is None or row["preset"] in OURS:
@@ -116,7 +124,7 @@ class Run(runs.Run):
 
 
 class VisitsRun(Run):
-    """A finished run of the generator of admissions; ``metrics`` by :func:`scoehr.metrics.visits.evaluate`."""
+    """A finished run of the generator of admissions; ``metrics`` has its own scores."""
 
     @cached_property
     def synthetic(self) -> Visits:
@@ -127,6 +135,7 @@ class VisitsRun(Run):
 
     @cached_property
     def generator(self) -> VisitThinning:
+        """The fitted generator, where its weights are kept."""
         return VisitThinning.load(self.stored.model)
 
 
@@ -144,9 +153,11 @@ class Experiment(runs.Experiment[Run]):
 
     @property
     def result(self) -> Run:
+        """The finished run."""
         return Run(self.stored)
 
     def fingerprint(self) -> str:
+        """Of the data as they are at hand."""
         return self.cohort().fingerprint
 
     def cohort(self) -> Cohort:
@@ -156,6 +167,7 @@ class Experiment(runs.Experiment[Run]):
         return replace(whole, train=whole.train.take(np.arange(len(whole.train))[: self.patients]))
 
     def facts(self) -> dict[str, Any]:
+        """Entries of config.json; the generator's settings have one of their own."""
         found = super().facts()
         del found["experiment"]["config"]  # a saved model has it in an entry of its own
         return found
@@ -202,9 +214,11 @@ class VisitsExperiment(Experiment):
 
     @property
     def result(self) -> VisitsRun:
+        """The finished run."""
         return VisitsRun(self.stored)
 
     def fingerprint(self) -> str:
+        """Of the data as they are at hand."""
         return visit_cohort(self.dataset, self.source, self.digits)[1]
 
     def split(self) -> VisitSplit:
@@ -238,7 +252,7 @@ class VisitsExperiment(Experiment):
         write_json(folder / "costs.json", costs)
 
 
-# Plan --------------------------------------------------------------------------------------------
+# Plan ------------------------------------------------------------------------------------------
 
 
 def plan(
@@ -294,7 +308,7 @@ def expanded(source: str | Path | None) -> str | None:
 
 @lru_cache(maxsize=8)
 def identity(dataset: str, source: str | None, digits: Digits = "three") -> str:
-    """How ids name the data at ``source``, see :func:`reproduction.runs.own_data`: the data are read for it.
+    """How ids name the data at ``source`` (:func:`reproduction.runs.own_data`); they are read.
 
     Without a source the published runs of an open data set are meant.
     """
@@ -329,7 +343,8 @@ def shown(
 def finished(dataset: str, source: str | None, profile: str, seed: int = 0) -> dict[str, list[Run]]:
     """The finished runs of every row that has any, but for admissions, over its random seeds.
 
-    All are of one profile, ``profile`` or a larger one: that with the most rows, the largest of those.
+    All are of one profile, ``profile`` or a larger one: that with the most rows, the largest of
+    those.
     """
     best: dict[str, list[Run]] = {}
     for size in upward(profile):
@@ -341,7 +356,7 @@ def finished(dataset: str, source: str | None, profile: str, seed: int = 0) -> d
 
 
 def largest(name: str, dataset: str, source: str | None, profile: str, seed: int = 0) -> list[Run]:
-    """The finished runs of one row over its seeds, at the largest profile from ``profile`` up that has any."""
+    """The finished runs of one row over its seeds, at the largest profile that has any."""
     for size in reversed(upward(profile)):
         if found := _results(plan(dataset, source, size, seed)[name]):
             return found
@@ -400,7 +415,7 @@ def upward(profile: str) -> list[str]:
 
 
 def scale(profile: str) -> dict[str, Any]:
-    """The sizes of a profile: see ``workflow/experiments.yaml``. InputError for one that the plan lacks."""
+    """The sizes of a profile; InputError for one that the plan lacks."""
     return PLAN.scale(profile)
 
 
@@ -411,7 +426,7 @@ def most(kind: str, profile: str) -> int | None:
 
 
 def scaled(config: Any, kind: str, profile: str) -> Any:
-    """Settings with the factors, and those replaced, that a profile has for a kind of network or generator.
+    """Settings with the factors and replacements that a profile has for a kind of generator.
 
     Whole numbers stay whole, and a width stays one that the network can have.
     """
@@ -425,7 +440,7 @@ def scaled(config: Any, kind: str, profile: str) -> Any:
     return replace(config, **changes)
 
 
-# Regime ------------------------------------------------------------------------------------------
+# Regime ----------------------------------------------------------------------------------------
 
 
 def _departures(row: dict[str, Any], has: dict[str, Any], patients: int | None) -> list[str]:
@@ -460,14 +475,14 @@ def _plain(value: Any) -> str:
     return str(list(value) if isinstance(value, tuple) else value)
 
 
-# Data --------------------------------------------------------------------------------------------
+# Data ------------------------------------------------------------------------------------------
 
 
 @lru_cache(maxsize=4)
 def cohort(
     dataset: str, source: str | None = None, *, digits: Digits = "three", kind: Kind = "count"
 ) -> Cohort:
-    """Load a data set and cut it into 60 % train, 10 % validation and the report's 30 % test set."""
+    """A data set cut into 60 % train, 10 % validation and the report's 30 % test set."""
     matrix, account = _loaded(dataset, source, digits, kind)
     train, validation, test = matrix.split()
     return Cohort(train, validation, test, dict(account), datasets.fingerprint(matrix))
@@ -492,7 +507,7 @@ def visit_cohort(
 
 
 def references(experiment: Experiment) -> dict[str, Any]:
-    """The five reference points for the data, kind and size of an experiment; computed once, then read."""
+    """The five reference points of an experiment's data; computed once, then read."""
     data = experiment.cohort()
     facts = [
         data.fingerprint,
@@ -514,13 +529,14 @@ def _compared(experiment: Experiment, data: Cohort) -> int:
     return min(experiment.evaluated, len(data.test), len(data.train))
 
 
-# Making a run ------------------------------------------------------------------------------------
+# Making a run ----------------------------------------------------------------------------------
 
 
 def _scores(experiment: Experiment, synthetic: CodeMatrix) -> dict[str, Any]:
     """The scores of the synthetic patients of an experiment.
 
-    Under whatever random seed they were made, they are compared with the held-out patients of the reference points.
+    Under whatever random seed they were made, they are compared with the held-out patients of
+    the reference points.
     """
     data = experiment.cohort()
     private = not generators.unfitted(experiment.config).releases_data_facts
@@ -551,7 +567,7 @@ def _fit(
 
 
 def _trained(experiment: Experiment) -> Generator | None:
-    """The model of the row before, if this one differs in how it samples alone and its weights are kept."""
+    """The kept model of the row before, if this one differs in how it samples alone."""
     if experiment.after is None:
         return None
     row, shared = PLAN.text["experiments"][experiment.after], asdict(experiment)
