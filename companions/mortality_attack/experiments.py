@@ -342,7 +342,7 @@ def fingerprint(data: Stays) -> str:
 
 
 def cohort(data: Stays) -> dict[str, Any]:
-    """The account, and of each feature how many stays and hourly cells have a value, and its percentiles.
+    """The account, and of each feature how much is measured, with percentiles of its values.
 
     Shares of stays and of hourly cells; the middle and the 5th and 95th percentile of the values.
     """
