@@ -193,21 +193,23 @@ figures.show(
 
 # %% tags=["hide-input"]
 spread = {}
-for name, run in results.coded(results.runs(dataset, source, profile, seed)).items():
+found = results.coded(results.runs(dataset, source, profile, seed))
+for name, run in results.weighted(found).items():
     model, people = (
         run.generator,
         torch.from_numpy(results.cohort({name: run}, source).validation.dense()),
     )
     latents = (model.autoencoder.encode(people).detach() - model.shift) / model.scale
     spread[name] = latents.std(dim=0).numpy()
-figures.show(
-    figures.distribution(
-        spread,
-        xlabel="standard deviation of a latent dimension",
-        ylabel="share of dimensions (%)",
-        step=0.05,
-    ),
-    "The median dimension, as the diffusion sees it, has standard deviation "
-    + ", ".join(f"{np.median(values):.2f} ({name})" for name, values in spread.items())
-    + "; the process assumes 1. Main models, first random seed.",
-)
+if spread:
+    figures.show(
+        figures.distribution(
+            spread,
+            xlabel="standard deviation of a latent dimension",
+            ylabel="share of dimensions (%)",
+            step=0.05,
+        ),
+        "The median dimension, as the diffusion sees it, has standard deviation "
+        + ", ".join(f"{np.median(values):.2f} ({name})" for name, values in spread.items())
+        + "; the process assumes 1. Main models, first random seed.",
+    )

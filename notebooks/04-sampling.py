@@ -136,7 +136,8 @@ for name in ("reported", "paper"):
 # error, or by `tau_leaping` in as many steps as asked for.
 
 # %% tags=["hide-input"]
-small = {name: run for name, run in runs.items() if run.config["config"].get("network") != "unet"}
+kept = results.weighted(runs)
+small = {name: run for name, run in kept.items() if run.config["config"].get("network") != "unet"}
 cohort = results.cohort(small, source)
 size = min(1000, len(cohort.test), len(cohort.train))
 present = results.shares(cohort.test)

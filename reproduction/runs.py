@@ -72,6 +72,11 @@ class Run:
         """Where people look for it; that of its model, where weights are kept."""
         return self.stored.path
 
+    @property
+    def weighted(self) -> bool:
+        """Whether its weights are kept."""
+        return any(self.stored.model.rglob("*.safetensors"))
+
     @cached_property
     def config(self) -> dict[str, Any]:
         """The settings, and what the run was made from."""

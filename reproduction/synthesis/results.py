@@ -93,6 +93,11 @@ def coded(found: Mapping[str, Entry]) -> dict[str, Entry]:
     return _where(found, lambda run: bool(run.config["config"].get("latent")))
 
 
+def weighted(found: Mapping[str, Entry]) -> dict[str, Entry]:
+    """The runs, or rows, whose weights are kept, so that they can be sampled again."""
+    return _where(found, lambda run: run.weighted)
+
+
 def scored(found: Mapping[str, Entry]) -> dict[str, Entry]:
     """The runs, or rows, of score-based diffusion, not of thinning."""
     return _where(found, lambda run: run.config["generator"] == ScoEHR.name)

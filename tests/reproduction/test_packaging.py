@@ -226,10 +226,12 @@ def test_an_installed_package_runs_its_plan(installed, tmp_path):
     }
     (tmp_path / "workflow").mkdir()
     (tmp_path / "workflow" / "experiments.yaml").write_text(yaml.safe_dump(own, sort_keys=False))
-    done = installed(tmp_path, "-m", "reproduction", "experiments", *data, "--cores", 1)
+    own_study = ("--study", "synthesis", "--cores", 1)
+    done = installed(tmp_path, "-m", "reproduction", "experiments", *data, *own_study)
     assert done.returncode == 0, done.stderr
-    made = {path.name.split("-quick")[0] for path in (tmp_path / "saved_models").iterdir()}
-    assert made == {"visits-table", "table"} and (tmp_path / "made.jsonl").exists()
+    made = {path.name.split("-s0")[0] for path in (tmp_path / "runs" / "done").iterdir()}
+    assert made == {f"table-quick-{row}" for row in ("visits", "copula", "copula-counts")}
+    assert (tmp_path / "made.jsonl").exists()
 
 
 def test_address_of_the_repository_stands_in_one_place():
@@ -287,7 +289,7 @@ def test_readme_shows_its_commands_and_picture_first():
 
 def test_readme_names_folders_that_exist():
     named = re.findall(r"^\| `([a-z_]+)/`", README, re.MULTILINE)
-    made = {"build", "saved_models", "synthetic_data"}
+    made = {"build", "runs"}
     assert [name for name in named if name not in made and not (ROOT / name).is_dir()] == []
 
 
