@@ -178,7 +178,7 @@ def is_whole(text: str) -> bool:
 
 
 def _plain(array: np.ndarray) -> bool:
-    """Whether each text has a digit, and letters, digits, ".", "-" and "_" alone, so is no fault."""
+    """Whether each text has a digit, and letters, digits, ".", "-" and "_" alone: no fault."""
     if array.dtype.itemsize > 4 * 64:
         return False
     usual = pc.match_substring_regex(pa.array(array, pa.string()), _USUAL)

@@ -350,8 +350,8 @@ class CodeMatrix:
     ) -> CodeMatrix:
         """From a MEDS event table ``subject_id, time, code, numeric_value``.
 
-        Events whose code begins with ``prefix`` count, and it is cut off. Every subject of the table
-        is a patient, with or without such events.
+        Events whose code begins with ``prefix`` count, and it is cut off. Every subject of the
+        table is a patient, with or without such events.
         """
         for column in ("subject_id", "code"):
             if column not in frame:
