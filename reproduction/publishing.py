@@ -712,7 +712,7 @@ class Kind(NamedTuple):
 
 
 _OPEN = "|".join(OPEN)
-_BUNDLE = rf"saved_models/(?:synthesis|dualk|mortality_attack)-(?:{_OPEN})-[a-z0-9]+"
+_BUNDLE = rf"saved_models/(?:synthesis|dualk|mortality_attack)-(?:{_OPEN})-[a-z0-9-]+"
 _MODEL = rf"{_BUNDLE}/models/[a-z0-9_-]{{1,60}}-s\d+"
 #: Folders that say what they are made of.
 FOLDER = re.compile(r"saved_models/[^/]+(?:/models/[^/]+)?(?=/)")

@@ -398,11 +398,11 @@ def ids(table):
     return table.set_column(0, "patient_id", pa.array(table["patient_id"].to_numpy() * 7 + 10006))
 
 
-def frequencies(**cells):
-    """A change of cells of each run's frequencies, or a column more."""
+def first_row(file, **cells):
+    """Other cells in the first row of a table of the bundle, or a column more."""
 
     def change(tree):
-        path = tree / BUNDLE / "frequencies.parquet"
+        path = tree / BUNDLE / file
         table = pq.read_table(path)
         for name, value in cells.items():
             column = table[name].to_pylist() if name in table.column_names else [""] * len(table)
@@ -426,7 +426,7 @@ def link(tree):
 
 
 CONFIG = f"{FOLDER}/config.json"
-RESULTS = f"{BUNDLE}/results.json"
+RESULTS, SETTINGS = f"{BUNDLE}/results.json", f"{BUNDLE}/settings.json"
 FILES = {
     "patients beside a run": put(f"{FOLDER}/patients.csv", "subject_id\n10006\n"),
     "a table of the tree": put(f"{FOLDER}/train.parquet", b"PAR1"),
@@ -457,15 +457,23 @@ FILES = {
     "a column of history": edit(f"{FOLDER}/history.csv", "seconds", "subject_id"),
     "words in history": edit(f"{FOLDER}/history.csv", "rate,1,", "patient 10006,1,"),
     "ids in history": edit(f"{FOLDER}/history.csv", "rate,1,", "rate,10006,"),
-    "ids in frequencies": frequencies(code="10006"),
-    "a count in frequencies": frequencies(real=10006.0),
-    "another table as frequencies": frequencies(gender="F"),
+    "ids in frequencies": first_row("frequencies.parquet", code="10006"),
+    "a count in frequencies": first_row("frequencies.parquet", real=10006.0),
+    "another table as frequencies": first_row("frequencies.parquet", gender="F"),
     "a title of its own": edit(f"{FOLDER}/vocabulary.csv", "Amebiasis, unspecified", "Ann Smith's amebiasis"),
     "a code of its own": edit(f"{FOLDER}/vocabulary.csv", '\n"006",', '\n"10006",'),
     "versions and a machine": put(f"{BUNDLE}/environment.txt", "python 3.11.7\nhost node7.cluster.local\n"),
     "versions and an id": put(f"{BUNDLE}/environment.txt", "patient 10006\n"),
     "a card with a patient": edit(f"{FOLDER}/MODEL_CARD.md", "## Use", "Patient 10006 is one of them.\n\n## Use"),
     "a card with a picture": edit(f"{FOLDER}/DATA_CARD.md", "No record", "![](http://x.org/a.png)<img src=x>"),
+    "credentialed in the settings": rewrite(SETTINGS, lambda value: value[RUN].update(credentialed=True)),
+    "MIMIC in the settings": rewrite(SETTINGS, lambda value: value[RUN]["data"].update(fingerprint="0123456789abcdef")),
+    "a run of MIMIC in the settings": rewrite(SETTINGS, lambda value: value.update({"mimic3-x-s0-1": value[RUN]})),
+    "no settings": lambda tree: (tree / SETTINGS).unlink(),
+    "a patient in the list of runs": edit(f"{BUNDLE}/runs.csv", "Gaussian copula on counts", "patient 10006"),
+    "a date in histories": first_row("histories.parquet", stage="2126-08-14"),
+    "an id in histories": first_row("histories.parquet", epoch=10006),
+    "a note in the table of scores": first_row("scores.parquet", metric="worst: patient 10006"),
     "weights and metadata": tensors(metadata={"subject_id": "10006"}),
     "weights and a table": tensors(add={"patients": np.array([10006, 10011, 10013])}),
     "weights and ids": tensors(add={"scale": np.array([10006, 10011, 10013], np.float32)}),
