@@ -1,4 +1,4 @@
-"""The shell of the whole book: the commands of :mod:`scoehr.cli`, and those that make runs, notebooks and pages.
+"""The shell of the whole book: the commands of :mod:`scoehr.cli`, and those of runs and pages.
 
 What takes time to import is imported inside the commands, so that ``scoehr --help`` answers at once.
 """
@@ -76,7 +76,7 @@ def review(
         bool, typer.Option("--score", help="Evaluate returned sheets by the key.")
     ] = False,
     json: Annotated[
-        Path | None, typer.Option(parser=PATH, help="Write what the sheets say here.")
+        Path | None, typer.Option(parser=PATH, help="Write the scores of the sheets here.")
     ] = None,
     dataset: DatasetName = "simulated",
     source: Source = None,
@@ -89,18 +89,8 @@ def review(
 
     Without REAL, the real records are held-out patients of the data set.
     """
-    from reproduction.synthesis import review as reviews
-
     if score:
-        if key is None:
-            raise InputError("the sheets cannot be scored without the packet's key; give --key")
-        if json:
-            may_write(json, key, *files, endings=JSON)
-        found = reviews.score(files, key, seed=seed)
-        _print_review(found)
-        if json:
-            write_json(json, reviews.plain(found))
-            print(f"wrote {json}")
+        _score_sheets(files, key, json, seed)
         return
     if out is None or len(files) > 2:
         raise InputError(
@@ -108,18 +98,44 @@ def review(
         )
     key = key or out.with_name(f"{out.name}-key-not-for-reviewers.csv")
     may_write(key, source, *files, endings=(".csv",))
+    _make_packet(files, out, key, dataset, source, records, seed)
+
+
+def _score_sheets(files: list[Path], key: Path | None, json: Path | None, seed: int) -> None:
+    from reproduction.synthesis import review as reviews
+
+    if key is None:
+        raise InputError("the sheets cannot be scored without the packet's key; give --key")
+    if json:
+        may_write(json, key, *files, endings=JSON)
+    found = reviews.score(files, key, seed=seed)
+    _print_review(found)
+    if json:
+        write_json(json, reviews.plain(found))
+        print(f"wrote {json}")
+
+
+def _make_packet(
+    files: list[Path],
+    out: Path,
+    key: Path,
+    dataset: str,
+    source: str | None,
+    records: int,
+    seed: int,
+) -> None:
+    from reproduction.synthesis import review as reviews
+    from scoehr.data.datasets import fingerprint, load
+
     if len(files) == 2:
         dataset, real, digest = "table", read_table(files[0]), None
     else:
-        from scoehr.data.datasets import fingerprint, load
-
         whole = load(dataset, source).matrix
         real, digest = whole.split().test, fingerprint(whole)
     packet = reviews.packet(real, read_table(files[-1]), n=records, seed=seed)
     reviews.write(packet, out, key, dataset=dataset, fingerprint=digest)
-    print(
-        f"wrote {out}: {2 * records} records, half of them real; give each reviewer packet.html or scores.csv"
-    )
+    print(f"wrote {out}: {2 * records} records, half of them real")
+    print("give each reviewer packet.html or scores.csv")
     print(f"wrote {key}: which record is which; keep it away from reviewers")
 
 
@@ -130,14 +146,14 @@ def visits(
     profile: ProfileName = "quick",
     seed: Seed = 0,
     patients: Annotated[
-        int | None, typer.Option("-n", "--patients", min=1, help="Draw so many for --out.")
+        int | None, typer.Option("-n", "--patients", min=1, help="Sample so many for --out.")
     ] = None,
     out: Annotated[
         Path | None,
         typer.Option(parser=PATH, help="Synthetic admissions: .parquet, or .jsonl for PyHealth."),
     ] = None,
 ) -> None:
-    """Learn admissions, draw others and score them, or go on with it.
+    """Train a generator of admissions, sample and score it.
 
     A table of your own has the columns patient_id, visit and code.
     """
@@ -178,7 +194,7 @@ def experiments(
         typer.Option(help="Study whose runs are made."),
     ] = "all",
 ) -> None:
-    """Make every planned run of all studies at all its random seeds, or go on with them."""
+    """Make every planned run at all its random seeds; finished ones are kept."""
     from reproduction.plan import replicates
 
     studies = list(STUDIES) if study == "all" else [study]
@@ -205,7 +221,7 @@ def run(
     seed: Seed = 0,
     study: Study = "synthesis",
 ) -> None:
-    """Make one planned run, or go on with it."""
+    """Make one planned run, or continue it."""
     from reproduction import runs
 
     rows = _rows(study, dataset, source, profile, seed)
@@ -236,7 +252,7 @@ def report(
     cores: Cores = CORES,
     executor: Executor = None,
 ) -> None:
-    """Make the whole book, or go on with it."""
+    """Make the whole book, or continue it."""
     needs_checkout("the book")
     needs("book", "pipeline", "companions")
     _snakemake(_workflow(dataset, source, profile, seed), cores, "all", executor)
@@ -361,7 +377,7 @@ def _known(dataset: str, profile: str) -> None:
 
 
 def _workflow(dataset: str, source: str | None, profile: str, seed: int) -> dict[str, Any]:
-    """What the workflow is told, checked."""
+    """The settings of the workflow, checked."""
     from scoehr.data.datasets import DATASETS
 
     _known(dataset, profile)

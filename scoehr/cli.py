@@ -1,6 +1,7 @@
-"""The shell: ``scoehr COMMAND``. Exit status 0 when done; 2 with one line on standard error when it cannot be done.
+"""The shell of the module: ``python -m scoehr COMMAND``; ``scoehr`` has those of the book as well.
 
-What takes time to import is imported inside the commands, so that ``scoehr --help`` answers at once.
+Exit status 0 when done; 2 with one line on standard error when it cannot be done. What takes time to
+import is imported inside the commands, so that ``--help`` answers at once.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="scoehr",
-    help="Synthetic patients by latent continuous-time diffusion: data, training, sampling, scores, and the book of the study.",
+    help="Synthetic patients by diffusion: data, training, sampling, scores, and the book.",
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -81,7 +82,7 @@ def data(
         typer.Option(parser=PATH, help="Write the patient by code table here: .parquet, or .csv."),
     ] = None,
 ) -> None:
-    """Read a data set; say what was kept and dropped."""
+    """Read a data set; print what was kept and dropped."""
     from scoehr.data.datasets import load
 
     if out:
@@ -135,7 +136,7 @@ def fit(
     ] = "thinning",
     validation: Annotated[
         Path | None,
-        typer.Option(parser=PATH, help="Table whose losses are written down each epoch."),
+        typer.Option(parser=PATH, help="Table whose loss is recorded each epoch."),
     ] = None,
     kind: Annotated[
         Kind | None, typer.Option(help="Learn occurrences or 0/1, in place of the preset's.")
@@ -153,30 +154,19 @@ def fit(
         ),
     ] = None,
 ) -> None:
-    """Train a generator on a patient by code table, or go on with it.
+    """Train a generator on a patient by code table.
 
-    A training that was killed goes on from its checkpoints, which lie beside --out until it is finished.
+    A training that was killed continues from its checkpoints, which lie beside --out until it ends.
     """
     from scoehr import generators
     from scoehr.training import Diverged
 
-    weights = {name for kind in generators.GENERATORS.values() for name in kind.weights}
-    ours = {
-        "config.json",
-        "vocabulary.csv",
-        "history.csv",
-        "pairs.parquet",
-        "MODEL_CARD.md",
-        "DATA_CARD.md",
-    }
-    may_replace(out, ours | weights, table, validation, codes)
+    may_replace(out, generators.model_files(), table, validation, codes)
     settings = _settings(change or []) | ({"kind": kind} if kind else {})
     generator = generators.preset(preset, **settings)
     public = _public_codes(codes, validation, isinstance(generator, generators.Private))
     checkpoints = Path(os.path.abspath(out)).with_name(f".{out.name}.training")
-    with replacing(
-        out
-    ) as scratch:  # so that a place that cannot be written is found before the training
+    with replacing(out) as scratch:  # first, so that a place that cannot be written is found at once
         matrix = _to_learn(table, public)
         held_out = _held_out(validation, matrix) if validation else None
         try:
@@ -209,7 +199,8 @@ def sample(
     sampler: Annotated[
         str | None,
         typer.Option(
-            help="Latent: euler_maruyama, heun, dpm_solver_pp_2m, ddim; thinning: exact_jumps, tau_leaping."
+            help="Latent: euler_maruyama, heun, dpm_solver_pp_2m, ddim;"
+            " thinning: exact_jumps, tau_leaping."
         ),
     ] = None,
     steps: Annotated[int | None, typer.Option(min=2, help="Steps of the sampler.")] = None,

@@ -57,6 +57,13 @@ def load(folder: str | Path) -> Generator:
     return GENERATORS[kind].load(folder)
 
 
+def model_files() -> set[str]:
+    """Names of the files that a saved generator of any kind may have."""
+    weights = {name for kind in GENERATORS.values() for name in kind.weights}
+    tables = {"vocabulary.csv", "history.csv", "pairs.parquet"}
+    return {"config.json", "MODEL_CARD.md", "DATA_CARD.md"} | tables | weights
+
+
 __all__ = [
     "EDM",
     "GAN",
@@ -77,6 +84,7 @@ __all__ = [
     "check_disk",
     "check_memory",
     "load",
+    "model_files",
     "on_codes",
     "preset",
     "public_codes",
