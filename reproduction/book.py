@@ -59,11 +59,11 @@ if importlib.util.find_spec("google") and importlib.util.find_spec("google.colab
     sys.path.insert(0, str(place))"""
 #: The files that MathJax needs to set formulas in a page without a network.
 MATHJAX = ("tex-mml-chtml.js", "output/chtml/fonts/woff-v2")
-#: Seconds that one cell may take. Notebooks read finished runs; one that has to make them may take long.
+#: Seconds that one cell may take: notebooks read finished runs, but may have to make them.
 CELL_SECONDS = 4 * 3600
 
 
-# Notebooks -----------------------------------------------------------------------------------------------------------
+# Notebooks ----------------------------------------------------------------------------------------
 
 
 def notebooks() -> list[str]:
@@ -125,10 +125,11 @@ def execute(
     profile: str = "quick",
     seed: int = 0,
 ) -> Path:
-    """Execute one notebook and return the executed file, which appears only when every cell has succeeded.
+    """Execute one notebook and return the executed file; it appears only when all cells succeed.
 
-    Raises :class:`InputError` where the notebook did, and ``RuntimeError`` naming the cell for any other failure; the
-    notebook as far as it came then lies in ``logs`` beside the folder ``notebooks``.
+    Raises :class:`InputError` where the notebook did, and ``RuntimeError`` naming the cell for any
+    other failure; the notebook as far as it came then lies in ``logs`` beside the folder
+    ``notebooks``.
     """
     text, place = load(name), folder(dataset, profile, source)
     target, scratch = place / "notebooks" / f"{name}.ipynb", place / "logs" / f"{name}.ipynb"
@@ -144,7 +145,8 @@ def execute(
         with _quiet_kernel():
             papermill.execute_notebook(
                 scratch, scratch, parameters=parameters, kernel_name="python3", cwd=ROOT,
-                progress_bar=False, execution_timeout=CELL_SECONDS, extra_arguments=["--IPKernelApp.log_level=50"],
+                progress_bar=False, execution_timeout=CELL_SECONDS,
+                extra_arguments=["--IPKernelApp.log_level=50"],
             )  # fmt: skip
     except PapermillExecutionError as error:
         if error.ename == "InputError":
@@ -158,13 +160,13 @@ def execute(
 
 @contextlib.contextmanager
 def _quiet_kernel() -> Iterator[None]:
-    """The kernel's own start-up notes (its TCP transport, the notebook's default parameters) are of no use here."""
+    """Without the kernel's start-up notes on its transport and the default parameters."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
-# The book ------------------------------------------------------------------------------------------------------------
+# The book -----------------------------------------------------------------------------------------
 
 
 def build(place: Path) -> Path:
@@ -181,7 +183,7 @@ def build(place: Path) -> Path:
 
 
 def assemble(place: Path) -> None:
-    """Copy prose, style and settings of ``book/`` to ``place``, with the repository's address and MathJax added."""
+    """Copy prose, style and settings of ``book/`` to ``place``; add the address and MathJax."""
     kept = {"notebooks", "logs", "runs", "_build"}
     for old in place.iterdir():
         if old.is_dir() and old.name not in kept:
@@ -205,7 +207,7 @@ def assemble(place: Path) -> None:
 
 
 def render(place: Path) -> Path:
-    """Run Jupyter Book on an assembled folder, warnings as errors, and return the ``index.html`` made."""
+    """Run Jupyter Book on an assembled folder, warnings as errors; return its ``index.html``."""
     command = [
         sys.executable,
         "-c",
@@ -221,8 +223,8 @@ def render(place: Path) -> Path:
         "PYTHONIOENCODING": "utf-8",
     }
     done = subprocess.run(
-        [*command, "--all", "-W", "-n", "--keep-going"], capture_output=True, env=environment, check=False,
-        encoding="utf-8", errors="replace",
+        [*command, "--all", "-W", "-n", "--keep-going"], capture_output=True, env=environment,
+        check=False, encoding="utf-8", errors="replace",
     )  # fmt: skip
     (place / "logs").mkdir(exist_ok=True)
     (place / "logs" / "build.txt").write_text(done.stdout + done.stderr, encoding="utf-8")
@@ -235,7 +237,7 @@ def render(place: Path) -> Path:
     return place / "_build" / "html" / "index.html"
 
 
-# Publishing ----------------------------------------------------------------------------------------------------------
+# Publishing ---------------------------------------------------------------------------------------
 
 
 def publish(notebooks: Mapping[str, NotebookNode], picture: Figure) -> list[Path]:
@@ -255,8 +257,8 @@ def publish(notebooks: Mapping[str, NotebookNode], picture: Figure) -> list[Path
 def publishable(dataset: str, profile: str, source: str | None = None) -> dict[str, NotebookNode]:
     """The executed notebooks of a data set, by name, as any machine may see them.
 
-    Raises :class:`InputError` where the data are credentialed, or where a notebook is missing, was executed on data not
-    known to be open, or was changed since.
+    Raises :class:`InputError` where the data are credentialed, or where a notebook is missing, was
+    executed on data not known to be open, or was changed since.
     """
     if dataset not in datasets.OPEN:
         raise InputError(
@@ -280,10 +282,11 @@ def publishable(dataset: str, profile: str, source: str | None = None) -> dict[s
 
 
 def release(tree: Path) -> list[Path]:
-    """Move what lies in ``tree/book`` to ``book``, if the publishing check has no complaint; else move nothing."""
+    """Move what lies in ``tree/book`` to ``book`` if the publishing check has no complaint."""
     if complaints := publishing.check(tree):
         raise InputError(
-            f"not published: {'; '.join(map(str, complaints[:3]))}; {len(complaints)} complaints in all"
+            f"not published: {'; '.join(map(str, complaints[:3]))}; {len(complaints)} complaints "
+            f"in all"
         )
     written = []
     for path in sorted(path for path in (tree / "book").rglob("*") if path.is_file()):
@@ -294,7 +297,7 @@ def release(tree: Path) -> list[Path]:
 
 
 def portable(notebook: NotebookNode, source: str | None) -> NotebookNode:
-    """The notebook with ``source`` in place of the folder of this machine that it was executed with."""
+    """The notebook with ``source`` in place of the folder of this machine."""
     for cell in notebook.cells:
         if "injected-parameters" in cell.metadata.get("tags", []):
             cell.source = re.sub(

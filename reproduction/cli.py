@@ -1,6 +1,7 @@
 """The shell of the whole book: the commands of :mod:`scoehr.cli`, and those of runs and pages.
 
-What takes time to import is imported inside the commands, so that ``scoehr --help`` answers at once.
+What takes time to import is imported inside the commands, so that ``scoehr --help`` answers at
+once.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ Executor = Annotated[
 ]
 
 
-# Clinicians' review, admissions -------------------------------------------------------------------------------------
+# Clinicians' review, admissions -------------------------------------------------------------------
 
 
 @app.command()
@@ -175,7 +176,7 @@ def visits(
         print(f"wrote {out}: {len(drawn):,} patients, {drawn.starts[-1]:,} admissions")
 
 
-# The study ----------------------------------------------------------------------------------------------------------
+# The study ----------------------------------------------------------------------------------------
 
 
 @app.command()
@@ -354,7 +355,8 @@ def check(
         print(complaint)
     if complaints:
         raise InputError(
-            f"{tree}: {len(complaints)} reasons not to publish stand above; mend each, or move its file"
+            f"{tree}: {len(complaints)} reasons not to publish stand above; mend each, or move its "
+            f"file"
         )
     print(f"{tree}: {len(publishing.committed(tree)):,} files may be published")
 
@@ -382,11 +384,11 @@ def _workflow(dataset: str, source: str | None, profile: str, seed: int) -> dict
 
     _known(dataset, profile)
     if DATASETS[dataset].needs_source and source is None:
-        raise InputError(f"data set {dataset!r} has to be told where its tables lie; give --source")
+        raise InputError(f"data set {dataset!r} needs a folder of tables; give --source")
     if source and not Path(source).exists():
         raise InputError(f"{source}: no such file or folder; check --source")
-    told: dict[str, Any] = {"dataset": dataset, "profile": profile, "seed": seed}
-    return told | ({"source": str(Path(source).resolve())} if source else {})
+    settings: dict[str, Any] = {"dataset": dataset, "profile": profile, "seed": seed}
+    return settings | ({"source": str(Path(source).resolve())} if source else {})
 
 
 def _snakemake(settings: dict[str, Any], cores: int, target: str, profile: Path | None) -> None:
@@ -406,12 +408,12 @@ def _snakemake(settings: dict[str, Any], cores: int, target: str, profile: Path 
         if profile is None
         else ["--workflow-profile", str(profile.resolve())]
     )
-    told = (
+    given = (
         ROOT / "logs" / "report.json"
     )  # a file, since Snakemake reads what stands in a command as YAML
-    command += ["--configfile", str(told)]
+    command += ["--configfile", str(given)]
     with alone(ROOT / "logs" / "report.lock", "another report") as lock:
-        write_json(told, settings)
+        write_json(given, settings)
         if any((ROOT / ".snakemake" / "locks").glob("*")):
             _call([*command, "--unlock", "--quiet", "all"], lock)
         status = _call([*command, "--rerun-incomplete", "--quiet", "rules", "host"], lock)
@@ -422,7 +424,9 @@ def _snakemake(settings: dict[str, Any], cores: int, target: str, profile: Path 
 
 
 def _call(command: list[str], lock: int) -> int:
-    """Run a command in a process group of its own, which one interrupt ends as a whole; return its exit status."""
+    """Run a command in a process group of its own, which one interrupt ends as a whole; return its
+    exit status.
+    """
     import subprocess
 
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
@@ -437,7 +441,7 @@ def _call(command: list[str], lock: int) -> int:
 
 
 def _print_review(found: dict[str, Any]) -> None:
-    """The rules as a table, then agreement and telling apart, one line each, with 95 % intervals."""
+    """The rules as a table, then agreement and accuracy, a line each, with 95 % intervals."""
     numbers = ", ".join(f"{number} {name}" for name, number in found["records"].items())
     print(f"{found['reviewers']} reviewers, records: {numbers}")
     print(f"\n{'realistic if so say':22}{'real':24}{'synthetic':24}difference")
@@ -455,7 +459,9 @@ def _print_review(found: dict[str, Any]) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the shell on ``arguments`` (default: those of the process) and leave with its exit status."""
+    """Run the shell on ``arguments`` (default: those of the process) and leave with its exit
+    status.
+    """
     run_shell(app, "scoehr", arguments)
 
 

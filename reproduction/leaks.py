@@ -3,8 +3,8 @@
 Two kinds of text are told apart. What a notebook *shows* (outputs, figures, files of numbers) is
 judged strictly: a bare number of five digits counts as an id, since tables of the book separate
 thousands. What a person *wrote* (code, prose) may name a column such as ``patient_id`` and speak of
-one patient; ids, dates and paths it may not hold either. Reasons never repeat what they complain of:
-digits are masked, so that a log of the check leaks nothing.
+one patient; ids, dates and paths it may not hold either. Reasons never repeat what they complain
+of: digits are masked, so that a log of the check leaks nothing.
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ class Rule(NamedTuple):
 # People -----------------------------------------------------------------------------------------
 
 PEOPLE = (
-    r"(?:patients?|people|persons?|individuals?|participants?|subjects?|inpatients?|men|women|males?"
+    r"(?:patients?|people|persons?|individuals?|participants?|subjects?|inpatients?|men|women"
+    r"|males?"
     r"|females?|adults?|newborns?|babies|infants?|child|children|girls?|boys?|deaths?|died|dead"
     r"|survivors?|stays?|admissions?|admitted|pts|cases?|encounters?|hospitali[sz]ations?"
     r"|discharges?)"
@@ -65,7 +66,8 @@ PEOPLE = (
 #: Words between a number and the people that it counts.
 ADJECTIVE = (
     r"(?:real|held-out|test|training|validation|elderly|old|young|male|female|rare|such|more|other"
-    r"|of|the|our|these|those|unique|distinct|different|hospital|adult|black|white|pregnant|diabetic"
+    r"|of|the|our|these|those|unique|distinct|different|hospital|adult|black|white|pregnant"
+    r"|diabetic"
     r"|icu|in-hospital|or (?:fewer|less|more))"
 )
 NUMBERS = "one|two|three|four|five|six|seven|eight|nine|ten"
@@ -86,7 +88,8 @@ FEW_PEOPLE = Rule.of(
     rf"\bonly (?:{FEW}|one)\b[^.]{{0,20}}\b(?:had|have|has|died)\b",
     rf"\b{PEOPLE}\s*\((?:n\s*=\s*)?{FEW}\)",
     rf"\b{PEOPLE} (?:with|without|who|in|of|at|having)\b[^.:=|\n]{{1,60}}[:=]\s*{FEW}{ALONE}",
-    rf"{BEFORE}(?:{FEW}|one)\s?(?:/|of|out of)\s?(?:the )?\d[\d,]* (?:{ADJECTIVE} ){{0,3}}{PEOPLE}\b",
+    rf"{BEFORE}(?:{FEW}|one)\s?(?:/|of|out of)\s?(?:the )?\d[\d,]* (?:{ADJECTIVE} "
+    rf"){{0,3}}{PEOPLE}\b",
 )
 #: Written by a person, "two patients" is a way to speak; a figure is a count, and "deaths: 4" too,
 #: other than "patients: 4.5" or "patients: int".
@@ -105,11 +108,14 @@ OF_ONE = re.compile(
     r"|ids?|uid|uuid|guid|pid|identifier|mrns?|medicalrecord(?:number|no)?|hospital(?:number|no|id)"
     r"|uniquepid|ssn\d*|socialsecurity(?:number)?|nhs(?:number|no)?"
     r"|(?:insurance|accession)(?:number|no|id)|(?:first|last|middle|full|sur|given|family|patient"
-    r"|maiden)names?|dob|dod|dodhosp|dodssn|(?:date|day|time|year)of(?:birth|death|admission|discharge)"
-    r"|(?:birth|death|admit|admission|disch|discharge|chart|store|start|end|in|out|edreg|edout|order"
+    r"|maiden)names?|dob|dod|dodhosp|dodssn|(?:date|day|time|year)of(?:birth|death|admission"
+    r"|discharge)"
+    r"|(?:birth|death|admit|admission|disch|discharge|chart|store|start|end|in|out|edreg|edout"
+    r"|order"
     r"|event|visit|lab|note|procedure|transfer|encounter|service)"
     r"(?:date|day|time|datetime|timestamp|dt|dttm|year)s?"
-    r"|dates?|datetime|timestamp|born|anchoryear|zip|zipcode|postcode|postalcode|address|street|phone"
+    r"|dates?|datetime|timestamp|born|anchoryear|zip|zipcode|postcode|postalcode|address|street"
+    r"|phone"
     r"|ids?of\w+|phonenumber|telephone|email|initials|nextofkin"
 )
 #: A head that ends so is of an id, whoever made it up.
@@ -117,11 +123,13 @@ AN_ID = re.compile(r"(?i:[ _-]ids?)$|[a-z]I[Dd]s?$")
 #: Names of the same as they stand in running text, where ordinary words are none.
 OF_ONE_NAMED = Rule.of(
     "a name of a row-level column",
-    r"(?:\b|(?<=_))(?:(?:subject|hadm|icustay|stay|row|patient|person|encounter|visit|admission|case"
+    r"(?:\b|(?<=_))(?:(?:subject|hadm|icustay|stay|row|patient|person|encounter|visit|admission"
+    r"|case"
     r"|record|episode|member|study|participant|patient_?unit_?stay)"
     r"[_ -]?(?:ids?|nbr|identifiers?|key|no\.|num)"
     r"|mrns?|medical record (?:no|numbers?)|ssn|social security|nhs (?:no|numbers?)"
-    r"|(?:chart|admit|disch|death|store|edreg|edout|in|out)_?time|(?:admission|discharge)_?(?:date|time)"
+    r"|(?:chart|admit|disch|death|store|edreg|edout|in|out)_?time|(?:admission|discharge)_?(?:date"
+    r"|time)"
     r"|do[bd]|dod_hosp|dod_ssn|(?:date|day) of (?:birth|death)|birth_?(?:date|day)"
     r"|(?:death|admit)_?date|anchor_year|zip_?code|post_?code)\b",
 )
@@ -167,7 +175,8 @@ ACCOUNT = Rule.of(
 
 #: A word that says that the number behind it is an id.
 NUMBERED = re.compile(
-    r"\b(?:patient|subject|person|stay|admission|encounter|visit|case|record|hadm|icustay|id|mrn|pid"
+    r"\b(?:patient|subject|person|stay|admission|encounter|visit|case|record|hadm|icustay|id|mrn"
+    r"|pid"
     r"|pt|no|nr|number|row|account|episode|participant|member)\b(?:\s+(?:no|nr|id|number|with))?"
     r"[ :#=(.\"'\[-]{1,5}[A-Za-z]{0,4}-?(\d{3,})(?![\d,.]*\s*%)(?!,\d{3})(?!\.\d)",
     re.I,
@@ -183,7 +192,8 @@ AN_IDENTIFIER = Rule.of(
     r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b",
     r"(?<![\w-])(?=[a-f]*\d)[0-9a-f]{20,}(?!\w)|\b0b[01]{8,}",
     r"(?-i:\b(?:case|patient|person|record|stay|admission|visit) ?(?:#|no\.?|nr\.?) ?\d+)",
-    r"(?-i:\b(?:subject|hadm|icustay|mrn|encounter)\b[ :#=]{1,3}\d+(?![\w.,]*\s*%)|\bpat\. ?\d{2,})",
+    r"(?-i:\b(?:subject|hadm|icustay|mrn|encounter)\b[ :#=]{1,3}\d+(?![\w.,]*\s*%)|\bpat\. "
+    r"?\d{2,})",
     r"(?<![\w.,-])\d{4,}[_/]\d{4,}",
     r"(?-i:\b(?:patients|subjects|stays|admissions|ids|cases|records|pats?\.)[ :=]{1,2}\d{3,}"
     r"(?:(?:,? and |, ?|; ?| )\d{2,})+(?![\d,.]*\s*%))",
@@ -206,7 +216,8 @@ SEPARATED = re.compile(
 
 MONTH = (
     r"(?:jan(?:uary|uar|vier|\.)?|feb(?:ruary|ruar|\.)?|février|mar(?:ch|s|\.)?|märz|apr(?:il|\.)?"
-    r"|avril|may|mai|june?|juni|juin|july?|juli|juillet|aug(?:ust|\.)?|août|sept?(?:ember|embre|\.)?"
+    r"|avril|may|mai|june?|juni|juin|july?|juli|juillet|aug(?:ust|\.)?|août|sept?(?:ember|embre"
+    r"|\.)?"
     r"|o[ck]t(?:ober|obre|\.)?|nov(?:ember|embre|\.)?|de[cz](?:ember|\.)?|décembre)"
 )
 YEAR, DAY = r"(?:1[89]|2[0-2])\d\d", r"(?:0?[1-9]|[12]\d|3[01])"
@@ -227,7 +238,8 @@ A_DATE = Rule.of(
     rf"\b{DAY}{TH}\W{{0,2}}(?:of )?{MAY}\W{{0,2}}{YEAR}\b|\b{DAY}[-/ ]{MAY}[-/ ]\d\d(?:\d\d)?\b",
     rf"\b{MAY} {DAY}(?:(?:st|nd|rd|th)\b|,?\s+{YEAR}\b)",
     rf"\b{DAY}\.? (?:de |di )?[^\W\d]{{3,12}}\.?,? (?:de |del )?{YEAR}\b",
-    rf"\b(?:{YEAR}[-/. ]{{1,3}}[IVX]{{1,4}}[-/. ]{{1,3}}{DAY}|{DAY}[-/. ]{{1,3}}[IVX]{{1,4}}[-/. ]{{1,3}}{YEAR})\b",
+    rf"\b(?:{YEAR}[-/. ]{{1,3}}[IVX]{{1,4}}[-/. ]{{1,3}}{DAY}|{DAY}[-/. ]{{1,3}}[IVX]{{1,4}}[-/. "
+    rf"]{{1,3}}{YEAR})\b",
     rf"\b(?:mon|tues?|wed(?:nes)?|thu(?:rs)?|fri|sat(?:ur)?|sun)(?:day)?,?\s+(?:the\s+)?{DAY}"
     r"(?:st|nd|rd|th)?\b(?![.%])",
     r"\b(?:datetime(?:64)?|Timestamp|date)\(\s*[\"'\d]|年|月\d",
@@ -258,13 +270,17 @@ MACHINE = Rule.of(
     "a path of a machine",
     r"(?<![\w.:/<])/(?!path/to/)(?:[\w.@+~-]+/)+[\w.@+~-]*",
     r"(?-i:(?<![\w.:/<])/(?:home|root|Users|tmp|work|mnt|data|content|srv|var|opt|scratch|media"
-    r"|private|Volumes|nfs|gpfs|lustre|projects?|export|etc|usr|workspace|kaggle|dbfs|shared|storage"
+    r"|private|Volumes|nfs|gpfs|lustre|projects?|export|etc|usr|workspace|kaggle|dbfs|shared"
+    r"|storage"
     r"|cluster|net|vol|run|app)\b(?!>))",
-    r"(?<![\w.])[A-Z]:(?:\\{1,2}|/(?!/))[\w$ .-]|(?-i:(?<!\w)[A-Z]:\\)|\\\\[\w.-]+\\|\.\./(?:home|root|Users)/",
-    r"(?<![\w~])~\w*/\w|(?-i:\$(?:HOME|USER|PWD|TMPDIR)\b|%(?:USERPROFILE|APPDATA|HOMEPATH|TEMP|USERNAME)%)",
+    r"(?<![\w.])[A-Z]:(?:\\{1,2}|/(?!/))[\w$ .-]|(?-i:(?<!\w)[A-Z]:\\)|\\\\[\w.-]+\\|\.\./(?:home"
+    r"|root|Users)/",
+    r"(?<![\w~])~\w*/\w|(?-i:\$(?:HOME|USER|PWD|TMPDIR)\b|%(?:USERPROFILE|APPDATA|HOMEPATH|TEMP"
+    r"|USERNAME)%)",
     r"\b(?!https?:)[A-Z][A-Z0-9+.-]*://[\w@]|\b(?:jdbc|odbc|dbfs|nfs|smb):[\w/]|\bfile:/",
     r"(?-i:\b[\w.-]+:/[a-z]\w*/)|(?<![\w:/.])//[\w.-]+/\w|\b[\w.-]+@[\w.-]+:[/~\w]|\bssh\s+[\w.]+@",
-    r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w.])|(?-i:\b(?:host|user|password|pwd|dbname|server)=\S)",
+    r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w.])|(?-i:\b(?:host|user|password|pwd|dbname"
+    r"|server)=\S)",
     r"\blocalhost\b|\b[\w-]+\.(?:local|internal|intranet|lan|corp)\b",
 )
 HIDDEN = Rule.of(
@@ -291,8 +307,8 @@ WRITTEN = (
 
 #: The number of a record in a review packet, which tells nothing of a source.
 PACKET = re.compile(r"\b[bcdfghjkmnpqrstvwxz]{4}-\d{3}\b")
-#: Stars and backticks of Markdown (those of a note that was made anonymous aside); and the last line
-#: of a column as pandas prints it.
+#: Stars and backticks of Markdown (those of a note that was made anonymous aside); and the last
+#: line of a column as pandas prints it.
 EMPHASIS = re.compile(r"(?<![\[*])\*{1,3}|`")
 SERIES = re.compile(r"\bName: ([\w ]+), (?:Length: \d+, )?dtype: U?[Ii]nt")
 
@@ -504,7 +520,8 @@ SINGULAR = re.compile(
     re.I,
 )
 SMALL = re.compile(
-    rf"(?:0?[1-9]|10)(?:\.0+)?(?:\s*\(.*\))?|{NUMBERS}|[<≤]\s?(?:[2-9]|1[01])|(?:[1-9]|10)\s+{PEOPLE}",
+    rf"(?:0?[1-9]|10)(?:\.0+)?(?:\s*\(.*\))?|{NUMBERS}|[<≤]\s?(?:[2-9]|1[01])|(?:[1-9]"
+    rf"|10)\s+{PEOPLE}",
     re.I,
 )
 CODES = {"code", "icd", "icd9", "icd9code", "icdcode", "icd10"}
@@ -618,14 +635,15 @@ def _counts(titles: list[str], cell: str, of_people: bool) -> bool:
 
 #: What tables, captions and boxes of the book are made of.
 ELEMENT = re.compile(
-    r"div|table|caption|thead|tbody|tr|th|td|p|code|strong|em|label|input|style|article|h2|h3|fieldset"
+    r"div|table|caption|thead|tbody|tr|th|td|p|code|strong|em|label|input|style|article|h2|h3"
+    r"|fieldset"
     r"|legend|ul|ol|li|sub|sup|a|br"
 )
 ATTRIBUTE = re.compile(r"class|border|style|scoped?|id|type|name|value|href|colspan|rowspan")
 
 
 def markup(content: str) -> Iterator[str]:
-    """Reasons why HTML may not be published: texts, attributes, tables, and what is not the book's."""
+    """Reasons why HTML may not be published: texts, attributes, tables, strange elements."""
     soup = BeautifulSoup(content, "html.parser")
     for found in soup.find_all(True):
         yield from _element(found)

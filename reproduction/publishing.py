@@ -613,7 +613,7 @@ def _alternative_text(cell: NotebookNode) -> str:
 
 
 def stamp(notebook: NotebookNode, facts: dict[str, Any]) -> NotebookNode:
-    """Write into a notebook its data (dataset, fingerprint, credentialed) and a hash of its cells."""
+    """Write into a notebook dataset, fingerprint, credentialed, and a hash of its cells."""
     notebook.metadata[STAMP] = {key: facts[key] for key in STAMPED[:3]} | {
         "cells": digest(notebook)
     }
@@ -716,9 +716,10 @@ _BUNDLE = rf"saved_models/(?:synthesis|dualk|mortality_attack)-(?:{_OPEN})-[a-z0
 _MODEL = rf"{_BUNDLE}/models/[a-z0-9_-]{{1,60}}-s\d+"
 #: Folders that say what they are made of.
 FOLDER = re.compile(r"saved_models/[^/]+(?:/models/[^/]+)?(?=/)")
+_PROSE = _paragraphs(_written)
 KINDS = (
-    Kind(r"book/(?:_config|_toc)\.yml|book/[a-z]{3,20}(?:-[a-z]+)*\.md", 256 * KIB, _paragraphs(_written)),
-    Kind(r"(?:saved_models|synthetic_data)/README\.md", 32 * KIB, _paragraphs(_written)),
+    Kind(r"book/(?:_config|_toc)\.yml|book/[a-z]{3,20}(?:-[a-z]+)*\.md", 256 * KIB, _PROSE),
+    Kind(r"(?:saved_models|synthetic_data)/README\.md", 32 * KIB, _PROSE),
     Kind(r"book/references\.bib", 256 * KIB, _paragraphs(_entry_of_literature)),
     Kind(r"book/_static/answer\.png", 2 * MIB, _answer),
     Kind(r"book/_static/(?:logo\.svg|style\.css)", 32 * KIB, _paragraphs(_drawn_by_hand)),

@@ -1,4 +1,6 @@
-"""Synthetic patients by latent continuous-time diffusion: the study re-run, corrected and improved on."""
+"""Synthetic patients by latent continuous-time diffusion: the study re-run, corrected and improved
+on.
+"""
 
 from scoehr.files import InputError
 

@@ -1,4 +1,6 @@
-"""``python -m scoehr``: data, training, sampling and scores; ``python -m reproduction`` has the book as well."""
+"""``python -m scoehr``: data, training, sampling and scores; ``python -m reproduction`` has the
+book as well.
+"""
 
 from scoehr.cli import main
 

@@ -1,7 +1,7 @@
 """The shell of the module: ``python -m scoehr COMMAND``; ``scoehr`` has those of the book as well.
 
-Exit status 0 when done; 2 with one line on standard error when it cannot be done. What takes time to
-import is imported inside the commands, so that ``--help`` answers at once.
+Exit status 0 when done; 2 with one line on standard error when it cannot be done. What takes time
+to import is imported inside the commands, so that ``--help`` answers at once.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ Table = Annotated[
 ]
 
 
-# Data ---------------------------------------------------------------------------------------------------------------
+# Data ---------------------------------------------------------------------------------------------
 
 
 @app.command()
@@ -121,7 +121,7 @@ def split(
         print(f"wrote {out / name}.parquet: {len(part):,} patients")
 
 
-# One generator ------------------------------------------------------------------------------------------------------
+# One generator ------------------------------------------------------------------------------------
 
 
 @app.command()
@@ -166,7 +166,8 @@ def fit(
     generator = generators.preset(preset, **settings)
     public = _public_codes(codes, validation, isinstance(generator, generators.Private))
     checkpoints = Path(os.path.abspath(out)).with_name(f".{out.name}.training")
-    with replacing(out) as scratch:  # first, so that a place that cannot be written is found at once
+    # first, so that a place that cannot be written is found at once
+    with replacing(out) as scratch:
         matrix = _to_learn(table, public)
         held_out = _held_out(validation, matrix) if validation else None
         try:
@@ -258,7 +259,7 @@ def evaluate(
     print(f"wrote {json}")
 
 
-# Helpers ------------------------------------------------------------------------------------------------------------
+# Helpers ------------------------------------------------------------------------------------------
 
 
 def read_table(path: Path, kind: Kind = "count") -> CodeMatrix:
@@ -276,7 +277,8 @@ def _public_codes(
 
     if private and path is None:
         raise InputError(
-            "the codes of a private table tell of its patients; give a public list of codes by --codes"
+            "the codes of a private table tell of its patients; give a public list of codes by "
+            "--codes"
         )
     if private and validation:
         raise InputError(
@@ -290,7 +292,9 @@ def _public_codes(
 
 
 def _to_learn(table: Path, public: dict[str, str] | None) -> CodeMatrix:
-    """The table to train on. Under privacy nothing is said of it, not even how many of its codes the list lacks."""
+    """The table to train on. Under privacy nothing is said of it, not even how many of its codes
+    the list lacks.
+    """
     from scoehr.generators import on_codes
 
     matrix = read_table(table)
@@ -302,13 +306,16 @@ def _to_learn(table: Path, public: dict[str, str] | None) -> CodeMatrix:
 
 
 def _held_out(path: Path, matrix: CodeMatrix) -> CodeMatrix:
-    """The patients of --validation over the codes of training; a warning names those that are left out."""
+    """The patients of --validation over the codes of training; a warning names those that are left
+    out.
+    """
     held_out, lost = read_table(path).restrict(matrix.codes)
     if lost.size and not held_out.counts.nnz:
         raise InputError(f"{path}: has no code that training has; give patients of the same codes")
     if lost.size:
         warn(
-            f"{path}: codes that training lacks are left out: {', '.join(lost[:8])} ({len(lost)} in all)"
+            f"{path}: codes that training lacks are left out: {', '.join(lost[:8])} ({len(lost)} "
+            f"in all)"
         )
     return held_out
 
@@ -325,7 +332,9 @@ def _settings(changes: list[str]) -> dict[str, Any]:
 
 
 def _value(text: str) -> Any:
-    """A number in any usual form, true, false, null, or a list as JSON has it; any other text as it is."""
+    """A number in any usual form, true, false, null, or a list as JSON has it; any other text as it
+    is.
+    """
     words = {"true": True, "false": False, "null": None, "none": None, "~": None}
     if text.lower() in words:
         return words[text.lower()]
@@ -362,14 +371,17 @@ def _figure(value: Any) -> str:
 
 
 def _print_scores(results: dict[str, Any], table: dict[str, Metric]) -> None:
-    """One line a score: the synthetic set's, fresh real patients', independent columns', the gap, and a verdict."""
+    """One line a score: the synthetic set's, fresh real patients', independent columns', the gap,
+    and a verdict.
+    """
     counts = ", ".join(
         f"{number:,} {name}"
         for name, number in results["n"].items()
         if name not in ("rows", "codes")
     )
     print(
-        f"patients given: {counts}; {results['n']['rows']:,} of each compared, {results['n']['codes']:,} codes"
+        f"patients given: {counts}; {results['n']['rows']:,} of each compared, "
+        f"{results['n']['codes']:,} codes"
     )
     print(f"\n{'':51}{'synthetic':>11}{'real':>11}{'independent':>13}{'gap':>8}")
     for key, metric in table.items():
@@ -380,7 +392,9 @@ def _print_scores(results: dict[str, Any], table: dict[str, Metric]) -> None:
             results["reference"][point][family].get(name) for point in ("real", "independent")
         )
         gap = results["gap"].get(key)
-        cells = f"{score_text(results[family].get(name)):>11}{score_text(real):>11}{score_text(independent):>13}{score_text(gap, 2):>8}"
+        value = score_text(results[family].get(name))
+        points = f"{value:>11}{score_text(real):>11}{score_text(independent):>13}"
+        cells = f"{points}{score_text(gap, 2):>8}"
         print(f"  {metric.title:49}{cells}  {_verdict(gap)}".rstrip())
 
 
@@ -390,7 +404,9 @@ def score_text(value: Any, digits: int = 4) -> str:
 
 
 def _verdict(gap: float | None) -> str:
-    """The floor-normalised gap in words: 0 is as good as fresh real patients, 1 as bad as independent columns."""
+    """The floor-normalised gap in words: 0 is as good as fresh real patients, 1 as bad as
+    independent columns.
+    """
     if gap is None or gap != gap:
         return ""
     if gap < 0.1:
@@ -403,7 +419,9 @@ def _verdict(gap: float | None) -> str:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the shell on ``arguments`` (default: those of the process) and leave with its exit status."""
+    """Run the shell on ``arguments`` (default: those of the process) and leave with its exit
+    status.
+    """
     run_shell(app, "scoehr", arguments)
 
 

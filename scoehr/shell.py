@@ -48,7 +48,7 @@ SIGNS = {"×": "x", "’": "'", "‘": "'", "“": '"', "”": '"', "→": "->",
 # Options ------------------------------------------------------------------------------------------
 
 
-def told(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
+def option(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """``check`` as a parser of Typer's: its :class:`InputError` names the option."""
 
     def parse(value: Any) -> Any:
@@ -66,7 +66,7 @@ def source(text: str) -> str:
 
 
 #: Parsers of options and arguments: a path, a source, a seed.
-PATH, SOURCE, SEED = told(files.user_path), told(source), told(files.check_seed)
+PATH, SOURCE, SEED = option(files.user_path), option(source), option(files.check_seed)
 
 
 # Where may be written -----------------------------------------------------------------------------
@@ -93,7 +93,9 @@ def may_write(path: Path, *read: Path | str | None, endings: Collection[str]) ->
 
 
 def may_replace(folder: Path, ours: Collection[str], *read: Path | str | None) -> None:
-    """Refuse, before any work, a folder that holds other things than ``ours``, or what the command reads."""
+    """Refuse, before any work, a folder that holds other things than ``ours``, or what the command
+    reads.
+    """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: is a file; give --out a folder")
     others = sorted({path.name for path in folder.iterdir()} - set(ours)) if folder.is_dir() else []
@@ -104,7 +106,8 @@ def may_replace(folder: Path, ours: Collection[str], *read: Path | str | None) -
     for given in _local(read):
         if folder.is_dir() and _within(given, folder):
             raise InputError(
-                f"{folder}: holds {given}, which is read, and would be replaced; give another folder"
+                f"{folder}: holds {given}, which is read, and would be replaced; give another "
+                f"folder"
             )
     _may_make(folder)
 
@@ -132,7 +135,7 @@ def _may_make(path: Path) -> None:
 
 
 def needs_checkout(what: str) -> None:
-    """Refuse, before any work, what an installed package cannot do: it has no notebooks, no pages."""
+    """Refuse, before any work, what needs notebooks and pages, which a package has not."""
     if files.INSTALLED:
         raise InputError(
             f"{what} needs a checkout of the repository; clone {_address()} and run there"
@@ -171,7 +174,8 @@ def _missing(module: str) -> str:
     package = _plain(PACKAGES.get(name, name))
     extra = _extras().get(package)
     if extra:
-        return f"the package {package} is missing; install scoehr with its extra {extra} (scoehr[{extra}])"
+        with_extra = f"install scoehr with its extra {extra} (scoehr[{extra}])"
+        return f"the package {package} is missing; {with_extra}"
     return f"the package {package} is missing; install " + (
         "it" if extra is None else "scoehr anew, with all it needs"
     )
@@ -185,7 +189,8 @@ def _plain(name: str) -> str:
 
 
 def explain(error: BaseException, name: str = "scoehr") -> str | None:
-    """One sentence for an error that the user or the machine caused; None for a fault of this package.
+    """One sentence for an error that the user or the machine caused; None for a fault of this
+    package.
 
     ``name`` is that of the command.
     """
@@ -203,7 +208,10 @@ def explain(error: BaseException, name: str = "scoehr") -> str | None:
     if getattr(error, "errno", None) == errno.ENOSPC or re.search(
         "no space left|os error 28", text, re.IGNORECASE
     ):
-        return "no space left on device; nothing was written, free some space and run the command again"
+        return (
+            "no space left on device; nothing was written, free some space and run the command "
+            "again"
+        )
     if isinstance(error, OSError):
         reason = error.strerror or text
         return (
@@ -217,7 +225,9 @@ def explain(error: BaseException, name: str = "scoehr") -> str | None:
 
 
 def _seen(text: str) -> str:
-    """The text with the user's path in place of the scratch path that :func:`scoehr.files.replacing` makes."""
+    """The text with the user's path in place of the scratch path that
+    :func:`scoehr.files.replacing` makes.
+    """
     return re.sub(r"\.([^/]+)\.[0-9a-f]{8}-\d+-\d+\.[0-9a-f]{8}/\1(?![^/\s:'\"])", r"\1", text)
 
 
@@ -225,7 +235,9 @@ def _seen(text: str) -> str:
 
 
 def run_shell(app: typer.Typer, name: str, arguments: list[str] | None = None) -> None:
-    """Run a shell, ours or a companion's, and leave with 0 when done, 2 with one line where it cannot be done."""
+    """Run a shell, ours or a companion's, and leave with 0 when done, 2 with one line where it
+    cannot be done.
+    """
     for ending in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(ending) is signal.SIG_DFL:
             signal.signal(ending, signal.default_int_handler)
@@ -252,7 +264,8 @@ def _command(app: typer.Typer, name: str, arguments: list[str]) -> Any:
     for argument in arguments:
         if not _is_text(argument):
             raise InputError(
-                f"{_shown(argument)!r} is not UTF-8 text; rename the file, or write the value in UTF-8"
+                f"{_shown(argument)!r} is not UTF-8 text; rename the file, or write the value in "
+                f"UTF-8"
             )
     files.user_path(os.environ.get("SCOEHR_ROOT") or os.curdir)
     status = typer.main.get_command(app).main(
@@ -272,7 +285,9 @@ def _shown(argument: str) -> str:
 
 
 def _any_terminal() -> None:
-    """Print on a terminal that lacks some letters too: they are spelt out, ε as ``epsilon``, ² as ``2``."""
+    """Print on a terminal that lacks some letters too: they are spelt out, ε as ``epsilon``, ² as
+    ``2``.
+    """
     codecs.register_error("scoehr.spell", _spell)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
