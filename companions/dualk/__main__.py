@@ -1,4 +1,6 @@
-"""The shell: ``python -m companions.dualk prepare|train|evaluate|runs --dataset … --source … --json OUT``."""
+"""The shell: ``python -m companions.dualk prepare|train|evaluate|runs --dataset … --source … --json
+OUT``.
+"""
 
 from __future__ import annotations
 

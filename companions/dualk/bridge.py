@@ -1,7 +1,9 @@
-"""To the generator and back: does a synthetic table carry the disease graph and the laboratory knowledge of the real?
+"""To the generator and back: does a synthetic table carry the disease graph and the laboratory
+knowledge of the real?
 
-:func:`fidelity` compares co-occurrence graphs; :func:`transfer` trains the laboratory stage on synthetic admissions and
-tests it on real ones. Both say what fresh real admissions and independent columns get, beside the generator.
+:func:`fidelity` compares co-occurrence graphs; :func:`transfer` trains the laboratory stage on
+synthetic admissions and tests it on real ones. Both say what fresh real admissions and independent
+columns get, beside the generator.
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ LEAST = 30
 
 
 def admissions(records: Records, rows: np.ndarray, codes: np.ndarray) -> CodeMatrix:
-    """Visits as a binary matrix: abnormal laboratory items, named "lab …", beside the chosen codes (places)."""
+    """Visits as a binary matrix: abnormal laboratory items, named "lab …", beside the chosen codes
+    (places).
+    """
     part = (records.visit_codes[rows][:, codes] > 0).astype(np.int32)
     whole = sparse.hstack([records.labs[rows].astype(np.int32), part], format="csr")
     names = np.concatenate([np.char.add("lab ", records.items.astype(str)), records.codes[codes]])
@@ -34,14 +38,17 @@ def admissions(records: Records, rows: np.ndarray, codes: np.ndarray) -> CodeMat
 def fidelity(
     real: sparse.csr_array, made: sparse.csr_array, most: int = NEIGHBOURS
 ) -> dict[str, float]:
-    """How well a table keeps the co-occurrence graph of real rows; both (rows, codes) with the same columns.
+    """How well a table keeps the co-occurrence graph of real rows; both (rows, codes) with the same
+    columns.
 
     Of the codes that at least :data:`LEAST` real rows have, with mutual information as in
     :func:`companions.dualk.graph.mutual_information`:
 
-    * ``edges_recovered``: share of the real graph's edges (each code's ``most`` strongest) that the other has, [0, 1];
+    * ``edges_recovered``: share of the real graph's edges (each code's ``most`` strongest) that the
+      other has, [0, 1];
     * ``neighbour_overlap``: mean over codes of shared over all neighbours (Jaccard), [0, 1];
-    * ``association_correlation``: Pearson correlation of the mutual information of pairs that both have, [-1, 1].
+    * ``association_correlation``: Pearson correlation of the mutual information of pairs that both
+      have, [-1, 1].
 
     Higher is better in all; a table of independent columns has nearly 0.
     """
@@ -84,14 +91,15 @@ def transfer(
     seed: int,
     progress: bool,
 ) -> dict[str, dict[str, Any]]:
-    """The laboratory stage trained on each set and scored on the same real admissions, last epoch; the first ``items``
-    columns are laboratory items, the others codes."""
+    """The laboratory stage trained on each set and scored on the same real admissions, last epoch;
+    the first ``items`` columns are laboratory items, the others codes.
+    """
     held = test.counts[:, :items], test.counts[:, items:]
     found = {}
     for name, matrix in sets.items():
         _, history = train_laboratory(
-            matrix.counts[:, :items], matrix.counts[:, items:], width=width, training=training, keep="last",
-            seed=seed, held=held, progress=progress,
+            matrix.counts[:, :items], matrix.counts[:, items:], width=width, training=training,
+            keep="last", seed=seed, held=held, progress=progress,
         )  # fmt: skip
         last = history[-1]
         found[name] = {
@@ -106,9 +114,11 @@ def compare(
     records: Records, train: np.ndarray, test: np.ndarray, made: CodeMatrix, codes: np.ndarray, *,
     training: TrainingConfig, width: int, seed: int, progress: bool,
 ) -> dict[str, Any]:  # fmt: skip
-    """Graph fidelity and transfer of synthetic admissions ``made``, beside other real ones and independent columns.
+    """Graph fidelity and transfer of synthetic admissions ``made``, beside other real ones and
+    independent columns.
 
-    ``train`` and ``test`` are rows of visits of different patients; ``made`` has the columns of :func:`admissions`.
+    ``train`` and ``test`` are rows of visits of different patients; ``made`` has the columns of
+    :func:`admissions`.
     """
     real, fresh = (admissions(records, rows, codes) for rows in (test, train))
     made = made.align(real.codes).to_binary()

@@ -1,8 +1,10 @@
-"""Vectors of the entities of a knowledge graph: HAKE by hand, RotatE by PyKEEN for comparison, and how well they rank.
+"""Vectors of the entities of a knowledge graph: HAKE by hand, RotatE by PyKEEN for comparison, and
+how well they rank.
 
-HAKE (Zhang, Cai, Zhang & Wang 2020, AAAI, Learning Hierarchy-Aware Knowledge Graph Embeddings) gives every entity a
-modulus and a phase in each dimension: moduli tell levels of a hierarchy apart, phases the entities of one level. It is
-polar, not hyperbolic. Trained against self-adversarial negatives (Sun, Deng, Nie & Tang 2019, ICLR, RotatE).
+HAKE (Zhang, Cai, Zhang & Wang 2020, AAAI, Learning Hierarchy-Aware Knowledge Graph Embeddings)
+gives every entity a modulus and a phase in each dimension: moduli tell levels of a hierarchy apart,
+phases the entities of one level. It is polar, not hyperbolic. Trained against self-adversarial
+negatives (Sun, Deng, Nie & Tang 2019, ICLR, RotatE).
 """
 
 from __future__ import annotations
@@ -44,8 +46,9 @@ class EmbeddingConfig:
 class HAKE(nn.Module):
     """Moduli and phases of entities and relations.
 
-    The distance of a triple is ``‖h_m ∘ r_m + (h_m + t_m) ∘ r_b - t_m‖₂ + λ ‖sin((h_p + r_p - t_p) / 2)‖₁`` with
-    relation moduli r_m > 0 and mixture biases r_b in (-min(1, r_m), 1), as the authors' code has them.
+    The distance of a triple is ``‖h_m ∘ r_m + (h_m + t_m) ∘ r_b - t_m‖₂ + λ ‖sin((h_p + r_p - t_p)
+    / 2)‖₁`` with relation moduli r_m > 0 and mixture biases r_b in (-min(1, r_m), 1), as the
+    authors' code has them.
     """
 
     def __init__(self, entities: int, relations: int, config: EmbeddingConfig):
@@ -83,7 +86,9 @@ class HAKE(nn.Module):
         return torch.cat([self.modulus, self.phase], dim=1).detach().numpy()
 
     def cartesian(self) -> NDArray[np.float32]:
-        """The same as points of the plane, one a dimension: |m| cos p, |m| sin p; (n_entities, 2 d)."""
+        """The same as points of the plane, one a dimension: |m| cos p, |m| sin p; (n_entities, 2
+        d).
+        """
         angle, length = self.phase * (torch.pi / self.span), self.modulus.abs()
         return torch.cat([length * angle.cos(), length * angle.sin()], dim=1).detach().numpy()
 
@@ -156,7 +161,9 @@ def _fit(
 def adversarial_loss(
     model: nn.Module, triples: Tensor, entities: int, config: EmbeddingConfig, rng: torch.Generator
 ) -> Tensor:
-    """-log σ(s⁺) - Σ wᵢ log σ(-sᵢ⁻), with w the softmax of the negatives' scores; heads or tails are replaced."""
+    """-log σ(s⁺) - Σ wᵢ log σ(-sᵢ⁻), with w the softmax of the negatives' scores; heads or tails
+    are replaced.
+    """
     head, relation, tail = triples.T[:, :, None]
     others = torch.randint(entities, (len(triples), config.negatives), generator=rng)
     if torch.rand((), generator=rng) < 0.5:
@@ -169,7 +176,7 @@ def adversarial_loss(
     return -(right + wrong).mean() / 2
 
 
-# Ranking ---------------------------------------------------------------------------------------------------------
+# Ranking ------------------------------------------------------------------------------------------
 
 
 @torch.no_grad()
@@ -178,8 +185,9 @@ def ranking(
 ) -> dict[str, float]:
     """Filtered link prediction of tails: mean reciprocal rank and Hits@1, 3, 10.
 
-    ``tested`` and ``known`` are triples (n, 3); other known tails of the same head and relation are left out of the
-    ranking, and ties count by their mean rank. At most the first ``most`` tested triples count.
+    ``tested`` and ``known`` are triples (n, 3); other known tails of the same head and relation are
+    left out of the ranking, and ties count by their mean rank. At most the first ``most`` tested
+    triples count.
     """
     tested = tested[:most]
     answers: dict[tuple[int, int], list[int]] = {}
@@ -207,7 +215,9 @@ class Compared(NamedTuple):
 def compare(
     graph: Triples, config: EmbeddingConfig, *, seed: int = 0, progress: bool = True
 ) -> Compared:
-    """Train HAKE and RotatE on the same triples with as many negatives; rank the held-out ones, also by chance."""
+    """Train HAKE and RotatE on the same triples with as many negatives; rank the held-out ones,
+    also by chance.
+    """
     known, tested = graph.split(config.held_out, seed)
     rest = Triples(graph.entities, graph.relations, known)
     hake, losses = train(rest, config, seed=seed, progress=progress)
@@ -225,15 +235,16 @@ def compare(
     return Compared(hake, scores)
 
 
-# Node features ---------------------------------------------------------------------------------------------------
+# Node features ------------------------------------------------------------------------------------
 
 
 def features(model: HAKE, graph: Triples, codes: np.ndarray, width: int) -> NDArray[np.float32]:
     """Features of the nodes of the disease graph, (n_codes + 1, width); row 0, padding, is zero.
 
-    A code without a vector of its own takes that of itself less its last character, then less two, then zeros, as
-    reported. If ``width`` is the 2 d of HAKE, its moduli and phases are taken as they are, as reported; if it is
-    smaller, the points of the plane are projected on their first principal components.
+    A code without a vector of its own takes that of itself less its last character, then less two,
+    then zeros, as reported. If ``width`` is the 2 d of HAKE, its moduli and phases are taken as
+    they are, as reported; if it is smaller, the points of the plane are projected on their first
+    principal components.
     """
     if width == 2 * model.config.dimensions:
         vectors = model.vectors()

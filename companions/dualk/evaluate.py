@@ -1,8 +1,10 @@
-"""How good a ranking of codes is: the study's figures under explicit names, beside plain ones, with intervals.
+"""How good a ranking of codes is: the study's figures under explicit names, beside plain ones, with
+intervals.
 
-Every figure is a mean over patients or a ratio of sums over patients, so its interval comes from resampling patients
-(percentiles of :data:`DRAWS` bootstrap draws). The draws depend on the random seed and the number of patients alone:
-two models judged on the same patients are resampled alike, and their difference has an interval of its own.
+Every figure is a mean over patients or a ratio of sums over patients, so its interval comes from
+resampling patients (percentiles of :data:`DRAWS` bootstrap draws). The draws depend on the random
+seed and the number of patients alone: two models judged on the same patients are resampled alike,
+and their difference has an interval of its own.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ KS = (10, 20, 30, 40)
 DRAWS = 500
 #: Bins of predicted probabilities, even in logits from -LIMIT to LIMIT.
 BINS, LIMIT = 200, 12.0
-#: Codes are put into this many strata of about equal numbers of answers, by how often training has them.
+#: Codes are put into this many strata of about equal numbers of answers, by how often training has
+#: them.
 STRATA = 4
 
 
@@ -37,11 +40,13 @@ class Figures:
         return bootstrap(self.values[name].value - other.values[name].value, apart)
 
 
-# Per patient -----------------------------------------------------------------------------------------------------
+# Per patient --------------------------------------------------------------------------------------
 
 
 def hits(scores: np.ndarray, truth: np.ndarray, most: int) -> np.ndarray:
-    """Whether each of the ``most`` best-scored codes is true, best first, (n, most) bool; ties by place."""
+    """Whether each of the ``most`` best-scored codes is true, best first, (n, most) bool; ties by
+    place.
+    """
     return np.take_along_axis(truth, ranking(scores, most), axis=1)
 
 
@@ -51,18 +56,24 @@ def ranking(scores: np.ndarray, most: int) -> np.ndarray:
 
 
 def recall(found: np.ndarray, true: np.ndarray, k: int) -> np.ndarray:
-    """|top k ∩ true| / |true| of each patient; NaN where nothing is true. ``found`` from :func:`hits`."""
+    """|top k ∩ true| / |true| of each patient; NaN where nothing is true. ``found`` from
+    :func:`hits`.
+    """
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(true > 0, found[:, :k].sum(axis=1) / true, np.nan)
 
 
 def capped_recall(found: np.ndarray, true: np.ndarray, k: int) -> np.ndarray:
-    """|top k ∩ true| / min(k, |true|): the study's recall, which a patient with more than k codes cannot spoil."""
+    """|top k ∩ true| / min(k, |true|): the study's recall, which a patient with more than k codes
+    cannot spoil.
+    """
     return recall(found, np.minimum(true, k), k)
 
 
 def ndcg(found: np.ndarray, true: np.ndarray, k: int) -> np.ndarray:
-    """Discounted cumulative gain of the top k over that of the best order (Järvelin & Kekäläinen 2002)."""
+    """Discounted cumulative gain of the top k over that of the best order (Järvelin & Kekäläinen
+    2002).
+    """
     k = min(k, found.shape[1])
     discount = 1 / np.log2(np.arange(2, k + 2))
     best = np.concatenate([[0], np.cumsum(discount)])[np.minimum(true, k).astype(int)]
@@ -71,7 +82,9 @@ def ndcg(found: np.ndarray, true: np.ndarray, k: int) -> np.ndarray:
 
 
 def chosen_by_oracle(scores: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """The study's predictions for F1: as many of the best-scored codes as the patient truly has, (n, codes) bool."""
+    """The study's predictions for F1: as many of the best-scored codes as the patient truly has,
+    (n, codes) bool.
+    """
     true = truth.sum(axis=1)
     order = ranking(scores, int(true.max(initial=0)))
     made = np.zeros_like(truth)
@@ -80,11 +93,13 @@ def chosen_by_oracle(scores: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return made
 
 
-# Figures ---------------------------------------------------------------------------------------------------------
+# Figures ------------------------------------------------------------------------------------------
 
 
 def weights(n: int, seed: int, draws: int = DRAWS) -> np.ndarray:
-    """How often each of ``n`` patients is drawn, (draws + 1, n); the first row is the patients as they are."""
+    """How often each of ``n`` patients is drawn, (draws + 1, n); the first row is the patients as
+    they are.
+    """
     rng = np.random.default_rng([seed, n])
     sampled = rng.multinomial(n, np.full(n, 1 / n), size=draws) if n else np.zeros((draws, 0))
     return np.vstack([np.ones(n), sampled]).astype(np.float32)
@@ -110,11 +125,13 @@ def figures(
     Returns
     -------
     Figures
-        ``reported.f1`` and ``reported.recall@k`` (with the number of true codes known, and recall over min(k, true));
-        ``recall@k``, ``precision@k``, ``ndcg@k``; ``auprc`` over all patient-code pairs; ``calibration`` (expected
-        calibration error, a share of the mean number of codes, 0 is best) and ``codes.ratio`` (predicted over true
-        codes, 1 is best); ``recurring.recall@20``, ``new.recall@20`` (among codes that the history lacks) and
-        ``stratum n.recall@20``. All in [0, 1] but the last ratio, higher is better but for calibration.
+        ``reported.f1`` and ``reported.recall@k`` (with the number of true codes known, and recall
+        over min(k, true)); ``recall@k``, ``precision@k``, ``ndcg@k``; ``auprc`` over all
+        patient-code pairs; ``calibration`` (expected calibration error, a share of the mean number
+        of codes, 0 is best) and ``codes.ratio`` (predicted over true codes, 1 is best);
+        ``recurring.recall@20``, ``new.recall@20`` (among codes that the history lacks) and
+        ``stratum n.recall@20``. All in [0, 1] but the last ratio, higher is better but for
+        calibration.
     """
     true = np.asarray(truth.toarray() > 0)
     repeats = np.asarray(seen.toarray() > 0)
@@ -159,7 +176,9 @@ def _per_patient(
 
 
 def strata(frequency: np.ndarray, answers: np.ndarray) -> list[np.ndarray]:
-    """Codes from the rarest in training to the most frequent, each stratum with about as many answers; bool masks."""
+    """Codes from the rarest in training to the most frequent, each stratum with about as many
+    answers; bool masks.
+    """
     order = np.argsort(frequency, kind="stable")
     running = np.cumsum(answers[order])
     bounds = np.searchsorted(running, running[-1] * np.arange(1, STRATA) / STRATA)
@@ -174,7 +193,9 @@ def _mean(draw: np.ndarray, value: np.ndarray) -> np.ndarray:
 
 
 def _weighted_f1(draw: np.ndarray, scores: np.ndarray, true: np.ndarray) -> np.ndarray:
-    """F1 averaged over codes with weights of their number of answers, as scikit-learn's average="weighted"."""
+    """F1 averaged over codes with weights of their number of answers, as scikit-learn's
+    average="weighted".
+    """
     made = sparse.csr_array(chosen_by_oracle(scores, true))
     parts = made.multiply(true).tocsr(), made, sparse.csr_array(true)
     right, predicted, actual = (
@@ -219,11 +240,13 @@ def plain(found: Mapping[str, Estimate]) -> dict[str, Any]:
     }
 
 
-# One yes-or-no answer --------------------------------------------------------------------------------------------
+# One yes-or-no answer -----------------------------------------------------------------------------
 
 
 def binary(logits: np.ndarray, truth: np.ndarray, seed: int = 0) -> dict[str, Estimate]:
-    """AUROC, AUPRC and F1 at one half of a yes-or-no answer, with intervals over patients; NaN with one class only."""
+    """AUROC, AUPRC and F1 at one half of a yes-or-no answer, with intervals over patients; NaN with
+    one class only.
+    """
     from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
     def all_of(rows: np.ndarray) -> tuple[float, float, float]:

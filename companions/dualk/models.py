@@ -1,8 +1,10 @@
-"""The DuaLK network: attention over the disease graph, codes to visits, visits to patients, laboratory decoders.
+"""The DuaLK network: attention over the disease graph, codes to visits, visits to patients,
+laboratory decoders.
 
-Shapes: B patients, V visits of a batch, C codes of its fullest visit, T visits of its longest patient, h hidden width.
-Everything that is a list of varying length is an index table padded by 0, and row 0 of what it points into is padding:
-``codes`` (V, C) points into nodes, ``visits`` (B, T) into visits. So one attention layer serves both, without loops.
+Shapes: B patients, V visits of a batch, C codes of its fullest visit, T visits of its longest
+patient, h hidden width. Everything that is a list of varying length is an index table padded by 0,
+and row 0 of what it points into is padding: ``codes`` (V, C) points into nodes, ``visits`` (B, T)
+into visits. So one attention layer serves both, without loops.
 """
 
 from __future__ import annotations
@@ -67,7 +69,9 @@ class Attention(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def weights(self, items: Tensor, index: Tensor) -> Tensor:
-        """(n, h), (rows, k) -> (rows, k, h), zero where ``index`` is 0 and else summing to 1 over k."""
+        """(n, h), (rows, k) -> (rows, k, h), zero where ``index`` is 0 and else summing to 1 over
+        k.
+        """
         scores = functional.embedding(
             index, items @ self.scores
         )  # scored once an item, then looked up
@@ -135,7 +139,9 @@ class LaboratoryNet(nn.Module):
 
 @dataclass(frozen=True)
 class Sizes:
-    """What the data say: items of each laboratory category in the order of the vector, and codes to predict."""
+    """What the data say: items of each laboratory category in the order of the vector, and codes to
+    predict.
+    """
 
     targets: int
     items: Mapping[str, int] = field(default_factory=dict)
@@ -145,7 +151,8 @@ class Sizes:
 class DuaLK(nn.Module):
     """The whole network. ``features`` (n_codes + 1, d) are the first values of the node table.
 
-    The classifier sees the three decoder embeddings, the patient and, if ``sizes.uses_labs``, the laboratory layer.
+    The classifier sees the three decoder embeddings, the patient and, if ``sizes.uses_labs``, the
+    laboratory layer.
     """
 
     def __init__(self, features: Tensor, sizes: Sizes, config: ModelConfig):
@@ -221,7 +228,9 @@ class DuaLK(nn.Module):
         return found
 
     def head(self, embeddings: list[Tensor], patient: Tensor, labs: Tensor) -> Tensor:
-        """What the classifier makes of decoder embeddings, patient and laboratory items: (B, targets) logits."""
+        """What the classifier makes of decoder embeddings, patient and laboratory items: (B,
+        targets) logits.
+        """
         parts = [*embeddings, patient]
         if self.sizes.uses_labs:
             parts.append(functional.relu(self.lab_layer(labs)))
@@ -232,7 +241,9 @@ class DuaLK(nn.Module):
         return self.from_nodes(self.graph(graph), batch)
 
     def from_nodes(self, nodes: Tensor, batch: Batch) -> Tensor:
-        """The same from encoded nodes (nodes, h), which are the same for every batch of an evaluation."""
+        """The same from encoded nodes (nodes, h), which are the same for every batch of an
+        evaluation.
+        """
         patient = self.patient(nodes, batch)
         logits = self.head(self.laboratory_embeddings(patient), patient, batch.labs)
         if self.config.copies:

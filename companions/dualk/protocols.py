@@ -1,4 +1,6 @@
-"""The two protocols, field by field: every flaw of the study is a setting that can be put back alone."""
+"""The two protocols, field by field: every flaw of the study is a setting that can be put back
+alone.
+"""
 
 from __future__ import annotations
 
@@ -10,52 +12,71 @@ Labs = Literal["none", "previous visit", "first day", "whole visit"]
 
 @dataclass(frozen=True)
 class Protocol:
-    """How data are cut, what the model may see, and how it is trained and chosen. Defaults are the corrected ones."""
+    """How data are cut, what the model may see, and how it is trained and chosen. Defaults are the
+    corrected ones.
+    """
 
     labs: Labs = "previous visit"
-    """Laboratory items that go in. ``whole visit``: those of the very visit whose diagnoses are the answer, up to
-    discharge, as reported; that is same-visit diagnosis, not prediction. ``first day``: those of its first 24 hours, a
-    legitimate task of its own. ``previous visit``: history only."""
+    """Laboratory items that go in. ``whole visit``: those of the very visit whose diagnoses are the
+    answer, up to discharge, as reported; that is same-visit diagnosis, not prediction. ``first
+    day``: those of its first 24 hours, a legitimate task of its own. ``previous visit``: history
+    only.
+    """
 
     split: Literal["random", "forced"] = "random"
-    """``forced``: every code's first patient is put into training, as reported, so that test patients never have a new
-    code and rare codes pile up in training."""
+    """``forced``: every code's first patient is put into training, as reported, so that test
+    patients never have a new code and rare codes pile up in training.
+    """
 
     vocabulary: Literal["training", "everyone"] = "training"
-    """``everyone``: codes of all patients may be predicted, as reported. ``training``: only those seen in training;
-    others count as missed."""
+    """``everyone``: codes of all patients may be predicted, as reported. ``training``: only those
+    seen in training; others count as missed.
+    """
 
     selection: Literal["validation", "test"] = "validation"
-    """Whose figures choose the epoch. ``test``, as reported: its figures are printed after every epoch of up to 500,
-    the schedule is fitted to them, and the validation patients are never read."""
+    """Whose figures choose the epoch. ``test``, as reported: its figures are printed after every
+    epoch of up to 500, the schedule is fitted to them, and the validation patients are never read.
+    """
 
     held_out_pretraining: bool = True
-    """Whether pre-training is scored on patients kept out of it. False, as reported: on a sample of its own."""
+    """Whether pre-training is scored on patients kept out of it. False, as reported: on a sample of
+    its own.
+    """
 
     laboratory_epoch: Literal["best", "last"] = "best"
     """Which epoch of the laboratory layer is kept; ``last``, as reported, is over-fitted."""
 
     keeps_dropout: bool = True
-    """False, as reported: evaluation after the first epoch of pre-training leaves dropout off for good."""
+    """False, as reported: evaluation after the first epoch of pre-training leaves dropout off for
+    good.
+    """
 
     repeated_codes: bool = False
-    """True, as reported: a code that stands twice at a visit after mapping has two shares of the attention."""
+    """True, as reported: a code that stands twice at a visit after mapping has two shares of the
+    attention.
+    """
 
     graph: Literal["associated", "cooccurrence"] = "associated"
-    """``cooccurrence``, as reported: an edge for every pair that ever met, so attention over hundreds of neighbours
-    comes near to plain smoothing. ``associated``: the strongest neighbours by mutual information."""
+    """``cooccurrence``, as reported: an edge for every pair that ever met, so attention over
+    hundreds of neighbours comes near to plain smoothing. ``associated``: the strongest neighbours
+    by mutual information.
+    """
 
     weighted: bool = True
     """False, as reported: the edge weights are computed and left unused."""
 
     attention: Literal["scaled", "normal"] = "scaled"
-    """Start of the attention's score matrix; ``normal``, as reported, is N(0, 1) and saturates the softmax."""
+    """Start of the attention's score matrix; ``normal``, as reported, is N(0, 1) and saturates the
+    softmax.
+    """
 
     ordered: bool = True
     """False, as reported: the order of visits and the time between them are invisible."""
 
     loss: Literal["logits", "clipped"] = "logits"
-    """``clipped``, as reported: log(sigmoid + 1e-8) by hand, which has no gradient where it is needed most."""
+    """``clipped``, as reported: log(sigmoid + 1e-8) by hand, which has no gradient where it is
+    needed most.
+    """
 
     def describe(self) -> dict[str, Any]:
         """Fields and their values."""

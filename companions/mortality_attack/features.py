@@ -1,14 +1,16 @@
 """The series of the study and where each source keeps them: one table, ``features.csv``.
 
-Columns: ``name``; ``title``; ``group`` (laboratory or vital sign: the 19 of the study; further: what the Challenge 2012
-has beside them); ``unit``; the plausible values lie between ``low`` and ``high``, both excluded; ``log``: the values
-are skewed, so models see their logarithm; ``specimen`` (gas: from a blood gas analysis); ``items``: the ITEMIDs of
-MIMIC-III, CareVue and MetaVision, in LABEVENTS or CHARTEVENTS by group, an F behind those in degrees Fahrenheit;
-``challenge``: the parameters of the Challenge 2012, the preferred one first.
+Columns: ``name``; ``title``; ``group`` (laboratory or vital sign: the 19 of the study; further:
+what the Challenge 2012 has beside them); ``unit``; the plausible values lie between ``low`` and
+``high``, both excluded; ``log``: the values are skewed, so models see their logarithm; ``specimen``
+(gas: from a blood gas analysis); ``items``: the ITEMIDs of MIMIC-III, CareVue and MetaVision, in
+LABEVENTS or CHARTEVENTS by group, an F behind those in degrees Fahrenheit; ``challenge``: the
+parameters of the Challenge 2012, the preferred one first.
 
-The items and limits follow the queries of the LSTM attack study, which come from the MIMIC Code Repository (Johnson et
-al. 2018, JAMIA 25); limits are added where the queries have none. Calcium is the ionised calcium of blood gas analyses.
-The Challenge has neither that nor pulse oximetry; arterial saturation is a series of its own, never taken for SpO2.
+The items and limits follow the queries of the LSTM attack study, which come from the MIMIC Code
+Repository (Johnson et al. 2018, JAMIA 25); limits are added where the queries have none. Calcium is
+the ionised calcium of blood gas analyses. The Challenge has neither that nor pulse oximetry;
+arterial saturation is a series of its own, never taken for SpO2.
 """
 
 from __future__ import annotations
@@ -49,8 +51,8 @@ def table() -> tuple[Feature, ...]:
     with resources.as_file(text) as path:
         frame = pd.read_csv(path, dtype={"items": str}, keep_default_na=False)
     return tuple(
-        Feature(row.name, row.title, row.group, row.unit, float(row.low), float(row.high), bool(row.log), row.specimen,
-                tuple(row.items.split()), tuple(row.challenge.split()))
+        Feature(row.name, row.title, row.group, row.unit, float(row.low), float(row.high),
+                bool(row.log), row.specimen, tuple(row.items.split()), tuple(row.challenge.split()))
         for row in frame.itertuples(index=False)
     )  # fmt: skip
 

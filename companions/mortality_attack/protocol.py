@@ -1,6 +1,8 @@
-"""How stays become what a model is given and is judged on: the reported way, the corrected way, and all between.
+"""How stays become what a model is given and is judged on: the reported way, the corrected way, and
+all between.
 
-Each flaw of the LSTM attack study is an option of :class:`Protocol`; all off is ``corrected``, all on ``reported``.
+Each flaw of the LSTM attack study is an option of :class:`Protocol`; all off is ``corrected``, all
+on ``reported``.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ from companions.mortality_attack.queries import HOURS
 
 #: Shares of the patients: validation and test; the rest is trained on.
 VALIDATION, TEST = 0.16, 0.20
-#: Percentiles that become 0 and 1: as reported, and of the corrected protocol, which cuts nothing off there.
+#: Percentiles that become 0 and 1: as reported, and of the corrected protocol, which cuts nothing
+#: off there.
 REPORTED_RANGE, RANGE = (5, 95), (1, 99)
 
 
@@ -24,17 +27,24 @@ REPORTED_RANGE, RANGE = (5, 95), (1, 99)
 class Protocol:
     """The flaws that are made; without any it is the corrected protocol.
 
-    * ``mixed_patients``: stays, not patients, are split, so that one patient may be learnt from and scored;
-    * ``future_values``: gaps are filled by linear interpolation in both directions over the whole admission before it
-      is cut to 48 hours, so that later values reach back, and models are not told what was measured. What is corrected
-      carries the last value forward;
+    * ``mixed_patients``: stays, not patients, are split, so that one patient may be learnt from and
+      scored;
+    * ``future_values``: gaps are filled by linear interpolation in both directions over the whole
+      admission before it
+      is cut to 48 hours, so that later values reach back, and models are not told what was
+      measured. What is corrected carries the last value forward;
     * ``statistics_on_all``: percentiles and medians are those of all stays, the scored ones too;
-    * ``clipped``: values beyond the 5th and 95th percentile, which tell most about death, are cut off;
-    * ``last_step``: the head sees the output at the last hour, whose backward half has read that hour alone;
-    * ``double_softmax``: a softmax inside the model and another in the loss, whose floor is then 0.3133, so that
+    * ``clipped``: values beyond the 5th and 95th percentile, which tell most about death, are cut
+      off;
+    * ``last_step``: the head sees the output at the last hour, whose backward half has read that
+      hour alone;
+    * ``double_softmax``: a softmax inside the model and another in the loss, whose floor is then
+      0.3133, so that
       gradients vanish and probabilities saturate;
-    * ``balanced_training``: deaths are drawn as often as survivals, so probabilities are those of another population;
-    * ``fixed_epochs``: training goes on to its last epoch, and the state kept is the one with the lowest loss on what
+    * ``balanced_training``: deaths are drawn as often as survivals, so probabilities are those of
+      another population;
+    * ``fixed_epochs``: training goes on to its last epoch, and the state kept is the one with the
+      lowest loss on what
       is scored. What is corrected keeps the state that ranks validation stays best;
     * ``scored_on_training``: scores are those of the training stays under a balanced draw.
     """
@@ -77,7 +87,9 @@ class Split(NamedTuple):
 
 
 def split(stays: Stays, seed: int = 0, *, mixed: bool = False) -> Split:
-    """64 % training, 16 % validation and 20 % test patients, with as many deaths in each; of stays if ``mixed``."""
+    """64 % training, 16 % validation and 20 % test patients, with as many deaths in each; of stays
+    if ``mixed``.
+    """
     group = np.arange(len(stays)) if mixed else np.unique(stays.patients, return_inverse=True)[1]
     died = np.bincount(group, weights=stays.died) > 0
     rng = np.random.default_rng([seed, 48])
@@ -94,9 +106,9 @@ def split(stays: Stays, seed: int = 0, *, mixed: bool = False) -> Split:
 class Statistics:
     """What is learnt from stays to normalise others: all arrays have the shape ``(F,)``.
 
-    ``low`` and ``high`` become 0 and 1, ``median`` and ``mean`` and ``spread`` are in these units; ``static_mean`` and
-    ``static_spread`` ``(7,)`` in their own. ``ids`` are the stays they were fitted on. ``log`` says which features are
-    on a logarithmic scale, log(1 + value).
+    ``low`` and ``high`` become 0 and 1, ``median`` and ``mean`` and ``spread`` are in these units;
+    ``static_mean`` and ``static_spread`` ``(7,)`` in their own. ``ids`` are the stays they were
+    fitted on. ``log`` says which features are on a logarithmic scale, log(1 + value).
     """
 
     low: np.ndarray
@@ -172,8 +184,9 @@ def fit_statistics(stays: Stays, rows: np.ndarray, protocol: Protocol) -> Statis
 class Series:
     """What a model is given: arrays over the same ``n`` stays, float32.
 
-    ``values`` ``(n, 48, F)`` normalised, 0 where ``mask`` ``(n, 48, F)`` says that nothing was measured, unless the
-    protocol filled the gap; ``static`` ``(n, 7)`` standardised, 0 where unknown; ``died`` ``(n,)``; ``ids`` ``(n,)``.
+    ``values`` ``(n, 48, F)`` normalised, 0 where ``mask`` ``(n, 48, F)`` says that nothing was
+    measured, unless the protocol filled the gap; ``static`` ``(n, 7)`` standardised, 0 where
+    unknown; ``died`` ``(n,)``; ``ids`` ``(n,)``.
     """
 
     values: np.ndarray
@@ -207,7 +220,9 @@ def prepare(stays: Stays, statistics: Statistics, protocol: Protocol) -> Series:
 
 
 def _interpolated(stays: Stays, statistics: Statistics) -> np.ndarray:
-    """The reported filling: straight lines between measurements, also to those outside the window; else the median."""
+    """The reported filling: straight lines between measurements, also to those outside the window;
+    else the median.
+    """
     count = len(statistics.low)
     filled = np.empty((len(stays), HOURS, count), np.float32)
     filled[:] = statistics.median
@@ -245,7 +260,9 @@ def apply(stays: Stays, protocol: Protocol, seed: int = 0) -> Prepared:
 
 
 def folds(series: Series, number: int, seed: int = 0) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Places to train on and to choose by, ``number`` pairs that together choose by all: by patient, deaths spread."""
+    """Places to train on and to choose by, ``number`` pairs that together choose by all: by
+    patient, deaths spread.
+    """
     _, group = np.unique(series.patients, return_inverse=True)
     died = np.bincount(group, weights=series.died) > 0
     part = np.empty(len(died), int)
@@ -259,7 +276,9 @@ def folds(series: Series, number: int, seed: int = 0) -> list[tuple[np.ndarray, 
 
 
 def crossed(data: Prepared, number: int, seed: int = 0) -> list[Prepared]:
-    """Training and validation stays put together and parted anew ``number`` times; test stays are left alone."""
+    """Training and validation stays put together and parted anew ``number`` times; test stays are
+    left alone.
+    """
     names = [field.name for field in fields(Series)]
     both = Series(
         *(np.concatenate([getattr(data.train, n), getattr(data.validation, n)]) for n in names)
@@ -269,7 +288,8 @@ def crossed(data: Prepared, number: int, seed: int = 0) -> list[Prepared]:
 
 
 def refuse_leaks(prepared: Prepared, protocol: Protocol) -> None:
-    """Stop where a patient stands in two parts, or statistics saw stays that are not trained on, unless so reported.
+    """Stop where a patient stands in two parts, or statistics saw stays that are not trained on,
+    unless so reported.
 
     Raises:
         AssertionError: it names what leaks.
