@@ -32,7 +32,6 @@ seed = 0
 import pandas as pd
 
 from companions.dualk import results
-from companions.dualk.claims import LEDGER
 from reproduction import figures
 from reproduction.tables import Table
 from scoehr.files import check_seed
@@ -112,12 +111,3 @@ figures.show(
     "trained encoder "
     "sends them on.",
 )
-
-# %% [markdown]
-# ## The study's account of its data
-#
-# A count that only MIMIC-IV can confirm cannot be tested on other data; the value at hand stands
-# beside it.
-
-# %% tags=["hide-input"]
-Table(LEDGER.shown(runs, "DK-D").drop(columns="why"), "Counts that the study gives")

@@ -7,7 +7,9 @@ states of a code into its own probabilities.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +21,16 @@ from companions.dualk import rates
 from companions.dualk.batches import Feed
 from companions.dualk.cohorts import Records, Split
 from companions.dualk.models import Batch
-from companions.dualk.train import Stage, contents, cross_entropy, dense, everything, fit, scored
+from companions.dualk.train import (
+    Row,
+    Stage,
+    contents,
+    cross_entropy,
+    dense,
+    everything,
+    fit,
+    scored,
+)
 from scoehr.checkpoints import CODE_VERSION
 
 TITLES = {
@@ -58,6 +69,10 @@ def copy_forward(feed: Feed, parts: Split, patients: np.ndarray) -> np.ndarray:
 def recurrence(feed: Feed, parts: Split, patients: np.ndarray) -> np.ndarray:
     """Each code's own training rate given whether the last visit, only an earlier one, or none had it."""
     return np.take_along_axis(rates.table(feed, parts.train), rates.of(feed, patients), axis=0)
+
+
+#: Those that need no training but counting.
+PLAIN = {"frequency": frequency, "copy-forward": copy_forward, "recurrence": recurrence}
 
 
 class Logistic(nn.Module):
@@ -100,44 +115,52 @@ class Retain(nn.Module):
         return self.linear(self.dropout(context.sum(dim=1)))
 
 
-def learnt(
+def learn(
     module: Logistic | Retain,
     feed: Feed,
     parts: Split,
-    patients: np.ndarray,
     *,
     epochs: int,
     rate: float,
+    taught: Feed | None = None,
     batch: int = 64,
-    seed: int = 0,
-    store: Path | None = None,
-    progress: bool = True,
-) -> np.ndarray:
-    """Logits of a trained network, which begins at the training rates; validation patients choose its epoch."""
+    **how: Any,
+) -> list[Row]:
+    """Train a network, which begins at the training rates; validation patients choose its epoch.
+
+    It learns from training patients of ``feed``, or from all of ``taught``. ``how`` goes to
+    :func:`companions.dualk.train.fit`.
+    """
     module.linear.bias.data = torch.from_numpy(rates.overall(feed, parts.train))
-    name = type(module).__name__
+    given, rows = feed, parts.train
+    if taught is not None:
+        given, rows = taught, np.arange(len(taught.records.patients))
+
+    def loss(chosen: np.ndarray) -> Tensor:
+        return cross_entropy(module(given.batch(chosen)), dense(given.answers(chosen)))
+
+    stage = Stage(type(module).__name__, epochs, batch, lambda _: rate, keep="best")
+    return fit(module, loss, rows, stage, partial(validated, module, feed, parts), **how)
+
+
+def facts(records: Records, parts: Split) -> list[Any]:
+    """What decides the training of a network besides its own settings."""
+    return [CODE_VERSION, contents(*everything(records)), parts.train.tolist()]
+
+
+@torch.no_grad()
+def logits_of(module: nn.Module, feed: Feed, patients: np.ndarray) -> np.ndarray:
+    """(n, targets) what a network that needs no graph says of patients."""
+    parts = np.array_split(patients, -(-len(patients) // 512))
+    return torch.cat([module(feed.batch(part)) for part in parts]).numpy()
+
+
+def validated(module: nn.Module, feed: Feed, parts: Split) -> Row:
+    """The figures on validation patients, whose loss chooses the epoch."""
     held = parts.validation if len(parts.validation) else parts.train
-    truth = feed.answers(held).toarray() > 0
-
-    def forward(rows: np.ndarray) -> Tensor:
-        return module(feed.batch(rows))
-
-    def score() -> dict[str, object]:
-        with torch.no_grad():
-            logits = torch.cat(
-                [forward(part) for part in np.array_split(held, -(-len(held) // 512))]
-            )
-        value = float(cross_entropy(logits, torch.from_numpy(truth).float()))
-        return scored(logits.numpy(), truth, value, "validation patients") | {"merit": -value}
-
-    stage = Stage(name, epochs, batch, lambda epoch: rate, keep="best")
-    facts = [CODE_VERSION, contents(*everything(feed.records)), parts.train.tolist()]
-    fit(module, lambda rows: cross_entropy(forward(rows), dense(feed.answers(rows))), parts.train, stage, score,
-        facts=facts, seed=seed, store=store, progress=progress)  # fmt: skip
-    with torch.no_grad():
-        return torch.cat(
-            [forward(part) for part in np.array_split(patients, -(-len(patients) // 512))]
-        ).numpy()
+    truth, logits = feed.answers(held).toarray() > 0, logits_of(module, feed, held)
+    value = float(cross_entropy(torch.from_numpy(logits), torch.from_numpy(truth).float()))
+    return scored(logits, truth, value, "validation patients") | {"merit": -value}
 
 
 def all_of(
@@ -152,27 +175,20 @@ def all_of(
 ) -> dict[str, np.ndarray]:
     """Logits of every baseline for ``patients``, from their histories alone."""
     feed = Feed(records)
-    found = {
-        "frequency": frequency(feed, parts, patients),
-        "copy-forward": copy_forward(feed, parts, patients),
-        "recurrence": recurrence(feed, parts, patients),
-    }
+    found = {name: predictor(feed, parts, patients) for name, predictor in PLAIN.items()}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         networks: dict[str, Logistic | Retain] = {
             "logistic": Logistic(records.targets),
             "retain": Retain(records.targets, len(records.codes)),
         }
+    how: dict[str, Any] = {
+        "facts": facts(records, parts),
+        "seed": seed,
+        "store": store,
+        "progress": progress,
+    }
     for (name, module), rate in zip(networks.items(), (3e-3, 1e-3), strict=True):
-        found[name] = learnt(
-            module,
-            feed,
-            parts,
-            patients,
-            epochs=epochs,
-            rate=rate,
-            seed=seed,
-            store=store,
-            progress=progress,
-        )
+        learn(module, feed, parts, epochs=epochs, rate=rate, **how)
+        found[name] = logits_of(module, feed, patients)
     return found

@@ -44,7 +44,7 @@ class Feed:
         return table, np.append(0, sizes)
 
     @cached_property
-    def _present(self) -> sparse.csr_array:
+    def present(self) -> sparse.csr_array:
         """(n_visits, targets) presence of the target codes, float32."""
         part = self.records.visit_codes[:, : self.records.targets].astype(np.float32).tocsr()
         part.data[:] = 1
@@ -61,7 +61,7 @@ class Feed:
         shape = (len(records.patients), len(records.days))
         return (
             sparse.csr_array((weight, (records.owner[seen], visit[seen])), shape=shape)
-            @ self._present
+            @ self.present
         ).tocsr()
 
     @cached_property
@@ -105,7 +105,7 @@ class Feed:
 
     def history(self, patients: np.ndarray) -> tuple[sparse.csr_array, sparse.csr_array]:
         """Share of the visits seen that have each target code; and whether the last one has it. (n, targets) each."""
-        return self._ever[patients], self._present[self.last_seen(patients)]
+        return self._ever[patients], self.present[self.last_seen(patients)]
 
     def laboratory(self, patients: np.ndarray) -> Tensor:
         """(n, items) abnormal items that may be seen."""
@@ -118,7 +118,7 @@ class Feed:
 
     def answers(self, patients: np.ndarray) -> sparse.csr_array:
         """(n, targets) codes of the last visit."""
-        return self._present[self.records.first[patients + 1] - 1]
+        return self.present[self.records.first[patients + 1] - 1]
 
     def abnormal(self, patients: np.ndarray) -> dict[str, Tensor]:
         """Items of each category that are abnormal at any visit of a patient, (n, items of the category)."""

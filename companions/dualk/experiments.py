@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -27,6 +28,7 @@ from companions.dualk import (
     embeddings,
     evaluate,
     graph,
+    history,
     prepare,
     simulate,
     train,
@@ -35,6 +37,7 @@ from companions.dualk.batches import Feed
 from companions.dualk.cohorts import Records, Split
 from companions.dualk.embeddings import EmbeddingConfig
 from companions.dualk.evaluate import Figures
+from companions.dualk.history import HistoryConfig
 from companions.dualk.models import DuaLK, ModelConfig, parameter_table
 from companions.dualk.protocols import CORRECTED, FIRST_DAY, REPORTED, Protocol, with_flaw
 from companions.dualk.train import Learner, TrainingConfig
@@ -48,7 +51,7 @@ from scoehr.data import reading
 from scoehr.data.datasets import Digits
 from scoehr.files import ROOT, InputError, check_seed, write_json
 
-Kind = Literal["model", "knowledge", "baselines", "bridge"]
+Kind = Literal["model", "control", "history", "knowledge", "baselines", "bridge"]
 #: Figures whose bootstrap draws are kept.
 KEPT = (
     "recall@20",
@@ -85,9 +88,11 @@ PLAN = plans.Plan(Path(__file__).with_name("plan.yaml"))
 TITLES: dict[str, str] = {name: row["title"] for name, row in PLAN.text["experiments"].items()}
 
 
-def scale(profile: str) -> Scale:
-    """The sizes of a profile; InputError for one that the plan lacks."""
-    text = {key: value for key, value in PLAN.scale(profile).items() if key != "seeds"}
+def scale(profile: str, dataset: str = "") -> Scale:
+    """The sizes of a profile on a data set; InputError for a profile that the plan lacks."""
+    text = PLAN.scale(profile)
+    text = text | text.get(f"of_{dataset}", {})
+    text = {key: text[key] for key in Scale.__dataclass_fields__}
     text["embedding"] = EmbeddingConfig(**text["embedding"])
     text["model"] = ModelConfig(**text["model"])
     text["training"] = TrainingConfig(**text["training"])
@@ -146,12 +151,18 @@ class Experiment(runs.Experiment[Run]):
     @property
     def scale(self) -> Scale:
         """The sizes of its profile."""
-        return scale(self.profile)
+        return scale(self.profile, self.dataset)
 
     @property
     def settings(self) -> dict[str, Any]:
         """All that decides the result, sizes and data included."""
-        return super().settings | asdict(self.scale) | {"data": self.data}
+        more = {"history": asdict(self.history)} if self.kind == "history" else {}
+        return super().settings | asdict(self.scale) | {"data": self.data} | more
+
+    @property
+    def history(self) -> HistoryConfig:
+        """Settings of the network of the history."""
+        return HistoryConfig(**PLAN.scale(self.profile).get("history", {}))
 
     @property
     def data(self) -> str:
@@ -331,27 +342,78 @@ def _model(experiment: Experiment, progress: bool) -> dict[str, Any]:
     model = teacher.learn()
     seconds = time.perf_counter() - begin
     logits = train.predict(model, teacher.graph, teacher.feed, teacher.parts.test)
-    others = {
-        "copy-forward": baselines.copy_forward(teacher.feed, teacher.parts, teacher.parts.test),
-        "recurrence": baselines.recurrence(teacher.feed, teacher.parts, teacher.parts.test),
-    }
-    judged = judge(
-        teacher.records, teacher.parts, teacher.protocol, {"": logits} | others, experiment.seed
-    )
+    scores = _scored(experiment, teacher.feed, logits)
     main = not experiment.name.startswith("flaw-")
     hearts = _hearts(teacher, experiment.seed) if main else {}
     files = {
         "config": {"parameters": parameter_table(model), "training_seconds": seconds},
-        "metrics.json": {
-            "scores": evaluate.plain(judged[""].values),
-            "baselines": {name: evaluate.plain(judged[name].values) for name in others},
-            "heart_failure": hearts,
-            "patients": len(teacher.parts.test),
-        },
         "history.csv": train.as_table(teacher.history),
-        "draws.csv": _draws(judged),
     }
+    files |= scores
+    files["metrics.json"]["heart_failure"] = hearts
     return files | ({"weights.safetensors": model.state_dict()} if main else {})
+
+
+def _scored(
+    experiment: Experiment,
+    feed: Feed,
+    logits: np.ndarray,
+    others: Mapping[str, np.ndarray] = MappingProxyType({}),
+) -> dict[str, Any]:
+    """Figures of a model on the test patients, beside others and those that need no training."""
+    found, parts = data_of(experiment)
+    plain = {name: made(feed, parts, parts.test) for name, made in baselines.PLAIN.items()}
+    others = plain | dict(others)
+    judged = judge(found, parts, experiment.protocol, {"": logits} | others, experiment.seed)
+    metrics = {
+        "scores": evaluate.plain(judged[""].values),
+        "baselines": {name: evaluate.plain(judged[name].values) for name in others},
+        "patients": len(parts.test),
+    }
+    return {"metrics.json": metrics, "draws.csv": _draws(judged)}
+
+
+def _control(experiment: Experiment, progress: bool) -> dict[str, Any]:
+    """The same training on answers that were dealt out at random, scored on the true ones.
+
+    A model that does no worse with its true answers has learnt nothing from histories.
+    """
+    found, parts = data_of(experiment)
+    dealt = shuffled(found, np.concatenate([parts.train, parts.validation]), experiment.seed)
+    teacher = replace(learner(experiment, progress), records=dealt)
+    model = teacher.learn()
+    feed = Feed(found, labs=teacher.feed.labs, repeated=experiment.protocol.repeated_codes)
+    logits = train.predict(model, teacher.graph, feed, parts.test)
+    return _scored(experiment, feed, logits) | {"history.csv": train.as_table(teacher.history)}
+
+
+def shuffled(found: Records, patients: np.ndarray, seed: int) -> Records:
+    """Records in which the last visits of these patients have changed hands, codes and all but dates."""
+    last = found.first[patients + 1] - 1
+    rows = np.arange(len(found.days))
+    rows[last] = np.random.default_rng([seed, 5]).permutation(last)
+    return replace(
+        found,
+        visit_codes=found.visit_codes[rows],
+        labs=found.labs[rows],
+        first_day=found.first_day[rows],
+    )
+
+
+def _history(experiment: Experiment, progress: bool) -> dict[str, Any]:
+    """The network of the history, on the cohorts of the corrected protocol."""
+    found, parts = data_of(experiment)
+    net, feed, rows = history.learn(
+        found, parts, experiment.history,
+        seed=experiment.seed, store=_store(experiment), progress=progress,
+    )  # fmt: skip
+    logits = baselines.logits_of(net, feed, parts.test)
+    alone = baselines.logits_of(net.members[1], feed, parts.test)
+    number = sum(part.numel() for part in net.parameters())
+    return _scored(experiment, feed, logits, {"retain, every visit": alone}) | {
+        "config": {"parameters": {"in all": number}, "history": asdict(experiment.history)},
+        "history.csv": train.as_table(rows),
+    }
 
 
 def judge(
@@ -470,6 +532,8 @@ def _bridge(experiment: Experiment, progress: bool) -> dict[str, Any]:
 MAKERS: dict[str, Any] = {
     "knowledge": _knowledge,
     "model": _model,
+    "control": _control,
+    "history": _history,
     "baselines": _baselines,
     "bridge": _bridge,
 }

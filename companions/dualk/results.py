@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from companions.dualk import cohorts, experiments, interpret
+from companions.dualk import claims, cohorts, experiments, interpret
 from companions.dualk.baselines import TITLES as BASELINES
 from companions.dualk.claims import QUOTES
 from companions.dualk.evaluate import KS
 from companions.dualk.experiments import ENOUGH, TITLES, Run
 from companions.dualk.protocols import CORRECTED, FIRST_DAY, FLAWS, REPORTED
 from reproduction import figures, tables
-from reproduction.estimates import Estimate
+from reproduction import plan as plans
+from reproduction.claims import Untestable
+from reproduction.estimates import Estimate, bootstrap
 from reproduction.tables import Html, Words, cell, patients
 
 #: Figures of the main table, with their titles.
@@ -51,9 +54,25 @@ def published(seed: int = 0) -> dict[str, dict[str, Run]]:
     for profile in reversed(experiments.PLAN.profiles):
         plan = experiments.plan("diabetes130", None, profile, seed)
         done = {name: Run(experiment) for name, experiment in plan.items() if experiment.finished}
-        if {"corrected", "reported", "better", "baselines"} <= set(done):
+        if {"corrected", "control", "history", "reported", "better", "baselines"} <= set(done):
             return {"diabetes130": done}
     return {}
+
+
+def replicated(found: Mapping[str, Runs]) -> list[Run]:
+    """The network of the history at all its finished random seeds, of the last of these data sets."""
+    row = list(found.values())[-1]["history"].experiment
+    return [Run(each) for each in plans.done(row)]
+
+
+def taught(found: Mapping[str, Runs]) -> dict[str, Runs]:
+    """The data sets on which the corrected network has learnt from histories."""
+    kept = {}
+    for dataset, made in found.items():
+        with suppress(Untestable):
+            claims.learnt(made, "corrected")
+            kept[dataset] = made
+    return kept
 
 
 def origin(found: Runs, *, dataset: str, profile: str, seed: int) -> Html:
@@ -211,33 +230,43 @@ def full_size() -> dict[str, int]:
         return parameter_table(DuaLK(torch.zeros(nodes, config.features), sizes, config))
 
 
-#: Columns of the log with their titles.
-LOG = {
-    "epoch": "epoch",
+#: Figures of a line of the logs, with their titles.
+LOGGED = {
     "train_loss": "training loss",
     "loss": "loss",
     "f1": "F1, number of codes known",
-    **{f"recall@{k}": f"recall@{k}" for k in KS},
-    "learning_rate": "rate",
+    **{f"recall@{k}": f"recall@{k}, capped" for k in KS},
+    "learning_rate": "learning rate",
+    "scored_on": "scored on",
 }
-#: The patients on which the study scores a stage; training patients otherwise.
+#: Patients that the study scores a stage by; the stages before fine-tuning by those of training.
 SCORED_ON = {"fine-tuning": "test patients", "laboratory": "held-out admissions"}
 
 
 def log(run: Run) -> pd.DataFrame:
-    """The last line of each stage's log, with the study's last reported one under it."""
-    rows: dict[str, dict[str, Any]] = {}
-    for stage, epochs in run.history.groupby("stage", sort=False):
-        rows[str(stage)] = epochs.iloc[-1][[*LOG, "scored_on"]].to_dict()
-        theirs = [row for row in QUOTES.values["logs"] if row["stage"] == stage]
-        if theirs:
-            line = {name: theirs[-1].get(name) for name in LOG}
-            rows[f"{stage}, reported"] = line | {
-                "scored_on": SCORED_ON.get(str(stage), "training patients")
+    """The last epoch of each stage in the columns of the study's log."""
+    last = run.history.groupby("stage", sort=False).tail(1).set_index("stage").rename_axis(None)
+    columns = [name for name in LOGGED if name in last]
+    return last[["epoch", *columns]].rename(columns=LOGGED)
+
+
+def logs(run: Run) -> pd.DataFrame:
+    """Every line of the study's logs, with the same epoch of a run of its protocol under it."""
+    rows = {}
+    for line in QUOTES.values["logs"]:
+        stage, epoch = line["stage"], line["epoch"]
+        theirs = {title: line[key] for key, title in LOGGED.items() if key in line}
+        theirs[LOGGED["scored_on"]] = SCORED_ON.get(stage, "training patients")
+        rows[f"{stage}, epoch {epoch}, reported"] = theirs
+        ours = run.history.query("stage == @stage and epoch == @epoch")
+        if len(ours):
+            found = ours.iloc[0]
+            rows[f"{stage}, epoch {epoch}, here"] = {
+                title: found[key]
+                for key, title in LOGGED.items()
+                if key in line or key == "scored_on"
             }
-    table = pd.DataFrame.from_dict(rows, orient="index")
-    table["epoch"] = table["epoch"].astype(int)
-    return table.rename(columns={**LOG, "scored_on": "scored on"})
+    return pd.DataFrame.from_dict(rows, orient="index", columns=list(LOGGED.values()))
 
 
 def curves(found: Mapping[str, Run], stage: str = "fine-tuning") -> Figure:
@@ -327,15 +356,46 @@ def _word(value: Any) -> str:
 def main(found: Runs) -> pd.DataFrame:
     """The corrected figures of every model and baseline on the same test patients."""
     rows = {}
-    for name in ("corrected", "better", "first-day"):
+    for name in ("corrected", "control", "better", "first-day"):
         if name in found:
-            rows[f"DuaLK, {TITLES[name]}"] = {
-                title: str(found[name].value(key)) for key, title in MAIN.items()
-            }
+            rows[f"DuaLK, {TITLES[name]}"] = _figures(found[name])
+    if "history" in found:
+        rows[TITLES["history"]] = _figures(found["history"])
+        rows["RETAIN, every visit an answer"] = _figures(found["history"], "retain, every visit")
     for name, title in (BASELINES | {"oracle": "who knows all that is hidden"}).items():
         if name in found["baselines"].metrics["baselines"]:
-            rows[title] = {t: str(found["baselines"].value(key, name)) for key, t in MAIN.items()}
+            rows[title] = _figures(found["baselines"], name)
     return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def _figures(run: Run, of: str = "") -> dict[str, str]:
+    return {title: str(run.value(key, of)) for key, title in MAIN.items()}
+
+
+def ahead(done: Sequence[Run]) -> pd.DataFrame:
+    """By how much the network of the history is ahead of others, mean over random seeds."""
+    others = {"recurrence": BASELINES["recurrence"], "retain, every visit": "RETAIN, every visit"}
+    keys = ("recall@20", "ndcg@20", "auprc", "new.recall@20")
+    rows = {
+        f"less {title}": {MAIN[key]: str(over_seeds(done, key, other)) for key in keys}
+        for other, title in others.items()
+    }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def over_seeds(done: Sequence[Run], key: str, baseline: str) -> Estimate:
+    """A figure of a row less that of a baseline, mean over its random seeds.
+
+    The interval is by bootstrap of the seeds, and within each of its test patients.
+    """
+    pairs = [run.difference(run, key, theirs=baseline).value for run in done]
+    apart = [run.draws[key] - run.draws[f"{baseline} {key}"] for run in done]
+    draws = np.stack([part.to_numpy() for part in apart])
+    rng, shape = np.random.default_rng(0), (draws.shape[1], len(done))
+    seeds, columns = rng.integers(len(done), size=shape), rng.integers(draws.shape[1], size=shape)
+    return bootstrap(float(np.mean(pairs)), draws[seeds, columns].mean(axis=1))._replace(
+        n=len(done)
+    )
 
 
 def both(found: Runs) -> pd.DataFrame:
@@ -378,9 +438,10 @@ def flaws(found: Runs) -> pd.DataFrame:
 def _flaw_row(run: Run, base: Run) -> dict[str, str]:
     same = run.experiment.protocol.split == base.experiment.protocol.split and run is not base
     row = {"recall@20": str(run.value("recall@20"))}
-    row["change"] = (
-        str(run.difference(base, "recall@20")) if same else "–" if run is base else "other patients"
-    )
+    row["change"] = "–" if run is base else "other patients"
+    if same:
+        equal = run.draws["recall@20"].equals(base.draws["recall@20"])
+        row["change"] = "none: same ranking" if equal else str(run.difference(base, "recall@20"))
     row["less copy-forward"] = str(run.difference(run, "recall@20", theirs="copy-forward"))
     return row | {
         "capped recall@20": str(run.value("reported.recall@20")),
@@ -446,21 +507,21 @@ def heart_failure(found: Runs) -> pd.DataFrame:
 
 def verdict(found: Runs) -> Words:
     """Whether DuaLK beats repeating earlier diagnoses, in sentences that follow the numbers."""
-    number = found["corrected"].metrics["patients"]
-    if number < ENOUGH:
-        return Words(f"With {patients(number)} test patients no comparison means anything.")
-    parts = []
-    for name in ("reported", "corrected", "better"):
-        run = found[name]
-        apart = run.difference(run, "recall@20", theirs="copy-forward")
-        worse = "is worse than" if apart.below() else "cannot be told from"
-        word = "beats" if apart.above() else worse
-        parts.append(
-            f"- **DuaLK, {TITLES[name]}** {word} copy-forward: recall@20 "
-            f"{run.value('recall@20')} against {run.value('recall@20', 'copy-forward')}, "
-            f"difference {apart}."
-        )
-    return Words("\n".join(parts))
+    return Words("\n".join(_sentence(found, name) for name in ("reported", "corrected", "better")))
+
+
+def _sentence(found: Runs, name: str) -> str:
+    try:
+        run = claims.learnt(found, name)
+    except Untestable as reason:
+        return f"- **DuaLK, {TITLES[name]}**: no verdict, since {reason}."
+    apart = run.difference(run, "recall@20", theirs="copy-forward")
+    worse = "is worse than" if apart.below() else "cannot be told from"
+    word = "beats" if apart.above() else worse
+    return (
+        f"- **DuaLK, {TITLES[name]}** {word} copy-forward: recall@20 {run.value('recall@20')} "
+        f"against {run.value('recall@20', 'copy-forward')}, difference {apart}."
+    )
 
 
 def across(found: Mapping[str, Runs]) -> pd.DataFrame:

@@ -79,6 +79,7 @@ class Stage:
     rates: Rates
     keep: Literal["best", "last"] = "last"  # the epoch of most merit, or the last
     loses_dropout: bool = False  # evaluation mode for good after the first epoch
+    decay: float = 0.0  # decoupled weight decay
 
 
 def fit(
@@ -106,7 +107,7 @@ def fit(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         parts = [part for part in module.parameters() if part.requires_grad]
-        adam = torch.optim.Adam(parts, lr=1.0)
+        adam = torch.optim.AdamW(parts, lr=1.0, weight_decay=stage.decay)
         state = Checkpoint(module, {"adam": adam}, torch.default_generator)
         state.read(path)
         state.history = state.history[: stage.epochs]
