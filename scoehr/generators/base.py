@@ -109,13 +109,18 @@ class Model(ABC):
         batch = min(self.config.batch, n)
         return TrainingConfig(batch=batch, **shared, **more)
 
-    @abstractmethod
+    def _modules(self) -> dict[str, nn.Module]:
+        """What is saved, by file."""
+        raise NotImplementedError
+
     def _weights(self) -> Weights:
         """The tensors to save, by file."""
+        return {file: module.state_dict() for file, module in self._modules().items()}
 
-    @abstractmethod
     def _load_weights(self, weights: Weights) -> None:
         """Put saved tensors in place."""
+        for file, module in self._modules().items():
+            module.load_state_dict(weights[file])
 
     def _require_fitted(self) -> Any:
         """The vocabulary of the fitted model."""

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from scoehr.checkpoints import Row
 from scoehr.files import InputError
-from scoehr.generators.base import Fitting, Generator, Sampling, Settings, Weights
+from scoehr.generators.base import Fitting, Generator, Sampling, Settings
 from scoehr.generators.settings import check_limits
 from scoehr.minibatches import SparseRows
 from scoehr.models import ResidualMLP, check_width
@@ -172,8 +172,5 @@ class EDM(Generator):
             return (latents > 0.5).to(latents)
         return latents.round().clamp_min(0)
 
-    def _weights(self) -> Weights:
-        return {"denoiser.safetensors": self.denoiser.state_dict()}
-
-    def _load_weights(self, weights: Weights) -> None:
-        self.denoiser.load_state_dict(weights["denoiser.safetensors"])
+    def _modules(self) -> dict[str, nn.Module]:
+        return {"denoiser.safetensors": self.denoiser}

@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from scoehr.checkpoints import Checkpoint, Row, facts_hash
 from scoehr.files import InputError
-from scoehr.generators.base import Fitting, Generator, Sampling, Settings, Weights
+from scoehr.generators.base import Fitting, Generator, Sampling, Settings
 from scoehr.minibatches import Data
 from scoehr.models import Autoencoder, Head, reinitialise
 from scoehr.training import Diverged, TrainingConfig
@@ -259,17 +259,12 @@ class GAN(Generator):
         """Latents ``(n, embedding)`` to the nearest whole counts, or to presence at one half."""
         return self.autoencoder.decode(latents)
 
-    def _weights(self) -> Weights:
+    def _modules(self) -> dict[str, nn.Module]:
         """Without the discriminator, which has seen who was in the training set."""
         return {
-            "generator.safetensors": self.generator.state_dict(),
-            "autoencoder.safetensors": self.autoencoder.state_dict(),
+            "generator.safetensors": self.generator,
+            "autoencoder.safetensors": self.autoencoder,
         }
-
-    def _load_weights(self, weights: Weights) -> None:
-        self.generator.load_state_dict(weights["generator.safetensors"])
-        self.autoencoder.load_state_dict(weights["autoencoder.safetensors"])
-        self.generator.eval()
 
 
 class _AdversarialTraining:

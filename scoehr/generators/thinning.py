@@ -120,9 +120,9 @@ class Thinning(Generator):
         """The end points are whole counts already."""
         return latents
 
-    def _weights(self) -> Weights:
-        return {"rate.safetensors": self.rate.state_dict()}
+    def _modules(self) -> dict[str, nn.Module]:
+        return {"rate.safetensors": self.rate}
 
     def _load_weights(self, weights: Weights) -> None:
-        self.rate.load_state_dict(weights["rate.safetensors"])
+        super()._load_weights(weights)
         self.rate.build_tables()

@@ -374,11 +374,8 @@ class VisitThinning(Model):
         blank.limits = self.limits
         return blank
 
-    def _weights(self) -> saved.Weights:
-        return {WEIGHTS: self.model.state_dict()}
-
-    def _load_weights(self, weights: saved.Weights) -> None:
-        self.model.load_state_dict(weights[WEIGHTS])
+    def _modules(self) -> dict[str, nn.Module]:
+        return {WEIGHTS: self.model}
 
 
 # ----------------------------------------------------------------------------
