@@ -10,7 +10,7 @@ from typing import Any
 
 from scoehr.files import InputError
 from scoehr.generators import saved
-from scoehr.generators.base import Generator
+from scoehr.generators.base import Generator, Model
 from scoehr.generators.copula import Copula, CopulaConfig
 from scoehr.generators.edm import EDM, EDMConfig
 from scoehr.generators.gan import GAN, GANConfig
@@ -75,6 +75,7 @@ __all__ = [
     "EDMConfig",
     "GANConfig",
     "Generator",
+    "Model",
     "Private",
     "PrivateConfig",
     "ScoEHR",
