@@ -21,7 +21,7 @@ from shell import COMMAND, done, inside, long_table, refused, scoehr, start
 from companions.dualk import experiments as dualk
 from companions.mortality_attack import experiments as mortality
 from reproduction import book
-from reproduction.synthesis import admissions, experiments
+from reproduction.synthesis import experiments
 from scoehr import files
 from scoehr import shell as shells
 from scoehr.data.matrix import CodeMatrix
@@ -234,7 +234,6 @@ def test_a_seed_is_a_whole_number_of_any_type():
         lambda seed: [each.id for each in experiments.plan(seed=seed).values()],
         lambda seed: [each.id for each in dualk.plan("simulated", None, "quick", seed).values()],
         lambda seed: [each.id for each in mortality.plan("simulated", "quick", seed).values()],
-        lambda seed: [admissions.VisitRun(seed=seed).id],
     ]
     for plan in plans:
         assert plan("3") == plan(np.int64(3)) == plan(3) != plan(0)
