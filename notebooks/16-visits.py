@@ -40,7 +40,7 @@ seed = check_seed(seed)
 runs = admissions.shown(dataset, source, profile, seed)
 first = runs[0]
 curves = first.metrics["curves"]
-results.origin({}, dataset=dataset, profile=first.profile, seed=seed)
+results.origin({}, dataset=dataset, profile=first.experiment["profile"], seed=seed)
 
 # %% tags=["hide-input"]
 Words(admissions.summary(runs))
