@@ -20,8 +20,10 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cache, lru_cache
 from itertools import pairwise
+from pathlib import Path
 from typing import NamedTuple
 
+import yaml
 from bs4 import BeautifulSoup, Comment
 from bs4.element import NavigableString, PageElement, PreformattedString, Tag
 
@@ -48,161 +50,35 @@ class Rule(NamedTuple):
     reason: str
     pattern: re.Pattern[str]
 
-    @classmethod
-    def of(cls, reason: str, *patterns: str) -> Rule:
-        """A rule on any of some patterns, capitals or not."""
-        return cls(reason, re.compile("|".join(patterns), re.I | re.M))
+
+def _filled(value: str | list[str], parts: dict[str, str]) -> str:
+    """A pattern of ``leaks.yml``, its alternatives joined and its parts put in."""
+    whole = value if isinstance(value, str) else f"(?:{'|'.join(value)})"
+    return re.sub(r"<([A-Z_]+)>", lambda name: parts[name[1]], whole)
 
 
-# People -----------------------------------------------------------------------------------------
+def _read() -> tuple[dict[str, list[Rule]], dict[str, re.Pattern[str]]]:
+    """The rules by the texts that they are for, and the patterns of heads, keys and numbers."""
+    text = yaml.safe_load(Path(__file__).with_suffix(".yml").read_text(encoding="utf-8"))
+    parts: dict[str, str] = {}
+    for name, value in text["parts"].items():
+        parts[name] = _filled(value, parts)
+    rules: dict[str, list[Rule]] = {}
+    for where, entries in text["rules"].items():
+        found = [(each["reason"], _filled(each["any"], parts)) for each in entries]
+        rules[where] = [Rule(reason, re.compile(any_of, re.I | re.M)) for reason, any_of in found]
+    patterns = {name: _filled(value, parts) for name, value in text["patterns"].items()}
+    return rules, {name: re.compile(pattern, re.I) for name, pattern in patterns.items()}
 
-PEOPLE = (
-    r"(?:patients?|people|persons?|individuals?|participants?|subjects?|inpatients?|men|women"
-    r"|males?"
-    r"|females?|adults?|newborns?|babies|infants?|child|children|girls?|boys?|deaths?|died|dead"
-    r"|survivors?|stays?|admissions?|admitted|pts|cases?|encounters?|hospitali[sz]ations?"
-    r"|discharges?)"
-)
-#: Words between a number and the people that it counts.
-ADJECTIVE = (
-    r"(?:real|held-out|test|training|validation|elderly|old|young|male|female|rare|such|more|other"
-    r"|of|the|our|these|those|unique|distinct|different|hospital|adult|black|white|pregnant"
-    r"|diabetic"
-    r"|icu|in-hospital|or (?:fewer|less|more))"
-)
-NUMBERS = "one|two|three|four|five|six|seven|eight|nine|ten"
-FEW = (
-    rf"(?:0?[1-9]|10|{NUMBERS[4:]}|(?:only|just|exactly) (?:one|a(?: single)?)|a single"
-    r"|a (?:couple|pair) of)"
-)
-#: A number that stands alone: no part of another, no share.
-BEFORE, ALONE = r"(?<![\w.,/–-])", r"(?![\w.,%]|\s*%)"
-FEW_PEOPLE = Rule.of(
-    "a count of few patients",
-    # names of scores, and the first of DuaLK's phases, count nobody
-    rf"{BEFORE}(?<!than )(?<!least ){FEW} (?:{ADJECTIVE} ){{0,3}}{PEOPLE}\b"
-    r"(?! (?:copied|resampled|and diagnoses))",
-    rf"(?:\b|_)(?:{PEOPLE}|n)\s*(?:[:=]|\bis\b|\bare\b|\bwere\b)\s*{FEW}{ALONE}",
-    rf"{BEFORE}{FEW} of (?:them|these|those|whom) (?:had|have|has|died|are|were)\b",
-    rf"^[^\w\n]*(?:[\w#.]+[ _#]){{0,3}}{PEOPLE}[ \t:=]+(?:{FEW}|one)[ \t]*$",
-    rf"\bonly (?:{FEW}|one)\b[^.]{{0,20}}\b(?:had|have|has|died)\b",
-    rf"\b{PEOPLE}\s*\((?:n\s*=\s*)?{FEW}\)",
-    rf"\b{PEOPLE} (?:with|without|who|in|of|at|having)\b[^.:=|\n]{{1,60}}[:=]\s*{FEW}{ALONE}",
-    rf"{BEFORE}(?:{FEW}|one)\s?(?:/|of|out of)\s?(?:the )?\d[\d,]* (?:{ADJECTIVE} "
-    rf"){{0,3}}{PEOPLE}\b",
-)
-#: Written by a person, "two patients" is a way to speak; a figure is a count, and "deaths: 4" too,
-#: other than "patients: 4.5" or "patients: int".
-FEW_IN_FIGURES = Rule.of(
-    "a count of few patients",
-    rf"{BEFORE}(?:[1-9]|10)\s(?:{ADJECTIVE}\s){{0,3}}{PEOPLE}\b",
-    rf"\b{PEOPLE}:[ \t]*(?:[1-9]|10){ALONE}",
-)
 
-#: Heads of columns that belong to one person, one stay or one row of a source, without separators.
-OF_ONE = re.compile(
-    r"(?:subject|hadm|icustay|stay|row|patient|pat|pt|person|participant|encounter|enc|visit"
-    r"|visitoccurrence|admission|case|episode|member|beneficiary|study|record|patientunitstay"
-    r"|patienthealthsystemstay|account|chart)"
-    r"(?:ids?|nbr|numbers|no|key|identifiers?|num|uid|guid|mrn|(?<!visit)number)"
-    r"|ids?|uid|uuid|guid|pid|identifier|mrns?|medicalrecord(?:number|no)?|hospital(?:number|no|id)"
-    r"|uniquepid|ssn\d*|socialsecurity(?:number)?|nhs(?:number|no)?"
-    r"|(?:insurance|accession)(?:number|no|id)|(?:first|last|middle|full|sur|given|family|patient"
-    r"|maiden)names?|dob|dod|dodhosp|dodssn|(?:date|day|time|year)of(?:birth|death|admission"
-    r"|discharge)"
-    r"|(?:birth|death|admit|admission|disch|discharge|chart|store|start|end|in|out|edreg|edout"
-    r"|order"
-    r"|event|visit|lab|note|procedure|transfer|encounter|service)"
-    r"(?:date|day|time|datetime|timestamp|dt|dttm|year)s?"
-    r"|dates?|datetime|timestamp|born|anchoryear|zip|zipcode|postcode|postalcode|address|street"
-    r"|phone"
-    r"|ids?of\w+|phonenumber|telephone|email|initials|nextofkin"
-)
+RULES, PATTERNS = _read()
+ANYWHERE, SHOWN, WRITTEN = (RULES[where] for where in ("anywhere", "shown", "written"))
+OF_ONE, FACTS, FACT_KEYS = (PATTERNS[name] for name in ("OF_ONE", "FACTS", "FACT_KEYS"))
+NUMBERED, LETTERED = (PATTERNS[name] for name in ("NUMBERED", "LETTERED"))
+COUNTED, OF_PEOPLE, SMALL = (PATTERNS[name] for name in ("COUNTED", "OF_PEOPLE", "SMALL"))
+REFERENCE, SINGULAR = (PATTERNS[name] for name in ("REFERENCE", "SINGULAR"))
 #: A head that ends so is of an id, whoever made it up.
 AN_ID = re.compile(r"(?i:[ _-]ids?)$|[a-z]I[Dd]s?$")
-#: Names of the same as they stand in running text, where ordinary words are none.
-OF_ONE_NAMED = Rule.of(
-    "a name of a row-level column",
-    r"(?:\b|(?<=_))(?:(?:subject|hadm|icustay|stay|row|patient|person|encounter|visit|admission"
-    r"|case"
-    r"|record|episode|member|study|participant|patient_?unit_?stay)"
-    r"[_ -]?(?:ids?|nbr|identifiers?|key|no\.|num)"
-    r"|mrns?|medical record (?:no|numbers?)|ssn|social security|nhs (?:no|numbers?)"
-    r"|(?:chart|admit|disch|death|store|edreg|edout|in|out)_?time|(?:admission|discharge)_?(?:date"
-    r"|time)"
-    r"|do[bd]|dod_hosp|dod_ssn|(?:date|day) of (?:birth|death)|birth_?(?:date|day)"
-    r"|(?:death|admit)_?date|anchor_year|zip_?code|post_?code)\b",
-)
-#: Facts of a person: a table with two of them as heads has people as rows.
-FACTS = re.compile(
-    r"(?:patient)?(?:name|gender|sex|age|geschlecht|alter|sexe|sexo|edad|ages|ageyears"
-    r"|ageatadmission|anchorage|race|ethnicity|religion|insurance|language|maritalstatus"
-    r"|hospitalexpireflag|expireflag|los|lengthofstay|admissiontype|admissionlocation"
-    r"|dischargelocation|firstcareunit|lastcareunit|diagnosis|diagnoses|note|notes|drg|occupation"
-    r"|city|ward|bed|doctor|physician)"
-)
-FACT_KEYS = re.compile(
-    r"[\"'](?:gender|sex|age|race|ethnicity|religion|insurance|marital_?status|admission_?type"
-    r"|diagnosis|los)[\"']\s*:",
-    re.I,
-)
-A_RECORD = Rule.of(
-    "a record of a patient",
-    r"[\"'](?:pid|ids?|mrn|uid|dob|dod|name|surname)[\"']\s*:\s*[\"'\d\[]",
-    r"[\"'](?:visits|codes|diagnoses|conditions|icd9_code|events)[\"']\s*:\s*\[\s*[\[\"']",
-)
-A_NOTE = Rule.of(
-    "a note on a patient",
-    r"\[\*\*|\b\d{1,3}\s?-?\s?(?:y/?o|(?:years?|yrs?|months?|days?)[ -]\s?old|yo)\b",
-    r"(?-i:\b(?:Mr|Mrs|Ms|Miss|Dr)\.?\s(?:[A-Z]\.\s?)*[A-Z][a-z]+)",
-    r"(?-i:\b(?:Name|Patient): [A-Z][a-z]+ [A-Z]|^\W*[A-Z]{3,}, [A-Z]{3,}\W*$)",
-    r"\b(?:chief complaint|history of present illness)\b",
-    r"\bpt\.? (?:is|was|has|c/o|presents|admitted)\b|\bborn\b[^.\n]{0,12}\d{4}",
-    r"\b\d{2}[MF] (?:with|w/|s/p|present(?:s|ed|ing)|admitted)",
-)
-CONTACT = Rule.of(
-    "a number or an address of a person",
-    r"\b\d{3}-\d{2}-\d{4}\b|(?<![\d.])\(?\d{3}\)?[-. ]\d{3}[-. ]\d{4}\b|\+\d{1,3}[ \d-]{8,}\d",
-    r"\b(?:tel|phone|fax)\b\W{0,3}[\d-]{6,}|\b[\w.+-]+@[\w-]+\.[A-Za-z]{2,}\b",
-)
-ACCOUNT = Rule.of(
-    "a number or an address of a person",
-    r"\b[a-z][\w.]*@[a-z]\w+|!\[[^\]]*\]\(",
-    r"(?-i:\b\d{1,5} [A-Z]\w+ (?:Street|St\.|Avenue|Ave|Road|Rd|Lane|Drive|Blvd))",
-)
-
-# Ids --------------------------------------------------------------------------------------------
-
-#: A word that says that the number behind it is an id.
-NUMBERED = re.compile(
-    r"\b(?:patient|subject|person|stay|admission|encounter|visit|case|record|hadm|icustay|id|mrn"
-    r"|pid"
-    r"|pt|no|nr|number|row|account|episode|participant|member)\b(?:\s+(?:no|nr|id|number|with))?"
-    r"[ :#=(.\"'\[-]{1,5}[A-Za-z]{0,4}-?(\d{3,})(?![\d,.]*\s*%)(?!,\d{3})(?!\.\d)",
-    re.I,
-)
-LETTERED = re.compile(
-    r"(?<![\w-])(?!E\d{3,4}\b|V\d{2,4}\b)(?:[A-Z]{1,4}[-_ ]?(?=\d{5})"
-    r"|(?:mrn|pt|pat|subj|subject|patient|case|stay|p|s)[-_#]?)(\d{3,})(?!\w|\.\d|%)",
-    re.I,
-)
-#: Ids joined to each other, or their digits written in another way.
-AN_IDENTIFIER = Rule.of(
-    "an id",
-    r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b",
-    r"(?<![\w-])(?=[a-f]*\d)[0-9a-f]{20,}(?!\w)|\b0b[01]{8,}",
-    r"(?-i:\b(?:case|patient|person|record|stay|admission|visit) ?(?:#|no\.?|nr\.?) ?\d+)",
-    r"(?-i:\b(?:subject|hadm|icustay|mrn|encounter)\b[ :#=]{1,3}\d+(?![\w.,]*\s*%)|\bpat\. "
-    r"?\d{2,})",
-    r"(?<![\w.,-])\d{4,}[_/]\d{4,}",
-    r"(?-i:\b(?:patients|subjects|stays|admissions|ids|cases|records|pats?\.)[ :=]{1,2}\d{3,}"
-    r"(?:(?:,? and |, ?|; ?| )\d{2,})+(?![\d,.]*\s*%))",
-)
-WRITTEN_OTHERWISE = Rule.of(
-    "an id",
-    r"\b0x[0-9a-f]{3,}|(?<![\w.])\d{1,3}(?:[_']\d{3})+(?!\w)|^\W*[1-9]\d{0,2} \d{3}\W*$",
-    r"(?<![\w.])\d\.\d{4,}e\+?0?[4-9]\b",
-)
 #: A number with all its digits together, and several in a row.
 BARE = re.compile(r"(?<![\w.,+-])(\d{5,19})(?:\.0+)?(?![\w%]|,\d|\.\d)")
 LISTED = re.compile(
@@ -212,82 +88,11 @@ SEPARATED = re.compile(
     r"(?<![\w.,])\d{1,3}(?:,\d{3})+(?:(?:[;/]\s*|,\s+)\d{1,3}(?:,\d{3})+){2,}(?![\w.%])"
 )
 
-# Dates ------------------------------------------------------------------------------------------
-
-MONTH = (
-    r"(?:jan(?:uary|uar|vier|\.)?|feb(?:ruary|ruar|\.)?|février|mar(?:ch|s|\.)?|märz|apr(?:il|\.)?"
-    r"|avril|may|mai|june?|juni|juin|july?|juli|juillet|aug(?:ust|\.)?|août|sept?(?:ember|embre"
-    r"|\.)?"
-    r"|o[ck]t(?:ober|obre|\.)?|nov(?:ember|embre|\.)?|de[cz](?:ember|\.)?|décembre)"
-)
-YEAR, DAY = r"(?:1[89]|2[0-2])\d\d", r"(?:0?[1-9]|[12]\d|3[01])"
-TH = r"(?:st|nd|rd|th|er|\.)?"
-#: "may" is a month before a year, or a day with its ending, only.
-MAY = r"(?:may|mars?)"
-A_DATE = Rule.of(
-    "a date",
-    # in numbers
-    rf"(?<!\d){YEAR}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:[T _-]?\d{{4,6}})?(?!\d)",
-    rf"(?<!\d){YEAR}-(?:W[0-5]\d(?:-\d)?|[0-3]\d\d(?![\d–-]))",
-    rf"(?<!\d){YEAR}[-/](?:0?[1-9]|1[0-2])(?![\d/–-])|(?<![\d/])(?:0?[1-9]|1[0-2])/{YEAR}(?!\d)",
-    rf"(?<![\w./-]){DAY}/(?:0[1-9]|1[0-2])(?![\w/%])",
-    # with a month in words
-    rf"\b{YEAR}\W{{0,3}}{MONTH}\b|\b{MONTH}\W{{0,3}}{YEAR}\b",
-    rf"\b{DAY}{TH}\W{{0,2}}(?:of |de )?(?!{MAY}\b){MONTH}(?:\b|(?<=\.)|(?=\d\d))",
-    rf"\b(?!{MAY}\b){MONTH}\s?-?{DAY}(?:st|nd|rd|th)?(?![\d.%\w])",
-    rf"\b{DAY}{TH}\W{{0,2}}(?:of )?{MAY}\W{{0,2}}{YEAR}\b|\b{DAY}[-/ ]{MAY}[-/ ]\d\d(?:\d\d)?\b",
-    rf"\b{MAY} {DAY}(?:(?:st|nd|rd|th)\b|,?\s+{YEAR}\b)",
-    rf"\b{DAY}\.? (?:de |di )?[^\W\d]{{3,12}}\.?,? (?:de |del )?{YEAR}\b",
-    rf"\b(?:{YEAR}[-/. ]{{1,3}}[IVX]{{1,4}}[-/. ]{{1,3}}{DAY}|{DAY}[-/. ]{{1,3}}[IVX]{{1,4}}[-/. "
-    rf"]{{1,3}}{YEAR})\b",
-    rf"\b(?:mon|tues?|wed(?:nes)?|thu(?:rs)?|fri|sat(?:ur)?|sun)(?:day)?,?\s+(?:the\s+)?{DAY}"
-    r"(?:st|nd|rd|th)?\b(?![.%])",
-    r"\b(?:datetime(?:64)?|Timestamp|date)\(\s*[\"'\d]|年|月\d",
-)
 #: A date if two of its numbers can be a month and a day.
 IN_THREE = re.compile(
     r"(?<![\w.,/-])(\d{1,4})\s?([-/._])\s?(\d{1,2})\s?\2\s?(\d{4}|\d{2})(?![\d/%-]|\.\d)"
 )
-CLOCK = Rule.of(
-    "a time of day",
-    r"(?<![\w.:])(?:[01]?\d|2[0-3]):[0-5]\d(?::[0-5]\d(?:[.,]\d+)?)?(?!:|[^\Wh])",
-    r"\b\d{1,2}\s?[ap]\.?m\.?(?!\w)|\b[0-2]\d[0-5]\d ?(?:hrs|hours)\b|\b\d+ days? (?:\+|\d{2}:)",
-    r"\b(?:[01]\d|2[0-3])h[0-5]\d\b",
-)
 DASHES = re.compile("[\u2010-\u2015\u2212]")
-#: Dates of shifted records lie in years that nothing else is of.
-SHIFTED = r"(?:20[3-9]\d|2[12]\d\d)"
-SHIFTED_YEAR = Rule.of(
-    "a year of shifted records",
-    rf"\b(?:in|of|year|since|until|from|by|to)\s+{SHIFTED}\b(?![,.]\d)",
-    rf"[\"'(=:\[]\s*{SHIFTED}\b(?![,.]\d)",
-)
-A_SHIFTED_YEAR = Rule.of("a year of shifted records", rf"(?<![\w.,/×-]){SHIFTED}(?![\w%]|[.,]\d)")
-
-# Machines, hidden bytes -------------------------------------------------------------------------
-
-MACHINE = Rule.of(
-    "a path of a machine",
-    r"(?<![\w.:/<])/(?!path/to/)(?:[\w.@+~-]+/)+[\w.@+~-]*",
-    r"(?-i:(?<![\w.:/<])/(?:home|root|Users|tmp|work|mnt|data|content|srv|var|opt|scratch|media"
-    r"|private|Volumes|nfs|gpfs|lustre|projects?|export|etc|usr|workspace|kaggle|dbfs|shared"
-    r"|storage"
-    r"|cluster|net|vol|run|app)\b(?!>))",
-    r"(?<![\w.])[A-Z]:(?:\\{1,2}|/(?!/))[\w$ .-]|(?-i:(?<!\w)[A-Z]:\\)|\\\\[\w.-]+\\|\.\./(?:home"
-    r"|root|Users)/",
-    r"(?<![\w~])~\w*/\w|(?-i:\$(?:HOME|USER|PWD|TMPDIR)\b|%(?:USERPROFILE|APPDATA|HOMEPATH|TEMP"
-    r"|USERNAME)%)",
-    r"\b(?!https?:)[A-Z][A-Z0-9+.-]*://[\w@]|\b(?:jdbc|odbc|dbfs|nfs|smb):[\w/]|\bfile:/",
-    r"(?-i:\b[\w.-]+:/[a-z]\w*/)|(?<![\w:/.])//[\w.-]+/\w|\b[\w.-]+@[\w.-]+:[/~\w]|\bssh\s+[\w.]+@",
-    r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w.])|(?-i:\b(?:host|user|password|pwd|dbname"
-    r"|server)=\S)",
-    r"\blocalhost\b|\b[\w-]+\.(?:local|internal|intranet|lan|corp)\b",
-)
-HIDDEN = Rule.of(
-    "hidden bytes",
-    r"\b137, 80, 78, 71\b|\b80, 75, 3, 4\b|\b31, 139, 8\b|(?:\\x[0-9a-f]{2}){4,}|b'\\x",
-    r"\bbytes\(\[|\\u00[0-9a-f]{2}|\bdata:\s*[\w.+-]*/?[\w.+-]*\s*[;,]",
-)
 ENCODED = re.compile(r"(?<![\w+/=-])[A-Za-z0-9+/_-]{12,}={0,2}(?![\w+/-])")
 #: As long as this, a word of letters and digits without a blank is no word.
 LONG = 40
@@ -295,15 +100,6 @@ DIGEST = re.compile(r"(?:[0-9a-f]{16}|[0-9a-f]{40}|[0-9a-f]{64})")
 #: How packed, pictured and pickled files begin.
 MAGIC = (b"\x1f\x8b", b"PK\x03\x04", b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"%PDF", b"BZh",
          b"\xfd7zXZ", b"\x80\x04", b"PAR1")  # fmt: skip
-
-#: The rules for every text, for what is shown, and for what a person wrote.
-ANYWHERE = (MACHINE, AN_IDENTIFIER, CONTACT, HIDDEN, CLOCK, SHIFTED_YEAR, A_NOTE, A_DATE)
-SHOWN = (ACCOUNT, A_SHIFTED_YEAR, OF_ONE_NAMED, FEW_PEOPLE, A_RECORD, WRITTEN_OTHERWISE)
-WRITTEN = (
-    FEW_IN_FIGURES,
-    Rule.of("a row-level column with a value", rf"{OF_ONE_NAMED.pattern.pattern}\W{{1,8}}\d\d"),
-    Rule.of("a record of a patient", r"[\"']visits[\"']\s*:\s*\[\s*\["),
-)
 
 #: The number of a record in a review packet, which tells nothing of a source.
 PACKET = re.compile(r"\b[bcdfghjkmnpqrstvwxz]{4}-\d{3}\b")
@@ -350,7 +146,7 @@ def shown(text: str, *, bare: bool = True) -> tuple[str, ...]:
         *_encoded(text),
     ]
     if len(set(FACT_KEYS.findall(text))) > 1:
-        reasons.append(A_RECORD.reason)
+        reasons.append(A_RECORD)
     named = SERIES.search(text)
     if named and COUNTED.fullmatch(named[1]) and re.search(r"\s(?:[1-9]|10)\n", text):
         reasons.append(FEW_IN_TABLE)
@@ -366,18 +162,18 @@ def written(text: str) -> Iterator[str]:
     yield from _ids(text, strict=False, bare=True)
     yield from _encoded(text)
     if len(set(FACT_KEYS.findall(text))) > 1:
-        yield A_RECORD.reason
+        yield A_RECORD
     for table in tables(text):
         yield from judge(table, headed=False, loose=True)
 
 
-def _broken(text: str, rules: tuple[Rule, ...]) -> Iterator[str]:
+def _broken(text: str, rules: list[Rule]) -> Iterator[str]:
     """The reasons of the rules that a text breaks."""
     for reason, pattern in rules:
         if match := pattern.search(text):
             yield f"{reason} ({masked(match.group())})"
-    if A_DATE in rules and (found := next(filter(_in_three, IN_THREE.finditer(text)), None)):
-        yield f"{A_DATE.reason} ({masked(found.group())})"
+    if found := next(filter(_in_three, IN_THREE.finditer(text)), None):
+        yield f"a date ({masked(found.group())})"
 
 
 def _in_three(match: re.Match[str]) -> bool:
@@ -498,33 +294,8 @@ def _cut(lines: list[str], cut: str) -> list[list[str]]:
     return [[""] * (widest - len(row)) + row for row in wide]
 
 
-#: Heads of reference points, under which stand scores, not people.
-REFERENCE = re.compile(
-    r"(?:fresh )?(?:real )?(?:training |test )?(?:patients? )?(?:copied|resampled|shuffled)"
-    r"|fresh real patients|empty table|independent columns|columns shuffled|no codes|empty patients"
-    r"|training patients? (?:copied|resampled).*"
-)
-COUNTED = re.compile(
-    rf"(?:(?:number|no\.?|nr\.?|count|total|sum|#|n)[ _]?(?:of[ _])?)?(?:[\w-]+[ _]){{0,2}}{PEOPLE}"
-    rf"(?:[ _](?:with|without|who|in|of|at|that|by|having|count|number|total|n)\b.*)?"
-    r"|n|counts?|number|freq|frequency|size|total|#|no\.?|cohort size|cell count"
-    r"|(?:[\w-]+ )?patients? \(.*\)",
-    re.I,
-)
-OF_PEOPLE = re.compile(
-    rf"\b(?:numbers?|counts?) of (?:[\w-]+ ){{0,2}}{PEOPLE}\b|^{PEOPLE} (?:by|per)\b", re.I
-)
-SINGULAR = re.compile(
-    r"(?:.*[ _])?(?:patient|person|subject|stay|admission|encounter|case|visit|record|participant"
-    r"|row|index|idx|example|neighbour|donor)",
-    re.I,
-)
-SMALL = re.compile(
-    rf"(?:0?[1-9]|10)(?:\.0+)?(?:\s*\(.*\))?|{NUMBERS}|[<≤]\s?(?:[2-9]|1[01])|(?:[1-9]"
-    rf"|10)\s+{PEOPLE}",
-    re.I,
-)
 CODES = {"code", "icd", "icd9", "icd9code", "icdcode", "icd10"}
+A_RECORD = "a record of a patient"
 FEW_IN_TABLE = "a table with counts of 1 to 10 patients"
 
 
