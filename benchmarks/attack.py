@@ -1,9 +1,10 @@
-"""Attacked stays per second: the package beside a plain transcription of the loop of the LSTM attack study.
+"""Attacked stays per second: the package beside a plain transcription of the loop of the LSTM
+attack study.
 
-Both attack the same reported-style bi-LSTM on the same simulated stays, all cells free, with the same step rule, λ, box
-and number of steps. The loop goes on to its last step for every batch; the package drops stays that no longer improve,
-and gives the backward half of the last-step readout the one hour it reads. Written to ``benchmarks/attack.json``. Run
-with ``python -m benchmarks.attack``.
+Both attack the same reported-style bi-LSTM on the same simulated stays, all cells free, with the
+same step rule, λ, box and number of steps. The loop goes on to its last step for every batch; the
+package drops stays that no longer improve, and gives the backward half of the last-step readout the
+one hour it reads. Written to ``benchmarks/attack.json``. Run with ``python -m benchmarks.attack``.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ LIMIT = 3.0  # times as many stays a second
 
 
 class ReportedLSTM(nn.Module):
-    """The study's network as its code builds it: a bidirectional LSTM, and all of its outputs computed."""
+    """The study's network as its code builds it: a bidirectional LSTM, and all of its outputs
+    computed.
+    """
 
     def __init__(self, model: Classifier):
         super().__init__()
@@ -57,9 +60,11 @@ class ReportedLSTM(nn.Module):
 def reported_loop(
     model: ReportedLSTM, series: Series, config: AttackConfig, rows: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Success and best L1 norm of each row: every batch for all steps, every sample looked at in Python, as reported.
+    """Success and best L1 norm of each row: every batch for all steps, every sample looked at in
+    Python, as reported.
 
-    The norm is the elementwise one and the threshold that of the package, so that both solve one problem.
+    The norm is the elementwise one and the threshold that of the package, so that both solve one
+    problem.
     """
     success, norms = [], []
     for batch in np.array_split(rows, max(1, len(rows) // config.batch)):

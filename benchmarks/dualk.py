@@ -1,8 +1,9 @@
-"""Time and peak memory of DuaLK at full size: preparation of a simulated MIMIC-IV, and a step of training.
+"""Time and peak memory of DuaLK at full size: preparation of a simulated MIMIC-IV, and a step of
+training.
 
-The tables have as many diagnosis rows as MIMIC-IV. Each measurement runs in a process of its own; results go to
-``benchmarks/dualk.json``. Run with ``python -m benchmarks.dualk [FOLDER]``; the tables are written to FOLDER (default
-``data/dualk-simulated/full``) if they are absent.
+The tables have as many diagnosis rows as MIMIC-IV. Each measurement runs in a process of its own;
+results go to ``benchmarks/dualk.json``. Run with ``python -m benchmarks.dualk [FOLDER]``; the
+tables are written to FOLDER (default ``data/dualk-simulated/full``) if they are absent.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ def prepare(folder: Path) -> dict[str, Any]:
 
 
 def step(folder: Path) -> dict[str, Any]:
-    """Seconds of a step at the study's width with the pruned graph: fine-tuning, batch 256, a random network."""
+    """Seconds of a step at the study's width with the pruned graph: fine-tuning, batch 256, a
+    random network.
+    """
     import numpy as np
     import torch
 

@@ -1,9 +1,8 @@
 """Peak memory of training on wide and on long tables, of scoring a wide one, of reading a long one.
 
-Each case runs in a fresh process: a long Parquet table is read as ``scoehr fit`` reads it, and thinning
-diffusion is trained up to its 20th batch, or independent columns of the table are scored against it.
-Results go to ``benchmarks/memory.json``. Run with
-``python -m benchmarks.memory``.
+Each case runs in a fresh process: a long Parquet table is read as ``scoehr fit`` reads it, and
+thinning diffusion is trained up to its 20th batch, or independent columns of the table are scored
+against it. Results go to ``benchmarks/memory.json``. Run with ``python -m benchmarks.memory``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Tables as they come damaged, and a slow reader of its own that says what an accepted one must hold.
+"""Tables as they come damaged, and a slow reader of its own that says what an accepted one must
+hold.
 
 Each case takes a small sound table of one form, changes it in one to three ways, and gives it to
 :func:`scoehr.data.datasets.load`. A case passes if the table is refused in one line that names it,
@@ -190,7 +191,7 @@ def diabetes_rows(rng: Rng) -> Rows:
     return rows
 
 
-# Changes of rows and bytes --------------------------------------------------------------------------
+# Changes of rows and bytes ------------------------------------------------------------------------
 
 
 def _cell(rng: Rng, rows: Rows) -> Rows:
@@ -343,7 +344,7 @@ class Changes:
         return self.one(data, TEXT) if not self.names or self.some(0.2) else data
 
 
-# Packed files ---------------------------------------------------------------------------------------
+# Packed files -------------------------------------------------------------------------------------
 
 
 def _gzipped(changes: Changes, data: bytes) -> bytes:
@@ -406,7 +407,7 @@ def _field(data: bytes, places: list[int], value: bytes) -> bytes:
     return data
 
 
-# Parquet --------------------------------------------------------------------------------------------
+# Parquet ------------------------------------------------------------------------------------------
 
 TYPES: list[pa.DataType] = [
     pa.int8(), pa.uint64(), pa.float64(), pa.float32(), pa.bool_(), pa.binary(),
@@ -541,7 +542,7 @@ class _Unchanged(Changes):
         return False
 
 
-# Cases ----------------------------------------------------------------------------------------------
+# Cases --------------------------------------------------------------------------------------------
 
 
 def _table(changes: Changes, folder: Path) -> tuple[str, Path]:

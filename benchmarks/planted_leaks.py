@@ -1,4 +1,5 @@
-"""What must not be published, planted where it would be: in executed notebooks, and in the folders of runs.
+"""What must not be published, planted where it would be: in executed notebooks, and in the folders
+of runs.
 
 The publishing check (:mod:`reproduction.publishing`) is to complain of every one.
 """
@@ -45,7 +46,7 @@ FOLDERS = [
 ]
 
 
-# What is planted ------------------------------------------------------------------------------------
+# What is planted ----------------------------------------------------------------------------------
 
 
 def _id(rng: Rng) -> str:
@@ -107,7 +108,7 @@ def _table(rng: Rng) -> str:
     return f'<table class="scores"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
 
 
-# Where ------------------------------------------------------------------------------------------------
+# Where --------------------------------------------------------------------------------------------
 
 
 def _shown(kind: str, content: str) -> NotebookNode:
@@ -165,7 +166,7 @@ def notebooks(number: int, seed: int) -> Iterator[Outcome]:
         yield Outcome(what, "" if publishing.findings(found) else "passes")
 
 
-# Folders ----------------------------------------------------------------------------------------------
+# Folders ------------------------------------------------------------------------------------------
 
 
 def _config(folder: Path, **entries: object) -> None:

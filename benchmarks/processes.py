@@ -1,4 +1,5 @@
-"""Trials of whole commands: killed at a random moment, given odd arguments, on terminals and in places that are odd.
+"""Trials of whole commands: killed at a random moment, given odd arguments, on terminals and in
+places that are odd.
 
 A command runs in a process of its own, forked from one that has the slow imports behind it,
 so that a kill strikes the
@@ -31,7 +32,8 @@ from benchmarks.trials import Outcome
 PYTHON = [sys.executable, "-m", "reproduction"]
 #: Seconds that any command here may take, on a busy machine too.
 LONGEST = 900
-#: Processor seconds of a fresh command within which it is killed; one that ends before is not counted.
+#: Processor seconds of a fresh command within which it is killed; one that ends before is not
+#: counted.
 FRESH, STRUCK = 8.0, "killed after"
 SMALL = ["--set", "width=8", "--set", "depth=1", "--set", "steps=3"]
 #: What holds seconds or moments, beside the results.
@@ -47,7 +49,9 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
 
 
 def _child(arguments: list[str], folder: str) -> None:
-    """The command in a forked process; its output goes beside ``folder``, and its processor seconds."""
+    """The command in a forked process; its output goes beside ``folder``, and its processor
+    seconds.
+    """
     for number, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(f"{folder}.{name}", os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), number)
     os.environ |= environment(Path(folder))
@@ -231,7 +235,9 @@ def litter(folder: Path) -> list[str]:
 
 
 def killed(number: int, seed: int, folder: Path, workers: int = 2) -> Iterator[Outcome]:
-    """Each command, killed so many times in all, then started again and compared with one left alone."""
+    """Each command, killed so many times in all, then started again and compared with one left
+    alone.
+    """
     times = [
         number // len(COMMANDS) + (place < number % len(COMMANDS)) for place in range(len(COMMANDS))
     ]

@@ -1,7 +1,9 @@
-"""Time and peak memory of reading full-size tables to a matrix, beside the reported line-by-line algorithm.
+"""Time and peak memory of reading full-size tables to a matrix, beside the reported line-by-line
+algorithm.
 
-Each reading runs in a process of its own, five times; medians count. They go to ``benchmarks/read_tables.json``.
-Run with ``make bench`` or ``python -m benchmarks.read_tables [FOLDER]``; the folder defaults to the simulated cohort.
+Each reading runs in a process of its own, five times; medians count. They go to
+``benchmarks/read_tables.json``. Run with ``make bench`` or ``python -m benchmarks.read_tables
+[FOLDER]``; the folder defaults to the simulated cohort.
 """
 
 from __future__ import annotations
@@ -31,7 +33,9 @@ COMMAND = "python -m benchmarks.read_tables"
 
 
 def read_once(reader: str, folder: Path) -> dict[str, Any]:
-    """Read the tables in this process; seconds, peak memory of the process in MB, and a digest of the matrix."""
+    """Read the tables in this process; seconds, peak memory of the process in MB, and a digest of
+    the matrix.
+    """
     begin = time.perf_counter()
     if reader == "loader":
         from scoehr.data.datasets import load
@@ -60,13 +64,17 @@ def read_once(reader: str, folder: Path) -> dict[str, Any]:
 
 
 def _digest(counts: np.ndarray, patients: list[int], codes: list[str]) -> str:
-    """SHA-256 of the matrix with patients and codes sorted, without the pseudo-code of missing codes."""
+    """SHA-256 of the matrix with patients and codes sorted, without the pseudo-code of missing
+    codes.
+    """
     rows, columns = np.argsort(patients), [codes.index(code) for code in sorted(codes) if code]
     return hashlib.sha256(counts[rows][:, columns].astype(np.int32).tobytes()).hexdigest()
 
 
 def measure(folder: Path) -> dict[str, dict[str, Any]]:
-    """For each reader, the medians over REPEATS processes; the readers take turns, so that both meet the same load."""
+    """For each reader, the medians over REPEATS processes; the readers take turns, so that both
+    meet the same load.
+    """
     runs: dict[str, list[dict[str, Any]]] = {reader: [] for reader in READERS}
     for _ in range(REPEATS):
         for reader, found in runs.items():

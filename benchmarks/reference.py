@@ -1,9 +1,9 @@
 """The reported reading of MIMIC-III's tables, line by line in plain Python.
 
-This is the algorithm that the report took over from medGAN (Choi et al., 2017), written anew: dictionaries from
-patients to admissions and from admissions to codes, quotes removed by cutting off the first and last character, one
-dense float32 matrix. It is kept as the yardstick of the benchmark and as the oracle of the parser's tests, with what
-the reported code does and the loader does not:
+This is the algorithm that the report took over from medGAN (Choi et al., 2017), written anew:
+dictionaries from patients to admissions and from admissions to codes, quotes removed by cutting off
+the first and last character, one dense float32 matrix. It is kept as the yardstick of the benchmark
+and as the oracle of the parser's tests, with what the reported code does and the loader does not:
 
 * an unquoted code loses its first and last digit;
 * a missing code becomes the pseudo-code ``"D_"``;
@@ -20,7 +20,9 @@ import numpy as np
 
 
 def read(folder: Path) -> tuple[np.ndarray, list[int], list[str]]:
-    """The count matrix (n_patients, n_codes) float32, the patient ids and the codes (``"D_"`` + three digits)."""
+    """The count matrix (n_patients, n_codes) float32, the patient ids and the codes (``"D_"`` +
+    three digits).
+    """
     admissions_of: dict[int, list[int]] = {}
     with _open(folder, "ADMISSIONS") as file:
         next(file)

@@ -1,7 +1,8 @@
-"""How the project stands up to mishaps: kills, damaged tables and models, leaks, odd commands, nearly equal data.
+"""How the project stands up to mishaps: kills, damaged tables and models, leaks, odd commands,
+nearly equal data.
 
-Run with ``python -m benchmarks.reliability``; results go to ``benchmarks/reliability.json``. ``--only KIND`` tries one
-kind and keeps the rest, ``--number N`` tries at most so many of each.
+Run with ``python -m benchmarks.reliability``; results go to ``benchmarks/reliability.json``.
+``--only KIND`` tries one kind and keeps the rest, ``--number N`` tries at most so many of each.
 """
 
 from __future__ import annotations
@@ -114,7 +115,9 @@ def repeats(number: int, seed: int, folder: Path) -> Iterator[Outcome]:
 
 
 def memory(number: int, seed: int, folder: Path) -> Iterator[Outcome]:
-    """What ``benchmarks/memory.json`` measured: no peak reaches the size of the dense matrix in 32 bits."""
+    """What ``benchmarks/memory.json`` measured: no peak reaches the size of the dense matrix in 32
+    bits.
+    """
     del seed, folder
     path = RESULT.with_name("memory.json")
     measured = read_json(path)["cases"] if path.exists() else {}
@@ -139,18 +142,21 @@ class Kind(NamedTuple):
 
 KINDS = {
     "kills": Kind(
-        "Killed (kill −9) at a random moment, then the command again: other bits, half a result, refusal, litter",
+        "Killed (kill −9) at a random moment, then the command again: other bits, half a result, "
+        "refusal, litter",
         16,
         processes.killed,
     ),
     "tables": Kind(
-        "Tables damaged in one to three ways (own, MIMIC-III, MIMIC-IV, Diabetes 130-US; CSV, gzip, zip, Parquet): "
+        "Tables damaged in one to three ways (own, MIMIC-III, MIMIC-IV, Diabetes 130-US; CSV, "
+        "gzip, zip, Parquet): "
         "a traceback, no answer, an unclear message, another value than a second reader finds",
         1200,
         mutated_tables.cases,
     ),
     "models": Kind(
-        "Saved models altered (bits, entries, rows, tensors, files): a traceback, other patients drawn",
+        "Saved models altered (bits, entries, rows, tensors, files): a traceback, other patients "
+        "drawn",
         400,
         altered_models.cases,
     ),
@@ -170,13 +176,15 @@ KINDS = {
         lambda number, seed, folder: islice(planted_leaks.sound_ones(), number),
     ),
     "commands": Kind(
-        "Odd commands (paths, seeds, settings, outputs, terminals): another status than 0 or 2, several lines, "
+        "Odd commands (paths, seeds, settings, outputs, terminals): another status than 0 or 2, "
+        "several lines, "
         "a file changed by what was refused",
         len(processes.odd_commands()),
         lambda number, seed, folder: processes.odd(number, folder),
     ),
     "twins": Kind(
-        "A training beside the checkpoints of one on nearly the same table: the other's weights taken up",
+        "A training beside the checkpoints of one on nearly the same table: the other's weights "
+        "taken up",
         4 * len(NEARLY),
         twins,
     ),
@@ -198,7 +206,8 @@ def measure(name: str, number: int | None = None, seed: int = 0) -> dict[str, An
     faults = [f"{each.case}: {each.fault}".replace(folder, "…") for each in outcomes if each.fault]
     command = f"{COMMAND} --only {name}" + (f" --number {number}" if wanted < kind.number else "")
     print(
-        f"{name:<10} {len(outcomes):>6} tried {len(faults):>5} failed {time.perf_counter() - begin:>8.0f} s",
+        f"{name:<10} {len(outcomes):>6} tried {len(faults):>5} failed "
+        f"{time.perf_counter() - begin:>8.0f} s",
         *faults[:NAMED],
         sep="\n  ",
         flush=True,

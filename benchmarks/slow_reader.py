@@ -1,6 +1,8 @@
-"""A second reader of tables, plain Python a row at a time, that shares nothing with the package's but the code list.
+"""A second reader of tables, plain Python a row at a time, that shares nothing with the package's
+but the code list.
 
-It says what cells a table holds if it is to be taken at all; :class:`Unclear` where that cannot be said.
+It says what cells a table holds if it is to be taken at all; :class:`Unclear` where that cannot be
+said.
 """
 
 from __future__ import annotations

@@ -1,10 +1,12 @@
-"""The reported path beside ours: seconds of a training step, of a sampled patient, of a score; and growth with size.
+"""The reported path beside ours: seconds of a training step, of a sampled patient, of a score; and
+growth with size.
 
-``reported`` is a plain transcription of how the report's code computes: a loader that collates patient by patient, a
-U-Net without fused kernels, nearest records row by row; its sampling follows from the time of one evaluation. Both
-sides of a pair take turns on the same data in this process, and the best of their turns counts. Growth is measured in
-a process of its own for every size, so that peaks of memory do not hide each other. Written to
-``benchmarks/speed.json``. Run with ``make bench`` or ``python -m benchmarks.speed``.
+``reported`` is a plain transcription of how the report's code computes: a loader that collates
+patient by patient, a U-Net without fused kernels, nearest records row by row; its sampling follows
+from the time of one evaluation. Both sides of a pair take turns on the same data in this process,
+and the best of their turns counts. Growth is measured in a process of its own for every size, so
+that peaks of memory do not hide each other. Written to ``benchmarks/speed.json``. Run with ``make
+bench`` or ``python -m benchmarks.speed``.
 """
 
 from __future__ import annotations
@@ -60,7 +62,9 @@ TURNS = 3
 
 
 class PlainUNet(nn.Module):
-    """The same weights as a :class:`UNet`, computed as the DDPM code that the report took over writes it down."""
+    """The same weights as a :class:`UNet`, computed as the DDPM code that the report took over
+    writes it down.
+    """
 
     def __init__(self, network: UNet):
         super().__init__()
@@ -177,7 +181,9 @@ def autoencoder_steps(data: Tensor) -> dict[str, Any]:
 
 
 def unet_steps() -> dict[str, Any]:
-    """A training step of the reported U-Net on 64 latents, forward, backward and Adam; and how far both differ."""
+    """A training step of the reported U-Net on 64 latents, forward, backward and Adam; and how far
+    both differ.
+    """
     torch.manual_seed(0)
     network, sde = UNet(LATENT), VPSDE()
     x, noise, rng = (
@@ -211,7 +217,9 @@ def unet_steps() -> dict[str, Any]:
 
 
 def mlp_steps(unet: float) -> dict[str, Any]:
-    """A training step of the fast path's network on 64 latents beside the reported one's, in seconds ``unet``."""
+    """A training step of the fast path's network on 64 latents beside the reported one's, in
+    seconds ``unet``.
+    """
     score, sde = ScoreModel(ResidualMLP(LATENT), VPSDE(), "noise", 1000.0), VPSDE()
     x, noise, t = torch.randn(BATCH, LATENT), torch.randn(BATCH, LATENT), torch.rand(BATCH)
 
@@ -223,7 +231,9 @@ def mlp_steps(unet: float) -> dict[str, Any]:
 
 
 def sampled(matrix: CodeMatrix, evaluation: float) -> dict[str, Any]:
-    """Seconds a patient of each sampler; the reported one's from its evaluations, which are all alike."""
+    """Seconds a patient of each sampler; the reported one's from its evaluations, which are all
+    alike.
+    """
     many = PATIENTS["sampling"]
     reported = EVALUATIONS * evaluation / EVALUATED * many
     found = {}
@@ -299,7 +309,8 @@ def grown(what: str, size: int) -> dict[str, float]:
         return {"seconds": time.perf_counter() - begin, "peak_mb": peak_memory() / 1e6}
 
 
-#: Stages, and the sizes that each is measured at. Sampling takes 2 leaps here: memory is what it is about.
+#: Stages, and the sizes that each is measured at. Sampling takes 2 leaps here: memory is what it is
+#: about.
 STAGES = {
     "reading, by patients": SIZES["patients"][:3],
     "training an epoch, by patients": SIZES["patients"][:3],
@@ -349,7 +360,8 @@ def main(arguments: list[str]) -> None:
                "platform": platform.platform()}  # fmt: skip
     for found in pairs.values():
         print(
-            f"{found['unit']:62} {found['reported']:10.5f} s {found['ours']:10.5f} s   x {found['ratio']:,.2f}"
+            f"{found['unit']:62} {found['reported']:10.5f} s {found['ours']:10.5f} s   x "
+            f"{found['ratio']:,.2f}"
         )
     report = {
         "command": COMMAND,

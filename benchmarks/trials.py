@@ -1,4 +1,6 @@
-"""What every trial of :mod:`benchmarks.reliability` shares: an outcome, and how an answer is judged."""
+"""What every trial of :mod:`benchmarks.reliability` shares: an outcome, and how an answer is
+judged.
+"""
 
 from __future__ import annotations
 

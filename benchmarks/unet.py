@@ -1,7 +1,8 @@
-"""The U-Net at an eighth of its width: where the time goes, and what other ways of computing the same take.
+"""The U-Net at an eighth of its width: where the time goes, and what other ways of computing the
+same take.
 
-One thread, processor seconds, the least of some repeats. Results go to ``benchmarks/unet.json``. Run with
-``python -m benchmarks.unet``.
+One thread, processor seconds, the least of some repeats. Results go to ``benchmarks/unet.json``.
+Run with ``python -m benchmarks.unet``.
 """
 
 from __future__ import annotations
@@ -59,7 +60,9 @@ def network(seed: int = 0) -> nn.Module:
 
 
 def updates() -> dict[str, float]:
-    """Milliseconds of an update of 64 patients: as trained, with channels last, and with a fused Adam."""
+    """Milliseconds of an update of 64 patients: as trained, with channels last, and with a fused
+    Adam.
+    """
     x, t = torch.randn(UPDATE, DIM), torch.rand(UPDATE)
 
     def way(layout: torch.memory_format, fused: bool) -> Callable[[], None]:
@@ -125,7 +128,9 @@ def shares() -> dict[str, float]:
 
 @torch.no_grad()
 def convolutions() -> dict[str, dict[str, float]]:
-    """Milliseconds of each shape on 128 images: the library's, as a product over patches, as a dense matrix."""
+    """Milliseconds of each shape on 128 images: the library's, as a product over patches, as a
+    dense matrix.
+    """
     found = {}
     for n_in, n_out, side in SHAPES:
         x, weight = torch.randn(SAMPLE, n_in, side, side), torch.randn(n_out, n_in, 3, 3)
@@ -142,7 +147,9 @@ def convolutions() -> dict[str, dict[str, float]]:
 
 
 def by_patches(x: Tensor, weight: Tensor) -> Tensor:
-    """A 3 x 3 convolution of ``x`` ``(B, C, H, W)`` as one product with ``weight`` ``(9 C, C')``: ``(B H W, C')``."""
+    """A 3 x 3 convolution of ``x`` ``(B, C, H, W)`` as one product with ``weight`` ``(9 C, C')``:
+    ``(B H W, C')``.
+    """
     n, channels, side, _ = x.shape
     padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1)).contiguous()
     one, row, column, cell = padded.stride()

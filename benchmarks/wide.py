@@ -1,8 +1,9 @@
-"""What generators made for tables of a few dozen columns take with a column a code: CTGAN and TVAE by width.
+"""What generators made for tables of a few dozen columns take with a column a code: CTGAN and TVAE
+by width.
 
-Xu et al. (2019), Modeling Tabular Data using Conditional GAN, NeurIPS. Their package is no dependency of the project:
-its licence (BUSL-1.1) is not an open one. Run with ``pip install ctgan==0.12.1`` and ``python -m benchmarks.wide``;
-results go to ``benchmarks/wide.json``.
+Xu et al. (2019), Modeling Tabular Data using Conditional GAN, NeurIPS. Their package is no
+dependency of the project: its licence (BUSL-1.1) is not an open one. Run with ``pip install
+ctgan==0.12.1`` and ``python -m benchmarks.wide``; results go to ``benchmarks/wide.json``.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ FULL_PATIENTS, FULL_CODES, EPOCHS = 32_564, 1_071, 300
 
 
 def step_seconds(kind: Any, table: pd.DataFrame, epochs: int = 20) -> float:
-    """Processor seconds of a training step: of some epochs more than one, so that what comes before is left out."""
+    """Processor seconds of a training step: of some epochs more than one, so that what comes before
+    is left out.
+    """
 
     def fit(epochs: int) -> float:
         model, begin = kind(epochs=epochs, batch_size=BATCH, enable_gpu=False), time.process_time()
@@ -43,7 +46,9 @@ def step_seconds(kind: Any, table: pd.DataFrame, epochs: int = 20) -> float:
 
 
 def measure() -> dict[str, Any]:
-    """Seconds a step by number of the most common codes, presence only; growth goes on as over the last doubling."""
+    """Seconds a step by number of the most common codes, presence only; growth goes on as over the
+    last doubling.
+    """
     try:
         from ctgan import CTGAN, TVAE
     except ImportError:
