@@ -60,9 +60,12 @@ def read_icd9(raw: str, *, lost_zeros: bool = False) -> str:
     raw : the code as text; ``lost_zeros``: its source wrote categories as numbers, so that 8 stands
         for 008
 
-    Raises ------ ValueError ``raw`` is no such code: its category is not in the list, it is too
-    short or too long, its dot is not behind the category, or it has a dot and the list does not
-    have it (``486.0``). The message names what it may be.
+    Raises
+    ------
+    ValueError
+        ``raw`` is no such code: its category is not in the list, it is too short or too long, its
+        dot is not behind the category, or it has a dot and the list does not have it (``486.0``).
+        The message names what it may be.
 
     >>> read_icd9("428.0"), read_icd9("v3001"), read_icd9("41.4", lost_zeros=True)
     ('4280', 'V3001', '0414')

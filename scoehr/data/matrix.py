@@ -53,8 +53,11 @@ class CodeMatrix:
     kind : "count" (occurrences), "binary" (0 or 1: ever recorded), or "signed" (what a generator
         without a decoder puts out when nobody cuts its negative numbers; no real patients are so)
 
-    Raises ------ InputError If the shapes disagree, an id or a code repeats, a count is negative,
-    or a binary matrix holds other than 0, 1.
+    Raises
+    ------
+    InputError
+        If the shapes disagree, an id or a code repeats, a count is negative, or a binary matrix
+        holds other than 0, 1.
     """
 
     counts: sparse.csr_array

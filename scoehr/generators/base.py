@@ -315,7 +315,7 @@ class Generator(Model):
         Args:
             sampler, steps: in place of the configured ones; see :attr:`samplers`.
             condition: codes that every patient is to have; for
-            :class:`~scoehr.generators.Thinning`.
+                :class:`~scoehr.generators.Thinning`.
             store: folder that keeps the batches, and gives back those of the same model.
 
         Raises:
