@@ -1,6 +1,7 @@
 """Time of the whole set of scores with its five reference points on 10,000 patients and some 1,071 codes.
 
-Beside it time and memory of all privacy scores of 10,000 synthetic patients against 32,000 that were trained on.
+Beside it time and memory of all privacy scores of 10,000 synthetic patients against 32,000 that were
+trained on, and of the membership attacks on 10,000 members and 10,000 others, their model given.
 
 Written to ``benchmarks/metrics.json``. Run with ``make bench`` or ``python -m benchmarks.metrics``.
 """
@@ -17,13 +18,15 @@ from typing import Any
 
 from scoehr.data.simulate import sample_matrix
 from scoehr.files import write_json
+from scoehr.generators import preset
 from scoehr.memory import peak_memory
-from scoehr.metrics import METRICS, REFERENCES, evaluate
+from scoehr.metrics import METRICS, REFERENCES, attack, evaluate
 from scoehr.metrics.registry import Members, Pair
 
 PATIENTS = 10_000
 TRAINED = 32_000
 LIMIT = 120.0  # seconds
+ATTACKS_LIMIT = 900.0
 PRIVACY = ("membership", "records near by", "attribute inference")
 COMMAND = "python -m benchmarks.metrics"
 
@@ -88,14 +91,30 @@ def measure_privacy(patients: int = PATIENTS, trained: int = TRAINED) -> dict[st
     }
 
 
+def measure_attacks(patients: int = PATIENTS) -> dict[str, Any]:
+    """Seconds of the eight attacks, the training of their reference model among them."""
+    real, train = (sample_matrix(2 * patients, seed=seed) for seed in (1, 3))
+    model = preset("thinning").fit(train, progress=False)
+    synthetic = model.sample(patients, progress=False)
+    begin, processor = time.perf_counter(), time.process_time()
+    found = attack(real, synthetic, train=train, model=model)
+    return {
+        "n": found["n"],
+        "seconds": time.perf_counter() - begin,
+        "processor_seconds": time.process_time() - processor,
+        "limit_seconds": ATTACKS_LIMIT,
+        "scores": found["scores"],
+    }
+
+
 def main() -> None:
     """Measure, write, and say whether the limits hold."""
     privacy = measure_privacy()  # first, so that no earlier peak hides its memory
-    found = measure()
+    found, attacks = measure(), measure_attacks()
     machine = {"cores": os.cpu_count(), "load": os.getloadavg()[1], "platform": platform.platform()}
     write_json(
         Path(__file__).with_suffix(".json"),
-        {"command": COMMAND, **found, "privacy": privacy, **machine},
+        {"command": COMMAND, **found, "privacy": privacy, "attacks": attacks, **machine},
     )
     print(
         f"{found['rows']:,} x {found['codes']:,}, {found['sets']} sets: {found['seconds']:.1f} s "
@@ -104,6 +123,10 @@ def main() -> None:
     print(
         f"privacy, {privacy['synthetic']:,} x {privacy['train']:,} x {privacy['codes']:,}: {privacy['seconds']:.1f} s, "
         f"{privacy['memory_bytes'] / 2**20:.0f} MB (limit {LIMIT:.0f} s)"
+    )
+    print(
+        f"attacks, {attacks['n']}: {attacks['seconds']:.1f} s "
+        f"({attacks['processor_seconds']:.1f} s of one core; limit {ATTACKS_LIMIT:.0f} s)"
     )
 
 

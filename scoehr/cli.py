@@ -241,21 +241,35 @@ def evaluate(
     train: Annotated[
         Path | None, typer.Option(parser=PATH, help="Table that the generator was trained on.")
     ] = None,
+    attacks: Annotated[
+        bool, typer.Option("--attacks", help="Run the membership attacks too; needs --train.")
+    ] = False,
+    model: Annotated[
+        Path | None, typer.Option(parser=PATH, help="Folder of the generator: attack it as well.")
+    ] = None,
     kind: KindName = "count",
     seed: Seed = 0,
 ) -> None:
     """Score synthetic against held-out real patients.
 
     Beside each score stand what fresh real patients and independent columns get on the same data.
+    Membership attacks read the table, and with --model the generator's loss.
     """
-    from scoehr import metrics
+    from scoehr import generators, metrics
 
     may_write(json, real, synthetic, train, endings=JSON)
+    if (attacks or model) and train is None:
+        raise InputError("membership attacks need the table of the members; give it by --train")
+    generator = generators.load(model) if model else None
     sets = [read_table(path, kind) for path in (real, synthetic)]
     training = read_table(train, kind) if train else None
     results = metrics.evaluate(*sets, train=training, seed=seed, progress=sys.stderr.isatty())
+    if training is not None and (attacks or model):
+        results["attacks"] = metrics.attack(*sets, train=training, model=generator, seed=seed)
     write_json(json, results)
     _print_scores(results, metrics.METRICS)
+    if "attacks" in results:
+        _print_attacks(results["attacks"], metrics.ATTACKS)
     print(f"wrote {json}")
 
 
@@ -371,31 +385,38 @@ def _figure(value: Any) -> str:
 
 
 def _print_scores(results: dict[str, Any], table: dict[str, Metric]) -> None:
-    """One line a score: the synthetic set's, fresh real patients', independent columns', the gap,
-    and a verdict.
-    """
-    counts = ", ".join(
-        f"{number:,} {name}"
-        for name, number in results["n"].items()
-        if name not in ("rows", "codes")
-    )
-    print(
-        f"patients given: {counts}; {results['n']['rows']:,} of each compared, "
-        f"{results['n']['codes']:,} codes"
-    )
+    """A line a score by family; those that carry a caution stand last, below it."""
+    given, n = ("real", "synthetic", "train"), results["n"]
+    counts = ", ".join(f"{n[name]:,} {name}" for name in given if name in n)
+    print(f"patients given: {counts}; {n['rows']:,} of each compared, {n['codes']:,} codes")
     print(f"\n{'':51}{'synthetic':>11}{'real':>11}{'independent':>13}{'gap':>8}")
+    heading = ""
+    for key, metric in sorted(table.items(), key=lambda item: bool(item[1].caution)):
+        above = metric.caution or key.split(".")[0]
+        if above != heading:
+            print(above)
+        heading = above
+        print(_line(key, metric, results))
+
+
+def _line(key: str, metric: Metric, results: dict[str, Any]) -> str:
+    """A score: of the synthetic set, fresh real patients, independent columns; gap and verdict."""
+    family, name = key.split(".")
+    points = (results["reference"][point][family] for point in ("real", "independent"))
+    real, independent = (score_text(made.get(name)) for made in points)
+    made, gap = score_text(results[family].get(name)), results["gap"].get(key)
+    cells = f"{made:>11}{real:>11}{independent:>13}{score_text(gap, 2):>8}"
+    return f"  {metric.title:49}{cells}  {_verdict(gap)}".rstrip()
+
+
+def _print_attacks(results: dict[str, Any], table: dict[str, Metric]) -> None:
+    """One line a score: on the synthetic set or its generator, and on fresh real patients."""
+    n = results["n"]
+    counts = f"{n['members']:,} members, {n['members']:,} others, {n['reference']:,} known"
+    print(f"\n{'membership attacks':51}{'synthetic':>11}{'floor':>11}   {counts}")
     for key, metric in table.items():
-        family, name = key.split(".")
-        if key == next(other for other in table if other.startswith(f"{family}.")):
-            print(family)
-        real, independent = (
-            results["reference"][point][family].get(name) for point in ("real", "independent")
-        )
-        gap = results["gap"].get(key)
-        value = score_text(results[family].get(name))
-        points = f"{value:>11}{score_text(real):>11}{score_text(independent):>13}"
-        cells = f"{points}{score_text(gap, 2):>8}"
-        print(f"  {metric.title:49}{cells}  {_verdict(gap)}".rstrip())
+        made, floor = (score_text(results[side][key]) for side in ("scores", "floor"))
+        print(f"  {metric.title:49}{made:>11}{floor:>11}")
 
 
 def score_text(value: Any, digits: int = 4) -> str:

@@ -297,6 +297,14 @@ class Generator(Model):
         """The matrix, cut to presence where ``kind`` is binary."""
         return matrix.to_binary() if self.config.kind == "binary" else matrix
 
+    def losses(self, matrix: CodeMatrix, *, draws: int = 16, seed: int = 0) -> np.ndarray:
+        """Training loss of each patient, ``(n,)``, the mean over so many draws of noise.
+
+        Codes that the generator does not know are left out. An attack reads it to find members
+        (:mod:`scoehr.metrics.attacks`). InputError where the generator has no loss for one patient.
+        """
+        raise InputError(f"{self.name} has no loss for one patient; attack its table alone")
+
     # --------------------------------------------------------------- sample
 
     def sample(

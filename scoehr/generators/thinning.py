@@ -12,16 +12,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from scoehr import thinning
 from scoehr.checkpoints import Row
+from scoehr.data.matrix import CodeMatrix
 from scoehr.files import InputError
 from scoehr.generators import conditions
 from scoehr.generators.base import Fitting, Generator, Sampling, Settings, Weights
 from scoehr.models import RecordMLP, ResidualMLP
-from scoehr.thinning import RateModel
+from scoehr.thinning import RateModel, thin, thinning_levels, thinning_loss
 from scoehr.training import Schedule
 
 
@@ -83,6 +85,20 @@ class Thinning(Generator):
         self.rate.fit_marginals(fitting.data)
         config = self._training_config(len(fitting.data))
         return fitting.train("rate", self.rate, self.rate.loss, config, device=self.device)
+
+    @torch.no_grad()
+    def losses(self, matrix: CodeMatrix, *, draws: int = 16, seed: int = 0) -> np.ndarray:
+        rows = self._rows(matrix.restrict(self.vocabulary.codes)[0])
+        rng = torch.Generator().manual_seed(seed)
+        levels = thinning_levels(draws, rng)
+        found = []
+        for x in rows.parts():
+            total = torch.zeros(len(x))
+            for level in levels.expand(len(x), -1).T:
+                thinned = thin(x, level, rng)
+                total += thinning_loss(self.rate, x, thinned, level)
+            found.append(total / draws)
+        return torch.cat(found).numpy()
 
     def _floats(self, n: int, n_codes: int) -> int:
         tables = 10 * RateModel.LEVELS * (RateModel.MAX_THINNED + 1) * n_codes

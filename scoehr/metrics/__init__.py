@@ -2,19 +2,23 @@
 
 :func:`evaluate` makes all of them. Four families: ``reported`` (the report's formulas, faults
 included), ``fidelity``, ``utility`` and ``privacy`` (the corrected ones). :data:`METRICS` describes
-each score and computes one alone: ``METRICS["fidelity.pcd"](real, synthetic)``.
+each score and computes one alone: ``METRICS["fidelity.pcd"](real, synthetic)``. :func:`attack` asks
+who was trained on.
 """
 
 from scoehr.metrics.arrays import Undefined
+from scoehr.metrics.attacks import ATTACKS, attack
 from scoehr.metrics.evaluation import REFERENCES, evaluate, gaps, references
 from scoehr.metrics.registry import FAMILIES, METRICS, Metric
 
 __all__ = [
+    "ATTACKS",
     "FAMILIES",
     "METRICS",
     "REFERENCES",
     "Metric",
     "Undefined",
+    "attack",
     "evaluate",
     "gaps",
     "references",

@@ -56,12 +56,10 @@ def evaluate(
     ----------
     real : patients that the generator has not seen
     synthetic : patients that it made; columns are aligned to the codes of all sets
-    train : patients that it was trained on, of whom ``n`` at random are the members of the
-        membership scores. If None, half of ``real`` is the training set of the reference points,
-        and the scores of privacy and prediction are None
+    train : patients that it was trained on, ``n`` of them the members. If None, half of ``real`` is
+        the training set of the references, and scores of privacy and prediction are None
     reference : what :func:`references` returned for these sets; if None, computed
     n : rows drawn from each set; by default those of ``reference``, else of the smallest set
-    seed : of the draws, the reference points, the discriminator and the bootstrap
     progress : True for a bar on stderr, or a function of (steps done, steps in all, step)
 
     Returns
@@ -76,8 +74,7 @@ def evaluate(
     Raises
     ------
     InputError
-        If a set is empty or has fewer rows than ``n``, ``reference`` was made with another ``n``,
-        kinds differ, or two sets share no code.
+        If a set has fewer rows than ``n``, or kinds, codes or the references do not fit.
     """
     seed = check_seed(seed)
     given = {"real": real, "synthetic": synthetic, **({} if train is None else {"train": train})}
@@ -306,7 +303,7 @@ def _sets(given: dict[str, CodeMatrix], seed: int) -> tuple[Csr, Csr, Csr]:
 
     Without a training set the real rows are cut in halves.
     """
-    sets = _aligned(given)
+    sets, _ = aligned(given)
     real = sets["real"]
     made = sets.get("synthetic", real)
     if "train" in sets:
@@ -319,8 +316,8 @@ def _sets(given: dict[str, CodeMatrix], seed: int) -> tuple[Csr, Csr, Csr]:
     return real[np.sort(order[half:])], real[np.sort(order[:half])], made
 
 
-def _aligned(given: dict[str, CodeMatrix]) -> dict[str, Csr]:
-    """The counts over one vocabulary: codes of the real set, then those that only others have."""
+def aligned(given: dict[str, CodeMatrix]) -> tuple[dict[str, Csr], list[str]]:
+    """The counts of each set over one vocabulary, and its codes: first those of the real set."""
     real = given["real"]
     for name, matrix in given.items():
         if (matrix.kind == "binary") != (real.kind == "binary"):
@@ -337,7 +334,7 @@ def _aligned(given: dict[str, CodeMatrix]) -> dict[str, Csr]:
     for name, matrix in given.items():
         same = matrix if matrix.codes.tolist() == codes else matrix.align(codes)
         found[name] = checked(same.counts, f"the {name} set")
-    return found
+    return found, codes
 
 
 def _agreed(n: int | None, reference: Mapping[str, Mapping[str, Any]] | None) -> int | None:

@@ -35,7 +35,7 @@ def nearest(synthetic: Rows, records: Rows) -> Nearest:
     left, right = (unit(rows) for rows in pair(synthetic, records))
     of_records = np.full(right.shape[0], -1.0, dtype=np.float32)
     of_synthetic = np.full(left.shape[0], -1.0, dtype=np.float32)
-    for rows, columns, similarity in _products(left, right):
+    for rows, columns, similarity in products(left, right):
         of_records[columns] = np.maximum(of_records[columns], similarity.max(axis=0))
         of_synthetic[rows] = np.maximum(of_synthetic[rows], similarity.max(axis=1))
     return Nearest(of_records.round(5), of_synthetic.round(5))
@@ -49,7 +49,7 @@ def hamming(rows: Rows, others: Rows | None = None) -> Hamming:
     left, right = pair(rows, rows if others is None else others)
     smallest = np.full((2, left.shape[0]), np.inf, dtype=np.float32)
     of_others = np.full(right.shape[0], np.inf, dtype=np.float32)
-    for here, there, distance in _products(*_terms(left, right)):
+    for here, there, distance in products(*terms(left, right)):
         if others is None:
             own = np.arange(max(here.start, there.start), min(here.stop, there.stop))
             distance[own - here.start, own - there.start] = np.inf
@@ -58,7 +58,7 @@ def hamming(rows: Rows, others: Rows | None = None) -> Hamming:
     return Hamming(smallest[0], smallest[1], of_others)
 
 
-def _products(
+def products(
     left: sparse.csr_array, right: sparse.csr_array
 ) -> Iterator[tuple[slice, slice, np.ndarray]]:
     """Blocks of left @ right.T with the rows and the columns where they stand.
@@ -79,7 +79,7 @@ def _two_smallest(distance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return smallest, distance.min(axis=1)
 
 
-def _terms(
+def terms(
     left: sparse.csr_array, right: sparse.csr_array
 ) -> tuple[sparse.csr_array, sparse.csr_array]:
     """Rows whose products are the Hamming distances: (-2 a, |a|, 1) and (b, 1, |b|).

@@ -47,6 +47,11 @@ FEW = 5
 KNOWN = 20
 PATTERNS = 512  # patterns of known codes at a time
 
+#: Pilgram et al. (2025), Patterns; Yao et al. (2025), ESORICS.
+CAUTION = (
+    "a distance is no evidence of privacy (Pilgram et al. 2025; Yao et al. 2025): run the attacks"
+)
+
 _register = partial(METRICS.register, family="privacy")
 _nearby = partial(_register, step="records near by")
 
@@ -273,11 +278,16 @@ def _records(pair: Pair) -> tuple[np.ndarray, ...]:
 @_nearby(
     _large,
     dcr=Metric(
-        "DCR to training, 5th percentile (codes)", 0, None, "higher", None, f"{CTABGAN}; {PLATZER}"
+        "DCR to training, 5th percentile (codes)",
+        *(0, None, "higher", None),
+        f"{CTABGAN}; {PLATZER}",
+        caution=CAUTION,
     ),
-    dcr_holdout=Metric("DCR to held-out, 5th percentile (codes)", 0, None, "target", None, PLATZER),
-    nndr=Metric("NNDR to training, median", 0, 1, "higher", None, CTABGAN),
-    nndr_holdout=Metric("NNDR to held-out, median", 0, 1, "target", None, CTABGAN),
+    dcr_holdout=Metric(
+        "DCR to held-out, 5th percentile (codes)", 0, None, "target", None, PLATZER, caution=CAUTION
+    ),
+    nndr=Metric("NNDR to training, median", 0, 1, "higher", None, CTABGAN, caution=CAUTION),
+    nndr_holdout=Metric("NNDR to held-out, median", 0, 1, "target", None, CTABGAN, caution=CAUTION),
 )
 def closest_records(synthetic: np.ndarray) -> dict[str, float]:
     """Distance to the closest record and nearest-neighbour distance ratio.
@@ -315,9 +325,15 @@ def closest_records(synthetic: np.ndarray) -> dict[str, float]:
 
 @_nearby(
     _three_sets,
-    adversarial_train=Metric("Adversarial accuracy, training", 0, 1, "target", 0.5, YALE),
-    adversarial_holdout=Metric("Adversarial accuracy, held-out", 0, 1, "target", 0.5, YALE),
-    adversarial_loss=Metric("Privacy loss (adversarial accuracies)", -1, 1, "lower", 0, YALE),
+    adversarial_train=Metric(
+        "Adversarial accuracy, training", 0, 1, "target", 0.5, YALE, caution=CAUTION
+    ),
+    adversarial_holdout=Metric(
+        "Adversarial accuracy, held-out", 0, 1, "target", 0.5, YALE, caution=CAUTION
+    ),
+    adversarial_loss=Metric(
+        "Privacy loss (adversarial accuracies)", -1, 1, "lower", 0, YALE, caution=CAUTION
+    ),
 )
 def adversarial_accuracy(
     synthetic: np.ndarray, members: np.ndarray, holdout: np.ndarray

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
+from typing import Any, Literal, NamedTuple, Self, TypeAlias, TypeVar
 
 from scoehr.metrics.arrays import Undefined
 
@@ -66,7 +66,7 @@ class Pair:
             )
         return self.members
 
-    def once(self, function: Callable[[Pair], Made]) -> Made:
+    def once(self, function: Callable[[Self], Made]) -> Made:
         """``function(self)``, computed at the first call and kept."""
         if function not in self._made:
             self._made[function] = function(self)
@@ -115,7 +115,8 @@ class Metric:
     ``low`` and ``high`` bound it (None: no bound). ``better``: "lower", "higher", or "target" when
     being off on either side is as bad. ``ideal``: the value of a perfect generator, None when that
     depends on the data and only the real-vs-real reference shows it. ``source``: the paper.
-    ``marginal``: independent columns get it right by construction, so it has no gap.
+    ``marginal``: independent columns get it right by construction, so it has no gap. ``caution``:
+    what it must not be read as.
     """
 
     title: str
@@ -125,6 +126,7 @@ class Metric:
     ideal: float | None
     source: str
     marginal: bool = False
+    caution: str = ""
     measure: Measure | None = field(default=None, repr=False)
     key: str = ""
 

@@ -207,6 +207,21 @@ def test_evaluate_without_the_training_table(readme_folder, tmp_path):
     assert json.loads((tmp_path / "scores.json").read_text())["fidelity"]
 
 
+def test_evaluate_attacks_the_table_and_the_model(readme_folder, tmp_path):
+    parts, out = readme_folder / "parts", tmp_path / "scores.json"
+    sets = parts / "test.parquet", readme_folder / "synthetic.parquet"
+    options = ["--train", parts / "train.parquet", "--model", readme_folder / "model"]
+    said = done("evaluate", *sets, *options, "--json", out)
+    assert "Reference model, TPR at 0.1 % FPR" in said and "no evidence of privacy" in said
+    found = json.loads(out.read_text())["attacks"]
+    assert set(found["scores"]) == set(found["floor"]) and len(found["exposed"]) == 10
+
+
+def test_attacks_need_the_training_table(readme_folder, tmp_path):
+    table = readme_folder / "parts" / "test.parquet"
+    refused(scoehr("evaluate", table, table, "--attacks", "--json", tmp_path / "s.json"), "--train")
+
+
 # The study ----------------------------------------------------------------------------------------------------------
 
 
