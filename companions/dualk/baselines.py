@@ -1,8 +1,8 @@
 """What a model has to beat: predictors that need no network, a linear one, and RETAIN.
 
-All give logits (n, targets) for patients, from their histories alone. *Copy-forward* repeats what the last visit had,
-then what earlier ones had, then what is frequent; chronic codes make it strong. *Recurrence rates* turn the same three
-states of a code into its own probabilities.
+All give logits (n, targets) for patients, from their histories alone. *Copy-forward* repeats what
+the last visit had, then what earlier ones had, then what is frequent; chronic codes make it strong.
+*Recurrence rates* turn the same three states of a code into its own probabilities.
 """
 
 from __future__ import annotations
@@ -48,9 +48,10 @@ def frequency(feed: Feed, parts: Split, patients: np.ndarray) -> np.ndarray:
 
 
 def copy_forward(feed: Feed, parts: Split, patients: np.ndarray) -> np.ndarray:
-    """Codes of the last visit, then those of earlier ones, then the rest by frequency; within a group by frequency.
+    """Codes of the last visit, then those of earlier ones, then the rest; each by frequency.
 
-    The levels of the first two groups are their mean rates in training, so that the logits are of sensible size.
+    The levels of the first two groups are their mean rates in training, so that the logits are of
+    sensible size.
     """
     there, positive = (part.sum(axis=1) for part in rates.counts(feed, parts.train))
     level = special.logit((positive + 1) / (there + 2))
@@ -67,7 +68,7 @@ def copy_forward(feed: Feed, parts: Split, patients: np.ndarray) -> np.ndarray:
 
 
 def recurrence(feed: Feed, parts: Split, patients: np.ndarray) -> np.ndarray:
-    """Each code's own training rate given whether the last visit, only an earlier one, or none had it."""
+    """Each code's own training rate: had the last visit, an earlier one or none the code?"""
     return np.take_along_axis(rates.table(feed, parts.train), rates.of(feed, patients), axis=0)
 
 
@@ -76,7 +77,7 @@ PLAIN = {"frequency": frequency, "copy-forward": copy_forward, "recurrence": rec
 
 
 class Logistic(nn.Module):
-    """One logistic regression a code on all codes of the last visit and of the history, trained together."""
+    """One logistic regression a code on all codes of the last visit and of the history."""
 
     def __init__(self, targets: int):
         super().__init__()
@@ -88,7 +89,7 @@ class Logistic(nn.Module):
 
 
 class Retain(nn.Module):
-    """Two recurrences that read visits backwards and weigh visits and channels (Choi et al. 2016, NeurIPS)."""
+    """Two recurrences, last visit first, weigh visits and channels (Choi et al. 2016, NeurIPS)."""
 
     def __init__(self, targets: int, codes: int, width: int = 128, dropout: float = 0.3):
         super().__init__()

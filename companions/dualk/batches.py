@@ -1,4 +1,4 @@
-"""What the networks are fed: histories, laboratory items and answers of chosen patients, as padded index tables."""
+"""What the networks see: histories, laboratory items and answers, as padded index tables."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ YEAR = 365.25
 class Feed:
     """Batches from records, under one rule of what may be seen of the visit to predict.
 
-    ``whole`` patients are given with all their visits (pre-training); else the last visit is the answer, and nothing
-    of it goes in but what ``labs`` says.
+    ``whole`` patients are given with all their visits (pre-training); else the last visit is the
+    answer, and nothing of it goes in but what ``labs`` says.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Feed:
 
     @cached_property
     def _ever(self) -> sparse.csr_array:
-        """(n_patients, targets) share of the visits that may be seen that have each code, float32."""
+        """(n_patients, targets) share of the visible visits that have each code, float32."""
         records, hidden = self.records, 0 if self.whole else 1
         number = records.visits - hidden
         visit = np.arange(len(records.days))
@@ -73,7 +73,7 @@ class Feed:
         return self.records.first[patients + 1] - (1 if self.whole else 2)
 
     def seen(self, patients: np.ndarray) -> np.ndarray:
-        """(n, T) 1 + row of each visit that may be seen, the oldest first, 0 is padding at the end."""
+        """(n, T) 1 + row of each visible visit, the oldest first, 0 is padding at the end."""
         first, last = self.records.first[patients], self.last_seen(patients)
         steps = np.arange((last - first).max(initial=0) + 1)
         rows = first[:, None] + steps
@@ -104,7 +104,7 @@ class Feed:
         )
 
     def history(self, patients: np.ndarray) -> tuple[sparse.csr_array, sparse.csr_array]:
-        """Share of the visits seen that have each target code; and whether the last one has it. (n, targets) each."""
+        """Share of visible visits with each target code; whether the last has it. (n, targets)"""
         return self._ever[patients], self.present[self.last_seen(patients)]
 
     def laboratory(self, patients: np.ndarray) -> Tensor:
@@ -121,7 +121,7 @@ class Feed:
         return self.present[self.records.first[patients + 1] - 1]
 
     def abnormal(self, patients: np.ndarray) -> dict[str, Tensor]:
-        """Items of each category that are abnormal at any visit of a patient, (n, items of the category)."""
+        """Items of each category that are abnormal at any visit, (n, items of the category)."""
         rows = (
             self.seen(patients) if not self.whole else Feed(self.records, whole=True).seen(patients)
         )

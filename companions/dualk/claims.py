@@ -37,7 +37,7 @@ def verdict(holds: bool, why: str, ours: str = "–") -> Finding:
     return Finding(HOLDS if holds else FAILS, why, ours)
 
 
-# Statements of the text, tried on the code --------------------------------------------------------
+# Statements of the text, tried on the code -------------------------------------------------------
 
 
 def _toy(
@@ -188,7 +188,7 @@ def complete(found: Found) -> Finding:
     return Finding(FAILS, why, f"{stages} stages run here")
 
 
-# By the runs --------------------------------------------------------------------------------------
+# By the runs -------------------------------------------------------------------------------------
 
 
 def learnt(found: Found, name: str) -> Run:

@@ -176,7 +176,7 @@ def adversarial_loss(
     return -(right + wrong).mean() / 2
 
 
-# Ranking ------------------------------------------------------------------------------------------
+# Ranking -----------------------------------------------------------------------------------------
 
 
 @torch.no_grad()
@@ -235,7 +235,7 @@ def compare(
     return Compared(hake, scores)
 
 
-# Node features ------------------------------------------------------------------------------------
+# Node features -----------------------------------------------------------------------------------
 
 
 def features(model: HAKE, graph: Triples, codes: np.ndarray, width: int) -> NDArray[np.float32]:

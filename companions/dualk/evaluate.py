@@ -40,7 +40,7 @@ class Figures:
         return bootstrap(self.values[name].value - other.values[name].value, apart)
 
 
-# Per patient --------------------------------------------------------------------------------------
+# Per patient -------------------------------------------------------------------------------------
 
 
 def hits(scores: np.ndarray, truth: np.ndarray, most: int) -> np.ndarray:
@@ -93,7 +93,7 @@ def chosen_by_oracle(scores: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return made
 
 
-# Figures ------------------------------------------------------------------------------------------
+# Figures -----------------------------------------------------------------------------------------
 
 
 def weights(n: int, seed: int, draws: int = DRAWS) -> np.ndarray:
@@ -240,7 +240,7 @@ def plain(found: Mapping[str, Estimate]) -> dict[str, Any]:
     }
 
 
-# One yes-or-no answer -----------------------------------------------------------------------------
+# One yes-or-no answer ----------------------------------------------------------------------------
 
 
 def binary(logits: np.ndarray, truth: np.ndarray, seed: int = 0) -> dict[str, Estimate]:

@@ -205,7 +205,7 @@ def _write(path: Path, content: Any) -> None:
         save_file({key: value.contiguous() for key, value in content.items()}, path)
 
 
-# Plan ------------------------------------------------------------------------------------------
+# Plan --------------------------------------------------------------------------------------------
 
 
 def plan(dataset: str, source: str | None, profile: str, seed: int) -> dict[str, Experiment]:
@@ -265,7 +265,7 @@ def _has_labevents(experiment: Experiment) -> bool:
     return reading.look_for(Path(experiment.source), "labevents") is not None
 
 
-# Data ------------------------------------------------------------------------------------------
+# Data --------------------------------------------------------------------------------------------
 
 
 @cache
@@ -281,7 +281,7 @@ def data_of(experiment: Experiment) -> tuple[Records, Split]:
     return found, cohorts.split(found, experiment.protocol.split, seed=42 + experiment.seed)
 
 
-# Making runs -----------------------------------------------------------------------------------
+# Making runs -------------------------------------------------------------------------------------
 
 
 def _store(experiment: Experiment) -> Path:
@@ -388,7 +388,7 @@ def _control(experiment: Experiment, progress: bool) -> dict[str, Any]:
 
 
 def shuffled(found: Records, patients: np.ndarray, seed: int) -> Records:
-    """Records in which the last visits of these patients have changed hands, codes and all but dates."""
+    """Records in which the last visits of these patients, but for dates, have changed hands."""
     last = found.first[patients + 1] - 1
     rows = np.arange(len(found.days))
     rows[last] = np.random.default_rng([seed, 5]).permutation(last)

@@ -30,7 +30,7 @@ LEAST_VISITS = 3
 
 @dataclass(frozen=True)
 class Edges:
-    """Directed edges between nodes; node 0 is padding, node c + 1 is code c. Arrays of shape (n,)."""
+    """Directed edges between nodes, arrays (n,); node 0 is padding, node c + 1 is code c."""
 
     source: np.ndarray
     target: np.ndarray
@@ -38,6 +38,7 @@ class Edges:
 
     @property
     def n(self) -> int:
+        """How many edges there are."""
         return len(self.source)
 
 
@@ -103,7 +104,7 @@ def associated(records: Records, patients: np.ndarray, most: int = NEIGHBOURS) -
     return Edges(kept.col + 1, kept.row + 1, kept.data.astype(np.float32))
 
 
-# Knowledge graph ----------------------------------------------------------------------------------
+# Knowledge graph ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

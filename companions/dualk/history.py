@@ -2,8 +2,9 @@
 
 A code's logit starts as its own rate of recurrence, given whether the last visit, an earlier one or
 none had it (:func:`companions.dualk.rates.table`). A network of one hidden layer adds to it what
-the codes of the last visit, those of the whole history and the laboratory results of the visit before
-tell. Its logits are averaged with those of RETAIN (:class:`companions.dualk.baselines.Retain`).
+the codes of the last visit, those of the whole history and the laboratory results of the visit
+before tell. Its logits are averaged with those of RETAIN
+(:class:`companions.dualk.baselines.Retain`).
 
 Two things let few patients teach many codes. Every visit after a patient's first is an answer in
 training (:func:`prefixes`), not the last alone. And the network first learns which codes go

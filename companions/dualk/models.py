@@ -60,7 +60,7 @@ class ModelConfig:
 
 
 class Attention(nn.Module):
-    """Pools rows of items by a softmax over them, a feature channel at a time: Σ softmax(xW) ⊙ x."""
+    """Pools rows of items by a softmax over them, channel by channel: Σ softmax(xW) ⊙ x."""
 
     def __init__(self, width: int, dropout: float, start: Literal["normal", "scaled"]):
         super().__init__()

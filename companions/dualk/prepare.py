@@ -87,7 +87,7 @@ def tables_of(dataset: str, source: str | Path | None, patients: int, seed: int)
     return place
 
 
-# Visits ---------------------------------------------------------------------------------------
+# Visits ------------------------------------------------------------------------------------------
 
 
 def _keep(database: Database, dated: bool) -> None:
@@ -160,7 +160,7 @@ def _choose(database: Database, counts: dict[str, Any]) -> None:
         )
 
 
-# Laboratory -----------------------------------------------------------------------------------
+# Laboratory --------------------------------------------------------------------------------------
 
 
 def _laboratory(database: Database, source: Path) -> dict[str, Any]:
@@ -228,7 +228,7 @@ def _tested(database: Database, path: Path) -> None:
         )
 
 
-# Arrays ---------------------------------------------------------------------------------------
+# Arrays ------------------------------------------------------------------------------------------
 
 
 def _arrange(tables: Tables, dataset: str, counts: dict[str, Any]) -> Records:

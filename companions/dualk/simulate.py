@@ -165,7 +165,7 @@ def _record(cohort: Cohort, rng: np.random.Generator) -> sparse.csr_array:
     return sparse.csr_array((np.ones(len(visit), dtype=bool), (visit, code)), shape=shape)
 
 
-# Full codes -----------------------------------------------------------------------------------
+# Full codes --------------------------------------------------------------------------------------
 
 
 def full_codes(seed: int, patient: np.ndarray, category: np.ndarray) -> np.ndarray:
@@ -189,7 +189,7 @@ def _uniform(word: np.ndarray) -> np.ndarray:
         return ((word ^ (word >> np.uint64(31))) >> np.uint64(11)) / 2.0**53
 
 
-# Truth ----------------------------------------------------------------------------------------
+# Truth -------------------------------------------------------------------------------------------
 
 
 def oracle(cohort: Cohort, patients: np.ndarray, codes: np.ndarray) -> np.ndarray:
@@ -245,7 +245,7 @@ def item_hazards() -> tuple[np.ndarray, np.ndarray]:
     return (0.02 * strength).astype(np.float32), hazards
 
 
-# Tables ---------------------------------------------------------------------------------------
+# Tables ------------------------------------------------------------------------------------------
 
 
 def write_tables(folder: str | Path, *, patients: int, seed: int = 0) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The four stages of training, the heart-failure task, and one loop for all of them, resumable to the bit."""
+"""The four stages of training, the heart-failure task, and one loop for all, resumable."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def fine_rate(rate: float, epoch: int) -> float:
     return rate * (0.1 if epoch > 40 else 0.5 if epoch > 30 else 1.0)
 
 
-# One loop --------------------------------------------------------------------------------------------------------
+# One loop ----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -96,8 +96,9 @@ def fit(
 ) -> list[Row]:
     """Train the parts of ``module`` that require gradients, in place; a row of figures an epoch.
 
-    ``loss`` takes chosen entries of ``rows``; ``score`` says how good the module is now. ``facts`` are what else
-    decides the result: they name the checkpoint in ``store``, from which a killed training goes on with the same bits.
+    ``loss`` takes chosen entries of ``rows``; ``score`` gives the figures of the module now.
+    ``facts`` are what else decides the result: they name the checkpoint in ``store``, from which a
+    killed training continues with the same bits.
     """
     trained = [name for name, part in module.named_parameters() if part.requires_grad]
     settings = [stage.batch, stage.keep, stage.loses_dropout, stage.rates(0), seed]
@@ -152,7 +153,8 @@ def _epoch(
     mean = total / len(rows)
     if not np.isfinite(mean):
         raise InputError(
-            f"stage {stage.name}: the loss is not finite in epoch {epoch + 1}; lower the learning rate"
+            f"stage {stage.name}: the loss is not finite in epoch {epoch + 1}; "
+            "lower the learning rate"
         )
     return {"stage": stage.name, "epoch": epoch + 1, "train_loss": mean, "seconds": begin}
 
@@ -161,14 +163,17 @@ def line(row: Row) -> str:
     """A row of the history as the study logs it."""
     recalls = ", ".join(f"Recall@{k}: {row[f'recall@{k}']:.4f}" for k in evaluate.KS)
     return (
-        f"{row['stage']}, epoch {row['epoch']}: train loss {row['train_loss']:.5f}, loss on {row['scored_on']} "
-        f"{row['loss']:.5f}, F1-weighted: {row['f1']:.4f}, {recalls}, LR: {row['learning_rate']:.6f}"
+        f"{row['stage']}, epoch {row['epoch']}: train loss {row['train_loss']:.5f}, "
+        f"loss on {row['scored_on']} {row['loss']:.5f}, F1-weighted: {row['f1']:.4f}, {recalls}, "
+        f"LR: {row['learning_rate']:.6f}"
     )
 
 
 def scored(logits: np.ndarray, truth: np.ndarray, loss: float, on: str) -> Row:
-    """The study's figures after an epoch: loss, F1 with known number of codes, recall over min(k, true); and the merit
-    by which an epoch is chosen, recall@20."""
+    """The study's figures after an epoch, and the merit by which an epoch is chosen, recall@20.
+
+    Loss, F1 with known number of codes, and recall over min(k, true).
+    """
     true = truth.sum(axis=1)
     best = evaluate.hits(logits, truth, min(max(evaluate.KS), truth.shape[1]))
     made = evaluate.chosen_by_oracle(logits, truth)
@@ -182,18 +187,21 @@ def scored(logits: np.ndarray, truth: np.ndarray, loss: float, on: str) -> Row:
     return {"scored_on": on, "loss": loss, "f1": f1} | recalls | {"merit": recalls["recall@20"]}
 
 
-# Losses ----------------------------------------------------------------------------------------------------------
+# Losses ------------------------------------------------------------------------------------------
 
 
 def cross_entropy(logits: Tensor, truth: Tensor, how: str = "logits") -> Tensor:
-    """Mean binary cross-entropy; ``clipped`` is the study's, log(p + 1e-8), whose gradient fades where p is 0 or 1."""
+    """Mean binary cross-entropy.
+
+    ``clipped`` is the study's, log(p + 1e-8), whose gradient fades where p is 0 or 1.
+    """
     if how == "logits":
         return functional.binary_cross_entropy_with_logits(logits, truth)
     p = torch.sigmoid(logits)
     return -(truth * torch.log(p + 1e-8) + (1 - truth) * torch.log(1 - p + 1e-8)).mean()
 
 
-# All stages ------------------------------------------------------------------------------------------------------
+# All stages --------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -261,9 +269,16 @@ class Learner:
         self, module: nn.Module, loss: Any, rows: np.ndarray, stage: Stage, score: Any, *more: Any
     ) -> None:
         made = fit(
-            module, loss, rows, stage, score,
-            facts=[self.facts, len(rows), *more], seed=self.seed, store=self.store, progress=self.progress,
-        )  # fmt: skip
+            module,
+            loss,
+            rows,
+            stage,
+            score,
+            facts=[self.facts, len(rows), *more],
+            seed=self.seed,
+            store=self.store,
+            progress=self.progress,
+        )
         self.history += made
         for row in made if self.verbose else ():
             print(line(row), file=sys.stderr)
@@ -307,7 +322,7 @@ class Learner:
         self._fit(model, loss, rows, stage, score, on)
 
     def refine(self, model: DuaLK, name: str) -> None:
-        """Stage 2: one decoder alone; what lies before it is frozen, so patients are encoded once."""
+        """Stage 2: one decoder alone; what lies before it is frozen: patients are encoded once."""
         rows, held, on = self._held()
         decoder = model.decoders[_key(name)]
         vectors = patient_vectors(model, self.graph, self.whole, np.concatenate([rows, held]))
@@ -328,7 +343,7 @@ class Learner:
         self._fit(decoder, loss, np.arange(len(rows)), stage, score, on)
 
     def laboratory(self) -> LaboratoryNet:
-        """Stage 3: from the abnormal items of single-visit patients to their codes, 85 % to train on."""
+        """Stage 3: from abnormal items of single-visit patients to codes, 85 % to train on."""
         rows = np.random.default_rng(self.seed).permutation(self.parts.single)
         visits = self.records.first[rows]
         net, history = train_laboratory(
@@ -367,7 +382,7 @@ class Learner:
         return model
 
     def heart_failure(self) -> tuple[DuaLK, np.ndarray]:
-        """The same network with one answer, any code 428.x at the last visit, without the laboratory layer.
+        """The same network without the laboratory layer and with one answer, heart failure (428.x).
 
         Returns the network and its logits for the test patients.
         """
@@ -419,7 +434,10 @@ def train_laboratory(
     progress: bool = True,
     held: tuple[sparse.csr_array, sparse.csr_array] | None = None,
 ) -> tuple[LaboratoryNet, list[Row]]:
-    """The net from abnormal items (n, items) to codes (n, codes), scored on ``held`` or the last 15 % of the rows."""
+    """The net from abnormal items (n, items) to codes (n, codes).
+
+    It is scored on ``held`` or the last 15 % of the rows.
+    """
     end = len(labs.indptr) - 1 if held else max(1, int(0.85 * (len(labs.indptr) - 1)))
     tested = held or (labs[end:], codes[end:])
     with torch.random.fork_rng(devices=[]):
@@ -455,12 +473,14 @@ def train_laboratory(
     )
 
 
-# Helpers ---------------------------------------------------------------------------------------------------------
+# Helpers -----------------------------------------------------------------------------------------
 
 
 def disease_graph(records: Records, parts: Split, protocol: Protocol) -> Graph:
-    """The graph of the protocol, from pre-training patients alone; in what training sees, never a target visit of
-    a validation or test patient."""
+    """The graph of the protocol, from pre-training patients alone.
+
+    No target visit of a validation or test patient is in it.
+    """
     make = graph.associated if protocol.graph == "associated" else graph.cooccurrence
     return as_graph(make(records, parts.pretrain), protocol.weighted)
 

@@ -1,4 +1,4 @@
-"""DuaLK's figures: by hand, against scikit-learn, and by properties; its baselines on cases with a known answer."""
+"""DuaLK's figures by hand, by scikit-learn and by properties; baselines on known answers."""
 
 from itertools import pairwise
 
@@ -158,12 +158,12 @@ def test_heart_failure_figures_of_a_perfect_and_of_a_blind_answer():
     assert np.isnan(evaluate.binary(np.zeros(9), np.zeros(9, dtype=bool))["auroc"].value)
 
 
-# Baselines ------------------------------------------------------------------------------------------------------------
+# Baselines ---------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def chronic():
-    """200 patients of three visits: code 0 is for life, code 1 never comes back, code 2 is a coin."""
+    """200 patients of three visits: code 0 is for life, 1 never comes back, 2 is a coin."""
     rng = np.random.default_rng(0)
     cells = np.zeros((600, 12), dtype=int)
     cells[:, 2:] = rng.random((600, 10)) < 0.3
@@ -229,7 +229,7 @@ def test_every_baseline_learns_what_lasts_and_none_sees_the_answer(chronic, tmp_
     assert np.array_equal(here, rates.of(Feed(blind), parts.test))
 
 
-# Bridge ---------------------------------------------------------------------------------------------------------------
+# Bridge ------------------------------------------------------------------------------------------
 
 
 def test_graph_fidelity_of_a_copy_of_fresh_rows_and_of_shuffled_columns():

@@ -1,4 +1,4 @@
-"""The network of the history: what it learns that rates of recurrence cannot, and what it never sees."""
+"""The network of the history: what it learns beyond rates of recurrence, and never sees."""
 
 from dataclasses import replace
 

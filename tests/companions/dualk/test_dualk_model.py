@@ -1,4 +1,4 @@
-"""DuaLK's network: sizes as specified, attention against a plain loop, order, masks, and what a batch holds."""
+"""DuaLK's network: sizes, attention against a plain loop, order, masks, batches."""
 
 import numpy as np
 import pytest
@@ -148,7 +148,7 @@ def test_training_of_the_attention_starts_unsaturated_where_corrected():
     assert largest["normal"] > 0.9 > 0.6 > largest["scaled"]
 
 
-# Batches --------------------------------------------------------------------------------------------------------------
+# Batches -----------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""DuaLK's preparation: golden counts on open data, the simulated truth, cohorts without leaks, and bad input."""
+"""DuaLK's preparation: golden counts, the simulated truth, cohorts without leaks, bad input."""
 
 import csv
 import gzip
@@ -36,7 +36,7 @@ def records(simulated):
     return prepare.load("simulated", simulated)
 
 
-# Golden counts, counted again by the csv module -----------------------------------------------------------------------
+# Golden counts, counted again by the csv module --------------------------------------------------
 
 
 def test_mimic3_demo_counts(shared_data):
@@ -137,7 +137,7 @@ def test_diabetes130_counts(shared_data):
     assert np.all(np.diff(found.days)[np.diff(found.owner) == 0] == 1)
 
 
-# The simulated truth --------------------------------------------------------------------------------------------------
+# The simulated truth -----------------------------------------------------------------------------
 
 
 def test_preparation_gives_back_what_was_drawn(simulated, records):
@@ -184,7 +184,7 @@ def test_laboratory_results_of_the_first_day_are_some_of_those_of_the_visit(reco
     assert list(records.categories) == sorted(records.categories, key=cohorts.CATEGORIES.index)
 
 
-# Cohorts --------------------------------------------------------------------------------------------------------------
+# Cohorts -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("how", ["forced", "random"])
@@ -234,7 +234,7 @@ def test_account_adds_up(records):
     )
 
 
-# Shell and bad input --------------------------------------------------------------------------------------------------
+# Shell and bad input -----------------------------------------------------------------------------
 
 
 def run(capsys, *arguments):

@@ -1,4 +1,4 @@
-"""DuaLK's training, runs, shell, interpretation and claims: resumable, blind to test patients, the same every time."""
+"""DuaLK's training, runs, shell, interpretation and claims: resumable, blind, repeatable."""
 
 import json
 import shutil
@@ -59,7 +59,7 @@ def same(one, other):
     )
 
 
-# The loop -------------------------------------------------------------------------------------------------------------
+# The loop ----------------------------------------------------------------------------------------
 
 
 def teach(epochs, store=None, loss_of=None, **more):
@@ -146,7 +146,7 @@ def test_the_clipped_loss_is_the_same_in_the_middle_and_has_no_gradient_at_the_e
     assert grads[0] == pytest.approx(1) and grads[1] < 1e-6
 
 
-# All stages -----------------------------------------------------------------------------------------------------------
+# All stages --------------------------------------------------------------------------------------
 
 
 def test_every_stage_is_logged_with_losses_f1_recall_and_rate(records):
@@ -251,7 +251,7 @@ def test_every_flaw_changes_the_protocol_in_one_field_towards_the_reported_one()
     assert set(FLAWS) | {"held_out_pretraining"} == set(Protocol().describe())
 
 
-# Runs, shell, pages ---------------------------------------------------------------------------------------------------
+# Runs, shell, pages ------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -381,7 +381,7 @@ def test_the_map_has_a_point_for_each_chosen_code(records):
     )
 
 
-# Claims ---------------------------------------------------------------------------------------------------------------
+# Claims ------------------------------------------------------------------------------------------
 
 
 def test_every_claim_has_a_test_a_place_and_a_verdict():
@@ -419,7 +419,7 @@ DRAWS = 0.5 + 0.02 * np.random.default_rng(0).normal(size=500)
 
 
 def planted(name, baselines, value=0.5, patients=500):
-    """A finished run whose recall@20 is this, its baselines' lower by given amounts, all drawn alike."""
+    """A finished run of this recall@20, with baselines lower by given amounts, all drawn alike."""
     run = experiments.Run(experiments.plan("simulated", None, "tiny", 0)[name])
     below = {
         other: {"recall@20": {"value": value - less, "low": 0.3, "high": 0.6}}
@@ -471,7 +471,7 @@ def test_a_network_that_learnt_nothing_gets_no_verdict(
 
 
 def test_the_control_of_a_model_that_learns_falls_and_that_of_a_blind_one_does_not(records):
-    """Retrained on answers dealt out at random, what had learnt falls to the most frequent codes."""
+    """Retrained on answers dealt out at random, what had learnt falls."""
     parts = cohorts.split(records)
     truth = Feed(records).answers(parts.test).toarray() > 0
     dealt = experiments.shuffled(records, np.concatenate(parts[1:3]), seed=0)
