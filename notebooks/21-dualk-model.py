@@ -127,8 +127,8 @@ if found is not None:
 # %% [markdown]
 # ## The study's log, line by line
 #
-# Its run is of MIMIC-IV at full size, ours of the data and at the scale named above: the two can be compared in kind,
-# not in value.
+# Its run is of MIMIC-IV at full size, ours of the data and at the scale named above: the two can
+# be compared in kind, not in value.
 
 # %% tags=["hide-input"]
 Table(

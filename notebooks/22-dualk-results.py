@@ -119,7 +119,7 @@ Table(
 for name, found in results.taught(several).items():
     display(Table(results.flaws(found), f"{name}: what each flaw is worth"))
     title = "change of recall@20 by one flaw at a time, 95 % intervals over the same test patients."
-    display(figures.show(results.flaws_figure(found), f"{name}: {title}"))
+    figures.show(results.flaws_figure(found), f"{name}: {title}")
 
 # %% tags=["hide-input"]
 Table(results.protocols(), "The protocols, field by field")
