@@ -18,7 +18,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -29,7 +29,7 @@ from tqdm import tqdm
 from companions.mortality_attack import features
 from companions.mortality_attack.models import Classifier
 from companions.mortality_attack.protocol import Series, Statistics
-from companions.mortality_attack.train import Optimiser, device, tensors
+from companions.mortality_attack.train import Optimiser, device, tensors, verdicts
 from scoehr.files import InputError
 
 Box = Literal["normalised", "clinical"]
@@ -103,6 +103,43 @@ class Attacked:
         return len(self.rows)
 
 
+@dataclass(frozen=True)
+class Problem:
+    """Stays attacked together: the model, what it reads of them, and how far each cell may move.
+
+    ``values``, ``mask``, ``low``, ``high`` ``(B, 48, F)``, ``static`` ``(B, 7)``; ``sign`` ``(B,)`` is 1 where the right
+    verdict is death and -1 where it is survival.
+    """
+
+    model: Classifier
+    values: Tensor
+    mask: Tensor
+    static: Tensor
+    sign: Tensor
+    low: Tensor
+    high: Tensor
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def take(self, rows: Tensor) -> Problem:
+        """These stays, by place or by a mask."""
+        names = ("values", "mask", "static", "sign", "low", "high")
+        return replace(self, **{name: getattr(self, name)[rows] for name in names})
+
+    def margin(self, change: Tensor) -> Tensor:
+        """Logits towards the right verdict after a change, ``(B,)``: below 0 once the verdict has turned."""
+        logits = self.model(self.values + change, self.mask, self.static)
+        return self.sign * self.model.margin(logits)
+
+    def slope(self, change: Tensor, floor: float = -torch.inf) -> tuple[Tensor, Tensor]:
+        """The margin, and its gradient with respect to the change where it is above ``floor``."""
+        change = change.detach().requires_grad_()
+        margin = self.margin(change)
+        (slope,) = torch.autograd.grad(margin.clamp(min=floor).sum(), change)
+        return margin.detach(), slope
+
+
 def attack(
     model: Classifier,
     series: Series,
@@ -112,65 +149,66 @@ def attack(
     progress: bool = True,
     name: str = "attack",
 ) -> Attacked:
-    """Attack every stay that the model has right.
+    """Attack every stay that the model has right, with one penalty.
 
     Raises:
         RuntimeError: a weight of the model is not what it was.
     """
+    with frozen(model):
+        rows, verdict, problems = posed(model, series, statistics, config)
+        parts = []
+        with tqdm(total=len(rows), desc=name, disable=not progress or None) as bar:
+            for problem in problems:
+                parts.append(ProximalAttack(problem, config).run())
+                bar.update(len(problem))
+    return gathered(rows, verdict, parts, series.values.shape[1:])
+
+
+def posed(
+    model: Classifier, series: Series, statistics: Statistics, config: AttackConfig
+) -> tuple[np.ndarray, np.ndarray, Iterator[Problem]]:
+    """Places of the stays that the model has right, their verdicts, and batches of them ready to be attacked."""
     where = device()
     model.to(where).eval()
     values, mask, static, died = tensors(series, where)
-    with frozen(model):
-        with torch.no_grad():
-            verdict = torch.cat([model.margin(model(values[r], mask[r], static[r])) >= 0
-                                 for r in torch.arange(len(series)).split(512)])  # fmt: skip
-        wanted = (verdict == (died > 0)) & {"both": died >= 0, "0to1": died == 0, "1to0": died > 0}[
-            config.direction
-        ]
-        rows = wanted.nonzero()[:, 0]
-        low, high = bounds(values, statistics, config.box)
-        free = allowed(model, mask, statistics, config.measured_only)
-        with tqdm(total=len(rows), desc=name, disable=not progress or None) as bar:
-            parts = []
-            for some in rows.split(config.batch):
-                down, up = ((side[some] - values[some]) * free[some] for side in (low, high))
-                part = (values[some], mask[some], static[some], verdict[some])
-                parts.append(_Batch(model, config, *part, down, up).run())
-                bar.update(len(some))
-    model.cpu()
-    shape = (0, *values.shape[1:])
+    verdict = torch.as_tensor(verdicts(model, series)).to(where)
+    asked = {"both": died >= 0, "0to1": died == 0, "1to0": died > 0}[config.direction]
+    rows = ((verdict == (died > 0)) & asked).nonzero()[:, 0]
+    sign = verdict.to(values) * 2 - 1
+    low, high = bounds(values, statistics, config.box)
+    free = allowed(model, mask, statistics, config.measured_only)
+
+    def batches() -> Iterator[Problem]:
+        for some in rows.split(config.batch):
+            down, up = ((side[some] - values[some]) * free[some] for side in (low, high))
+            yield Problem(model, values[some], mask[some], static[some], sign[some], down, up)
+
+    return rows.cpu().numpy(), verdict[rows].long().cpu().numpy(), batches()
+
+
+def gathered(
+    rows: np.ndarray, verdict: np.ndarray, parts: list[tuple[Tensor, ...]], shape: tuple[int, ...]
+) -> Attacked:
+    """Results of batches put together: first, best, first_step, best_step, steps, each with a row a stay."""
     if not parts:
-        empty = np.zeros(0, int)
-        return Attacked(
-            empty, empty, empty > 0, np.zeros(shape), np.zeros(shape), empty, empty, empty
-        )
+        none, nothing = np.zeros(0, int), np.zeros((0, *shape), np.float32)
+        return Attacked(none, none, none > 0, nothing, nothing, none, none, none)
     found = [torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True)]
-    return Attacked(rows.cpu().numpy(), verdict[rows].long().cpu().numpy(), found[2] > 0, *found)
+    return Attacked(rows, verdict, found[2] > 0, *found)
 
 
-class _Batch:
+class ProximalAttack:
     """Stays attacked together; those that are finished leave the tensors and stay in the results."""
 
-    def __init__(
-        self, model: Classifier, config: AttackConfig, values: Tensor, mask: Tensor, static: Tensor, verdict: Tensor,
-        low: Tensor, high: Tensor,
-    ):  # fmt: skip
-        self.model, self.config = model, config
-        sign = verdict.to(values) * 2 - 1  # the margin towards the right verdict is positive
-        #: what is needed a stay, cut together when some are finished
-        self.parts = {
-            "values": values,
-            "mask": mask,
-            "static": static,
-            "sign": sign,
-            "low": low,
-            "high": high,
-        }
-        self.parts |= {"change": torch.zeros_like(values), "last": torch.zeros_like(values)}
+    def __init__(self, problem: Problem, config: AttackConfig, start: Tensor | None = None):
+        self.problem, self.config = problem, config
+        values, sign = problem.values, problem.sign
+        change = torch.zeros_like(values) if start is None else start
+        #: what is kept a stay, cut together when some are finished
+        self.parts = {"change": change, "last": change.clone()}
         if config.optimiser != "sgd":
             self.parts |= {"mean": torch.zeros_like(values), "square": torch.zeros_like(values)}
-        self.parts["lowest"] = torch.full_like(sign, torch.inf)
-        self.parts["least"] = torch.full_like(sign, torch.inf)
+        self.parts |= {name: torch.full_like(sign, torch.inf) for name in ("lowest", "least")}
         self.parts["since"] = torch.zeros_like(sign)
         self.place = torch.arange(len(values), device=values.device)
         zeros = torch.zeros(len(values), dtype=torch.long, device=values.device)
@@ -188,14 +226,14 @@ class _Batch:
 
     def _look(self, step: int) -> Tensor:
         """Judge the present changes, keep the successes, and return the slope of the margin."""
+        change = self.parts["change"]
+        margin, slope = self.problem.slope(change, -self.config.kappa)
+        self.judge(step, change, margin)
+        return slope
+
+    def judge(self, step: int, change: Tensor, margin: Tensor) -> None:
+        """Keep changes that turned the verdict first or at the lowest objective, and note who still improves."""
         part, config = self.parts, self.config
-        change = part["change"].requires_grad_()
-        margin = part["sign"] * self.model.margin(
-            self.model(part["values"] + change, part["mask"], part["static"])
-        )
-        (slope,) = torch.autograd.grad(margin.clamp(min=-config.kappa).sum(), change)
-        part["change"] = change = change.detach()
-        margin = margin.detach()
         objective = margin.clamp(min=-config.kappa) + config.penalty * change.abs().sum((1, 2))
         turned = margin < 0
         new = turned & (self.first_step[self.place] == 0)
@@ -207,10 +245,20 @@ class _Batch:
         part["least"] = torch.where(worth, objective, part["least"])
         part["since"] = torch.where(worth, torch.zeros_like(part["since"]), part["since"] + 1)
         self.steps[self.place] = step
-        return slope
 
     def _move(self, slope: Tensor, step: int) -> None:
         """A step on the margin, the proximal step of λ‖P‖₁, the box; with momentum, on to where FISTA looks next."""
+        part, config, problem = self.parts, self.config, self.problem
+        slope = self._scaled(slope, step)
+        moved = part["change"] - config.rate * slope
+        moved = soft_threshold(moved, config.rate * config.penalty)
+        part["change"] = moved = torch.clamp(moved, problem.low, problem.high)
+        if config.momentum:
+            ahead = moved + (step - 1) / (step + 2) * (moved - part["last"])
+            part["change"], part["last"] = torch.clamp(ahead, problem.low, problem.high), moved
+
+    def _scaled(self, slope: Tensor, step: int) -> Tensor:
+        """The slope as Adam or RMSprop scale it."""
         part, config = self.parts, self.config
         if config.optimiser == "adam":
             part["mean"] = torch.lerp(slope, part["mean"], BETAS[0])
@@ -219,24 +267,18 @@ class _Batch:
                 part["mean"] / (1 - BETAS[0] ** step),
                 part["square"] / (1 - BETAS[1] ** step),
             )
-            slope = mean / (square.sqrt() + EPSILON)
-        elif config.optimiser == "rmsprop":
+            return mean / (square.sqrt() + EPSILON)
+        if config.optimiser == "rmsprop":
             part["square"] = torch.lerp(slope**2, part["square"], SMOOTHING)
-            slope = slope / (part["square"].sqrt() + EPSILON)
-        moved = part["change"] - config.rate * slope
-        moved = soft_threshold(moved, config.rate * config.penalty).clamp(part["low"], part["high"])
-        part["change"] = moved
-        if config.momentum:
-            ahead = moved + (step - 1) / (step + 2) * (moved - part["last"])
-            part["change"] = ahead.clamp(part["low"], part["high"])
-            part["last"] = moved
+            return slope / (part["square"].sqrt() + EPSILON)
+        return slope
 
     def _compact(self) -> bool:
         """Drop the finished stays from the tensors; False where none is left."""
         going = self.parts["since"] < self.config.patience
         if not going.all():
             self.parts = {name: tensor[going] for name, tensor in self.parts.items()}
-            self.place = self.place[going]
+            self.problem, self.place = self.problem.take(going), self.place[going]
         return len(self.place) > 0
 
 

@@ -87,6 +87,11 @@ def probability(model: Classifier, series: Series) -> np.ndarray:
     return torch.softmax(torch.as_tensor(predict(model, series)), -1)[:, 1].numpy().astype(float)
 
 
+def verdicts(model: Classifier, series: Series) -> np.ndarray:
+    """Whether the model calls death for each stay, bool ``(n,)``."""
+    return model.margin(torch.as_tensor(predict(model, series))).numpy() >= 0
+
+
 def _optimiser(model: Classifier, config: TrainingConfig) -> torch.optim.Optimizer:
     return OPTIMISERS[config.optimiser](
         model.parameters(), lr=config.rate, weight_decay=config.weight_decay
