@@ -6,6 +6,7 @@ Challenge 2012: its folder of text files, or a Parquet or CSV file. Left out, st
 
 from __future__ import annotations
 
+import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from scoehr.files import InputError, replacing, write_json
+from scoehr.files import InputError, read_json, write_json
 from scoehr.shell import PATH, SEED, SOURCE, may_replace, may_write, run_shell
 
 app = typer.Typer(
@@ -50,7 +51,7 @@ Part = Annotated[
         help="Stays judged: test ones, or all. auto: test ones of the source trained on, else all."
     ),
 ]
-BEST = "grud-all"
+BEST = "best-all"
 
 
 @app.command("extract")
@@ -91,21 +92,20 @@ def train_(
     seed: Seed = 0,
     out: Annotated[
         Path | None,
-        typer.Option(parser=PATH, help="Also copy the trained model to this new folder."),
+        typer.Option(
+            "--model", "--out", parser=PATH, help="Also copy the trained model to this new folder."
+        ),
     ] = None,
     json: Json = None,
 ) -> None:
     """Train the models of a row, or go on with them."""
     _may_write(json, source, outcomes)
     if out and out.exists():
-        raise InputError(f"{out}: is there already; give --out a new folder")
+        raise InputError(f"{out}: is there already; give --model a new folder")
     made = _trained(source, outcomes, profile, row, seed)
     print(f"model: {made.folder}")
     if out:
-        import shutil
-
-        with replacing(out) as scratch:
-            shutil.copytree(made.folder, scratch)
+        made.export(out)
         print(f"wrote {out}")
     _print(made.metrics["test"])
     _write(json, {"model": str(made.folder), **made.metrics["test"], **made.metrics})
@@ -126,22 +126,27 @@ def evaluate_(
     from companions.mortality_attack import evaluate, experiments
 
     _may_write(json, source, outcomes, model)
-    folder, fitted, series = _judged(source, outcomes, model, profile, row, part, seed)
+    folder, fitted, statistics, series = _judged(source, outcomes, model, profile, row, part, seed)
+    config = read_json(folder / "config.json")
     chance = experiments.ensemble(fitted, series)
-    threshold = _threshold(folder, fitted)
+    if "line" in config:
+        chance = evaluate.on_line(chance, config["line"])
+    threshold = float(config.get("threshold", 0.5))
     found = evaluate.with_intervals(chance, series.died > 0, series.patients, threshold, seed=seed)
     _print(found)
     facts = {
         "threshold": {"value": threshold, "interval": None},
         "stays": len(series),
         "deaths": int(series.died.sum()),
+        "trained_on": experiments.seen(folder, series),
+        "calibration": evaluate.calibration(chance, series.died),
+        "subgroups": evaluate.subgroups(chance, series, statistics, seed=seed),
+        "model": str(folder),
     }
-    _write(
-        json,
-        found
-        | facts
-        | {"calibration": evaluate.calibration(chance, series.died), "model": str(folder)},
-    )
+    if facts["trained_on"]:
+        words = f"{facts['trained_on']} of these {len(series)} stays were trained on"
+        print(f"warning: {words}; their scores are too good", file=sys.stderr)
+    _write(json, found | facts)
 
 
 @app.command("attack")
@@ -191,9 +196,8 @@ def attack_(
         measured_only=measured_only,
         direction=direction,
     )
-    folder, fitted, series = _judged(source, outcomes, model, profile, row, part, seed)
+    folder, fitted, statistics, series = _judged(source, outcomes, model, profile, row, part, seed)
     series = series.take(np.arange(len(series))[:stays])
-    statistics = experiments.load_models(folder)[1]
     before, begin = attack.fingerprint(fitted[0]), time.perf_counter()
     found = attack.attack(fitted[0], series, statistics, config)
     facts = experiments.summary(found, series, config.steps, seed) | {
@@ -262,13 +266,11 @@ def tune_(
         data = experiments.plan(kind, profile, seed, *given)[row].prepared()
         goal = tune.model_objective(data, epochs=epochs, blocks=blocks, number=folds, seed=seed)
     else:
-        folder, fitted, series = _judged(source, outcomes, model, profile, row, "auto", seed)
+        _, fitted, statistics, series = _judged(source, outcomes, model, profile, row, "auto", seed)
         steps = max(5, round(300 * experiments.PLAN.text["profiles"][profile]["steps"]))
         base = attack.AttackConfig(steps=steps)
         some = series.take(np.arange(len(series))[:stays])
-        goal = tune.attack_objective(
-            fitted[0], some, experiments.load_models(folder)[1], base, objective
-        )
+        goal = tune.attack_objective(fitted[0], some, statistics, base, objective)
     tune.search(opened, goal, trials, logs=logs)
     for entry in tune.table(opened, 5):
         print("  ".join(f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
@@ -333,30 +335,23 @@ def _judged(
     part: str,
     seed: int,
 ) -> Any:
-    """The model's folder, its models, and the stays it is judged on, in the units it reads."""
-    from companions.mortality_attack import experiments, models, protocol
-    from scoehr.files import read_json
+    """The model's folder, its models with their statistics, and the stays it is judged on, in the units it reads."""
+    from companions.mortality_attack import experiments, protocol
 
     data = _stays(source, outcomes, profile)
-    folder = _trained(source, outcomes, profile, row, seed).folder if model is None else model
-    fitted, statistics = experiments.load_models(folder)
-    _, _, facts = models.read(next(iter(sorted(folder.glob("*/model.json")))).parent)
-    rules = protocol.Protocol(**facts["protocol"])
+    if model is None:
+        made = _trained(source, outcomes, profile, row, seed)
+        folder, (fitted, statistics) = made.folder, made.load()
+    else:
+        folder, (fitted, statistics) = model, experiments.load_models(model)
     config = read_json(folder / "config.json")
+    rules = protocol.Protocol(**config["experiment"]["protocol"])
     same = config["data"]["fingerprint"] == experiments.fingerprint(data)
     if part == "test" or (part == "auto" and same):
         trained = config["experiment"]["seed"]
         rows = protocol.split(data, trained, mixed=rules.mixed_patients).test
         data = data.take(rows)
-    return folder, fitted, protocol.prepare(data, statistics, rules)
-
-
-def _threshold(folder: Path, fitted: list[Any]) -> float:
-    """The one chosen for the row, on validation stays."""
-    from scoehr.files import read_json
-
-    found = read_json(folder / "config.json").get("threshold")
-    return float(fitted[0].threshold if found is None else found)
+    return folder, fitted, statistics, protocol.prepare(data, statistics, rules)
 
 
 def _print(found: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ What was kept is then made smaller as long as the verdict stays turned.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -32,6 +32,7 @@ from companions.mortality_attack.attack import (
 )
 from companions.mortality_attack.models import Classifier
 from companions.mortality_attack.protocol import Series, Statistics
+from companions.mortality_attack.train import nearest, top
 
 #: Cells that may be changed, the budgets of the curves.
 CELLS = (1, 2, 3, 5, 8, 10, 12, 20, 32, 48)
@@ -45,12 +46,11 @@ LONG, SHORT = 5.0, 0.2
 class EnsembleConfig:
     """How hard the members try.
 
-    ``penalties``: of the proximal attack beside that of ``base``; ``restarts``: random starts of the proximal and the
+    ``penalties``: of the proximal attack beside that of its settings; ``restarts``: random starts of the proximal and the
     sparse attack; ``sparse_steps`` and ``queries``: steps of the sparse attack and of the random search at a budget;
     ``cells``: the budgets.
     """
 
-    base: AttackConfig = field(default_factory=AttackConfig)
     penalties: tuple[float, ...] = (0.3, 0.03, 0.01)
     restarts: int = 1
     sparse_steps: int = 40
@@ -63,7 +63,7 @@ class Strongest(Attacked):
     """What became of each stay under the worst of the members.
 
     ``best`` has the least L1 norm, ``sparsest`` ``(n, 48, F)`` the fewest cells; ``first`` and the steps are those of the
-    proximal attack with the penalty of ``base``.
+    proximal attack with its own penalty, without early stop.
     """
 
     sparsest: np.ndarray
@@ -78,6 +78,7 @@ def strongest(
     model: Classifier,
     series: Series,
     statistics: Statistics,
+    base: AttackConfig,
     config: EnsembleConfig,
     *,
     seed: int = 0,
@@ -92,17 +93,17 @@ def strongest(
     generator = torch.Generator().manual_seed(seed)
     parts, records = [], []
     with frozen(model):
-        rows, verdict, problems = posed(model, series, statistics, config.base)
+        rows, verdict, problems = posed(model, series, statistics, base)
         with tqdm(total=len(rows), desc=name, disable=not progress or None) as bar:
             for problem in problems:
                 record = Record(problem)
-                parts.append(_proximal(record, config, generator))
+                parts.append(_proximal(record, base, config, generator))
                 _few_cells(record, config, generator)
-                _refine(record, config)
+                _refine(record, base, config)
                 records.append(record)
                 bar.update(len(problem))
-    base = gathered(rows, verdict, parts, series.values.shape[1:])
-    return _joined(base, records)
+    found = gathered(rows, verdict, parts, series.values.shape[1:])
+    return _joined(found, records)
 
 
 def _joined(base: Attacked, records: list[Record]) -> Strongest:
@@ -172,10 +173,10 @@ class _Recorded(ProximalAttack):
 
 
 def _proximal(
-    record: Record, config: EnsembleConfig, generator: torch.Generator
+    record: Record, base: AttackConfig, config: EnsembleConfig, generator: torch.Generator
 ) -> tuple[Tensor, ...]:
     """All penalties from 0, long steps, and random starts; the results of the base, which is one of them."""
-    base = replace(config.base, patience=0)
+    base = replace(base, patience=0)
     found = _Recorded(record, base).run()
     others = [replace(base, penalty=penalty) for penalty in config.penalties]
     for other in (*others, replace(base, rate=base.rate * LONG)):
@@ -186,9 +187,9 @@ def _proximal(
     return found
 
 
-def _refine(record: Record, config: EnsembleConfig) -> None:
+def _refine(record: Record, base: AttackConfig, config: EnsembleConfig) -> None:
     """Short steps from what was kept, then the line and the cells."""
-    fine = replace(config.base, patience=0, rate=config.base.rate * SHORT)
+    fine = replace(base, patience=0, rate=base.rate * SHORT)
     for start in (record.best.clone(), record.sparsest.clone()):
         for penalty in (fine.penalty, *config.penalties):
             _Recorded(record, replace(fine, penalty=penalty), start).run()
@@ -215,7 +216,7 @@ def _few_cells(record: Record, config: EnsembleConfig, generator: torch.Generato
             place = (record.cells > cells).nonzero()[:, 0]
             if len(place):
                 some = record.problem.take(place)
-                start = _kept(_random_start(some, min(restart, 1), generator), some, cells)
+                start = _random_start(some, min(restart, 1), generator)
                 _sparse(record, place, start, cells, config.sparse_steps)
         place = (record.cells > cells).nonzero()[:, 0]
         if len(place):
@@ -225,25 +226,13 @@ def _few_cells(record: Record, config: EnsembleConfig, generator: torch.Generato
 def _sparse(record: Record, place: Tensor, change: Tensor, cells: int, steps: int) -> None:
     """Steps against the margin, the steepest cell by ever less, each followed by the projection."""
     problem = record.problem.take(place)
+    change = nearest(change, problem.low, problem.high, cells)
     for step in range(steps + 1):
         margin, slope = problem.slope(change)
         record.look(change, margin, place)
         steepest = slope.abs().amax((1, 2), keepdim=True).clamp(min=1e-12)
-        change = _kept(change - (1 - 0.9 * step / steps) * slope / steepest, problem, cells)
-
-
-def _kept(change: Tensor, problem: Problem, cells: int) -> Tensor:
-    """The nearest change within the bounds of at most so many cells."""
-    within = torch.clamp(change, problem.low, problem.high)
-    gain = change**2 - (change - within) ** 2
-    return within * _top(gain.masked_fill(within == 0, -1.0), cells)
-
-
-def _top(score: Tensor, count: int) -> Tensor:
-    """Where the highest so many entries of each row are, bool of the shape of ``score``."""
-    flat = score.flatten(1)
-    chosen = torch.zeros_like(flat, dtype=torch.bool)
-    return chosen.scatter(1, flat.topk(count, 1).indices, True).view_as(score)
+        moved = change - (1 - 0.9 * step / steps) * slope / steepest
+        change = nearest(moved, problem.low, problem.high, cells)
 
 
 @torch.no_grad()
@@ -257,8 +246,8 @@ def _random(
     lowest = torch.full_like(problem.sign, torch.inf)
     for query in range(queries):
         new = max(1, round(cells * (1 - query / queries) / 2)) if query else cells
-        stay = _top(torch.where(change != 0, _uniform(problem, generator), -1.0), cells - new)
-        fresh = _top(torch.where(free & ~stay, _uniform(problem, generator), -1.0), new) & free
+        stay = top(torch.where(change != 0, _uniform(problem, generator), -1.0), cells - new)
+        fresh = top(torch.where(free & ~stay, _uniform(problem, generator), -1.0), new) & free
         end = torch.where(_uniform(problem, generator) < 0.5, problem.low, problem.high)
         other = torch.where(end == 0, problem.low + problem.high, end)
         tried = torch.where(fresh, other, change * stay)

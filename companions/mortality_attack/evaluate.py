@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import precision_recall_curve
 
+from companions.mortality_attack import features
+from companions.mortality_attack.protocol import Series, Statistics
 from scoehr.metrics.utility import area
 
 #: Scores of one set of predictions, in the order of tables, with their titles.
@@ -16,6 +19,15 @@ SCORES = {
     "recall": "recall", "accuracy": "accuracy",
 }  # fmt: skip
 DRAWS = 500
+#: Deaths and survivals that a group needs to be shown.
+FEWEST = 10
+#: Care units among the descriptors of a stay.
+UNITS = {
+    "unit_1": "coronary care",
+    "unit_2": "cardiac surgery",
+    "unit_3": "medical intensive care",
+    "unit_4": "surgical intensive care",
+}
 Scores = dict[str, float]
 
 
@@ -124,6 +136,65 @@ def calibration(
         for rows in groups
         if len(rows)
     ]
+
+
+def fit_line(probability: np.ndarray, died: np.ndarray) -> list[float]:
+    """Slope and intercept on the scale of logits that make probabilities true (Platt 1999), from stays held back."""
+    fitted = LogisticRegression(C=np.inf).fit(_logit(probability)[:, None], died)
+    return [float(fitted.coef_[0, 0]), float(fitted.intercept_[0])]
+
+
+def on_line(probability: np.ndarray, line: Sequence[float]) -> np.ndarray:
+    """Probabilities moved along a line of :func:`fit_line`."""
+    slope, intercept = line
+    return 1 / (1 + np.exp(-(slope * _logit(probability) + intercept)))
+
+
+def _logit(probability: np.ndarray) -> np.ndarray:
+    chance = np.clip(np.asarray(probability, float), 1e-6, 1 - 1e-6)
+    return np.log(chance / (1 - chance))
+
+
+def subgroups(
+    probability: np.ndarray, series: Series, statistics: Statistics, *, seed: int = 0
+) -> list[dict[str, Any]]:
+    """AUROC and calibration in the large (deaths over those expected) by age, sex and unit, with intervals.
+
+    Groups with fewer than ten deaths or survivals are left out.
+    """
+    raw = series.static * statistics.static_spread + statistics.static_mean
+    column = {name: raw[:, place] for place, name in enumerate(features.STATIC)}
+    groups = {
+        "younger than 50": column["age"] < 50,
+        "50 to 64": (column["age"] >= 50) & (column["age"] < 65),
+        "65 to 79": (column["age"] >= 65) & (column["age"] < 80),
+        "80 and older": column["age"] >= 80,
+        "women": column["male"] < 0.5,
+        "men": column["male"] > 0.5,
+        **{title: column[name] > 0.5 for name, title in UNITS.items()},
+    }
+    died, rows = series.died > 0, []
+    for title, some in groups.items():
+        if min((died & some).sum(), (~died & some).sum()) < FEWEST:
+            continue
+        known = (probability[some], died[some])
+        drawn = [(known[0][r], known[1][r]) for r in resample(series.patients[some], DRAWS, seed)]
+        rows.append(
+            {"group": title, "stays": int(some.sum()), "deaths": int(known[1].sum())}
+            | {
+                name: {"value": score(*known), "interval": interval([score(*d) for d in drawn])}
+                for name, score in (("auroc", _auroc), ("ratio", _ratio))
+            }
+        )
+    return rows
+
+
+def _auroc(probability: np.ndarray, died: np.ndarray) -> float:
+    return area(probability[died], probability[~died]) if 0 < died.sum() < len(died) else np.nan
+
+
+def _ratio(probability: np.ndarray, died: np.ndarray) -> float:
+    return float(died.sum() / max(probability.sum(), 1e-9))
 
 
 def balanced_draw(died: np.ndarray, rng: np.random.Generator) -> np.ndarray:

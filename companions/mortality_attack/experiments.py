@@ -8,8 +8,9 @@ cut off goes on from its checkpoint.
 from __future__ import annotations
 
 import hashlib
+import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -31,9 +32,11 @@ from companions.mortality_attack import (
     susceptibility,
     train,
 )
+from companions.mortality_attack.ablation import Ablated, AblationConfig, certified, hidden
 from companions.mortality_attack.attack import AttackConfig, Attacked
+from companions.mortality_attack.ensemble import EnsembleConfig, strongest
 from companions.mortality_attack.extract import Stays
-from companions.mortality_attack.models import Classifier, ModelConfig
+from companions.mortality_attack.models import Classifier, Committee, ModelConfig
 from companions.mortality_attack.protocol import (
     CORRECTED,
     Prepared,
@@ -45,13 +48,14 @@ from companions.mortality_attack.protocol import (
     ladder,
     refuse_leaks,
 )
-from companions.mortality_attack.train import TrainingConfig
+from companions.mortality_attack.train import SparseTraining, TrainingConfig
 from reproduction import plan as plans
 from reproduction import runs
 from reproduction.runs import own_data
 from reproduction.runs import run as run
-from scoehr.files import ROOT, InputError, check_seed, write_json
+from scoehr.files import ROOT, InputError, check_seed, replacing, write_json
 
+Model = Classifier | peers.Peer
 Task = Literal["cohort", "model", "attack", "side"]
 #: Random seed of the simulated stays, whatever that of the study.
 STAYS_SEED = 0
@@ -74,21 +78,36 @@ class Run(runs.Run):
         super().__init__(experiment.stored)
         self.experiment = experiment
 
-    def load(self) -> tuple[list[Classifier], Statistics]:
-        """The models of a row and the statistics that normalise what they read."""
-        return load_models(self.stored.model)
+    def load(self) -> tuple[list[Model], Statistics]:
+        """The models of a row, those of its parts if it is a blend, and the statistics that normalise what they read."""
+        if not self.experiment.blend:
+            return load_models(self.stored.model)
+        parts = [part.result.load() for part in map(self.experiment.row, self.experiment.blend)]
+        return [model for fitted, _ in parts for model in fitted], parts[0][1]
+
+    def export(self, out: Path) -> None:
+        """Copy the run to a new folder, with the models of its parts if it is a blend."""
+        with replacing(out) as scratch:
+            shutil.copytree(self.stored.model, scratch)
+            for part in map(self.experiment.row, self.experiment.blend):
+                source = part.stored.model
+                for place in sorted(source.glob("model-*")):
+                    shutil.copytree(place, scratch / f"{part.name}.{place.name}")
+                if (source / TRAINED).exists():
+                    shutil.copy(source / TRAINED, scratch / f"{part.name}.{TRAINED}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment(runs.Experiment[Run]):
     """Everything that determines one run.
 
-    ``peer``, if given, stands in place of ``model`` and ``training``; ``members``: how many
-    models, at random seeds one apart, whose probabilities are averaged: where there are
-    several, each leaves out another fifth of the training and validation stays to stop by;
-    ``blend``: rows whose probabilities are averaged instead; ``victims`` are the rows an attack
-    is made against, the first, and tried on, the others; ``stays``: how many are simulated;
-    ``attacked``: how many test stays at most.
+    ``peer``, if given, stands in place of ``model`` and ``training``; ``members``: how many models, at random seeds one
+    apart, whose probabilities are averaged: where there are several, each leaves out another fifth of the training and
+    validation stays to stop by; ``blend``: rows whose probabilities are averaged instead, ``calibrated`` on
+    validation stays; ``victims`` are
+    the rows an attack is made against, the first, and tried on, the others, with the members of ``ensemble`` if
+    given; ``ablation``: verdicts are votes over random parts of a stay; ``stays``: how many are simulated; ``attacked``:
+    how many test stays at most.
     """
 
     task: Task
@@ -96,17 +115,29 @@ class Experiment(runs.Experiment[Run]):
     data: str = ""  # which stays, where they are not those of an open set as published
     stays: int | None = None
     protocol: Protocol = CORRECTED
-    peer: peers.Peer | None = None
+    peer: peers.Kind | None = None
     model: ModelConfig = field(default_factory=ModelConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     members: int = 1
     blend: tuple[str, ...] = ()
+    calibrated: bool = False
     attack: AttackConfig = field(default_factory=AttackConfig)
+    ensemble: EnsembleConfig | None = None
+    ablation: AblationConfig | None = None
     attacked: int = 0
     victims: tuple[str, ...] = ()
 
     study: ClassVar[str] = "mortality_attack"
     prefix: ClassVar[str] = "mortality_attack-"
+
+    #: Settings that came later: they stay out of the ids of rows that do not use them.
+    LATER: ClassVar[frozenset[str]] = frozenset({"calibrated", "ensemble", "ablation"})
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {
+            key: value for key, value in super().settings.items() if value or key not in self.LATER
+        }
 
     @property
     def result(self) -> Run:
@@ -154,12 +185,12 @@ class Experiment(runs.Experiment[Run]):
         }
         config = self.facts() | {"data": {"fingerprint": self.fingerprint()}}
         if "threshold" in metrics:
-            config["threshold"] = metrics["threshold"]
+            config |= {key: metrics[key] for key in ("threshold", "line") if key in metrics}
         write_json(folder / "config.json", config)
         write_json(folder / "metrics.json", metrics)
 
 
-def load_models(folder: Path) -> tuple[list[Classifier], Statistics]:
+def load_models(folder: Path) -> tuple[list[Model], Statistics]:
     """All models of a run's folder, one a member.
 
     Raises:
@@ -254,14 +285,22 @@ def _model(base: Experiment, row: Mapping[str, Any], scale: Mapping[str, Any]) -
             base,
             title=row["title"],
             blend=tuple(row["blend"]),
+            calibrated=row.get("calibrated", False),
             model=ModelConfig(features=row["features"]),
         )
     if "peer" in row:
         chosen = ModelConfig(features=row["features"])
-        return replace(base, title=row["title"], peer=row["peer"], model=chosen)
-    chosen, training = ModelConfig(**row["model"]), TrainingConfig(**row["training"])
-    members = scale["members"] if row["average"] else 1
-    study = replace(base, title=row["title"], model=chosen, training=training, members=members)
+        members = scale["members"]
+        return replace(base, title=row["title"], peer=row["peer"], model=chosen, members=members)
+    kind = SparseTraining if "cells" in row["training"] else TrainingConfig
+    study = replace(
+        base,
+        title=row["title"],
+        model=ModelConfig(**row["model"]),
+        training=kind(**row["training"]),
+        members=scale["members"] if row["average"] else 1,
+        ablation=AblationConfig(**row["ablation"]) if "ablation" in row else None,
+    )
     return _scaled(study, scale, "others")
 
 
@@ -282,21 +321,34 @@ def _attack(
     scale: Mapping[str, Any],
 ) -> Experiment:
     config = AttackConfig(**text["settings"] | row.get("settings", {}))
-    config = replace(config, steps=max(5, round(config.steps * scale["steps"])))
+    config = replace(config, steps=_steps(config.steps, scale))
+    hard = EnsembleConfig()
+    hard = replace(
+        hard,
+        sparse_steps=_steps(hard.sparse_steps, scale),
+        queries=_steps(hard.queries, scale),
+    )
+    number = scale["attacked" if kind == "main" else "side"]
     others = [other["victim"] for other in text["main"].values()] if kind == "main" else []
     victims = (
         row["victim"],
         *(other for other in others if other not in (row["victim"], "reported")),
+        *row.get("tried", ()),
     )
     task: Task = "attack" if kind == "main" else "side"
     return replace(
         base, name=f"{task}-{name}", title=row["title"], task=task, attack=config,
-        attacked=scale["attacked" if kind == "main" else "side"],
+        attacked=max(8, round(number * row.get("share", 1))),
+        ensemble=hard if kind == "main" else None,
         victims=victims if row["victim"] != "reported" else victims[:1],
     )  # fmt: skip
 
 
-# Data ------------------------------------------------------------------------------------------
+def _steps(number: int, scale: Mapping[str, Any]) -> int:
+    return max(5, round(number * scale["steps"]))
+
+
+# Data ---------------------------------------------------------------------------------------------------------------
 
 
 @lru_cache(maxsize=2)
@@ -378,30 +430,35 @@ def _train(study: Experiment, folder: Path, progress: bool) -> dict[str, Any]:
     data = study.prepared()
     facts: dict[str, Any] = {"stays": {name: len(getattr(data, name)) for name in PARTS}}
     if study.blend:
-        chance = _blended(study, progress)
-    elif study.peer:
-        chance = peers.fit_predict(study.peer, data, study.model.features, study.seed)
-        chance["held"], chance["held_died"] = chance["validation"], data.validation.died
+        chance, facts["candidates"] = _blended(study, progress)
+        if study.calibrated:
+            line = evaluate.fit_line(chance["held"], chance["held_died"])
+            facts["line"] = line
+            chance |= {name: evaluate.on_line(chance[name], line) for name in KEPT[:3]}
     else:
         chance = _fit(study, data, folder, facts, progress)
+        both = [trace(part) for part in (data.train, data.validation)]
+        save_file({"stays": np.unique(np.concatenate(both))}, folder / TRAINED)
     save_file({name: chance[name].astype(np.float32) for name in KEPT}, _predictions(study))
+    return facts | _scores(study, data, chance)
+
+
+def _scores(study: Experiment, data: Prepared, chance: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Scores of test stays, of those held back to stop by, and of training stays as reported."""
     threshold = 0.5
     if not study.protocol.balanced_training:
         threshold = evaluate.best_threshold(chance["held"], chance["held_died"])
-    test, drawn = (
-        data.test,
-        evaluate.balanced_draw(data.train.died, np.random.default_rng([study.seed, 7])),
-    )
-    again = data.train.take(drawn)
-    return facts | {
+    test, rng = data.test, np.random.default_rng([study.seed, 7])
+    drawn = evaluate.balanced_draw(data.train.died, rng)
+    again, seed = data.train.take(drawn), study.seed
+    scored = evaluate.with_intervals
+    return {
         "threshold": threshold,
-        "test": evaluate.with_intervals(
-            chance["test"], test.died, test.patients, threshold, seed=study.seed
-        ),
-        "reported": evaluate.with_intervals(
-            chance["train"][drawn], again.died, again.patients, 0.5, seed=study.seed
-        ),
+        "held": evaluate.scores(chance["held"], chance["held_died"], threshold),
+        "test": scored(chance["test"], test.died, test.patients, threshold, seed=seed),
+        "reported": scored(chance["train"][drawn], again.died, again.patients, 0.5, seed=seed),
         "calibration": evaluate.calibration(chance["test"], test.died),
+        "subgroups": evaluate.subgroups(chance["test"], test, data.statistics, seed=seed),
     }
 
 
@@ -410,6 +467,22 @@ PARTS = ("train", "validation", "test")
 KEPT = ("train", "test", "held", "held_died")
 #: Parts into which training and validation stays are cut for models that are averaged.
 FOLDS = 5
+#: Traces of the stays that a row was trained on.
+TRAINED = "trained.safetensors"
+
+
+def trace(series: Series) -> np.ndarray:
+    """A 32-bit hash of the measurements of each stay that has any, in no order; of no use to find a stay."""
+    known = series.mask.any((1, 2))
+    cells = zip(series.values[known], series.mask[known], strict=True)
+    digests = [hashlib.sha256(v.tobytes() + m.tobytes()).digest()[:4] for v, m in cells]
+    return np.unique(np.frombuffer(b"".join(digests), np.uint32))
+
+
+def seen(folder: Path, series: Series) -> int | None:
+    """How many of the stays the models in a folder were trained on; None where they do not say."""
+    traces = [load_file(path)["stays"] for path in Path(folder).glob(f"*{TRAINED}")]
+    return int(np.isin(trace(series), np.concatenate(traces)).sum()) if traces else None
 
 
 def _predictions(study: Experiment) -> Path:
@@ -419,17 +492,30 @@ def _predictions(study: Experiment) -> Path:
     return path
 
 
-def _blended(study: Experiment, progress: bool) -> dict[str, np.ndarray]:
-    """Mean predictions of other rows on the same stays, computed again where not kept."""
-    found = []
+def _blended(
+    study: Experiment, progress: bool
+) -> tuple[dict[str, np.ndarray], dict[str, dict[str, float]]]:
+    """Mean predictions of other rows on the same stays, and how each scores on those held back to stop by.
+
+    Predictions of a row made elsewhere are computed from its weights.
+    """
+    found = {}
     for row in map(study.row, study.blend):
         made, path = run(row, progress=progress), _predictions(row)
         if not path.exists():
             data = row.prepared()
             chance = _predict(made.load()[0], data, _parts(row, data))
             save_file({key: chance[key].astype(np.float32) for key in KEPT}, path)
-        found.append(load_file(path))
-    return {name: np.mean([part[name].astype(float) for part in found], axis=0) for name in KEPT}
+        found[row.name] = load_file(path)
+    mean = {
+        name: np.mean([part[name].astype(float) for part in found.values()], axis=0)
+        for name in KEPT
+    }
+    judged = {
+        name: evaluate.scores(part["held"].astype(float), part["held_died"], 0.5)
+        for name, part in (found | {study.name: mean}).items()
+    }
+    return mean, judged
 
 
 def _parts(study: Experiment, data: Prepared) -> list[Prepared]:
@@ -437,10 +523,8 @@ def _parts(study: Experiment, data: Prepared) -> list[Prepared]:
     return crossed(data, FOLDS, study.seed)[: study.members] if study.members > 1 else [data]
 
 
-def _predict(
-    fitted: list[Classifier], data: Prepared, parts: list[Prepared]
-) -> dict[str, np.ndarray]:
-    """Mean probabilities of training and test stays; out-of-fold ones of those held out."""
+def _predict(fitted: list[Model], data: Prepared, parts: list[Prepared]) -> dict[str, np.ndarray]:
+    """Mean probabilities of training and test stays; of those left out to stop by, that of the model that did."""
     chance = {name: ensemble(fitted, getattr(data, name)) for name in ("train", "test")}
     held = [
         train.probability(model, part.validation) for model, part in zip(fitted, parts, strict=True)
@@ -452,45 +536,68 @@ def _predict(
 def _fit(
     study: Experiment, data: Prepared, folder: Path, facts: dict[str, Any], progress: bool
 ) -> dict[str, np.ndarray]:
-    """Train and write the members and the history; predictions as in :data:`KEPT`."""
-    parts = _parts(study, data)
-    fitted, history = [], []
+    """Fit the members, write them, a folder each, and the history; predictions as in :data:`KEPT`."""
+    parts, fitted, history = _parts(study, data), [], []
     for member, part in enumerate(parts):
-        seed = study.seed + member
-        model = Classifier(study.model, data.statistics, seed)
-        checkpoint = ROOT / "runs" / "stages" / f"{study.id}-{member}.safetensors"
-        name = f"{study.name} {member}"
-        rows = train.train(
-            model,
-            part,
-            study.training,
-            study.protocol,
-            seed=seed,
-            checkpoint=checkpoint,
-            name=name,
-            progress=progress,
-        )
-        history += [{"member": member, **row} for row in rows]
-        fitted.append(model)
         place = folder / f"model-{member}"
         place.mkdir()
-        models.write(
-            place, model, data.statistics, {"protocol": asdict(study.protocol), "seed": seed}
-        )
-    pd.DataFrame(history).to_csv(folder / "history.csv", index=False, float_format="%.6g")
-    facts["parameters"] = sum(p.numel() for p in fitted[0].network.parameters())
+        model, rows = _member(study, part, member, place, progress)
+        history += [{"member": member, **row} for row in rows]
+        fitted.append(model)
+    if history:
+        pd.DataFrame(history).to_csv(folder / "history.csv", index=False, float_format="%.6g")
+    if isinstance(fitted[0], Classifier):
+        facts["parameters"] = sum(p.numel() for p in fitted[0].parameters())
+    if isinstance(fitted[0], Ablated):
+        facts["certified"] = _certified(fitted[0], data.test)
     if study.members > 1:
-        single = [
-            evaluate.scores(train.probability(model, data.test), data.test.died, 0.5)
-            for model in fitted
-        ]
+        chances = [train.probability(model, data.test) for model in fitted]
+        single = [evaluate.scores(chance, data.test.died, 0.5) for chance in chances]
         facts["single"] = {
             name: [found[name] for found in single] for name in ("auroc", "auprc", "brier")
         }
     return _predict(fitted, data, parts)
 
 
-def ensemble(fitted: list[Classifier], series: Series) -> np.ndarray:
+def _certified(model: Ablated, test: Series) -> dict[str, Any]:
+    """Share of all stays whose right verdict is certain under so many changed cells, and the middle of that number."""
+    cells = certified(model.judged(test)[0], test.died, model.ablation)
+    curve = {
+        str(k): susceptibility.share(cells >= k, test.patients, seed=0)
+        for k in range(int(max(cells.max(), 0)) + 1)
+    }
+    return {"curve": curve, "median": float(np.median(cells))}
+
+
+def _member(
+    study: Experiment, data: Prepared, member: int, place: Path, progress: bool
+) -> tuple[Model, list[train.Row]]:
+    """One model of a row, fitted and written, and the history of its training."""
+    seed = study.seed + member
+    facts = {"protocol": asdict(study.protocol), "seed": seed}
+    if study.peer:
+        peer = peers.fit(study.peer, data, study.model.features, seed)
+        peer.write(place, facts)
+        return peer, []
+    model = Classifier(study.model, data.statistics, seed)
+    checkpoint = ROOT / "runs" / "stages" / f"{study.id}-{member}.safetensors"
+    name = f"{study.name} {member}"
+    if study.ablation:
+        hid = hidden(data.validation, study.ablation.keep, seed)
+        data = data._replace(validation=hid)
+    rows = train.train(
+        model, data, study.training, study.protocol, seed=seed, checkpoint=checkpoint, name=name,
+        progress=progress,
+    )  # fmt: skip
+    made = model
+    if study.ablation:
+        made = Ablated(model, study.ablation, seed)
+        made.fit_threshold(study.prepared().validation)
+    models.write(place, model, data.statistics, facts)
+    return made, rows
+
+
+def ensemble(fitted: Sequence[Model], series: Series) -> np.ndarray:
     """Mean probability of death over the models, ``(n,)``."""
     return np.mean([train.probability(model, series) for model in fitted], axis=0)
 
@@ -508,32 +615,62 @@ BUDGETS: dict[str, list[float]] = {
 DIRECTIONS = {"0to1": 0, "1to0": 1}
 
 
+@dataclass(frozen=True)
+class Recommended:
+    """A calibrated average of models of any kind: changes made against others can be tried on it."""
+
+    models: list[Model]
+    line: list[float]
+    threshold: float
+
+    def verdicts(self, series: Series) -> np.ndarray:
+        """Whether it calls death for each stay, bool ``(n,)``."""
+        return evaluate.on_line(ensemble(self.models, series), self.line) >= self.threshold
+
+
+def victim(row: Experiment) -> Classifier | Recommended:
+    """What is attacked of a row: the networks of a blend or of an ablation together, else its first network."""
+    if row.calibrated:
+        config = row.result.config
+        return Recommended(row.result.load()[0], config["line"], config["threshold"])
+    fitted = [model for model in row.result.load()[0] if isinstance(model, Classifier)]
+    if row.ablation:
+        return Ablated(fitted[0], row.ablation, row.seed)
+    if row.blend:
+        return Committee(fitted, row.result.config["threshold"])
+    return fitted[0]
+
+
 def _attack_rows(study: Experiment, folder: Path, progress: bool) -> dict[str, Any]:
-    """Attack the first model of the victim's row, and try the changes on the others."""
-    victims = {name: run(study.row(name), progress=progress) for name in study.victims}
-    victim = study.row(study.victims[0])
-    data = victim.prepared()
+    """Attack the victim's row, and try the changes on the others."""
+    for name in study.victims:
+        run(study.row(name), progress=progress)
+    first = study.row(study.victims[0])
+    data = first.prepared()
     series = data.test.take(np.arange(len(data.test))[: study.attacked])
-    loaded = {name: found.load()[0][0] for name, found in victims.items()}
-    model = loaded[victim.name]
-    start = time.perf_counter()
-    found = attacks.attack(
-        model, series, data.statistics, study.attack, progress=progress, name=study.name
-    )
-    seconds = time.perf_counter() - start
-    facts = summary(found, series, study.attack.steps, study.seed) | {"attack_seconds": seconds}
-    if study.task == "side":
-        return facts
+    loaded = {name: victim(study.row(name)) for name in study.victims}
+    model, start = loaded[first.name], time.perf_counter()
+    assert isinstance(model, Classifier)
+    if study.ensemble is None:
+        found = attacks.attack(
+            model, series, data.statistics, study.attack, progress=progress, name=study.name
+        )
+        facts = summary(found, series, study.attack.steps, study.seed)
+        return facts | {"attack_seconds": time.perf_counter() - start}
+    found = strongest(
+        model, series, data.statistics, study.attack, study.ensemble, seed=study.seed,
+        progress=progress, name=study.name,
+    )  # fmt: skip
+    facts = summary(found, series, study.attack.steps, study.seed)
+    facts["attack_seconds"] = time.perf_counter() - start
     save_file(arrays(found, series, study.seed), folder / "maps.safetensors")
+    facts["robust"] = susceptibility.robust(found, series, seed=study.seed)
+    facts["clinical"] = susceptibility.clinical(found, series, data.statistics)
+    measured_only = study.attack.measured_only
     facts["noise"] = susceptibility.noise(
-        model,
-        series,
-        data.statistics,
-        found,
-        measured_only=study.attack.measured_only,
-        seed=study.seed,
+        model, series, data.statistics, found, measured_only=measured_only, seed=study.seed
     )
-    facts["transfer"] = susceptibility.transfer({victim.name: found}, loaded, series)[victim.name]
+    facts["transfer"] = susceptibility.transfer({first.name: found}, loaded, series)[first.name]
     return facts
 
 

@@ -7,6 +7,7 @@ forward too.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -17,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from companions.mortality_attack import features
+from companions.mortality_attack import features, peers
 from companions.mortality_attack.features import FeatureSet
 from companions.mortality_attack.protocol import Statistics
 from companions.mortality_attack.queries import HOURS
@@ -208,6 +209,22 @@ class Classifier(nn.Module):
         return logits[:, 1] - logits[:, 0] - torch.logit(self.threshold)
 
 
+class Committee(Classifier):
+    """Classifiers whose probabilities of death are averaged, as one that can be attacked."""
+
+    def __init__(self, members: Sequence[Classifier], threshold: float):
+        nn.Module.__init__(self)
+        self.members = nn.ModuleList(members)
+        self.inputs = max((member.inputs for member in members), key=lambda inputs: inputs.count)
+        self.register_buffer("threshold", torch.tensor(threshold))
+
+    def forward(self, values: Tensor, mask: Tensor, static: Tensor) -> Tensor:
+        """Logits of survival, 0, and of death ``(B, 2)``, those of the mean probability."""
+        chances = [member(values, mask, static).softmax(-1)[:, 1] for member in self.members]
+        death = torch.logit(torch.stack(chances).mean(0), eps=1e-6)
+        return torch.stack([torch.zeros_like(death), death], 1)
+
+
 def write(folder: Path, model: Classifier, statistics: Statistics, facts: dict[str, Any]) -> None:
     """Weights as safetensors, settings and statistics as JSON, into a folder that is there."""
     with replacing(folder / "model.safetensors") as scratch:
@@ -219,8 +236,8 @@ def write(folder: Path, model: Classifier, statistics: Statistics, facts: dict[s
     write_json(folder / "model.json", {"model": asdict(model.config), "statistics": kept, **facts})
 
 
-def read(folder: Path) -> tuple[Classifier, Statistics, dict[str, Any]]:
-    """What :func:`write` wrote: the model in evaluation mode, its statistics (without ids) and the other facts.
+def read(folder: Path) -> tuple[Classifier | peers.Peer, Statistics, dict[str, Any]]:
+    """What :func:`write` or a peer wrote: the model, its statistics (without ids) and the other facts.
 
     Raises:
         InputError: the folder holds no such model, or weights of another.
@@ -229,6 +246,8 @@ def read(folder: Path) -> tuple[Classifier, Statistics, dict[str, Any]]:
     try:
         arrays = {name: np.array(value) for name, value in facts.pop("statistics").items()}
         statistics = Statistics(**arrays, ids=np.array([], int))
+        if "peer" in facts:
+            return peers.read(folder, facts, statistics), statistics, facts
         model = Classifier(ModelConfig(**facts.pop("model")), statistics)
         model.load_state_dict(load_file(folder / "model.safetensors"))
     except (KeyError, TypeError, RuntimeError, OSError, SafetensorError) as error:

@@ -7,16 +7,18 @@ attack study, after Sun et al. (2018, KDD).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 
-from companions.mortality_attack import evaluate
+from companions.mortality_attack import evaluate, features
 from companions.mortality_attack.attack import Attacked, allowed
+from companions.mortality_attack.ensemble import CELLS, Strongest
+from companions.mortality_attack.evaluate import FEWEST
 from companions.mortality_attack.models import Classifier
 from companions.mortality_attack.protocol import Series, Statistics
-from companions.mortality_attack.train import predict, tensors
+from companions.mortality_attack.train import tensors, verdicts
 
 Maps = dict[str, np.ndarray]
 #: A change of less than a thousandth of a series' range is none.
@@ -149,26 +151,23 @@ def share(
     }
 
 
-def turned(model: Classifier, series: Series, changes: np.ndarray) -> np.ndarray:
+def turned(model: Any, series: Series, changes: np.ndarray) -> np.ndarray:
     """Whether the verdict of each stay, right before, is wrong after a change ``(N, T, F)``; False where it was wrong.
 
     A model that reads no filled-in values is given the change where something was measured.
     """
-    margin = model.margin(torch.as_tensor(predict(model, series))).numpy()
-    moved = Series(series.values + changes.astype(np.float32), *(getattr(series, name) for name in
-                   ("mask", "static", "died", "ids", "patients")))  # fmt: skip
-    after = model.margin(torch.as_tensor(predict(model, moved))).numpy()
-    died = series.died > 0
-    return ((margin >= 0) == died) & ((after >= 0) != died)
+    moved = replace(series, values=series.values + changes.astype(np.float32))
+    after = verdicts(model, moved) != (series.died > 0)
+    return right(model, series) & after
 
 
-def right(model: Classifier, series: Series) -> np.ndarray:
+def right(model: Any, series: Series) -> np.ndarray:
     """Whether the model has each stay right."""
-    return (model.margin(torch.as_tensor(predict(model, series))).numpy() >= 0) == (series.died > 0)
+    return verdicts(model, series) == (series.died > 0)
 
 
 def transfer(
-    crafted: Mapping[str, Attacked], models: Mapping[str, Classifier], series: Series
+    crafted: Mapping[str, Attacked], models: Mapping[str, Any], series: Series
 ) -> dict[str, dict[str, dict[str, Any]]]:
     """How often changes made against one model turn another's right verdict: {made against: {tried on: share}}.
 
@@ -207,3 +206,38 @@ def noise(
             moved[row, where] = steps * rng.choice([-1, 1], len(steps))
         hits.append(turned(model, some, moved.reshape(found.best[found.success].shape)))
     return share(np.mean(hits, 0), some.patients)
+
+
+def robust(found: Strongest, series: Series, *, seed: int = 0) -> dict[str, Any]:
+    """Share of all stays that the model has right whatever is done to at most so many cells, by budget, with 0."""
+    stands = np.zeros(len(series))
+    stands[found.rows] = found.needed
+    return {str(cells): share(stands > cells, series.patients, seed=seed) for cells in (0, *CELLS)}
+
+
+def clinical(found: Attacked, series: Series, statistics: Statistics) -> list[dict[str, Any]]:
+    """What the changes with the least L1 norm are in clinical units, a row a series that is changed in ten stays."""
+    before = series.values[found.rows[found.success]]
+    changes = found.best[found.success]
+    changed = sizes(changes) > 0
+    old, new = statistics.clinical(before), statistics.clinical(before + changes)
+    rows = []
+    for place, feature in enumerate(features.table()):
+        where = changed[..., place]
+        if (touched := int(where.any(1).sum())) >= FEWEST:
+            pairs = old[..., place][where], new[..., place][where]
+            middle = {
+                name: float(np.median(side))
+                for name, side in zip(("before", "after"), pairs, strict=True)
+            }
+            moved = float(np.median(np.abs(pairs[1] - pairs[0])))
+            rows.append(
+                {
+                    "feature": feature.title,
+                    "unit": feature.unit,
+                    "stays": touched / len(changes),
+                    **middle,
+                    "moved": moved,
+                }
+            )
+    return rows

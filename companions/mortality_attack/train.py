@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -14,6 +15,7 @@ from tqdm import tqdm
 
 from companions.mortality_attack import evaluate
 from companions.mortality_attack.models import Classifier
+from companions.mortality_attack.peers import Peer
 from companions.mortality_attack.protocol import Prepared, Protocol, Series
 from scoehr.checkpoints import Checkpoint, facts_hash
 from scoehr.files import InputError
@@ -56,6 +58,13 @@ class TrainingConfig:
             raise InputError("epochs, batch and patience must be at least 1 and the rate positive")
 
 
+@dataclass(frozen=True)
+class SparseTraining(TrainingConfig):
+    """Training against changes of at most ``cells`` measured cells of each stay, anywhere in [0, 1]."""
+
+    cells: int = 8
+
+
 def device() -> torch.device:
     """A GPU if there is one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -82,13 +91,21 @@ def predict(model: Classifier, series: Series, batch: int = 512) -> np.ndarray:
     return torch.cat(parts).numpy() if parts else np.zeros((0, 2), np.float32)
 
 
-def probability(model: Classifier, series: Series) -> np.ndarray:
+def probability(model: nn.Module | Peer, series: Series) -> np.ndarray:
     """Probability of death ``(n,)``."""
+    own: Callable[[Series], np.ndarray] | None = getattr(model, "probability", None)
+    if own:
+        return own(series)
+    assert isinstance(model, Classifier)
     return torch.softmax(torch.as_tensor(predict(model, series)), -1)[:, 1].numpy().astype(float)
 
 
-def verdicts(model: Classifier, series: Series) -> np.ndarray:
+def verdicts(model: Any, series: Series) -> np.ndarray:
     """Whether the model calls death for each stay, bool ``(n,)``."""
+    own: Callable[[Series], np.ndarray] | None = getattr(model, "verdicts", None)
+    if own:
+        return own(series)
+    assert isinstance(model, nn.Module)
     return model.margin(torch.as_tensor(predict(model, series))).numpy() >= 0
 
 
@@ -217,6 +234,9 @@ def _epoch(
                 values = values * mask
             if config.adversarial:
                 values = worsened(model, values, mask, static, outcome, config.adversarial)
+            if isinstance(config, SparseTraining):
+                part = (values, mask, static, outcome)
+                values = values + sparse_change(model, *part, config.cells)
             optimiser.zero_grad()
             loss = model.loss(model(values, mask, static), outcome)
             loss.backward()
@@ -244,6 +264,38 @@ def worsened(
         )
         change = (change.detach() + radius / steps * 1.5 * slope.sign()).clamp(-radius, radius)
     return values + change.detach() * mask
+
+
+def sparse_change(
+    model: Classifier, values: Tensor, mask: Tensor, static: Tensor, died: Tensor, cells: int,
+    steps: int = 4,
+) -> Tensor:  # fmt: skip
+    """A change of at most so many measured cells within [0, 1], ``(B, 48, F)``, that raises the loss."""
+    low, high = (values.clamp(max=0) - values) * mask, (values.clamp(min=1) - values) * mask
+    change = torch.zeros_like(values)
+    for step in range(steps):
+        change.requires_grad_()
+        (slope,) = torch.autograd.grad(
+            model.loss(model(values + change, mask, static), died), change
+        )
+        steepest = slope.abs().amax((1, 2), keepdim=True).clamp(min=1e-12)
+        moved = change.detach() + (1 - step / (2 * steps)) * slope / steepest
+        change = nearest(moved, low, high, cells)
+    return change
+
+
+def nearest(change: Tensor, low: Tensor, high: Tensor, cells: int) -> Tensor:
+    """The nearest change within bounds of at most so many cells of each stay."""
+    within = torch.clamp(change, low, high)
+    gain = change**2 - (change - within) ** 2
+    return within * top(gain.masked_fill(within == 0, -1.0), cells)
+
+
+def top(score: Tensor, count: int) -> Tensor:
+    """Where the highest so many entries of each stay are, bool of the shape of ``score``."""
+    flat = score.flatten(1)
+    chosen = torch.zeros_like(flat, dtype=torch.bool)
+    return chosen.scatter(1, flat.topk(count, 1).indices, True).view_as(score)
 
 
 def _held_out(model: Classifier, series: Series) -> Row:

@@ -14,7 +14,8 @@ from companions.mortality_attack.models import Classifier, ModelConfig
 from companions.mortality_attack.protocol import CORRECTED
 
 F = len(features.table())
-CONFIG = EnsembleConfig(AttackConfig(rate=0.2, steps=150), sparse_steps=20, queries=30)
+BASE = AttackConfig(rate=0.2, steps=150)
+CONFIG = EnsembleConfig(sparse_steps=20, queries=30)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,7 @@ def series(data):
 @pytest.fixture(scope="module")
 def found(victim, series, data):
     before = fingerprint(victim)
-    result = strongest(victim, series, data.statistics, CONFIG, progress=False)
+    result = strongest(victim, series, data.statistics, BASE, CONFIG, progress=False)
     assert fingerprint(victim) == before
     return result
 
@@ -95,7 +96,7 @@ def test_what_was_kept_turns_verdicts_within_bounds_and_budgets(victim, series, 
 
 
 def test_few_cells_are_found_that_the_proximal_attack_misses(victim, series, data, found):
-    alone = attack(victim, series, data.statistics, CONFIG.base, progress=False)
+    alone = attack(victim, series, data.statistics, BASE, progress=False)
     cells = np.where(alone.success, (alone.best != 0).sum((1, 2)), np.inf)
     assert (found.needed <= cells).all() and found.needed.sum() < cells.sum()
 
@@ -123,13 +124,14 @@ def test_the_random_search_turns_what_has_no_slope(data):
         values, np.ones_like(values, bool), np.zeros((4, 7), np.float32), np.zeros(4),
         np.arange(4), np.arange(4),
     )  # fmt: skip
-    base = replace(CONFIG, base=AttackConfig(steps=20), restarts=0)
-    seen = strongest(Steps(), series, data.statistics, base, progress=False)
-    blind = strongest(Steps(), series, data.statistics, replace(base, queries=0), progress=False)
+    base, config = AttackConfig(steps=20), replace(CONFIG, restarts=0)
+    seen = strongest(Steps(), series, data.statistics, base, config, progress=False)
+    unasked = replace(config, queries=0)
+    blind = strongest(Steps(), series, data.statistics, base, unasked, progress=False)
     assert seen.success.all() and (seen.needed == 1).all() and not blind.success.any()
 
 
 def test_no_stay_to_attack_gives_an_empty_result(victim, series, data):
     wrong = series.take(np.flatnonzero(~susceptibility.right(victim, series)))
-    result = strongest(victim, wrong, data.statistics, CONFIG, progress=False)
+    result = strongest(victim, wrong, data.statistics, BASE, CONFIG, progress=False)
     assert len(result) == 0 and result.needed.shape == (0,)

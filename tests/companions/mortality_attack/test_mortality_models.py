@@ -195,15 +195,88 @@ def test_adversarial_values_stay_within_their_radius_and_raise_the_loss(data, ba
     assert model.loss(model(worse, mask, static), died) > model.loss(
         model(values, mask, static), died
     )
+    change = train.sparse_change(model, values, mask, static, died, 3)
+    assert ((change != 0).sum((1, 2)) <= 3).all() and not change[~mask].any()
+    assert model.loss(model(values + change, mask, static), died) > model.loss(
+        model(values, mask, static), died
+    )
 
 
 # Peers and scores ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("peer", ["logistic", "boosting"])
-def test_peers_rank_stays(data, peer):
-    found = peers.fit_predict(peer, data, "study")
-    assert evaluate.scores(found["test"], data.test.died, 0.5)["auroc"] > 0.7
+@pytest.mark.parametrize("kind", ["logistic", "boosting"])
+@pytest.mark.parametrize("which", ["study", "all"])
+def test_peers_rank_stays_and_are_read_as_they_were_written(data, kind, which, tmp_path):
+    peer = peers.fit(kind, data, which)
+    found = train.probability(peer, data.test)
+    assert evaluate.scores(found, data.test.died, 0.5)["auroc"] > 0.7
+    peer.write(tmp_path, {"seed": 3})
+    again, _, facts = models.read(tmp_path)
+    assert np.array_equal(train.probability(again, data.test), found) and facts == {"seed": 3}
+
+
+def test_the_saved_trees_are_those_of_scikit_learn(monkeypatch):
+    rng = np.random.default_rng(8)
+    rows = np.where(rng.random((400, 6)) < 0.2, np.nan, rng.normal(size=(400, 6)))
+    died = (np.nansum(rows[:, :2], 1) + rng.normal(size=400) > 0.5).astype(float)
+    fitted = []
+    kept = peers.HistGradientBoostingClassifier
+
+    def noted(**settings):
+        fitted.append(kept(**settings))
+        return fitted[0]
+
+    monkeypatch.setattr(peers, "HistGradientBoostingClassifier", noted)
+    arrays = peers._fit_trees(rows, died, 0)
+    other = np.where(rng.random((90, 6)) < 0.3, np.nan, rng.normal(size=(90, 6)))
+    assert peers._trees(other, arrays) == pytest.approx(fitted[0].decision_function(other))
+
+
+def test_summaries_by_hand(data):
+    values, mask = np.zeros((1, 48, 36), np.float32), np.zeros((1, 48, 36), bool)
+    for hour, value in ((2, 0.2), (30, 0.8), (40, 0.5)):
+        values[0, hour, 0], mask[0, hour, 0] = value, True
+    one = protocol.Series(values, mask, np.zeros((1, 7)), np.zeros(1), np.zeros(1), np.zeros(1))
+    row = peers.summary(one, "study", data.statistics).reshape(16, 19)[:, 0]
+    # means of all, first, second day and last hours; least and largest of all and the second day; deviation
+    assert row[:9] == pytest.approx([0.5, 0.2, 0.65, 0.5, 0.2, 0.8, 0.5, 0.8, 0.2449], abs=1e-4)
+    hours = np.array([2, 30, 40]) / 48
+    slope = np.polyfit(hours, [0.2, 0.8, 0.5], 1)[0]
+    assert row[9:] == pytest.approx([0.2, 0.5, 0.3, slope, 3 / 48, 2 / 24, 8 / 48], abs=1e-6)
+
+
+def test_calibration_by_a_line_makes_probabilities_true():
+    rng = np.random.default_rng(6)
+    logits = rng.normal(-1.5, 1.5, 6000)
+    died = rng.random(6000) < 1 / (1 + np.exp(-logits))
+    flat = 1 / (1 + np.exp(-(0.5 * logits + 0.4)))
+    line = evaluate.fit_line(flat, died)
+    assert line == pytest.approx([2.0, -0.8], abs=0.2)
+    assert np.mean(evaluate.on_line(flat, line)) == pytest.approx(died.mean(), abs=0.005)
+    same = evaluate.scores(flat, died, 0.5)["auroc"]
+    assert evaluate.scores(evaluate.on_line(flat, line), died, 0.5)["auroc"] == pytest.approx(same)
+
+
+def test_subgroups_are_those_of_the_descriptors(data):
+    chance = np.random.default_rng(1).random(len(data.train))
+    rows = {row["group"]: row for row in evaluate.subgroups(chance, data.train, data.statistics)}
+    male = (
+        data.train.static[:, 1] * data.statistics.static_spread[1] + data.statistics.static_mean[1]
+    )
+    assert rows["men"]["stays"] == (male > 0.5).sum()
+    assert rows["men"]["deaths"] == data.train.died[male > 0.5].sum()
+    for row in rows.values():
+        low, high = row["auroc"]["interval"]
+        assert low <= row["auroc"]["value"] <= high and row["deaths"] >= evaluate.FEWEST
+
+
+def test_a_committee_is_the_mean_of_its_members(data, batch):
+    members = [Classifier(ModelConfig(**SMALL), data.statistics, seed).eval() for seed in (1, 2)]
+    joined = models.Committee(members, 0.3)
+    mean = np.mean([train.probability(m, data.test) for m in members], 0)
+    assert train.probability(joined, data.test) == pytest.approx(mean, abs=1e-6)
+    assert np.array_equal(train.verdicts(joined, data.test), mean >= 0.3)
 
 
 def test_scores_are_those_of_scikit_learn():
