@@ -299,9 +299,14 @@ def _model(base: Experiment, row: Mapping[str, Any], scale: Mapping[str, Any]) -
         model=ModelConfig(**row["model"]),
         training=kind(**row["training"]),
         members=scale["members"] if row["average"] else 1,
-        ablation=AblationConfig(**row["ablation"]) if "ablation" in row else None,
+        ablation=_ablation(row, scale) if "ablation" in row else None,
     )
     return _scaled(study, scale, "others")
+
+
+def _ablation(row: Mapping[str, Any], scale: Mapping[str, Any]) -> AblationConfig:
+    config = AblationConfig(**row["ablation"])
+    return replace(config, draws=2 * (_steps(config.draws, scale) // 2) + 1)
 
 
 def _scaled(study: Experiment, scale: Mapping[str, Any], group: str) -> Experiment:

@@ -105,7 +105,6 @@ def verdicts(model: Any, series: Series) -> np.ndarray:
     own: Callable[[Series], np.ndarray] | None = getattr(model, "verdicts", None)
     if own:
         return own(series)
-    assert isinstance(model, nn.Module)
     return model.margin(torch.as_tensor(predict(model, series))).numpy() >= 0
 
 
