@@ -13,8 +13,10 @@ from typing import Any, Literal
 
 import numpy as np
 import optuna
+from optuna.distributions import BaseDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial
 
 from companions.mortality_attack import attack as attacks
 from companions.mortality_attack import susceptibility, train
@@ -33,10 +35,42 @@ from companions.mortality_attack.train import Optimiser, TrainingConfig
 from scoehr.files import InputError
 
 Direction = Literal["minimize", "maximize"]
+Space = dict[str, BaseDistribution]
 ACTIVATIONS: list[Activation] = ["relu", "tanh"]
 OPTIMISERS: list[Optimiser] = ["adam", "rmsprop", "sgd"]
 #: The pruner's settings, as in the study.
 STARTUP_TRIALS, WARMUP_STEPS = 5, 3
+
+
+class Numbered(optuna.samplers.BaseSampler):
+    """TPE whose random numbers follow from seed and number of a trial: neither a resumed search repeats one, nor do
+    workers that share a storage."""
+
+    def __init__(self, seed: int):
+        self.seed = seed
+        self.inner = optuna.samplers.TPESampler(seed=seed)
+
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        state = np.random.SeedSequence([self.seed, trial.number]).generate_state(1)
+        self.inner = optuna.samplers.TPESampler(seed=int(state[0]))
+        self.inner.before_trial(study, trial)
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> Space:
+        return self.inner.infer_relative_search_space(study, trial)
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: Space
+    ) -> dict[str, Any]:
+        return self.inner.sample_relative(study, trial, search_space)
+
+    def sample_independent(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        return self.inner.sample_independent(study, trial, param_name, param_distribution)
 
 
 def open_study(
@@ -60,7 +94,7 @@ def open_study(
         kept = text if "://" in text else JournalStorage(JournalFileBackend(text))
         return optuna.create_study(
             study_name=name, storage=kept, direction=direction, load_if_exists=True,
-            sampler=sampler or optuna.samplers.TPESampler(seed=seed),
+            sampler=sampler or Numbered(seed),
             pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=WARMUP_STEPS),
         )  # fmt: skip
     except Exception as error:  # each storage has errors of its own

@@ -124,6 +124,29 @@ def test_a_model_is_evaluated_and_attacked_on_another_set(root, trained, tmp_pat
     )
 
 
+def test_a_blend_is_copied_with_its_models_and_knows_what_it_was_trained_on(root, tmp_path):
+    out = tmp_path / "model"
+    status, _, err = shell("train", "--profile", "tiny", "--row", "best-all", "--model", out)
+    assert status == 0, err
+    row = experiments.plan("simulated", "tiny")["best-all"]
+    fitted, _ = experiments.load_models(out)
+    assert len(fitted) == len(row.result.load()[0]) == 2 * len(row.blend)
+    words = {}
+    for part in ("test", "all"):
+        status, _, err = shell(
+            "evaluate", "--model", out, "--profile", "tiny", "--part", part,
+            "--json", tmp_path / f"{part}.json",
+        )  # fmt: skip
+        assert status == 0, err
+        words[part] = (json.loads((tmp_path / f"{part}.json").read_text()), err)
+    made = row.result.metrics["test"]["auroc"]["value"]
+    assert words["test"][0]["auroc"]["value"] == pytest.approx(made, abs=1e-6)
+    assert words["test"][0]["trained_on"] == 0 and "warning" not in words["test"][1]
+    stays = row.prepared()
+    assert words["all"][0]["trained_on"] == len(stays.train) + len(stays.validation)
+    assert "were trained on" in words["all"][1]
+
+
 def test_extract_says_what_was_kept(root, shared_data, tmp_path):
     out = tmp_path / "stays"
     status, text, err = shell(
@@ -239,6 +262,30 @@ def test_a_search_of_models_is_resumed(tmp_path):
     best = tune.table(opened)[0]
     assert np.isfinite(best["value"]) and 1e-5 <= best["rate"] <= 1e-1
     assert list((tmp_path / "board").rglob("events*"))
+
+
+def draws(trial):
+    """What a trial is about, without the model."""
+    return trial.suggest_float("x", 0, 1) + (trial.suggest_categorical("y", ["a", "b"]) == "a")
+
+
+def test_a_resumed_search_draws_what_one_without_a_break_does(tmp_path):
+    found = []
+    for name, steps in (("whole", [14]), ("broken", [3, 5, 14])):
+        for trials in steps:
+            at = {"direction": "minimize", "storage": tmp_path / f"{name}.log", "seed": 3}
+            opened = tune.open_study(name, **at)
+            tune.search(opened, draws, trials, progress=False)
+        found.append([trial.params for trial in opened.trials])
+    assert found[0] == found[1]
+    assert len({params["x"] for params in found[0]}) == 14
+
+
+def test_workers_that_share_a_storage_repeat_no_trial(tmp_path):
+    at = {"direction": "minimize", "storage": f"sqlite:///{tmp_path / 't.db'}", "seed": 3}
+    workers = [tune.open_study("s", **at) for _ in range(2)]
+    asked = [worker.ask() for _ in range(3) for worker in workers]
+    assert len({trial.suggest_float("x", 0, 1) for trial in asked}) == 6
 
 
 def test_a_search_of_attacks_maximises_its_objective_in_sqlite(tmp_path):
