@@ -34,7 +34,7 @@ from companions.mortality_attack import (
 )
 from companions.mortality_attack.ablation import Ablated, AblationConfig, certified, hidden
 from companions.mortality_attack.attack import AttackConfig, Attacked
-from companions.mortality_attack.ensemble import EnsembleConfig, strongest
+from companions.mortality_attack.ensemble import EnsembleConfig, Strongest, strongest
 from companions.mortality_attack.extract import Stays
 from companions.mortality_attack.models import Classifier, Committee, ModelConfig
 from companions.mortality_attack.protocol import (
@@ -56,7 +56,7 @@ from reproduction.runs import run as run
 from scoehr.files import ROOT, InputError, check_seed, replacing, write_json
 
 Model = Classifier | peers.Peer
-Task = Literal["cohort", "model", "attack", "side"]
+Task = Literal["cohort", "model", "attack", "side", "worst"]
 #: Random seed of the simulated stays, whatever that of the study.
 STAYS_SEED = 0
 #: Rungs of the ladder are rows named so.
@@ -237,7 +237,7 @@ def plan(
         name: _model(replace(base, name=name, task="model"), row, scale)
         for name, row in text["models"].items()
     }
-    for kind in ("main", "side"):
+    for kind in ("main", "side", "worst"):
         for name, row in text["attacks"][kind].items():
             attacked = _attack(base, kind, name, row, text["attacks"], scale)
             rows[attacked.name] = attacked
@@ -325,28 +325,33 @@ def _attack(
     text: Mapping[str, Any],
     scale: Mapping[str, Any],
 ) -> Experiment:
-    config = AttackConfig(**text["settings"] | row.get("settings", {}))
+    settings = text["worst_settings" if kind == "worst" else "settings"]
+    config = AttackConfig(**settings | row.get("settings", {}))
     config = replace(config, steps=_steps(config.steps, scale))
-    hard = EnsembleConfig()
-    hard = replace(
-        hard,
-        sparse_steps=_steps(hard.sparse_steps, scale),
-        queries=_steps(hard.queries, scale),
-    )
-    number = scale["attacked" if kind == "main" else "side"]
-    others = [other["victim"] for other in text["main"].values()] if kind == "main" else []
+    main = [other["victim"] for other in text["main"].values()]
+    others = {"main": main, "side": [], "worst": text["transfer"]}[kind]
     victims = (
         row["victim"],
         *(other for other in others if other not in (row["victim"], "reported")),
-        *row.get("tried", ()),
     )
-    task: Task = "attack" if kind == "main" else "side"
+    tasks: dict[str, Task] = {"main": "attack", "side": "side", "worst": "worst"}
+    size = {"main": "attacked", "side": "side", "worst": "worst"}[kind]
     return replace(
-        base, name=f"{task}-{name}", title=row["title"], task=task, attack=config,
-        attacked=max(8, round(number * row.get("share", 1))),
-        ensemble=hard if kind == "main" else None,
+        base,
+        name=f"{tasks[kind]}-{name}",
+        title=row["title"],
+        task=tasks[kind],
+        attack=config,
+        attacked=scale[size],
+        ensemble=_ensemble(scale) if kind == "worst" else None,
         victims=victims if row["victim"] != "reported" else victims[:1],
-    )  # fmt: skip
+    )
+
+
+def _ensemble(scale: Mapping[str, Any]) -> EnsembleConfig:
+    hard = EnsembleConfig()
+    steps, queries = (_steps(number, scale) for number in (hard.sparse_steps, hard.queries))
+    return replace(hard, sparse_steps=steps, queries=queries)
 
 
 def _steps(number: int, scale: Mapping[str, Any]) -> int:
@@ -654,29 +659,37 @@ def _attack_rows(study: Experiment, folder: Path, progress: bool) -> dict[str, A
     data = first.prepared()
     series = data.test.take(np.arange(len(data.test))[: study.attacked])
     loaded = {name: victim(study.row(name)) for name in study.victims}
-    model, start = loaded[first.name], time.perf_counter()
+    model = loaded[first.name]
     assert isinstance(model, Classifier)
-    if study.ensemble is None:
-        found = attacks.attack(
-            model, series, data.statistics, study.attack, progress=progress, name=study.name
-        )
-        facts = summary(found, series, study.attack.steps, study.seed)
-        return facts | {"attack_seconds": time.perf_counter() - start}
-    found = strongest(
-        model, series, data.statistics, study.attack, study.ensemble, seed=study.seed,
-        progress=progress, name=study.name,
-    )  # fmt: skip
-    facts = summary(found, series, study.attack.steps, study.seed)
-    facts["attack_seconds"] = time.perf_counter() - start
+    start, found = time.perf_counter(), _attacked(study, model, series, data, progress)
+    seconds = time.perf_counter() - start
+    facts = summary(found, series, study.attack.steps, study.seed) | {"attack_seconds": seconds}
+    if study.task == "side":
+        return facts
     save_file(arrays(found, series, study.seed), folder / "maps.safetensors")
-    facts["robust"] = susceptibility.robust(found, series, seed=study.seed)
-    facts["clinical"] = susceptibility.clinical(found, series, data.statistics)
+    if isinstance(found, Strongest):
+        facts["robust"] = susceptibility.robust(found, series, seed=study.seed)
+        facts["clinical"] = susceptibility.clinical(found, series, data.statistics)
     measured_only = study.attack.measured_only
     facts["noise"] = susceptibility.noise(
         model, series, data.statistics, found, measured_only=measured_only, seed=study.seed
     )
     facts["transfer"] = susceptibility.transfer({first.name: found}, loaded, series)[first.name]
     return facts
+
+
+def _attacked(
+    study: Experiment, model: Classifier, series: Series, data: Prepared, progress: bool
+) -> Attacked:
+    """The attack of a row, or the worst of its ensemble."""
+    if study.ensemble is None:
+        return attacks.attack(
+            model, series, data.statistics, study.attack, progress=progress, name=study.name
+        )
+    return strongest(
+        model, series, data.statistics, study.attack, study.ensemble, seed=study.seed,
+        progress=progress, name=study.name,
+    )  # fmt: skip
 
 
 def summary(found: Attacked, series: Series, steps: int, seed: int = 0) -> dict[str, Any]:
