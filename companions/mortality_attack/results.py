@@ -502,12 +502,13 @@ def defence(found: Runs) -> str:
         f"The plain bi-LSTM has {_standing(plain, 0)} of the stays right, and {_standing(plain, 8)} "
         "once any 8 cells may be changed."
     ]
-    for name, words in (("defended", "small changes"), ("sparse-all", "changes of 8 cells")):
-        run = found[f"worst-{name}"]
-        parts.append(
-            f"Trained against {words}, {_standing(run, 0)} and {_standing(run, 8)}, with an AUROC "
-            f"of {text(found[name].metrics['test']['auroc'], 2)}."
-        )
+    for title, run in attacked(found, "worst").items():
+        if run is not plain:
+            auroc = found[run.experiment.victims[0]].metrics["test"]["auroc"]
+            parts.append(
+                f"The {title}: {_standing(run, 0)} and {_standing(run, 8)}, with an AUROC of "
+                f"{text(auroc, 2)}."
+            )
     return " ".join(parts)
 
 
