@@ -63,6 +63,8 @@ GATHERED = (
     "maps.safetensors",
     "synthetic.parquet",
 )
+#: Keys under which runs count people.
+PEOPLE = ("stays", "deaths", "patients")
 #: Keys under which runs note the number of their parameters.
 PARAMETERS = ("parameters", "in all")
 
@@ -303,13 +305,29 @@ def _results(runs: list[Store]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Scores and costs by run, and the reference points by a key that is a part of their digest."""
     results, references = {}, {}
     for run in runs:
-        metrics = dict(run.metrics)
+        metrics = _without_few(run.metrics)
         if "reference" in metrics:
             key = digest(metrics["reference"])[:12]
             references[key] = metrics["reference"]
             metrics["reference"] = key
         results[run.id] = {"metrics": metrics, "costs": run.costs}
     return results, dict(sorted(references.items()))
+
+
+def _without_few(value: Any) -> Any:
+    """The same without counts of 1 to 10 people, which are not published: null in their place."""
+    if isinstance(value, list):
+        return [_without_few(each) for each in value]
+    if not isinstance(value, Mapping):
+        return value
+    return {
+        key: None if key in PEOPLE and _few(each) else _without_few(each)
+        for key, each in value.items()
+    }
+
+
+def _few(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= 10
 
 
 def digest(value: Any) -> str:

@@ -145,9 +145,10 @@ def cell(value: Any, form: str | None = None, digits: int = 3) -> str:
     return f"{value:,.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
 
 
-def patients(count: int) -> str:
-    """A number of patients as text, small ones as a range (see :data:`SMALLEST_CELL`)."""
-    return f"{count:,}" if count == 0 or count >= SMALLEST_CELL else f"1–{SMALLEST_CELL - 1}"
+def patients(count: int | None) -> str:
+    """A number of patients as text; small ones, None where published, as a range."""
+    few = count is None or 0 < count < SMALLEST_CELL
+    return f"1–{SMALLEST_CELL - 1}" if few else f"{count:,}"
 
 
 def account(entries: Mapping[str, Any], indent: str = "") -> pd.DataFrame:

@@ -74,6 +74,16 @@ def test_the_scores_are_a_table_with_limits_and_gaps(tmp_path):
     assert listed["fidelity.close"] == pytest.approx(1 / 3, abs=1e-4)
 
 
+def test_a_handful_of_people_is_not_counted(tmp_path):
+    store = folder(tmp_path, "one", 0)
+    counts = {"success": {"value": 0.5, "stays": 7}, "groups": [{"deaths": 10, "stays": 11}]}
+    (store.path / "metrics.json").write_text(json.dumps(counts))
+    (found,) = gather(tmp_path / "saved_models" / "b", [store])
+    assert found.metrics == {
+        "success": {"value": 0.5, "stays": None}, "groups": [{"deaths": None, "stays": 11}]
+    }  # fmt: skip
+
+
 def test_the_same_runs_give_the_same_bytes_in_whatever_order_and_from_a_bundle(tmp_path):
     stores = [folder(tmp_path, name, 0, weights=True) for name in ("one", "two")]
     models = {stores[0].id}
