@@ -1,7 +1,9 @@
-"""The shell: ``python -m companions.mortality_attack COMMAND``. Status 0 when done, else 2 with one line.
+"""The shell: ``python -m companions.mortality_attack COMMAND``. Status 0 when done, else 2 with one
+line.
 
-``--source`` is the folder of MIMIC-III's tables, the URL of a PostgreSQL server that has them, or a set of the
-Challenge 2012: its folder of text files, or a Parquet or CSV file. Left out, stays are simulated.
+``--source`` is the folder of MIMIC-III's tables, the URL of a PostgreSQL server that has them, or a
+set of the Challenge 2012: its folder of text files, or a Parquet or CSV file. Left out, stays are
+simulated.
 """
 
 from __future__ import annotations
@@ -294,7 +296,7 @@ def run(
         )
 
 
-# Helpers ------------------------------------------------------------------------------------------------------------
+# Helpers ------------------------------------------------------------------------------------------
 
 
 def _kind(source: str | None) -> str:
@@ -335,7 +337,9 @@ def _judged(
     part: str,
     seed: int,
 ) -> Any:
-    """The model's folder, its models with their statistics, and the stays it is judged on, in the units it reads."""
+    """The model's folder, its models with their statistics, and the stays it is judged on, in the
+    units it reads.
+    """
     from companions.mortality_attack import experiments, protocol
 
     data = _stays(source, outcomes, profile)

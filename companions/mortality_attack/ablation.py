@@ -1,8 +1,10 @@
-"""Randomized ablation: a verdict by vote over random parts of a stay, with a certificate in changed cells.
+"""Randomized ablation: a verdict by vote over random parts of a stay, with a certificate in changed
+cells.
 
-A network sees each measured cell with a small probability and votes; the majority of many draws is the verdict
-(Levine & Feizi 2020, AAAI). Whoever changes ρ cells can alter only those votes that saw one of them, a share of at most
-1 - (1 - keep)^ρ. A lead of the majority beyond that cannot be undone, whatever the values that the cells are given.
+A network sees each measured cell with a small probability and votes; the majority of many draws is
+the verdict (Levine & Feizi 2020, AAAI). Whoever changes ρ cells can alter only those votes that saw
+one of them, a share of at most 1 - (1 - keep)^ρ. A lead of the majority beyond that cannot be
+undone, whatever the values that the cells are given.
 """
 
 from __future__ import annotations
@@ -26,14 +28,18 @@ MISTAKE, SHARPNESS = 0.05, 4.0
 
 @dataclass(frozen=True)
 class AblationConfig:
-    """``keep``: probability that a measured cell is seen in a draw; ``draws``: how many vote, an odd number."""
+    """``keep``: probability that a measured cell is seen in a draw; ``draws``: how many vote, an
+    odd number.
+    """
 
     keep: float = 0.05
     draws: int = 101
 
 
 class Ablated(Classifier):
-    """A classifier that votes over random parts of what was measured, the same parts each time it is asked."""
+    """A classifier that votes over random parts of what was measured, the same parts each time it
+    is asked.
+    """
 
     def __init__(self, model: Classifier, config: AblationConfig, seed: int = 0):
         nn.Module.__init__(self)
@@ -45,7 +51,9 @@ class Ablated(Classifier):
     seen: Tensor
 
     def votes(self, values: Tensor, mask: Tensor, static: Tensor) -> tuple[Tensor, Tensor]:
-        """Log odds of death of every draw above the threshold, and their probabilities, each ``(draws, B)``."""
+        """Log odds of death of every draw above the threshold, and their probabilities, each
+        ``(draws, B)``.
+        """
         margins, chances = [], []
         for seen in self.seen:
             part = mask & seen
@@ -55,7 +63,9 @@ class Ablated(Classifier):
         return torch.stack(margins), torch.stack(chances)
 
     def forward(self, values: Tensor, mask: Tensor, static: Tensor) -> Tensor:
-        """Share of votes for death above a half, ``(B, 2)`` with zeros first; its slope is that of soft votes."""
+        """Share of votes for death above a half, ``(B, 2)`` with zeros first; its slope is that of
+        soft votes.
+        """
         margins, _ = self.votes(values, mask, static)
         soft = torch.sigmoid(SHARPNESS * margins).mean(0)
         share = (margins >= 0).to(values).mean(0) + soft - soft.detach()
@@ -67,7 +77,9 @@ class Ablated(Classifier):
 
     @torch.no_grad()
     def judged(self, series: Series, batch: int = 256) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Share of votes for death and mean probability ``(n,)``, and the probability of every draw ``(draws, n)``."""
+        """Share of votes for death and mean probability ``(n,)``, and the probability of every draw
+        ``(draws, n)``.
+        """
         values, mask, static, _ = tensors(series)
         parts = [
             self.votes(values[rows], mask[rows], static[rows])
@@ -94,9 +106,11 @@ def hidden(series: Series, keep: float, seed: int = 0) -> Series:
 
 
 def certified(votes: np.ndarray, died: np.ndarray, config: AblationConfig) -> np.ndarray:
-    """How many cells may be changed without turning a right verdict, ``(n,)``, at a chance of error of 5 % a stay.
+    """How many cells may be changed without turning a right verdict, ``(n,)``, at a chance of error
+    of 5 % a stay.
 
-    -1 where the verdict is wrong, or where the votes are too even to be sure of it. ``votes``: the share for death.
+    -1 where the verdict is wrong, or where the votes are too even to be sure of it. ``votes``: the
+    share for death.
     """
     won = np.where(died > 0, votes, 1 - votes)
     count = np.round(won * config.draws)

@@ -1,16 +1,20 @@
-"""Small, sparse changes of a stay's measurements that turn a model's verdict: the elastic attack with its L1 part done.
+"""Small, sparse changes of a stay's measurements that turn a model's verdict: the elastic attack
+with its L1 part done.
 
-For each stay that the model has right, minimise over changes P, with m the model's margin towards the right verdict,
+For each stay that the model has right, minimise over changes P, with m the model's margin towards
+the right verdict,
 
     max(m(X + P), -κ) + λ ‖P‖₁   subject to X + P in a box,
 
-by proximal gradient steps: a step on the margin alone, then soft thresholding by λ times the step size, then clipping
-(ISTA; Beck & Teboulle 2009, SIAM J. Imaging Sci. 2, with momentum FISTA). The margin is that of Carlini & Wagner (2017,
-IEEE S&P), the L1 form that of Chen et al. (2018, AAAI) and Sun et al. (2018, KDD). λ is in logits per unit of change: a
-cell whose slope is smaller never leaves 0.
+by proximal gradient steps: a step on the margin alone, then soft thresholding by λ times the step
+size, then clipping (ISTA; Beck & Teboulle 2009, SIAM J. Imaging Sci. 2, with momentum FISTA). The
+margin is that of Carlini & Wagner (2017, IEEE S&P), the L1 form that of Chen et al. (2018, AAAI)
+and Sun et al. (2018, KDD). λ is in logits per unit of change: a cell whose slope is smaller never
+leaves 0.
 
-The model is frozen, and its bits are compared afterwards. Every step's success is looked at: the first and the best
-change of each stay, the one with the lowest objective, are kept. Stays that no longer improve leave the batch.
+The model is frozen, and its bits are compared afterwards. Every step's success is looked at: the
+first and the best change of each stay, the one with the lowest objective, are kept. Stays that no
+longer improve leave the batch.
 """
 
 from __future__ import annotations
@@ -34,7 +38,8 @@ from scoehr.files import InputError
 
 Box = Literal["normalised", "clinical"]
 Direction = Literal["both", "0to1", "1to0"]
-#: Steps between two looks for stays that are finished, and the relative fall of the objective that counts.
+#: Steps between two looks for stays that are finished, and the relative fall of the objective that
+#: counts.
 COMPACT_EVERY, WORTHWHILE = 10, 1e-3
 BETAS, EPSILON = (0.9, 0.999), 1e-8
 SMOOTHING = 0.99  # of RMSprop
@@ -44,11 +49,11 @@ SMOOTHING = 0.99  # of RMSprop
 class AttackConfig:
     """Everything that determines an attack but the model and the stays.
 
-    ``kappa`` κ and ``penalty`` λ as above; ``momentum``: FISTA, for plain gradient steps; ``box``: changed values stay
-    in [0, 1] in units of models or where they were, or within the plausible clinical values; ``measured_only``: cells
-    that were filled in are left alone; ``direction``: which verdicts are attacked, those of survival (0to1) or of
-    death; ``patience``: steps without a worthwhile fall of the objective after which a stay is finished, turned or
-    not, 0 for never.
+    ``kappa`` κ and ``penalty`` λ as above; ``momentum``: FISTA, for plain gradient steps; ``box``:
+    changed values stay in [0, 1] in units of models or where they were, or within the plausible
+    clinical values; ``measured_only``: cells that were filled in are left alone; ``direction``:
+    which verdicts are attacked, those of survival (0to1) or of death; ``patience``: steps without a
+    worthwhile fall of the objective after which a stay is finished, turned or not, 0 for never.
     """
 
     kappa: float = 0.0
@@ -85,9 +90,10 @@ class AttackConfig:
 class Attacked:
     """What became of each attacked stay, a row each.
 
-    ``rows`` place in the series, ``verdict`` the right one (0 survival, 1 death), ``success``; ``first`` and ``best``
-    changes ``(n, 48, F)`` in units of models, 0 where there is none; ``first_step``, ``best_step`` from 1, 0 for none;
-    ``steps``: how many were made before the stay was finished.
+    ``rows`` place in the series, ``verdict`` the right one (0 survival, 1 death), ``success``;
+    ``first`` and ``best`` changes ``(n, 48, F)`` in units of models, 0 where there is none;
+    ``first_step``, ``best_step`` from 1, 0 for none; ``steps``: how many were made before the stay
+    was finished.
     """
 
     rows: np.ndarray
@@ -107,8 +113,8 @@ class Attacked:
 class Problem:
     """Stays attacked together: the model, what it reads of them, and how far each cell may move.
 
-    ``values``, ``mask``, ``low``, ``high`` ``(B, 48, F)``, ``static`` ``(B, 7)``; ``sign`` ``(B,)`` is 1 where the right
-    verdict is death and -1 where it is survival.
+    ``values``, ``mask``, ``low``, ``high`` ``(B, 48, F)``, ``static`` ``(B, 7)``; ``sign`` ``(B,)``
+    is 1 where the right verdict is death and -1 where it is survival.
     """
 
     model: Classifier
@@ -128,7 +134,9 @@ class Problem:
         return replace(self, **{name: getattr(self, name)[rows] for name in names})
 
     def margin(self, change: Tensor) -> Tensor:
-        """Logits towards the right verdict after a change, ``(B,)``: below 0 once the verdict has turned."""
+        """Logits towards the right verdict after a change, ``(B,)``: below 0 once the verdict has
+        turned.
+        """
         logits = self.model(self.values + change, self.mask, self.static)
         return self.sign * self.model.margin(logits)
 
@@ -167,7 +175,9 @@ def attack(
 def posed(
     model: Classifier, series: Series, statistics: Statistics, config: AttackConfig
 ) -> tuple[np.ndarray, np.ndarray, Iterator[Problem]]:
-    """Places of the stays that the model has right, their verdicts, and batches of them ready to be attacked."""
+    """Places of the stays that the model has right, their verdicts, and batches of them ready to be
+    attacked.
+    """
     where = device()
     model.to(where).eval()
     values, mask, static, died = tensors(series, where)
@@ -189,7 +199,9 @@ def posed(
 def gathered(
     rows: np.ndarray, verdict: np.ndarray, parts: list[tuple[Tensor, ...]], shape: tuple[int, ...]
 ) -> Attacked:
-    """Results of batches put together: first, best, first_step, best_step, steps, each with a row a stay."""
+    """Results of batches put together: first, best, first_step, best_step, steps, each with a row a
+    stay.
+    """
     if not parts:
         none, nothing = np.zeros(0, int), np.zeros((0, *shape), np.float32)
         return Attacked(none, none, none > 0, nothing, nothing, none, none, none)
@@ -232,7 +244,9 @@ class ProximalAttack:
         return slope
 
     def judge(self, step: int, change: Tensor, margin: Tensor) -> None:
-        """Keep changes that turned the verdict first or at the lowest objective, and note who still improves."""
+        """Keep changes that turned the verdict first or at the lowest objective, and note who still
+        improves.
+        """
         part, config = self.parts, self.config
         objective = margin.clamp(min=-config.kappa) + config.penalty * change.abs().sum((1, 2))
         turned = margin < 0
@@ -247,7 +261,9 @@ class ProximalAttack:
         self.steps[self.place] = step
 
     def _move(self, slope: Tensor, step: int) -> None:
-        """A step on the margin, the proximal step of λ‖P‖₁, the box; with momentum, on to where FISTA looks next."""
+        """A step on the margin, the proximal step of λ‖P‖₁, the box; with momentum, on to where
+        FISTA looks next.
+        """
         part, config, problem = self.parts, self.config, self.problem
         slope = self._scaled(slope, step)
         moved = part["change"] - config.rate * slope
@@ -283,7 +299,9 @@ class ProximalAttack:
 
 
 def soft_threshold(values: Tensor, by: float) -> Tensor:
-    """The proximal operator of ``by`` times the elementwise L1 norm: towards 0 by so much, and no farther."""
+    """The proximal operator of ``by`` times the elementwise L1 norm: towards 0 by so much, and no
+    farther.
+    """
     return values - values.clamp(-by, by)
 
 
@@ -296,7 +314,9 @@ def bounds(values: Tensor, statistics: Statistics, box: Box) -> tuple[Tensor, Te
 
 
 def allowed(model: Classifier, mask: Tensor, statistics: Statistics, measured_only: bool) -> Tensor:
-    """Cells that may be changed, bool: of features that the model reads and the data have, measured if so wanted."""
+    """Cells that may be changed, bool: of features that the model reads and the data have, measured
+    if so wanted.
+    """
     usable = torch.zeros(len(features.table()), dtype=torch.bool, device=mask.device)
     usable[model.inputs.chosen] = True
     usable &= torch.as_tensor(statistics.available).to(mask.device).bool()

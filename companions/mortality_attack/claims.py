@@ -146,8 +146,8 @@ def lower_later(found: Runs) -> Finding:
 def sparse(found: Runs) -> Finding:
     """Whether few cells moved by little turn verdicts, and more of them than at random.
 
-    Few: half of the verdicts turn within five cells. Little: the largest change is below half of the
-    range of its series in the middle. More: than the same sizes of change in random cells.
+    Few: half of the verdicts turn within five cells. Little: the largest change is below half of
+    the range of its series in the middle. More: than the same sizes of change in random cells.
     """
     run = found["attack-bilstm-study"]
     success, noise = _turned(run), Estimate.read(run.metrics["noise"])

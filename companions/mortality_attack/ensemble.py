@@ -1,6 +1,7 @@
 """The worst of several attacks on each stay, for changes of few cells, in the manner of AutoAttack.
 
-AutoAttack (Croce & Hein 2020, ICML) judges a model by the worst case over attacks that differ in kind. Here they are:
+AutoAttack (Croce & Hein 2020, ICML) judges a model by the worst case over attacks that differ in
+kind. Here they are:
 
 * ``proximal``: the attack of :mod:`companions.mortality_attack.attack` for several penalties and from random starts,
   without early stop (elastic-net attack, Chen et al. 2018, AAAI);
@@ -8,8 +9,8 @@ AutoAttack (Croce & Hein 2020, ICML) judges a model by the worst case over attac
 * ``random``: a search without gradients that exchanges cells at random and keeps what lowers the margin (Sparse-RS,
   Croce et al. 2022, AAAI).
 
-Each change looked at is kept if it turns the verdict with a smaller L1 norm, or with fewer cells, than those before.
-What was kept is then made smaller as long as the verdict stays turned.
+Each change looked at is kept if it turns the verdict with a smaller L1 norm, or with fewer cells,
+than those before. What was kept is then made smaller as long as the verdict stays turned.
 """
 
 from __future__ import annotations
@@ -46,9 +47,9 @@ LONG, SHORT = 5.0, 0.2
 class EnsembleConfig:
     """How hard the members try.
 
-    ``penalties``: of the proximal attack beside that of its settings; ``restarts``: random starts of the proximal and the
-    sparse attack; ``sparse_steps`` and ``queries``: steps of the sparse attack and of the random search at a budget;
-    ``cells``: the budgets.
+    ``penalties``: of the proximal attack beside that of its settings; ``restarts``: random starts
+    of the proximal and the sparse attack; ``sparse_steps`` and ``queries``: steps of the sparse
+    attack and of the random search at a budget; ``cells``: the budgets.
     """
 
     penalties: tuple[float, ...] = (0.3, 0.03, 0.01)
@@ -62,8 +63,8 @@ class EnsembleConfig:
 class Strongest(Attacked):
     """What became of each stay under the worst of the members.
 
-    ``best`` has the least L1 norm, ``sparsest`` ``(n, 48, F)`` the fewest cells; ``first`` and the steps are those of the
-    proximal attack with its own penalty, without early stop.
+    ``best`` has the least L1 norm, ``sparsest`` ``(n, 48, F)`` the fewest cells; ``first`` and the
+    steps are those of the proximal attack with its own penalty, without early stop.
     """
 
     sparsest: np.ndarray
@@ -139,7 +140,9 @@ class Record:
 
     @torch.no_grad()
     def tighten(self) -> None:
-        """Shrink the kept changes towards 0, and leave out their least cells, while the verdict stays turned."""
+        """Shrink the kept changes towards 0, and leave out their least cells, while the verdict
+        stays turned.
+        """
         for kept in (self.best.clone(), self.sparsest.clone()):
             order = kept.abs().flatten(1).argsort(1, descending=True).argsort(1).view_as(kept)
             count = (kept != 0).sum((1, 2), keepdim=True)
@@ -157,7 +160,7 @@ class Record:
         return margin < 0
 
 
-# The proximal attack ------------------------------------------------------------------------------------------------
+# The proximal attack ------------------------------------------------------------------------------
 
 
 class _Recorded(ProximalAttack):
@@ -175,7 +178,9 @@ class _Recorded(ProximalAttack):
 def _proximal(
     record: Record, base: AttackConfig, config: EnsembleConfig, generator: torch.Generator
 ) -> tuple[Tensor, ...]:
-    """All penalties from 0, long steps, and random starts; the results of the base, which is one of them."""
+    """All penalties from 0, long steps, and random starts; the results of the base, which is one of
+    them.
+    """
     base = replace(base, patience=0)
     found = _Recorded(record, base).run()
     others = [replace(base, penalty=penalty) for penalty in config.penalties]
@@ -206,7 +211,7 @@ def _uniform(problem: Problem, generator: torch.Generator) -> Tensor:
     return torch.rand(problem.values.shape, generator=generator).to(problem.values)
 
 
-# Few cells ----------------------------------------------------------------------------------------------------------
+# Few cells ----------------------------------------------------------------------------------------
 
 
 def _few_cells(record: Record, config: EnsembleConfig, generator: torch.Generator) -> None:

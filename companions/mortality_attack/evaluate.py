@@ -34,8 +34,9 @@ Scores = dict[str, float]
 def scores(probability: np.ndarray, died: np.ndarray, threshold: float) -> Scores:
     """The scores of predictions ``(n,)``; NaN where they are undefined, as with no death.
 
-    auroc, auprc (average precision), f1, precision, recall and accuracy lie in [0, 1], 1 best; brier, the mean squared
-    error of the probability, in [0, 1], 0 best. Death is called from ``threshold`` on.
+    auroc, auprc (average precision), f1, precision, recall and accuracy lie in [0, 1], 1 best;
+    brier, the mean squared error of the probability, in [0, 1], 0 best. Death is called from
+    ``threshold`` on.
     """
     died = np.asarray(died).astype(bool)
     called = probability >= threshold
@@ -57,7 +58,9 @@ def scores(probability: np.ndarray, died: np.ndarray, threshold: float) -> Score
 
 
 def average_precision(probability: np.ndarray, died: np.ndarray) -> float:
-    """Area under the precision-recall curve as a sum of steps, in [0, 1]; the share who died is that of chance."""
+    """Area under the precision-recall curve as a sum of steps, in [0, 1]; the share who died is
+    that of chance.
+    """
     order = np.argsort(-probability, kind="stable")
     ends = np.append(
         np.diff(probability[order]) != 0, True
@@ -113,8 +116,8 @@ def difference(
 
 
 def best_threshold(probability: np.ndarray, died: np.ndarray) -> float:
-    """The probability from which calling death gives the highest F1, to be chosen on validation stays; 0.5 if none
-    died."""
+    """The probability from which calling death gives the highest F1, to be chosen on validation
+    stays; 0.5 if none died."""
     if not np.any(died):
         return 0.5
     precision, recall, thresholds = precision_recall_curve(died, probability)
@@ -139,7 +142,9 @@ def calibration(
 
 
 def fit_line(probability: np.ndarray, died: np.ndarray) -> list[float]:
-    """Slope and intercept on the scale of logits that make probabilities true (Platt 1999), from stays held back."""
+    """Slope and intercept on the scale of logits that make probabilities true (Platt 1999), from
+    stays held back.
+    """
     fitted = LogisticRegression(C=np.inf).fit(_logit(probability)[:, None], died)
     return [float(fitted.coef_[0, 0]), float(fitted.intercept_[0])]
 
@@ -158,7 +163,8 @@ def _logit(probability: np.ndarray) -> np.ndarray:
 def subgroups(
     probability: np.ndarray, series: Series, statistics: Statistics, *, seed: int = 0
 ) -> list[dict[str, Any]]:
-    """AUROC and calibration in the large (deaths over those expected) by age, sex and unit, with intervals.
+    """AUROC and calibration in the large (deaths over those expected) by age, sex and unit, with
+    intervals.
 
     Groups with fewer than ten deaths or survivals are left out.
     """
@@ -198,6 +204,8 @@ def _ratio(probability: np.ndarray, died: np.ndarray) -> float:
 
 
 def balanced_draw(died: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The reported sampler: as many rows as there are, with replacement, deaths as often as survivals."""
+    """The reported sampler: as many rows as there are, with replacement, deaths as often as
+    survivals.
+    """
     weight = np.where(np.asarray(died) > 0, 1 / max(np.sum(died), 1), 1 / max(np.sum(1 - died), 1))
     return rng.choice(len(died), len(died), p=weight / weight.sum())

@@ -79,7 +79,9 @@ class Run(runs.Run):
         self.experiment = experiment
 
     def load(self) -> tuple[list[Model], Statistics]:
-        """The models of a row, those of its parts if it is a blend, and the statistics that normalise what they read."""
+        """The models of a row, those of its parts if it is a blend, and the statistics that
+        normalise what they read.
+        """
         if not self.experiment.blend:
             return load_models(self.stored.model)
         parts = [part.result.load() for part in map(self.experiment.row, self.experiment.blend)]
@@ -101,13 +103,13 @@ class Run(runs.Run):
 class Experiment(runs.Experiment[Run]):
     """Everything that determines one run.
 
-    ``peer``, if given, stands in place of ``model`` and ``training``; ``members``: how many models, at random seeds one
-    apart, whose probabilities are averaged: where there are several, each leaves out another fifth of the training and
-    validation stays to stop by; ``blend``: rows whose probabilities are averaged instead, ``calibrated`` on
-    validation stays; ``victims`` are
-    the rows an attack is made against, the first, and tried on, the others, with the members of ``ensemble`` if
-    given; ``ablation``: verdicts are votes over random parts of a stay; ``stays``: how many are simulated; ``attacked``:
-    how many test stays at most.
+    ``peer``, if given, stands in place of ``model`` and ``training``; ``members``: how many models,
+    at random seeds one apart, whose probabilities are averaged: where there are several, each
+    leaves out another fifth of the training and validation stays to stop by; ``blend``: rows whose
+    probabilities are averaged instead, ``calibrated`` on validation stays; ``victims`` are the rows
+    an attack is made against, the first, and tried on, the others, with the members of ``ensemble``
+    if given; ``ablation``: verdicts are votes over random parts of a stay; ``stays``: how many are
+    simulated; ``attacked``: how many test stays at most.
     """
 
     task: Task
@@ -358,7 +360,7 @@ def _steps(number: int, scale: Mapping[str, Any]) -> int:
     return max(5, round(number * scale["steps"]))
 
 
-# Data ---------------------------------------------------------------------------------------------------------------
+# Data ---------------------------------------------------------------------------------------------
 
 
 @lru_cache(maxsize=2)
@@ -482,7 +484,9 @@ TRAINED = "trained.safetensors"
 
 
 def trace(series: Series) -> np.ndarray:
-    """A 32-bit hash of the measurements of each stay that has any, in no order; of no use to find a stay."""
+    """A 32-bit hash of the measurements of each stay that has any, in no order; of no use to find a
+    stay.
+    """
     known = series.mask.any((1, 2))
     cells = zip(series.values[known], series.mask[known], strict=True)
     digests = [hashlib.sha256(v.tobytes() + m.tobytes()).digest()[:4] for v, m in cells]
@@ -505,7 +509,8 @@ def _predictions(study: Experiment) -> Path:
 def _blended(
     study: Experiment, progress: bool
 ) -> tuple[dict[str, np.ndarray], dict[str, dict[str, float]]]:
-    """Mean predictions of other rows on the same stays, and how each scores on those held back to stop by.
+    """Mean predictions of other rows on the same stays, and how each scores on those held back to
+    stop by.
 
     Predictions of a row made elsewhere are computed from its weights.
     """
@@ -534,7 +539,9 @@ def _parts(study: Experiment, data: Prepared) -> list[Prepared]:
 
 
 def _predict(fitted: list[Model], data: Prepared, parts: list[Prepared]) -> dict[str, np.ndarray]:
-    """Mean probabilities of training and test stays; of those left out to stop by, that of the model that did."""
+    """Mean probabilities of training and test stays; of those left out to stop by, that of the
+    model that did.
+    """
     chance = {name: ensemble(fitted, getattr(data, name)) for name in ("train", "test")}
     held = [
         train.probability(model, part.validation) for model, part in zip(fitted, parts, strict=True)
@@ -570,7 +577,9 @@ def _fit(
 
 
 def _certified(model: Ablated, test: Series) -> dict[str, Any]:
-    """Share of all stays whose right verdict is certain under so many changed cells, and the middle of that number."""
+    """Share of all stays whose right verdict is certain under so many changed cells, and the middle
+    of that number.
+    """
     cells = certified(model.judged(test)[0], test.died, model.ablation)
     curve = {
         str(k): susceptibility.share(cells >= k, test.patients, seed=0)
@@ -639,7 +648,9 @@ class Recommended:
 
 
 def victim(row: Experiment) -> Classifier | Recommended:
-    """What is attacked of a row: the networks of a blend or of an ablation together, else its first network."""
+    """What is attacked of a row: the networks of a blend or of an ablation together, else its first
+    network.
+    """
     if row.calibrated:
         config = row.result.config
         return Recommended(row.result.load()[0], config["line"], config["threshold"])

@@ -1,8 +1,9 @@
-"""The networks: the study's bi-LSTM as reported and with its readout mended, a GRU-D and a small Transformer.
+"""The networks: the study's bi-LSTM as reported and with its readout mended, a GRU-D and a small
+Transformer.
 
-All take ``values`` and ``mask`` ``(B, 48, F)`` and ``static`` ``(B, 7)`` and give logits ``(B, 2)`` of survival and
-death. Gaps are filled inside the model, so that a change of a measured value, such as an attack makes, is carried
-forward too.
+All take ``values`` and ``mask`` ``(B, 48, F)`` and ``static`` ``(B, 7)`` and give logits ``(B, 2)``
+of survival and death. Gaps are filled inside the model, so that a change of a measured value, such
+as an attack makes, is carried forward too.
 """
 
 from __future__ import annotations
@@ -33,9 +34,9 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
 class ModelConfig:
     """Everything that determines an untrained network but its random numbers.
 
-    ``hidden``, ``dense``, ``dropout`` and the activations are the study's search space; ``filled``: values come filled
-    from the protocol, and nothing says what was measured; ``last_step`` and ``double_softmax`` as in
-    :class:`~companions.mortality_attack.protocol.Protocol`.
+    ``hidden``, ``dense``, ``dropout`` and the activations are the study's search space; ``filled``:
+    values come filled from the protocol, and nothing says what was measured; ``last_step`` and
+    ``double_softmax`` as in :class:`~companions.mortality_attack.protocol.Protocol`.
     """
 
     network: Network = "bilstm"
@@ -65,7 +66,9 @@ class ModelConfig:
 
 
 class Inputs(nn.Module):
-    """From measured values to what a network reads: filled and standardised values, what was measured, how long ago."""
+    """From measured values to what a network reads: filled and standardised values, what was
+    measured, how long ago.
+    """
 
     chosen: Tensor
     mean: Tensor
@@ -83,7 +86,8 @@ class Inputs(nn.Module):
         self.described = len(features.STATIC) if self.static else 0
 
     def parts(self, values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Standardised values carried forward (0, the mean, before the first), the mask, and hours since measured.
+        """Standardised values carried forward (0, the mean, before the first), the mask, and hours
+        since measured.
 
         Each ``(B, T, n)``; the hours are divided by the 48 of the window.
         """
@@ -101,10 +105,12 @@ class Inputs(nn.Module):
 
 
 class BiLSTM(nn.Module):
-    """Two LSTMs, one backward in time, then activation, dropout, dense layer, activation, output: the study's model.
+    """Two LSTMs, one backward in time, then activation, dropout, dense layer, activation, output:
+    the study's model.
 
-    With ``last_step`` the head sees what a bidirectional LSTM puts out at the last hour. There the backward half has
-    read one hour, so one hour is all it is given: the same numbers for half the work.
+    With ``last_step`` the head sees what a bidirectional LSTM puts out at the last hour. There the
+    backward half has read one hour, so one hour is all it is given: the same numbers for half the
+    work.
     """
 
     def __init__(self, config: ModelConfig, inputs: Inputs):
@@ -121,7 +127,9 @@ class BiLSTM(nn.Module):
 
 
 class GRUD(nn.Module):
-    """GRU with trainable decays towards the mean and of the state (Che et al. 2018, Scientific Reports 8, 6085)."""
+    """GRU with trainable decays towards the mean and of the state (Che et al. 2018, Scientific
+    Reports 8, 6085).
+    """
 
     def __init__(self, config: ModelConfig, inputs: Inputs):
         super().__init__()
@@ -237,7 +245,8 @@ def write(folder: Path, model: Classifier, statistics: Statistics, facts: dict[s
 
 
 def read(folder: Path) -> tuple[Classifier | peers.Peer, Statistics, dict[str, Any]]:
-    """What :func:`write` or a peer wrote: the model, its statistics (without ids) and the other facts.
+    """What :func:`write` or a peer wrote: the model, its statistics (without ids) and the other
+    facts.
 
     Raises:
         InputError: the folder holds no such model, or weights of another.

@@ -32,15 +32,15 @@ WINDOWS = {"all": (0, HOURS), "early": (0, 24), "late": (24, HOURS), "last": (36
 NODE = ("feature_idx", "num_threshold", "missing_go_to_left", "left", "right", "is_leaf", "value")
 
 
-# Summaries ----------------------------------------------------------------------------------------------------------
+# Summaries ----------------------------------------------------------------------------------------
 
 
 def summary(series: Series, which: FeatureSet, statistics: Statistics) -> np.ndarray:
     """Numbers that describe each stay, ``(n, columns)``; NaN where nothing was measured.
 
-    Of each series: mean, least, largest, first and last value, deviation, slope and rise, how often and when last
-    measured, and means, least and largest values of single days. With all features the descriptors of the stay and
-    the combinations of :func:`derived` too.
+    Of each series: mean, least, largest, first and last value, deviation, slope and rise, how often
+    and when last measured, and means, least and largest values of single days. With all features
+    the descriptors of the stay and the combinations of :func:`derived` too.
     """
     chosen = features.chosen(which)
     mask = series.mask[..., chosen]
@@ -78,7 +78,9 @@ def _course(values: np.ndarray, mask: np.ndarray) -> list[np.ndarray]:
 
 
 def derived(series: Series, statistics: Statistics) -> np.ndarray:
-    """What clinicians read together, ``(n, 12)``: ratios in clinical units, hours out of range, how much was measured."""
+    """What clinicians read together, ``(n, 12)``: ratios in clinical units, hours out of range, how
+    much was measured.
+    """
     place = {name: index for index, name in enumerate(features.names())}
     clinical = np.where(series.mask, statistics.clinical(series.values), np.nan)
     of = {name: clinical[..., index] for name, index in place.items()}
@@ -101,12 +103,14 @@ def derived(series: Series, statistics: Statistics) -> np.ndarray:
     return np.stack(columns, 1)
 
 
-# Models -------------------------------------------------------------------------------------------------------------
+# Models -------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Peer:
-    """A fitted model: ``kept`` columns of the summary, and by kind the arrays that predict from them."""
+    """A fitted model: ``kept`` columns of the summary, and by kind the arrays that predict from
+    them.
+    """
 
     kind: Kind
     features: FeatureSet

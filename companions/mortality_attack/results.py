@@ -517,7 +517,9 @@ def _standing(run: Run, cells: int) -> str:
 
 
 def validation_table(found: Runs) -> pd.DataFrame:
-    """Scores of the parts of the recommended model and of itself on the stays held back to choose by."""
+    """Scores of the parts of the recommended model and of itself on the stays held back to choose
+    by.
+    """
     judged = found["best-all"].metrics["candidates"]
     rows = {
         found[name].experiment.title: {

@@ -1,7 +1,7 @@
 """What successful changes say of a model: where, how often and how far its inputs have to be moved.
 
-All functions take changes ``(N, T, F)`` of N stays whose verdict was turned, in units of models. Names as in the LSTM
-attack study, after Sun et al. (2018, KDD).
+All functions take changes ``(N, T, F)`` of N stays whose verdict was turned, in units of models.
+Names as in the LSTM attack study, after Sun et al. (2018, KDD).
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ NEGLIGIBLE = 1e-3
 def maps(changes: np.ndarray) -> Maps:
     """Per hour and feature, each ``(T, F)``; zeros where no change is.
 
-    gmp: largest absolute change. gap: mean absolute change over all N (the study's code averages over cells too, and
-    gives one number). gpp: share of the stays whose cell is changed. ganzp: mean absolute change where it is changed.
-    s: gmp · gpp. sensitivity: gpp / ganzp, large where small changes turn many verdicts.
+    gmp: largest absolute change. gap: mean absolute change over all N (the study's code averages
+    over cells too, and gives one number). gpp: share of the stays whose cell is changed. ganzp:
+    mean absolute change where it is changed. s: gmp · gpp. sensitivity: gpp / ganzp, large where
+    small changes turn many verdicts.
     """
     size = sizes(changes)
     count = max(len(size), 1)
@@ -57,7 +58,9 @@ def sizes(changes: np.ndarray) -> np.ndarray:
 
 
 def by_feature(changes: np.ndarray) -> Maps:
-    """s_j and sensitivity_j, the sums over hours of the maps, and the share of stays with any change, each ``(F,)``."""
+    """s_j and sensitivity_j, the sums over hours of the maps, and the share of stays with any
+    change, each ``(F,)``.
+    """
     found = maps(changes)
     touched = (
         (sizes(changes) > 0).any(1).mean(0) if len(changes) else np.zeros(np.shape(changes)[2])
@@ -68,7 +71,9 @@ def by_feature(changes: np.ndarray) -> Maps:
 def by_feature_with_intervals(
     changes: np.ndarray, patients: np.ndarray, *, seed: int = 0, draws: int = 200
 ) -> Maps:
-    """:func:`by_feature` with 95 % bootstrap intervals over patients: each ``(3, F)`` of value, low, high."""
+    """:func:`by_feature` with 95 % bootstrap intervals over patients: each ``(3, F)`` of value,
+    low, high.
+    """
     point = by_feature(changes)
     if not len(changes):
         return {
@@ -82,7 +87,8 @@ def by_feature_with_intervals(
 
 
 def per_example(changes: np.ndarray, allowed_cells: np.ndarray | None = None) -> Maps:
-    """Of each stay, ``(N,)``: cells changed, their share, L1 norm, largest, mean and smallest absolute change, signs.
+    """Of each stay, ``(N,)``: cells changed, their share, L1 norm, largest, mean and smallest
+    absolute change, signs.
 
     ``allowed_cells`` ``(N,)``: what the share is of; all cells if left out.
     """
@@ -108,8 +114,9 @@ def per_example(changes: np.ndarray, allowed_cells: np.ndarray | None = None) ->
 def objective(changes: np.ndarray, name: str, cut_off: int = 10) -> float:
     """What tuning maximises: a sum over successful stays.
 
-    sparsity: 1 less the share of changed cells. sparse_small: that over the L1 norm. sparse_small_max: that over the
-    largest change. max_num_nonzero_perts: 1 for a stay with at most ``cut_off`` changed cells.
+    sparsity: 1 less the share of changed cells. sparse_small: that over the L1 norm.
+    sparse_small_max: that over the largest change. max_num_nonzero_perts: 1 for a stay with at most
+    ``cut_off`` changed cells.
     """
     found = per_example(changes)
     sparsity = 1 - found["share"]
@@ -130,7 +137,9 @@ OBJECTIVES = ("sparsity", "sparse_small", "sparse_small_max", "max_num_nonzero_p
 
 
 def curve(measure: np.ndarray, success: np.ndarray, points: Sequence[float]) -> np.ndarray:
-    """Share of attacked stays turned within each of ``points`` of a measure (steps, cells, L1), ``(len(points),)``."""
+    """Share of attacked stays turned within each of ``points`` of a measure (steps, cells, L1),
+    ``(len(points),)``.
+    """
     reached = np.where(success, measure, np.inf)
     return np.array(
         [float(np.mean(reached <= point)) if len(reached) else np.nan for point in points]
@@ -152,7 +161,8 @@ def share(
 
 
 def turned(model: Any, series: Series, changes: np.ndarray) -> np.ndarray:
-    """Whether the verdict of each stay, right before, is wrong after a change ``(N, T, F)``; False where it was wrong.
+    """Whether the verdict of each stay, right before, is wrong after a change ``(N, T, F)``; False
+    where it was wrong.
 
     A model that reads no filled-in values is given the change where something was measured.
     """
@@ -169,7 +179,8 @@ def right(model: Any, series: Series) -> np.ndarray:
 def transfer(
     crafted: Mapping[str, Attacked], models: Mapping[str, Any], series: Series
 ) -> dict[str, dict[str, dict[str, Any]]]:
-    """How often changes made against one model turn another's right verdict: {made against: {tried on: share}}.
+    """How often changes made against one model turn another's right verdict: {made against: {tried
+    on: share}}.
 
     Of the successful changes on stays that the other model has right too.
     """
@@ -188,7 +199,9 @@ def noise(
     model: Classifier, series: Series, statistics: Statistics, found: Attacked, *, measured_only: bool, seed: int = 0,
     draws: int = 10,
 ) -> dict[str, Any]:  # fmt: skip
-    """The baseline: the same sizes of change with random signs in random allowed cells of the same stays."""
+    """The baseline: the same sizes of change with random signs in random allowed cells of the same
+    stays.
+    """
     if not found.success.any():
         return share(np.zeros(0), np.zeros(0))
     some = series.take(found.rows[found.success])
@@ -209,14 +222,18 @@ def noise(
 
 
 def robust(found: Strongest, series: Series, *, seed: int = 0) -> dict[str, Any]:
-    """Share of all stays that the model has right whatever is done to at most so many cells, by budget, with 0."""
+    """Share of all stays that the model has right whatever is done to at most so many cells, by
+    budget, with 0.
+    """
     stands = np.zeros(len(series))
     stands[found.rows] = found.needed
     return {str(cells): share(stands > cells, series.patients, seed=seed) for cells in (0, *CELLS)}
 
 
 def clinical(found: Attacked, series: Series, statistics: Statistics) -> list[dict[str, Any]]:
-    """What the changes with the least L1 norm are in clinical units, a row a series that is changed in ten stays."""
+    """What the changes with the least L1 norm are in clinical units, a row a series that is changed
+    in ten stays.
+    """
     before = series.values[found.rows[found.success]]
     changes = found.best[found.success]
     changed = sizes(changes) > 0

@@ -1,4 +1,6 @@
-"""Training a network under a protocol: resumable, and with the state that the protocol says to keep."""
+"""Training a network under a protocol: resumable, and with the state that the protocol says to
+keep.
+"""
 
 from __future__ import annotations
 
@@ -33,10 +35,11 @@ Row = dict[str, float]
 class TrainingConfig:
     """Everything that determines a training but network, data and seed.
 
-    ``patience``: epochs without a lower validation loss after which training ends; ``looks``: how often, evenly over
-    the epochs, stays are scored as reported and held out; ``adversarial``: how far, in units of models, each measured
-    value may be moved against the model while it learns (projected gradient, Madry et al. 2018), 0 for plain training;
-    ``hide``: share of the measured values that are left out anew at each step, so that models lean on no single one.
+    ``patience``: epochs without a lower validation loss after which training ends; ``looks``: how
+    often, evenly over the epochs, stays are scored as reported and held out; ``adversarial``: how
+    far, in units of models, each measured value may be moved against the model while it learns
+    (projected gradient, Madry et al. 2018), 0 for plain training; ``hide``: share of the measured
+    values that are left out anew at each step, so that models lean on no single one.
     """
 
     epochs: int = 40
@@ -60,7 +63,9 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class SparseTraining(TrainingConfig):
-    """Training against changes of at most ``cells`` measured cells of each stay, anywhere in [0, 1]."""
+    """Training against changes of at most ``cells`` measured cells of each stay, anywhere in [0,
+    1].
+    """
 
     cells: int = 8
 
@@ -125,12 +130,13 @@ def train(
     name: str = "training",
     progress: bool = True,
 ) -> list[Row]:
-    """Train ``model`` in place, leave the state kept in it with its threshold, and return a row an epoch.
+    """Train ``model`` in place, leave the state kept in it with its threshold, and return a row an
+    epoch.
 
-    ``checkpoint`` is written every few seconds, under a name that a hash of data, settings and untrained weights is
-    added to, and read if it is there; a training that was killed ends with the same bits as one that was not. Rows
-    hold epoch, train_loss, validation_loss, validation_auroc, learning_rate, seconds, and at each look the scores of
-    :func:`look`.
+    ``checkpoint`` is written every few seconds, under a name that a hash of data, settings and
+    untrained weights is added to, and read if it is there; a training that was killed ends with the
+    same bits as one that was not. Rows hold epoch, train_loss, validation_loss, validation_auroc,
+    learning_rate, seconds, and at each look the scores of :func:`look`.
     """
     model.to(device())
     optimiser = _optimiser(model, config)
@@ -177,7 +183,9 @@ def train(
 
 
 class Trainer:
-    """A training that is gone on with some epochs at a time, as tuning does to compare folds while they run."""
+    """A training that is gone on with some epochs at a time, as tuning does to compare folds while
+    they run.
+    """
 
     def __init__(
         self,
@@ -254,7 +262,9 @@ def worsened(
     radius: float,
     steps: int = 2,
 ) -> Tensor:
-    """Values whose measured cells are moved by at most ``radius`` so that the loss rises (Madry et al. 2018)."""
+    """Values whose measured cells are moved by at most ``radius`` so that the loss rises (Madry et
+    al. 2018).
+    """
     change = torch.zeros_like(values)
     for _ in range(steps):
         change.requires_grad_()
@@ -269,7 +279,9 @@ def sparse_change(
     model: Classifier, values: Tensor, mask: Tensor, static: Tensor, died: Tensor, cells: int,
     steps: int = 4,
 ) -> Tensor:  # fmt: skip
-    """A change of at most so many measured cells within [0, 1], ``(B, 48, F)``, that raises the loss."""
+    """A change of at most so many measured cells within [0, 1], ``(B, 48, F)``, that raises the
+    loss.
+    """
     low, high = (values.clamp(max=0) - values) * mask, (values.clamp(min=1) - values) * mask
     change = torch.zeros_like(values)
     for step in range(steps):
@@ -305,7 +317,8 @@ def _held_out(model: Classifier, series: Series) -> Row:
 
 
 def look(model: Classifier, data: Prepared, seed: int) -> Row:
-    """Scores at an epoch: as reported (training stays, balanced draw) and of held-out stays, at a probability of 0.5.
+    """Scores at an epoch: as reported (training stays, balanced draw) and of held-out stays, at a
+    probability of 0.5.
 
     Nothing is chosen by those of held-out stays.
     """

@@ -1,4 +1,5 @@
-"""Hyperparameter search with Optuna over the study's spaces: TPE, median pruning, resumable, watched with TensorBoard.
+"""Hyperparameter search with Optuna over the study's spaces: TPE, median pruning, resumable,
+watched with TensorBoard.
 
 Trials are kept in a JournalStorage file by default; any storage URL of Optuna does instead, such as
 ``sqlite:///tuning.db`` or ``postgresql://…`` of a server for many workers.
@@ -43,8 +44,8 @@ STARTUP_TRIALS, WARMUP_STEPS = 5, 3
 
 
 class Numbered(optuna.samplers.BaseSampler):
-    """TPE whose random numbers follow from seed and number of a trial: neither a resumed search repeats one, nor do
-    workers that share a storage."""
+    """TPE whose random numbers follow from seed and number of a trial: neither a resumed search
+    repeats one, nor do workers that share a storage."""
 
     def __init__(self, seed: int):
         self.seed = seed
@@ -81,7 +82,8 @@ def open_study(
     seed: int = 0,
     sampler: optuna.samplers.BaseSampler | None = None,
 ) -> optuna.Study:
-    """A new Optuna study, or the one of this name that the storage holds: a URL, or the path of a journal file.
+    """A new Optuna study, or the one of this name that the storage holds: a URL, or the path of a
+    journal file.
 
     Raises:
         InputError: the storage cannot be opened.
@@ -108,7 +110,9 @@ def search(
     study: optuna.Study, objective: Callable[[optuna.Trial], float], trials: int, *, logs: Path | None = None,
     progress: bool = True,
 ) -> optuna.Study:  # fmt: skip
-    """Add trials until the study has so many finished or pruned; ``logs`` is a folder for TensorBoard."""
+    """Add trials until the study has so many finished or pruned; ``logs`` is a folder for
+    TensorBoard.
+    """
     ended = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
     left = trials - len(study.get_trials(deepcopy=False, states=ended))
     if left > 0:
@@ -132,7 +136,7 @@ def _board(logs: Path) -> Callable[[optuna.Study, optuna.trial.FrozenTrial], Non
     return write
 
 
-# The model ----------------------------------------------------------------------------------------------------------
+# The model ----------------------------------------------------------------------------------------
 
 
 def _choice(trial: optuna.Trial, name: str, allowed: list[Any]) -> Any:
@@ -142,7 +146,9 @@ def _choice(trial: optuna.Trial, name: str, allowed: list[Any]) -> Any:
 def propose_model(
     trial: optuna.Trial, features: FeatureSet = "study"
 ) -> tuple[ModelConfig, TrainingConfig]:
-    """A point of the study's space: hidden 2⁵-2⁷, dense 2⁴-2⁸, dropout 0-0.5, activations, optimiser, rate, batch."""
+    """A point of the study's space: hidden 2⁵-2⁷, dense 2⁴-2⁸, dropout 0-0.5, activations,
+    optimiser, rate, batch.
+    """
     chosen = ModelConfig(
         features=features,
         hidden=2 ** trial.suggest_int("log2_hidden", 5, 7),
@@ -164,10 +170,11 @@ def model_objective(
     data: Prepared, *, epochs: int, blocks: int, number: int = 5, features: FeatureSet = "study", seed: int = 0,
     protocol: Protocol = CORRECTED,
 ) -> Callable[[optuna.Trial], float]:  # fmt: skip
-    """Lowest mean validation loss over the folds: ``blocks`` blocks of ``epochs`` epochs, reported after each.
+    """Lowest mean validation loss over the folds: ``blocks`` blocks of ``epochs`` epochs, reported
+    after each.
 
-    The folds are of the training part; they go on together, so that the pruner sees a mean of all. Test and validation
-    stays have no part in tuning.
+    The folds are of the training part; they go on together, so that the pruner sees a mean of all.
+    Test and validation stays have no part in tuning.
     """
     parts = [
         data._replace(train=data.train.take(learn), validation=data.train.take(choose))
@@ -194,11 +201,13 @@ def model_objective(
     return objective
 
 
-# The attack ---------------------------------------------------------------------------------------------------------
+# The attack ---------------------------------------------------------------------------------------
 
 
 def propose_attack(trial: optuna.Trial, base: AttackConfig) -> AttackConfig:
-    """A point of the study's space: κ 0-2, λ 1e-7-1 and rate 1e-5-1 on log scales, optimiser, batch 2⁵-2⁷."""
+    """A point of the study's space: κ 0-2, λ 1e-7-1 and rate 1e-5-1 on log scales, optimiser, batch
+    2⁵-2⁷.
+    """
     return replace(
         base,
         kappa=trial.suggest_float("kappa", 0.0, 2.0),
