@@ -21,7 +21,7 @@ from scoehr.shell import PATH, SEED, SOURCE, may_replace, may_write, run_shell
 
 app = typer.Typer(
     name="mortality_attack",
-    help="Death in hospital from the first 48 hours in intensive care: prediction, and attacks on it.",
+    help="Death in hospital from the first 48 hours in intensive care: predicted and attacked.",
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -178,7 +178,7 @@ def attack_(
     ] = "both",
     json: Json = None,
 ) -> None:
-    """Attack the first model of a folder on a source's stays; say how many verdicts turn and where."""
+    """Attack the first model of a folder on a source's stays; how many verdicts turn and where."""
     import numpy as np
 
     from companions.mortality_attack import attack, experiments, features, susceptibility
@@ -206,11 +206,7 @@ def attack_(
         "seconds": time.perf_counter() - begin
     }
     facts["victim"] = {"before": before, "after": attack.fingerprint(fitted[0])}
-    for name in ("both", "0to1", "1to0"):
-        share, cells = facts[name]["success"], facts[name]["best"]["median"]["cells"]["value"]
-        print(
-            f"{name:5} {share['stays']:6} attacked, {share['value']:7.1%} turned, median cells changed {cells:g}"
-        )
+    _print_attack(facts)
     changes = found.best[found.success]
     sums = susceptibility.by_feature_with_intervals(
         changes, series.patients[found.rows[found.success]], seed=seed
@@ -356,6 +352,15 @@ def _judged(
         rows = protocol.split(data, trained, mixed=rules.mixed_patients).test
         data = data.take(rows)
     return folder, fitted, statistics, protocol.prepare(data, statistics, rules)
+
+
+def _print_attack(facts: dict[str, Any]) -> None:
+    for name in ("both", "0to1", "1to0"):
+        share, cells = facts[name]["success"], facts[name]["best"]["median"]["cells"]["value"]
+        print(
+            f"{name:5} {share['stays']:6} attacked, {share['value']:7.1%} turned, "
+            f"median cells changed {cells:g}"
+        )
 
 
 def _print(found: dict[str, Any]) -> None:

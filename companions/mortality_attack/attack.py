@@ -80,7 +80,8 @@ class AttackConfig:
             or min(self.steps, self.batch) < 1
         ):
             raise InputError(
-                "kappa, penalty and patience must not be negative; rate, steps and batch be positive"
+                "kappa, penalty and patience must not be negative; "
+                "rate, steps and batch be positive"
             )
         if self.momentum and self.optimiser != "sgd":
             raise InputError(f"momentum is that of FISTA, for sgd; {self.optimiser} has its own")

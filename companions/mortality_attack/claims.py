@@ -157,7 +157,8 @@ def sparse(found: Runs) -> Finding:
     within = best["curves"]["cells"][BUDGETS["cells"].index(5)]
     largest = Estimate.read(best["median"]["largest"])
     ours = (
-        f"{within:.2f} turned within 5 cells, largest change {largest:.2f} of a range in the middle; "
+        f"{within:.2f} turned within 5 cells, largest change {largest:.2f} of a range in the "
+        f"middle; "
         f"random: {noise:.3f} turned"
     )
     if not success.above(noise.high if noise.has_interval else 0.0):

@@ -3,11 +3,12 @@
 AutoAttack (Croce & Hein 2020, ICML) judges a model by the worst case over attacks that differ in
 kind. Here they are:
 
-* ``proximal``: the attack of :mod:`companions.mortality_attack.attack` for several penalties and from random starts,
-  without early stop (elastic-net attack, Chen et al. 2018, AAAI);
-* ``sparse``: projected gradient steps onto changes of at most k cells, for each budget k (Croce & Hein 2019, ICCV);
-* ``random``: a search without gradients that exchanges cells at random and keeps what lowers the margin (Sparse-RS,
-  Croce et al. 2022, AAAI).
+* ``proximal``: the attack of :mod:`companions.mortality_attack.attack` for several penalties and
+  from random starts, without early stop (elastic-net attack, Chen et al. 2018, AAAI);
+* ``sparse``: projected gradient steps onto changes of at most k cells, for each budget k (Croce & Hein
+  2019, ICCV);
+* ``random``: a search without gradients that exchanges cells at random and keeps what lowers the margin
+  (Sparse-RS, Croce et al. 2022, AAAI).
 
 Each change looked at is kept if it turns the verdict with a smaller L1 norm, or with fewer cells,
 than those before. What was kept is then made smaller as long as the verdict stays turned.

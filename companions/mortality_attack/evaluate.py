@@ -15,9 +15,14 @@ from scoehr.metrics.utility import area
 
 #: Scores of one set of predictions, in the order of tables, with their titles.
 SCORES = {
-    "auroc": "AUROC", "auprc": "AUPRC", "brier": "Brier score", "f1": "F1", "precision": "precision",
-    "recall": "recall", "accuracy": "accuracy",
-}  # fmt: skip
+    "auroc": "AUROC",
+    "auprc": "AUPRC",
+    "brier": "Brier score",
+    "f1": "F1",
+    "precision": "precision",
+    "recall": "recall",
+    "accuracy": "accuracy",
+}
 DRAWS = 500
 #: Deaths and survivals that a group needs to be shown.
 FEWEST = 10
@@ -91,22 +96,35 @@ def interval(values: list[float] | np.ndarray) -> list[float]:
 
 
 def with_intervals(
-    probability: np.ndarray, died: np.ndarray, patients: np.ndarray, threshold: float, *, seed: int = 0,
+    probability: np.ndarray,
+    died: np.ndarray,
+    patients: np.ndarray,
+    threshold: float,
+    *,
+    seed: int = 0,
     draws: int = DRAWS,
-) -> dict[str, dict[str, Any]]:  # fmt: skip
+) -> dict[str, dict[str, Any]]:
     """Each score as ``{"value", "interval"}``: the 95 % percentile bootstrap over patients."""
     point = scores(probability, died, threshold)
     again = [
         scores(probability[rows], died[rows], threshold) for rows in resample(patients, draws, seed)
     ]
-    return {name: {"value": value, "interval": interval([draw[name] for draw in again])}
-            for name, value in point.items()}  # fmt: skip
+    return {
+        name: {"value": value, "interval": interval([draw[name] for draw in again])}
+        for name, value in point.items()
+    }
 
 
 def difference(
-    score: Callable[[np.ndarray, np.ndarray], float], one: np.ndarray, other: np.ndarray, died: np.ndarray,
-    patients: np.ndarray, *, seed: int = 0, draws: int = DRAWS,
-) -> dict[str, Any]:  # fmt: skip
+    score: Callable[[np.ndarray, np.ndarray], float],
+    one: np.ndarray,
+    other: np.ndarray,
+    died: np.ndarray,
+    patients: np.ndarray,
+    *,
+    seed: int = 0,
+    draws: int = DRAWS,
+) -> dict[str, Any]:
     """A score of one model less that of another on the same stays, with its interval over patients."""
     drawn = [
         score(one[rows], died[rows]) - score(other[rows], died[rows])

@@ -61,8 +61,11 @@ class ModelConfig:
                     f"{name} {getattr(self, name)!r} is unknown; choose one of {get_args(allowed)}"
                 )
         if self.hidden < 1 or self.dense < 1 or not 0 <= self.dropout < 1:
-            raise InputError(f"hidden {self.hidden}, dense {self.dense}, dropout {self.dropout}: give sizes from 1 up "
-                             "and a dropout in [0, 1)")  # fmt: skip
+            raise InputError(
+                f"hidden {self.hidden}, dense {self.dense}, dropout {self.dropout}: give sizes "
+                "from 1 up "
+                "and a dropout in [0, 1)"
+            )
 
 
 class Inputs(nn.Module):
@@ -182,13 +185,16 @@ NETWORKS: dict[str, type[BiLSTM | GRUD | Transformer]] = {
 def head(width: int, config: ModelConfig) -> nn.Sequential:
     """The study's last layers."""
     return nn.Sequential(
-        ACTIVATIONS[config.activation](), nn.Dropout(config.dropout), nn.Linear(width, config.dense),
-        ACTIVATIONS[config.dense_activation](), nn.Linear(config.dense, 2),
-    )  # fmt: skip
+        ACTIVATIONS[config.activation](),
+        nn.Dropout(config.dropout),
+        nn.Linear(width, config.dense),
+        ACTIVATIONS[config.dense_activation](),
+        nn.Linear(config.dense, 2),
+    )
 
 
 class Classifier(nn.Module):
-    """A network with its inputs; ``threshold`` is the probability of death from which it says so."""
+    """A network with its inputs; ``threshold`` is the probability from which it calls death."""
 
     threshold: Tensor
 

@@ -134,7 +134,7 @@ class Peer:
 
 
 def read(folder: Path, facts: dict[str, Any], statistics: Statistics) -> Peer:
-    """What :meth:`Peer.write` wrote, of its facts and statistics as :func:`models.read` has them."""
+    """What :meth:`Peer.write` wrote, of its facts as :func:`models.read` has them."""
     arrays = load_file(folder / "model.safetensors")
     return Peer(facts.pop("peer"), facts.pop("features"), statistics, arrays)
 

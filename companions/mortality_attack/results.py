@@ -499,7 +499,8 @@ def defence(found: Runs) -> str:
     """What each defence costs and what is left of it under the attack, in a sentence."""
     plain = found["worst-bilstm-study"]
     parts = [
-        f"The plain bi-LSTM has {_standing(plain, 0)} of the stays right, and {_standing(plain, 8)} "
+        f"The plain bi-LSTM has {_standing(plain, 0)} of the stays right, and "
+        f"{_standing(plain, 8)} "
         "once any 8 cells may be changed."
     ]
     for title, run in attacked(found, "worst").items():

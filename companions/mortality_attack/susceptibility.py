@@ -196,9 +196,15 @@ def transfer(
 
 
 def noise(
-    model: Classifier, series: Series, statistics: Statistics, found: Attacked, *, measured_only: bool, seed: int = 0,
+    model: Classifier,
+    series: Series,
+    statistics: Statistics,
+    found: Attacked,
+    *,
+    measured_only: bool,
+    seed: int = 0,
     draws: int = 10,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """The baseline: the same sizes of change with random signs in random allowed cells of the same
     stays.
     """

@@ -155,10 +155,8 @@ def train(
         if not protocol.fixed_epochs and _stale(state.history, config.patience):
             break
         start = time.perf_counter()
-        row = {
-            "epoch": epoch + 1.0,
-            "train_loss": _epoch(model, optimiser, whole, config, protocol, [seed, epoch]),
-        }
+        loss = _epoch(model, optimiser, whole, config, protocol, [seed, epoch])
+        row = {"epoch": epoch + 1.0, "train_loss": loss}
         row |= _held_out(model, data.validation) | {"learning_rate": config.rate}
         if epoch + 1 in look_at:
             row |= look(model, data, seed)

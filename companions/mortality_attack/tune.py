@@ -95,10 +95,13 @@ def open_study(
             Path(text).parent.mkdir(parents=True, exist_ok=True)
         kept = text if "://" in text else JournalStorage(JournalFileBackend(text))
         return optuna.create_study(
-            study_name=name, storage=kept, direction=direction, load_if_exists=True,
+            study_name=name,
+            storage=kept,
+            direction=direction,
+            load_if_exists=True,
             sampler=sampler or Numbered(seed),
-            pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=WARMUP_STEPS),
-        )  # fmt: skip
+            pruner=optuna.pruners.MedianPruner(STARTUP_TRIALS, WARMUP_STEPS),
+        )
     except Exception as error:  # each storage has errors of its own
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
@@ -107,9 +110,13 @@ def open_study(
 
 
 def search(
-    study: optuna.Study, objective: Callable[[optuna.Trial], float], trials: int, *, logs: Path | None = None,
+    study: optuna.Study,
+    objective: Callable[[optuna.Trial], float],
+    trials: int,
+    *,
+    logs: Path | None = None,
     progress: bool = True,
-) -> optuna.Study:  # fmt: skip
+) -> optuna.Study:
     """Add trials until the study has so many finished or pruned; ``logs`` is a folder for
     TensorBoard.
     """
@@ -167,9 +174,15 @@ def propose_model(
 
 
 def model_objective(
-    data: Prepared, *, epochs: int, blocks: int, number: int = 5, features: FeatureSet = "study", seed: int = 0,
+    data: Prepared,
+    *,
+    epochs: int,
+    blocks: int,
+    number: int = 5,
+    features: FeatureSet = "study",
+    seed: int = 0,
     protocol: Protocol = CORRECTED,
-) -> Callable[[optuna.Trial], float]:  # fmt: skip
+) -> Callable[[optuna.Trial], float]:
     """Lowest mean validation loss over the folds: ``blocks`` blocks of ``epochs`` epochs, reported
     after each.
 
