@@ -181,7 +181,7 @@ def attack_(
     """Attack the first model of a folder on a source's stays; how many verdicts turn and where."""
     import numpy as np
 
-    from companions.mortality_attack import attack, experiments, features, susceptibility
+    from companions.mortality_attack import attack, experiments, susceptibility
 
     _may_write(json, source, outcomes, model)
     text = experiments.PLAN.text
@@ -207,14 +207,7 @@ def attack_(
     }
     facts["victim"] = {"before": before, "after": attack.fingerprint(fitted[0])}
     _print_attack(facts)
-    changes = found.best[found.success]
-    sums = susceptibility.by_feature_with_intervals(
-        changes, series.patients[found.rows[found.success]], seed=seed
-    )
-    facts["features"] = {
-        name: {key: sums[key][:, place].tolist() for key in sums}
-        for place, name in enumerate(features.names())
-    }
+    facts["features"] = _by_feature(found, series, seed)
     facts["noise"] = susceptibility.noise(
         fitted[0], series, statistics, found, measured_only=measured_only, seed=seed
     )
@@ -352,6 +345,19 @@ def _judged(
         rows = protocol.split(data, trained, mixed=rules.mixed_patients).test
         data = data.take(rows)
     return folder, fitted, statistics, protocol.prepare(data, statistics, rules)
+
+
+def _by_feature(found: Any, series: Any, seed: int) -> dict[str, dict[str, list[float]]]:
+    """Sums of the maps of each series of measurements with their intervals."""
+    from companions.mortality_attack import features, susceptibility
+
+    patients = series.patients[found.rows[found.success]]
+    changes = found.best[found.success]
+    sums = susceptibility.by_feature_with_intervals(changes, patients, seed=seed)
+    return {
+        name: {key: sums[key][:, place].tolist() for key in sums}
+        for place, name in enumerate(features.names())
+    }
 
 
 def _print_attack(facts: dict[str, Any]) -> None:

@@ -211,7 +211,7 @@ def gathered(
 
 
 class ProximalAttack:
-    """Stays attacked together; those that are finished leave the tensors and stay in the results."""
+    """Stays attacked together; those that are finished leave the tensors, not the results."""
 
     def __init__(self, problem: Problem, config: AttackConfig, start: Tensor | None = None):
         self.problem, self.config = problem, config

@@ -5,10 +5,10 @@ kind. Here they are:
 
 * ``proximal``: the attack of :mod:`companions.mortality_attack.attack` for several penalties and
   from random starts, without early stop (elastic-net attack, Chen et al. 2018, AAAI);
-* ``sparse``: projected gradient steps onto changes of at most k cells, for each budget k (Croce & Hein
-  2019, ICCV);
-* ``random``: a search without gradients that exchanges cells at random and keeps what lowers the margin
-  (Sparse-RS, Croce et al. 2022, AAAI).
+* ``sparse``: projected gradient steps onto changes of at most k cells, for each budget k
+  (Croce & Hein 2019, ICCV);
+* ``random``: a search without gradients that exchanges cells at random and keeps what lowers the
+  margin (Sparse-RS, Croce et al. 2022, AAAI).
 
 Each change looked at is kept if it turns the verdict with a smaller L1 norm, or with fewer cells,
 than those before. What was kept is then made smaller as long as the verdict stays turned.
@@ -216,7 +216,7 @@ def _uniform(problem: Problem, generator: torch.Generator) -> Tensor:
 
 
 def _few_cells(record: Record, config: EnsembleConfig, generator: torch.Generator) -> None:
-    """The sparse attack and the random search at each budget, on the stays that still stand at it."""
+    """The sparse attack and the random search at each budget, on the stays that still stand."""
     for cells in config.cells:
         for restart in range(config.restarts + 1):
             place = (record.cells > cells).nonzero()[:, 0]
@@ -245,7 +245,7 @@ def _sparse(record: Record, place: Tensor, change: Tensor, cells: int, steps: in
 def _random(
     record: Record, place: Tensor, cells: int, queries: int, generator: torch.Generator
 ) -> None:
-    """Cells at an end of their bounds, exchanged at random for others as long as the margin falls."""
+    """Cells at an end of their bounds, exchanged at random as long as the margin falls."""
     problem = record.problem.take(place)
     free = problem.high > problem.low
     change = torch.zeros_like(problem.values)

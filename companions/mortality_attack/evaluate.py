@@ -125,7 +125,7 @@ def difference(
     seed: int = 0,
     draws: int = DRAWS,
 ) -> dict[str, Any]:
-    """A score of one model less that of another on the same stays, with its interval over patients."""
+    """A score of one model less that of another on the same stays, with its interval."""
     drawn = [
         score(one[rows], died[rows]) - score(other[rows], died[rows])
         for rows in resample(patients, draws, seed)

@@ -553,7 +553,7 @@ def _predict(fitted: list[Model], data: Prepared, parts: list[Prepared]) -> dict
 def _fit(
     study: Experiment, data: Prepared, folder: Path, facts: dict[str, Any], progress: bool
 ) -> dict[str, np.ndarray]:
-    """Fit the members, write them, a folder each, and the history; predictions as in :data:`KEPT`."""
+    """Fit the members, write them, a folder each, and the history; their predictions."""
     parts, fitted, history = _parts(study, data), [], []
     for member, part in enumerate(parts):
         place = folder / f"model-{member}"
@@ -636,7 +636,7 @@ DIRECTIONS = {"0to1": 0, "1to0": 1}
 
 @dataclass(frozen=True)
 class Recommended:
-    """A calibrated average of models of any kind: changes made against others can be tried on it."""
+    """A calibrated average of models of any kind, on which changes can be tried."""
 
     models: list[Model]
     line: list[float]

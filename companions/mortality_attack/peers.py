@@ -171,7 +171,7 @@ def _fit_linear(
 
 
 def _standard(rows: np.ndarray, scale: Arrays) -> np.ndarray:
-    """Standardised columns, gaps at the mean, and their absolute values: risk rises to either side."""
+    """Standardised columns, gaps at the mean, and their absolute values."""
     column = np.clip(np.nan_to_num((rows - scale["mean"]) / scale["spread"]), -CUT, CUT)
     return np.concatenate([column, np.abs(column)], 1)
 
