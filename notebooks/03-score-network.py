@@ -214,5 +214,6 @@ figures.show(
     figures.curves(histories, ylabel="loss per patient"),
     "Loss on validation patients in the first and the last epoch: "
     + ", ".join(f"{first:.2f} and {last:.2f} ({name})" for name, (first, last) in gain.items())
-    + ". An untrained network already grows the right number of each code, with no relation between them.",
+    + ". An untrained network already grows the right number of each code, with no relation "
+    "between them.",
 )

@@ -101,7 +101,7 @@ figures.show(
 every = results.rows(dataset, source, profile, seed)
 steps = ablations.pick(every, "steps")
 if len(steps) > 1:
-    caption = "The report's model by steps of the sampler, on the same weights, beside fresh real patients."
+    caption = "The report's model by steps of the sampler, on the same weights."
     display(Table(ablations.scale(steps, "1,000"), f"{caption} {scores.caption(steps)}"))
     display(Words(ablations.converged(steps, "1,000", "steps")))
 else:
@@ -132,8 +132,8 @@ for name in ("reported", "paper"):
 # The small networks under other samplers and fewer steps. The score is the mean absolute error of
 # the codes' prevalence against the test patients; dotted is what fresh real patients score. Where a
 # line is level, more steps buy nothing: what is left is the error of the network. Thinning
-# diffusion draws jump by jump (`exact_jumps`), with as many evaluations as a record needs and no time
-# error, or by `tau_leaping` in as many steps as asked for.
+# diffusion draws jump by jump (`exact_jumps`), with as many evaluations as a record needs and no
+# time error, or by `tau_leaping` in as many steps as asked for.
 
 # %% tags=["hide-input"]
 kept = results.weighted(runs)

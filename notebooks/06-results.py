@@ -208,7 +208,8 @@ for sheet, words in contest.reached(dataset, source, profile, seed):
 # %% tags=["hide-input"]
 for name, found in abroad.items():
     for kind, group in results.by_kind(results.rivals(found)).items():
-        caption = f"{name}, {results.KINDS[kind]}, profile {group[next(iter(group))][0].experiment['profile']}. "
+        first = next(iter(group.values()))[0]
+        caption = f"{name}, {results.KINDS[kind]}, profile {first.experiment['profile']}. "
         said = {"the report": ablations.of_report("reported")} if kind == "count" else {}
         display(Table(ablations.main_table(group, said), caption + scores.caption(group)))
         display(Table(contest.contest(group), f"The contest on {caption}{scores.caption(group)}"))

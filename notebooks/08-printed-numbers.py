@@ -43,7 +43,8 @@ patients, codes, clusters = (
     facts[f"report_{name}"] for name in ("patients_scored", "codes", "clusters")
 )
 Html(
-    '<div class="origin"><strong>Where these numbers come from.</strong> From <code>reproduction/synthesis/reported.json</code>, values '
+    '<div class="origin"><strong>Where these numbers come from.</strong> From '
+    "<code>reproduction/synthesis/reported.json</code>, values "
     "that the paper and the report give, and from nothing else. The page reads the same beside all "
     "runs; here they "
     f"are of data set <code>{dataset}</code>, profile <code>{profile}</code>, random seed "
@@ -64,15 +65,15 @@ Table(
 # (printed-log-cluster)=
 # ## Log-cluster: a sign turned round
 #
-# Cluster real and synthetic rows together into $G$ clusters. With $n_j$ rows in cluster $j$, $n_j^R$ of them real, and
-# $c$ the share of real rows among all, let
+# Cluster real and synthetic rows together into $G$ clusters. With $n_j$ rows in cluster $j$,
+# $n_j^R$ of them real, and $c$ the share of real rows among all, let
 #
 # $$S = \sum_{j=1}^{G} \Bigl(\frac{n_j^R}{n_j} - c\Bigr)^2 .$$
 #
-# The published score {cite:p}`goncalves2020` is $U = \log(S / G)$, the lower the better. The report's code computes
-# $U' = \log(1/G)\, S$. Since $\log(1/G)$ is negative, the *worse* the clusters match, the *lower* is $U'$; and the
-# report reads low as good. Nothing is lost, though: $S = U' / \log(1/G)$, so that each reported value turns into the
-# published one exactly.
+# The published score {cite:p}`goncalves2020` is $U = \log(S / G)$, the lower the better. The
+# report's code computes $U' = \log(1/G)\, S$. Since $\log(1/G)$ is negative, the *worse* the
+# clusters match, the *lower* is $U'$; and the report reads low as good. Nothing is lost, though:
+# $S = U' / \log(1/G)$, so that each reported value turns into the published one exactly.
 
 # %% tags=["hide-input"]
 ranking = table[["log-cluster", "log-cluster, corrected"]].copy()
@@ -108,8 +109,8 @@ Words(
     f"values are published scores already, so of its {len(rivals)} models {len(ahead)} are ahead "
     "of it: "
     + ", ".join(f"{name} ({rivals[name]})" for name in ahead)
-    + ". The comparison stays crooked, counts against presence of codes, but the ground for calling the report's model "
-    "better than two of three GANs is gone."
+    + ". The comparison stays crooked, counts against presence of codes, but the ground for "
+    "calling the report's model better than two of three GANs is gone."
 )
 
 # %% [markdown]
@@ -283,8 +284,11 @@ Table(
     pd.DataFrame(
         {
             name: {
-                "empty table, from": low, "to": high, "headline model": table.loc[headline.name, score],
-                "best model": finite[score].min(), "models that the empty table beats": (finite[score] > high).sum(),
+                "empty table, from": low,
+                "to": high,
+                "headline model": table.loc[headline.name, score],
+                "best model": finite[score].min(),
+                "models that the empty table beats": (finite[score] > high).sum(),
             }
             for name, (low, high, score) in rows.items()
         }
@@ -524,14 +528,15 @@ Table(
 
 # %% tags=["hide-input"]
 captions = {
-    "cohort": "Three counts of one data set: in the text, in the reported shape of the matrix, in a workbook. Those of "
-    "the text belong to another, a synthetic one that PyHealth offers",
+    "cohort": "Three counts of one data set: in the text, in the reported shape of the matrix, in "
+    "a workbook. Those of the text belong to another, a synthetic one that PyHealth offers",
     "autoencoder": "Mean cell before and after the autoencoder, and losses after 200 epochs",
     "score": "Losses of the score networks after 50 epochs",
     "cost": "Minutes on a T4 GPU",
     "memory": "Memory on that GPU",
-    "weights": f"Read from the published autoencoders: of {codes:,} codes those that no code vector makes, those that "
-    "are always 0, and those that come back right when a patient has no other",
+    "weights": f"Read from the published autoencoders: of {codes:,} codes those that no code "
+    "vector makes, those that are always 0, and those that come back right when a patient has no "
+    "other",
 }
 for name, caption in captions.items():
     display(

@@ -151,7 +151,8 @@ excess = {
 Words(
     "Membership AUC above that of fresh real patients: "
     + "; ".join(f"{name} {gap}" for name, gap in excess.items())
-    + ". An interval that holds 0 means that members cannot be told from others by their nearest synthetic patient."
+    + ". An interval that holds 0 means that members cannot be told from others by their nearest "
+    "synthetic patient."
 )
 
 # %% [markdown]

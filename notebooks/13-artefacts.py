@@ -54,12 +54,12 @@ Table(pd.DataFrame(sizes).sort_index(), "Files of each of these runs, in KiB", d
 # |---|---|
 # | `runs.csv` | a row a run: what it is, its costs, its main scores |
 # | `settings.json` | settings of each run, account of its data, verdict |
-# | `results.json`, `references.json` | all scores and costs of each run; the reference points, each once |
+# | `results.json`, `references.json` | scores and costs; the reference points, each once |
 # | `scores.parquet` | the scores as a table: run, metric, value, low, high, gap |
 # | `histories.parquet` | stage, epoch, training and validation loss, learning rate, seconds |
 # | `frequencies.parquet` | how often real and synthetic patients have each code |
 # | `environment.txt` | Python and package versions |
-# | `models/<row>-s<seed>/` | the models with their settings, codes, weights (`*.safetensors`) and cards |
+# | `models/<row>-s<seed>/` | the models: settings, codes, weights (`*.safetensors`), cards |
 #
 # ## A trained model in two lines
 

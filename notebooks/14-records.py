@@ -158,7 +158,8 @@ Words(
 # from pyhealth.datasets import create_sample_dataset
 #
 # samples = [json.loads(line) for line in open("simulated-quick-synthetic.jsonl")]
-# dataset = create_sample_dataset(samples, input_schema={"visits": "nested_sequence"}, output_schema={})
+# schema = {"visits": "nested_sequence"}
+# dataset = create_sample_dataset(samples, input_schema=schema, output_schema={})
 # ```
 #
 # What its generators give, records of the same form, is read here by `records.read` and scored like

@@ -142,7 +142,8 @@ Table(
 # The folder goes to the reviewers, the key does not. Each returns one sheet; then
 #
 # ```sh
-# scoehr review --score scores-AB.csv scores-CD.csv scores-EF.csv --key packet-key-not-for-reviewers.csv
+# scoehr review --score scores-AB.csv scores-CD.csv scores-EF.csv \
+#     --key packet-key-not-for-reviewers.csv
 # ```
 #
 # prints the three rules, kappa and AUC as above. Real patients of a credentialed data set stay

@@ -146,7 +146,8 @@ Words(
 # from scoehr import visits
 # from scoehr.generators.visits import VisitThinning
 #
-# admissions, account = visits.load("table", "admissions.parquet")  # columns patient_id, visit, code
+# # columns patient_id, visit, code
+# admissions, account = visits.load("table", "admissions.parquet")
 # model = VisitThinning().fit(admissions)
 # model.sample(1_000, seed=1).write("synthetic.parquet")
 # ```

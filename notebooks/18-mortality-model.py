@@ -82,10 +82,10 @@ figures.show(
 # (m5)=
 # ## Models under the corrected protocol
 #
-# Logistic regression and boosted trees see summaries of each series (level, range, course, how often
-# measured, by day); GRU-D (Che et al. 2018) and the Transformer see the hours, as the
-# bi-LSTM does. The threshold of F1 is chosen on validation stays. Averaged models differ in their
-# random seed and in the fifth of the stays that they stop by.
+# Logistic regression and boosted trees see summaries of each series (level, range, course, how
+# often measured, by day); GRU-D (Che et al. 2018) and the Transformer see the hours, as the bi-LSTM
+# does. The threshold of F1 is chosen on validation stays. Averaged models differ in their random
+# seed and in the fifth of the stays that they stop by.
 
 # %% tags=["hide-input"]
 Table(

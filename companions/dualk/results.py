@@ -50,7 +50,7 @@ def runs(dataset: str, source: str | None, profile: str, seed: int) -> dict[str,
 
 
 def published(seed: int = 0) -> dict[str, dict[str, Run]]:
-    """Finished runs of the open data sets at the largest profile at which the main rows are there."""
+    """Finished runs of the open data sets, at the largest profile with all main rows."""
     kept: dict[str, dict[str, Run]] = {}
     for dataset in ("simulated", "diabetes130"):
         for profile in ("standard", "paper"):
