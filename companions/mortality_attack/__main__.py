@@ -178,7 +178,7 @@ def attack_(
     ] = "both",
     json: Json = None,
 ) -> None:
-    """Attack the first model of a folder on a source's stays; how many verdicts turn and where."""
+    """Attack the first network of a folder on a source's stays: which verdicts turn, and where."""
     import numpy as np
 
     from companions.mortality_attack import attack, experiments, susceptibility
@@ -200,18 +200,29 @@ def attack_(
     )
     folder, fitted, statistics, series = _judged(source, outcomes, model, profile, row, part, seed)
     series = series.take(np.arange(len(series))[:stays])
-    before, begin = attack.fingerprint(fitted[0]), time.perf_counter()
-    found = attack.attack(fitted[0], series, statistics, config)
+    victim = _network(folder, fitted)
+    before, begin = attack.fingerprint(victim), time.perf_counter()
+    found = attack.attack(victim, series, statistics, config)
     facts = experiments.summary(found, series, config.steps, seed) | {
         "seconds": time.perf_counter() - begin
     }
-    facts["victim"] = {"before": before, "after": attack.fingerprint(fitted[0])}
+    facts["victim"] = {"before": before, "after": attack.fingerprint(victim)}
     _print_attack(facts)
     facts["features"] = _by_feature(found, series, seed)
     facts["noise"] = susceptibility.noise(
-        fitted[0], series, statistics, found, measured_only=measured_only, seed=seed
+        victim, series, statistics, found, measured_only=measured_only, seed=seed
     )
     _write(json, facts | {"attack": asdict(config), "model": str(folder)})
+
+
+def _network(folder: Path, fitted: list[Any]) -> Any:
+    """The first network of a folder's models."""
+    from companions.mortality_attack.models import Classifier
+
+    network = next((model for model in fitted if isinstance(model, Classifier)), None)
+    if network is None:
+        raise InputError(f"{folder}: holds no network to attack; give --model one that does")
+    return network
 
 
 @app.command("tune")

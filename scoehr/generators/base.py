@@ -174,7 +174,8 @@ class Model(ABC):
             blueprint = model.blueprint(vocabulary)
         weights = saved.weights(folder, config, blueprint, cls.open_ended)
         model._build(vocabulary, seed=0)
-        model._load_weights(weights)
+        with saved.naming(folder):
+            model._load_weights(weights)
         model.history = saved.history(folder, config)
         return model
 
@@ -303,6 +304,13 @@ class Generator(Model):
         Codes that the generator does not know are left out. An attack reads it to find members
         (:mod:`scoehr.metrics.attacks`). InputError where the generator has no loss for one patient.
         """
+        rows = self._rows(matrix.restrict(self.vocabulary.codes)[0])
+        rng = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            return torch.cat([self._losses(x, draws, rng) for x in rows.parts()]).numpy()
+
+    def _losses(self, x: Tensor, draws: int, rng: torch.Generator) -> Tensor:
+        """Mean training losses ``(B,)`` of patients ``(B, n_codes)``."""
         raise InputError(f"{self.name} has no loss for one patient; attack its table alone")
 
     # --------------------------------------------------------------- sample
@@ -385,9 +393,9 @@ class Generator(Model):
     def _draw(self, size: int, rng: torch.Generator, how: Sampling) -> Tensor:
         """End points of the reverse process ``(size, D)``; sets ``evaluations``."""
 
-    @abstractmethod
     def decode(self, latents: Tensor, rng: torch.Generator | None = None) -> Tensor:
-        """End points ``(n, D)`` to whole counts ``(n, n_codes)``."""
+        """End points ``(n, D)`` to whole counts ``(n, n_codes)``; by default they are counts."""
+        return latents
 
     def _sampler(self, sampler: str | None, steps: int | None) -> tuple[str | None, int | None]:
         """The sampler and its steps, by default those of the settings."""

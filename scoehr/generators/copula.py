@@ -22,7 +22,9 @@ import torch
 from torch import Tensor, nn
 
 from scoehr.checkpoints import Row
+from scoehr.files import InputError
 from scoehr.generators.base import Fitting, Generator, Sampling, Settings, Weights
+from scoehr.generators.saved import REMEDY
 from scoehr.minibatches import Data, SparseRows
 
 LARGEST = 0.99  # correlation, either way
@@ -94,6 +96,8 @@ class Copula(Generator):
 
     def _load_weights(self, weights: Weights) -> None:
         self._set(**weights[FILE])
+        if self.config.kind == "binary" and self.tensors["thresholds"].shape[1] > 1:
+            raise InputError(f"kind 'binary' is not what {FILE} holds; {REMEDY}")
 
 
 def thresholds(counts: Data) -> Tensor:

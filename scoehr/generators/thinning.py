@@ -12,13 +12,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from scoehr import thinning
 from scoehr.checkpoints import Row
-from scoehr.data.matrix import CodeMatrix
 from scoehr.files import InputError
 from scoehr.generators import conditions
 from scoehr.generators.base import Fitting, Generator, Sampling, Settings, Weights
@@ -86,19 +84,10 @@ class Thinning(Generator):
         config = self._training_config(len(fitting.data))
         return fitting.train("rate", self.rate, self.rate.loss, config, device=self.device)
 
-    @torch.no_grad()
-    def losses(self, matrix: CodeMatrix, *, draws: int = 16, seed: int = 0) -> np.ndarray:
-        rows = self._rows(matrix.restrict(self.vocabulary.codes)[0])
-        rng = torch.Generator().manual_seed(seed)
-        levels = thinning_levels(draws, rng)
-        found = []
-        for x in rows.parts():
-            total = torch.zeros(len(x))
-            for level in levels.expand(len(x), -1).T:
-                thinned = thin(x, level, rng)
-                total += thinning_loss(self.rate, x, thinned, level)
-            found.append(total / draws)
-        return torch.cat(found).numpy()
+    def _losses(self, x: Tensor, draws: int, rng: torch.Generator) -> Tensor:
+        levels = thinning_levels(draws, rng).expand(len(x), -1).T
+        found = [thinning_loss(self.rate, x, thin(x, level, rng), level) for level in levels]
+        return torch.stack(found).mean(0)
 
     def _floats(self, n: int, n_codes: int) -> int:
         tables = 10 * RateModel.LEVELS * (RateModel.MAX_THINNED + 1) * n_codes
@@ -131,10 +120,6 @@ class Thinning(Generator):
         how["binary"] = self.config.kind == "binary"
         parts = start.split(thinning.ROWS)
         return torch.cat([thinning.tau_leaping(rate, part, steps, **how) for part in parts]), steps
-
-    def decode(self, latents: Tensor, rng: torch.Generator | None = None) -> Tensor:
-        """The end points are whole counts already."""
-        return latents
 
     def _modules(self) -> dict[str, nn.Module]:
         return {"rate.safetensors": self.rate}

@@ -124,6 +124,16 @@ def test_a_model_is_evaluated_and_attacked_on_another_set(root, trained, tmp_pat
     )
 
 
+def test_trees_have_no_slopes_to_attack(root, tmp_path):
+    trees = tmp_path / "trees"
+    status, _, err = shell(
+        "train", "--profile", "tiny", "--row", "boosting-study", "--model", trees
+    )
+    assert status == 0, err
+    status, _, err = shell("attack", "--model", trees, "--profile", "tiny")
+    assert (status, len(err.splitlines())) == (2, 1) and f"{trees}: holds no network" in err
+
+
 def test_a_blend_is_copied_with_its_models_and_knows_what_it_was_trained_on(root, tmp_path):
     out = tmp_path / "model"
     status, _, err = shell("train", "--profile", "tiny", "--row", "best-all", "--model", out)
