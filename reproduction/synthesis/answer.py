@@ -54,7 +54,7 @@ def reproduced(claims: pd.DataFrame) -> str:
     word = {"holds": "Yes", "fails": "No"}.get(whole["verdict"], "It cannot be told")
     return (
         f"**Did it reproduce?** {word}. Of {len(claims)} claims of the paper and the report "
-        f"{tally(claims)}. The report's conclusion, *{whole['statement']}*, "
+        f"{tally(claims)}. The report's conclusion, *{whole['statement'].rstrip('.')}*, "
         f"[{whole['verdict']}](#claims)."
     )
 

@@ -273,8 +273,8 @@ def attack(
     Returns
     -------
     dict of plain JSON values
-        scores, floor : {attack_auc, attack_tpr_1, attack_tpr_01: value}, of the table and of fresh
-            training patients in its place (where members are as unknown as anybody)
+        scores : {attack_auc, attack_tpr_1, attack_tpr_01: value}
+        floor : the same with fresh training patients in place of the table
         interval : {score: [low, high]}, 95 % over patients
         exposed : the ten rows of ``train`` that the attacks rank highest
         n : members, reference patients and synthetic patients
