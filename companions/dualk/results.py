@@ -103,7 +103,7 @@ def origin(found: Runs, *, dataset: str, profile: str, seed: int) -> Html:
         f"Codes are {codes}; nodes have {scale.model.features} features and the network is "
         f"{scale.model.width} wide; the study's are {study.model.features:,} and "
         f"{study.model.width}.",
-        f"{len(found)} runs, in <code>saved_models</code>: <code>{first.id}</code> and others.",
+        f"{len(found)} runs: <code>{first.id}</code> and others.",
         f"Profile <code>{made.profile}</code> is the largest that is finished."
         if profile != made.profile
         else "",

@@ -142,9 +142,7 @@ def origin(
     if sizes is None:  # private runs tell no sizes
         return tables.origin(dataset, shown, seed)
     numbers = {name: tables.patients(sizes[name]) for name in ("train", "validation", "test")}
-    smaller = (
-        f"The smaller runs of profile <code>{profile}</code> lie in <code>saved_models</code>."
-    )
+    smaller = f"Runs of profile <code>{profile}</code> lie in <code>runs/done</code>."
     return tables.origin(
         dataset,
         shown,
