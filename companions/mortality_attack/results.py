@@ -488,11 +488,17 @@ def robust_table(found: Runs) -> pd.DataFrame:
 
 def clinical_table(found: Run) -> pd.DataFrame:
     """What the changes of one attack are in clinical units, the series most often changed first."""
+    names = {
+        "stays": "stays changed (%)",
+        "before": "before, median",
+        "after": "after, median",
+        "moved": "moved by, median",
+    }
     rows = sorted(found.metrics["clinical"], key=lambda row: -row["stays"])
-    frame = pd.DataFrame(rows).set_index("feature").rename_axis(None)
+    columns = ["feature", *names]
+    frame = pd.DataFrame(rows, columns=columns).set_index("feature").rename_axis(None)
     frame["stays"] = [f"{100 * share:.0f}" for share in frame["stays"]]
-    names = {"stays": "stays changed (%)", "before": "before, median", "after": "after, median"}
-    return frame.rename(columns=names | {"moved": "moved by, median"})
+    return frame.rename(columns=names)
 
 
 def defence(found: Runs) -> str:
