@@ -495,7 +495,7 @@ def clinical_table(found: Run) -> pd.DataFrame:
         "moved": "moved by, median",
     }
     rows = sorted(found.metrics["clinical"], key=lambda row: -row["stays"])
-    columns = ["feature", *names]
+    columns = ["feature", "unit", *names]
     frame = pd.DataFrame(rows, columns=columns).set_index("feature").rename_axis(None)
     frame["stays"] = [f"{100 * share:.0f}" for share in frame["stays"]]
     return frame.rename(columns=names)
