@@ -35,7 +35,7 @@ LONGEST = 900
 #: Processor seconds of a fresh command within which it is killed; one that ends before is not
 #: counted.
 FRESH, STRUCK = 8.0, "killed after"
-SMALL = ["--set", "width=8", "--set", "depth=1", "--set", "steps=3"]
+SMALL = ["--set", "width=8", "--set", "depth=1"]
 #: What holds seconds or moments, beside the results.
 CLOCKED = ("history.csv", "costs.json", "config.json", "environment.txt")
 
