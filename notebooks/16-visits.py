@@ -143,10 +143,9 @@ Words(
 # The same for other data, from Python or the shell:
 #
 # ```python
-# from scoehr import visits
+# from scoehr.data import visits
 # from scoehr.generators.visits import VisitThinning
 #
-# # columns patient_id, visit, code
 # admissions, account = visits.load("table", "admissions.parquet")
 # model = VisitThinning().fit(admissions)
 # model.sample(1_000, seed=1).write("synthetic.parquet")

@@ -131,8 +131,8 @@ def _together(verdicts: Mapping[str, str]) -> Finding:
 
 # The page -----------------------------------------------------------------------------------------
 
-#: A mark and a colour for each verdict, dark enough on white and light enough on black.
-MARKS = {HOLDS: ("✓", "#0072B2"), FAILS: ("✗", "#C04A00"), OPEN: ("?", "#767676")}
+#: A mark for each verdict, and the class that gives it a colour (``book/_static/style.css``).
+MARKS = {HOLDS: ("✓", "holds"), FAILS: ("✗", "fails"), OPEN: ("?", "open")}
 #: Verdicts on several claims.
 PLURAL = {HOLDS: "hold", FAILS: "fail", "not run yet": "are not run yet"}
 HEADS = ("claim", "reported", "here", "verdict", "evidence")
@@ -165,14 +165,14 @@ def page(claims: pd.DataFrame) -> str:
 
 def _row(name: str, row: pd.Series) -> str:
     file, _, anchor = row["evidence"].partition("#")
-    mark, colour = MARKS.get(row["verdict"].partition(":")[0], ("…", "#767676"))
+    mark, kind = MARKS.get(row["verdict"].partition(":")[0], ("…", "open"))
     text = {key: html.escape(value, quote=False) for key, value in row.items()}
     reason = f": {text['why']}" if text["why"] else ""
     cells = (
         f"<strong>{name}</strong> {text['statement']} <em>({text['source']})</em>",
         text["reported"],
         text["ours"],
-        f'<strong style="color: {colour}">{mark} {text["verdict"]}</strong>{reason}',
+        f'<strong class="{kind}">{mark} {text["verdict"]}</strong>{reason}',
         f'<a href="{file}.html#{anchor}">{file.rpartition("/")[2]}</a>',
     )
     place = f"claim-{name.lower().replace('.', '-')}"

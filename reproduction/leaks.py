@@ -407,8 +407,7 @@ def _counts(titles: list[str], cell: str, of_people: bool) -> bool:
 #: What tables, captions and boxes of the book are made of.
 ELEMENT = re.compile(
     r"div|table|caption|thead|tbody|tr|th|td|p|code|strong|em|label|input|style|article|h2|h3"
-    r"|fieldset"
-    r"|legend|ul|ol|li|sub|sup|a|br"
+    r"|fieldset|legend|ul|ol|li|sub|sup|a|br|details|summary"
 )
 ATTRIBUTE = re.compile(r"class|border|style|scoped?|id|type|name|value|href|colspan|rowspan")
 

@@ -444,7 +444,7 @@ LINK = (
     r"|[A-Z]\w{0,3}_0_[0-9a-f]{10})"
 )
 DRAWN = (
-    r"(?:figure|axes|patch|text|line2d|[xy]tick|legend|table|offsetbox|matplotlib\.axis"
+    r"(?:(?:sub)?figure|axes|patch|text|line2d|[xy]tick|legend|table|offsetbox|matplotlib\.axis"
     r"|[A-Z][A-Za-z]+(?:Collection|Mesh))_\d{1,4}"
 )
 WORD = (

@@ -203,9 +203,8 @@ def attack_(
     victim = _network(folder, fitted)
     before, begin = attack.fingerprint(victim), time.perf_counter()
     found = attack.attack(victim, series, statistics, config)
-    facts = experiments.summary(found, series, config.steps, seed) | {
-        "seconds": time.perf_counter() - begin
-    }
+    facts = experiments.summary(found, series, config.steps, seed)
+    facts["seconds"] = time.perf_counter() - begin
     facts["victim"] = {"before": before, "after": attack.fingerprint(victim)}
     _print_attack(facts)
     facts["features"] = _by_feature(found, series, seed)

@@ -26,7 +26,8 @@ def shown(dataset: str, source: str | None, profile: str, seed: int = 0) -> Sequ
     """The finished runs over random seeds at the largest profile that has any; else one is made."""
     if found := experiments.largest(VISITS, dataset, source, profile, seed):
         return found
-    return [experiments.run(experiments.plan(dataset, source, profile, seed)[VISITS])]
+    planned = experiments.plan(dataset, source, profile, seed)[VISITS]
+    return [experiments.run(planned, progress=False)]
 
 
 def summary(runs: Sequence[Run]) -> str:

@@ -372,5 +372,7 @@ def misquoted(found: Found) -> Finding:
 def handful(found: Found) -> Finding:
     """How many patients the matrix of the report's PyHealth workbook has."""
     made, whole = QUOTES.value("workbook_patients"), QUOTES.value("cohort/matrix/patients")
-    why = f"the loop of the workbook stops early: its matrix has {made} of {whole:,} patients"
+    why = (
+        f"the loop of the workbook stops early: its matrix has {made} rows, for {whole:,} patients"
+    )
     return verdict(made == whole, why)
