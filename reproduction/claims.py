@@ -43,11 +43,10 @@ class Untestable(Exception):
 class Ledger:
     """The claims of a study, with the tests that judge them.
 
-    Parameters
-    ----------
-    path : the YAML file of the claims
-    quotes : the values that the study reported
-    unfit : why the runs at hand must not decide a claim, empty where they may
+    Args:
+        path: the YAML file of the claims
+        quotes: the values that the study reported
+        unfit: why the runs at hand must not decide a claim, empty where they may
     """
 
     def __init__(

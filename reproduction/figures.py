@@ -448,11 +448,10 @@ def curves(
 ) -> Figure:
     """Loss against epoch, a panel a row: mean over random seeds with their range, reported dashed.
 
-    Parameters
-    ----------
-    histories : tables with ``epoch``, ``train_loss`` and ``validation_loss``, one a random seed
-    reported : tables with ``set`` (train or test), ``epoch`` and ``loss``
-    log : both axes logarithmic, and the same in all panels
+    Args:
+        histories: tables with ``epoch``, ``train_loss`` and ``validation_loss``, one a random seed
+        reported: tables with ``set`` (train or test), ``epoch`` and ``loss``
+        log: both axes logarithmic, and the same in all panels
     """
     figure, axes = panels(len(histories), width=3.3, height=2.8)
     for ax, (name, runs) in zip(axes, histories.items(), strict=True):

@@ -197,10 +197,9 @@ def learnt(found: Found, name: str) -> Run:
     Recall@20 has to lie above that of the most frequent codes, and that of the corrected network
     above its own after training on answers dealt out at random, both by whole paired intervals.
 
-    Raises
-    ------
-    Untestable
-        With the figure that shows that nothing was learnt, or if the test patients are too few.
+    Raises:
+        Untestable: With the figure that shows that nothing was learnt, or if the test patients are
+            too few.
     """
     run, number = found[name], found[name].metrics["patients"]
     if number < ENOUGH:

@@ -25,21 +25,21 @@ Splitting = Literal["forced", "random"]
 class Records:
     """Visits of patients, in time order.
 
-    Attributes
-    ----------
-    patients : (n_patients,) int64 ids
-    first : (n_patients + 1,) the visits of patient p are rows ``first[p]`` to ``first[p + 1] - 1``
-    days : (n_visits,) float, days since the patient's first visit; 1 a visit where the data have no
-        dates
-    codes : (n_codes,) str, those of patients with several visits first, both parts sorted
-    targets : how many codes those are: the vocabulary of predictions
-    visit_codes : (n_visits, n_codes) how often a code stands at a visit (twice where two ICD-10
-        codes became one)
-    items, labels, categories : (n_items,) laboratory items that are ever abnormal, sorted by
-        category
-    labs, first_day : (n_visits, n_items) bool, abnormal in the visit, and within 24 hours of its
-        beginning
-    counts : what was read, kept and dropped
+    Attributes:
+        patients: (n_patients,) int64 ids
+        first: (n_patients + 1,) the visits of patient p are rows ``first[p]`` to ``first[p + 1] -
+            1``
+        days: (n_visits,) float, days since the patient's first visit; 1 a visit where the data have
+            no dates
+        codes: (n_codes,) str, those of patients with several visits first, both parts sorted
+        targets: how many codes those are: the vocabulary of predictions
+        visit_codes: (n_visits, n_codes) how often a code stands at a visit (twice where two ICD-10
+            codes became one)
+        items, labels, categories: (n_items,) laboratory items that are ever abnormal, sorted by
+            category
+        labs, first_day: (n_visits, n_items) bool, abnormal in the visit, and within 24 hours of its
+            beginning
+        counts: what was read, kept and dropped
     """
 
     dataset: str

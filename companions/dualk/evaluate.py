@@ -115,16 +115,14 @@ def figures(
 ) -> Figures:
     """Every figure of a ranking.
 
-    Parameters
-    ----------
-    scores : (n, codes) logits; -inf for codes that cannot be predicted
-    truth : (n, codes) the answers
-    seen : (n, codes) whether a patient's history has the code
-    frequency : (codes,) how often training targets have it
+    Args:
+        scores: (n, codes) logits; -inf for codes that cannot be predicted
+        truth: (n, codes) the answers
+        seen: (n, codes) whether a patient's history has the code
+        frequency: (codes,) how often training targets have it
 
-    Returns
-    -------
-    Figures
+    Returns:
+        Figures
         ``reported.f1`` and ``reported.recall@k`` (with the number of true codes known, and recall
         over min(k, true)); ``recall@k``, ``precision@k``, ``ndcg@k``; ``auprc`` over all
         patient-code pairs; ``calibration`` (expected calibration error, a share of the mean number

@@ -40,19 +40,16 @@ def load(
 ) -> Records:
     """Read a data set.
 
-    Parameters
-    ----------
-    dataset : one of :data:`DATASETS`
-    source : folder of the tables; optional for ``simulated``, whose tables are written if absent
-    digits : "full" codes, as the study, or "three"-digit categories
-    after : admissions of MIMIC-IV and of the simulation count if their de-shifted year is later
-    simulated : patients of the simulated cohort where it is written here; ``seed`` is its seed
+    Args:
+        dataset: one of :data:`DATASETS`
+        source: folder of the tables; optional for ``simulated``, whose tables are written if absent
+        digits: "full" codes, as the study, or "three"-digit categories
+        after: admissions of MIMIC-IV and of the simulation count if their de-shifted year is later
+        simulated: patients of the simulated cohort where it is written here; ``seed`` is its seed
 
-    Raises
-    ------
-    InputError
-        For an unknown name, a missing source, a table that cannot be used, or data in which nobody
-        has two visits.
+    Raises:
+        InputError: For an unknown name, a missing source, a table that cannot be used, or data in
+            which nobody has two visits.
     """
     if dataset not in DATASETS:
         raise InputError(

@@ -48,10 +48,10 @@ DRAWS = 2000
 class Packet:
     """Real and synthetic records, shuffled and numbered anew.
 
-    Attributes
-    ----------
-    records : matrix whose patients are the numbers that reviewers see, with the codes of both sides
-    origins : array of shape (n_records,), "real" or "synthetic"
+    Attributes:
+        records: matrix whose patients are the numbers that reviewers see, with the codes of both
+            sides
+        origins: array of shape (n_records,), "real" or "synthetic"
     """
 
     records: CodeMatrix
@@ -309,15 +309,13 @@ def _answers(
 
 def judge(votes: ArrayLike, *, seed: int = 0) -> dict[str, Any]:
     """The paper's three rules, agreement, and how well reviewers tell synthetic from real.
-    Parameters
-    ----------
-    votes : array of shape (2, reviewers + 1); how many real (first row) and synthetic records have
-        0, 1, …, all reviewers calling them realistic
-    seed : of the bootstrap
+    Args:
+        votes: array of shape (2, reviewers + 1); how many real (first row) and synthetic records
+            have 0, 1, …, all reviewers calling them realistic
+        seed: of the bootstrap
 
-    Returns
-    -------
-    dict
+    Returns:
+        dict
         ``rules``: for each of :data:`RULES` the share of real and of synthetic records that count
         as realistic (Wilson intervals), and their difference (Newcombe 1998, method 10). ``kappa``:
         Fleiss'. ``accuracy``: share of right answers, taking realistic for real. ``auc``: of

@@ -118,26 +118,22 @@ def load(
 ) -> Loaded:
     """Load a data set.
 
-    Parameters
-    ----------
-    name : one of :data:`DATASETS`
-    source : folder or file; optional for ``simulated``, whose tables are written first if they are
-        absent
-    digits : "three" cuts ICD-9 codes to their category (E codes to four characters), as the report
-        does; "full" keeps them. The codes of ``table`` are taken as they are.
-    kind : "count" (rows of the diagnosis table per patient and code) or "binary"
+    Args:
+        name: one of :data:`DATASETS`
+        source: folder or file; optional for ``simulated``, whose tables are written first if they
+            are absent
+        digits: "three" cuts ICD-9 codes to their category (E codes to four characters), as the
+            report does; "full" keeps them. The codes of ``table`` are taken as they are.
+        kind: "count" (rows of the diagnosis table per patient and code) or "binary"
 
-    Returns
-    -------
-    Loaded
+    Returns:
+        Loaded
         All patients of the admissions are rows of the matrix, with or without codes; codes are
         those that occur. Rows without a code are dropped and counted in the account, as are ICD-10
         codes that have none in ICD-9 (``mimic4``), which it names.
 
-    Raises
-    ------
-    InputError
-        For an unknown name, a missing source, or a table that cannot be used.
+    Raises:
+        InputError: For an unknown name, a missing source, or a table that cannot be used.
     """
     if digits not in ("three", "full") or kind not in ("count", "binary"):
         raise InputError(
@@ -160,10 +156,10 @@ def tables(
 ) -> Iterator[Tables]:
     """The tables ``patients``, ``visits`` and ``codes`` of a hospital, as long as the block lasts.
 
-    Parameters
-    ----------
-    name, digits : as for :func:`load`, but not ``table``; ``place`` is what :func:`source_of` gives
-    memory : that DuckDB may take; what does not fit lies in a scratch folder, cleared afterwards
+    Args:
+        name, digits: as for :func:`load`, but not ``table``; ``place`` is what :func:`source_of`
+            gives
+        memory: that DuckDB may take; what does not fit lies in a scratch folder, cleared afterwards
     """
     reader = DATASETS[name].reader
     if reader is None:

@@ -88,10 +88,8 @@ class Tables(NamedTuple):
 def arrange(database: Database, source: Path, reader: Reader, digits: Digits) -> Tables:
     """Read the tables of a hospital with ``reader`` and leave them under the names that all share.
 
-    Raises
-    ------
-    InputError
-        A table cannot be used, a code is none, or no row has a code with one in ICD-9.
+    Raises:
+        InputError: A table cannot be used, a code is none, or no row has a code with one in ICD-9.
     """
     written = reader(database, source)
     rows = dict(

@@ -55,17 +55,14 @@ def restore_zeros(code: str) -> str:
 def read_icd9(raw: str, *, lost_zeros: bool = False) -> str:
     """An ICD-9-CM code as it is written somewhere, with or without its dot, as MIMIC writes it.
 
-    Parameters
-    ----------
-    raw : the code as text; ``lost_zeros``: its source wrote categories as numbers, so that 8 stands
-        for 008
+    Args:
+        raw: the code as text; ``lost_zeros``: its source wrote categories as numbers, so that 8
+            stands for 008
 
-    Raises
-    ------
-    ValueError
-        ``raw`` is no such code: its category is not in the list, it is too short or too long, its
-        dot is not behind the category, or it has a dot and the list does not have it (``486.0``).
-        The message names what it may be.
+    Raises:
+        ValueError: ``raw`` is no such code: its category is not in the list, it is too short or too
+            long, its dot is not behind the category, or it has a dot and the list does not have it
+            (``486.0``). The message names what it may be.
 
     >>> read_icd9("428.0"), read_icd9("v3001"), read_icd9("41.4", lost_zeros=True)
     ('4280', 'V3001', '0414')

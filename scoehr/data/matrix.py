@@ -44,20 +44,19 @@ class Split(NamedTuple):
 class CodeMatrix:
     """How often each code was recorded for each patient.
 
-    Attributes
-    ----------
-    counts : csr_array of shape (n_patients, n_codes), int32, canonical, values >= 0 unless signed
-    patients : array of shape (n_patients,), int64 or str, unique
-    codes : array of shape (n_codes,), str, unique
-    titles : array of shape (n_codes,), str, "" where unknown
-    kind : "count" (occurrences), "binary" (0 or 1: ever recorded), or "signed" (what a generator
-        without a decoder puts out when nobody cuts its negative numbers; no real patients are so)
+    Attributes:
+        counts: csr_array of shape (n_patients, n_codes), int32, canonical, values >= 0 unless
+            signed
+        patients: array of shape (n_patients,), int64 or str, unique
+        codes: array of shape (n_codes,), str, unique
+        titles: array of shape (n_codes,), str, "" where unknown
+        kind: "count" (occurrences), "binary" (0 or 1: ever recorded), or "signed" (what a generator
+            without a decoder puts out when nobody cuts its negative numbers; no real patients are
+            so)
 
-    Raises
-    ------
-    InputError
-        If the shapes disagree, an id or a code repeats, a count is negative, or a binary matrix
-        holds other than 0, 1.
+    Raises:
+        InputError: If the shapes disagree, an id or a code repeats, a count is negative, or a
+            binary matrix holds other than 0, 1.
     """
 
     counts: sparse.csr_array

@@ -61,10 +61,8 @@ _NO_COUNT = 100
 def read(path: Path) -> tuple[CodeMatrix, Account]:
     """The matrix (patients and codes sorted) of a user's table, and what was read and left out.
 
-    Raises
-    ------
-    InputError
-        If the path is no such file, or the table cannot be read in one way alone.
+    Raises:
+        InputError: If the path is no such file, or the table cannot be read in one way alone.
     """
     if path.is_dir() or not path.name.lower().endswith(ENDINGS):
         raise InputError(f"{path}: not a table; give one .parquet, .csv or .csv.gz file")

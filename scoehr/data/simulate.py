@@ -293,11 +293,10 @@ def _absence(base: np.ndarray, extra: np.ndarray, shares: np.ndarray, level: flo
 class Truth:
     """What a cohort of endless size would show, a patient.
 
-    Attributes
-    ----------
-    codes : (n_codes,) str
-    expected_counts : (n_codes,) mean count a patient, >= 0
-    prevalence : (n_codes,) probability that a patient has the code at all, in [0, 1]
+    Attributes:
+        codes: (n_codes,) str
+        expected_counts: (n_codes,) mean count a patient, >= 0
+        prevalence: (n_codes,) probability that a patient has the code at all, in [0, 1]
     """
 
     codes: np.ndarray

@@ -51,19 +51,16 @@ class LoadedVisits(NamedTuple):
 class Visits:
     """Which codes each visit of each patient recorded.
 
-    Attributes
-    ----------
-    counts : csr_array of shape (n_visits, n_codes), int32, >= 0: how often a visit recorded a
-        code; patient by patient, the visits of a patient in their order
-    starts : array of shape (n_patients + 1,), int64: patient i has the rows from starts[i] to
-        starts[i + 1] - 1, which may be none
-    patients : array of shape (n_patients,), int64 or str, unique
-    codes, titles : arrays of shape (n_codes,), str; codes unique, titles "" where unknown
+    Attributes:
+        counts: csr_array of shape (n_visits, n_codes), int32, >= 0: how often a visit recorded a
+            code; patient by patient, the visits of a patient in their order
+        starts: array of shape (n_patients + 1,), int64: patient i has the rows from starts[i] to
+            starts[i + 1] - 1, which may be none
+        patients: array of shape (n_patients,), int64 or str, unique
+        codes, titles: arrays of shape (n_codes,), str; codes unique, titles "" where unknown
 
-    Raises
-    ------
-    InputError
-        If the shapes disagree, an id or a code repeats, or a count is negative.
+    Raises:
+        InputError: If the shapes disagree, an id or a code repeats, or a count is negative.
     """
 
     counts: sparse.csr_array

@@ -262,28 +262,25 @@ def attack(
 ) -> dict[str, Any]:
     """Run the attacks on a synthetic table, and on the model that made it if it is given.
 
-    Parameters
-    ----------
-    real : patients never seen; one half are the others, one half the attacker's reference
-    synthetic : the table; all of it is used
-    train : patients that it was made from; half of them at most are the members
-    model : a generator with ``losses``; one with its settings is trained on the reference
-    seed : of the draws and of the classifiers
+    Args:
+        real: patients never seen; one half are the others, one half the attacker's reference
+        synthetic: the table; all of it is used
+        train: patients that it was made from; half of them at most are the members
+        model: a generator with ``losses``; one with its settings is trained on the reference
+        seed: of the draws and of the classifiers
 
-    Returns
-    -------
-    dict of plain JSON values
-        scores : {attack_auc, attack_tpr_1, attack_tpr_01: value}
-        floor : the same with fresh training patients in place of the table
-        interval : {score: [low, high]}, 95 % over patients
-        exposed : the ten rows of ``train`` that the attacks rank highest
-        n : members, reference patients and synthetic patients
+    Returns:
+        dict of plain JSON values:
 
-    Raises
-    ------
-    InputError
-        With fewer than 40 patients in a real set, kinds that differ, no code in common, or a model
-        without losses.
+        - scores: {attack_auc, attack_tpr_1, attack_tpr_01: value}
+        - floor: the same with fresh training patients in place of the table
+        - interval: {score: [low, high]}, 95 % over patients
+        - exposed: the ten rows of ``train`` that the attacks rank highest
+        - n: members, reference patients and synthetic patients
+
+    Raises:
+        InputError: With fewer than 40 patients in a real set, kinds that differ, no code in common,
+            or a model without losses.
     """
     seed = check_seed(seed)
     rows, codes = evaluation.aligned({"real": real, "synthetic": synthetic, "train": train})

@@ -50,17 +50,15 @@ def cluster(
 ) -> Clusters:
     """k-means++ with ten starts on the concatenated rows, as in the report.
 
-    Parameters
-    ----------
-    real, synthetic : arrays of shape (n_patients, n_codes)
-    dense : True is the report's computation to the last bit on one machine. False keeps the rows
-        sparse, which is several times quicker: same algorithm and starts, but ties between equally
-        near centres may fall differently. Tables of more than 2^27 cells are always kept sparse.
+    Args:
+        real, synthetic: arrays of shape (n_patients, n_codes)
+        dense: True is the report's computation to the last bit on one machine. False keeps the rows
+            sparse, which is several times quicker: same algorithm and starts, but ties between
+            equally near centres may fall differently. Tables of more than 2^27 cells are always
+            kept sparse.
 
-    Raises
-    ------
-    Undefined
-        If a set has fewer rows than ``n_clusters``.
+    Raises:
+        Undefined: If a set has fewer rows than ``n_clusters``.
     """
     left, right = pair(real, synthetic)
     if min(left.shape[0], right.shape[0]) < n_clusters:

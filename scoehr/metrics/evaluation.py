@@ -52,29 +52,27 @@ def evaluate(
 ) -> dict[str, Any]:
     """Score synthetic patients against held-out real ones.
 
-    Parameters
-    ----------
-    real : patients that the generator has not seen
-    synthetic : patients that it made; columns are aligned to the codes of all sets
-    train : patients that it was trained on, ``n`` of them the members. If None, half of ``real`` is
-        the training set of the references, and scores of privacy and prediction are None
-    reference : what :func:`references` returned for these sets; if None, computed
-    n : rows drawn from each set; by default those of ``reference``, else of the smallest set
-    progress : True for a bar on stderr, or a function of (steps done, steps in all, step)
+    Args:
+        real: patients that the generator has not seen
+        synthetic: patients that it made; columns are aligned to the codes of all sets
+        train: patients that it was trained on, ``n`` of them the members. If None, half of ``real``
+            is the training set of the references, and scores of privacy and prediction are None
+        reference: what :func:`references` returned for these sets; if None, computed
+        n: rows drawn from each set; by default those of ``reference``, else of the smallest set
+        progress: True for a bar on stderr, or a function of (steps done, steps in all, step)
 
-    Returns
-    -------
-    dict of plain JSON values; a score without a value is None and ``notes`` gives the reason
-        reported, fidelity, utility, privacy : {metric: score}
-        reference, gap, interval : see :func:`references`, :func:`gaps` and :func:`intervals`
-        notes : {"family.metric": reason}
-        n : {"rows": used of each set, "real", "synthetic", "train": rows given, "codes"}
-        seed, versions
+    Returns:
+        dict of plain JSON values; a score without a value is None and ``notes`` gives the reason:
 
-    Raises
-    ------
-    InputError
-        If a set has fewer rows than ``n``, or kinds, codes or the references do not fit.
+        - reported, fidelity, utility, privacy: {metric: score}
+        - reference, gap, interval: see :func:`references`, :func:`gaps` and :func:`intervals`
+        - notes: {"family.metric": reason}
+        - n: {"rows": used of each set, "real", "synthetic", "train": rows given, "codes"} seed,
+          versions
+
+    Raises:
+        InputError: If a set has fewer rows than ``n``, or kinds, codes or the references do not
+            fit.
     """
     seed = check_seed(seed)
     given = {"real": real, "synthetic": synthetic, **({} if train is None else {"train": train})}
@@ -116,12 +114,11 @@ def references(
     rows than ``real`` and ``train``. k-means runs on sparse rows here, which is several times
     quicker (see :func:`~scoehr.metrics.clusters.cluster`).
 
-    Returns
-    -------
-    {name: {family: {metric: score or None}, "n": rows used}} for each name of :data:`REFERENCES`.
-    "real" also has "replicates": {"utility.sra": values, …}, the scores of prediction on five other
-    draws of training and of fresh patients; without a training set, or with one that is too small,
-    it is empty.
+    Returns:
+        {name: {family: {metric: score or None}, "n": rows used}} for each name of
+        :data:`REFERENCES`. "real" also has "replicates": {"utility.sra": values, …}, the scores of
+        prediction on five other draws of training and of fresh patients; without a training set, or
+        with one that is too small, it is empty.
     """
     seed = check_seed(seed)
     given = {"real": real, **({} if train is None else {"train": train})}
@@ -178,9 +175,8 @@ def gap(metric: Metric, value: float | None, points: Mapping[str, float | None])
     it puts them behind every reference that is made of real rows (real, copy, resampled). So a
     marginal score has none.
 
-    Parameters
-    ----------
-    points : {name of the reference point: its score}, with "real" and "independent"
+    Args:
+        points: {name of the reference point: its score}, with "real" and "independent"
     """
     floor, independent = points["real"], points["independent"]
     if metric.marginal or value is None or floor is None or independent is None:

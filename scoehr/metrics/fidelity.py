@@ -61,16 +61,16 @@ def prevalence(real: Rows, synthetic: Rows) -> dict[str, float]:
     Source: Choi et al. (2017), medGAN, MLHC (dimension-wise probability); Yan et al. (2022), Nature
     Communications 13:7609.
 
-    Returns
-    -------
-    dict with
-        prevalence_mae : mean absolute difference over codes, [0, 1], 0 is equal
-        prevalence_r2 : coefficient of determination with the real prevalence as truth, (-inf, 1],
-            1 is equal
-        prevalence_pearson, prevalence_spearman : correlation of values and of ranks over codes,
-            [-1, 1], 1 is best; NaN if one side is constant
-        prevalence_mae_decile_01 … _10 : the MAE among a tenth of the codes, from the rarest to the
-            most prevalent in the real set; NaN for a tenth without codes
+    Returns:
+        dict with:
+
+        - prevalence_mae: mean absolute difference over codes, [0, 1], 0 is equal
+        - prevalence_r2: coefficient of determination with the real prevalence as truth, (-inf, 1],
+          1 is equal
+        - prevalence_pearson, prevalence_spearman: correlation of values and of ranks over codes,
+          [-1, 1], 1 is best; NaN if one side is constant prevalence_mae_decile_01 … _10 : the MAE
+          among a tenth of the codes, from the rarest to the most prevalent in the real set; NaN for
+          a tenth without codes
     """
     p, q = (prevalence_of(rows) for rows in pair(real, synthetic))
     error = np.abs(p - q)
@@ -123,9 +123,9 @@ def support(real: Rows, synthetic: Rows) -> dict[str, int]:
     Source: Yan et al. (2022) and EHRDiff (Yuan et al. 2023) call the first the number of non-zero
     columns.
 
-    Returns
-    -------
-    dict with codes_produced, at least once, and codes_missing; together the codes of the real set.
+    Returns:
+        dict with codes_produced, at least once, and codes_missing; together the codes of the real
+        set.
     """
     present, made = (prevalence_of(rows) > 0 for rows in pair(real, synthetic))
     return {
@@ -148,15 +148,14 @@ def correlation(real: Rows, synthetic: Rows, *, top: int = TOP) -> dict[str, flo
     Source: Goncalves et al. (2020), BMC Medical Research Methodology 20:108 (PCD); EHRDiff, Yuan et
     al. (2023) (CMD).
 
-    Returns
-    -------
-    dict with
-        pcd : Frobenius norm over all codes, [0, 2 n_codes]
-        pcd_common : over the codes that vary in both sets; codes never produced do not count
-        pcd_top200 : over the ``top`` codes most prevalent in the real set, where sampling noise
-            does not drown it
-        cmd : mean absolute difference over pairs of different codes, [0, 2]
-    All are 0 for equal correlations and NaN where no code or pair is left.
+    Returns:
+        dict with All are 0 for equal correlations and NaN where no code or pair is left.:
+
+        - pcd: Frobenius norm over all codes, [0, 2 n_codes]
+        - pcd_common: over the codes that vary in both sets; codes never produced do not count
+        - pcd_top200: over the ``top`` codes most prevalent in the real set, where sampling noise
+          does not drown it
+        - cmd: mean absolute difference over pairs of different codes, [0, 2]
     """
     left, right = pair(real, synthetic)
     one, other = Correlations(left), Correlations(right)
@@ -226,12 +225,11 @@ def log_cluster_weighted(clusters: Clusters) -> float:
 def patient_codes(real: Rows, synthetic: Rows) -> dict[str, float]:
     """Distance between the distributions of the number of distinct codes a patient.
 
-    Returns
-    -------
-    dict with
-        patient_codes_ks : largest difference of the distribution functions, [0, 1]
-        patient_codes_wasserstein : the area between them, in codes, [0, n_codes]
-    Both are 0 for equal distributions.
+    Returns:
+        dict with Both are 0 for equal distributions.:
+
+        - patient_codes_ks: largest difference of the distribution functions, [0, 1]
+        - patient_codes_wasserstein: the area between them, in codes, [0, n_codes]
     """
     sizes = [codes_per_patient(rows) for rows in pair(real, synthetic)]
     longest = max(size.max() for size in sizes) + 1

@@ -55,23 +55,20 @@ def dimension_wise(real: Rows, synthetic: Rows, *, train: Rows) -> pd.DataFrame:
 
     Source: Choi et al. (2017), medGAN, MLHC, section on dimension-wise prediction.
 
-    Parameters
-    ----------
-    real : array of shape (n_patients, n_codes), held-out patients, on whom both are tested
-    synthetic, train : arrays of shape (n, n_codes), what they are trained on
+    Args:
+        real: array of shape (n_patients, n_codes), held-out patients, on whom both are tested
+        synthetic, train: arrays of shape (n, n_codes), what they are trained on
 
-    Returns
-    -------
-    DataFrame, a row a target code in falling order of prevalence
-        code : its column
-        prevalence : share of held-out patients who have it
-        auroc_real, auroc_synthetic : in [0, 1], of the classifier trained on real and on synthetic
-        f1_real, f1_synthetic : in [0, 1]
+    Returns:
+        DataFrame, a row a target code in falling order of prevalence:
 
-    Raises
-    ------
-    Undefined
-        With fewer than 100 rows in a set, or without a target code.
+        - code: its column
+        - prevalence: share of held-out patients who have it
+        - auroc_real, auroc_synthetic: in [0, 1], of the classifier trained on real and on synthetic
+        - f1_real, f1_synthetic: in [0, 1]
+
+    Raises:
+        Undefined: With fewer than 100 rows in a set, or without a target code.
     """
     test, made, known = _presence(real, synthetic, train)
     found = []
@@ -102,20 +99,19 @@ def agreement(table: np.ndarray) -> dict[str, float]:
 
     Source: Choi et al. (2017), medGAN, MLHC, section on dimension-wise prediction.
 
-    Parameters
-    ----------
-    table : array of shape (n_targets, 4), its columns auroc_real, auroc_synthetic, f1_real,
-        f1_synthetic
+    Args:
+        table: array of shape (n_targets, 4), its columns auroc_real, auroc_synthetic, f1_real,
+            f1_synthetic
 
-    Returns
-    -------
-    dict with
-        prediction_auroc_mae, prediction_f1_mae : mean absolute difference over codes, [0, 1], 0 is
-            equal
-        prediction_correlation : Pearson correlation of the two AUROCs over codes, [-1, 1], 1 is
-            best; NaN if one side is constant or there are fewer than three codes
-        auroc_loss : mean AUROC of training on real less that of training on synthetic rows,
-            [-1, 1], 0 is no loss
+    Returns:
+        dict with:
+
+        - prediction_auroc_mae, prediction_f1_mae: mean absolute difference over codes, [0, 1], 0 is
+          equal
+        - prediction_correlation: Pearson correlation of the two AUROCs over codes, [-1, 1], 1 is
+          best; NaN if one side is constant or there are fewer than three codes
+        - auroc_loss: mean AUROC of training on real less that of training on synthetic rows, [-1,
+          1], 0 is no loss
     """
     auroc, other, f1, other_f1 = np.asarray(table, dtype=float).T
     varies = len(auroc) > 2 and np.ptp(auroc) > 0 and np.ptp(other) > 0
@@ -137,15 +133,12 @@ def rankings(real: Rows, synthetic: Rows, *, train: Rows, seed: int = 0) -> np.n
 
     Array of shape (n_targets,), in [0, 1], to be read by :func:`sra`.
 
-    Parameters
-    ----------
-    real, synthetic, train : as for :func:`dimension_wise`; at most 3,000 rows of each are used, and
-        the 100 codes most frequent among the held-out patients
+    Args:
+        real, synthetic, train: as for :func:`dimension_wise`; at most 3,000 rows of each are used,
+            and the 100 codes most frequent among the held-out patients
 
-    Raises
-    ------
-    Undefined
-        With fewer than 100 rows in a set, or without a target code.
+    Raises:
+        Undefined: With fewer than 100 rows in a set, or without a target code.
     """
     test, made, known = _presence(real, synthetic, train)
     codes = targets(test, RANKED)
@@ -181,9 +174,8 @@ def sra(agreements: np.ndarray) -> float:
 
     Source: Jordon, Yoon & van der Schaar (2018), arXiv:1806.11345.
 
-    Parameters
-    ----------
-    agreements : array of shape (n_targets,), from :func:`rankings`
+    Args:
+        agreements: array of shape (n_targets,), from :func:`rankings`
     """
     return float(agreements.mean())
 
@@ -198,9 +190,8 @@ def ranking_agreement(real: np.ndarray, synthetic: np.ndarray) -> float:
 
     Source: Jordon, Yoon & van der Schaar (2018), definition of the synthetic ranking agreement.
 
-    Parameters
-    ----------
-    real, synthetic : arrays of shape (L,), the performances A and B of the same L ≥ 2 algorithms
+    Args:
+        real, synthetic: arrays of shape (L,), the performances A and B of the same L ≥ 2 algorithms
     """
     a, b = (np.asarray(side) for side in (real, synthetic))
     a, b = (np.sign(np.subtract.outer(side, side)) for side in (a, b))

@@ -91,10 +91,9 @@ def membership_auc(members: np.ndarray, others: np.ndarray) -> float:
     Source: Choi et al. (2017), MLHC (presence disclosure); Yan et al. (2022), Nature Communications
     13:7609 (membership inference); here an AUC against held-out patients.
 
-    Parameters
-    ----------
-    members, others : arrays of shape (n,), the largest cosine similarity of each record to a
-        synthetic row, of patients that the generator was trained on and of others
+    Args:
+        members, others: arrays of shape (n,), the largest cosine similarity of each record to a
+            synthetic row, of patients that the generator was trained on and of others
     """
     return area(members, others)
 
@@ -112,10 +111,9 @@ def nearer_to_train(similarity: np.ndarray) -> float:
     Source: Distance to the closest record with a holdout: Platzer & Reutterer (2021), Frontiers in
     Big Data 4:679939.
 
-    Parameters
-    ----------
-    similarity : array of shape (n_synthetic, 2), to the closest of equally many training and
-        held-out patients
+    Args:
+        similarity: array of shape (n_synthetic, 2), to the closest of equally many training and
+            held-out patients
     """
     return preference(*similarity.T)
 
@@ -128,10 +126,8 @@ def preference(to_train: np.ndarray, to_holdout: np.ndarray) -> float:
 def exact_matches(synthetic: Rows, train: Rows) -> np.ndarray:
     """Whether each non-empty row equals a row of ``train``, shape (n_non_empty,).
 
-    Raises
-    ------
-    Undefined
-        When every row is empty.
+    Raises:
+        Undefined: When every row is empty.
     """
     left, right = pair(synthetic, train)
     known = set(_keys(right))
@@ -198,9 +194,8 @@ def share(copied: np.ndarray) -> float:
 
     Float in [0, 1], lower is better; ideal is the rate of held-out patients.
 
-    Parameters
-    ----------
-    copied : array of shape (n_rows,), from :func:`exact_matches` or :func:`near_duplicates`
+    Args:
+        copied: array of shape (n_rows,), from :func:`exact_matches` or :func:`near_duplicates`
     """
     if not len(copied):
         raise Undefined(f"no row has {FEW} codes")
@@ -236,10 +231,8 @@ class Distances(NamedTuple):
 def distances(synthetic: Rows, *, train: Rows, holdout: Rows) -> Distances:
     """The distances within and between the three sets, cut to equal numbers of rows.
 
-    Raises
-    ------
-    Undefined
-        With fewer than 20 training or held-out patients.
+    Raises:
+        Undefined: With fewer than 20 training or held-out patients.
     """
     if min(checked(rows, "the records").shape[0] for rows in (train, holdout)) < SMALLEST:
         raise Undefined(
@@ -295,23 +288,20 @@ def closest_records(synthetic: np.ndarray) -> dict[str, float]:
     Source: Zhao et al. (2021), CTAB-GAN, ACML (DCR and NNDR); Platzer & Reutterer (2021), Frontiers
     in Big Data 4:679939 (an equally large holdout beside them).
 
-    Parameters
-    ----------
-    synthetic : array of shape (n, 5), rows of :attr:`Distances.synthetic` with at least five codes:
-        most short records have their equal in any large set
+    Args:
+        synthetic: array of shape (n, 5), rows of :attr:`Distances.synthetic` with at least five
+            codes: most short records have their equal in any large set
 
-    Returns
-    -------
-    dict with
-        dcr, dcr_holdout : 5th percentile of the distance to the closest training and held-out
-            record, codes, [0, inf); the first below the second means copies
-        nndr, nndr_holdout : median of the distance to the closest over that to the second closest
-            record, [0, 1], 1 where both are 0; near 0 the synthetic patient points at one person
+    Returns:
+        dict with:
 
-    Raises
-    ------
-    Undefined
-        Without such rows.
+        - dcr, dcr_holdout: 5th percentile of the distance to the closest training and held-out
+          record, codes, [0, inf); the first below the second means copies
+        - nndr, nndr_holdout: median of the distance to the closest over that to the second closest
+          record, [0, 1], 1 where both are 0; near 0 the synthetic patient points at one person
+
+    Raises:
+        Undefined: Without such rows.
     """
     if not len(synthetic):
         raise Undefined(f"no row has {FEW} codes")
@@ -345,13 +335,13 @@ def adversarial_accuracy(
 
     Source: Yale et al. (2020), Neurocomputing 416:244-255, equations of AA and of the privacy loss.
 
-    Returns
-    -------
-    dict with
-        adversarial_train, adversarial_holdout : against members and held-out patients, [0, 1]; 0.5
-            cannot be told apart, 1 the sets lie apart, towards 0 the synthetic rows sit on others
-        adversarial_loss : held-out less train, [-1, 1], the privacy loss; 0 is none, above it
-            members are copied
+    Returns:
+        dict with:
+
+        - adversarial_train, adversarial_holdout: against members and held-out patients, [0, 1]; 0.5
+          cannot be told apart, 1 the sets lie apart, towards 0 the synthetic rows sit on others
+        - adversarial_loss: held-out less train, [-1, 1], the privacy loss; 0 is none, above it
+          members are copied
     """
     to_members, _, to_holdout, _, own = synthetic.T
     train = (preference(*members.T) + preference(to_members, own)) / 2
@@ -375,17 +365,16 @@ def presence_claims(
 
     Source: Choi et al. (2017), medGAN, MLHC, section on presence disclosure.
 
-    Parameters
-    ----------
-    members, holdout : as in :class:`Distances`, as many patients of either kind
-    threshold : Hamming distance, in codes
+    Args:
+        members, holdout: as in :class:`Distances`, as many patients of either kind
+        threshold: Hamming distance, in codes
 
-    Returns
-    -------
-    dict with
-        presence_sensitivity : share of the members who are claimed, [0, 1]
-        presence_precision : share of members among the claimed, [0, 1]; 0.5 where the attacker
-            learns nothing, NaN if nobody is claimed
+    Returns:
+        dict with:
+
+        - presence_sensitivity: share of the members who are claimed, [0, 1]
+        - presence_precision: share of members among the claimed, [0, 1]; 0.5 where the attacker
+          learns nothing, NaN if nobody is claimed
     """
     right, wrong = ((table[:, 0] <= threshold).sum() for table in (members, holdout))
     return {
@@ -408,11 +397,10 @@ def attribute_attack(records: Rows, synthetic: Rows) -> np.ndarray:
 
     Source: Choi et al. (2017), medGAN, MLHC, section on attribute disclosure.
 
-    Parameters
-    ----------
-    records : array of shape (n_records, n_codes), the patients under attack; their most prevalent
-        codes are the known
-    synthetic : array of shape (n_synthetic, n_codes), what the attacker holds
+    Args:
+        records: array of shape (n_records, n_codes), the patients under attack; their most
+            prevalent codes are the known
+        synthetic: array of shape (n_synthetic, n_codes), what the attacker holds
     """
     victims, held = (presence(rows) for rows in pair(records, synthetic))
     order = np.argsort(-np.asarray(victims.sum(axis=0)).ravel(), kind="stable")
@@ -454,9 +442,8 @@ def attribute_f1(guesses: np.ndarray) -> float:
 
     Source: Choi et al. (2017), medGAN, MLHC, section on attribute disclosure.
 
-    Parameters
-    ----------
-    guesses : array of shape (n_records, 3), from :func:`attribute_attack`
+    Args:
+        guesses: array of shape (n_records, 3), from :func:`attribute_attack`
     """
     right, guessed, had = guesses.sum(axis=0)
     return float(2 * right / (guessed + had)) if guessed + had else np.nan

@@ -133,16 +133,13 @@ class Metric:
     def __call__(self, real: Any, synthetic: Any, *, train: Any = None, seed: int = 0) -> float:
         """This score alone.
 
-        Parameters
-        ----------
-        real, synthetic : arrays of shape (n_patients, n_codes), or Visits for a score of visits
-        train : what the synthetic patients were made from; for privacy and prediction
-        seed : of the discriminator and the classifiers
+        Args:
+            real, synthetic: arrays of shape (n_patients, n_codes), or Visits for a score of visits
+            train: what the synthetic patients were made from; for privacy and prediction
+            seed: of the discriminator and the classifiers
 
-        Raises
-        ------
-        Undefined
-            If the score has no value on these data.
+        Raises:
+            Undefined: If the score has no value on these data.
         """
         assert self.measure is not None, "register the metric before it is computed"
         members = None if train is None else Members(train, train)
@@ -174,13 +171,12 @@ class Registry(dict[str, Metric]):
     ) -> Callable[[Function], Function]:
         """Decorator of a function of the sets ``of(pair)`` that gives the scores named here.
 
-        Parameters
-        ----------
-        of : makes the sets of rows, by default the held-out and the synthetic patients
-        family : one of the registry's families, if it has any
-        step : name in the progress bar, by default that of the first score
-        interval : False for scores that have no bootstrap interval, or too slow a one
-        metrics : name of each score: what it is
+        Args:
+            of: makes the sets of rows, by default the held-out and the synthetic patients
+            family: one of the registry's families, if it has any
+            step: name in the progress bar, by default that of the first score
+            interval: False for scores that have no bootstrap interval, or too slow a one
+            metrics: name of each score: what it is
         """
         keys = {name: f"{family}.{name}" if self.families else name for name in metrics}
 

@@ -37,9 +37,8 @@ def ddm(real: Rows, synthetic: Rows) -> float:
 
     Source: Naseer et al. (2023), ScoEHR, section on DWM and DEM, as coded by Team 97 (2024).
 
-    Parameters
-    ----------
-    real, synthetic : arrays of shape (n_patients, n_codes), the same number of rows
+    Args:
+        real, synthetic: arrays of shape (n_patients, n_codes), the same number of rows
     """
     left, right = pair(real, synthetic, paired=True)
     if _large(left, right):
@@ -60,14 +59,11 @@ def pcd(real: Rows, synthetic: Rows) -> float:
     Source: Goncalves et al. (2020), BMC Medical Research Methodology 20:108, as coded by Team 97
     (2024).
 
-    Parameters
-    ----------
-    real, synthetic : arrays of shape (n_patients, n_codes)
+    Args:
+        real, synthetic: arrays of shape (n_patients, n_codes)
 
-    Raises
-    ------
-    Undefined
-        If a set has a single row.
+    Raises:
+        Undefined: If a set has a single row.
     """
     left, right = pair(real, synthetic)
     if min(left.shape[0], right.shape[0]) < 2:
@@ -110,18 +106,15 @@ def log_cluster(
 
     Source: after Goncalves et al. (2020), as coded by Team 97 (2024).
 
-    Parameters
-    ----------
-    real, synthetic : arrays of shape (n_patients, n_codes)
-    clusters : what :func:`~scoehr.metrics.clusters.cluster` made of them, else k-means is run
-    on_missing : "raise" makes both cases an error; "broadcast" returns the impossible value where
-        the report did
+    Args:
+        real, synthetic: arrays of shape (n_patients, n_codes)
+        clusters: what :func:`~scoehr.metrics.clusters.cluster` made of them, else k-means is run
+        on_missing: "raise" makes both cases an error; "broadcast" returns the impossible value
+            where the report did
 
-    Raises
-    ------
-    Undefined
-        If a cluster is empty or without real rows as described, or a set has fewer rows than
-        clusters.
+    Raises:
+        Undefined: If a cluster is empty or without real rows as described, or a set has fewer rows
+            than clusters.
     """
     clusters = clusters or cluster(real, synthetic)
     total = np.bincount(clusters.labels)
@@ -150,9 +143,8 @@ def cosine_share(real: Rows, synthetic: Rows) -> float:
 
     Source: Team 97 (2024), after the presence disclosure of Naseer et al. (2023).
 
-    Parameters
-    ----------
-    real, synthetic : arrays of shape (n_patients, n_codes), the same number of rows
+    Args:
+        real, synthetic: arrays of shape (n_patients, n_codes), the same number of rows
     """
     left, right = pair(real, synthetic, paired=True)
     if _large(left, right):

@@ -49,18 +49,14 @@ def discriminate(real: Rows, synthetic: Rows, *, seed: int = 0) -> list[Scored]:
 
     Source: Lopez-Paz & Oquab (2017), Revisiting classifier two-sample tests, ICLR.
 
-    Parameters
-    ----------
-    real, synthetic : arrays of shape (n_patients, n_codes)
+    Args:
+        real, synthetic: arrays of shape (n_patients, n_codes)
 
-    Returns
-    -------
-    The scores of each fold, to be read by :func:`discriminator_auc`.
+    Returns:
+        The scores of each fold, to be read by :func:`discriminator_auc`.
 
-    Raises
-    ------
-    Undefined
-        With fewer than 20 rows in a set.
+    Raises:
+        Undefined: With fewer than 20 rows in a set.
     """
     left, right = pair(real, synthetic)
     if min(left.shape[0], right.shape[0]) < SMALLEST:
@@ -102,9 +98,8 @@ def discriminator_auc(*scores: np.ndarray) -> float:
 
     Source: Lopez-Paz & Oquab (2017), Revisiting classifier two-sample tests, ICLR.
 
-    Parameters
-    ----------
-    scores : of real and of synthetic rows, fold after fold, from :func:`discriminate`
+    Args:
+        scores: of real and of synthetic rows, fold after fold, from :func:`discriminate`
     """
     folds = zip(scores[::2], scores[1::2], strict=True)
     return float(np.mean([area(synthetic, real) for real, synthetic in folds]))

@@ -59,11 +59,11 @@ _register = partial(VISIT_METRICS.register, step="synthetic")
 def sizes(real: Visits, synthetic: Visits) -> dict[str, float]:
     """Kolmogorov-Smirnov statistics: the largest difference of the distribution functions.
 
-    Returns
-    -------
-    dict with
-        visits_ks : of the number of admissions a patient, [0, 1], 0 is equal
-        visit_codes_ks : of the number of codes an admission, [0, 1], 0 is equal
+    Returns:
+        dict with:
+
+        - visits_ks: of the number of admissions a patient, [0, 1], 0 is equal
+        - visit_codes_ks: of the number of codes an admission, [0, 1], 0 is equal
     """
     codes = (np.diff(visits.counts.indptr) for visits in (real, synthetic))
     return {"visits_ks": _ks(real.numbers, synthetic.numbers), "visit_codes_ks": _ks(*codes)}
@@ -82,13 +82,13 @@ def probabilities(real: Visits, synthetic: Visits) -> dict[str, float]:
 
     Source: Theodorou, Xiao & Sun (2023), Nature Communications 14:5305.
 
-    Returns
-    -------
-    dict of values in (-inf, 1], 1 is equal, NaN if all are equal
-        unigram_r2 : over codes, of the share of admissions that have it
-        within_r2 : over unordered pairs of codes, of the share of admissions that have both
-        across_r2 : over ordered pairs, of the share of consecutive admissions of which one has the
-            first and the next the second; NaN if nobody returns
+    Returns:
+        dict of values in (-inf, 1], 1 is equal, NaN if all are equal:
+
+        - unigram_r2: over codes, of the share of admissions that have it
+        - within_r2: over unordered pairs of codes, of the share of admissions that have both
+        - across_r2: over ordered pairs, of the share of consecutive admissions of which one has the
+          first and the next the second; NaN if nobody returns
     """
     one, other = (_probabilities(visits) for visits in (real, synthetic))
     return {f"{name}_r2": _r2(one[name], other[name]) for name in one}
@@ -110,17 +110,16 @@ def correlations(real: Visits, synthetic: Visits, *, top: int = TOP) -> dict[str
     Source: after the pairwise correlation difference of Goncalves et al. (2020), BMC Medical
     Research Methodology 20:108.
 
-    Parameters
-    ----------
-    top : number of codes
+    Args:
+        top: number of codes
 
-    Returns
-    -------
-    dict with
-        within_difference : mean absolute difference, of different codes of one admission, [0, 2], 0
-            is equal; NaN if there are no two codes
-        across_difference : of a code of one admission and a code, also the same one, of the next,
-            [0, 2]; NaN if nobody returns
+    Returns:
+        dict with:
+
+        - within_difference: mean absolute difference, of different codes of one admission, [0, 2],
+          0 is equal; NaN if there are no two codes
+        - across_difference: of a code of one admission and a code, also the same one, of the next,
+          [0, 2]; NaN if nobody returns
     """
     often = np.asarray(real.presence().sum(axis=0)).ravel()
     frequent = np.argsort(-often, kind="stable")[:top]
@@ -136,11 +135,11 @@ def correlations(real: Visits, synthetic: Visits, *, top: int = TOP) -> dict[str
 def recurrence(visits: Visits) -> pd.DataFrame:
     """How often a code that was recorded at an earlier admission is recorded again.
 
-    Returns
-    -------
-    DataFrame, a row a code in the order of the vocabulary
-        at_risk : admissions of patients who had the code at an earlier one
-        again : the share of these that record it again, in [0, 1]; NaN if there are none
+    Returns:
+        DataFrame, a row a code in the order of the vocabulary:
+
+        - at_risk: admissions of patients who had the code at an earlier one
+        - again: the share of these that record it again, in [0, 1]; NaN if there are none
     """
     known = visits.earlier() > 0
     at_risk, again = (
@@ -153,12 +152,12 @@ def recurrence(visits: Visits) -> pd.DataFrame:
 def new_shares(visits: Visits) -> pd.DataFrame:
     """Share of an admission's codes that are new to the patient, by the number of the visit.
 
-    Returns
-    -------
-    DataFrame, a row for each of :data:`NUMBERS`
-        visits : admissions
-        new : share of their codes that no earlier admission of the patient has, [0, 1]; NaN without
-            codes
+    Returns:
+        DataFrame, a row for each of :data:`NUMBERS`:
+
+        - visits: admissions
+        - new: share of their codes that no earlier admission of the patient has, [0, 1]; NaN
+          without codes
     """
     presence, known = visits.presence(), visits.earlier() > 0
     total, old = (np.asarray(rows.sum(axis=1)).ravel() for rows in (presence, presence * known))
@@ -183,17 +182,17 @@ def new_shares(visits: Visits) -> pd.DataFrame:
 def recurrences(real: Visits, synthetic: Visits) -> dict[str, float]:
     """Agreement of :func:`recurrence` and of :func:`new_shares`.
 
-    Returns
-    -------
-    dict with
-        recurrence_correlation : Pearson over codes that can recur at 30 real admissions or more,
-            [-1, 1], 1 is best; a code that never recurs among the synthetic patients has recurrence
-            0 there; NaN with fewer than three codes, or if one side is constant
-        recurrence_mae : mean absolute difference over these codes, [0, 1], 0 is equal; NaN if there
-            are none
-        new_share_mae : mean absolute difference over visit numbers that 20 real patients reach,
-            [0, 1], 0 is equal; a number that no synthetic patient reaches has share 1, nothing
-            recurring; NaN if there is none
+    Returns:
+        dict with:
+
+        - recurrence_correlation: Pearson over codes that can recur at 30 real admissions or more,
+          [-1, 1], 1 is best; a code that never recurs among the synthetic patients has recurrence 0
+          there; NaN with fewer than three codes, or if one side is constant
+        - recurrence_mae: mean absolute difference over these codes, [0, 1], 0 is equal; NaN if
+          there are none
+        - new_share_mae: mean absolute difference over visit numbers that 20 real patients reach,
+          [0, 1], 0 is equal; a number that no synthetic patient reaches has share 1, nothing
+          recurring; NaN if there is none
     """
     one, other = recurrence(real), recurrence(synthetic)
     compared = one["at_risk"] >= AT_RISK
@@ -216,10 +215,8 @@ def discriminate(real: Visits, synthetic: Visits, *, seed: int = 0) -> list[util
 
     Source: Lopez-Paz & Oquab (2017), Revisiting classifier two-sample tests, ICLR.
 
-    Raises
-    ------
-    Undefined
-        With fewer than 20 patients on a side.
+    Raises:
+        Undefined: With fewer than 20 patients on a side.
     """
     if min(len(real), len(synthetic)) < utility.SMALLEST:
         raise Undefined(f"the discriminator needs at least {utility.SMALLEST} patients in each set")
@@ -292,29 +289,26 @@ def evaluate(
 ) -> dict[str, Any]:
     """Score synthetic admissions against those of held-out real patients.
 
-    Parameters
-    ----------
-    real : patients that the generator has not seen
-    synthetic : patients that it made
-    train : patients that it was trained on, of whom the reference points are made
-    n : patients drawn from each set (default: as many as the smallest has)
-    seed : of the draws, the reference points, the discriminator and the bootstrap
+    Args:
+        real: patients that the generator has not seen
+        synthetic: patients that it made
+        train: patients that it was trained on, of whom the reference points are made
+        n: patients drawn from each set (default: as many as the smallest has)
+        seed: of the draws, the reference points, the discriminator and the bootstrap
 
-    Returns
-    -------
-    dict of plain JSON values; a score without a value is None
-        visits : {metric: score}
-        reference : {name: {metric: score}} for each of :data:`VISIT_REFERENCES`
-        gap : {metric: floor-normalised :func:`~scoehr.metrics.evaluation.gap`}
-        curves : as :func:`curves` returns them
-        interval : {metric: [low, high]}, see :func:`~scoehr.metrics.evaluation.intervals`
-        n, seed, versions
+    Returns:
+        dict of plain JSON values; a score without a value is None:
 
-    Raises
-    ------
-    InputError
-        If a set is empty or has fewer than ``n`` patients, or has a code that the real and training
-        patients lack.
+        - visits: {metric: score}
+        - reference: {name: {metric: score}} for each of :data:`VISIT_REFERENCES`
+        - gap: {metric: floor-normalised :func:`~scoehr.metrics.evaluation.gap`}
+        - curves: as :func:`curves` returns them
+        - interval: {metric: [low, high]}, see :func:`~scoehr.metrics.evaluation.intervals` n, seed,
+          versions
+
+    Raises:
+        InputError: If a set is empty or has fewer than ``n`` patients, or has a code that the real
+            and training patients lack.
     """
     seed = check_seed(seed)
     codes = np.unique(np.concatenate([real.codes, train.codes]))
@@ -374,14 +368,14 @@ def curves(real: Visits, synthetic: Visits) -> dict[str, Any]:
 
     No number of it counts fewer than 20 admissions.
 
-    Returns
-    -------
-    dict with
-        numbers, sizes : {"real", "synthetic": share of patients with 0, 1, … admissions, of
-            admissions with 0, 1, … codes}; what lies beyond the last entry is counted there
-        new : {"visit": numbers, "real", "synthetic": shares}, see :func:`new_shares`
-        recurrence : {"code", "title", "real", "synthetic": shares}, see :func:`recurrence`, of the
-            codes compared
+    Returns:
+        dict with:
+
+        - numbers, sizes: {"real", "synthetic": share of patients with 0, 1, … admissions, of
+          admissions with 0, 1, … codes}; what lies beyond the last entry is counted there
+        - new: {"visit": numbers, "real", "synthetic": shares}, see :func:`new_shares`
+        - recurrence: {"code", "title", "real", "synthetic": shares}, see :func:`recurrence`, of the
+          codes compared
     """
     sides = {"real": real, "synthetic": synthetic}
     numbers = {name: visits.numbers for name, visits in sides.items()}
