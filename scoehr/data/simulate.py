@@ -183,12 +183,13 @@ def _vocabulary_and_tails() -> tuple[np.ndarray, dict[tuple[str, str], tuple[flo
 def members() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """All full codes by category, the usual one of each first, and how they are drawn.
 
-    Returns
-    -------
-    names : (n_full,) str
-    first : (n_codes + 1,) where each category of :func:`vocabulary` begins in ``names``
-    ends : (n_full,) upper ends of the codes' shares within their category, plus its number, so that
-        ``searchsorted(ends, category + u)`` with a uniform u draws a full code
+    Returns:
+        Three arrays:
+
+        - names: (n_full,) str
+        - first: (n_codes + 1,) where each category of :func:`vocabulary` begins in ``names``
+        - ends: (n_full,) upper ends of the codes' shares within their category, plus its number, so
+          that ``searchsorted(ends, category + u)`` with a uniform u draws a full code
     """
     usual = {row["code"]: row["leaf"] for row in _common()}
     names: list[str] = []
