@@ -127,7 +127,6 @@ def load(
         kind: "count" (rows of the diagnosis table per patient and code) or "binary"
 
     Returns:
-        Loaded
         All patients of the admissions are rows of the matrix, with or without codes; codes are
         those that occur. Rows without a code are dropped and counted in the account, as are ICD-10
         codes that have none in ICD-9 (``mimic4``), which it names.
