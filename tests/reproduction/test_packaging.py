@@ -201,6 +201,7 @@ def test_an_installed_package_works_in_the_folder_it_is_called_in(installed, tmp
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3000)
 def test_an_installed_package_runs_its_plan(installed, tmp_path):
     """In a folder of the user's own, on a table of his own, with the plan that came with the package."""
     rows = [f"{patient},{visit},C{code}" for patient in range(200) for visit in range(1 + patient % 3)

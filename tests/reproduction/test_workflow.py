@@ -69,6 +69,7 @@ def results(home, file="metrics.json"):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3000)
 def test_killed_half_way_nothing_is_lost_or_repeated_and_one_deleted_result_is_made_again_alone(
     home,
 ):

@@ -353,6 +353,7 @@ def test_same_seed_same_files(small, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3000)
 def test_full_size(tmp_path):
     """Full-size tables within a minute; read within 3 seconds."""
     begin = time.perf_counter()
