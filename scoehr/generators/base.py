@@ -110,8 +110,8 @@ class Model(ABC):
         return TrainingConfig(batch=batch, **shared, **more)
 
     def _modules(self) -> dict[str, nn.Module]:
-        """What is saved, by file."""
-        raise NotImplementedError
+        """The networks that are saved, by file."""
+        return {}
 
     def _weights(self) -> Weights:
         """The tensors to save, by file."""
