@@ -30,7 +30,7 @@ def scoehr(*arguments, cwd=None, **environment):
     )
 
 
-def inside(*arguments):
+def inside(*arguments, main=main):
     """The same in this process, which has the slow imports behind it; a fault of ours is raised."""
     out, err = io.StringIO(), io.StringIO()
     with (

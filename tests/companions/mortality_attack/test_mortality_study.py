@@ -1,7 +1,5 @@
 """The study as it is run: the plan, the shell, its JSON, another set than was trained on, claims, tuning."""
 
-import contextlib
-import io
 import json
 import re
 import subprocess
@@ -11,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from shell import inside
 
 from companions.mortality_attack import claims, experiments, protocol, simulate, tune
 from companions.mortality_attack.__main__ import main
@@ -37,14 +36,8 @@ def root(tmp_path_factory):
 
 def shell(*arguments):
     """Run the command in this process; status, output and errors."""
-    out, err = io.StringIO(), io.StringIO()
-    with (
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(err),
-        pytest.raises(SystemExit) as end,
-    ):
-        main([*map(str, arguments)])
-    return end.value.code, out.getvalue(), err.getvalue()
+    done = inside(*arguments, main=main)
+    return done.returncode, done.stdout, done.stderr
 
 
 @pytest.fixture(scope="module")
