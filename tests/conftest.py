@@ -1,14 +1,31 @@
 """What all tests share: where the open data lie, and the repository's own folders on the path."""
 
 import os
+import random
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from hypothesis import settings
 from xdist.scheduler import LoadFileScheduling
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # benchmarks/ is not installed
+
+# The same examples in every run, so that a failure is of the change; HYPOTHESIS_PROFILE=search tries new ones.
+settings.register_profile("same", derandomize=True, deadline=None)
+settings.register_profile("search", deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
+
+
+@pytest.fixture(autouse=True)
+def same_numbers():
+    """Global generators start alike in every test."""
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002 - the one that libraries draw from
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")
