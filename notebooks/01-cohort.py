@@ -31,7 +31,8 @@ import pandas as pd
 from reproduction import figures
 from reproduction.synthesis import experiments, reported, results
 from reproduction.tables import Table, account, patients
-from scoehr.data import interchange, visits
+from scoehr.data import interchange
+from scoehr.data.patients import load as load_patients
 from scoehr.files import check_seed
 
 seed = check_seed(seed)
@@ -80,7 +81,7 @@ Table(
 # MIMIC-III as the source, the last column must agree with those two.
 
 # %% tags=["hide-input"]
-sizes = interchange.statistics(visits.load(dataset, source).visits.to_records())
+sizes = interchange.statistics(load_patients(dataset, source).patients.to_records())
 here = {
     **sizes,
     "train": len(cohort.train) + len(cohort.validation),

@@ -30,7 +30,7 @@ from IPython.display import display
 
 from reproduction.synthesis import reported, results
 from reproduction.tables import Table, Words
-from scoehr.data import datasets, interchange, visits
+from scoehr.data import datasets, interchange, patients
 from scoehr.data.matrix import CodeMatrix
 from scoehr.files import ROOT, check_seed
 
@@ -46,7 +46,7 @@ results.origin(runs, dataset=dataset, profile=profile, seed=seed)
 # table has there. A row of that table is an event.
 
 # %%
-real = visits.load(dataset, source).visits.to_records()
+real = patients.load(dataset, source).patients.to_records()
 synthetic = runs["thinning"].synthetic.to_records()
 
 # %% tags=["hide-input"]

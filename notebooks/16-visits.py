@@ -143,10 +143,10 @@ Words(
 # The same for other data, from Python or the shell:
 #
 # ```python
-# from scoehr.data import visits
+# from scoehr.data import patients
 # from scoehr.generators.visits import VisitThinning
 #
-# admissions, account = visits.load("table", "admissions.parquet")
+# admissions, account = patients.load("table", "admissions.parquet")
 # model = VisitThinning().fit(admissions)
 # model.sample(1_000, seed=1).write("synthetic.parquet")
 # ```

@@ -36,7 +36,7 @@ from safetensors import safe_open
 from reproduction import leaks
 from scoehr.data.datasets import OPEN, is_open
 from scoehr.data.matrix import CodeMatrix
-from scoehr.data.visits import METADATA_KEY, Visits
+from scoehr.data.patients import METADATA_KEY, Patients
 from scoehr.files import CHECKOUT
 
 #: Folders that are published.
@@ -339,7 +339,7 @@ def _synthetic(path: Path) -> Found:
     if not _published(path.stem, path.parents[1] / "saved_models"):
         yield "", "belongs to no run in saved_models, so nothing says what it was made from"
     visits = METADATA_KEY in (pq.read_schema(path).metadata or {})
-    patients = Visits.read(path) if visits else CodeMatrix.read(path)
+    patients = Patients.read(path) if visits else CodeMatrix.read(path)
     with tempfile.TemporaryDirectory() as scratch:
         patients.write(Path(scratch) / path.name)
         if not _same_table(path, Path(scratch) / path.name):

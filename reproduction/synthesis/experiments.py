@@ -29,10 +29,11 @@ from reproduction.plan import replicates as replicates
 from reproduction.runs import own_data, place_name
 from reproduction.runs import run as run
 from scoehr import generators, metrics
-from scoehr.data import datasets, visits
+from scoehr.data import datasets
 from scoehr.data.datasets import Digits
 from scoehr.data.matrix import CodeMatrix, Kind
-from scoehr.data.visits import Visits, VisitSplit
+from scoehr.data.patients import Patients, PatientSplit
+from scoehr.data.patients import load as load_patients
 from scoehr.files import (
     ROOT,
     InputError,
@@ -127,10 +128,10 @@ class VisitsRun(Run):
     """A finished run of the generator of admissions; ``metrics`` has its own scores."""
 
     @cached_property
-    def synthetic(self) -> Visits:
+    def synthetic(self) -> Patients:
         """The synthetic patients; drawn again from the weights where the table is not kept."""
         if self.stored.synthetic.exists():
-            return Visits.read(self.stored.synthetic)
+            return Patients.read(self.stored.synthetic)
         return self.generator.sample(self.metrics["n"]["patients"], seed=self.experiment["seed"])
 
     @cached_property
@@ -221,7 +222,7 @@ class VisitsExperiment(Experiment):
         """Of the data as they are at hand."""
         return visit_cohort(self.dataset, self.source, self.digits)[1]
 
-    def split(self) -> VisitSplit:
+    def split(self) -> PatientSplit:
         """Training patients of the profile, validation and held-out ones."""
         parts = visit_cohort(self.dataset, self.source, self.digits)[0]
         train = parts.train.take(np.arange(len(parts.train))[: self.patients])
@@ -496,9 +497,9 @@ def _loaded(dataset: str, source: str | None, digits: Digits, kind: Kind) -> dat
 @lru_cache(maxsize=2)
 def visit_cohort(
     dataset: str, source: str | None = None, digits: Digits = "three"
-) -> tuple[VisitSplit, str]:
+) -> tuple[PatientSplit, str]:
     """A data set with its admissions, cut as :func:`cohort` cuts it, and a fingerprint."""
-    whole, _ = visits.load(dataset, source, digits=digits)
+    whole, _ = load_patients(dataset, source, digits=digits)
     digest = hashlib.sha256(
         whole.counts.indices.tobytes() + whole.counts.indptr.tobytes() + whole.starts.tobytes()
     )

@@ -26,7 +26,7 @@ from scipy import sparse
 from torch import Tensor
 
 from scoehr.data.matrix import CodeMatrix
-from scoehr.data.visits import Visits
+from scoehr.data.patients import Patients
 from scoehr.files import InputError, clear, neutral, read_json, replacing, restored, sha256
 from scoehr.generators.settings import shown
 
@@ -44,7 +44,7 @@ def write(
     folder: Path,
     head: dict[str, Any],
     weights: Weights,
-    words: CodeMatrix | Visits,
+    words: CodeMatrix | Patients,
     history: pd.DataFrame,
     pairs: sparse.csr_array | None = None,
 ) -> None:

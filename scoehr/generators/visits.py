@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from scoehr.data.visits import Visits
+from scoehr.data.patients import Patients
 from scoehr.files import InputError, check_seed
 from scoehr.generators import saved
 from scoehr.generators.base import Fitting, Model, Settings, stream
@@ -191,7 +191,7 @@ def admission_loss(births: Tensor, codes: Tensor, grown: Tensor) -> Tensor:
 
 
 class VisitThinning(Model):
-    """A generator of patients with admissions: ``fit`` on :class:`Visits`, ``sample`` others.
+    """A generator of patients with admissions: ``fit`` on :class:`Patients`, ``sample`` others.
 
     >>> model = VisitThinning().fit(visits)                                # doctest: +SKIP
     >>> model.sample(1_000, seed=1).write("synthetic.parquet")             # doctest: +SKIP
@@ -209,8 +209,8 @@ class VisitThinning(Model):
 
     def fit(
         self,
-        train_set: Visits,
-        validation: Visits | None = None,
+        train_set: Patients,
+        validation: Patients | None = None,
         *,
         seed: int = 0,
         folder: str | Path | None = None,
@@ -274,7 +274,7 @@ class VisitThinning(Model):
         births = self.model(grown, (codes - grown).sum(dim=1).long(), context)
         return (loss + admission_loss(births, codes, grown).sum()) / len(comes)
 
-    def _build(self, vocabulary: Visits, seed: int) -> None:
+    def _build(self, vocabulary: Patients, seed: int) -> None:
         self.vocabulary = vocabulary.take([])
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -283,7 +283,7 @@ class VisitThinning(Model):
 
     # --------------------------------------------------------------- sample
 
-    def sample(self, n: int, *, seed: int = 0, progress: bool = True) -> Visits:
+    def sample(self, n: int, *, seed: int = 0, progress: bool = True) -> Patients:
         """``n`` synthetic patients, each code at most once an admission.
 
         No patient has more admissions, and no admission more codes, than a training one had. The
@@ -305,7 +305,7 @@ class VisitThinning(Model):
         self.model.cpu()
         starts = np.concatenate([[0], np.cumsum(np.concatenate(numbers))])
         counts = sparse.vstack(parts, format="csr")
-        return Visits(counts, starts, np.arange(n), vocabulary.codes, vocabulary.titles)
+        return Patients(counts, starts, np.arange(n), vocabulary.codes, vocabulary.titles)
 
     @torch.no_grad()
     def _patients(self, size: int, rng: torch.Generator) -> tuple[sparse.csr_array, np.ndarray]:
@@ -365,9 +365,9 @@ class VisitThinning(Model):
             for name, value in self.limits.items():
                 check_whole(name, value, "[1, 1000000]")
 
-    def _without_patients(self, codes: np.ndarray, titles: np.ndarray) -> Visits:
+    def _without_patients(self, codes: np.ndarray, titles: np.ndarray) -> Patients:
         none = sparse.csr_array((0, len(codes)), dtype=np.int32)
-        return Visits(none, np.zeros(1), np.empty(0, dtype=int), codes, titles)
+        return Patients(none, np.zeros(1), np.empty(0, dtype=int), codes, titles)
 
     def _blank(self) -> Self:
         blank = super()._blank()
@@ -385,7 +385,7 @@ class VisitThinning(Model):
 class Moments:
     """Every moment at which another admission comes or not: before each, and after the last."""
 
-    def __init__(self, visits: Visits):
+    def __init__(self, visits: Patients):
         presence, totals = visits.presence(), visits.totals()
         last = np.where(visits.numbers > 0, visits.starts[1:] - 1, 0)
         admitted = sparse.diags_array((visits.numbers > 0).astype(np.float32))
@@ -404,7 +404,7 @@ class Moments:
         parts = (self.codes.indptr, self.codes.indices, self.number)
         return [torch.from_numpy(part) for part in parts]
 
-    def and_those_of(self, visits: Visits) -> Moments:
+    def and_those_of(self, visits: Patients) -> Moments:
         """These, then those of other patients over the same vocabulary."""
         other = Moments(visits)
         for name in ("history", "last", "codes"):
@@ -425,7 +425,7 @@ def _stacked(*parts: sparse.csr_array) -> sparse.csr_array:
     return sparse.csr_array(sparse.vstack(parts, format="csr"), dtype=np.float32)
 
 
-def _code_logits(visits: Visits) -> Tensor:
+def _code_logits(visits: Patients) -> Tensor:
     """Log odds of each code at a first admission, at a later one if new, and if recorded before.
 
     ``(3, n_codes)``. A rate is shrunk towards that of all admissions, and that of recurrence
@@ -449,7 +449,7 @@ def _code_logits(visits: Visits) -> Tensor:
     return _logit(np.stack(rates))
 
 
-def _admission_logits(visits: Visits) -> Tensor:
+def _admission_logits(visits: Patients) -> Tensor:
     """Log odds of another admission after 0, 1, … of them, ``(max_admissions + 1,)``.
 
     All but the first are shrunk towards their mean.
@@ -462,7 +462,7 @@ def _admission_logits(visits: Visits) -> Tensor:
     return _logit((more + prior * mean) / (at_risk + prior))
 
 
-def _size_log_probs(visits: Visits, max_codes: int) -> Tensor:
+def _size_log_probs(visits: Patients, max_codes: int) -> Tensor:
     """Log shares of admissions by size, first ones and later ones: ``(2, max_codes + 1)``."""
     sizes, later = np.diff(visits.counts.indptr), visits.order > 0
     overall = np.bincount(sizes, minlength=max_codes + 1) + 0.1

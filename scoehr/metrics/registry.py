@@ -134,7 +134,7 @@ class Metric:
         """This score alone.
 
         Args:
-            real, synthetic: arrays of shape (n_patients, n_codes), or Visits for a score of visits
+            real, synthetic: arrays of shape (n_patients, n_codes); Patients for a score of visits
             train: what the synthetic patients were made from; for privacy and prediction
             seed: of the discriminator and the classifiers
 

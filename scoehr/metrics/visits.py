@@ -1,6 +1,6 @@
 """Do synthetic patients return as real ones do: admissions, recurring codes, pairs of codes.
 
-Each score compares two sets of :class:`~scoehr.data.visits.Visits` over one vocabulary by which
+Each score compares two sets of :class:`~scoehr.data.patients.Patients` over one vocabulary by which
 codes an admission has, not how often. A pair of codes is of one admission ("within"), or of an
 admission and the next one of the same patient ("across"). :func:`evaluate` makes all scores, beside
 four reference points on the same data; :data:`VISIT_METRICS` describes each.
@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from scoehr.data.visits import Visits
+from scoehr.data.patients import Patients
 from scoehr.files import InputError, check_seed
 from scoehr.metrics import evaluation, utility
 from scoehr.metrics.arrays import Undefined
@@ -56,7 +56,7 @@ _register = partial(VISIT_METRICS.register, step="synthetic")
     visits_ks=Metric("Admissions per patient, KS", 0, 1, "lower", 0, KS, marginal=True),
     visit_codes_ks=Metric("Codes per admission, KS", 0, 1, "lower", 0, KS),
 )
-def sizes(real: Visits, synthetic: Visits) -> dict[str, float]:
+def sizes(real: Patients, synthetic: Patients) -> dict[str, float]:
     """Kolmogorov-Smirnov statistics: the largest difference of the distribution functions.
 
     Returns:
@@ -74,7 +74,7 @@ def sizes(real: Visits, synthetic: Visits) -> dict[str, float]:
     within_r2=Metric("Pairs within an admission, R²", None, 1, "higher", 1, HALO),
     across_r2=Metric("Pairs across admissions, R²", None, 1, "higher", 1, HALO),
 )
-def probabilities(real: Visits, synthetic: Visits) -> dict[str, float]:
+def probabilities(real: Patients, synthetic: Patients) -> dict[str, float]:
     """Coefficients of determination of probabilities, the real ones as truth.
 
     A few frequent codes rule these scores, so that independent codes get high ones too: read them
@@ -102,7 +102,7 @@ def probabilities(real: Visits, synthetic: Visits) -> dict[str, float]:
         "Pairs across, difference of correlations", 0, 2, "lower", 0, GONCALVES
     ),
 )
-def correlations(real: Visits, synthetic: Visits, *, top: int = TOP) -> dict[str, float]:
+def correlations(real: Patients, synthetic: Patients, *, top: int = TOP) -> dict[str, float]:
     """Differences of the Pearson correlations of presence, over pairs of the most frequent codes.
 
     A code that is never or always there has correlation 0.
@@ -132,7 +132,7 @@ def correlations(real: Visits, synthetic: Visits, *, top: int = TOP) -> dict[str
     }
 
 
-def recurrence(visits: Visits) -> pd.DataFrame:
+def recurrence(visits: Patients) -> pd.DataFrame:
     """How often a code that was recorded at an earlier admission is recorded again.
 
     Returns:
@@ -149,7 +149,7 @@ def recurrence(visits: Visits) -> pd.DataFrame:
     return pd.DataFrame({"at_risk": at_risk.astype(int), "again": share})
 
 
-def new_shares(visits: Visits) -> pd.DataFrame:
+def new_shares(visits: Patients) -> pd.DataFrame:
     """Share of an admission's codes that are new to the patient, by the number of the visit.
 
     Returns:
@@ -179,7 +179,7 @@ def new_shares(visits: Visits) -> pd.DataFrame:
         "Share of new codes by visit number, MAE", 0, 1, "lower", 0, "see new_shares"
     ),
 )
-def recurrences(real: Visits, synthetic: Visits) -> dict[str, float]:
+def recurrences(real: Patients, synthetic: Patients) -> dict[str, float]:
     """Agreement of :func:`recurrence` and of :func:`new_shares`.
 
     Returns:
@@ -208,7 +208,7 @@ def recurrences(real: Visits, synthetic: Visits) -> dict[str, float]:
     }
 
 
-def discriminate(real: Visits, synthetic: Visits, *, seed: int = 0) -> list[utility.Scored]:
+def discriminate(real: Patients, synthetic: Patients, *, seed: int = 0) -> list[utility.Scored]:
     """How synthetic each patient looks to a classifier of :func:`summaries`, fold by fold.
 
     The classifier and its folds are those of :func:`scoehr.metrics.utility.discriminate`.
@@ -243,7 +243,7 @@ _register(
 )(utility.discriminator_auc)
 
 
-def summaries(visits: Visits) -> sparse.csr_array:
+def summaries(visits: Patients) -> sparse.csr_array:
     """What each patient's record looks like over time: ``(n_patients, 7 + 3 n_codes)``.
 
     Numbers of admissions and of codes, distinct codes, codes at the first and at the last
@@ -260,7 +260,7 @@ def summaries(visits: Visits) -> sparse.csr_array:
     return sparse.csr_array(sparse.hstack([shape, *parts]))
 
 
-def _shape(visits: Visits) -> np.ndarray:
+def _shape(visits: Patients) -> np.ndarray:
     """The first seven columns of :func:`summaries`."""
     lengths = np.append(np.diff(visits.counts.indptr), 0)  # a last row for who was never admitted
     numbers, starts = visits.numbers, visits.starts[:-1]
@@ -279,10 +279,10 @@ def _shape(visits: Visits) -> np.ndarray:
 
 
 def evaluate(
-    real: Visits,
-    synthetic: Visits,
+    real: Patients,
+    synthetic: Patients,
     *,
-    train: Visits,
+    train: Patients,
     n: int | None = None,
     seed: int = 0,
     progress: bool = False,
@@ -335,12 +335,12 @@ def evaluate(
     }
 
 
-def score(real: Visits, synthetic: Visits, seed: int = 0) -> dict[str, float | None]:
+def score(real: Patients, synthetic: Patients, seed: int = 0) -> dict[str, float | None]:
     """Every score of :data:`VISIT_METRICS`; None for one without a value."""
     return evaluation.score(VISIT_METRICS, Pair(real, synthetic, seed=seed)).values
 
 
-def _common(n: int | None, *sets: Visits) -> int:
+def _common(n: int | None, *sets: Patients) -> int:
     """The number of patients to draw from each set."""
     smallest = min(len(visits) for visits in sets)
     if not 1 <= (n or smallest) <= smallest:
@@ -351,7 +351,7 @@ def _common(n: int | None, *sets: Visits) -> int:
     return n or smallest
 
 
-def references(train: Visits, n: int, seed: int = 0) -> dict[str, Visits]:
+def references(train: Patients, n: int, seed: int = 0) -> dict[str, Patients]:
     """The sets of ``n`` patients of :data:`VISIT_REFERENCES`, made of the training patients."""
     rng = np.random.default_rng([seed, 3])
     fresh = train[rng.permutation(len(train))[-n:]]
@@ -363,7 +363,7 @@ def references(train: Visits, n: int, seed: int = 0) -> dict[str, Visits]:
     }
 
 
-def curves(real: Visits, synthetic: Visits) -> dict[str, Any]:
+def curves(real: Patients, synthetic: Patients) -> dict[str, Any]:
     """What figures show of the two sets, as plain JSON values.
 
     No number of it counts fewer than 20 admissions.
@@ -404,7 +404,7 @@ def _shares(values: Mapping[str, np.ndarray]) -> dict[str, list[float]]:
     return shares
 
 
-def independent_codes(visits: Visits, rng: np.random.Generator) -> Visits:
+def independent_codes(visits: Patients, rng: np.random.Generator) -> Patients:
     """Numbers of admissions as they are; each code on its own, at its share of the admissions."""
     total = visits.counts.shape[0]
     shares = np.asarray(visits.presence().mean(axis=0)).ravel()
@@ -413,16 +413,16 @@ def independent_codes(visits: Visits, rng: np.random.Generator) -> Visits:
     places = np.concatenate([*rows, np.empty(0, dtype=int)])
     cells = np.ones(len(places), dtype=np.int32), (places, np.repeat(np.arange(len(often)), often))
     counts = sparse.csr_array(cells, shape=visits.counts.shape)
-    return Visits(counts, visits.starts, visits.patients, visits.codes, visits.titles)
+    return Patients(counts, visits.starts, visits.patients, visits.codes, visits.titles)
 
 
-def shuffled_admissions(visits: Visits, rng: np.random.Generator) -> Visits:
+def shuffled_admissions(visits: Patients, rng: np.random.Generator) -> Patients:
     """Numbers of admissions as they are; each admission that of a patient at random.
 
     Right within admissions, chance across.
     """
     counts = visits.counts[rng.permutation(visits.counts.shape[0])]
-    return Visits(counts, visits.starts, visits.patients, visits.codes, visits.titles)
+    return Patients(counts, visits.starts, visits.patients, visits.codes, visits.titles)
 
 
 # Parts --------------------------------------------------------------------------------------------
@@ -437,7 +437,7 @@ def _ks(one: np.ndarray, other: np.ndarray) -> float:
     return float(np.abs(left - right).max())
 
 
-def _probabilities(visits: Visits) -> dict[str, sparse.csr_array]:
+def _probabilities(visits: Patients) -> dict[str, sparse.csr_array]:
     """Shares of codes (1, n_codes), pairs within (upper triangle) and across (n_codes, n_codes)."""
     presence, later = visits.presence().astype(np.float64), np.flatnonzero(visits.order)
     before, after, total = presence[later - 1], presence[later], max(1, presence.shape[0])
@@ -458,7 +458,7 @@ def _r2(truth: sparse.csr_array, made: sparse.csr_array) -> float:
     return float(1 - error / spread) if spread > 0 and np.isfinite(error) else math.nan
 
 
-def _correlations(visits: Visits, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _correlations(visits: Patients, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Correlations of the codes within an admission, and of one (rows) with the next (columns)."""
     presence = visits.presence()[:, codes].toarray().astype(np.float32)
     later = np.flatnonzero(visits.order)

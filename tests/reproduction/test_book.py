@@ -421,7 +421,7 @@ def test_notebook_pages_have_launch_and_download_buttons_and_described_images():
 
 
 PUBLIC = (
-    "scoehr", "scoehr.data.datasets", "scoehr.data.matrix", "scoehr.data.visits",
+    "scoehr", "scoehr.data.datasets", "scoehr.data.matrix", "scoehr.data.patients",
     "scoehr.data.simulate", "scoehr.generators", "scoehr.metrics", "scoehr.thinning", "scoehr.sdes",
     "scoehr.sampling",
 )  # fmt: skip

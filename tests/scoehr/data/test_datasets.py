@@ -20,7 +20,7 @@ from companions.mortality_attack import extract
 from reproduction.synthesis import experiments
 from scoehr.data import datasets, hospitals, reading
 from scoehr.data.matrix import CodeMatrix
-from scoehr.data.visits import load as load_visits
+from scoehr.data.patients import load as load_patients
 from scoehr.files import InputError
 
 LOWER = {
@@ -436,7 +436,7 @@ def test_visits_come_in_the_order_of_their_dates(tmp_path):
         {"patient_id": 10, "visits": [["250"], ["401"]]},
         {"patient_id": 11, "visits": [["401"], ["428"], ["250"]]},
     ]
-    assert load_visits("mimic3", folder).visits.to_records() == expected
+    assert load_patients("mimic3", folder).patients.to_records() == expected
 
 
 @pytest.mark.parametrize(
@@ -808,7 +808,7 @@ def test_a_data_set_is_a_reader_and_an_entry(tmp_path, monkeypatch):
     assert (matrix.patients.tolist(), matrix.codes.tolist()) == ([1, 2], ["401", "428"])
     assert matrix.dense().tolist() == [[0, 0], [1, 1]]
     assert (account["wards"], account["rows_dropped"]) == (1, {"no code": 1})
-    assert load_visits("toy", tmp_path).visits.to_records() == [
+    assert load_patients("toy", tmp_path).patients.to_records() == [
         {"patient_id": 1, "visits": [[]]},
         {"patient_id": 2, "visits": [["428"], ["401"]]},
     ]
@@ -817,7 +817,7 @@ def test_a_data_set_is_a_reader_and_an_entry(tmp_path, monkeypatch):
         datasets.load("toy", tmp_path)
 
 
-@pytest.mark.parametrize("load", [datasets.load, load_visits, prepare.load])
+@pytest.mark.parametrize("load", [datasets.load, load_patients, prepare.load])
 def test_tables_without_any_code_are_refused(tmp_path, load):
     third = mimic3(tmp_path / "mimic3", ["10,100,1,", "11,101,,"])
     fourth = mimic4(tmp_path / "mimic4", [("", 9), ("", 10)])
@@ -844,7 +844,7 @@ def test_what_a_database_puts_on_disk_lies_in_a_folder_that_is_cleared(
 
     monkeypatch.setattr(duckdb, "connect", spied)
     demo = shared_data / "mimic3-demo"
-    for load in (datasets.load, load_visits, prepare.load):
+    for load in (datasets.load, load_patients, prepare.load):
         load("mimic3", demo)
     extract.load(str(demo))
     assert len(places) == 4

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scoehr.data import datasets, interchange
-from scoehr.data import visits as loaders
+from scoehr.data import patients as loaders
 from scoehr.data.matrix import CodeMatrix
 from scoehr.data.simulate import write_tables
 from scoehr.files import InputError
@@ -43,7 +43,7 @@ def tables(tmp_path_factory):
 
 def records(name, source, **options):
     """PyHealth records of a data set's visits."""
-    return loaders.load(name, source, **options).visits.to_records()
+    return loaders.load(name, source, **options).patients.to_records()
 
 
 def as_matrix(found, like):

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shell import long_table, scoehr
 
-from scoehr.data import datasets, interchange, visits
+from scoehr.data import datasets, interchange, patients
 from scoehr.data.cells import MISSING
 from scoehr.data.matrix import CodeMatrix
 from scoehr.files import InputError
@@ -215,7 +215,7 @@ def test_visits_of_another_name_are_asked_for(tmp_path):
     with pytest.raises(
         InputError, match="a column encounter_id and none named visit; name it visit"
     ):
-        visits.load("table", table)
+        patients.load("table", table)
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,7 @@ def test_visits_come_in_their_order(tmp_path, written, order):
     table = put(
         tmp_path / "own.csv", f"patient_id,visit,code\n1,{written[0]},a\n1,{written[1]},b\n"
     )
-    assert visits.load("table", table).visits.to_records()[0]["visits"] == [
+    assert patients.load("table", table).patients.to_records()[0]["visits"] == [
         [code] for code in order
     ]
 
@@ -240,7 +240,7 @@ def test_visits_come_in_their_order(tmp_path, written, order):
 def test_visits_without_an_order_are_refused(tmp_path, written):
     table = put(tmp_path / "own.csv", f"patient_id,visit,code\n1,2150-01-01,a\n1,{written},b\n")
     with pytest.raises(InputError, match=f"column visit, row 2: '{written}' is not a date"):
-        visits.load("table", table)
+        patients.load("table", table)
 
 
 # Paths --------------------------------------------------------------------------------------------------------------
@@ -291,7 +291,7 @@ def test_what_is_no_file_is_refused_at_once(tmp_path):
     assert "is a device or a pipe" in said(tmp_path / "zero.csv")
     (tmp_path / "pipe.parquet").symlink_to(tmp_path / "pipe.csv")
     assert "is a device or a pipe" in said(tmp_path / "pipe.parquet")
-    for reader in (CodeMatrix.read, visits.Visits.read, interchange.read):
+    for reader in (CodeMatrix.read, patients.Patients.read, interchange.read):
         with pytest.raises(InputError, match="is a device or a pipe"):
             reader(tmp_path / "pipe.parquet")
         with pytest.raises(InputError, match="no home folder is known"):
@@ -434,7 +434,7 @@ def test_metadata_of_visits_are_checked(tmp_path, visit):
     )
     pq.write_table(table.replace_schema_metadata({b"scoehr.visits": raw}), tmp_path / "own.parquet")
     with pytest.raises(InputError, match=r"own\.parquet: "):
-        visits.load("table", tmp_path / "own.parquet")
+        patients.load("table", tmp_path / "own.parquet")
 
 
 # Python -------------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from companions.dualk import prepare
-from scoehr.data import datasets, icd, simulate, visits, writing
+from scoehr.data import datasets, icd, patients, simulate, writing
 from scoehr.files import InputError
 
 N = 20_000
@@ -71,7 +71,7 @@ def test_sealed_tables_are_read_wherever_they_lie(sealed):
 )
 def test_other_tables_are_not_taken_for_simulated_ones(sealed, change, said):
     change(sealed)
-    for read in (datasets.load, visits.load, prepare.load):
+    for read in (datasets.load, patients.load, prepare.load):
         with pytest.raises(InputError, match=said):
             read("simulated", sealed)
 
@@ -93,7 +93,7 @@ def test_tables_written_before_there_was_a_seal_are_known_by_their_bytes(sealed)
 
 
 def test_real_tables_are_refused_under_the_name_of_simulated_ones(shared_data):
-    for read in (datasets.load, visits.load):
+    for read in (datasets.load, patients.load):
         with pytest.raises(InputError, match="read real tables by the name of their data set"):
             read("simulated", shared_data / "mimic3-demo")
     with pytest.raises(InputError, match="read real tables by the name of their data set"):

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from scoehr import InputError, generators
 from scoehr.data.matrix import CodeMatrix
-from scoehr.data.visits import Visits
+from scoehr.data.patients import Patients
 from scoehr.files import ROOT, sha256
 from scoehr.generators import saved
 from scoehr.generators.visits import VisitThinning
@@ -79,7 +79,7 @@ def admissions():
         }
         for i in range(60)
     ]
-    return Visits.from_records(records)
+    return Patients.from_records(records)
 
 
 def load(folder):
@@ -342,6 +342,6 @@ def test_no_model_of_no_code():
             generators.preset(preset).fit(nothing, progress=False)
         with pytest.raises(InputError, match="has no patient"):
             generators.preset(preset).fit(MATRIX.take(np.arange(0)), progress=False)
-    nobody = Visits.from_records([{"patient_id": 0, "visits": [[]]}], codes=["a"])
+    nobody = Patients.from_records([{"patient_id": 0, "visits": [[]]}], codes=["a"])
     with pytest.raises(InputError, match="no admission"):
         VisitThinning().fit(nobody)

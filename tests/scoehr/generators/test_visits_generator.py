@@ -10,7 +10,7 @@ import torch
 from scipy import sparse
 
 from scoehr.data import simulate
-from scoehr.data.visits import Visits
+from scoehr.data.patients import Patients
 from scoehr.files import InputError
 from scoehr.generators.visits import (
     AdmissionModel,
@@ -33,7 +33,7 @@ CODES, MOST, AGAIN = (
 )  # at most so many admissions, each but the last followed by another with this chance
 
 
-def hospital(n: int, seed: int) -> Visits:
+def hospital(n: int, seed: int) -> Patients:
     """Patients by the law above."""
     rng = np.random.default_rng(seed)
     numbers = 1 + (rng.random((n, MOST - 1)) < AGAIN).cumprod(axis=1).sum(axis=1)
@@ -43,7 +43,7 @@ def hospital(n: int, seed: int) -> Visits:
     acute[:, -1] = acute[:, -2]
     codes = [f"{k:03d}" for k in range(CODES)]
     counts = sparse.csr_array(np.hstack([chronic, acute]).astype(np.int32))
-    return Visits(
+    return Patients(
         counts, np.concatenate([[0], np.cumsum(numbers)]), np.arange(n), codes, [""] * CODES
     )
 
@@ -57,7 +57,7 @@ def fitted() -> VisitThinning:
 
 
 @pytest.fixture(scope="module")
-def drawn(fitted) -> Visits:
+def drawn(fitted) -> Patients:
     return fitted.sample(4000, seed=1, progress=False)
 
 
@@ -111,7 +111,7 @@ def test_simulated_chronic_codes_recur_at_the_rate_of_the_law():
     adults = whole[np.flatnonzero(sample.population == 0)]
     law = simulate.laws()[0]
     often = np.sort(np.argsort(-adults.presence().sum(axis=0))[:50])
-    few = Visits(
+    few = Patients(
         adults.counts[:, often],
         adults.starts,
         adults.patients,
@@ -188,7 +188,7 @@ def test_births_are_a_distribution_over_absent_codes():
 
 
 def test_moments_are_before_each_admission_and_after_the_last():
-    found = Visits.from_records(
+    found = Patients.from_records(
         [{"patient_id": 0, "visits": [["a"], ["a", "b"]]}, {"patient_id": 1, "visits": []}]
     )
     record, codes, comes = Moments(found).at(np.arange(4))
@@ -257,7 +257,7 @@ def test_what_cannot_be_learned_or_drawn_is_refused(fitted):
         VisitThinning().sample(1)
     with pytest.raises(InputError, match="at least 1"):
         fitted.sample(0)
-    nobody = Visits.from_records([{"patient_id": 0, "visits": []}], codes=["a"])
+    nobody = Patients.from_records([{"patient_id": 0, "visits": []}], codes=["a"])
     with pytest.raises(InputError, match="no patient has an admission"):
         VisitThinning().fit(nobody)
     with pytest.raises(InputError, match="unknown setting 'latent'"):

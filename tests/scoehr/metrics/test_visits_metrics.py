@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from scoehr.data import simulate
-from scoehr.data.visits import Visits
+from scoehr.data.patients import Patients
 from scoehr.files import InputError
 from scoehr.metrics import Undefined
 from scoehr.metrics import visits as scores
@@ -20,13 +20,13 @@ from scoehr.metrics.visits import VISIT_METRICS, VISIT_REFERENCES
 VOCABULARY = ["a", "b", "c"]
 
 
-def made(stays) -> Visits:
+def made(stays) -> Patients:
     """From the visits of each patient over three codes."""
     found = [{"patient_id": row, "visits": visits} for row, visits in enumerate(stays)]
-    return Visits.from_records(found, codes=VOCABULARY)
+    return Patients.from_records(found, codes=VOCABULARY)
 
 
-def cohort(n: int, seed: int) -> tuple[Visits, simulate.Sample]:
+def cohort(n: int, seed: int) -> tuple[Patients, simulate.Sample]:
     """Simulated patients with their admissions, and how they were drawn."""
     drawn = simulate.sample(n, seed)
     shape = (len(drawn.visit_patient), len(simulate.vocabulary()))
@@ -34,11 +34,11 @@ def cohort(n: int, seed: int) -> tuple[Visits, simulate.Sample]:
         (drawn.entry_rows, (drawn.entry_visit, drawn.entry_code)), shape=shape
     )
     starts = np.concatenate([[0], np.cumsum(drawn.admissions)])
-    return Visits(counts, starts, np.arange(n), simulate.vocabulary(), [""] * shape[1]), drawn
+    return Patients(counts, starts, np.arange(n), simulate.vocabulary(), [""] * shape[1]), drawn
 
 
 @pytest.fixture(scope="module")
-def adults() -> Visits:
+def adults() -> Patients:
     """Adults of 40,000 simulated patients."""
     found, drawn = cohort(40_000, 11)
     return found[np.flatnonzero(drawn.population == 0)]

@@ -1,13 +1,13 @@
-"""Visits of patients, in their order: the data structure, its files, and its loader.
+"""Whole patients: their columns, and their visits in order with columns and codes of their own.
 
-:class:`Visits` holds which codes each visit recorded. Summed over visits it is the
-:class:`~scoehr.data.matrix.CodeMatrix` of everything else.
+:class:`Patients` holds all of it; summed over visits, its codes are the
+:class:`~scoehr.data.matrix.CodeMatrix` of the tables of counts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,36 +20,41 @@ from numpy.typing import ArrayLike
 from scipy import sparse
 
 from scoehr.data import cells, datasets, interchange, own, reading
+from scoehr.data.columns import Columns
 from scoehr.data.datasets import Account, Digits, Tables
 from scoehr.data.interchange import Stored
 from scoehr.data.matrix import METADATA_KEY as MATRIX_KEY
 from scoehr.data.matrix import CodeMatrix, strings
 from scoehr.files import InputError, replacing, user_path
 
-__all__ = ["LoadedVisits", "VisitSplit", "Visits", "load"]
+__all__ = ["DAYS", "LoadedPatients", "PatientSplit", "Patients", "load"]
 
 #: Key of the Parquet file metadata that carries what a long table cannot say.
 METADATA_KEY = b"scoehr.visits"
+#: The number column of visits that says how many days after the patient's previous one each began.
+DAYS = "days"
+#: Names that no column may have, since the tables are joined by them.
+KEYS = ("patient_id", "visit")
 
 
-class VisitSplit(NamedTuple):
+class PatientSplit(NamedTuple):
     """Three sets of patients with one vocabulary."""
 
-    train: Visits
-    validation: Visits
-    test: Visits
+    train: Patients
+    validation: Patients
+    test: Patients
 
 
-class LoadedVisits(NamedTuple):
-    """Visits (patients and codes sorted) and how they came about."""
+class LoadedPatients(NamedTuple):
+    """Patients (they and the codes sorted) and how they came about."""
 
-    visits: Visits
+    patients: Patients
     account: Account
 
 
 @dataclass(frozen=True, eq=False)
-class Visits:
-    """Which codes each visit of each patient recorded.
+class Patients:
+    """What is known of each patient, and which codes each of their visits recorded.
 
     Attributes:
         counts: csr_array of shape (n_visits, n_codes), int32, >= 0: how often a visit recorded a
@@ -58,6 +63,11 @@ class Visits:
             starts[i + 1] - 1, which may be none
         patients: array of shape (n_patients,), int64 or str, unique
         codes, titles: arrays of shape (n_codes,), str; codes unique, titles "" where unknown
+        systems: array of shape (n_codes,), str: the vocabulary of each code, such as "diagnosis" or
+            "procedure"; "" where there is one alone
+        columns: a row a patient
+        visit_columns: a row a visit; of these the number :data:`DAYS` says how many days after the
+            patient's previous visit each began (missing at a first one, or where unknown)
 
     Raises:
         InputError: If the shapes disagree, an id or a code repeats, or a count is negative.
@@ -68,6 +78,9 @@ class Visits:
     patients: np.ndarray
     codes: np.ndarray
     titles: np.ndarray
+    systems: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=str))
+    columns: Columns = field(default_factory=Columns)
+    visit_columns: Columns = field(default_factory=Columns)
 
     def __post_init__(self) -> None:
         rows = CodeMatrix.from_array(
@@ -75,24 +88,20 @@ class Visits:
         )  # checks the visits as patients
         starts = np.asarray(self.starts, dtype=np.int64)
         patients = cells.ids(self.patients)
-        if (
-            len(starts) != len(patients) + 1
-            or starts[0] != 0
-            or starts[-1] != len(rows)
-            or (np.diff(starts) < 0).any()
-        ):
-            raise InputError(
-                f"{len(rows)} visits do not fall to {len(patients)} patients by these starts; "
-                "give n_patients + 1 rising row numbers from 0 to the number of visits"
-            )
+        _check_starts(starts, len(patients), len(rows))
         if cells.repeated(patients) is not None:
             raise InputError(
                 "a patient id occurs more than once; give each patient once, with all visits"
             )
-        for name, value in (("counts", rows.counts), ("starts", starts), ("patients", patients)):
+        systems = strings(self.systems) if len(self.systems) else np.full(len(rows.codes), "")
+        if len(systems) != len(rows.codes):
+            raise InputError(f"{len(systems)} systems for {len(rows.codes)} codes; give one a code")
+        found = {"counts": rows.counts, "starts": starts, "patients": patients, "systems": systems}
+        found |= {"codes": rows.codes, "titles": rows.titles}
+        found["columns"] = _rows_of(self.columns, len(patients), "patients")
+        found["visit_columns"] = _rows_of(self.visit_columns, len(rows), "visits")
+        for name, value in found.items():
             object.__setattr__(self, name, value)
-        object.__setattr__(self, "codes", rows.codes)
-        object.__setattr__(self, "titles", rows.titles)
 
     def __len__(self) -> int:
         return len(self.patients)
@@ -154,23 +163,25 @@ class Visits:
             shape=(len(self), visits),
         )
 
-    def equals(self, other: Visits) -> bool:
-        """Whether patients, codes, titles and every visit are the same, in the same order."""
-        names = ("starts", "patients", "codes", "titles")
+    def equals(self, other: Patients) -> bool:
+        """Whether patients, codes, columns and every visit are the same, in the same order."""
+        names = ("starts", "patients", "codes", "titles", "systems")
         return (
             all(np.array_equal(getattr(self, name), getattr(other, name)) for name in names)
+            and self.columns.equals(other.columns)
+            and self.visit_columns.equals(other.visit_columns)
             and self.counts.shape == other.counts.shape
             and (self.counts != other.counts).nnz == 0
         )
 
     # Parts ------------------------------------------------------------------------------------
 
-    def take(self, rows: ArrayLike) -> Visits:
+    def take(self, rows: ArrayLike) -> Patients:
         """The patients at these positions (no position twice), in this order."""
         rows = np.asarray(rows, dtype=np.int64)
         return replace(self[rows], patients=self.patients[rows])
 
-    def __getitem__(self, rows: np.ndarray) -> Visits:
+    def __getitem__(self, rows: np.ndarray) -> Patients:
         """The patients at these positions, as often as they are named, with ids from 0."""
         numbers = self.numbers[rows]
         ends = np.cumsum(numbers)
@@ -180,20 +191,26 @@ class Visits:
             counts=self.counts[chosen],
             starts=np.concatenate([[0], ends]),
             patients=np.arange(len(rows)),
+            columns=self.columns[rows],
+            visit_columns=self.visit_columns[chosen],
         )
 
-    def split(self, *, test: float = 0.30, validation: float = 0.10, seed: int = 1) -> VisitSplit:
+    def split(self, *, test: float = 0.30, validation: float = 0.10, seed: int = 1) -> PatientSplit:
         """Cut the patients as :meth:`CodeMatrix.split` cuts those of the matrix."""
         place = {patient: row for row, patient in enumerate(self.patients.tolist())}
         parts = self.to_matrix().split(test=test, validation=validation, seed=seed)
-        return VisitSplit(
+        return PatientSplit(
             *(self.take([place[patient] for patient in part.patients.tolist()]) for part in parts)
         )
 
-    def align(self, codes: ArrayLike) -> Visits:
+    def align(self, codes: ArrayLike) -> Patients:
         """The same visits over another vocabulary, as :meth:`CodeMatrix.align` does it."""
         rows = CodeMatrix.from_array(self.counts, self.codes, self.titles).align(codes)
-        return replace(self, counts=rows.counts, codes=rows.codes, titles=rows.titles)
+        known = dict(zip(self.codes.tolist(), self.systems.tolist(), strict=True))
+        systems = np.array([known.get(code, "") for code in rows.codes.tolist()], dtype=str)
+        return replace(
+            self, counts=rows.counts, codes=rows.codes, titles=rows.titles, systems=systems
+        )
 
     # Other forms ------------------------------------------------------------------------------
 
@@ -201,6 +218,15 @@ class Visits:
         """Counts of each patient, summed over visits."""
         counts = sparse.csr_array(self._belongs().astype(np.int32) @ self.counts)
         return CodeMatrix(counts, self.patients, self.codes, self.titles)
+
+    @classmethod
+    def from_matrix(cls, matrix: CodeMatrix) -> Patients:
+        """One visit a patient, without codes where the patient has none, so that nothing is lost.
+
+        InputError for a matrix of kind signed.
+        """
+        starts = np.arange(len(matrix) + 1)
+        return cls(matrix.counts, starts, matrix.patients, matrix.codes, matrix.titles)
 
     def to_records(self) -> list[interchange.Record]:
         """PyHealth-style records ``{"patient_id": …, "visits": [[code, …], …]}``.
@@ -222,7 +248,7 @@ class Visits:
     @classmethod
     def from_records(
         cls, found: Iterable[Mapping[str, Any]], *, codes: ArrayLike | None = None
-    ) -> Visits:
+    ) -> Patients:
         """From PyHealth-style records.
 
         ``codes`` (default: those that occur, sorted) is the vocabulary.
@@ -260,8 +286,8 @@ class Visits:
             pq.write_table(table.cast(schema), scratch, compression="zstd")
 
     @classmethod
-    def read(cls, path: str | Path) -> Visits:
-        """Read what :meth:`write` wrote; other tables are read by ``visits.load("table", path)``.
+    def read(cls, path: str | Path) -> Patients:
+        """Read what :meth:`write` wrote; other tables are read by ``load("table", path)``.
 
         InputError if the file is missing, damaged, or was not written by :meth:`write`.
         """
@@ -271,7 +297,7 @@ class Visits:
             return cls._from_file(long)
 
     @classmethod
-    def _from_file(cls, long: Stored) -> Visits:
+    def _from_file(cls, long: Stored) -> Patients:
         facts = long.facts
         patients = facts.ids()
         rows = long.places("patient_id", patients)
@@ -289,7 +315,34 @@ class Visits:
 # Loading --------------------------------------------------------------------------------------
 
 
-def load(name: str, source: str | Path | None = None, *, digits: Digits = "three") -> LoadedVisits:
+def _check_starts(starts: np.ndarray, patients: int, visits: int) -> None:
+    if (
+        len(starts) != patients + 1
+        or starts[0] != 0
+        or starts[-1] != visits
+        or (np.diff(starts) < 0).any()
+    ):
+        raise InputError(
+            f"{visits} visits do not fall to {patients} patients by these starts; "
+            "give n_patients + 1 rising row numbers from 0 to the number of visits"
+        )
+
+
+def _rows_of(columns: Columns, rows: int, what: str) -> Columns:
+    """The columns, checked; none of them for any number of rows."""
+    if not columns.columns:
+        return Columns.none(rows)
+    if len(columns) != rows:
+        raise InputError(f"the columns of {what} have {len(columns)} rows for {rows} {what}")
+    taken = next((name for name in columns.names if name in KEYS), None)
+    if taken:
+        raise InputError(f"column {taken}: has the name of a key; give it another")
+    return columns
+
+
+def load(
+    name: str, source: str | Path | None = None, *, digits: Digits = "three"
+) -> LoadedPatients:
     """The visits of a data set; arguments as for :func:`scoehr.data.datasets.load`.
 
     Patients, codes and counts are those of the matrix. A ``table`` is long with columns
@@ -303,10 +356,12 @@ def load(name: str, source: str | Path | None = None, *, digits: Digits = "three
         return _table(place, source)
     with datasets.tables(name, place, digits=digits) as found:
         visits = _visits(found)
-    return LoadedVisits(visits, {"dataset": name} | found.account | _shape(visits, "of the tables"))
+    return LoadedPatients(
+        visits, {"dataset": name} | found.account | _shape(visits, "of the tables")
+    )
 
 
-def _visits(found: Tables) -> Visits:
+def _visits(found: Tables) -> Patients:
     """All visits of a hospital's tables, with and without codes."""
     patients = found.column("select patient from patients order by number").astype(np.int64)
     owner = found.column("select patient from visits order by number")
@@ -315,26 +370,28 @@ def _visits(found: Tables) -> Visits:
         (len(owner), len(found.vocabulary)),
     )
     starts = np.searchsorted(owner, np.append(patients, np.iinfo(np.int64).max))
-    return Visits(counts, starts, patients, found.vocabulary, found.titles)
+    return Patients(counts, starts, patients, found.vocabulary, found.titles)
 
 
-def _table(path: Path, source: str | Path | None) -> LoadedVisits:
+def _table(path: Path, source: str | Path | None) -> LoadedPatients:
     if own.is_ours(path, METADATA_KEY):
-        visits = Visits.read(path)
-        return LoadedVisits(
+        visits = Patients.read(path)
+        return LoadedPatients(
             visits, {"dataset": "table", "form": "scoehr"} | _shape(visits, "of the table")
         )
     names = [] if path.is_dir() or own.is_ours(path, MATRIX_KEY) else reading.header(path)
     if "visit" not in names:
         own.refuse_other_name(path, names, "visit", own.VISIT_NAMES)
         matrix, account = datasets.load("table", source)
-        visits = Visits.from_records(matrix.to_records(), codes=matrix.codes)
-        return LoadedVisits(replace(visits, titles=matrix.titles), account | _shape(visits, "made"))
+        visits = Patients.from_records(matrix.to_records(), codes=matrix.codes)
+        return LoadedPatients(
+            replace(visits, titles=matrix.titles), account | _shape(visits, "made")
+        )
     visits, account = _long_table(path)
-    return LoadedVisits(visits, {"dataset": "table"} | account | _shape(visits, "of the table"))
+    return LoadedPatients(visits, {"dataset": "table"} | account | _shape(visits, "of the table"))
 
 
-def _long_table(path: Path) -> tuple[Visits, Account]:
+def _long_table(path: Path) -> tuple[Patients, Account]:
     """The visits of a user's table of patient_id, visit and code."""
     names = own.named_columns(path)
     if "count" in names:
@@ -355,7 +412,7 @@ def _long_table(path: Path) -> tuple[Visits, Account]:
     ones = np.ones(int(coded.sum()), dtype=np.int32)
     counts = sparse.csr_array((ones, entries), shape=(len(found), len(vocabulary)))
     codes, titles = np.array(vocabulary, dtype=str), np.full(len(vocabulary), "")
-    return Visits(counts, starts, patients, codes, titles), account
+    return Patients(counts, starts, patients, codes, titles), account
 
 
 def _ranks(path: Path, visit: own.Column) -> np.ndarray:
@@ -378,7 +435,7 @@ def _ranks(path: Path, visit: own.Column) -> np.ndarray:
     )
 
 
-def _shape(visits: Visits, made: str) -> Account:
+def _shape(visits: Patients, made: str) -> Account:
     sizes = np.diff(visits.counts.indptr)
     return {
         "visits": made,

@@ -8,19 +8,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scoehr.data import datasets, visits
+from scoehr.data import datasets
 from scoehr.data.matrix import CodeMatrix
+from scoehr.data.patients import Patients, load
 from scoehr.data.simulate import write_tables
-from scoehr.data.visits import Visits
 from scoehr.files import InputError
 
 codes = st.sampled_from(["001", "250", "V30", "E879", "é"])
 patients = st.lists(st.lists(st.lists(codes, max_size=4), max_size=4), min_size=1, max_size=6)
 
 
-def made(stays: list[list[list[str]]]) -> Visits:
+def made(stays: list[list[list[str]]]) -> Patients:
     """From the visits of each patient, numbered from 0."""
-    return Visits.from_records(
+    return Patients.from_records(
         [{"patient_id": row, "visits": found} for row, found in enumerate(stays)]
     )
 
@@ -42,7 +42,7 @@ def unordered(found):
 
 def agrees(name, source):
     """Summed over visits, what the loader gives is the matrix of the same tables; return it."""
-    found, account = visits.load(name, source)
+    found, account = load(name, source)
     assert found.to_matrix().equals(datasets.load(name, source).matrix)
     assert (account["patients"], account["admissions"]) == (len(found), found.starts[-1])
     return found
@@ -64,7 +64,7 @@ def test_demos(shared_data, name, folder, admissions):
 
 
 def test_diabetes(shared_data):
-    found, _ = visits.load("diabetes130", shared_data / "diabetes130")
+    found, _ = load("diabetes130", shared_data / "diabetes130")
     assert (len(found), found.starts[-1]) == (71_518, 101_766)
     assert found.to_matrix().equals(
         datasets.load("diabetes130", shared_data / "diabetes130").matrix
@@ -73,7 +73,7 @@ def test_diabetes(shared_data):
 
 
 def test_split_is_that_of_the_matrix(tables):
-    found, _ = visits.load("mimic3", tables)
+    found, _ = load("mimic3", tables)
     parts = zip(found.split(), found.to_matrix().split(), strict=True)
     for mine, theirs in parts:
         assert mine.to_matrix().equals(theirs)
@@ -89,7 +89,7 @@ def long_table(path, rows, columns=("patient_id", "visit", "code")):
 
 def test_table_with_numbered_visits_comes_in_their_order(tmp_path):
     rows = [("b", 10, "x"), ("b", 9, "y"), ("a", 1, "x"), ("a", 1, "x"), ("a", 2, None)]
-    found, account = visits.load("table", long_table(tmp_path / "t.csv", rows))
+    found, account = load("table", long_table(tmp_path / "t.csv", rows))
     assert found.to_records() == [
         {"patient_id": "a", "visits": [["x", "x"], []]},
         {"patient_id": "b", "visits": [["y"], ["x"]]},
@@ -99,7 +99,7 @@ def test_table_with_numbered_visits_comes_in_their_order(tmp_path):
 
 def test_table_with_dates_comes_in_their_order(tmp_path):
     rows = [(7, "2150-03-01", "x"), (7, "2149-12-31", "y")]
-    found, _ = visits.load("table", long_table(tmp_path / "t.csv", rows))
+    found, _ = load("table", long_table(tmp_path / "t.csv", rows))
     assert found.to_records() == [{"patient_id": 7, "visits": [["y"], ["x"]]}]
 
 
@@ -107,7 +107,7 @@ def test_table_without_visits_has_the_fewest_in_which_no_code_repeats(tmp_path):
     path = long_table(
         tmp_path / "t.csv", [(1, "a", 2), (1, "b", 1), (2, "b", 1)], ("patient_id", "code", "count")
     )
-    found, account = visits.load("table", path)
+    found, account = load("table", path)
     assert unordered(found.to_records()) == [(1, [["a", "b"], ["a"]]), (2, [["b"]])]
     assert account["visits"] == "made"
 
@@ -135,7 +135,7 @@ def test_table_without_visits_has_the_fewest_in_which_no_code_repeats(tmp_path):
 )
 def test_bad_tables_are_refused(tmp_path, columns, rows, said):
     with pytest.raises(InputError, match=said):
-        visits.load("table", long_table(tmp_path / "t.csv", rows, columns))
+        load("table", long_table(tmp_path / "t.csv", rows, columns))
 
 
 # Files and forms ----------------------------------------------------------------------------------------------------
@@ -148,11 +148,11 @@ def test_records_and_files_give_the_admissions_back(tmp_path_factory, stays):
     assert unordered(found.to_records()) == [
         (row, [sorted(v) for v in p]) for row, p in enumerate(stays)
     ]
-    assert Visits.from_records(found.to_records(), codes=found.codes).equals(found)
+    assert Patients.from_records(found.to_records(), codes=found.codes).equals(found)
     path = tmp_path_factory.mktemp("file") / "visits.parquet"
     found.write(path)
-    assert Visits.read(path).equals(found)
-    assert visits.load("table", path).visits.equals(found)
+    assert Patients.read(path).equals(found)
+    assert load("table", path).patients.equals(found)
 
 
 @settings(max_examples=30, deadline=None)
@@ -201,21 +201,21 @@ def test_a_long_table_is_readable_by_anything(tmp_path):
 
 def test_files_of_others_and_broken_ones_are_refused(tmp_path):
     with pytest.raises(InputError, match="no such file"):
-        Visits.read(tmp_path / "none.parquet")
+        Patients.read(tmp_path / "none.parquet")
     pd.DataFrame({"patient_id": [1], "visit": [0], "code": ["a"]}).to_parquet(
         tmp_path / "other.parquet"
     )
     with pytest.raises(InputError, match="no vocabulary of visits"):
-        Visits.read(tmp_path / "other.parquet")
+        Patients.read(tmp_path / "other.parquet")
     (tmp_path / "cut.parquet").write_bytes(b"PAR1")
     with pytest.raises(InputError, match="not a readable Parquet file"):
-        Visits.read(tmp_path / "cut.parquet")
+        Patients.read(tmp_path / "cut.parquet")
 
 
 def test_admissions_that_belong_to_nobody_are_refused():
     found = made([[["a"], ["b"]], [["a"]]])
     for starts, who in (([0, 2], [1]), ([0, 2, 3], [1]), ([0, 3, 2], [1, 2]), ([1, 2, 3], [1, 2])):
         with pytest.raises(InputError, match="do not fall to"):
-            Visits(found.counts, np.array(starts), np.array(who), found.codes, found.titles)
+            Patients(found.counts, np.array(starts), np.array(who), found.codes, found.titles)
     with pytest.raises(InputError, match="more than once"):
-        Visits(found.counts, found.starts, np.array([1, 1]), found.codes, found.titles)
+        Patients(found.counts, found.starts, np.array([1, 1]), found.codes, found.titles)
