@@ -31,8 +31,8 @@ from scipy import stats
 
 from reproduction import figures
 from reproduction.estimates import newcombe, wilson
-from reproduction.synthesis import experiments, reported
-from reproduction.tables import Html, Table, Words, cell
+from reproduction.synthesis import experiments, reported, results
+from reproduction.tables import Table, Words, cell
 from scoehr.files import check_seed
 from scoehr.metrics.clusters import cluster
 from scoehr.metrics.reported import log_cluster
@@ -42,14 +42,7 @@ facts, table, empty = reported.QUOTES.values, reported.report(), reported.empty(
 patients, codes, clusters = (
     facts[f"report_{name}"] for name in ("patients_scored", "codes", "clusters")
 )
-Html(
-    '<div class="origin"><strong>Where these numbers come from.</strong> From '
-    "<code>reproduction/synthesis/reported.json</code>, values "
-    "that the paper and the report give, and from nothing else. The page reads the same beside all "
-    "runs; here they "
-    f"are of data set <code>{dataset}</code>, profile <code>{profile}</code>, random seed "
-    f"{seed}.</div>"
-)
+results.origin({}, dataset=dataset, profile=profile, seed=seed)
 
 # %% tags=["hide-input"]
 Table(

@@ -17,11 +17,10 @@ EXPONENT = re.compile(r"(?<=\d)e(?=[+-]\d)")
 #: Counts of patients below this are shown as a range, so that no table points at a few people.
 SMALLEST_CELL = 11
 #: Shown where the numbers are of one of the smallest profiles.
-QUICK = (
-    "This profile shows that everything runs; its models are too small and too briefly trained "
-    "to be judged by."
-)
+QUICK = "It shows that everything runs; its models are too small to be judged by."
 SMALL_PROFILES = ("tiny", "quick")
+#: The page on the scale of all runs, beside the other notebooks.
+SCALE = "26-scale.html"
 
 
 class _Piece:
@@ -55,15 +54,18 @@ class Words(_Piece):
 
 
 def origin(dataset: str, profile: str, seed: int, *sentences: str) -> Html:
-    """The line on the data, the scale and the runs that the numbers of a page come from."""
-    first = (
-        "<strong>Where these numbers come from.</strong> "
+    """The line on the data and the scale that the numbers of a page come from.
+
+    It leads to the page on what was run beside the studies.
+    """
+    setting = (
         f"Data set <code>{html.escape(dataset)}</code>, "
-        f"profile <code>{html.escape(profile)}</code>, random seed {seed}."
+        f"profile <code>{html.escape(profile)}</code>, random seed {seed}: "
+        f'<a href="{SCALE}">what was run, beside the studies</a>.'
     )
     warning = QUICK if profile in SMALL_PROFILES else ""
-    text = " ".join(part for part in (first, warning, *sentences) if part)
-    return Html(f'<div class="origin">{text}</div>')
+    text = " ".join(part for part in (setting, warning, *sentences) if part)
+    return Html(f'<p class="origin">{text}</p>')
 
 
 class Table:

@@ -80,34 +80,43 @@ def taught(found: Mapping[str, Runs]) -> dict[str, Runs]:
 
 
 def origin(found: Runs, *, dataset: str, profile: str, seed: int) -> Html:
-    """The line on the data, the scale and the runs that the numbers of a page come from."""
+    """The line on the data and the scale that the numbers of a page come from."""
     first = next(iter(found.values()))
-    facts, made, study = first.config["data"], first.experiment, experiments.scale("paper")
-    names = {"single": "single-visit", "train": "training", "validation": "validation"}
-    numbers = [f"{patients(facts[key])} {word}" for key, word in (names | {"test": "test"}).items()]
+    made = first.experiment
     few = "<strong>Too few test patients for any figure here to mean much.</strong>"
-    scale = made.scale
-    codes = "categories of three digits" if scale.digits == "three" else "full codes"
     return tables.origin(
         made.dataset,
         made.profile,
         seed,
-        "Simulated patients with many admissions and laboratory results, after MIMIC-IV's schema."
-        if made.dataset == "simulated"
-        else "",
         f"The book's data set <code>{dataset}</code> has no sequences of visits to learn from."
         if made.dataset != dataset
         else "",
-        f"{', '.join(numbers)} patients.",
-        few if facts["test"] < ENOUGH else "",
-        f"Codes are {codes}; nodes have {scale.model.features} features and the network is "
-        f"{scale.model.width} wide; the study's are {study.model.features:,} and "
-        f"{study.model.width}.",
-        f"{len(found)} runs: <code>{first.id}</code> and others.",
-        f"Profile <code>{made.profile}</code> is the largest that is finished."
-        if profile != made.profile
-        else "",
+        few if first.config["data"]["test"] < ENOUGH else "",
     )
+
+
+def scale(found: Runs) -> pd.DataFrame:
+    """What was run beside the study: patients, codes, widths and epochs, a row a quantity."""
+    first = next(iter(found.values()))
+    size, study = first.experiment.scale, experiments.scale("paper")
+    cohorts_ = {"pretrain": "pre-training", "train": "training", "test": "test"}
+    printed = QUOTES.value("counts/5 cohorts")
+    rows = {
+        f"{word} patients": (printed[key]["value"], first.config["data"][key])
+        for key, word in cohorts_.items()
+    }
+    rows |= {
+        "codes": (QUOTES.value("counts/3 vocabulary")["codes"]["value"], _known(first, "codes")),
+        "features of a node": (study.model.features, size.model.features),
+        "width of the network": (study.model.width, size.model.width),
+        "epochs of fine-tuning": (study.training.epochs, size.training.epochs),
+        "batch of fine-tuning": (study.training.batch, size.training.batch),
+    }
+    return pd.DataFrame(rows, index=["the study", "here"], dtype=object).T
+
+
+def _known(run: Run, size: str) -> int | None:
+    return run.config["data"].get(size)
 
 
 # Data --------------------------------------------------------------------------------------------

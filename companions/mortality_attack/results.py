@@ -63,26 +63,32 @@ def runs(
 
 
 def origin(found: Runs, *, dataset: str, profile: str, seed: int) -> Html:
-    """The line on the data, the scale and the runs that the numbers of a page come from."""
-    first = next(iter(found.values()))
-    made = first.experiment
-    other = "" if made.dataset == dataset else "The data set asked for has no intensive-care data."
-    models = [run for run in found.values() if run.experiment.task == "model"]
-    sizes = models[0].metrics["stays"] if models else None
-    seconds = sum(run.metrics["costs"]["processor_seconds"] for run in found.values())
+    """The line on the data and the scale that the numbers of a page come from."""
+    made = next(iter(found.values())).experiment
     return tables.origin(
         made.dataset,
         made.profile,
         made.seed,
         f"{DATA[made.dataset]}." if made.dataset in DATA else "",
-        other,
-        f"{sizes['train']:,} training, {sizes['validation']:,} validation and {sizes['test']:,} "
-        "test stays."
-        if sizes
-        else "",
-        f"{len(found)} runs, {seconds / 60:.1f} minutes of one processor core: rows of "
-        f"<code>plan.yaml</code>, the first <code>{first.id}</code>.",
+        "The data set asked for has no intensive-care data." if made.dataset != dataset else "",
     )
+
+
+def scale(found: Runs) -> pd.DataFrame:
+    """What was run beside the study: stays, widths, parameters, epochs, a row a quantity."""
+    reported, best = found["reported"], found["bilstm-study"]
+    stays = reported.metrics["stays"]
+    ladder = experiments.PLAN.text["ladder"]
+    rows = {
+        "stays": (QUOTES.value("samples/value"), sum(stays.values())),
+        "test stays": (None, stays["test"]),
+        "hidden units": (ladder["model"]["hidden"], reported.experiment.model.hidden),
+        "parameters": (QUOTES.value("parameters/value"), reported.metrics.get("parameters")),
+        "epochs, as reported": (QUOTES.value("epochs/value"), reported.experiment.training.epochs),
+        "epochs at most, corrected": (None, best.experiment.training.epochs),
+        "models averaged, corrected": (None, best.experiment.members),
+    }
+    return pd.DataFrame(rows, index=["the study", "here"], dtype=object).T
 
 
 def text(entry: Mapping[str, Any] | None, digits: int = 3) -> str:

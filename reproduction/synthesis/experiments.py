@@ -461,12 +461,10 @@ def _asked(row: dict[str, Any]) -> dict[str, Any]:
     return asdict(generators.preset(row["preset"], **row.get("settings", {})).config)
 
 
-def narrower(run: Run) -> str:
-    """How wide the network of a run is beside its study's, in words; empty where it is as wide."""
+def width(run: Run) -> int | None:
+    """How wide the network of a run is in its study, or at the scale of ``paper`` for ours."""
     row = PLAN.text["experiments"].get(run.experiment["name"])
-    has = run.config["config"].get("width")
-    asked = row and _asked(row).get("width")
-    return f"the network is {has} wide in place of {asked}" if asked and has != asked else ""
+    return _asked(row).get("width") if row and row["preset"] != VISITS else None
 
 
 def _plain(value: Any) -> str:

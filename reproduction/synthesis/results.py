@@ -22,8 +22,6 @@ from scoehr.metrics.reported import cosine_share
 
 #: A run, or a row of the plan with its runs over random seeds.
 Entry = TypeVar("Entry", bound=Run | Sequence[Run])
-#: Runs that the line of origin names one by one, at most.
-MOST_NAMED = 8
 #: What the cells of a kind of matrix hold, in a sentence.
 KINDS = {"count": "counts", "binary": "presence of codes"}
 #: Real patients with a code; fewer are too few to judge the rest of their records by.
@@ -132,59 +130,14 @@ def cohort(group: Mapping[str, Entry], source: str | None = None) -> experiments
 def origin(
     found: Mapping[str, Run | Sequence[Run]], *, dataset: str, profile: str, seed: int
 ) -> Html:
-    """The line on the data, the scale and the runs that the numbers of a page come from.
+    """The line on the data and the scale that the numbers of a page come from.
 
     ``found`` holds runs, or rows of the plan with their runs over random seeds.
     """
-    made = [run for entry in found.values() for run in _all(entry)]
-    shown = next((run.experiment["profile"] for run in made), profile)
-    sizes = next((run.config["data"] for run in made if run.config["data"]), None)
-    if sizes is None:  # private runs tell no sizes
-        return tables.origin(dataset, shown, seed)
-    numbers = {name: tables.patients(sizes[name]) for name in ("train", "validation", "test")}
-    smaller = f"Runs of profile <code>{profile}</code> lie in <code>runs/done</code>."
-    return tables.origin(
-        dataset,
-        shown,
-        seed,
-        f"{numbers['train']} training, {numbers['validation']} validation and {numbers['test']} "
-        f"test patients; {made[0].experiment['evaluated']:,} synthetic patients a run.",
-        *regime(found),
-        _named(made),
-        smaller if profile != shown else "",
-    )
-
-
-def regime(found: Mapping[str, Run | Sequence[Run]]) -> list[str]:
-    """How the runs stand to what their studies ran: what is narrower, and † what departs."""
-    narrow: dict[str, list[str]] = {}
-    outside: list[str] = []
-    for name, entry in found.items():
-        departures = next((run.departures for run in _all(entry) if run.departures), [])
-        if departures:
-            outside.append(f"{name} ({', '.join(departures)})")
-        elif width := experiments.narrower(_first(entry)):
-            narrow.setdefault(width, []).append(name)
-    sentences = [
-        f"{_listed(names)}: {width}, all else as in the study." for width, names in narrow.items()
-    ]
-    if outside:
-        marked = "; ".join(outside)
-        sentences.append(f"† Not in the reported regime, so no claim is judged by it: {marked}.")
-    return sentences
-
-
-def _listed(names: Sequence[str], most: int = 4) -> str:
-    """Names in a sentence, the first few of many."""
-    more = f" and {len(names) - most} more rows" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
-
-
-def _named(made: Sequence[Run]) -> str:
-    if len(made) <= MOST_NAMED:
-        return f"Runs: {', '.join(f'<code>{run.id}</code>' for run in made)}."
-    names = {run.experiment["name"] for run in made}
-    return f"{len(made)} runs of {len(names)} rows of <code>workflow/experiments.yaml</code>."
+    made = next((run for entry in found.values() for run in _all(entry)), None)
+    shown = made.experiment["profile"] if made else profile
+    other = f"Nothing of profile <code>{profile}</code> is shown." if profile != shown else ""
+    return tables.origin(dataset, shown, seed, other)
 
 
 # Settings and costs -------------------------------------------------------------------------------

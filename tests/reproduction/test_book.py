@@ -396,7 +396,7 @@ def test_every_page_says_where_its_numbers_come_from_and_fetches_nothing():
     assert "notebooks/00-answer.html" in (html / "index.html").read_text(encoding="utf-8")
     for page in (html / "notebooks").glob("*.html"):
         text = page.read_text(encoding="utf-8")
-        assert "Where these numbers come from" in text, page.name
+        assert "what was run, beside the studies" in text, page.name
         assert "profile <code>tiny</code>" in text, page.name
         assert re.findall(r'<(?:script|img|iframe)[^>]*\ssrc="(?:https?:)?//', text) == [], (
             page.name

@@ -11,7 +11,7 @@ from scipy import stats
 
 from reproduction import figures
 from reproduction.estimates import Estimate, pooled, student, welch
-from reproduction.synthesis import ablations, answer, experiments, results, scores
+from reproduction.synthesis import ablations, answer, experiments, results, scale, scores
 from reproduction.synthesis.claims import LEDGER
 from reproduction.synthesis.reported import QUOTES
 from scoehr.data.simulate import sample_matrix
@@ -418,7 +418,7 @@ def altered(made, **changes):
 def test_a_narrower_network_is_in_the_regime(world):
     made = altered(world("reported", [1.0, 2.0, 3.0]), width=16)
     assert [one.departures for one in made] == [[]] * 3
-    assert "16 wide in place of 128" in experiments.narrower(made[0])
+    assert experiments.width(made[0]) == 128
     assert altered(world("thinning", [1.0]), patients=6000)[0].departures == [], (
         "no study reported that one"
     )
@@ -464,7 +464,7 @@ def test_forty_steps_put_back_leave_no_verdict_on_the_model(world, name):
 def test_rows_outside_the_regime_are_marked_and_compared_with_nothing_printed(world):
     rows = {"reported": world("reported", [37.0, 38.0, 39.0])}
     assert list(scores.table(rows, ["reported.pcd"])) == ["reported"]
-    assert "†" not in scores.caption(rows) + " ".join(results.regime(rows))
+    assert "†" not in scores.caption(rows)
     pcd = ablations.level(rows, "sizes").set_index("score").loc["PCD"]
     assert pcd["reported"] == "37.2" and pcd["within"] == (
         abs(38.0 - 37.25) <= ablations.spread()["reported.pcd"]
@@ -473,6 +473,6 @@ def test_rows_outside_the_regime_are_marked_and_compared_with_nothing_printed(wo
     rows = {"reported": altered(rows["reported"], steps=40)}
     assert list(scores.table(rows, ["reported.pcd"])) == ["reported †"]
     assert "† not in the reported regime" in scores.caption(rows)
-    assert "† Not in the reported regime" in " ".join(results.regime(rows))
+    assert scale.departures(rows) == "- `reported` †: steps 40 in place of 1000"
     assert ablations.as_reported(rows, "sizes").index[0] == "144 †"
     assert ablations.level(rows, "sizes").empty and ablations.order(rows, "sizes").empty
