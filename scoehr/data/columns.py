@@ -109,11 +109,12 @@ class Column:
 
 def as_text(found: pd.Series) -> pd.Series:
     """A Series of texts, whole numbers without a decimal point, None where missing."""
-    if found.dtype.kind == "f":
-        whole = (found.dropna() == np.rint(found.dropna())).all()
-        found = found.astype("Int64") if whole else found
-    missing = found.isna()
-    return found.astype(str).astype(object).where(~missing, None)
+    places, distinct = pd.factorize(found)
+    values = pd.Series(distinct)
+    if values.dtype.kind == "f" and (values == np.rint(values)).all():
+        values = values.astype("Int64")
+    texts = np.array([*values.astype(str), None], dtype=object)
+    return pd.Series(texts[places], index=found.index, name=found.name, dtype=object)
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,7 +208,7 @@ class Columns:
 
         ``kinds`` says what a column is by its name. Where it does not, a column of numbers is a
         number, an ordered pandas categorical is ordered, all others are categories of their sorted
-        texts. (:func:`scoehr.data.typing.infer` looks closer.)
+        texts. (:func:`scoehr.data.kinds.infer` looks closer.)
         """
         found = [(kinds or {}).get(str(name)) or _plain(frame[name]) for name in frame]
         values = [column.read(frame[name]) for column, name in zip(found, frame, strict=True)]

@@ -7,11 +7,14 @@ is written, behind "10:" if it is of ICD-10). :func:`arrange` makes of them what
 * ``patients`` (number, patient): all patients of the admissions, numbered from 0 by their ids
 * ``visits`` (number, patient, visit, begin): patient by patient, those of a patient in time order
 * ``codes`` (visit, place, n): how often a visit has the code at this place of the vocabulary
+
+What a hospital has beside codes is read when asked for (:meth:`Tables.columns`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -19,7 +22,9 @@ import numpy as np
 import pyarrow as pa
 from scipy import sparse
 
-from scoehr.data import cells, icd, reading
+from scoehr.data import cells, icd, kinds, reading
+from scoehr.data.columns import Columns
+from scoehr.data.kinds import Wish
 from scoehr.data.reading import Database, Table
 from scoehr.files import InputError
 
@@ -42,8 +47,22 @@ create temp table codes as
 """
 
 
+class Beside(NamedTuple):
+    """Queries for what is known beside codes: of patients (patient, …) and of visits (visit, …).
+
+    ``said``: what some columns are, in place of what the rules would find.
+    """
+
+    patients: str
+    visits: str
+    said: Mapping[str, Wish] = {}
+
+
+NOTHING = Beside("select patient from patients", "select visit from visits")
+
+
 class Written(NamedTuple):
-    """How a reader found the codes of ``diagnoses`` written.
+    """How a reader found the codes of ``diagnoses`` written, and ``beside``: how to read the rest.
 
     ``where`` names the file, column and row in which a raw code first stands. ``account`` has the
     reader's own entries. ``mapped``: some codes may be of ICD-10. ``lost_zeros``: as in
@@ -52,6 +71,7 @@ class Written(NamedTuple):
 
     where: Callable[[str], str]
     account: Account
+    beside: Callable[[], Beside] = lambda: NOTHING
     mapped: bool = False
     lost_zeros: bool = False
 
@@ -68,6 +88,26 @@ class Tables(NamedTuple):
     database: Database
     vocabulary: np.ndarray
     account: Account
+    beside: Callable[[], Beside]
+
+    def columns(self) -> tuple[Columns, Columns, Account]:
+        """What is known of each patient and of each visit beside codes, and what it was taken for.
+
+        Both in the order of ``patients`` and ``visits``.
+        """
+        found = self.beside()
+        people = self._columns(found.patients, "patient", found.said)
+        visits = self._columns(found.visits, "visit", found.said)
+        return people[0], visits[0], {"columns": people[1], "columns_of_visits": visits[1]}
+
+    def _columns(
+        self, query: str, key: str, said: Mapping[str, Wish]
+    ) -> tuple[Columns, dict[str, str]]:
+        found = self.database.execute(
+            f"select found.* from {key}s k left join ({query}) found on k.{key} = found.{key} "
+            "order by number"
+        )
+        return kinds.infer(found.df().drop(columns=key), said)
 
     @property
     def titles(self) -> np.ndarray:
@@ -114,7 +154,7 @@ def arrange(database: Database, source: Path, reader: Reader, digits: Digits) ->
     database.execute(ARRANGED)
     account = {"digits": digits, "admissions": reading.number_of_rows(database, "visits")}
     account |= written.account | _rows(database, rows, found, written.mapped) | _named(rows, read)
-    return Tables(database, vocabulary, account)
+    return Tables(database, vocabulary, account, written.beside)
 
 
 def _rows(database: Database, rows: dict[str, int], found: dict[str, str], mapped: bool) -> Account:
@@ -171,7 +211,8 @@ def mimic3(database: Database, source: Path) -> Written:
     path = reading.find(source, "DIAGNOSES_ICD")
     _admissions(database, source, str.upper)
     _diagnoses(database, path, str.upper, {"ICD9_CODE": "raw"})
-    return Written(_first_row(database, path, "ICD9_CODE"), {})
+    beside = partial(_beside, database, source, str.upper)
+    return Written(_first_row(database, path, "ICD9_CODE"), {}, beside)
 
 
 def mimic4(database: Database, source: Path) -> Written:
@@ -189,7 +230,8 @@ def mimic4(database: Database, source: Path) -> Written:
     tenth = reading.number_of_rows(database, "diagnoses where version = '10'")
     ninth = reading.number_of_rows(database, "diagnoses") - tenth
     account = {"rows_icd9": ninth, "rows_icd10": tenth}
-    return Written(_first_row(database, path, "icd_code"), account, mapped=True)
+    beside = partial(_beside, database, source, str.lower)
+    return Written(_first_row(database, path, "icd_code"), account, beside, mapped=True)
 
 
 def _admissions(database: Database, folder: Path, case: Callable[[str], str]) -> None:
@@ -242,6 +284,65 @@ def _diagnoses(
     return table
 
 
+#: What the columns of a stay are called here, in MIMIC's ADMISSIONS, and how they are read.
+_STAY = {
+    "admission_type": ("admission_type", "admission_type"),
+    "admission_source": ("admission_location", "admission_location"),
+    "nights": ("dischtime", "date_diff('day', begin, dischtime)"),
+    "died": ("hospital_expire_flag", "if(hospital_expire_flag = 1, 'yes', 'no')"),
+}
+_MIMIC = {
+    **{name: Wish(name, "number") for name in ("age", "days", "nights")},
+    **{name: Wish(name, "category") for name in ("sex", "admission_type", "admission_source")},
+    "died": Wish("died", "category", levels=("no", "yes")),
+}
+#: The age of all who are older, whose dates of birth MIMIC-III has moved 300 years back.
+_OLDEST = 90
+_PEOPLE = {
+    "gender": "gender as sex",
+    "dob": f"least({_OLDEST}, date_diff('year', dob, first) - "
+    "if(strftime(dob, '%m%d') > strftime(first, '%m%d'), 1, 0)) as age",
+    "anchor_age": "anchor_age + year(first) - anchor_year as age",
+}
+
+
+def _beside(database: Database, folder: Path, case: Callable[[str], str]) -> Beside:
+    """Sex and age (years at the first admission), and of each stay type, source, nights and death.
+
+    The days are those since the stay before ended, or began where no end is known; stays that
+    overlap, as a few do, follow after 0 days.
+    """
+    path = reading.find(folder, case("admissions"))
+    there = [name for name, (column, _) in _STAY.items() if column in reading.header(path)]
+    found = [_STAY[name][0] for name in there]
+    columns = {case("hadm_id"): "visit"} | {case(column): column for column in found}
+    stays = reading.read(database, "stays", path, columns, whole=[case("hadm_id")])
+    stays.convert("date", [column for column in found if column == "dischtime"])
+    stays.convert("flag", [column for column in found if column == "hospital_expire_flag"])
+    end = "coalesce(dischtime, begin)" if "dischtime" in found else "begin"
+    before = f"lag({end}) over (partition by patient order by number)"
+    days = f"if({before} > begin, 0, date_diff('day', {before}, begin)) as days"
+    chosen = ", ".join([days, *(f"{_STAY[name][1]} as {name}" for name in there)])
+    visits = f"select visit, {chosen} from visits join stays using (visit)"
+    return Beside(_people(database, folder, case), visits, _MIMIC)
+
+
+def _people(database: Database, folder: Path, case: Callable[[str], str]) -> str:
+    """The query for sex and age; of the ids alone where there is no table of patients."""
+    path = reading.look_for(folder, case("patients"))
+    if path is None:
+        return "select patient from patients"
+    there = [name for name in _PEOPLE if name in reading.header(path)]
+    years = ["anchor_year"] if "anchor_age" in there else []
+    columns = {case("subject_id"): "patient"} | {case(name): name for name in [*there, *years]}
+    table = reading.read(database, "lives", path, columns, whole=[case("subject_id")])
+    table.convert("date", [name for name in there if name == "dob"])
+    table.convert("whole", [name for name in ("anchor_age", *years) if years])
+    chosen = "".join(f", {_PEOPLE[name]}" for name in there)
+    first = "select patient, min(begin) as first from visits group by patient"
+    return f"select patient{chosen} from lives join ({first}) using (patient)"
+
+
 def _first_row(database: Database, path: Path, column: str) -> Callable[[str], str]:
     """Where a raw code first stands, looked for when asked."""
     query = "select min(rowid) + 1 from diagnoses where raw = ?"
@@ -278,7 +379,35 @@ def diabetes130(database: Database, source: Path) -> Written:
         found = database.execute(first, [raw]).fetchone()
         return f"{source}, column diag_{found[0]}, row {found[1]}" if found else str(source)
 
-    return Written(where, {}, lost_zeros=True)
+    return Written(where, {}, partial(_beside_diabetes, database, path), lost_zeros=True)
+
+
+#: What the rules would not find in Diabetes 130-US: results in the order of their meaning.
+_DIABETES = [
+    Wish("max_glu_serum", "ordered", levels=("Norm", ">200", ">300")),
+    Wish("A1Cresult", "ordered", levels=("Norm", ">7", ">8")),
+    Wish("num_procedures", "number"),
+]
+#: Its columns that are of the patient (the first value that is known counts), and those that are
+#: ids or codes.
+_OF_PATIENT = ("race", "gender")
+_NOT_BESIDE = ("encounter_id", "patient_nbr", "diag_1", "diag_2", "diag_3")
+
+
+def _beside_diabetes(database: Database, path: Path) -> Beside:
+    """All columns of Diabetes 130-US but ids and codes. They have no dates."""
+    names = reading.header(path, casefold=False)
+    others = {name: f'"{name}"' for name in names if name.lower() not in _NOT_BESIDE}
+    columns = {"encounter_id": "visit"} | others
+    reading.read(database, "stays", path, columns, whole=["encounter_id"])
+    people = [name for name in _OF_PATIENT if name in others]
+    first = "".join(f", arg_min(nullif({name}, '?'), number) as {name}" for name in people)
+    beside = f"exclude ({', '.join(people)})" if people else ""
+    return Beside(
+        f"select patient{first} from stays join visits using (visit) group by patient",
+        f"select * {beside} from stays",
+        {wish.name: wish for wish in _DIABETES},
+    )
 
 
 def _diabetic_data(source: Path) -> Path:

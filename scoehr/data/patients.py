@@ -355,22 +355,30 @@ def load(
     if datasets.DATASETS[name].reader is None:
         return _table(place, source)
     with datasets.tables(name, place, digits=digits) as found:
-        visits = _visits(found)
-    return LoadedPatients(
-        visits, {"dataset": name} | found.account | _shape(visits, "of the tables")
-    )
+        patients, account = _patients(found)
+    return LoadedPatients(patients, {"dataset": name} | account | _shape(patients, "of the tables"))
 
 
-def _visits(found: Tables) -> Patients:
-    """All visits of a hospital's tables, with and without codes."""
-    patients = found.column("select patient from patients order by number").astype(np.int64)
+def _patients(found: Tables) -> tuple[Patients, Account]:
+    """The patients of a hospital's tables, and all their visits, with and without codes."""
+    ids = found.column("select patient from patients order by number").astype(np.int64)
     owner = found.column("select patient from visits order by number")
     counts = found.counts(
         "select number, place, n from codes join visits using (visit)",
         (len(owner), len(found.vocabulary)),
     )
-    starts = np.searchsorted(owner, np.append(patients, np.iinfo(np.int64).max))
-    return Patients(counts, starts, patients, found.vocabulary, found.titles)
+    starts = np.searchsorted(owner, np.append(ids, np.iinfo(np.int64).max))
+    columns, visit_columns, account = found.columns()
+    patients = Patients(
+        counts,
+        starts,
+        ids,
+        found.vocabulary,
+        found.titles,
+        columns=columns,
+        visit_columns=visit_columns,
+    )
+    return patients, found.account | account
 
 
 def _table(path: Path, source: str | Path | None) -> LoadedPatients:

@@ -219,3 +219,59 @@ def test_admissions_that_belong_to_nobody_are_refused():
             Patients(found.counts, np.array(starts), np.array(who), found.codes, found.titles)
     with pytest.raises(InputError, match="more than once"):
         Patients(found.counts, found.starts, np.array([1, 1]), found.codes, found.titles)
+
+
+# Columns of hospitals -------------------------------------------------------------------------
+
+
+def test_columns_of_mimic_by_hand(tmp_path):
+    pd.DataFrame(
+        [
+            (1, 10, "2150-01-01 08:00:00", "2150-01-03 12:00:00", "EMERGENCY", "WARD", 0),
+            (1, 11, "2150-01-13 20:00:00", "2150-01-13 22:00:00", "ELECTIVE", "HOME", 1),
+            (2, 12, "2150-05-01 00:00:00", "2150-05-02 00:00:00", "EMERGENCY", None, 0),
+        ],
+        columns=[
+            *("SUBJECT_ID", "HADM_ID", "ADMITTIME", "DISCHTIME"),
+            *("ADMISSION_TYPE", "ADMISSION_LOCATION", "HOSPITAL_EXPIRE_FLAG"),
+        ],
+    ).to_csv(tmp_path / "ADMISSIONS.csv", index=False)
+    pd.DataFrame(
+        [(1, "F", "2100-01-02"), (2, "M", "1850-01-01")], columns=["SUBJECT_ID", "GENDER", "DOB"]
+    ).to_csv(tmp_path / "PATIENTS.csv", index=False)
+    pd.DataFrame(
+        [(1, 10, "4280"), (2, 12, "4280")], columns=["SUBJECT_ID", "HADM_ID", "ICD9_CODE"]
+    ).to_csv(tmp_path / "DIAGNOSES_ICD.csv", index=False)
+    found = load("mimic3", tmp_path).patients
+    people, stays = found.columns.to_frame(), found.visit_columns.to_frame()
+    assert people.astype(str).to_numpy().tolist() == [["F", "49"], ["M", "90"]]
+    assert stays.astype(object).where(stays.notna(), None).to_numpy().tolist() == [
+        [None, "EMERGENCY", "WARD", 2, "no"],
+        [10, "ELECTIVE", "HOME", 0, "yes"],
+        [None, "EMERGENCY", None, 1, "no"],
+    ]
+
+
+@pytest.mark.parametrize(("name", "folder"), [("mimic3", "mimic3-demo"), ("mimic4", "mimic4-demo")])
+def test_columns_of_the_demos(shared_data, name, folder):
+    found = load(name, shared_data / folder).patients
+    age, stays = found.columns.of("age"), found.visit_columns
+    assert found.columns.names == ("sex", "age") and 15 <= age.min() <= age.max() <= 91
+    assert stays.names == ("days", "admission_type", "admission_source", "nights", "died")
+    np.testing.assert_array_equal(np.isnan(stays.of("days")), found.order == 0)
+    assert np.nanmin(stays.of("days")) >= 0 and stays.of("nights").min() >= 0
+    assert 0 < stays.of("died").mean() < 0.4
+
+
+def test_columns_of_diabetes(shared_data):
+    found, account = load("diabetes130", shared_data / "diabetes130")
+    assert found.columns.names == ("race", "gender") and len(found.visit_columns.names) == 41
+    left_out = [name for name, what in account["columns_of_visits"].items() if "left out" in what]
+    assert left_out == ["examide", "citoglipton"]
+    frame = found.visit_columns.to_frame()
+    assert frame["readmitted"].value_counts().to_dict() == {"NO": 54864, ">30": 35545, "<30": 11357}
+    assert frame["age"].cat.ordered and list(frame["A1Cresult"].cat.categories) == [
+        *("Norm", ">7", ">8"),
+    ]
+    kinds = {column.name: column.kind for column in found.visit_columns.columns}
+    assert kinds["admission_source_id"] == "category" and kinds["num_medications"] == "number"
