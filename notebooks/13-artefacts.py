@@ -25,6 +25,7 @@ seed = 0
 
 # %% tags=["hide-input"]
 import pandas as pd
+from IPython.display import display
 
 from reproduction.synthesis import results
 from reproduction.tables import Table, Words
@@ -32,23 +33,19 @@ from scoehr.files import check_seed
 
 seed = check_seed(seed)
 runs = results.runs(dataset, source, profile, seed)
-results.origin(runs, dataset=dataset, profile=profile, seed=seed)
-
-# %% [markdown]
-# ## What lies in a run's folder
-
-# %% tags=["hide-input"]
-sizes = {
-    run.folder.name: {
-        path.name: path.stat().st_size / 2**10 for path in run.folder.iterdir() if path.is_file()
-    }
-    for run in runs.values()
-}
-Table(pd.DataFrame(sizes).sort_index(), "Files of each of these runs, in KiB", digits=4)
+display(results.origin(runs, dataset=dataset, profile=profile, seed=seed))
+run = runs["thinning"]
+sizes = {path.name: path.stat().st_size / 2**10 for path in sorted(run.stored.model.glob("*.*"))}
+Table(
+    pd.DataFrame({"KiB": sizes}),
+    f"Files of the model {run.experiment['name']}, random seed {seed}",
+    digits=4,
+)
 
 # %% [markdown]
 # A run that was made here has a folder of its own, `runs/done/<run>`. Published runs lie in
-# `saved_models`, one bundle a study, data set and profile:
+# `saved_models`, one bundle a study, data set and profile; [Find a run](28-runs.ipynb) lists them
+# all.
 #
 # | file | holds |
 # |---|---|
@@ -61,23 +58,20 @@ Table(pd.DataFrame(sizes).sort_index(), "Files of each of these runs, in KiB", d
 # | `environment.txt` | Python and package versions |
 # | `models/<row>-s<seed>/` | the models: settings, codes, weights (`*.safetensors`), cards |
 #
-# ## A trained model in two lines
+# ## A trained model
+#
+# A folder that holds a model is loaded in one line. The weights are refused if they are not the
+# ones that `config.json` names. In the shell the same is
+# `scoehr sample FOLDER -n 5 --out patients.parquet`.
 
 # %%
 from scoehr.generators import load
 
-run = list(runs.values())[-1]
-model = load(run.folder)
-model.config
-
-# %%
+model = load(run.stored.model)
 patients = model.sample(5, seed=1, progress=False)
 patients.to_long().rename(columns={"patient_id": "patient"}).head(8)
 
 # %% [markdown]
-# The weights are refused if they are not the ones that `config.json` names. In the shell the same
-# is `scoehr sample FOLDER -n 5 --out patients.parquet`.
-#
 # ## Synthetic patients without this project
 #
 # Any tool that reads Parquet reads them: one row a patient and code.
@@ -103,8 +97,10 @@ Words(
 
 # %% [markdown]
 # ## What a run remembers
+#
+# Its experiment, whole, and the versions that it was made with.
 
-# %% tags=["hide-input"]
+# %%
 facts = {key: value for key, value in run.experiment.items() if not isinstance(value, dict | list)}
 Table(
     pd.DataFrame({"value": {key: str(value) for key, value in facts.items()}}),

@@ -221,6 +221,9 @@ def run(
     profile: ProfileName = "quick",
     seed: Seed = 0,
     study: Study = "synthesis",
+    again: Annotated[
+        bool, typer.Option("--again", help="Make a published run here, with its weights.")
+    ] = False,
 ) -> None:
     """Make one planned run, or continue it."""
     from reproduction import runs
@@ -228,7 +231,7 @@ def run(
     rows = _rows(study, dataset, source, profile, seed)
     if name not in rows:
         raise InputError(f"no experiment {name!r}; choose one of {', '.join(rows)}")
-    made = runs.run(rows[name])
+    made = runs.run(rows[name], again=again)
     print(f"{made.id}: {made.verdict}, in {made.folder}")
 
 

@@ -161,6 +161,13 @@ def _drawn_by_hand(text: str) -> Iterator[str]:
         yield HIDDEN
 
 
+def _script(text: str) -> Iterator[str]:
+    """A program of the pages: it fetches and stores nothing, and shows no words of patients."""
+    yield from leaks.shown(text)
+    if re.search(r"fetch|XMLHttp|WebSocket|import|eval|Function|innerHTML|cookie|Storage", text):
+        yield HIDDEN
+
+
 def _versions(text: str) -> Iterator[str]:
     for line in text.splitlines():
         if not re.fullmatch(r"[a-z][\w-]{1,24} [0-9][\w.+]{0,20}", line):
@@ -723,6 +730,7 @@ KINDS = (
     Kind(r"book/references\.bib", 256 * KIB, _paragraphs(_entry_of_literature)),
     Kind(r"book/_static/answer\.png", 2 * MIB, _answer),
     Kind(r"book/_static/(?:logo\.svg|style\.css)", 32 * KIB, _paragraphs(_drawn_by_hand)),
+    Kind(r"book/_static/runs\.js", 8 * KIB, _paragraphs(_script)),
     Kind(r"book/notebooks/\d\d-[a-z]+(?:-[a-z]+)*\.ipynb", 8 * MIB, _notebook),
     Kind(rf"{_BUNDLE}/settings\.json", 4 * MIB, _settings),
     Kind(rf"{_BUNDLE}/(?:results|references)\.json", 16 * MIB, _figures),

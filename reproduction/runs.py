@@ -213,19 +213,22 @@ class Experiment(ABC, Generic[Made]):
         return {"study": self.study, "experiment": plain, "credentialed": not open_}
 
 
-def run(experiment: Experiment[Made], *, progress: bool = True) -> Made:
+def run(experiment: Experiment[Made], *, again: bool = False, progress: bool = True) -> Made:
     """Make the run, or what is left of it; load it if it is finished.
+
+    With ``again`` a run that is only published, perhaps without weights, is made here.
 
     Raises:
         InputError: the data cannot be read, are not those of the finished run, or another
         process is
             making this run.
     """
-    if experiment.finished:
+    place = bundles.Folder(experiment.folder) if again else experiment
+    if place.finished:
         _refuse_other_data(experiment)
         return experiment.result
     with alone(ROOT / "runs" / "locks" / f"{experiment.id}.lock", f"the run {experiment.id}"):
-        if not experiment.finished:
+        if not place.finished:
             _make(experiment, progress)
     return experiment.result
 

@@ -97,26 +97,25 @@ def origin(found: Runs, *, dataset: str, profile: str, seed: int) -> Html:
 
 def scale(found: Runs) -> pd.DataFrame:
     """What was run beside the study: patients, codes, widths and epochs, a row a quantity."""
-    first = next(iter(found.values()))
-    size, study = first.experiment.scale, experiments.scale("paper")
-    cohorts_ = {"pretrain": "pre-training", "train": "training", "test": "test"}
-    printed = QUOTES.value("counts/5 cohorts")
+    run = found["reported"]
+    size, study, said = run.experiment.scale, experiments.scale("paper"), QUOTES.values["counts"]
+    words = {"single": "single-visit", "train": "training", "test": "test"}
+    names = {"single": "single_visit_patients"}
     rows = {
-        f"{word} patients": (printed[key]["value"], first.config["data"][key])
-        for key, word in cohorts_.items()
+        f"{word} patients": (
+            said["5 cohorts"][names.get(key, key)]["value"],
+            run.config["data"][key],
+        )
+        for key, word in words.items()
     }
     rows |= {
-        "codes": (QUOTES.value("counts/3 vocabulary")["codes"]["value"], _known(first, "codes")),
+        "codes": (said["3 vocabulary"]["codes"]["value"], run.config["data"]["codes"]),
         "features of a node": (study.model.features, size.model.features),
         "width of the network": (study.model.width, size.model.width),
         "epochs of fine-tuning": (study.training.epochs, size.training.epochs),
         "batch of fine-tuning": (study.training.batch, size.training.batch),
     }
     return pd.DataFrame(rows, index=["the study", "here"], dtype=object).T
-
-
-def _known(run: Run, size: str) -> int | None:
-    return run.config["data"].get(size)
 
 
 # Data --------------------------------------------------------------------------------------------

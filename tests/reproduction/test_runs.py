@@ -10,7 +10,7 @@ import pytest
 import yaml
 from safetensors.numpy import save_file
 
-from reproduction import plan, runs
+from reproduction import catalogue, plan, runs
 from scoehr import InputError
 from scoehr.files import write_json
 
@@ -57,7 +57,7 @@ class Toy(runs.Experiment[runs.Run]):
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
-    for module in (runs, plan):
+    for module in (runs, plan, catalogue):
         monkeypatch.setattr(module, "ROOT", tmp_path)
     Toy.made.clear()
     (tmp_path / "plan.yaml").write_text(yaml.safe_dump(PLAN, sort_keys=False))
@@ -111,6 +111,46 @@ def test_a_published_run_is_found_without_its_folder(home):
         pd.testing.assert_frame_equal(each.result.history, history)
     assert rows[0].result.weighted and not rows[1].result.weighted
     assert len(runs.stored("simulated", "small", study="toy")) == 3
+
+
+@pytest.fixture
+def published(home):
+    """Two rows that are published, one of them with its weights, and whose folders are gone."""
+    rows = {"kept": row(), "other": row("other", value=0.25)}
+    for each in rows.values():
+        runs.run(each)
+    plan.publish(plan.Plan(home / "plan.yaml"), rows.values())
+    shutil.rmtree(home / "runs" / "done")
+    return rows
+
+
+def test_a_published_run_is_found_by_the_name_of_its_row(published):
+    table = catalogue.published().set_index("row")
+    assert table.loc["kept", "kept"] == "weights, patients"
+    assert table.loc["other", "kept"] == "scores"
+    assert set(table["study"]) == {"toy"} and set(table["seed"]) == {0}
+    assert catalogue.find("other", study="toy").metrics == {"score": 0.25}
+    with pytest.raises(InputError, match=r"with name lost, .* its rows are kept, other"):
+        catalogue.find("lost", study="toy")
+    with pytest.raises(
+        InputError, match=r"`scoehr run other .*--seed 0 --study toy --again` makes both"
+    ):
+        catalogue.load("other", study="toy")
+
+
+def test_a_published_run_is_made_here_only_when_asked(published):
+    runs.run(published["other"])
+    assert len(Toy.made) == 2 and not published["other"].result.weighted
+    runs.run(published["other"], again=True)
+    assert len(Toy.made) == 3 and published["other"].result.weighted
+    runs.run(published["other"], again=True)
+    assert len(Toy.made) == 3
+
+
+def test_the_table_of_runs_is_searched_by_titles_too(published):
+    html = catalogue.searchable(catalogue.published()).text
+    assert html.startswith('<div class="find-runs">') and "row other" in html
+    assert "2 published runs" in html
 
 
 def test_the_largest_whole_profile_is_shown(home):
