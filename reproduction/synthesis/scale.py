@@ -96,6 +96,14 @@ def in_words(run: Run) -> str:
     )
 
 
+def in_short(run: Run) -> str:
+    """The factors of a run beside its study in one sentence."""
+    table = beside(run)
+    differ = table.loc[table["factor"] != "1", "factor"]
+    words = ", ".join(f"{name} {factor}" for name, factor in differ.items())
+    return f"{run.experiment['title']}, ours over the study's: {words or 'the same throughout'}."
+
+
 def table(found: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
     """A row a row of the plan: data, width of the network, parameters, updates, random seeds."""
     rows = {}
