@@ -5,7 +5,7 @@ STAMP := .venv/.ready
 
 DATASET ?= simulated
 SOURCE ?=
-PROFILE ?= quick
+PROFILE ?=
 SEED ?= 0
 # As they were typed: what Make would read in them stays text, and the shell takes them from the environment as data.
 override DATASET := $(value DATASET)
@@ -13,7 +13,7 @@ override SOURCE := $(value SOURCE)
 override PROFILE := $(value PROFILE)
 override SEED := $(value SEED)
 export DATASET SOURCE PROFILE SEED
-STUDY = --dataset="$$DATASET" $${SOURCE:+--source="$$SOURCE"} --profile="$$PROFILE" --seed="$$SEED"
+STUDY = --dataset="$$DATASET" $${SOURCE:+--source="$$SOURCE"} $${PROFILE:+--profile="$$PROFILE"} --seed="$$SEED"
 
 .PHONY: help setup test test-slow report experiments bench check lint format clean
 

@@ -33,7 +33,7 @@ from reproduction import figures
 from reproduction.claims import folded
 from reproduction.synthesis import answer, results, scores
 from reproduction.synthesis.claims import LEDGER
-from reproduction.tables import Html, Table, Words
+from reproduction.tables import Table, Words, origin
 from scoehr.files import check_seed
 
 seed = check_seed(seed)
@@ -67,7 +67,7 @@ figures.show(
 Table(LEDGER.headlines(rows), "The claims that matter most: as reported, here, and the verdict")
 
 # %% tags=["hide-input"]
-results.origin(results.main(rows), dataset=dataset, profile=profile, seed=seed)
+origin(dataset, profile, seed)
 
 # %% [markdown]
 # ## The models in a sentence each
@@ -109,7 +109,8 @@ ledgers = {
     "The LSTM attack study": mortality.LEDGER.table(mortality_results.runs(**setting)),
     "DuaLK": dualk.LEDGER.table(dualk_results.runs(**setting)),
 }
-Html("\n".join(folded(title, table) for title, table in ledgers.items()))
+for title, table in ledgers.items():
+    display(folded(title, table))
 
 # %% [markdown]
 # How to read the scores, and where to find what: [how to read this book](../reading.md).

@@ -29,8 +29,8 @@ import numpy as np
 import pandas as pd
 
 from reproduction import figures
-from reproduction.synthesis import experiments, reported, results
-from reproduction.tables import Table, account, patients
+from reproduction.synthesis import experiments, reported
+from reproduction.tables import Table, account, origin, patients
 from scoehr.data import interchange
 from scoehr.data.patients import load as load_patients
 from scoehr.files import check_seed
@@ -39,7 +39,7 @@ seed = check_seed(seed)
 cohort = experiments.cohort(dataset, source)
 train, test = cohort.train, cohort.test
 split = (train, cohort.validation, test)
-results.origin({}, dataset=dataset, profile=profile, seed=seed)
+origin(dataset, profile, seed)
 
 # %% [markdown]
 # (d2)=
@@ -61,7 +61,7 @@ parts = pd.DataFrame(
     {
         "patients": [patients(len(part)) for part in split],
         "codes that occur": [int((part.counts.sum(axis=0) > 0).sum()) for part in split],
-        "mean cell": [part.counts.mean() for part in split],
+        "codes per patient": [part.counts.sum() / len(part) for part in split],
         "empty patients": [int((part.counts.sum(axis=1) == 0).sum()) for part in split],
     },
     index=["training", "validation", "test"],
@@ -69,7 +69,7 @@ parts = pd.DataFrame(
 Table(
     parts,
     "The three parts; a profile may train on fewer patients, which the pages of the runs say",
-    {"mean cell": "{:.4f}"},
+    {"codes per patient": "{:.2f}"},
 )
 
 # %% [markdown]
@@ -87,11 +87,13 @@ here = {
     "train": len(cohort.train) + len(cohort.validation),
     "test": len(test),
     "codes": len(test.codes),
-    "density": np.average(
-        [part.mean_cell for part in split], weights=[len(part) for part in split]
-    ),
+    "codes per patient": sum(part.counts.sum() for part in split) / sum(map(len, split)),
 }
-printed = {f"report, {row['where']}": row for row in reported.QUOTES.values["cohort"]}
+printed = {
+    f"report, {row['where']}": row
+    | {"codes per patient": row.get("density", np.nan) * row["codes"]}
+    for row in reported.QUOTES.values["cohort"]
+}
 rows = [
     "patients",
     "visits",
@@ -100,11 +102,11 @@ rows = [
     "train",
     "test",
     "codes",
-    "density",
+    "codes per patient",
 ]
 Table(
     pd.DataFrame({**printed, "here": here}, index=rows).rename(
-        index={"train": "training patients", "test": "test patients", "density": "mean cell"}
+        index={"train": "training patients", "test": "test patients"}
     ),
     "The cohort as the report gives it in three places, and as it is here; the report has no "
     "validation patients",

@@ -31,17 +31,17 @@ import torch
 
 from reproduction import figures
 from reproduction.synthesis import ablations, reported, results, scores
-from reproduction.tables import Table
+from reproduction.tables import Table, Words, origin
 from scoehr.files import check_seed
 
 seed = check_seed(seed)
 rows = results.rows(dataset, source, profile, seed)
 sizes = ablations.pick(rows, "autoencoders")
 heads = ablations.pick(rows, "heads")
-results.origin(results.coded(rows), dataset=dataset, profile=profile, seed=seed)
+origin(dataset, profile, seed)
 
 # %% tags=["hide-input"]
-results.missing(rows, [*ablations.names("autoencoders"), *ablations.names("heads")])
+Words(results.missing(rows, [*ablations.names("autoencoders"), *ablations.names("heads")]))
 
 # %% [markdown]
 # (a1)=
@@ -112,7 +112,7 @@ figures.show(
 # ## What comes back
 #
 # Test patients are sent through encoder and decoder, without any diffusion between. The report
-# looked at the mean cell of the result and took its nearness to the mean before as a sign of good
+# looked at the mean of the result and took its nearness to the mean before as a sign of good
 # reconstruction. A mean can be right while rare codes have gone and common ones fill their place.
 # So two kinds of codes are counted as well: *lost* are those that test patients have and none has
 # after reconstruction; *out of reach* are those that the decoder cannot produce, wherever in its
@@ -128,35 +128,39 @@ table = {}
 others = {label: runs for label, runs in heads.items() if runs not in sizes.values()}
 for label, runs in {**sizes, **others}.items():
     before, after = (
-        scores.estimate(runs, lambda run, side=side: scores.mean_cells(run)[side])
+        scores.estimate(runs, lambda run, side=side: scores.codes_per_patient(run)[side])
         for side in ("real", "reconstructed")
     )
     table[label] = {
         "codes": len(runs[0].frequency),
-        "mean cell before": before.value,
-        "mean cell after": str(after),
+        "codes per patient before": before.value,
+        "after": str(after),
         "after / before (%)": 100 * after.value / before.value,
-        "codes lost": str(scores.estimate(runs, scores.lost)),
-        "out of reach": str(scores.estimate(runs, scores.unreachable)),
+        "codes lost": str(scores.estimate(runs, scores.lost, limits=scores.COUNT)),
+        "out of reach": str(scores.estimate(runs, scores.unreachable, limits=scores.COUNT)),
     }
 Table(
     pd.DataFrame.from_dict(table, orient="index"),
     f"Test patients before and after the autoencoder. {scores.caption({**sizes, **heads})}",
-    {"mean cell before": "{:.4f}", "after / before (%)": "{:.1f}"},
+    {"codes per patient before": "{:.2f}", "after / before (%)": "{:.1f}"},
 )
 
 # %% tags=["hide-input"]
 weights = pd.DataFrame(reported.QUOTES.values["weights"]).set_index("latent")
 weights.index = weights.index.astype(int)
-densities = printed[["density before", "density after"]].assign(
-    **{"after / before (%)": 100 * printed["density after"] / printed["density before"]}
+codes = reported.QUOTES.values["report_codes"]
+densities = pd.DataFrame(
+    {
+        "codes per patient before": codes * printed["density before"],
+        "after": codes * printed["density after"],
+        "after / before (%)": 100 * printed["density after"] / printed["density before"],
+    }
 )
 Table(
     densities.join(weights["codes never produced"].rename("out of reach")),
-    "From the report: mean cell of test patients before and after. Out of reach: read off the "
-    "weights that it "
-    f"published, of {reported.QUOTES.values['report_codes']:,} codes",
-    {"density before": "{:.4f}", "density after": "{:.4f}", "after / before (%)": "{:.1f}"},
+    "From the report: codes per test patient before and after. Out of reach: read off the weights "
+    f"that it published, of {codes:,} codes",
+    {"codes per patient before": "{:.2f}", "after": "{:.2f}", "after / before (%)": "{:.1f}"},
 )
 
 # %% [markdown]

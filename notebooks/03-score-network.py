@@ -31,7 +31,7 @@ import torch
 
 from reproduction import figures
 from reproduction.synthesis import ablations, reported, results, scores
-from reproduction.tables import Table
+from reproduction.tables import Table, Words, origin
 from scoehr.files import check_seed
 from scoehr.models import unet_dim
 from scoehr.sdes import VPSDE, stratified_times, uniform_times
@@ -39,10 +39,14 @@ from scoehr.sdes import VPSDE, stratified_times, uniform_times
 seed = check_seed(seed)
 rows = results.rows(dataset, source, profile, seed)
 sizes = ablations.pick(rows, "networks")
-results.origin(rows, dataset=dataset, profile=profile, seed=seed)
+origin(dataset, profile, seed)
 
 # %% tags=["hide-input"]
-results.missing(rows, [*ablations.names("networks"), "official-epochs-50", "official-epochs-100"])
+Words(
+    results.missing(
+        rows, [*ablations.names("networks"), "official-epochs-50", "official-epochs-100"]
+    )
+)
 
 # %% [markdown]
 # ## The forward process

@@ -31,22 +31,24 @@ from IPython.display import display
 
 from reproduction import figures
 from reproduction.synthesis import ablations, results, scores
-from reproduction.tables import Table, Words
+from reproduction.tables import Table, Words, origin
 from scoehr.files import check_seed
 
 seed = check_seed(seed)
 runs = results.runs(dataset, source, profile, seed)
-results.origin(runs, dataset=dataset, profile=profile, seed=seed)
+origin(dataset, profile, seed)
 
 # %% [markdown]
 # ## Who comes out
 #
-# Three synthetic patients of the last model in the table below, each with the codes it was given.
+# Three synthetic patients of the last model in the table below, with few, more and many codes.
 # Nobody of these ever lived.
 
 # %% tags=["hide-input"]
 name, run = list(runs.items())[-1]
-patients = run.synthetic.take(np.arange(3)).to_long()
+sizes = np.asarray((run.synthetic.counts > 0).sum(axis=1)).ravel()
+places = np.argsort(sizes, kind="stable")[[len(sizes) * share // 10 for share in (3, 6, 9)]]
+patients = run.synthetic.take(places).to_long()
 patients["title"] = patients["code"].map(
     dict(zip(run.synthetic.codes, run.synthetic.titles, strict=True))
 )
@@ -67,9 +69,8 @@ Table(
 # %% tags=["hide-input"]
 rows = results.main(results.rows(dataset, source, profile, seed))
 samplers = results.settings(rows).loc[["sampler", "steps"]].T
-Table(
-    samplers.join(results.costs(rows)), f"Settings and costs of each model. {scores.caption(rows)}"
-)
+spent = results.costs(rows).drop(columns=["parameters", "autoencoder (s)", "peak memory (MiB)"])
+Table(samplers.join(spent), f"Samplers and costs of each model. {scores.caption(rows)}")
 
 # %% tags=["hide-input"]
 per = pd.Series(
@@ -100,12 +101,13 @@ figures.show(
 # %% tags=["hide-input"]
 every = results.rows(dataset, source, profile, seed)
 steps = ablations.pick(every, "steps")
-if len(steps) > 1:
-    caption = "The report's model by steps of the sampler, on the same weights."
-    display(Table(ablations.scale(steps, "1,000"), f"{caption} {scores.caption(steps)}"))
-    display(Words(ablations.converged(steps, "1,000", "steps")))
-else:
-    display(Words("Not run yet on these data: rows `reported-steps-40` to `reported-sra1`."))
+Words(ablations.converged(steps, "1,000", "steps") or ablations.lacking(every, "steps"))
+
+# %% tags=["hide-input"]
+ablations.draw(every, "steps")
+
+# %% tags=["hide-input"]
+ablations.show_table(every, "steps")
 
 # %% [markdown]
 # (widths)=

@@ -29,8 +29,8 @@ import numpy as np
 import pandas as pd
 
 from reproduction import figures
-from reproduction.synthesis import experiments, results
-from reproduction.tables import Table, Words
+from reproduction.synthesis import ablations, experiments, results
+from reproduction.tables import Table, Words, origin
 from scoehr.data.matrix import CodeMatrix
 from scoehr.files import check_seed
 from scoehr.metrics import METRICS, evaluate, references
@@ -38,7 +38,7 @@ from scoehr.metrics.reported import cosine_share, ddm
 
 seed = check_seed(seed)
 cohort = experiments.cohort(dataset, source)
-results.origin({}, dataset=dataset, profile=profile, seed=seed)
+origin(dataset, profile, seed)
 
 # %% [markdown]
 # ## Patients of known worth
@@ -51,9 +51,7 @@ results.origin({}, dataset=dataset, profile=profile, seed=seed)
 # thousandfold too high (a diverged model).
 
 # %% tags=["hide-input"]
-size = min(
-    experiments.scale(profile)["evaluated"] * 2 // 5, len(cohort.test), len(cohort.train) // 6
-)
+size = min(2000, len(cohort.test), len(cohort.train) // 6)
 rng = np.random.default_rng(seed)
 order = rng.permutation(len(cohort.train))
 test = cohort.test.take(rng.permutation(len(cohort.test))[:size])
@@ -97,7 +95,7 @@ scored = {
 
 # %% tags=["hide-input"]
 keys = [key for key in METRICS if key.startswith("reported.")]
-sheet = results.sheet(scored, keys)
+sheet = results.sheet(scored, keys).T
 Table(
     sheet,
     f"The report's scores of {size:,} patients of known worth against {size:,} test patients",
@@ -133,7 +131,7 @@ keys = [
     "privacy.membership_auc",
     "privacy.exact_match_rate",
 ]
-sheet = results.sheet(scored, keys)
+sheet = results.sheet(scored, ablations.CORRECTED).T
 Table(sheet, "The corrected scores of the same patients")
 
 # %% [markdown]

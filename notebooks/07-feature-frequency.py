@@ -30,62 +30,62 @@ import pandas as pd
 
 from reproduction import figures
 from reproduction.synthesis import ablations, reported, results, scores
-from reproduction.tables import Table, Words, cell
+from reproduction.tables import Table, Words, cell, folded, origin
 from scoehr.files import check_seed
 
 seed = check_seed(seed)
 rows = results.rows(dataset, source, profile, seed)
 runs = results.runs(dataset, source, profile, seed)
-results.origin(rows, dataset=dataset, profile=profile, seed=seed)
+origin(dataset, profile, seed)
 
 # %% [markdown]
 # (f1)=
-# ## Density
+# ## Codes per patient
 #
-# The mean cell of the matrix: how many codes there are in all, per patient and code; and how many
-# codes test patients have that no synthetic patient has (*never produced*), which fresh real
-# patients, as many, lack too by chance. Rows of the report's table have its reported density beside
-# ours; two runs of its headline model are given.
+# How many codes a patient has on average, and how many codes test patients have that no synthetic
+# patient has (*never produced*), which as many fresh real patients lack too by chance. Rows of the
+# report's table have its value beside ours, its mean cell times its number of codes; two runs of
+# its headline model are given.
 
 # %% tags=["hide-input"]
+codes = reported.QUOTES.values["report_codes"]
 table = {}
 for name, found in rows.items():
-    real = found[0].frequency["real"].mean()
-    made = scores.estimate(found, lambda run: scores.mean_cells(run)["synthetic"], least=0)
-    quoted = ablations.reported_density(name)
-    table[name] = {
-        "title": found[0].experiment["title"],
+    real = scores.codes_per_patient(found[0])["real"]
+    made = scores.estimate(
+        found, lambda run: scores.codes_per_patient(run)["synthetic"], limits=scores.COUNT
+    )
+    quoted = [codes * density for density in ablations.reported_density(name)]
+    table[scores.label(name, found)] = {
         "real": real,
         "synthetic": str(made),
-        "of real (%)": 100 * made.value / real,
-        "reported": ", ".join(f"{density:g}" for density in quoted) or "–",
-        "reported, of real (%)": ", ".join(
-            f"{100 * density / reported.QUOTES.values['report_real_density']:,.0f}"
-            for density in quoted
-        )
-        or "–",
+        "synthetic / real": made.value / real,
+        "reported": ", ".join(map(cell, quoted)) or "–",
         "never produced": str(scores.over_seeds(found, "fidelity.codes_missing")),
         "fresh real lack": cell(scores.point({name: found}, "real", "fidelity.codes_missing")),
     }
 density = pd.DataFrame.from_dict(table, orient="index")
-Table(
-    density,
-    "Mean cell of test and of synthetic patients, and codes never produced. "
-    f"{scores.caption(rows)} The report gives "
-    f"{reported.QUOTES.values['report_real_density']} for real patients.",
-    {"real": "{:.4f}", "of real (%)": "{:.0f}"},
+shown = [scores.label(name, found) for name, found in results.main(rows).items()]
+shown += [
+    name for name in density.index if density.loc[name, "reported"] != "–" and name not in shown
+]
+counts = density[density["synthetic"] != "diverged"]["synthetic / real"].astype(float)
+Words(
+    f"{(counts < 1).sum()} of {len(counts)} rows make fewer codes than real patients have; the "
+    f"fewest {counts.idxmin()} ({counts.min():.2f} times as many), the most {counts.idxmax()} "
+    f"({counts.max():,.2f} times). {scores.divergences(rows)}"
 )
 
 # %% tags=["hide-input"]
-counts = density[density["synthetic"] != "diverged"]
-fewer = (counts["of real (%)"] < 100).sum()
-lacking = counts["of real (%)"].astype(float)
-Words(
-    f"{fewer} of {len(counts)} rows make fewer codes than real patients have; the fewest "
-    f"{lacking.idxmin()} "
-    f"({lacking.min():.0f} %), the most {lacking.idxmax()} ({lacking.max():,.0f} %). "
-    f"{scores.divergences(rows)}"
+real = codes * reported.QUOTES.values["report_real_density"]
+caption = (
+    f"Codes per patient, and codes never produced. {scores.caption(rows)} The report gives "
+    f"{real:.1f} for real patients"
 )
+Table(density.loc[shown], caption, {"real": "{:.1f}"})
+
+# %% tags=["hide-input"]
+folded(f"All {len(density)} rows", Table(density, caption, {"real": "{:.1f}"}))
 
 # %% [markdown]
 # The report's text gives 0.0083 for "the synthetic data", which is the model with 256 dimensions;
@@ -154,21 +154,23 @@ figures.show(
 # ## By how common the code is
 
 # %% tags=["hide-input"]
-shares = {name: dict(enumerate(scores.deciles(found), 1)) for name, found in rows.items()}
-first = scores.means({name: shares[name] for name in results.main(rows)}).T
+shares = {
+    name: dict(enumerate(scores.deciles(found), 1)) for name, found in results.main(rows).items()
+}
+first = scores.means(shares).T
 worst = {name: int(first[name].idxmin()) for name in first if first[name].notna().any()}
 figures.show(
     figures.deciles(first, ylabel="synthetic / real occurrences (%)"),
-    "Codes sorted by how common they are in real patients, a tenth of them each. Least produced, "
-    "relative to real "
-    "patients: " + ", ".join(f"decile {place} ({name})" for name, place in worst.items()) + ".",
+    "Least produced, relative to real patients: "
+    + ", ".join(f"decile {place} ({name})" for name, place in worst.items())
+    + ". Codes are sorted by how common they are in real patients, a tenth of them each.",
 )
 
 # %% tags=["hide-input"]
 Table(
-    scores.formatted(shares).rename(columns="decile {}".format),
-    "Synthetic over real occurrences (%) by decile, rarest codes first, of every row. "
-    f"{scores.caption(rows)}",
+    scores.formatted(shares).T.rename(index="decile {}".format),
+    "Synthetic over real occurrences (%) by decile, rarest codes first. "
+    f"{scores.caption(results.main(rows))}",
 )
 
 # %% [markdown]

@@ -26,13 +26,11 @@ seed = 0
 # %% tags=["hide-input"]
 import numpy as np
 import pandas as pd
-from IPython.display import display
 from scipy import stats
 
 from reproduction import figures
-from reproduction.estimates import newcombe, wilson
-from reproduction.synthesis import experiments, reported, results
-from reproduction.tables import Table, Words, cell
+from reproduction.synthesis import experiments, reported
+from reproduction.tables import Table, Words, folded, origin
 from scoehr.files import check_seed
 from scoehr.metrics.clusters import cluster
 from scoehr.metrics.reported import log_cluster
@@ -42,16 +40,18 @@ facts, table, empty = reported.QUOTES.values, reported.report(), reported.empty(
 patients, codes, clusters = (
     facts[f"report_{name}"] for name in ("patients_scored", "codes", "clusters")
 )
-results.origin({}, dataset=dataset, profile=profile, seed=seed)
+origin(dataset, profile, seed)
 
 # %% tags=["hide-input"]
-Table(
-    table.drop(columns="log-cluster, corrected"),
-    f"From the report: {patients:,} test patients of MIMIC-III, mean cell "
-    f"{facts['report_real_density']}, and as "
-    f"many synthetic ones; {codes:,} codes",
-    {"log-cluster": "{:,.2f}", "PCD": "{:.2f}", "cosine share (%)": "{:.2f}"},
-    digits=5,
+folded(
+    "The report's table of results",
+    Table(
+        table.drop(columns="log-cluster, corrected"),
+        f"From the report: {patients:,} test patients of MIMIC-III, mean cell "
+        f"{facts['report_real_density']}, and as many synthetic ones; {codes:,} codes",
+        {"log-cluster": "{:,.2f}", "PCD": "{:.2f}", "cosine share (%)": "{:.2f}"},
+        digits=5,
+    ),
 )
 
 # %% [markdown]
@@ -321,7 +321,7 @@ Words(
 twins = reported.named(reported.TWINS)
 pair = table.loc[twins, list(reported.COMPARED)].T
 pair["difference"] = reported.spread()
-Table(pair, "One configuration, run twice", digits=4)
+folded("The two runs", Table(pair, "One configuration, run twice", digits=4))
 
 # %% [markdown]
 # If the runs of all models scatter alike, a difference between single runs of two models, divided
@@ -364,14 +364,10 @@ Words(
 )
 
 # %% tags=["hide-input"]
-display(
-    Table(
-        pairs.assign(ratio=ratio)
-        .sort_values("ratio", ascending=False)
-        .head(12)
-        .reset_index(drop=True),
-        "The twelve largest differences, in units of that between the twins",
-    )
+largest = pairs.assign(ratio=ratio).sort_values("ratio", ascending=False).head(12)
+folded(
+    "The twelve largest differences",
+    Table(largest.reset_index(drop=True), "In units of the difference between the twins"),
 )
 
 # %% [markdown]
@@ -390,7 +386,7 @@ lengths = [
 ]
 lengths = sorted(int(length) for length in lengths)
 whole = reported.budget("reported", 50, 50)
-Table(
+left = Table(
     pd.DataFrame(
         {
             "rate left (% of 0.001)": [50 * np.exp(-0.1 * length) for length in lengths],
@@ -409,6 +405,7 @@ Table(
     "What is left of the learning rate after so many epochs, and what has been spent",
     {"reported: share of 50 epochs (%)": "{:.1f}"},
 )
+folded("What is left of the learning rate", left)
 
 # %% tags=["hide-input"]
 most = lengths[-1]
@@ -431,9 +428,12 @@ figures.show(
 
 # %% tags=["hide-input"]
 frozen = reported.named([f"reported-epochs-{length}" for length in lengths if length >= 50])
-Table(
-    table.loc[frozen, list(reported.COMPARED)],
-    "From the report: runs that hardly differ in training",
+folded(
+    "The runs of 50 epochs and more",
+    Table(
+        table.loc[frozen, list(reported.COMPARED)],
+        "From the report: runs that hardly differ in training",
+    ),
 )
 
 # %% [markdown]
@@ -444,8 +444,9 @@ Table(
 # bound on the published DDM in place of DDM, the best become these:
 
 # %% tags=["hide-input"]
-for which in reported.SWEEPS:
-    display(Table(reported.best(which), experiments.tables()[which].title))
+best = {experiments.tables()[which].title: reported.best(which) for which in reported.SWEEPS}
+turned = pd.concat(best, names=["ablation", "score"]).reset_index()
+Table(turned, "The best model of each ablation, as reported and corrected")
 
 # %% [markdown]
 # What the report calls best is by both corrected scores at or near the end of each list. That does
@@ -454,116 +455,5 @@ for which in reported.SWEEPS:
 # ablations has them.
 
 # %% [markdown]
-# (p2)=
-# ## The paper's tables
-#
-# The paper gives a margin with each value, and does not state its kind. Values whose ranges
-# overlap are not told apart by any reading of it. Its second data set, records of an emergency
-# department, is not public in this form.
-
-# %% tags=["hide-input"]
-for which, data in {
-    "paper": "MIMIC-III, presence of codes",
-    "paper_ed": "emergency records",
-}.items():
-    value, margin = reported.paper(which), reported.margins(which)
-    text = pd.DataFrame(
-        {
-            score: [
-                f"{cell(v)} ± {cell(m)}" if np.isfinite(m) else cell(v)
-                for v, m in zip(value[score], margin[score], strict=True)
-            ]
-            for score in value
-        },
-        index=value.index,
-    )
-    display(Table(text.rename_axis(None), f"Published by the paper for {data}"))
-
-# %% tags=["hide-input"]
-gans = ["medGAN", "medBGAN", "medWGAN"]
-better = {"SRA": 1}
-overlap = {
-    f"{data}: {score}": {
-        name: ("overlaps" if not apart else "ahead" if ahead else "behind")
-        for name, apart in reported.apart(which, "ScoEHR", score, gans).items()
-        for gap in [
-            reported.paper(which).loc["ScoEHR", score] - reported.paper(which).loc[name, score]
-        ]
-        for ahead in [gap * better.get(score, -1) > 0]
-    }
-    for which, data in {"paper": "MIMIC-III", "paper_ed": "emergency"}.items()
-    for score in reported.paper(which)
-}
-Table(pd.DataFrame(overlap).T, "ScoEHR against each GAN, by the published ranges")
-
-# %% tags=["hide-input"]
-records = facts["clinicians_records"]
-rules = pd.DataFrame(facts["clinicians"]).set_index("rule").rename_axis(None)
-rules["difference, 95 % interval"] = [
-    "{1:+.0f} to {2:+.0f}".format(
-        *newcombe(wilson(row.synthetic, records), wilson(row.real, records)).times(100)
-    )
-    for row in rules.itertuples()
-]
-Table(
-    rules,
-    f"Share of {records} real and {records} synthetic patients whom clinicians called real (%), "
-    "published by the paper. "
-    "An interval that holds 0 shows no difference, and its ends show how large a one may have been "
-    "missed",
-)
-
-# %% [markdown]
-# (printed-all)=
-# ## All other reported values
-#
-# What the other pages set beside their runs, in one place.
-
-# %% tags=["hide-input"]
-captions = {
-    "cohort": "Three counts of one data set: in the text, in the reported shape of the matrix, in "
-    "a workbook. Those of the text belong to another, a synthetic one that PyHealth offers",
-    "autoencoder": "Mean cell before and after the autoencoder, and losses after 200 epochs",
-    "score": "Losses of the score networks after 50 epochs",
-    "cost": "Minutes on a T4 GPU",
-    "memory": "Memory on that GPU",
-    "weights": f"Read from the published autoencoders: of {codes:,} codes those that no code "
-    "vector makes, those that are always 0, and those that come back right when a patient has no "
-    "other",
-}
-for name, caption in captions.items():
-    display(
-        Table(
-            pd.DataFrame(facts[name]).set_index(next(iter(facts[name][0]))).rename_axis(None),
-            caption,
-            digits=6,
-        )
-    )
-
-# %% tags=["hide-input"]
-curves = pd.DataFrame(facts["curves"])
-Table(
-    pd.DataFrame(
-        {
-            f"{curve.stage} {curve.latent}, {curve.set}": {
-                "first": curve.loss[0], "last": curve.loss[-1], "lowest": min(curve.loss),
-                "in epoch": curve.epochs[int(np.argmin(curve.loss))],
-            }
-            for curve in curves.itertuples()
-        }
-    ).T,
-    "Published training curves: loss per patient",
-    {"in epoch": "{:.0f}"},
-    digits=6,
-)  # fmt: skip
-
-# %% tags=["hide-input"]
-Words(
-    f"An autoencoder took {facts['autoencoder_minutes']} minutes to train, at any size; sampling "
-    "at 144 dimensions "
-    f"took {facts['a100_sampling_minutes']} minutes on an A100. The workbook on preprocessing left "
-    "a matrix of "
-    f"{facts['workbook_patients']} rows. {facts['weights_codes_never_seen']} codes were never seen "
-    "in training: all "
-    "three published encoders have forgotten them."
-)
+# The same for [the paper's tables](08-paper-tables.ipynb); and [all other reported
+# values](08-all-reported.ipynb).

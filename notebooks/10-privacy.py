@@ -30,9 +30,9 @@ from IPython.display import display
 
 from reproduction import figures
 from reproduction.synthesis import ablations, contest, reported, results, scores
-from reproduction.tables import Table, Words
+from reproduction.tables import Table, Words, folded, origin
 from scoehr.files import check_seed
-from scoehr.metrics import METRICS, REFERENCES
+from scoehr.metrics import METRICS
 
 seed = check_seed(seed)
 planned = results.rows(dataset, source, profile, seed)
@@ -40,7 +40,7 @@ every = results.main(planned)
 rows = scores.ended(every)
 kinds = results.by_kind(rows)
 keys = ["reported.cosine_share", *(key for key in METRICS if key.startswith("privacy."))]
-results.origin(every, dataset=dataset, profile=profile, seed=seed)
+origin(dataset, profile, seed)
 
 # %% tags=["hide-input"]
 Words(scores.divergences(every))
@@ -65,15 +65,6 @@ seen = {
     kind: results.copies_seen(group, about, {"reported.cosine_share": draws[kind]})
     for kind, group in kinds.items()
 }
-for kind, table in seen.items():
-    display(
-        Table(
-            table,
-            f"Scores of fresh real patients and of copied training patients, {results.KINDS[kind]}",
-        )
-    )
-
-# %% tags=["hide-input"]
 blind = {kind: list(table.index[table["sees the copies"] == "no"]) for kind, table in seen.items()}
 parts = [
     f"On {results.KINDS[kind]} {len(table) - len(blind[kind])} of {len(table)} scores see the "
@@ -88,31 +79,37 @@ spread = [
 ]
 Words(f"{' '.join(parts)} The reported cosine share is {', '.join(spread)}.")
 
+# %% tags=["hide-input"]
+for kind, table in seen.items():
+    caption = f"Fresh real patients and copied training patients, {results.KINDS[kind]}"
+    display(Table(table, caption))
+
 # %% [markdown]
 # (pr)=
 # ## The models
 #
-# All privacy scores of the main models, beside the reference points. Above the score of fresh real
+# Scores of the main models, beside the reference points. Above the score of fresh real
 # patients (below, where higher is better) lies what a model gives away.
 
 # %% tags=["hide-input"]
-for kind, group in kinds.items():
-    sheet = scores.table(group, keys, references=REFERENCES)
-    display(Table(sheet, f"Privacy on {results.KINDS[kind]}. {scores.caption(group)}"))
-
-# %% tags=["hide-input"]
-said = reported.report()["cosine share (%)"]
-Words(
-    f"Reported: the paper {ablations.of_paper()['reported.cosine_share']} of records at risk, the "
-    "report "
-    f"{said.min()} to {said.max()} % by its cosine share, which for two random real patients here "
-    "is "
-    + " and ".join(
-        f"{sum(found['real']) / len(found['real']):.2%} ({results.KINDS[kind]})"
-        for kind, found in draws.items()
+key = "privacy.membership_auc"
+excess = {
+    name: scores.estimate(
+        runs,
+        lambda run: (
+            None
+            if (value := scores.value(run, key)) is None
+            else value - scores.point({"": [run]}, "real", key)
+        ),
     )
+    for name, runs in rows.items()
+}
+finding = (
+    "Membership AUC less that of fresh real patients: "
+    + "; ".join(f"{name} {gap}" for name, gap in excess.items())
     + "."
 )
+Words(f"{finding} Around 0 members cannot be told from others by their nearest synthetic patient.")
 
 # %% tags=["hide-input"]
 drawn = (
@@ -130,29 +127,28 @@ panels = {
 }
 figures.show(
     figures.dots(panels, points),
-    "Privacy of the models on counts: mean over random seeds with 95 % intervals, between fresh "
-    "real patients and "
-    "training patients copied.",
+    f"{finding} Privacy of the models on counts, between fresh real patients and training patients "
+    "copied; dots are runs.",
 )
 
 # %% tags=["hide-input"]
-key = "privacy.membership_auc"
-excess = {
-    name: scores.estimate(
-        runs,
-        lambda run: (
-            None
-            if (value := scores.value(run, key)) is None
-            else value - scores.point({"": [run]}, "real", key)
-        ),
-    )
-    for name, runs in rows.items()
-}
+for kind, group in kinds.items():
+    caption = f"Privacy on {results.KINDS[kind]}. {scores.caption(group)}"
+    sheet = scores.table(group, keys, references=("real", "copy"))
+    display(folded(f"All {len(sheet)} scores on {results.KINDS[kind]}", Table(sheet, caption)))
+
+# %% tags=["hide-input"]
+said = reported.report()["cosine share (%)"]
 Words(
-    "Membership AUC above that of fresh real patients: "
-    + "; ".join(f"{name} {gap}" for name, gap in excess.items())
-    + ". An interval that holds 0 means that members cannot be told from others by their nearest "
-    "synthetic patient."
+    f"Reported: the paper {ablations.of_paper()['reported.cosine_share']} of records at risk, the "
+    "report "
+    f"{said.min()} to {said.max()} % by its cosine share, which for two random real patients here "
+    "is "
+    + " and ".join(
+        f"{sum(found['real']) / len(found['real']):.2%} ({results.KINDS[kind]})"
+        for kind, found in draws.items()
+    )
+    + "."
 )
 
 # %% [markdown]
@@ -164,7 +160,7 @@ Words(
 # same under such a bound.
 
 # %% tags=["hide-input"]
-results.missing(planned, ["private"])
+Words(results.missing(planned, ["private"]))
 
 # %% tags=["hide-input"]
 if bound := results.grouped(planned, "private"):
@@ -172,7 +168,7 @@ if bound := results.grouped(planned, "private"):
     config = next(iter(bound.values()))[0].config
     display(
         Table(
-            pd.concat([contest.contest(beside).T[list(beside)], scores.table(beside, drawn)]),
+            pd.concat([contest.contest(beside).T, scores.table(beside, drawn[1:])]).fillna("–"),
             f"What a bound of ε = {config['privacy']['epsilon']:.3g} at δ = "
             f"{config['privacy']['delta']:g} costs. "
             f"{scores.caption(beside)}",

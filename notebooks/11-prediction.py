@@ -31,16 +31,16 @@ from IPython.display import display
 
 from reproduction import figures
 from reproduction.synthesis import ablations, reported, results, scores
-from reproduction.tables import Table, Words, cell
+from reproduction.tables import Table, Words, cell, origin
 from scoehr.files import check_seed
-from scoehr.metrics import METRICS, REFERENCES, prediction
+from scoehr.metrics import METRICS, prediction
 
 seed = check_seed(seed)
 every = results.main(results.rows(dataset, source, profile, seed))
 rows = scores.ended(every)
 runs = results.runs(dataset, source, profile, seed)
 kinds = results.by_kind(rows)
-results.origin(every, dataset=dataset, profile=profile, seed=seed)
+origin(dataset, profile, seed)
 
 # %% tags=["hide-input"]
 Words(scores.divergences(every))
@@ -111,7 +111,7 @@ Table(
 # %% tags=["hide-input"]
 keys = [key for key in METRICS if key.startswith("utility.")]
 for kind, group in kinds.items():
-    sheet = scores.table(group, keys, references=REFERENCES)
+    sheet = scores.table(group, keys, references=ablations.FLOORS)
     display(
         Table(
             sheet,

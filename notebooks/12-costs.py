@@ -28,52 +28,66 @@ import pandas as pd
 
 from reproduction import figures
 from reproduction.synthesis import ablations, reported, results, scores
-from reproduction.tables import Table, Words, cell
+from reproduction.tables import Table, Words, cell, folded, origin
 from scoehr.files import CHECKOUT, check_seed, read_json
 
 seed = check_seed(seed)
 rows = results.rows(dataset, source, profile, seed)
 sizes = ablations.pick(rows, "networks")
-results.origin(rows, dataset=dataset, profile=profile, seed=seed)
+origin(dataset, profile, seed)
 
 # %% tags=["hide-input"]
-results.missing(rows, ablations.names("networks"))
+Words(results.missing(rows, ablations.names("networks")))
 
 # %% [markdown]
 # (c1)=
 # ## Beside the reported hours
 #
 # The report's minutes are for all of its patients, 1,000 steps and the full width; ours for the
-# scale in the box. The second of each pair of columns divides by the model of 144 dimensions.
+# scale of the profile.
 
 # %% tags=["hide-input"]
 said = reported.QUOTES.values
 minutes, memory = (pd.DataFrame(said[name]).set_index("latent") for name in ("cost", "memory"))
-base = {
-    "training": scores.estimate(sizes["144"], results.network_seconds).value,
-    "sampling": scores.estimate(sizes["144"], results.thousand).value,
+quantities = {
+    "training": (results.network_seconds, minutes["training (min)"] * 60),
+    "1,000 patients": (results.thousand, minutes["sampling (min)"] * 60),
+    "peak memory": (results.memory, memory["training (GB)"]),
 }
-table = {}
-for label, runs in sizes.items():
-    training = scores.estimate(runs, results.network_seconds, least=0)
-    sampling = scores.estimate(runs, results.thousand, least=0)
-    table[label] = {
-        "training, reported (min)": minutes.loc[label, "training (min)"],
-        "over 144, reported": minutes.loc[label, "training (min)"]
-        / minutes.loc["144", "training (min)"],
-        "training, here (s)": str(training),
-        "over 144, here": training.value / base["training"],
-        "sampling, reported (min)": minutes.loc[label, "sampling (min)"],
-        "sampling over 144, reported": minutes.loc[label, "sampling (min)"]
-        / minutes.loc["144", "sampling (min)"],
-        "1,000 patients, here (s)": str(sampling),
-        "sampling over 144, here": sampling.value / base["sampling"],
-        "training memory, reported (GB)": memory.loc[label, "training (GB)"],
-        "sampling memory, reported (GB)": memory.loc[label, "sampling (GB)"],
-        "peak memory, here (GB)": str(
-            scores.estimate(runs, lambda run: run.costs["peak_memory_bytes"] / 1e9, least=0)
-        ),
+here = {
+    f"{name}, over that at 144": {
+        label: scores.relative(runs, sizes["144"], read) for label, runs in sizes.items()
     }
+    for name, (read, _) in quantities.items()
+}
+theirs = {
+    f"{name}, over that at 144": (quoted / quoted["144"]).to_dict()
+    for name, (_, quoted) in quantities.items()
+}
+grown = {title: row[max(row, key=lambda label: row[label].value)] for title, row in here.items()}
+figures.show(
+    figures.dots(here, reported=theirs),
+    "Most "
+    + "; ".join(f"{title} {ratio}" for title, ratio in grown.items())
+    + ". By latent dimensions; dots are runs here, diamonds the report on a T4 GPU.",
+)
+
+# %% tags=["hide-input"]
+table = {
+    label: {
+        "training, reported (min)": minutes.loc[label, "training (min)"],
+        "training, here (s)": str(
+            scores.estimate(runs, results.network_seconds, limits=scores.COUNT)
+        ),
+        "sampling, reported (min)": minutes.loc[label, "sampling (min)"],
+        "1,000 patients, here (s)": str(
+            scores.estimate(runs, results.thousand, limits=scores.COUNT)
+        ),
+        "memory, reported (GB)": memory.loc[label, "training (GB)"],
+        "memory, here (MiB)": str(scores.estimate(runs, results.memory, limits=scores.COUNT)),
+    }
+    for label, runs in sizes.items()
+}
 Table(
     pd.DataFrame.from_dict(table, orient="index"),
     "Time and memory by latent dimensions: the report on a T4 GPU, and here. "
@@ -100,10 +114,8 @@ Words(
 # Trainings that begin alike share their beginning; a row's seconds hold the whole of it.
 
 # %% tags=["hide-input"]
-Table(
-    results.costs(rows),
-    f"Costs of every row of the plan. {scores.caption(rows)} {scores.divergences(rows)}",
-)
+caption = f"{scores.caption(rows)} {scores.divergences(rows)}"
+folded(f"Costs of all {len(rows)} rows of the plan", Table(results.costs(rows), caption))
 
 # %% [markdown]
 # (pareto)=

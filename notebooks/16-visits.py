@@ -29,7 +29,7 @@ seed = 0
 import pandas as pd
 from IPython.display import display
 
-from reproduction import figures
+from reproduction import estimates, figures
 from reproduction.synthesis import admissions, results
 from reproduction.tables import Table, Words
 from scoehr.data import interchange
@@ -57,7 +57,7 @@ Words(admissions.summary(runs))
 # correlations, the recurrence and the discriminator see what is lost.
 
 # %% tags=["hide-input"]
-Table(admissions.scores(runs), admissions.caption(runs))
+Table(admissions.scores(runs), estimates.caption([len(runs)]))
 
 # %% tags=["hide-input"]
 drawn = (
@@ -159,4 +159,4 @@ Words(
 
 # %% tags=["hide-input"]
 for name, found in admissions.published().items():
-    display(Table(admissions.scores(found), f"{name}. {admissions.caption(found)}"))
+    display(Table(admissions.scores(found), f"{name}. {estimates.caption([len(found)])}"))

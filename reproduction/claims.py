@@ -18,7 +18,9 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 import pandas as pd
 import yaml
 
+from reproduction import tables
 from reproduction.quotes import Quotes
+from reproduction.tables import Html
 
 Claim: TypeAlias = Mapping[str, Any]
 #: Finished runs by the name of their row.
@@ -137,10 +139,10 @@ PLURAL = {HOLDS: "hold", FAILS: "fail", "not run yet": "are not run yet"}
 HEADS = ("claim", "reported", "here", "verdict", "evidence")
 
 
-def folded(title: str, claims: pd.DataFrame) -> str:
-    """A ledger as HTML that opens when its line, the title and the tally, is clicked."""
+def folded(title: str, claims: pd.DataFrame) -> Html:
+    """A ledger that opens when its line, the title and the tally, is clicked."""
     line = f"<strong>{title}</strong>: of {len(claims)} claims {tally(claims)}"
-    return f'<details class="ledger"><summary>{line}</summary>\n{page(claims)}\n</details>'
+    return tables.folded(line, page(claims))
 
 
 def tally(claims: pd.DataFrame) -> str:

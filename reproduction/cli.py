@@ -32,6 +32,12 @@ ProfileName = Annotated[
         "--profile", help="Scale of the study: quick, standard, paper or another of the plan."
     ),
 ]
+BookProfile = Annotated[
+    str | None,
+    typer.Option(
+        "--profile", help="Scale of the study; by default that of the published runs, else quick."
+    ),
+]
 Cores = Annotated[int, typer.Option(min=1, help="Runs made at the same time.")]
 CORES = len(os.sched_getaffinity(0))
 #: The studies, and the module of each that has its plan.
@@ -251,7 +257,7 @@ def _rows(
 def report(
     dataset: DatasetName = "simulated",
     source: Source = None,
-    profile: ProfileName = "quick",
+    profile: BookProfile = None,
     seed: Seed = 0,
     cores: Cores = CORES,
     executor: Executor = None,
@@ -259,6 +265,7 @@ def report(
     """Make the whole book, or continue it."""
     needs_checkout("the book")
     needs("book", "pipeline", "companions")
+    profile = _profile(dataset, source, profile, seed)
     _snakemake(_workflow(dataset, source, profile, seed), cores, "all", executor)
     from reproduction import book
 
@@ -270,11 +277,11 @@ def notebook(
     name: Annotated[str, typer.Argument(help="A file of notebooks/, without its ending.")],
     dataset: DatasetName = "simulated",
     source: Source = None,
-    profile: ProfileName = "quick",
+    profile: BookProfile = None,
     seed: Seed = 0,
 ) -> None:
     """Execute one notebook of the book."""
-    _book(dataset, profile)
+    profile = _book(dataset, source, profile, seed)
     from reproduction import book
 
     print(f"wrote {book.execute(name, dataset=dataset, source=source, profile=profile, seed=seed)}")
@@ -284,11 +291,11 @@ def notebook(
 def build(
     dataset: DatasetName = "simulated",
     source: Source = None,
-    profile: ProfileName = "quick",
+    profile: BookProfile = None,
     seed: Seed = 0,
 ) -> None:
     """Make the HTML book from the executed notebooks."""
-    _book(dataset, profile)
+    profile = _book(dataset, source, profile, seed)
     from reproduction import book
 
     setting: dict[str, Any] = {
@@ -315,7 +322,7 @@ def publish(
     ] = False,
 ) -> None:
     """Gather finished runs into saved_models, and copy checked notebooks to book/notebooks."""
-    _book(dataset, profile)
+    _book(dataset, source, profile, seed)
     for study in STUDIES:
         if path := _gathered(study, dataset, source, profile, seed):
             print(f"wrote {path}")
@@ -364,11 +371,22 @@ def check(
     print(f"{tree}: {len(publishing.committed(tree)):,} files may be published")
 
 
-def _book(dataset: str, profile: str) -> None:
-    """Refuse at once what the book cannot be made with."""
+def _book(dataset: str, source: str | None, profile: str | None, seed: int) -> str:
+    """Refuse at once what the book cannot be made with; the profile that it is made at."""
     needs_checkout("the book")
     needs("book")
-    _known(dataset, profile)
+    return _profile(dataset, source, profile, seed)
+
+
+def _profile(dataset: str, source: str | None, profile: str | None, seed: int) -> str:
+    """The profile asked for, else that of the runs that are there."""
+    from reproduction.synthesis import experiments as study
+
+    if profile is not None:
+        _known(dataset, profile)
+        return profile
+    _known(dataset, study.profiles()[0])
+    return study.published_profile(dataset, source, seed)
 
 
 def _known(dataset: str, profile: str) -> None:

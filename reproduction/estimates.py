@@ -1,4 +1,9 @@
-"""A value with its 95 % interval: over random seeds, over patients, of a share, of a difference."""
+"""A value with its 95 % interval: over random seeds, over patients, of a share, of a difference.
+
+An interval lies on the scale of its quantity, so that it never leaves the range: logarithmic with
+one limit (ratios, counts, seconds), logistic between two (shares). Two or three runs are printed
+themselves, since their interval says more of Student's t than of them.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +14,21 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
+from scipy.special import expit, logit
 
 from reproduction.tables import cell
+
+#: So many values are printed one by one, not as a mean with its interval.
+FEW = 3
+#: The least and the most that a quantity can be; None where there is no limit.
+Limits = tuple[float | None, float | None]
+NO_LIMITS: Limits = (None, None)
 
 
 class Estimate(NamedTuple):
     """A value, its 95 % interval (NaN where there is none), and how many values it is the mean of.
 
+    ``runs`` are these values where they are few (:data:`FEW`), and printed in its place;
     ``diverged`` counts the runs of the same row that have no value since their training diverged.
     """
 
@@ -24,6 +37,7 @@ class Estimate(NamedTuple):
     high: float = math.nan
     n: int = 1
     diverged: int = 0
+    runs: tuple[float, ...] = ()
 
     @classmethod
     def read(cls, entry: Mapping[str, Any] | None) -> Estimate:
@@ -51,25 +65,17 @@ class Estimate(NamedTuple):
         """Whether the whole interval lies below a limit; never without an interval."""
         return self.high < limit
 
-    def within(self, least: float | None, most: float | None) -> Estimate:
-        """The interval cut at a range; unchanged where the value itself lies outside."""
-        lowest, highest = (
-            -math.inf if least is None else least,
-            math.inf if most is None else most,
-        )
-        if not lowest <= self.value <= highest:
-            return self
-        low, high = np.clip([self.low, self.high], lowest, highest)
-        return self._replace(low=float(low), high=float(high))
-
     def times(self, factor: float) -> Estimate:
         """The estimate in another unit, as in percent."""
         return self._replace(
-            value=factor * self.value, low=factor * self.low, high=factor * self.high
+            value=factor * self.value,
+            low=factor * self.low,
+            high=factor * self.high,
+            runs=tuple(factor * run for run in self.runs),
         )
 
     def __format__(self, form: str) -> str:
-        """Value and interval as text, to three digits or by a form such as ``.3f``."""
+        """Value and interval, or the few runs, to three digits or by a form such as ``.3f``."""
 
         def text(number: float) -> str:
             return format(number, form) if form and math.isfinite(number) else cell(number)
@@ -77,11 +83,19 @@ class Estimate(NamedTuple):
         if not self.n:
             return "diverged" if self.diverged else "–"
         around = f" [{text(self.low)}, {text(self.high)}]" if self.has_interval else ""
+        shown = " · ".join(map(text, self.runs)) or text(self.value) + around
         gone = f" ({self.diverged} of {self.n + self.diverged} diverged)" if self.diverged else ""
-        return text(self.value) + around + gone
+        return shown + gone
 
     def __str__(self) -> str:
         return format(self, "")
+
+
+def caption(numbers: Iterable[int]) -> str:
+    """What the cells of a table hold, by the numbers of random seeds of its rows."""
+    least, most = min(found := list(numbers) or [0]), max(found)
+    form = "Mean [95 %]" if most > FEW else "Each run" if most > 1 else "One run [95 %]"
+    return f"{form}, n = {least}." if least == most else f"{form}, n = {least} to {most}."
 
 
 class Pool(NamedTuple):
@@ -104,14 +118,38 @@ def pooled(rows: Iterable[Sequence[float]]) -> Pool | None:
     return Pool(sum(float(((row - row.mean()) ** 2).sum()) for row in several) / freedom, freedom)
 
 
-def student(numbers: Sequence[float], pool: Pool | None = None) -> Estimate:
-    """The mean with Student's interval (1908), by the variance of a pool if there is one."""
+def student(numbers: Sequence[float], limits: Limits = NO_LIMITS) -> Estimate:
+    """The mean with Student's interval (1908).
+
+    Where the quantity has limits, the interval is that of its logarithm or logit by the delta
+    method.
+    """
     values = np.asarray(numbers, dtype=float)
     number = len(values)
     if number < 2:
         return Estimate(float(values[0]) if number else math.nan, n=number)
-    variance, freedom = pool or (float(values.var(ddof=1)), number - 1)
-    return _around(float(values.mean()), variance / number, freedom, number)
+    variance = float(values.var(ddof=1)) / number
+    found = _around(float(values.mean()), variance, number - 1, number)
+    low, high = _inside(found.value, found.high - found.value, *limits)
+    runs = tuple(values.tolist()) if number <= FEW else ()
+    return found._replace(low=low, high=high, runs=runs)
+
+
+def _inside(mean: float, half: float, least: float | None, most: float | None) -> list[float]:
+    """An interval ``mean ± half`` on the scale that a range leaves; symmetrical without limits."""
+    lowest = -math.inf if least is None else least
+    highest = math.inf if most is None else most
+    if not lowest < mean < highest:  # at a limit no other scale is left
+        return np.clip([mean - half, mean + half], min(lowest, mean), max(highest, mean)).tolist()
+    if least is None and most is None:
+        return [mean - half, mean + half]
+    if least is None or most is None:
+        room = mean - (lowest if most is None else highest)
+        return sorted(mean - room + room * math.exp(side * half / room) for side in (-1, 1))
+    width = highest - lowest
+    share = (mean - lowest) / width
+    step = half / width / (share * (1 - share))
+    return [lowest + width * float(expit(logit(share) + side * step)) for side in (-1, 1)]
 
 
 def welch(ones: Sequence[float], others: Sequence[float], pool: Pool | None = None) -> Estimate:

@@ -232,19 +232,17 @@ def _frequency_panel(
     labels: tuple[str, str],
 ) -> None:
     for place, label, counts, shade in (
-        (0.42, labels[0], real, "black"),
-        (0.6, labels[1], value, colour),
+        (0.3, labels[0], real, "black"),
+        (0.43, labels[1], value, colour),
     ):
         heights, _ = np.histogram(counts, edges)
         ax.stairs(heights, edges, color=shade, label=label, linewidth=1.5)
         if never:
-            ax.bar(place, (counts <= 0).sum(), width=0.16, color=shade, alpha=0.8)
+            ax.bar(place, (counts <= 0).sum(), width=0.12, color=shade, alpha=0.8)
     if never:
-        ax.set_xlim(left=0.3)
-        ax.set_xticks(
-            [0.5, 1, 10, 100, 1000, 10000], ["never", "1", "10", "100", "1,000", "10,000"]
-        )
-        ax.set_xlim(0.3, edges[-1])
+        ticks = {0.36: "never", 1: "1", 10: "10", 100: "100", 1000: "1,000", 10000: "10,000"}
+        ax.set_xticks(list(ticks), list(ticks.values()))
+        ax.set_xlim(0.2, edges[-1])
         ax.tick_params(axis="x", which="minor", bottom=False)
 
 
@@ -374,6 +372,8 @@ def deciles(frame: pd.DataFrame, *, ylabel: str) -> Figure:
     positive = frame.to_numpy(dtype=float)[frame.to_numpy(dtype=float) > 0]
     if len(positive) and positive.max() > 20 * positive.min():
         ax.set_yscale("log")
+        ax.yaxis.set_major_formatter("{x:,g}")
+        ax.yaxis.set_minor_formatter("")
     return _legend(figure, ax, len(frame.columns))
 
 
@@ -462,9 +462,12 @@ def curves(
             ax.xaxis.set_major_formatter("{x:g}")
             ax.yaxis.set_major_formatter("{x:g}")
             ax.yaxis.set_minor_formatter("")
-            ax.sharey(axes[0])
         if _first_column(ax):
             ax.set_ylabel(ylabel)
+    if log:
+        ends = np.array([ax.get_ylim() for ax in axes])
+        for ax in axes:
+            ax.set_ylim(ends[:, 0].min(), ends[:, 1].max())
     return shared_legend(figure, axes)
 
 
@@ -493,11 +496,20 @@ def _losses(ax: Axes, runs: Sequence[pd.DataFrame], theirs: pd.DataFrame | None)
 References = Mapping[str, Mapping[str, float | None]] | None
 
 
+#: Values of the study by score: {score: {row or number: value}}, drawn as diamonds.
+Reported = Mapping[str, Mapping[Any, float]] | None
+
+
 @styled
-def dots(scores: Mapping[str, Mapping[str, Estimate]], references: References = None) -> Figure:
-    """Estimates with intervals, a panel a score and a line a row; references are vertical lines.
+def dots(
+    scores: Mapping[str, Mapping[str, Estimate]],
+    references: References = None,
+    reported: Reported = None,
+) -> Figure:
+    """Estimates, a panel a score and a line a row; references are vertical lines.
 
     ``scores``: {score: {row: estimate}}, all with the same rows; a row without a value is marked.
+    Few runs are drawn one by one, more by their mean and interval.
     """
     rows = list(next(iter(scores.values())))
     figure, axes = panels(len(scores), width=2.9, height=0.95 + 0.27 * len(rows))
@@ -508,6 +520,9 @@ def dots(scores: Mapping[str, Mapping[str, Estimate]], references: References = 
             ax.axvline(point, color="black", linestyle=style, linewidth=1.1, label=name)
         for height, (name, estimate) in zip(heights, row.items(), strict=True):
             interval(ax, height, estimate, shades[name])
+        theirs = (reported or {}).get(score, {})
+        places = zip(rows, heights, strict=True)
+        _diamonds(ax, [(theirs[name], height) for name, height in places if name in theirs])
         ax.set(ylim=(-0.6, len(rows) - 0.4))
         ax.set_xlabel(textwrap.fill(score, 34, break_on_hyphens=False))
         ax.set_yticks(heights, names if _first_column(ax) else [""] * len(rows))
@@ -516,15 +531,33 @@ def dots(scores: Mapping[str, Mapping[str, Estimate]], references: References = 
     return shared_legend(figure, axes, "upper right")
 
 
+def _diamonds(ax: Axes, points: Sequence[tuple[float, float]]) -> None:
+    """Draw reported values."""
+    x, y = zip(*points, strict=True) if points else ((), ())
+    style: Any = {"markerfacecolor": "none", "markeredgecolor": "black", "linestyle": "none"}
+    if points:
+        ax.plot(x, y, marker="D", markersize=6.5, markeredgewidth=1.2, label="reported", **style)
+
+
 def interval(ax: Axes, height: float, estimate: Estimate, colour: str) -> None:
-    """Draw an estimate as a dot on a horizontal line, or mark that there is none."""
+    """Draw an estimate as a dot on a line, or its few runs; mark that runs gave none."""
     if not np.isfinite(estimate.value):
+        if not (estimate.n or estimate.diverged):
+            return  # not run
         place: Any = {"xycoords": ("axes fraction", "data"), "ha": "center", "va": "center"}
         ax.annotate("no value", (0.5, height), fontsize=8.5, color=GREY, **place)
         return
-    ends = [estimate.low, estimate.high]
+    ends = _ends(estimate)
     ax.plot(ends, [height, height], color=colour, linewidth=2.2, solid_capstyle="butt")
-    ax.plot(estimate.value, height, "o", color=colour, markersize=5)
+    values = estimate.runs or (estimate.value,)
+    ax.plot(values, [height] * len(values), "o", color=colour, markersize=5, alpha=0.8)
+
+
+def _ends(estimate: Estimate) -> tuple[float, float]:
+    """What a line joins: the ends of an interval, or the least and the most of few runs."""
+    if estimate.runs:
+        return min(estimate.runs), max(estimate.runs)
+    return estimate.low, estimate.high
 
 
 @styled
@@ -533,6 +566,7 @@ def against(
     *,
     xlabel: str,
     references: References = None,
+    reported: Reported = None,
 ) -> Figure:
     """Estimates against a number, a panel a score, a line a series; references are horizontal.
 
@@ -545,9 +579,11 @@ def against(
             ax.axhline(point, color="black", linestyle=style, linewidth=1.1, label=name)
         for shift, (name, line) in zip((-0.5, 0.5), panel.items(), strict=False):
             x = shift + np.array(list(line), dtype=float)
-            values = np.array([estimate[:3] for estimate in line.values()]).reshape(-1, 3)
-            ax.plot(x, values[:, 0], "o-", color=shades[name], markersize=4, label=name)
-            ax.vlines(x, values[:, 1], values[:, 2], color=shades[name], linewidth=1.6)
+            values = [estimate.value for estimate in line.values()]
+            ax.plot(x, values, "o-", color=shades[name], markersize=4, label=name)
+            ends = np.array([_ends(estimate) for estimate in line.values()]).reshape(-1, 2)
+            ax.vlines(x, ends[:, 0], ends[:, 1], color=shades[name], linewidth=1.6)
+        _diamonds(ax, list((reported or {}).get(score, {}).items()))
         ax.set(xlabel=xlabel, title=textwrap.fill(score, 36, break_on_hyphens=False))
     return shared_legend(figure, axes)
 
@@ -578,7 +614,7 @@ def tradeoff(
     style: Any = {"where": "post", "color": GREY, "linewidth": 0.9, "zorder": 0}
     ax.step(steps[:, 0], steps[:, 1], label="Pareto front", **style)
     for place, (name, (cost, estimate)) in enumerate(points.items()):
-        ax.vlines(cost, estimate.low, estimate.high, color=shades[name], linewidth=1.8)
+        ax.vlines(cost, *_ends(estimate), color=shades[name], linewidth=1.8)
         mark = MARKERS[place % len(MARKERS)]
         ax.plot(cost, estimate.value, mark, color=shades[name], label=name, linestyle="none")
     if floor is not None:

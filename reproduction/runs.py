@@ -220,8 +220,7 @@ def run(experiment: Experiment[Made], *, again: bool = False, progress: bool = T
 
     Raises:
         InputError: the data cannot be read, are not those of the finished run, or another
-        process is
-            making this run.
+            process is making this run.
     """
     place = bundles.Folder(experiment.folder) if again else experiment
     if place.finished:

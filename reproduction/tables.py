@@ -68,6 +68,12 @@ def origin(dataset: str, profile: str, seed: int, *sentences: str) -> Html:
     return Html(f'<p class="origin">{text}</p>')
 
 
+def folded(line: str, body: Any) -> Html:
+    """What opens when its line is clicked: HTML, or a :class:`Table`."""
+    inside = body if isinstance(body, str) else body._repr_html_()
+    return Html(f"<details><summary>{line}</summary>\n{inside}\n</details>")
+
+
 class Table:
     """A DataFrame as a captioned HTML table; words left, numbers right.
 
@@ -126,8 +132,9 @@ def _cell(value: str, words: bool) -> str:
 
 
 def _unbroken(number: str) -> str:
-    """A number that breaks only before its interval."""
-    return number.replace(" ", "\N{NO-BREAK SPACE}").replace("\N{NO-BREAK SPACE}[", " [")
+    """A number that breaks only before its interval, and runs only between each other."""
+    whole = number.replace(" ", "\N{NO-BREAK SPACE}")
+    return whole.replace("\N{NO-BREAK SPACE}[", " [").replace("·\N{NO-BREAK SPACE}", "· ")
 
 
 def _is_words(value: Any) -> bool:
@@ -142,8 +149,8 @@ def cell(value: Any, form: str | None = None, digits: int = 3) -> str:
         return "–"
     if form:
         return form.format(value)
-    if isinstance(value, int | np.integer):
-        return f"{value:,}"
+    if isinstance(value, int | np.integer) or (abs(value) >= 1000 and float(value).is_integer()):
+        return f"{value:,.0f}"
     return f"{value:,.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
 
 

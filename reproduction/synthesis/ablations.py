@@ -12,17 +12,17 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import combinations
+from statistics import fmean
 
 import pandas as pd
 
 from reproduction import figures
-from reproduction.estimates import Estimate, student, welch
+from reproduction.estimates import Estimate, welch
 from reproduction.synthesis import experiments, reported, scores
 from reproduction.synthesis.experiments import Run, TableRow
 from reproduction.synthesis.reported import QUOTES
 from reproduction.synthesis.scores import POINTS, Rows, title
-from reproduction.tables import Table, cell
-from scoehr.metrics import REFERENCES
+from reproduction.tables import Table, Words, cell, folded
 
 #: Scores that the report gives, as it computes them, by their name in its table.
 REPORTED = {
@@ -32,35 +32,34 @@ REPORTED = {
     "cosine share": "reported.cosine_share",
     "density ratio": "fidelity.density_ratio",
 }
-#: Scores of the corrected tables and of the figures.
+#: The reference points of tables and figures.
+FLOORS = ("real", "independent")
+#: Scores of the corrected tables: those that the page on the metrics finds to see most.
 CORRECTED = (
     "fidelity.density_ratio",
     "fidelity.codes_missing",
-    "fidelity.prevalence_mae",
     "fidelity.pcd_top200",
     "fidelity.log_cluster_weighted",
     "fidelity.patient_codes_ks",
     "utility.discriminator_auc",
 )
-DRAWN = CORRECTED[1:]
-#: Tables of the plan that are shown of other data sets.
-ABROAD = ("sizes", "rates", "epochs", "official", "start", "counts", "presence")
-#: Scores of the main table.
-MAIN = (
-    *REPORTED.values(),
-    *CORRECTED[1:3],
-    "fidelity.mean_count_mae",
-    "fidelity.pcd",
-    "fidelity.pcd_top200",
-    "fidelity.cmd",
-    "fidelity.log_cluster",
-    *CORRECTED[4:],
-    "utility.auroc_loss",
-    "utility.sra",
-    "privacy.membership_auc",
+#: Scores of the figures: three that the report gives, then three that see most.
+DRAWN = (
+    "fidelity.density_ratio",
+    "reported.pcd",
+    "reported.log_cluster",
+    "fidelity.codes_missing",
+    "fidelity.patient_codes_ks",
+    "utility.discriminator_auc",
 )
+#: Scores by which the best row of a table is named.
+SEEING = DRAWN[-2:]
+#: The sweeps of the report, then those made here alone.
+SWEEPS = ("sizes", "rates", "epochs", "official", "start", "counts", "presence")
+#: Scores of the main table.
+MAIN = (*REPORTED.values(), *CORRECTED[1:], "privacy.membership_auc")
 #: Scores by which it is judged whether a factor of scale still matters.
-SCALED = (*REPORTED.values(), *DRAWN)
+SCALED = (*REPORTED.values(), *CORRECTED[1:])
 
 
 def labelled(found: Rows, labels: Mapping[str, str]) -> dict[str, Sequence[Run]]:
@@ -98,7 +97,7 @@ def widths(name: str, dataset: str, source: str | None, seed: int) -> dict[str, 
 
 
 def scale(rows: Rows, full: str) -> pd.DataFrame:
-    """A row a score, a column a step or a width, with intervals in the column ``full``."""
+    """A row a score, a column a step or a width, with runs or intervals in the column ``full``."""
     sheet: dict[str, dict[str, str]] = {}
     for key in SCALED:
         found = {name: scores.over_seeds(runs, key) for name, runs in rows.items()}
@@ -202,48 +201,54 @@ def reported_density(name: str) -> list[float]:
     return [row["density"] for row in QUOTES.values["report"] if row["experiment"] in twins]
 
 
-# Tables -------------------------------------------------------------------------------------------
+# Tables and figures -------------------------------------------------------------------------------
 
 
-def main_table(rows: Rows, theirs: Mapping[str, Mapping[str, float | str]]) -> pd.DataFrame:
-    """The main table of one kind of data: a row a score; reported values, our rows, references.
+def main_table(
+    rows: Rows, theirs: Mapping[str, Mapping[str, float | str]], keys: Sequence[str] = MAIN
+) -> pd.DataFrame:
+    """A row a score; reported values, our rows, fresh real patients and independent columns.
 
     ``theirs``: {heading: {key of a score: reported value}}.
     """
-    ours = scores.table(rows, MAIN, references=REFERENCES)
-    cells = {head: [cell(values.get(key)) for key in MAIN] for head, values in theirs.items()}
+    ours = scores.table(rows, keys, references=FLOORS)
+    cells = {head: [cell(values.get(key)) for key in keys] for head, values in theirs.items()}
     return pd.concat([pd.DataFrame(cells, index=ours.index), ours], axis=1)
 
 
-def as_reported(found: Rows, which: str) -> pd.DataFrame:
-    """Scores as the report computes them, its own and ours, a row a row, then reference points."""
-    rows = pick(found, which)
-    table: dict[str, dict[str, str]] = {}
-    for row in rows_of(which):
-        if runs := rows.get(row.label):
-            theirs, cells = of_report(row.reported), {}
-            for name, key in REPORTED.items():
-                cells[f"{name}, reported"] = cell(theirs.get(key))
-                cells[f"{name}, here"] = str(scores.over_seeds(runs, key))
-            table[scores.label(row.label, runs)] = cells
-    for point in REFERENCES:
-        values = {name: scores.point(rows, point, key) for name, key in REPORTED.items()}
-        table[POINTS[point]] = {f"{name}, here": cell(value) for name, value in values.items()}
-    columns = [f"{name}, {whose}" for name in REPORTED for whose in ("reported", "here")]
-    sheet = pd.DataFrame.from_dict(table, orient="index").reindex(columns=columns).fillna("–")
-    return sheet.loc[:, [column for column in columns if (sheet[column] != "–").any()]]
-
-
 def corrected(found: Rows, which: str) -> pd.DataFrame:
-    """The corrected scores, a row a row of a table of the plan, then the reference points."""
-    return scores.table(pick(found, which), CORRECTED, references=REFERENCES).T
+    """The corrected scores, a row a row of a table of the plan, then two reference points."""
+    return scores.table(pick(found, which), CORRECTED, references=FLOORS).T
 
 
 def panels(found: Rows, which: str) -> dict[str, dict[str, Estimate]]:
-    """What :func:`reproduction.figures.dots` draws: {title of a score: {row: estimate}}."""
-    rows = scores.labelled(pick(found, which))
+    """What :func:`reproduction.figures.dots` draws: {title of a score: {row: estimate}}.
+
+    Rows that have not been run have no value.
+    """
+    rows = pick(found, which)
     return {
-        title(key): {label: scores.over_seeds(runs, key) for label, runs in rows.items()}
+        title(key): {
+            label(row, rows): scores.over_seeds(rows[row.label], key)
+            if row.label in rows
+            else Estimate(n=0)
+            for row in rows_of(which)
+        }
+        for key in DRAWN
+    }
+
+
+def label(row: TableRow, rows: Rows) -> str:
+    """The label of a row of a table, with † where it is not in the regime."""
+    return scores.label(row.label, rows.get(row.label, []))
+
+
+def reported_panels(found: Rows, which: str) -> dict[str, dict[str, float]]:
+    """The reported values of the same panels: {title of a score: {row: value}}."""
+    rows = pick(found, which)
+    theirs = {label(row, rows): of_report(row.reported) for row in rows_of(which)}
+    return {
+        title(key): {name: values[key] for name, values in theirs.items() if key in values}
         for key in DRAWN
     }
 
@@ -253,7 +258,7 @@ def points(found: Rows, which: str) -> dict[str, dict[str, float | None]]:
     rows = pick(found, which)
     return {
         POINTS[point]: {title(key): scores.point(rows, point, key) for key in DRAWN}
-        for point in ("real", "independent")
+        for point in FLOORS
     }
 
 
@@ -276,38 +281,91 @@ def lengths(found: Rows, keys: Sequence[str]) -> dict[str, dict[str, dict[float,
     return found_
 
 
-def show(
-    found: Rows, which: str, *, of: str = "", report: bool = True, figure: bool = True
-) -> None:
-    """Display an ablation in a notebook: rows not run yet, two tables of scores, and a figure.
-
-    Without ``report`` the scores as the report computes them are left out, without ``figure`` the
-    figure; ``of`` is put before captions.
-    """
-    from IPython.display import Markdown, display  # only notebooks need IPython
-
-    heading = of + experiments.tables()[which].title
-    if lacking := [name for name in names(which) if name not in found]:
-        display(Markdown(f"Not run yet: {', '.join(f'`{name}`' for name in lacking)}."))
-    if not (group := pick(found, which)):
-        return
-    caption = f"{scores.caption(group)} {scores.divergences(group)}"
-    if report:
-        table = as_reported(found, which)
-        display(Table(table, f"{heading}, scores as the report computes them. {caption}"))
-    display(Table(corrected(found, which), f"{heading}, corrected scores. {caption}"))
-    if figure:
-        drawn = figures.dots(panels(found, which), points(found, which))
-        figures.show(drawn, f"{heading}: mean and 95 % interval, and two reference points.")
+def reported_lengths() -> dict[str, dict[float, float]]:
+    """The reported values of :func:`lengths`: {title of a score: {epochs: value}}."""
+    theirs = {float(row.label): of_report(row.reported) for row in rows_of("epochs")}
+    return {
+        title(key): {epochs: values[key] for epochs, values in theirs.items() if key in values}
+        for key in DRAWN
+    }
 
 
-def show_tally(pairs: pd.DataFrame) -> None:
-    """Display :func:`tally` of reported differences, if there are any."""
+def show(found: Rows, which: str) -> None:
+    """Display a sweep in a notebook: its conclusion, a figure, a table, and the order in full."""
+    from IPython.display import display  # only notebooks need IPython
+
+    display(Words(summary(found, which)))
+    draw(found, which)
+    show_table(found, which)
+    show_order(found, which)
+
+
+def draw(found: Rows, which: str) -> None:
+    """Show the runs of a table of the plan, beside reported values and reference points."""
+    drawn = figures.dots(panels(found, which), points(found, which), reported_panels(found, which))
+    quoted = any(row.reported for row in rows_of(which))
+    beside = ", diamonds what the report gives for MIMIC-III" if quoted else ""
+    finding = best(found, which, SEEING[0]) or f"{experiments.tables()[which].title}."
+    figures.show(drawn, f"{finding} Dots are runs here{beside}.")
+
+
+def show_table(found: Rows, which: str) -> None:
+    """Display the corrected scores of a sweep, if any of its rows has been run."""
     from IPython.display import display
 
-    if len(pairs):
-        caption = "Reported differences between two rows: how many are found here, by score"
-        display(Table(tally(pairs), caption))
+    if group := pick(found, which):
+        caption = f"{experiments.tables()[which].title}. {scores.caption(group)}"
+        display(Table(corrected(found, which), caption))
+
+
+def show_order(found: Rows, which: str) -> None:
+    """Display every reported difference of a sweep, folded."""
+    from IPython.display import display
+
+    if len(pairs := order(found, which)):
+        table = Table(pairs, "Reported differences between two rows, and ours [95 %, Welch]")
+        display(folded(f"All {len(pairs)} reported differences", table))
+
+
+def show_changes(found: Rows, pairs: Mapping[str, tuple[str, str]], what: str) -> None:
+    """Display the changes from one row to another, if both of some pair have been run."""
+    from IPython.display import display
+
+    table = changes(found, pairs, CORRECTED)
+    caption = f"What {what}: differences [95 %, Welch]"
+    display(Table(table, caption) if len(table) else Words("Not run yet."))
+
+
+def without_autoencoder() -> pd.DataFrame:
+    """What the two studies report of a model with and without an autoencoder, a row a score."""
+    keys = ("reported.pcd", "reported.log_cluster", "reported.cosine_share", *PAPER)
+    columns: dict[str, Mapping[str, float | str]] = {
+        "the paper": {**of_paper()},
+        "the paper, without": {**of_paper("ScoEHR without autoencoder")},
+        "the report": {**of_report("reported")},
+        "the report, without": {**of_report("reported-none")},
+    }
+    cells = {head: [cell(values.get(key)) for key in keys] for head, values in columns.items()}
+    return pd.DataFrame(cells, index=[title(key) for key in keys])
+
+
+def overview(found: Rows) -> pd.DataFrame:
+    """A row a sweep: rows run, reported values met, reported order, best row."""
+    table = {}
+    for which in SWEEPS:
+        values, pairs = level(found, which), order(found, which)
+        counts = pairs["verdict"].value_counts()
+        table[experiments.tables()[which].title] = {
+            "rows run": f"{len(pick(found, which))} of {len(rows_of(which))}",
+            "values met": _share(int(values["within"].sum()), len(values)),
+            **{name: _share(int(counts.get(name, 0)), len(pairs)) for name in (FOUND, REVERSED)},
+            "best by discriminator AUC": leader(found, which, SEEING[-1]),
+        }
+    return pd.DataFrame.from_dict(table, orient="index")
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part} of {whole}" if whole else "–"
 
 
 # The reported level -------------------------------------------------------------------------------
@@ -383,13 +441,6 @@ def _verdict(theirs: float, ones: Sequence[float], others: Sequence[float]) -> t
     return str(gap), FOUND if gap.value * theirs > 0 else REVERSED
 
 
-def tally(pairs: pd.DataFrame) -> pd.DataFrame:
-    """How many reported differences are found, a row a score, a column a verdict."""
-    counts = pd.crosstab(pairs["score"], pairs["verdict"]).reindex(index=list(REPORTED))
-    columns = [verdict for verdict in (FOUND, REVERSED, OPEN, GONE) if verdict in counts]
-    return counts[columns].rename_axis(index=None, columns=None)
-
-
 def order_summary(pairs: pd.DataFrame) -> str:
     """One sentence on how much of the reported order is found."""
     counts = pairs["verdict"].value_counts()
@@ -401,33 +452,58 @@ def order_summary(pairs: pd.DataFrame) -> str:
     return f"Order: of {len(pairs)} reported differences between two rows, {share}. {kept}"
 
 
+def _placed(found: Rows, which: str, key: str) -> dict[str, list[float]]:
+    """The rows of a table that have a score, best first, with values turned so that low is good."""
+    rows = scores.in_regime(pick(found, which))
+    worth = {label: scores.badness(key, scores.values(runs, key)) for label, runs in rows.items()}
+    known = [(label, values) for label, values in worth.items() if values]
+    return dict(sorted(known, key=lambda row: fmean(row[1])))
+
+
+def leader(found: Rows, which: str, key: str) -> str:
+    """The best row of a table by a score, in brackets where it is not told apart from the next."""
+    placed = _placed(found, which, key)
+    if len(placed) < 2:
+        return "–"
+    (first, worth), (_, others), *_ = placed.items()
+    return first if welch(worth, others).below() else f"({first})"
+
+
 def best(found: Rows, which: str, key: str) -> str:
     """One sentence on the best row of a table by a score, and whether it is told from the next.
 
     Empty for fewer than two rows with a value.
     """
-    rows = scores.in_regime(pick(found, which))
-    numbers = {label: scores.values(runs, key) for label, runs in rows.items()}
-    worth = {label: scores.badness(key, each) for label, each in numbers.items() if each}
-    if len(worth) < 2:
+    placed = _placed(found, which, key)
+    if len(placed) < 2:
         return ""
-    first, second, *_ = sorted(worth, key=lambda label: sum(worth[label]) / len(worth[label]))
-    apart = "" if welch(worth[first], worth[second]).below() else "not "
-    means = [student(numbers[label]).within(*scores.limits(key)) for label in (first, second)]
+    rows, (first, second, *_) = pick(found, which), placed
+    apart = "" if welch(placed[first], placed[second]).below() else "not "
+    here = [scores.over_seeds(rows[label], key) for label in (first, second)]
     return (
-        f"Best by {title(key)} is {first} ({means[0]}), which is {apart}told apart from the next, "
-        f"{second} ({means[1]})."
+        f"Best by {title(key)} is {first} ({here[0]}), which is {apart}told apart from the next, "
+        f"{second} ({here[1]})."
     )
+
+
+def lacking(found: Rows, which: str) -> str:
+    """One sentence on the rows of a table that have not been run."""
+    absent = [row.label for row in rows_of(which) if not found.get(row.name)]
+    return f"Not run yet: {'; '.join(absent)}." if absent else ""
 
 
 def summary(found: Rows, which: str) -> str:
     """An ablation as a Markdown list: reported level, reported order, best rows by better scores.
 
-    All three rest on rows in the regime alone.
+    All rest on rows in the regime alone.
     """
     pairs = order(found, which)
     lines = [level_summary(level(found, which)), order_summary(pairs) if len(pairs) else ""]
-    lines += [best(found, which, key) for key in DRAWN]
+    lines += [
+        best(found, which, SEEING[-1]),
+        scores.divergences(pick(found, which), ""),
+        lacking(found, which),
+    ]
     return "\n".join(f"- {line}" for line in lines if line)
 
 

@@ -41,18 +41,6 @@ def summary(runs: Sequence[Run]) -> str:
     )
 
 
-def caption(runs: Sequence[Run]) -> str:
-    """The sentence of a caption on random seeds and intervals."""
-    if len(runs) == 1:
-        return (
-            "One random seed; the 95 % intervals cover the patients compared, not another training."
-        )
-    return (
-        f"Mean over {len(runs)} random seeds; the 95 % intervals of Student's t cover training and "
-        "sampling."
-    )
-
-
 def published() -> dict[str, Sequence[Run]]:
     """Finished runs of each data set at the largest profile that has any; none is made."""
     smallest = experiments.profiles()[0]
@@ -83,7 +71,7 @@ def scores(runs: Sequence[Run]) -> pd.DataFrame:
     sheet = {}
     for name, metric in VISIT_METRICS.items():
         point = {NAMES[key]: runs[0].metrics["reference"][key][name] for key in VISIT_REFERENCES}
-        gap = str(_estimate(run.metrics["gap"][name] for run in runs))
+        gap = str(student(_known(run.metrics["gap"][name] for run in runs)))
         sheet[metric.title] = {"synthetic": str(estimate(runs, name))} | point | {"gap": gap}
     table = pd.DataFrame.from_dict(sheet, orient="index")
     return table.map(lambda value: value if isinstance(value, str) else cell(value))
@@ -93,10 +81,11 @@ def estimate(runs: Sequence[Run], name: str) -> Estimate:
     """A score over random seeds; of one run alone, with its interval over patients."""
     metric = VISIT_METRICS[name]
     alone = runs[0].metrics["interval"].get(name) if len(runs) == 1 else None
-    found = _estimate((run.metrics["visits"][name] for run in runs), alone)
-    return found.within(metric.low, metric.high)
+    found = student(
+        _known(run.metrics["visits"][name] for run in runs), limits=(metric.low, metric.high)
+    )
+    return found._replace(low=alone[0], high=alone[1]) if alone and found.n == 1 else found
 
 
-def _estimate(values: Iterable[float | None], limits: Sequence[float] | None = None) -> Estimate:
-    found = student([value for value in values if value is not None])
-    return found._replace(low=limits[0], high=limits[1]) if limits and found.n == 1 else found
+def _known(values: Iterable[float | None]) -> list[float]:
+    return [value for value in values if value is not None]

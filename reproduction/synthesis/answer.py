@@ -82,7 +82,7 @@ def summary(name: str, runs: Sequence[Run]) -> str:
         return f"**{name}** ({title}). Training diverged under every random seed ({len(runs)})."
     here = {key: scores.over_seeds(runs, key) for key in HEADLINE}
     real = {key: cell(scores.point({name: ended}, "real", key)) for key in HEADLINE}
-    seconds = scores.estimate(ended, results.thousand, least=0)
+    seconds = scores.estimate(ended, results.thousand, limits=scores.COUNT)
     return (
         f"**{name}** ({title}). Its patients have {here['fidelity.density_ratio']} times the codes "
         f"of real patients; {here['fidelity.codes_missing']} codes that test patients have never "

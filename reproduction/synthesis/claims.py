@@ -72,7 +72,7 @@ def values(found: Found, name: str, key: str) -> list[float]:
 
 def mean(found: Found, name: str, key: str) -> Estimate:
     """The mean of a quantity over the random seeds of a row; :class:`Untestable` if none has it."""
-    return student(values(found, name, key)).within(*scores.limits(key))
+    return student(values(found, name, key), limits=scores.limits(key))
 
 
 def above(found: Found, name: str, key: str, point: str) -> Estimate:

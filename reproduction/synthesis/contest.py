@@ -9,20 +9,19 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 
+from reproduction import figures
 from reproduction.estimates import Estimate, student, welch
 from reproduction.synthesis import experiments, results, scores
 from reproduction.synthesis.experiments import Run
 from reproduction.synthesis.scores import Read, Rows
-from reproduction.tables import Table, Words, cell, patients
-from scoehr import metrics
+from reproduction.tables import Html, Table, cell, folded, patients
 from scoehr.data.datasets import DATASETS
-from scoehr.metrics import METRICS
 
 
 class Target(NamedTuple):
@@ -103,18 +102,12 @@ TARGETS = (
     ),
     Target("AUROC lost by training on synthetic", _score("utility.auroc_loss"), 0.01, 0.01),
     Target("membership AUC", _score("privacy.membership_auc"), 0.52, 0.52),
-    Target(
-        "nearest-neighbour accuracy, distance from ½",
-        _apart("privacy.adversarial_train", 0.5),
-        0.03,
-        0.03,
-    ),
     Target("attribute inference, above the holdout's", _attributes, 0.0, 0.0),
 )
 
 
 def table(runs: Sequence[Run], dataset: str) -> pd.DataFrame:
-    """A row a target; columns: at most, measured (mean with its interval), missed by."""
+    """A row a target; columns: at most, measured, and what it is missed by."""
     simulated = not DATASETS[dataset].needs_source
     rows = {}
     for target in TARGETS:
@@ -122,11 +115,7 @@ def table(runs: Sequence[Run], dataset: str) -> pd.DataFrame:
         found = scores.estimate(runs, target.read)
         missed = found.value - limit
         verdict = "–" if math.isnan(missed) else "met" if missed <= 0 else cell(missed)
-        rows[target.title] = {
-            "at most": cell(limit),
-            "measured": str(found),
-            "missed by": verdict,
-        }
+        rows[target.title] = {"at most": cell(limit), "measured": str(found), "missed by": verdict}
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
@@ -139,69 +128,80 @@ def summary(runs: Sequence[Run], dataset: str) -> str:
     return f"{len(known) - len(missed)} of {len(known)} targets are met.{rest}"
 
 
-def farthest(runs: Sequence[Run]) -> str:
-    """One sentence: the two largest mean gaps of fidelity, beside those of resampled real rows."""
-    made = [run.metrics for run in runs if run.metrics.get("gap")]
-    own = _means([found["gap"] for found in made])
-    resampled = _means(
-        [metrics.gaps(found["reference"]["resampled"], found["reference"]) for found in made]
-    )
-    parts = [
-        f"{METRICS[key].title} {cell(own[key])} ({cell(resampled.get(key))})"
-        for key in sorted(own, key=lambda key: -own[key])[:2]
-    ]
-    if not parts:
-        return ""
-    return (
-        f"Largest gaps of fidelity (in brackets those of resampled real rows): {'; '.join(parts)}."
-    )
-
-
-def _means(gaps: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Mean gap of each score of fidelity that has one in some run."""
-    found = {}
-    for key in (key for key in METRICS if key.startswith("fidelity.")):
-        if values := [gap[key] for gap in gaps if gap.get(key) is not None]:
-            found[key] = statistics.fmean(values)
-    return found
-
-
-def reached(
-    dataset: str, source: str | None, profile: str, seed: int
-) -> Iterator[tuple[Table, Words]]:
-    """A table of targets and a sentence for each recommended row, at its largest profile."""
+def reached(dataset: str, source: str | None, profile: str, seed: int) -> Iterator[Html]:
+    """The targets of each recommended row, at its largest profile, folded under a sentence."""
     for name in experiments.recommended():
         if runs := experiments.largest(name, dataset, source, profile, seed):
             made, scored = runs[0].experiment, patients(runs[0].metrics["n"]["rows"])
-            size = f"{dataset}, profile {made['profile']}, {scored} patients a side"
-            caption = f"{made['title']}: {size}. {scores.caption({name: runs})}"
-            words = f"{summary(runs, dataset)} {farthest(runs)}"
-            yield Table(table(runs, dataset), caption), Words(words)
+            line = (
+                f"<strong>{made['title']}</strong>, {dataset}, profile {made['profile']}, {scored} "
+                f"patients a side: {summary(runs, dataset)}"
+            )
+            yield folded(line, Table(table(runs, dataset), scores.caption({name: runs})))
 
 
 # The contest --------------------------------------------------------------------------------------
 
 #: What the contest shows of every generator, and the quantity that orders it.
 ORDER = "median gap"
+MEMBERSHIP = "privacy.membership_auc"
+SCORES = {
+    "discriminator AUC": AUC,
+    "density ratio": "fidelity.density_ratio",
+    "membership AUC": MEMBERSHIP,
+}
 CONTEST: dict[str, Callable[[Sequence[Run]], Estimate]] = {
     ORDER: partial(scores.estimate, read=_median_gap),
-    "largest gap of fidelity": partial(scores.estimate, read=_largest_gap),
-    "discriminator AUC": partial(scores.over_seeds, key=AUC),
-    "density ratio": partial(scores.over_seeds, key="fidelity.density_ratio"),
-    "codes missing": partial(scores.estimate, read=_codes_short),
-    "training (s)": partial(scores.estimate, read=results.training_seconds, least=0),
-    "1,000 patients (s)": partial(scores.estimate, read=results.thousand, least=0),
+    **{title: partial(scores.over_seeds, key=key) for title, key in SCORES.items()},
+    "training (s)": partial(scores.estimate, read=results.training_seconds, limits=scores.COUNT),
+    "1,000 patients (s)": partial(scores.estimate, read=results.thousand, limits=scores.COUNT),
 }
 
 
 def contest(rows: Rows) -> pd.DataFrame:
-    """A row a generator, smallest median gap first; columns of :data:`CONTEST` with intervals."""
+    """A row a generator, smallest median gap first, then the reference points."""
     found = {
         name: {title: of(runs) for title, of in CONTEST.items()} for name, runs in rows.items()
     }
     order = pd.Series({name: row[ORDER].value for name, row in found.items()}, dtype=float)
     placed = order.sort_values(kind="stable", na_position="last").index
-    return scores.formatted({scores.label(name, rows[name]): found[name] for name in placed})
+    sheet = scores.formatted({scores.label(name, rows[name]): found[name] for name in placed})
+    for point, gap in {"real": "0", "independent": "1"}.items():
+        floor = {title: cell(scores.point(rows, point, key)) for title, key in SCORES.items()}
+        sheet.loc[scores.POINTS[point]] = pd.Series({ORDER: gap, **floor})
+    return sheet.fillna("–")
+
+
+def panels(rows: Rows) -> dict[str, dict[str, Estimate]]:
+    """What :func:`reproduction.figures.dots` draws of the contest, smallest median gap first."""
+    names = [name for name in contest(rows).index if name not in scores.POINTS.values()]
+    known = scores.labelled(rows)
+    return {
+        title: {name: of(known[name]) for name in names}
+        for title, of in list(CONTEST.items())[: 1 + len(SCORES)]
+    }
+
+
+def points(rows: Rows) -> dict[str, dict[str, float | None]]:
+    """The reference points of the same panels."""
+    return {
+        scores.POINTS[point]: {
+            ORDER: gap,
+            **{title: scores.point(rows, point, key) for title, key in SCORES.items()},
+        }
+        for point, gap in {"real": 0.0, "independent": 1.0}.items()
+    }
+
+
+def show(rows: Rows, heading: str) -> None:
+    """Display a contest in a notebook: a figure and a table."""
+    from IPython.display import display  # only notebooks need IPython
+
+    figures.show(
+        figures.dots(panels(rows), points(rows)),
+        f"{nearest(rows)} {heading}, smallest median gap first; dots are runs.",
+    )
+    display(Table(contest(rows), f"{heading}, smallest median gap first. {scores.caption(rows)}"))
 
 
 def best(rows: Rows) -> str:
@@ -214,6 +214,17 @@ def best(rows: Rows) -> str:
         f"The smallest median gap is that of `{first}` ({student(gaps)}), "
         f"{'told' if _leads(placed) else 'not told'} apart from the next, `{second}` "
         f"({student(others)})."
+    )
+
+
+def nearest(rows: Rows) -> str:
+    """One sentence: the generator that a classifier finds hardest to tell from real patients."""
+    if not (placed := _placed(rows, _score(AUC))):
+        return ""
+    name, values = placed[0]
+    return (
+        f"A classifier finds {name} hardest to tell from real patients: AUC {student(values)}, "
+        f"fresh real patients {cell(scores.point(rows, 'real', AUC))}."
     )
 
 

@@ -22,7 +22,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from reproduction import plan as plans
 from reproduction import runs
 from reproduction.plan import MAIN, Plan, done
 from reproduction.plan import replicates as replicates
@@ -334,26 +333,23 @@ def main(plan: dict[str, Experiment]) -> dict[str, Experiment]:
     return {name: experiment for name, experiment in plan.items() if experiment.group == MAIN}
 
 
-def shown(
-    dataset: str, source: str | None, profile: str, seed: int = 0
-) -> Mapping[str, Experiment]:
-    """The main rows at the largest profile, from ``profile`` up, at which every one is finished."""
-    return plans.whole(upward(profile), lambda size: main(plan(dataset, source, size, seed)))
+def published_profile(dataset: str, source: str | None, seed: int = 0) -> str:
+    """The largest profile at which every main row is finished, else the smallest.
+
+    A book is made at it where nobody asks for another.
+    """
+    first, *larger = profiles()
+    for size in reversed(larger):
+        if all(row.finished for row in main(plan(dataset, source, size, seed)).values()):
+            return size
+    return first
 
 
 def finished(dataset: str, source: str | None, profile: str, seed: int = 0) -> dict[str, list[Run]]:
-    """The finished runs of every row that has any, but for admissions, over its random seeds.
-
-    All are of one profile, ``profile`` or a larger one: that with the most rows, the largest of
-    those.
-    """
-    best: dict[str, list[Run]] = {}
-    for size in upward(profile):
-        rows = plan(dataset, source, size, seed).values()
-        found = {row.name: _results(row) for row in rows if row.group != VISITS}
-        found = {name: results for name, results in found.items() if results}
-        best = found if len(found) >= len(best) else best
-    return best
+    """The finished runs of every row that has any, but for admissions, over its random seeds."""
+    rows = plan(dataset, source, profile, seed).values()
+    found = {row.name: _results(row) for row in rows if row.group != VISITS}
+    return {name: results for name, results in found.items() if results}
 
 
 def largest(name: str, dataset: str, source: str | None, profile: str, seed: int = 0) -> list[Run]:

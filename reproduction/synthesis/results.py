@@ -32,13 +32,18 @@ ENOUGH = 100
 
 
 def runs(dataset: str, source: str | None, profile: str, seed: int) -> dict[str, Run]:
-    """Every run that the pages show (:func:`experiments.shown`) by name, made if need be.
-
-    Diverged ones are left out.
+    """The main rows' runs at this profile and random seed, made if they or their patients are not
+    there; diverged ones are left out.
     """
-    plan = experiments.shown(dataset, source, profile, seed)
-    made = {name: experiments.run(experiment) for name, experiment in plan.items()}
+    plan = experiments.main(experiments.plan(dataset, source, profile, seed))
+    made = {name: experiments.run(row, again=_lacks_patients(row)) for name, row in plan.items()}
     return {name: run for name, run in made.items() if run.verdict == "finished"}
+
+
+def _lacks_patients(row: experiments.Experiment) -> bool:
+    """Whether a run is published without its synthetic patients, as pages read them."""
+    drawn = row.finished and row.result.verdict == "finished"
+    return drawn and not row.stored.synthetic.exists()
 
 
 def rows(dataset: str, source: str | None, profile: str, seed: int) -> dict[str, list[Run]]:
@@ -69,10 +74,10 @@ def elsewhere(dataset: str, profile: str, seed: int) -> dict[str, dict[str, list
     return {name: rows for name, rows in found.items() if rows}
 
 
-def missing(found: Rows, names: Sequence[str]) -> Html:
-    """A line for each of these rows of the plan that has no finished run; nothing if all have."""
-    lacking = [name for name in names if name not in found]
-    return Html("".join(f"<p>not run yet: <code>{name}</code></p>" for name in lacking))
+def missing(found: Rows, names: Sequence[str]) -> str:
+    """One sentence on the rows of the plan that have no finished run; empty if all have."""
+    lacking = [name for name in names if not found.get(name)]
+    return f"Not run yet: {', '.join(f'`{name}`' for name in lacking)}." if lacking else ""
 
 
 def by_kind(found: Mapping[str, Entry]) -> dict[str, dict[str, Entry]]:
@@ -187,10 +192,10 @@ def costs(found: Rows) -> pd.DataFrame:
         table[scores.label(name, runs)] = {
             "parameters": f"{first['parameters']:,}",
             "autoencoder (s)": str(scores.over_seeds(runs, "costs.autoencoder_seconds")),
-            "model (s)": str(scores.estimate(runs, network_seconds, least=0)),
-            "1,000 patients (s)": str(scores.estimate(runs, thousand, least=0)),
+            "model (s)": str(scores.estimate(runs, network_seconds, limits=scores.COUNT)),
+            "1,000 patients (s)": str(scores.estimate(runs, thousand, limits=scores.COUNT)),
             "evaluations a patient": tables.cell(first.get("evaluations_per_patient")),
-            "peak memory (MiB)": str(scores.estimate(runs, memory, least=0)),
+            "peak memory (MiB)": str(scores.estimate(runs, memory, limits=scores.COUNT)),
         }
     return pd.DataFrame.from_dict(table, orient="index")
 

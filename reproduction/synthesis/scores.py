@@ -2,9 +2,9 @@
 keeps.
 
 Runs of one row differ in everything that is drawn in training and sampling: initial weights,
-batches, noise, samples. They are compared with the same held-out patients. With two runs or more
-the interval is Student's over them. One run alone has the bootstrap interval over the patients
-compared, which does not cover training. A run that diverged has no scores: it is counted and named.
+batches, noise, samples. They are compared with the same held-out patients. One run alone has the
+bootstrap interval over the patients compared, which does not cover training. A run that diverged
+has no scores: it is counted and named.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from reproduction import estimates
-from reproduction.estimates import Estimate, Pool
+from reproduction.estimates import NO_LIMITS, Estimate, Limits
 from reproduction.synthesis.experiments import Run
 from reproduction.tables import cell
 from scoehr.metrics import METRICS
@@ -34,6 +34,10 @@ POINTS = {
     "copy": "training patients copied",
     "resampled": "training patients resampled",
 }
+
+
+#: Limits of counts, ratios and seconds.
+COUNT: Limits = (0.0, None)
 
 
 # One quantity -------------------------------------------------------------------------------------
@@ -70,7 +74,7 @@ def badness(key: str, numbers: Sequence[float]) -> list[float]:
     return [abs(number - (score.ideal or 0.0)) for number in numbers]
 
 
-def limits(key: str) -> tuple[float | None, float | None]:
+def limits(key: str) -> Limits:
     """The least and the most that a quantity can be; None where there is no limit."""
     if key in METRICS:
         return METRICS[key].low, METRICS[key].high
@@ -89,28 +93,33 @@ def reference(run: Run, point: str, key: str) -> float | None:
 def estimate(
     runs: Sequence[Run],
     read: Read,
-    limits: Sequence[float] | None = None,
+    alone: Sequence[float] | None = None,
     *,
-    least: float | None = None,
-    pool: Pool | None = None,
+    limits: Limits = NO_LIMITS,
 ) -> Estimate:
     """The mean over random seeds of what ``read`` finds in the runs of a row.
 
-    ``limits`` are the interval of one run alone; ``least`` is the lowest value that there can be.
+    ``alone`` is the interval of one run alone; ``limits`` are those of the quantity.
     """
     values = numbers(runs, read)
     diverged = sum(run.verdict == "diverged" for run in runs)
-    found = estimates.student(values, pool)._replace(diverged=diverged)
-    if len(values) == 1 and limits:
-        found = found._replace(low=limits[0], high=limits[1])
-    return found.within(least, None)
+    found = estimates.student(values, limits)._replace(diverged=diverged)
+    if len(values) == 1 and alone:
+        found = found._replace(low=alone[0], high=alone[1])
+    return found
 
 
-def over_seeds(runs: Sequence[Run], key: str, pool: Pool | None = None) -> Estimate:
-    """A quantity of a row by its key (see :func:`value`), its interval cut at the range."""
+def over_seeds(runs: Sequence[Run], key: str) -> Estimate:
+    """A quantity of a row by its key (see :func:`value`)."""
     alone = runs[0].metrics.get("interval", {}).get(key) if len(runs) == 1 else None
-    found = estimate(runs, lambda run: value(run, key), alone, pool=pool)
-    return found.within(*limits(key))
+    return estimate(runs, lambda run: value(run, key), alone, limits=limits(key))
+
+
+def relative(runs: Sequence[Run], to: Sequence[Run], read: Read) -> Estimate:
+    """What ``read`` finds in the runs of a row over its mean in those of another."""
+    below = numbers(to, read)
+    scale = 1 / (sum(below) / len(below)) if below else math.nan
+    return estimate(runs, read, limits=COUNT).times(scale)
 
 
 def numbers(runs: Sequence[Run], read: Read) -> list[float]:
@@ -122,11 +131,6 @@ def numbers(runs: Sequence[Run], read: Read) -> list[float]:
 def values(runs: Sequence[Run], key: str) -> list[float]:
     """The finite values of a quantity in the runs of a row."""
     return numbers(runs, lambda run: value(run, key))
-
-
-def pool(rows: Rows, key: str) -> Pool | None:
-    """The variance of a quantity within the rows of a table, see :func:`estimates.pooled`."""
-    return estimates.pooled(values(runs, key) for runs in rows.values())
 
 
 def point(rows: Rows, name: str, key: str) -> float | None:
@@ -167,30 +171,17 @@ def ended(rows: Rows) -> dict[str, Sequence[Run]]:
     return {name: rows[name] for name, runs in finished.items() if runs}
 
 
-def divergences(rows: Rows) -> str:
+def divergences(rows: Rows, none: str = "No run diverged.") -> str:
     """A sentence on the runs that diverged."""
     counts = {name: sum(run.verdict == "diverged" for run in runs) for name, runs in rows.items()}
     parts = [f"{name} ({n} of {len(rows[name])} runs)" for name, n in counts.items() if n]
-    return f"Diverged: {', '.join(parts)}." if parts else "No run diverged."
+    return f"Diverged: {', '.join(parts)}." if parts else none
 
 
 def caption(rows: Rows) -> str:
-    """The sentence of a caption on the random seeds of a table and on its intervals."""
-    seeds = sorted({len(runs) for runs in rows.values()})
-    marks = " † not in the reported regime." if any(map(departs, rows.values())) else ""
-    if seeds in ([], [1]):
-        return (
-            "One random seed a row; the 95 % intervals cover the patients compared and not "
-            f"another training.{marks}"
-        )
-    number = str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
-    alone = " (rows of one seed: over the patients compared)" if seeds[0] == 1 else ""
-    if 2 in seeds:
-        alone += ", with the variance pooled over the rows since some have two"
-    return (
-        f"Mean over {number} random seeds; the 95 % intervals of Student's t over the seeds{alone} "
-        f"cover training and sampling, not the choice of the patients compared with.{marks}"
-    )
+    """The end of a caption: what cells hold, of how many random seeds, and what † means."""
+    marks = " † Not in the reported regime." if any(map(departs, rows.values())) else ""
+    return f"{estimates.caption([len(runs) for runs in rows.values()])}{marks}"
 
 
 # Tables -------------------------------------------------------------------------------------------
@@ -200,10 +191,7 @@ def table(rows: Rows, keys: Iterable[str], *, references: Iterable[str] = ()) ->
     """A row a score, named by its title; a column a row of the plan, then one a reference point."""
     sheet, points = {}, list(references)
     for key in keys:
-        shared = pool(rows, key)
-        found = {
-            label(name, runs): str(over_seeds(runs, key, shared)) for name, runs in rows.items()
-        }
+        found = {label(name, runs): str(over_seeds(runs, key)) for name, runs in rows.items()}
         beside = {POINTS[name]: cell(point(rows, name, key)) for name in points}
         sheet[METRICS[key].title] = found | beside
     return pd.DataFrame.from_dict(sheet, orient="index")
@@ -245,10 +233,13 @@ def curves(runs: Sequence[Run], stage: str) -> list[pd.DataFrame]:
     return [history for history in histories if len(history)]
 
 
-def mean_cells(run: Run) -> dict[str, float | None]:
-    """Mean cell of the test patients, of their reconstruction, and of the synthetic patients."""
+def codes_per_patient(run: Run) -> dict[str, float | None]:
+    """Codes per test patient, after reconstruction, and per synthetic patient."""
     frequency = run.frequency
-    return {name: _finite(frequency[name].mean()) if name in frequency else None for name in CELLS}
+    return {
+        name: _finite(frequency[name].sum(min_count=1)) if name in frequency else None
+        for name in CELLS
+    }
 
 
 def _finite(number: float) -> float | None:
@@ -288,7 +279,7 @@ def deciles(runs: Sequence[Run]) -> list[Estimate]:
     missing = [math.nan] * 10
 
     def of(decile: int) -> Estimate:
-        return estimate(runs, lambda run: shares.get(run.id, missing)[decile], least=0)
+        return estimate(runs, lambda run: shares.get(run.id, missing)[decile], limits=COUNT)
 
     return [of(decile) for decile in range(10)]
 

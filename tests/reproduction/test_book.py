@@ -307,6 +307,7 @@ def test_account_shows_few_people_as_a_range():
         (1234567, None, "1,234,567"),
         (0.000123456, None, "0.000123"),
         (12345.6, None, "12,346"),
+        (46520.0, None, "46,520"),
         (0.5, "{:.1%}", "50.0%"),
         ("word", None, "word"),
     ],
@@ -396,8 +397,8 @@ def test_every_page_says_where_its_numbers_come_from_and_fetches_nothing():
     assert "notebooks/00-answer.html" in (html / "index.html").read_text(encoding="utf-8")
     for page in (html / "notebooks").glob("*.html"):
         text = page.read_text(encoding="utf-8")
-        assert "what was run, beside the studies" in text, page.name
         assert "profile <code>tiny</code>" in text, page.name
+        assert 'href="26-scale.html"' in text, page.name
         assert re.findall(r'<(?:script|img|iframe)[^>]*\ssrc="(?:https?:)?//', text) == [], (
             page.name
         )

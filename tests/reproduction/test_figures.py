@@ -36,3 +36,8 @@ def test_numbers_stand_right_and_break_only_before_their_interval():
         '<tr><th class="words">a</th><td>0.1 [4.7e-05,\xa00.2]</td><td class="words">holds [1, 2]</td></tr>',
         '<tr><th class="words">b</th><td>2\xa0±\xa01</td><td class="words">–</td></tr>',
     ]
+
+
+def test_runs_break_only_between_each_other():
+    text = Table(pd.DataFrame({"score": ["1 · 2 (1 of 3 diverged)", "3 · 4"]}), "c")._repr_html_()
+    assert "<td>3\xa0· 4</td>" in text

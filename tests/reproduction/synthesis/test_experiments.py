@@ -170,11 +170,11 @@ def test_unknown_names(argument, message):
         experiments.plan(**argument)
 
 
-def test_larger_runs_stand_in_for_smaller_ones_all_or_none(home):
+def test_a_book_is_made_at_the_largest_profile_whose_runs_are_all_there(home):
     small = PLAN.split("profiles:\n")[1].split("experiments:")[0]
     plan = PLAN.replace("experiments:", small.replace("tiny", "big") + "experiments:")
     (home / "workflow" / "experiments.yaml").write_text(plan)
-    show = STUDY + "print(study.shown('table', sys.argv[1], 'tiny')['fast'].profile)"
+    show = STUDY + "print(study.published_profile('table', sys.argv[1]))"
     make = RUN.replace("'tiny'", "'big'")
     finish(start(home, make))
     assert finish(start(home, show)).strip() == "tiny"

@@ -106,10 +106,41 @@ def run(
 def test_a_mean_has_students_interval_over_the_seeds(world):
     found = scores.over_seeds(world("a", [1.0, 2.0, 3.0]), "reported.pcd")
     half = stats.t.ppf(0.975, 2) / math.sqrt(3)
-    assert found == pytest.approx((2.0, 0.0, 2 + half, 3, 0))  # the score has no values below 0
-    assert str(found) == "2 [0, 4.48]"
-    again = scores.over_seeds(world("b", [10.0, 11.0]), "reported.pcd")
-    assert again[:3] == pytest.approx((10.5, 10.5 - 6.3531, 10.5 + 6.3531), abs=1e-4)
+    above = math.exp(half / 2)  # on the logarithm's scale, since the score has no values below 0
+    assert found[:5] == pytest.approx((2.0, 2 / above, 2 * above, 3, 0))
+    assert str(found) == "1 · 2 · 3" and found.runs == (1, 2, 3)
+    free = scores.over_seeds(world("b", [-1.0, 1.0, 3.0, 5.0]), "fidelity.prevalence_r2")
+    again = student([-1.0, 1.0, 3.0, 5.0])
+    assert str(free) != str(again) == "2 [-2.11, 6.11]"
+
+
+@pytest.mark.parametrize(
+    ("values", "limits"),
+    [
+        ([0.001, 0.002, 9.0, 0.5], (0, None)),
+        ([-3.0, -0.01, -0.02, -5.0], (None, 0)),
+        ([0.999, 0.9, 0.98, 1.0, 0.97], (0, 1)),
+        ([1.0, 1.0, 1.0, 1.0], (0, 1)),
+        ([0.0, 0.0, 0.0, 0.0], (0, None)),
+    ],
+)
+def test_an_interval_never_leaves_the_range(values, limits):
+    found = student(values, limits=limits)
+    least, most = (
+        given if given is not None else end
+        for given, end in zip(limits, (-math.inf, math.inf), strict=True)
+    )
+    assert least <= found.low <= found.value <= found.high <= most
+    spread = 1e-6 * np.array([-1, 1, -1, 1])  # where the range is far it is Student's interval
+    near, plain = (student(0.5 + spread, limits=each) for each in (limits, (None, None)))
+    if limits != (None, 0):
+        assert near[:3] == pytest.approx(plain[:3], abs=1e-9)
+
+
+def test_few_runs_are_printed_themselves():
+    assert str(student([0.61, 0.66, 0.7])) == "0.61 · 0.66 · 0.7"
+    assert f"{student([0.61, 0.66]).times(100):.1f}" == "61.0 · 66.0"
+    assert "[" in str(student([1.0, 2.0, 3.0, 4.0]))
 
 
 def test_students_interval_covers_the_mean_as_often_as_it_says(world):
@@ -128,10 +159,10 @@ def test_one_seed_alone_has_the_interval_over_patients(world):
         == "2 [1.5, 2.5]"
     )
     assert str(scores.over_seeds(world("b", [2.0]), "reported.pcd")) == "2"
-    assert "cover the patients compared" in scores.caption({"a": world("c", [2.0])})
-    assert "over 2 to 3 random seeds" in scores.caption(
-        {"a": world("d", [2.0, 1.0]), "b": world("e", [2.0, 1.0, 3.0])}
-    )
+    assert scores.caption({"a": world("c", [2.0])}) == "One run [95 %], n = 1."
+    rows = {"a": world("d", [2.0, 1.0]), "b": world("e", [2.0, 1.0, 3.0])}
+    assert scores.caption(rows) == "Each run, n = 2 to 3."
+    assert scores.caption({"a": world("f", [1.0] * 5)}) == "Mean [95 %], n = 5."
 
 
 def test_diverged_runs_are_named_and_never_dropped(world):
@@ -144,7 +175,7 @@ def test_diverged_runs_are_named_and_never_dropped(world):
         METRICS["reported.pcd"].title
     ]
     assert shown["all"] == "diverged"
-    assert shown["some"].startswith("2 [") and shown["some"].endswith("(1 of 3 diverged)")
+    assert shown["some"] == "1 · 3 (1 of 3 diverged)"
     assert shown["fresh real patients"] == "5"
     assert scores.divergences(rows) == "Diverged: all (2 of 2 runs), some (1 of 3 runs)."
     assert scores.divergences({"none": rows["none"]}) == "No run diverged."
@@ -163,7 +194,9 @@ def test_a_score_that_no_run_has_is_a_dash(world):
 def test_tables_that_every_run_keeps(world):
     (one,) = world("a", [1.0])
     assert (scores.lost(one), scores.unreachable(one)) == (2, 2)
-    assert scores.mean_cells(one) == {"real": 0.875, "reconstructed": 0.525, "synthetic": 0.5}
+    assert scores.codes_per_patient(one) == {
+        "real": 3.5, "reconstructed": 2.1, "synthetic": 2.0,
+    }  # fmt: skip
     assert scores.occurrences([one, one], "real", 40).tolist() == [80, 40, 20, 0]
     shares = [each.value for each in scores.deciles([one])]
     assert shares[:3] == [0, 100, 50] and all(
@@ -182,8 +215,8 @@ def test_rows_are_grouped_by_what_their_patients_hold(world):
 
 def test_rows_that_are_not_run_are_named(world):
     rows = {"a": world("a", [1.0])}
-    assert results.missing(rows, ["a", "b"]).text == "<p>not run yet: <code>b</code></p>"
-    assert results.missing(rows, ["a"]).text == ""
+    assert results.missing(rows, ["a", "b"]) == "Not run yet: `b`."
+    assert results.missing(rows, ["a"]) == ""
 
 
 # The printed order
@@ -208,13 +241,16 @@ def test_the_printed_order_is_found_reversed_or_open(world):
     assert pairs["0.001 – 0.0025"] == ablations.OPEN
     assert pairs["0.001 – 0.005"] == ablations.GONE
     whole = ablations.order(found, "rates")
-    assert ablations.tally(whole).loc["PCD"].to_dict() == {
+    assert pairs.value_counts().to_dict() == {
         ablations.FOUND: 1, ablations.REVERSED: 4, ablations.OPEN: 1, ablations.GONE: 4,
     }  # fmt: skip
     assert "In no score" in ablations.order_summary(whole)
-    table = ablations.as_reported(found, "rates")
-    assert table.loc["0.005", ["PCD, reported", "PCD, here"]].tolist() == ["131", "diverged"]
-    assert table.loc["fresh real patients", "PCD, here"] == "5"
+    drawn = ablations.panels(found, "rates")["PCD as reported"]
+    assert str(drawn["0.005"]) == "diverged" and drawn["0.001"].runs == (9.9, 10.0, 10.1)
+    quoted = ablations.reported_panels(found, "rates")["PCD as reported"]
+    assert quoted["0.005"] == ablations.of_report("reported-rate-005")["reported.pcd"]
+    sheet = ablations.overview(found).loc["Learning rate"]
+    assert sheet["rows run"] == "5 of 5" and sheet[ablations.REVERSED].startswith("4 of ")
 
 
 def test_a_whole_order_is_told(world):
@@ -231,7 +267,7 @@ def test_a_whole_order_is_told(world):
     assert set(pairs.loc[pairs["score"] == "PCD", "verdict"]) == {ablations.FOUND}
     assert "The whole order is found in PCD." in ablations.order_summary(pairs)
     assert ablations.best(found, "rates", "reported.pcd").startswith(
-        "Best by PCD as reported is 0.00025 (1 ["
+        "Best by PCD as reported is 0.00025 (0.999 · 1 · 1)"
     )
     assert "which is told apart from the next, 0.0005" in ablations.best(
         found, "rates", "reported.pcd"
@@ -244,9 +280,10 @@ def test_a_whole_order_is_told(world):
 def test_with_one_row_there_is_no_order(world):
     found = {"reported": world("reported", [1.0])}
     assert ablations.order(found, "sizes").empty
-    assert "Order" not in ablations.summary(found, "sizes") and "Best" not in ablations.summary(
-        found, "sizes"
-    )
+    said = ablations.summary(found, "sizes")
+    assert "Order" not in said and "Best" not in said and "Not run yet: 64; 144, more" in said
+    assert str(ablations.panels(found, "sizes")["PCD as reported"]["64"]) == "–"
+    assert ablations.leader(found, "sizes", "reported.pcd") == "–"
 
 
 def test_every_row_of_an_ablation_is_planned_and_quoted():
@@ -381,14 +418,9 @@ def test_what_a_figure_of_dots_draws():
 
 def test_the_variance_is_pooled_where_rows_have_two_seeds(world):
     rows = {"a": world("a", [10.0, 12.0]), "b": world("b", [20.0, 26.0]), "c": world("c", [30.0])}
-    pool = scores.pool(rows, "reported.pcd")
+    pool = pooled(scores.values(runs, "reported.pcd") for runs in rows.values())
     assert pool == pytest.approx(((2.0 + 18.0) / 2, 2))
-    half = stats.t.ppf(0.975, 2) * math.sqrt(10 / 2)
-    assert scores.over_seeds(rows["a"], "reported.pcd", pool)[:3] == pytest.approx(
-        (11, max(0, 11 - half), 11 + half)
-    )
-    assert "variance pooled over the rows" in scores.caption(rows)
-    assert scores.pool({"a": world("d", [1.0, 2.0, 3.0]), "c": rows["c"]}, "reported.pcd") is None
+    assert pooled([[1.0, 2.0, 3.0], [30.0]]) is None
     gap = welch([10.0, 12.0], [20.0, 26.0], pool)
     assert gap.high - gap.low == pytest.approx(2 * stats.t.ppf(0.975, 2) * math.sqrt(10))
 
@@ -396,9 +428,9 @@ def test_the_variance_is_pooled_where_rows_have_two_seeds(world):
 def test_pooled_intervals_cover_as_often_as_they_say():
     rng, covered = np.random.default_rng(0), 0
     for _ in range(2000):
-        rows = rng.normal(size=(6, 2)) + 7
-        low, high = student(rows[0], pooled(rows))[1:3]
-        covered += low <= 7 <= high
+        rows = rng.normal(size=(6, 2))
+        gap = welch(rows[0], rows[1] - 7, pooled(rows))
+        covered += gap.low <= 7 <= gap.high
     assert 0.935 < covered / 2000 < 0.965
 
 
@@ -472,7 +504,7 @@ def test_rows_outside_the_regime_are_marked_and_compared_with_nothing_printed(wo
 
     rows = {"reported": altered(rows["reported"], steps=40)}
     assert list(scores.table(rows, ["reported.pcd"])) == ["reported †"]
-    assert "† not in the reported regime" in scores.caption(rows)
+    assert scores.caption(rows).endswith("† Not in the reported regime.")
     assert scale.departures(rows) == "- `reported` †: steps 40 in place of 1000"
-    assert ablations.as_reported(rows, "sizes").index[0] == "144 †"
+    assert "144 †" in ablations.panels(rows, "sizes")["Density ratio"]
     assert ablations.level(rows, "sizes").empty and ablations.order(rows, "sizes").empty

@@ -1,0 +1,88 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # The paper's data: presence
+#
+# The paper works on presence of codes, and defines other scores than the report's code computes.
+# Its values for MIMIC-III stand beside those of its model as its published configuration sets it.
+
+# %% tags=["parameters"]
+dataset = "simulated"
+source = None
+profile = "quick"
+seed = 0
+
+# %% tags=["hide-input"]
+from IPython.display import display
+
+from reproduction import figures
+from reproduction.synthesis import ablations, reported, results, scores
+from reproduction.tables import Table, Words, origin
+from scoehr.files import check_seed
+
+seed = check_seed(seed)
+every = results.rows(dataset, source, profile, seed)
+rows = ablations.pick(every, "presence")
+origin(dataset, profile, seed)
+
+# %% tags=["hide-input"]
+Words(ablations.summary(every, "presence"))
+
+# %% [markdown]
+# (p1)=
+# ## Beside the paper
+
+# %% tags=["hide-input"]
+if rows:
+    keys = [*ablations.PAPER, *ablations.SEEING]
+    named = {scores.title(key): key for key in keys}
+    panels = {
+        title: {
+            label: scores.over_seeds(runs, key) for label, runs in scores.labelled(rows).items()
+        }
+        for title, key in named.items()
+    }
+    points = {
+        scores.POINTS[point]: {
+            title: scores.point(rows, point, key) for title, key in named.items()
+        }
+        for point in ablations.FLOORS
+    }
+    models = list(next(iter(panels.values())))
+    said = {
+        scores.title(key): {models[-1]: reported.paper().loc["ScoEHR", name]}
+        for key, name in zip(ablations.PAPER, reported.paper().columns, strict=True)
+        if "paper" in every
+    }
+    figures.show(
+        figures.dots(panels, points, said),
+        "Presence: dots are runs here, diamonds what the paper gives for MIMIC-III.",
+    )
+
+# %% tags=["hide-input"]
+if rows:
+    keys = [*ablations.PAPER, *ablations.MAIN[1:]]
+    table = ablations.main_table(rows, {"the paper": ablations.of_paper()}, keys)
+    display(Table(table, f"Presence. {scores.caption(rows)}"))
+
+# %% tags=["hide-input"]
+Table(
+    reported.paper(),
+    "Published by the paper, on presence of codes in MIMIC-III: its model beside three generative "
+    "adversarial networks",
+)
+
+# %% [markdown]
+# Whether its model or another is to be preferred is asked in the [contest](06-contest.ipynb); what
+# it is worth without an autoencoder, under [size of the autoencoder](09-sizes.ipynb). Both studies
+# also reported a privacy score: see [privacy](10-privacy.ipynb).
