@@ -25,13 +25,15 @@ profile = "quick"
 seed = 0
 
 # %% tags=["hide-input"]
+from IPython.display import display
+
 from companions.dualk import claims as dualk
 from companions.dualk import results as dualk_results
 from companions.mortality_attack import claims as mortality
 from companions.mortality_attack import results as mortality_results
 from reproduction import figures
 from reproduction.claims import folded
-from reproduction.synthesis import answer, results, scores
+from reproduction.synthesis import answer, contest, results, scores
 from reproduction.synthesis.claims import LEDGER
 from reproduction.tables import Table, Words, origin
 from scoehr.files import check_seed
@@ -56,11 +58,12 @@ Words(
 
 # %% tags=["hide-input"]
 prevalence = results.shares(results.cohort(runs, source).test)
+counts = results.by_kind(results.main(rows)).get("count", {})
 figures.show(
     answer.picture(runs, prevalence),
-    "Above: share of patients with each code, synthetic against real. Below: floor-normalised "
-    "gaps, "
-    "0 as good as fresh real patients, 1 as bad as independent columns.",
+    f"{contest.nearest(counts)} Above: share of patients with each code, synthetic against real. "
+    "Below: floor-normalised gaps, 0 as good as fresh real patients, 1 as bad as independent "
+    "columns.",
 )
 
 # %% tags=["hide-input"]
@@ -74,11 +77,9 @@ origin(dataset, profile, seed)
 
 # %% tags=["hide-input"]
 main = results.main(rows)
-Words("\n".join(f"- {answer.summary(name, runs)}" for name, runs in main.items()))
+Words("\n".join(f"- {answer.summary(name, found)}" for name, found in main.items()))
 
 # %% tags=["hide-input"]
-from IPython.display import display
-
 for kind, group in results.by_kind(main).items():
     display(
         Table(

@@ -89,11 +89,11 @@ here = {
     "codes": len(test.codes),
     "codes per patient": sum(part.counts.sum() for part in split) / sum(map(len, split)),
 }
-printed = {
-    f"report, {row['where']}": row
-    | {"codes per patient": row.get("density", np.nan) * row["codes"]}
-    for row in reported.QUOTES.values["cohort"]
-}
+printed = {f"report, {row['where']}": dict(row) for row in reported.QUOTES.values["cohort"]}
+for row in printed.values():
+    mean_cell = row.get("density")
+    per_visit = row.get("visits per patient", np.nan) * row.get("codes per visit", np.nan)
+    row["codes per patient"] = mean_cell * row["codes"] if mean_cell else per_visit
 rows = [
     "patients",
     "visits",

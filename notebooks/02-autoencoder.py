@@ -55,6 +55,12 @@ Words(results.missing(rows, [*ablations.names("autoencoders"), *ablations.names(
 # %% tags=["hide-input"]
 fitted = {label: scores.curves(runs, "autoencoder") for label, runs in sizes.items()}
 fitted = {label: histories for label, histories in fitted.items() if histories}
+apart = {
+    f"{label} dimensions": pd.concat(
+        [history["validation_loss"].tail(1) / history["train_loss"].tail(1) for history in found]
+    ).mean()
+    for label, found in fitted.items()
+}
 figures.show(
     figures.curves(
         {f"{label} dimensions": histories for label, histories in fitted.items()},
@@ -65,9 +71,10 @@ figures.show(
         ylabel="loss per patient",
         log=True,
     ),
-    "Loss of the autoencoder by epoch, both axes logarithmic. Lines: mean over random seeds, with "
-    "their range; "
-    "dashed: from the report.",
+    "Validation loss ends at "
+    + ", ".join(f"{ratio:.2f} ({label})" for label, ratio in apart.items())
+    + " times the training loss. Lines: mean over random seeds, with their range; dashed: from the "
+    "report; both axes logarithmic.",
 )
 
 # %% tags=["hide-input"]

@@ -246,11 +246,15 @@ def of_book(dataset: str, source: str | None, profile: str, seed: int) -> Mappin
     """The rows that a book shows: on its data if the companion knows them, else simulated ones.
 
     The simulated cohort of the book has no laboratory results and few repeated admissions, so a
-    source of its tables is no source for this companion.
+    source of its tables is no source for this companion. Its own simulated patients are shown at a
+    larger profile where all rows are finished at it.
     """
-    if dataset not in ("mimic3", "mimic4", "diabetes130"):
-        dataset, source = "simulated", None
-    return shown(dataset, source, profile if profile in PLAN.profiles else "quick", seed)
+    asked = profile if profile in PLAN.profiles else "quick"
+    if dataset in ("mimic3", "mimic4", "diabetes130"):
+        return shown(dataset, source, asked, seed)
+    found = shown("simulated", None, asked, seed)
+    whole = all(row.finished for row in found.values())
+    return found if whole else shown("simulated", None, "quick", seed)
 
 
 def applies(experiment: Experiment) -> bool:

@@ -54,6 +54,51 @@ def events(driver):
     return [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
 
 
+#: Of the tables that are seen: their captions, columns, and whether they are wider than the text.
+TABLES = """
+return [...document.querySelectorAll('main table.scores')].filter(t => t.checkVisibility()).map(t => {
+  const box = t.closest('.table-scroll');
+  return [t.caption?.innerText ?? '', t.rows[0].cells.length, box.scrollWidth > box.clientWidth + 1];
+})"""
+WORDS = "return document.querySelector('article').innerText.split(/\\s+/).length"
+WIDER = "return document.documentElement.scrollWidth > window.innerWidth + 1"
+DESKTOP, PHONE = (1400, 900), (390, 844)
+MOST_TABLES, MOST_COLUMNS, MOST_WORDS = 5, 7, 2500
+
+
+def resize(driver, size):
+    """A window of this size inside, smaller than any that a desktop's window manager allows."""
+    facts = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": size == PHONE}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", facts)
+
+
+def crowded(driver, name):
+    """What does not fit on a page of the main study, as a desktop shows it."""
+    tables = driver.execute_script(TABLES)
+    if len(tables) > MOST_TABLES:
+        yield f"{len(tables)} tables"
+    for caption, columns, wide in tables:
+        if columns > MOST_COLUMNS or wide:
+            yield f"a table of {columns} columns, too wide: {caption}"
+    words = driver.execute_script(WORDS)
+    if words > MOST_WORDS and name.startswith(("06", "09")):
+        yield f"{words} words"
+
+
+def test_the_answer_is_in_the_first_screen(browser):
+    resize(browser, DESKTOP)
+    browser.get((tiny_study.book().parent / "notebooks" / "00-answer.html").as_uri())
+    place = "return [...document.querySelectorAll('article strong')].map(e => [e.innerText, e.getBoundingClientRect().bottom])"
+    bottoms = dict(reversed(browser.execute_script(place)))
+    for question in (
+        "Did it reproduce?",
+        "What is wrong with it?",
+        "What should I use?",
+        "On which data?",
+    ):
+        assert bottoms[question] < DESKTOP[1], question
+
+
 def test_every_page_of_the_book(browser):
     html = tiny_study.book().parent
     pages = sorted([*html.glob("*.html"), *(html / "notebooks").glob("*.html")])
@@ -63,7 +108,7 @@ def test_every_page_of_the_book(browser):
 
 
 def problems(driver, page):
-    driver.set_window_size(1280, 900)
+    resize(driver, DESKTOP)
     driver.get(page.as_uri())
     settled(driver)
     for event in events(driver):
@@ -93,6 +138,9 @@ def problems(driver, page):
     written, drawn = driver.execute_script(formulas)
     if written > drawn:
         yield f"{written} formulas, {drawn} drawn"
-    driver.set_window_size(400, 900)
-    if driver.execute_script("return document.documentElement.scrollWidth > window.innerWidth + 1"):
-        yield "wider than a narrow screen"
+    if page.name < "13":  # notebooks of the main study
+        yield from crowded(driver, page.name)
+    for size in (DESKTOP, PHONE):
+        resize(driver, size)
+        if driver.execute_script(WIDER):
+            yield f"wider than a screen of {size[0]} px"

@@ -39,5 +39,5 @@ def test_numbers_stand_right_and_break_only_before_their_interval():
 
 
 def test_runs_break_only_between_each_other():
-    text = Table(pd.DataFrame({"score": ["1 · 2 (1 of 3 diverged)", "3 · 4"]}), "c")._repr_html_()
+    text = Table(pd.DataFrame({"score": ["1 [0, 2]", "3 · 4"]}), "c")._repr_html_()
     assert "<td>3\xa0· 4</td>" in text
