@@ -131,7 +131,7 @@ def _reconstruction(found: Rows, claims: pd.DataFrame) -> Exhibit:
     rows = ablations.pick(found, "autoencoders")
     reported, here = {}, {}
     for row in QUOTES.values["autoencoder"]:
-        name = f"{row['latent']} dimensions: mean cell after / before"
+        name = f"{row['latent']} dimensions: codes per patient after / before"
         reported[name] = row["density after"] / row["density before"]
         if runs := rows.get(str(row["latent"])):
             here[name] = scores.estimate(runs, _kept)
@@ -141,8 +141,8 @@ def _reconstruction(found: Rows, claims: pd.DataFrame) -> Exhibit:
 
 
 def _kept(run: Run) -> float | None:
-    """The mean cell of reconstructed patients over that of the patients."""
-    cells = scores.mean_cells(run)
+    """The codes per patient after reconstruction over those before."""
+    cells = scores.codes_per_patient(run)
     after, before = cells["reconstructed"], cells["real"]
     return after / before if after is not None and before else None
 
