@@ -15,7 +15,7 @@ override SEED := $(value SEED)
 export DATASET SOURCE PROFILE SEED
 STUDY = --dataset="$$DATASET" $${SOURCE:+--source="$$SOURCE"} $${PROFILE:+--profile="$$PROFILE"} --seed="$$SEED"
 
-.PHONY: help setup test test-slow report experiments bench check lint format clean
+.PHONY: help setup test test-slow report pdf experiments bench check lint format clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -38,6 +38,9 @@ test-slow: $(STAMP)  ## run the tests that take minutes
 
 report: $(STAMP)  ## make the whole book: DATASET=, SOURCE=, PROFILE=, SEED=
 	$(BIN)/scoehr report $(STUDY)
+
+pdf: $(STAMP)  ## print the book that `make report` made as one PDF, by Chromium
+	$(BIN)/scoehr pdf --dataset="$$DATASET" $${SOURCE:+--source="$$SOURCE"} --profile="$$PROFILE"
 
 experiments: $(STAMP)  ## make every run of every table, at all random seeds: DATASET=, SOURCE=, PROFILE=, SEED=
 	$(BIN)/scoehr experiments $(STUDY)

@@ -206,8 +206,11 @@ def assemble(place: Path) -> None:
             copy(es5 / part, target)
 
 
-def render(place: Path) -> Path:
-    """Run Jupyter Book on an assembled folder, warnings as errors; return its ``index.html``."""
+def render(place: Path, builder: str = "html") -> Path:
+    """Run Jupyter Book on an assembled folder, warnings as errors; return its ``index.html``.
+
+    ``builder``: "html", or "singlehtml" for all pages as one.
+    """
     command = [
         sys.executable,
         "-c",
@@ -215,16 +218,17 @@ def render(place: Path) -> Path:
         "build",
         str(place),
     ]
-    shutil.rmtree(place / "_build", ignore_errors=True)
+    shutil.rmtree(place / "_build" / builder, ignore_errors=True)
     environment = {
         **os.environ,
         "PYTHONWARNINGS": "ignore",
         "NO_COLOR": "1",
         "PYTHONIOENCODING": "utf-8",
     }
+    command += ["--builder", builder, "--all", "-W", "-n", "--keep-going"]
     done = subprocess.run(
-        [*command, "--all", "-W", "-n", "--keep-going"], capture_output=True, env=environment,
-        check=False, encoding="utf-8", errors="replace",
+        command, capture_output=True, env=environment, check=False, encoding="utf-8",
+        errors="replace",
     )  # fmt: skip
     (place / "logs").mkdir(exist_ok=True)
     (place / "logs" / "build.txt").write_text(done.stdout + done.stderr, encoding="utf-8")
@@ -234,7 +238,7 @@ def render(place: Path) -> Path:
         ]
         listed = "\n".join(complaints[-20:]) or done.stderr[-2000:]
         raise RuntimeError(f"the book was not built:\n{listed}")
-    return place / "_build" / "html" / "index.html"
+    return place / "_build" / builder / "index.html"
 
 
 # Publishing ---------------------------------------------------------------------------------------

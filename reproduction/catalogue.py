@@ -31,8 +31,9 @@ def published() -> pd.DataFrame:
 
 
 def _stores() -> Iterator[bundles.Bundled]:
-    """Every published run, bundle by bundle."""
-    for path in sorted((ROOT / "saved_models").glob("*-*")):
+    """Every published run, bundle by bundle, those of the main study first."""
+    paths = (ROOT / "saved_models").glob("*-*")
+    for path in sorted(paths, key=lambda path: (not path.name.startswith("synthesis"), path)):
         yield from bundles.bundle(path) or ()
 
 

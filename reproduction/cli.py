@@ -268,8 +268,29 @@ def report(
     profile = _profile(dataset, source, profile, seed)
     _snakemake(_workflow(dataset, source, profile, seed), cores, "all", executor)
     from reproduction import book
+    from reproduction import pdf as printing
 
-    print(f"wrote {book.folder(dataset, profile, source) / '_build' / 'html' / 'index.html'}")
+    place = book.folder(dataset, profile, source)
+    if printing.browser():
+        print(f"wrote {printing.write(place)}")
+    print(f"wrote {place / '_build' / 'html' / 'index.html'}")
+
+
+@app.command()
+def pdf(
+    dataset: DatasetName = "simulated",
+    source: Source = None,
+    profile: ProfileName = "quick",
+) -> None:
+    """Print the book that `build` or `report` made as one PDF; needs Chromium."""
+    _book(dataset, profile)
+    from reproduction import book
+    from reproduction import pdf as printing
+
+    place = book.folder(dataset, profile, source)
+    if not (place / "_build" / "html" / "index.html").is_file():
+        raise InputError(f"{place}: holds no book; make it first, with scoehr report")
+    print(f"wrote {printing.write(place)}")
 
 
 @app.command()
