@@ -30,6 +30,7 @@ from companions.dualk import (
     graph,
     history,
     prepare,
+    signal,
     simulate,
     train,
 )
@@ -40,6 +41,7 @@ from companions.dualk.evaluate import Figures
 from companions.dualk.history import HistoryConfig
 from companions.dualk.models import DuaLK, ModelConfig, parameter_table
 from companions.dualk.protocols import CORRECTED, FIRST_DAY, REPORTED, Protocol, with_flaw
+from companions.dualk.signal import SignalConfig
 from companions.dualk.train import Learner, TrainingConfig
 from reproduction import plan as plans
 from reproduction import runs
@@ -51,7 +53,7 @@ from scoehr.data import reading
 from scoehr.data.datasets import Digits
 from scoehr.files import ROOT, InputError, check_seed, write_json
 
-Kind = Literal["model", "control", "history", "knowledge", "baselines", "bridge"]
+Kind = Literal["model", "control", "history", "knowledge", "baselines", "bridge", "signal"]
 #: Figures whose bootstrap draws are kept.
 KEPT = (
     "recall@20",
@@ -156,13 +158,21 @@ class Experiment(runs.Experiment[Run]):
     @property
     def settings(self) -> dict[str, Any]:
         """All that decides the result, sizes and data included."""
-        more = {"history": asdict(self.history)} if self.kind == "history" else {}
+        more = {
+            "history": lambda: {"history": asdict(self.history)},
+            "signal": lambda: {"signal": asdict(self.signal)},
+        }.get(self.kind, dict)()
         return super().settings | asdict(self.scale) | {"data": self.data} | more
 
     @property
     def history(self) -> HistoryConfig:
         """Settings of the network of the history."""
         return HistoryConfig(**PLAN.scale(self.profile).get("history", {}))
+
+    @property
+    def signal(self) -> SignalConfig:
+        """Settings of the generator of visits."""
+        return SignalConfig(**PLAN.scale(self.profile).get("signal", {}))
 
     @property
     def data(self) -> str:
@@ -533,6 +543,47 @@ def _bridge(experiment: Experiment, progress: bool) -> dict[str, Any]:
     return {"metrics.json": compared, "history.csv": model.history}
 
 
+def _signal(experiment: Experiment, progress: bool) -> dict[str, Any]:
+    """Predictors taught by synthetic visits, beside those taught by real ones."""
+    found, parts = data_of(experiment)
+    scale, how = experiment.scale, {"seed": experiment.seed, "progress": progress}
+    store = _store(experiment)
+    judged: dict[str, dict[str, Figures]] = {}
+    sizes = {}
+    taught = signal.sets(found, parts, experiment.signal, folder=store, **how)
+    for name, visits in taught.items():
+        joined, cut = signal.with_test(found, visits, parts.test)
+        sizes[name] = {"patients": len(visits), "several": len(cut.train) + len(cut.validation)}
+        logits = signal.predictions(
+            joined, cut, experiment.signal.retain_epochs, scale.embedding, scale.model,
+            scale.training, store=store, **how,
+        )  # fmt: skip
+        logits |= {"frequency": baselines.frequency(Feed(joined), cut, cut.test)}
+        judged[name] = judge(joined, cut, CORRECTED, logits, experiment.seed)
+    return {"metrics.json": {"sets": sizes, "patients": len(parts.test), "scores": _beside(judged)}}
+
+
+#: Figures that are kept of each predictor and set.
+OF_SIGNAL = ("recall@20", "new.recall@20", "auprc")
+
+
+def _beside(judged: Mapping[str, Mapping[str, Figures]]) -> dict[str, Any]:
+    """Figures of each set and predictor, and less those taught by real patients:
+    {set: {predictor: {figure: …, "less figure": …}}}.
+    """
+    real = judged[signal.REAL]
+    return {
+        name: {
+            predictor: evaluate.plain(
+                {key: each.values[key] for key in OF_SIGNAL}
+                | {f"less {key}": each.difference(real[predictor], key) for key in OF_SIGNAL}
+            )
+            for predictor, each in made.items()
+        }
+        for name, made in judged.items()
+    }
+
+
 MAKERS: dict[str, Any] = {
     "knowledge": _knowledge,
     "model": _model,
@@ -540,6 +591,7 @@ MAKERS: dict[str, Any] = {
     "history": _history,
     "baselines": _baselines,
     "bridge": _bridge,
+    "signal": _signal,
 }
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from companions.dualk import claims, cohorts, experiments, interpret
+from companions.dualk import claims, cohorts, experiments, interpret, signal
 from companions.dualk.baselines import TITLES as BASELINES
 from companions.dualk.claims import QUOTES
 from companions.dualk.evaluate import KS
@@ -554,6 +554,64 @@ def across(found: Mapping[str, Runs]) -> pd.DataFrame:
                 "difference": str(run.difference(run, "recall@20", theirs="copy-forward")),
             }
     return pd.DataFrame.from_dict(rows, orient="index")
+
+
+# Signal ------------------------------------------------------------------------------------------
+
+
+def signals(dataset: str, source: str | None, profile: str, seed: int) -> dict[str, Run]:
+    """The run of synthetic visits on the book's data set, made if need be, and published ones."""
+    row = experiments.of_book(dataset, source, profile, seed)["signal"]
+    done = {name: found["signal"] for name, found in published(seed).items() if "signal" in found}
+    return done or {row.dataset: experiments.run(row, progress=False)}
+
+
+def signal_table(run: Run) -> pd.DataFrame:
+    """A row a set of patients: recall@20 on real test patients of the predictors it taught."""
+    rows = {}
+    for name, title in signal.SETS.items():
+        size = run.metrics["sets"][name]
+        rows[title] = {
+            "patients": patients(size["patients"]),
+            "with several visits": patients(size["several"]),
+        } | {
+            words: str(Estimate.read(run.metrics["scores"][name][predictor]["recall@20"]))
+            for predictor, words in signal.PREDICTORS.items()
+        }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def signal_differences(run: Run) -> pd.DataFrame:
+    """A row a set of patients: recall@20, of all and of new codes, less that of real patients."""
+    rows = {
+        title: {
+            f"{words}{of}": str(
+                Estimate.read(run.metrics["scores"][name][predictor][f"less {key}"])
+            )
+            for predictor, words in list(signal.PREDICTORS.items())[:2]
+            for key, of in (("recall@20", ""), ("new.recall@20", ", new codes"))
+        }
+        for name, title in signal.SETS.items()
+        if name != signal.REAL
+    }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def signal_kept(run: Run) -> str:
+    """How much of the signal synthetic visits keep, in a sentence a predictor."""
+    scores, parts = run.metrics["scores"], []
+    floor = scores[signal.REAL]["frequency"]["recall@20"]["value"]
+    for predictor, title in signal.PREDICTORS.items():
+        real = scores[signal.REAL][predictor]["recall@20"]["value"] - floor
+        less = Estimate.read(scores[signal.SYNTHETIC][predictor]["less recall@20"]).times(
+            100 / real
+        )
+        kept = less._replace(value=100 + less.value, low=100 + less.low, high=100 + less.high)
+        parts.append(f"{kept:.0f} % ({title})" if real > 0 else f"nothing to keep ({title})")
+    return (
+        "Of what real patients teach beyond the most frequent codes, in recall@20 on the test "
+        f"patients, synthetic ones keep {', '.join(parts)}."
+    )
 
 
 # Bridge ------------------------------------------------------------------------------------------

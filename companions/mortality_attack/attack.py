@@ -181,20 +181,26 @@ def posed(
     """
     where = device()
     model.to(where).eval()
-    values, mask, static, died = tensors(series, where)
+    died = tensors(series, where)[3]
     verdict = torch.as_tensor(verdicts(model, series)).to(where)
     asked = {"both": died >= 0, "0to1": died == 0, "1to0": died > 0}[config.direction]
     rows = ((verdict == (died > 0)) & asked).nonzero()[:, 0]
-    sign = verdict.to(values) * 2 - 1
+    return rows.cpu().numpy(), verdict[rows].long().cpu().numpy(), problems(
+        model, series, statistics, config, rows
+    )  # fmt: skip
+
+
+def problems(
+    model: Classifier, series: Series, statistics: Statistics, config: AttackConfig, rows: Tensor
+) -> Iterator[Problem]:
+    """Batches of stays ready to be attacked, whether or not the model has them right."""
+    values, mask, static, died = tensors(series, device())
     low, high = bounds(values, statistics, config.box)
     free = allowed(model, mask, statistics, config.measured_only)
-
-    def batches() -> Iterator[Problem]:
-        for some in rows.split(config.batch):
-            down, up = ((side[some] - values[some]) * free[some] for side in (low, high))
-            yield Problem(model, values[some], mask[some], static[some], sign[some], down, up)
-
-    return rows.cpu().numpy(), verdict[rows].long().cpu().numpy(), batches()
+    for some in rows.split(config.batch):
+        down, up = ((side[some] - values[some]) * free[some] for side in (low, high))
+        sign = died[some].to(values) * 2 - 1
+        yield Problem(model, values[some], mask[some], static[some], sign, down, up)
 
 
 def gathered(

@@ -16,6 +16,7 @@ than those before. What was kept is then made smaller as long as the verdict sta
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -31,10 +32,11 @@ from companions.mortality_attack.attack import (
     frozen,
     gathered,
     posed,
+    problems,
 )
 from companions.mortality_attack.models import Classifier
 from companions.mortality_attack.protocol import Series, Statistics
-from companions.mortality_attack.train import nearest, top
+from companions.mortality_attack.train import device, nearest, top
 
 #: Cells that may be changed, the budgets of the curves.
 CELLS = (1, 2, 3, 5, 8, 10, 12, 20, 32, 48)
@@ -230,15 +232,47 @@ def _few_cells(record: Record, config: EnsembleConfig, generator: torch.Generato
 
 
 def _sparse(record: Record, place: Tensor, change: Tensor, cells: int, steps: int) -> None:
-    """Steps against the margin, the steepest cell by ever less, each followed by the projection."""
-    problem = record.problem.take(place)
+    """The steps of :func:`descent` on some stays, all looked at."""
+    for moved, margin in descent(record.problem.take(place), change, cells, steps):
+        record.look(moved, margin, place)
+
+
+def descent(
+    problem: Problem, change: Tensor, cells: int, steps: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Changes and margins of steps against the margin, the steepest cell by ever less, each
+    followed by the projection onto changes of at most so many cells.
+    """
     change = nearest(change, problem.low, problem.high, cells)
     for step in range(steps + 1):
         margin, slope = problem.slope(change)
-        record.look(change, margin, place)
+        yield change, margin
         steepest = slope.abs().amax((1, 2), keepdim=True).clamp(min=1e-12)
         moved = change - (1 - 0.9 * step / steps) * slope / steepest
         change = nearest(moved, problem.low, problem.high, cells)
+
+
+def within(
+    model: Classifier, series: Series, statistics: Statistics, base: AttackConfig, cells: int,
+    steps: int,
+) -> np.ndarray:  # fmt: skip
+    """The change of at most so many cells under which the margin of each stay is lowest, ``(n, 48,
+    F)``, whether or not the model has the stay right.
+    """
+    found = []
+    with frozen(model):
+        model.to(device()).eval()
+        for problem in problems(model, series, statistics, base, torch.arange(len(series))):
+            best, lowest = (
+                torch.zeros_like(problem.values),
+                torch.full_like(problem.sign, torch.inf),
+            )
+            for change, margin in descent(problem, best, cells, steps):
+                lower = margin < lowest
+                best = torch.where(lower[:, None, None], change, best)
+                lowest = torch.where(lower, margin, lowest)
+            found.append(best.cpu().numpy())
+    return np.concatenate(found)
 
 
 @torch.no_grad()

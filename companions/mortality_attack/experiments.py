@@ -28,6 +28,7 @@ from companions.mortality_attack import (
     features,
     models,
     peers,
+    signal,
     simulate,
     susceptibility,
     train,
@@ -36,6 +37,7 @@ from companions.mortality_attack.ablation import Ablated, AblationConfig, certif
 from companions.mortality_attack.attack import AttackConfig, Attacked
 from companions.mortality_attack.ensemble import EnsembleConfig, Strongest, strongest
 from companions.mortality_attack.extract import Stays
+from companions.mortality_attack.generate import GeneratorConfig
 from companions.mortality_attack.models import Classifier, Committee, ModelConfig
 from companions.mortality_attack.protocol import (
     CORRECTED,
@@ -56,7 +58,7 @@ from reproduction.runs import run as run
 from scoehr.files import ROOT, InputError, check_seed, replacing, write_json
 
 Model = Classifier | peers.Peer
-Task = Literal["cohort", "model", "attack", "side", "worst"]
+Task = Literal["cohort", "model", "attack", "side", "worst", "signal"]
 #: Random seed of the simulated stays, whatever that of the study.
 STAYS_SEED = 0
 #: Rungs of the ladder are rows named so.
@@ -108,8 +110,8 @@ class Experiment(runs.Experiment[Run]):
     leaves out another fifth of the training and validation stays to stop by; ``blend``: rows whose
     probabilities are averaged instead, ``calibrated`` on validation stays; ``victims`` are the rows
     an attack is made against, the first, and tried on, the others, with the members of ``ensemble``
-    if given; ``ablation``: verdicts are votes over random parts of a stay; ``stays``: how many are
-    simulated; ``attacked``: how many test stays at most.
+    if given; ``ablation``: verdicts are votes over random parts of a stay; ``generator``: of
+    synthetic stays; ``stays``: how many are simulated; ``attacked``: how many test stays at most.
     """
 
     task: Task
@@ -126,6 +128,7 @@ class Experiment(runs.Experiment[Run]):
     attack: AttackConfig = field(default_factory=AttackConfig)
     ensemble: EnsembleConfig | None = None
     ablation: AblationConfig | None = None
+    generator: GeneratorConfig | None = None
     attacked: int = 0
     victims: tuple[str, ...] = ()
 
@@ -133,7 +136,7 @@ class Experiment(runs.Experiment[Run]):
     prefix: ClassVar[str] = "mortality_attack-"
 
     #: Settings that came later: they stay out of the ids of rows that do not use them.
-    LATER: ClassVar[frozenset[str]] = frozenset({"calibrated", "ensemble", "ablation"})
+    LATER: ClassVar[frozenset[str]] = frozenset({"calibrated", "ensemble", "ablation", "generator"})
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -177,6 +180,8 @@ class Experiment(runs.Experiment[Run]):
                 metrics = cohort(self.cohort())
             case "model":
                 metrics = _train(self, folder, progress)
+            case "signal":
+                metrics = _signal(self, folder, progress)
             case _:
                 metrics = _attack_rows(self, folder, progress)
         metrics["costs"] = {
@@ -243,6 +248,7 @@ def plan(
         for name, row in text["attacks"][kind].items():
             attacked = _attack(base, kind, name, row, text["attacks"], scale)
             rows[attacked.name] = attacked
+    rows["signal"] = _of_signal(base, text["signal"], rows, text["attacks"], scale)
     return rows
 
 
@@ -347,6 +353,30 @@ def _attack(
         attacked=scale[size],
         ensemble=_ensemble(scale) if kind == "worst" else None,
         victims=victims if row["victim"] != "reported" else victims[:1],
+    )
+
+
+def _of_signal(
+    base: Experiment, row: Mapping[str, Any], rows: Mapping[str, Experiment],
+    attack: Mapping[str, Any], scale: Mapping[str, Any],
+) -> Experiment:  # fmt: skip
+    """Synthetic stays: the network of another row, trained on them, and the attack of the worst
+    case.
+    """
+    like, config = rows[row["network"]], AttackConfig(**attack["worst_settings"])
+    generator = GeneratorConfig(**row["generator"])
+    epochs = max(2, round(generator.epochs * scale["epochs"]))
+    return replace(
+        base,
+        name="signal",
+        title=row["title"],
+        task="signal",
+        model=like.model,
+        training=like.training,
+        generator=replace(generator, epochs=epochs),
+        attack=replace(config, steps=_steps(config.steps, scale)),
+        ensemble=_ensemble(scale),
+        attacked=scale["signal"],
     )
 
 
@@ -775,24 +805,67 @@ def arrays(found: Attacked, series: Series, seed: int = 0) -> dict[str, np.ndarr
     return {key: np.ascontiguousarray(value, dtype=np.float32) for key, value in kept.items()}
 
 
+# Synthetic stays -------------------------------------------------------------------------------
+
+
+def _signal(study: Experiment, folder: Path, progress: bool) -> dict[str, Any]:
+    """Models trained on synthetic stays, tested and attacked beside those of real ones."""
+    assert study.generator and study.ensemble
+    data, how = study.prepared(), {"seed": study.seed, "progress": progress}
+    found, history = signal.sets(data, study.generator, **how)
+    pd.DataFrame(history).to_csv(folder / "history.csv", index=False, float_format="%.6g")
+    store = ROOT / "runs" / "stages" / study.id
+    networks, chances = signal.fit_all(
+        found, data, study.model, study.training, **how, folder=store
+    )
+    series = data.test.take(np.arange(len(data.test))[: study.attacked])
+    broken = signal.attacked(networks, series, data, study.attack, study.ensemble, **how)
+    read = np.flatnonzero(data.statistics.available)
+    carried = signal.carried(
+        networks, series, data, study.attack, study.ensemble.sparse_steps, study.seed
+    )
+    save_file(signal.by_series(broken, read), folder / "maps.safetensors")
+    loaded = {name: networks[name] for name in broken}
+    return {
+        "sets": {name: [len(each), int(each.died.sum())] for name, each in found.items()},
+        "test": len(data.test),
+        "scores": signal.scored(chances, data.test, study.seed),
+        "attacks": {
+            name: summary(one, series, study.attack.steps, study.seed)["both"]
+            for name, one in broken.items()
+        },
+        "alike": signal.alike(broken, series, read, study.seed),
+        "carried": carried,
+        "transfer": susceptibility.transfer(broken, loaded, series),
+    }
+
+
 # What pages show -------------------------------------------------------------------------------
 
 
-def of_book(dataset: str, source: str | None, profile: str, seed: int) -> Mapping[str, Experiment]:
+def of_book(
+    dataset: str,
+    source: str | None,
+    profile: str,
+    seed: int,
+    names: Sequence[str] = ("cohort", "reported", "best-all"),
+) -> Mapping[str, Experiment]:
     """The rows that a book shows.
 
     Those of the given source, if it is one of ICU stays, at its profile or the largest one that
-    is finished; else the published ones of the Challenge 2012, if all are there; else simulated
-    stays at the profile.
+    is finished; else the published ones of the Challenge 2012, if those of ``names`` are among
+    them; else simulated stays at the profile.
     """
     sizes = PLAN.profiles
     asked = profile if profile in sizes else sizes[0]
     kind = readable(source) if dataset in ("mimic3", "physionet2012") else None
     if kind:
         return plans.whole(PLAN.upward(asked), lambda size: plan(kind, size, seed, source))
-    published = plans.whole(PLAN.upward("standard"), lambda size: plan("physionet2012", size, 0))
-    if all(row.finished for row in published.values()):
-        return published
+    for size in reversed(PLAN.upward("standard")):
+        rows = plan("physionet2012", size, 0)
+        published = {name: row for name, row in rows.items() if row.finished}
+        if published.keys() >= set(names):
+            return published
     return plan("simulated", asked, seed)
 
 

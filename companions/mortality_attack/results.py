@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from companions.mortality_attack import experiments, features, simulate
+from companions.mortality_attack import experiments, features, signal, simulate
 from companions.mortality_attack.claims import QUOTES
 from companions.mortality_attack.evaluate import SCORES
 from companions.mortality_attack.experiments import Run
@@ -57,8 +57,9 @@ def runs(
     dataset: str, source: str | None, profile: str, seed: int, names: Iterable[str] | None = None
 ) -> dict[str, Run]:
     """The runs that the book shows (:func:`experiments.of_book`), made if need be."""
-    plan = experiments.of_book(dataset, source, profile, seed)
-    wanted = list(names) if names is not None else list(plan)
+    asked = {} if names is None else {"names": list(names)}
+    plan = experiments.of_book(dataset, source, profile, seed, **asked)
+    wanted = asked.get("names", list(plan))
     return {name: experiments.run(plan[name], progress=False) for name in wanted}
 
 
@@ -572,6 +573,127 @@ def speed() -> str:
         f"{100 * theirs['success']:.0f} % turned and a median L1 norm of "
         f"{ours['l1']:.2f} and {theirs['l1']:.2f} (`{found['command']}`)."
     )
+
+
+# Synthetic stays ----------------------------------------------------------------------------------
+
+
+def signal_table(found: Run) -> pd.DataFrame:
+    """A row a set of stays: AUROC on real test stays of the models that learnt from it."""
+    rows = {}
+    for name, title in signal.SETS.items():
+        stays, deaths = found.metrics["sets"][name]
+        sizes = {"stays": tables.patients(stays), "deaths": tables.patients(deaths)}
+        scores = found.metrics["scores"][name]
+        rows[title] = sizes | {
+            words: text(scores[model]["auroc"]) for model, words in signal.MODELS.items()
+        }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def signal_differences(found: Run) -> pd.DataFrame:
+    """A row a set of stays: AUROC and AUPRC of its models less those of the other real half."""
+    rows = {
+        title: {
+            f"{SCORES[key]}, {signal.MODELS[model]}": text(
+                found.metrics["scores"][name][model][key]["less"]
+            )
+            for key in ("auroc", "auprc")
+            for model in ("bilstm", "boosting")
+        }
+        for name, title in signal.SETS.items()
+        if name != signal.OTHER
+    }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def signal_kept(found: Run) -> str:
+    """How much of the signal synthetic stays keep, in a sentence a model."""
+    real, made = (found.metrics["scores"][name] for name in (signal.OTHER, signal.SYNTHETIC))
+    parts = []
+    for model, title in signal.MODELS.items():
+        whole = real[model]["auroc"]["value"] - 0.5
+        less = Estimate.read(made[model]["auroc"]["less"]).times(100 / whole)
+        kept = less._replace(value=100 + less.value, low=100 + less.low, high=100 + less.high)
+        parts.append(f"{kept:.0f} % ({title})")
+    return (
+        "Of what the real stays that the generator saw tell above chance, in AUROC on the test "
+        f"stays, models of its synthetic stays keep {', '.join(parts)}."
+    )
+
+
+NETWORKS = {
+    signal.VICTIM: "the victim",
+    signal.OTHER: "the network of the other half",
+    signal.SYNTHETIC: "the network of synthetic stays",
+}
+
+
+def alike_table(found: Run) -> pd.DataFrame:
+    """A row a pair of networks: how alike their maps of changed cells are."""
+    maps = found.metrics["alike"]
+    pairs = {
+        "the two real halves: the floor": f"{signal.VICTIM}, {signal.OTHER}",
+        "synthetic stays and the real stays they were learnt from": (
+            f"{signal.OTHER}, {signal.SYNTHETIC}"
+        ),
+        "synthetic stays and the victim": f"{signal.VICTIM}, {signal.SYNTHETIC}",
+        "the last less the floor": "less",
+    }
+    rows = {title: {"rank correlation": text(maps[key], 2)} for title, key in pairs.items()}
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def broken_table(found: Run) -> pd.DataFrame:
+    """A row a network: what the ensemble of attacks does to it."""
+    rows = {title: _changes(found.metrics["attacks"][name]) for name, title in NETWORKS.items()}
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def carried_table(found: Run) -> pd.DataFrame:
+    """A row a place where changes were found: how many of the victim's right verdicts they turn."""
+    shares = found.metrics["carried"]["shares"]
+    least = {name: table[signal.VICTIM] for name, table in found.metrics["transfer"].items()}
+    rows = {
+        title: {
+            f"changes of {signal.BUDGET} cells": text(shares[name], 2),
+            "smallest changes": text(least.get(name), 2),
+        }
+        for name, title in (NETWORKS | {"random": "nowhere: random cells, random ends"}).items()
+    }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def carried_words(found: Run) -> str:
+    """Whether synthetic stays are an attack surface, in sentences that follow the numbers."""
+    carried = found.metrics["carried"]
+    shares = {name: Estimate.read(entry) for name, entry in carried["shares"].items()}
+    made, less = shares[signal.SYNTHETIC], Estimate.read(carried["less"])
+    surface = made.low > shares["random"].high
+    verdict = "are an attack surface" if surface else "could not be shown to be an attack surface"
+    beside = "worse than" if less.below() else "better than" if less.above() else "as good as"
+    return (
+        f"Synthetic stays {verdict}: who has them alone turns {made:.2f} of the victim's right "
+        f"verdicts by changes of {signal.BUDGET} cells, where as many random cells turn "
+        f"{shares['random']:.2f}. They serve an attacker {beside} real stays of other patients "
+        f"(difference {less:.2f})."
+    )
+
+
+@figures.styled
+def weak_points(found: Run) -> Figure:
+    """Share of turned stays whose series is changed: the victim against the two other networks."""
+    figure, axes = figures.panels(2, width=3.4, height=3.3)
+    x = found.maps[signal.VICTIM]
+    for ax, name in zip(axes, (signal.OTHER, signal.SYNTHETIC), strict=True):
+        y = found.maps[name]
+        top = float(max(x.max(), found.maps[signal.OTHER].max(), y.max())) + 0.02
+        ax.plot([0, top], [0, top], color=figures.GREY, linewidth=0.9)
+        ax.scatter(x, y, s=18, color=figures.PALETTE[0], alpha=0.75, linewidths=0)
+        ax.set(xlabel="the victim", title=NETWORKS[name], xlim=(0, top), ylim=(0, top))
+        ax.set_aspect("equal")
+    axes[0].set_ylabel("share of stays whose series is changed")
+    return figure
 
 
 # Helpers ------------------------------------------------------------------------------------------
