@@ -546,7 +546,8 @@ def _bridge(experiment: Experiment, progress: bool) -> dict[str, Any]:
 def _signal(experiment: Experiment, progress: bool) -> dict[str, Any]:
     """Predictors taught by synthetic visits, beside those taught by real ones."""
     found, parts = data_of(experiment)
-    scale, how = experiment.scale, {"seed": experiment.seed, "progress": progress}
+    scale = experiment.scale
+    how: dict[str, Any] = {"seed": experiment.seed, "progress": progress}
     store = _store(experiment)
     judged: dict[str, dict[str, Figures]] = {}
     sizes = {}

@@ -811,7 +811,8 @@ def arrays(found: Attacked, series: Series, seed: int = 0) -> dict[str, np.ndarr
 def _signal(study: Experiment, folder: Path, progress: bool) -> dict[str, Any]:
     """Models trained on synthetic stays, tested and attacked beside those of real ones."""
     assert study.generator and study.ensemble
-    data, how = study.prepared(), {"seed": study.seed, "progress": progress}
+    data = study.prepared()
+    how: dict[str, Any] = {"seed": study.seed, "progress": progress}
     found, history = signal.sets(data, study.generator, **how)
     pd.DataFrame(history).to_csv(folder / "history.csv", index=False, float_format="%.6g")
     store = ROOT / "runs" / "stages" / study.id

@@ -44,7 +44,7 @@ from scoehr.training import TrainingConfig, train
 CURVES, BLOCKS = 4, 4
 LENGTH = HOURS // BLOCKS
 #: Rounds of expectation and maximisation, and quantiles kept of ranks and of scatter.
-ROUNDS, QUANTILES = 10, 200
+ROUNDS, QUANTILES = 30, 200
 #: Standard errors by which means of an outcome are drawn together.
 SHRUNKEN = 1.0
 #: Spread of what is added to the outcome before it is diffused.
@@ -98,14 +98,14 @@ def fit_curves(
     inner = np.einsum("nh,hi,hj->nij", mask.astype(float), shape, shape)
     outer = np.einsum("nh,hi->ni", np.where(mask, values, 0.0).astype(float), shape)
     count, square = mask.sum(), float((np.where(mask, values, 0.0) ** 2).sum())
-    mean, covariance = np.zeros(CURVES), np.eye(CURVES)
-    mean[0] = values[mask].mean()
     noise = max(float(values[mask].var()), 1e-4) / 2
+    mean, covariance = np.zeros(CURVES), noise * np.diag(1 / (1 + np.arange(CURVES)) ** 2.0)
+    mean[0] = values[mask].mean()
     for _ in range(ROUNDS):
         centre, spread = _posterior(inner, outer, mean, covariance, noise)
         second = spread + np.einsum("ni,nj->nij", centre, centre)
         mean = centre.mean(0)
-        covariance = second.mean(0) - np.outer(mean, mean) + 1e-6 * np.eye(CURVES)
+        covariance = second.mean(0) - np.outer(mean, mean) + 1e-8 * np.eye(CURVES)
         error = square - 2 * (outer * centre).sum() + (inner * second).sum()
         noise = max(error / count, 1e-6)
     centre, spread = _posterior(inner, outer, mean, covariance, noise)
