@@ -98,12 +98,6 @@ Table(
 # Which model to use is decided by the stays that each member stops by, never by the held-out ones.
 
 # %% tags=["hide-input"]
-Table(
-    results.validation_table(runs),
-    "Scores on the stays held back to choose by, of the parts of the recommended model and of it",
-)
-
-# %% tags=["hide-input"]
 Words(results.target(runs))
 
 # %% tags=["hide-input"]

@@ -58,7 +58,7 @@ from reproduction.runs import run as run
 from scoehr.files import ROOT, InputError, check_seed, replacing, write_json
 
 Model = Classifier | peers.Peer
-Task = Literal["cohort", "model", "attack", "side", "worst", "signal"]
+Task = Literal["cohort", "model", "attack", "worst", "signal"]
 #: Random seed of the simulated stays, whatever that of the study.
 STAYS_SEED = 0
 #: Rungs of the ladder are rows named so.
@@ -244,7 +244,7 @@ def plan(
         name: _model(replace(base, name=name, task="model"), row, scale)
         for name, row in text["models"].items()
     }
-    for kind in ("main", "side", "worst"):
+    for kind in ("main", "worst"):
         for name, row in text["attacks"][kind].items():
             attacked = _attack(base, kind, name, row, text["attacks"], scale)
             rows[attacked.name] = attacked
@@ -337,20 +337,19 @@ def _attack(
     config = AttackConfig(**settings | row.get("settings", {}))
     config = replace(config, steps=_steps(config.steps, scale))
     main = [other["victim"] for other in text["main"].values()]
-    others = {"main": main, "side": [], "worst": text["transfer"]}[kind]
+    others = main if kind == "main" else text["transfer"]
     victims = (
         row["victim"],
         *(other for other in others if other not in (row["victim"], "reported")),
     )
-    tasks: dict[str, Task] = {"main": "attack", "side": "side", "worst": "worst"}
-    size = {"main": "attacked", "side": "side", "worst": "worst"}[kind]
+    task: Task = "attack" if kind == "main" else "worst"
     return replace(
         base,
-        name=f"{tasks[kind]}-{name}",
+        name=f"{task}-{name}",
         title=row["title"],
-        task=tasks[kind],
+        task=task,
         attack=config,
-        attacked=scale[size],
+        attacked=scale["attacked" if kind == "main" else "worst"],
         ensemble=_ensemble(scale) if kind == "worst" else None,
         victims=victims if row["victim"] != "reported" else victims[:1],
     )
@@ -705,8 +704,6 @@ def _attack_rows(study: Experiment, folder: Path, progress: bool) -> dict[str, A
     start, found = time.perf_counter(), _attacked(study, model, series, data, progress)
     seconds = time.perf_counter() - start
     facts = summary(found, series, study.attack.steps, study.seed) | {"attack_seconds": seconds}
-    if study.task == "side":
-        return facts
     save_file(arrays(found, series, study.seed), folder / "maps.safetensors")
     if isinstance(found, Strongest):
         facts["robust"] = susceptibility.robust(found, series, seed=study.seed)

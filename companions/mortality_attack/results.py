@@ -49,7 +49,9 @@ FLAWS = {
     "scored_on_training": "scored on training stays, balanced draw: as reported",
 }
 #: Budgets of cells that the table of robust accuracy shows.
-SHOWN_CELLS = (0, 1, 2, 5, 8, 10, 20)
+SHOWN_CELLS = (0, 1, 2, 5, 10, 20)
+#: Rows of models that were trained to withstand attacks.
+DEFENDED = ("defended", "sparse-all")
 DIRECTIONS = {"0to1": "survival → death", "1to0": "death → survival"}
 
 
@@ -319,15 +321,6 @@ def attack_table(found: Runs) -> pd.DataFrame:
     return pd.DataFrame(rows).set_index("victim").rename_axis(None)
 
 
-def side_table(found: Runs) -> pd.DataFrame:
-    """A row a way of attacking the same stays."""
-    rows = {}
-    for title, run in attacked(found, "side").items():
-        seconds = f"{run.metrics['attack_seconds']:.1f}"
-        rows[title] = {**_changes(run.metrics["both"]), "seconds": seconds}
-    return pd.DataFrame.from_dict(rows, orient="index")
-
-
 def _changes(entry: Mapping[str, Any]) -> dict[str, str]:
     """How many stays an attack turned, and how large its best changes are."""
     median = entry["best"]["median"]
@@ -340,50 +333,33 @@ def _changes(entry: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def noise_table(found: Runs) -> pd.DataFrame:
-    """Share turned by the attack's changes, and by the same sizes at random."""
-    rows = {}
-    for title, run in attacked(found).items():
-        own = run.metrics["transfer"][run.experiment.victims[0]]
-        rows[title] = {
-            "changes": own["stays"],
-            "turned, as found": text(own, 2),
-            "turned, random cells and signs": text(run.metrics["noise"], 3),
-        }
-    return pd.DataFrame.from_dict(rows, orient="index")
+def noise_words(found: Run) -> str:
+    """What the same sizes of change do at random, in a sentence."""
+    own = found.metrics["transfer"][found.experiment.victims[0]]
+    return (
+        f"Is it the place or the size? The changes of the {found.experiment.title} turn "
+        f"{text(own, 2)} of the verdicts; the same sizes in random cells of the same stays, with "
+        f"random signs, turn {text(found.metrics['noise'], 3)}."
+    )
 
 
 def transfer_table(found: Runs) -> pd.DataFrame:
-    """Share of changes made against one model (row) that turn another's verdict (column)."""
-    rows = {}
-    for title, run in attacked(found).items():
-        table = run.metrics["transfer"]
-        if len(table) > 1:
-            rows[title] = {
-                found[name].experiment.title: text(entry, 2) for name, entry in table.items()
-            }
+    """Share of changes made against one model (row) that turn another's verdict (column).
+
+    The smallest changes that the ensemble of attacks found; those of the other models' own rows.
+    """
+    made = {title: run for title, run in attacked(found, "worst").items()
+            if len(run.metrics["transfer"]) > 1}  # fmt: skip
+    tried = {
+        name: found[name].experiment.title
+        for run in made.values()
+        for name in run.metrics["transfer"]
+    }
+    rows = {
+        title: {tried[name]: text(run.metrics["transfer"].get(name), 2) for name in tried}
+        for title, run in made.items()
+    }
     return pd.DataFrame.from_dict(rows, orient="index")
-
-
-def most_susceptible(found: Run, number: int = 8) -> pd.DataFrame:
-    """The features with the highest sensitivity, by direction, with intervals."""
-    rows = []
-    for direction, words in DIRECTIONS.items():
-        keys = ("sensitivity", "s", "touched")
-        sums = {key: found.maps[f"best/{direction}/by_feature/{key}"] for key in keys}
-        for place in np.argsort(-sums["sensitivity"][0], kind="stable")[:number]:
-            here = {key: Estimate(*sums[key][:, place].tolist()) for key in keys}
-            if here["touched"].value > 0:
-                rows.append(
-                    {
-                        "direction": words,
-                        "series": features.table()[place].title,
-                        "sensitivity": f"{here['sensitivity']:.1f}",
-                        "s": f"{here['s']:.2f}",
-                        "stays changed (%)": f"{here['touched'].times(100):.0f}",
-                    }
-                )
-    return pd.DataFrame(rows).set_index("direction").rename_axis(None)
 
 
 @figures.styled
@@ -458,39 +434,43 @@ def discovery(found: Runs) -> Figure:
     return figures.shared_legend(figure, axes, columns=2)
 
 
-@figures.styled
-def budgets(found: Runs) -> Figure:
-    """Share of attacked stays turned within a budget of cells, L1 norm, or largest change."""
-    labels = {"cells": "cells changed", "l1": "L1 norm", "largest": "largest change"}
-    figure, axes = figures.panels(3, width=3.1, height=3.0)
-    made = attacked(found)
-    shades = figures.colours(list(made))
-    for ax, (key, label) in zip(axes, labels.items(), strict=True):
-        for title, run in made.items():
-            curve = _numbers(run.metrics["both"]["best"]["curves"][key])
-            ax.plot(
-                experiments.BUDGETS[key],
-                100 * curve,
-                "o-",
-                markersize=3,
-                color=shades[title],
-                label=title,
-            )
-        ax.set(xlabel=label, ylim=(0, 102), **({"xscale": "log"} if key != "largest" else {}))
-        if key != "largest":
-            ax.xaxis.set_major_formatter("{x:g}")
-    axes[0].set_ylabel("stays turned (%)")
-    return figures.shared_legend(figure, axes, columns=2)
-
-
 def robust_table(found: Runs) -> pd.DataFrame:
     """Share of all stays whose right verdict stands, by cells that may be changed."""
-    rows = {}
-    for title, run in attacked(found, "worst").items():
-        shares = run.metrics["robust"]
-        rows[title] = {f"{cells} cells": text(shares[str(cells)], 2) for cells in SHOWN_CELLS}
-        rows[title]["AUROC"] = text(found[run.experiment.victims[0]].metrics["test"]["auroc"], 2)
+    rows = {
+        title: {
+            f"{cells} cell" + "s" * (cells != 1): text(run.metrics["robust"][str(cells)], 2)
+            for cells in SHOWN_CELLS
+        }
+        for title, run in attacked(found, "worst").items()
+    }
     return pd.DataFrame.from_dict(rows, orient="index")
+
+
+@figures.styled
+def robust_curves(found: Runs) -> Figure:
+    """Share of stays whose right verdict stands against the cells that may be changed; what is
+    certain of the model of randomized ablation, if it is there, as a dashed line.
+    """
+    figure, ax = figures.axis(7.2, 3.4)
+    made = attacked(found, "worst")
+    ablated = found.get("ablated-all")
+    certain = f"{ablated.experiment.title}, certified" if ablated else ""
+    shades = figures.colours([*made, *([certain] if ablated else [])])
+    for title, run in made.items():
+        curve = run.metrics["robust"]
+        cells, shares = map(int, curve), [entry["value"] for entry in curve.values()]
+        ax.plot(list(cells), shares, "o-", markersize=3, color=shades[title], label=title)
+    if ablated:
+        curve = ablated.metrics["certified"]["curve"]
+        shares = [entry["value"] for entry in curve.values()] + [0.0]
+        ax.step(
+            range(len(shares)), shares, "--", where="post", color=shades[certain], label=certain
+        )
+    ax.set(xlabel="cells that may be changed", ylabel="stays right", ylim=(0, 1))
+    ax.set_xscale("symlog", linthresh=1, linscale=0.5)
+    ax.set_xticks([0, 1, 2, 5, 10, 20, 48], ["0", "1", "2", "5", "10", "20", "48"])
+    ax.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    return figure
 
 
 def clinical_table(found: Run) -> pd.DataFrame:
@@ -509,39 +489,30 @@ def clinical_table(found: Run) -> pd.DataFrame:
 
 
 def defence(found: Runs) -> str:
-    """What each defence costs and what is left of it under the attack, in a sentence."""
+    """What each defence costs and what is left of it under the attack, in a sentence each."""
     plain = found["worst-bilstm-study"]
     parts = [
         f"The plain bi-LSTM has {_standing(plain, 0)} of the stays right, and "
-        f"{_standing(plain, 8)} "
-        "once any 8 cells may be changed."
+        f"{_standing(plain, 8)} once any 8 cells may be changed."
     ]
-    for title, run in attacked(found, "worst").items():
-        if run is not plain:
-            auroc = found[run.experiment.victims[0]].metrics["test"]["auroc"]
-            parts.append(
-                f"The {title}: {_standing(run, 0)} and {_standing(run, 8)}, with an AUROC of "
-                f"{text(auroc, 2)}."
-            )
+    for name in DEFENDED:
+        run = found[f"worst-{name}"]
+        parts.append(
+            f"The {run.experiment.title}: {_standing(run, 0)} and {_standing(run, 8)}, with an "
+            f"AUROC of {text(found[name].metrics['test']['auroc'], 2)}."
+        )
+    if "ablated-all" in found:
+        run = found["ablated-all"]
+        parts.append(
+            f"The {run.experiment.title} needs no attack to be judged: half of the held-out stays "
+            f"keep a right verdict for certain whatever {run.metrics['certified']['median']:.0f} "
+            f"cells are given, with an AUROC of {text(run.metrics['test']['auroc'], 2)}."
+        )
     return " ".join(parts)
 
 
 def _standing(run: Run, cells: int) -> str:
     return text(run.metrics["robust"][str(cells)], 2)
-
-
-def validation_table(found: Runs) -> pd.DataFrame:
-    """Scores of the parts of the recommended model and of itself on the stays held back to choose
-    by.
-    """
-    judged = found["best-all"].metrics["candidates"]
-    rows = {
-        found[name].experiment.title: {
-            SCORES[key]: f"{entry[key]:.3f}" for key in ("auroc", "auprc", "brier")
-        }
-        for name, entry in judged.items()
-    }
-    return pd.DataFrame.from_dict(rows, orient="index")
 
 
 def subgroups_table(found: Run) -> pd.DataFrame:
