@@ -468,6 +468,7 @@ def robust_curves(found: Runs) -> Figure:
         )
     ax.set(xlabel="cells that may be changed", ylabel="stays right", ylim=(0, 1))
     ax.set_xscale("symlog", linthresh=1, linscale=0.5)
+    ax.set_xlim(-0.05, 55)
     ax.set_xticks([0, 1, 2, 5, 10, 20, 48], ["0", "1", "2", "5", "10", "20", "48"])
     ax.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
