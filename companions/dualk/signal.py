@@ -25,7 +25,7 @@ from companions.dualk.embeddings import EmbeddingConfig
 from companions.dualk.models import ModelConfig
 from companions.dualk.protocols import CORRECTED
 from companions.dualk.train import Learner, TrainingConfig
-from scoehr.data.visits import Visits
+from scoehr.data.patients import Patients
 from scoehr.generators.visits import VisitConfig, VisitThinning
 from scoehr.metrics.visits import shuffled_admissions
 
@@ -59,14 +59,14 @@ class SignalConfig:
 # Sets ---------------------------------------------------------------------------------------------
 
 
-def as_visits(records: Records, patients: np.ndarray) -> Visits:
+def as_visits(records: Records, patients: np.ndarray) -> Patients:
     """The visits of some patients (places), without times and laboratory results."""
     counts = sparse.csr_array(records.visit_codes, dtype=np.int32)
-    every = Visits(counts, records.first, records.patients, records.codes, records.titles)
+    every = Patients(counts, records.first, records.patients, records.codes, records.titles)
     return every.take(patients)
 
 
-def with_test(records: Records, made: Visits, test: np.ndarray) -> tuple[Records, Split]:
+def with_test(records: Records, made: Patients, test: np.ndarray) -> tuple[Records, Split]:
     """Records of ``made`` patients followed by the real test patients, and their parts.
 
     ``made`` has the codes of the records; a patient with a visit without codes is left out, as
@@ -102,7 +102,7 @@ def with_test(records: Records, made: Visits, test: np.ndarray) -> tuple[Records
 
 def sets(
     records: Records, parts: Split, config: SignalConfig, *, seed: int, folder: Path, progress: bool
-) -> dict[str, Visits]:
+) -> dict[str, Patients]:
     """The patients of each set of :data:`SETS`."""
     rng = np.random.default_rng([seed, 9])
     real = as_visits(records, rng.permutation(np.concatenate([parts.pretrain, parts.validation])))

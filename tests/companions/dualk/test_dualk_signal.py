@@ -7,7 +7,7 @@ from scipy import sparse
 from companions.dualk import baselines, cohorts, evaluate, experiments, prepare, results, signal
 from companions.dualk.batches import Feed
 from reproduction import runs
-from scoehr.data.visits import Visits
+from scoehr.data.patients import Patients
 from scoehr.metrics.visits import shuffled_admissions
 
 
@@ -47,7 +47,7 @@ def test_a_patient_with_a_visit_without_codes_teaches_nothing(records, parts):
     keep[real.starts[3]] = 0
     counts = sparse.csr_array(sparse.diags_array(keep) @ real.counts, dtype=np.int32)
     counts.eliminate_zeros()
-    made = Visits(counts, real.starts, real.patients, real.codes, real.titles)
+    made = Patients(counts, real.starts, real.patients, real.codes, real.titles)
     _, cut = signal.with_test(records, made, parts.test)
     assert len(cut.train) + len(cut.validation) == 9
 
