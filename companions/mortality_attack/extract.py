@@ -229,7 +229,10 @@ def _from_server(url: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     import sqlalchemy
 
     try:
-        engine = sqlalchemy.create_engine(url)
+        place = sqlalchemy.make_url(url)
+        if place.drivername == "postgresql":  # whose own choice is a driver that few have
+            place = place.set(drivername="postgresql+psycopg")
+        engine = sqlalchemy.create_engine(place)
         with engine.connect() as connection:
             connection.execute(sqlalchemy.text("set search_path to mimiciii, public"))
             stays, events = (pd.read_sql(sqlalchemy.text(query()), connection) for query in QUERIES)

@@ -1,7 +1,10 @@
 """ICU stays: golden rows of the demo, units, both sources, broken input, and that nothing leaks."""
 
 import gzip
+import os
 import shutil
+import subprocess
+import tempfile
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -464,6 +467,70 @@ def test_the_queries_are_one_text_for_duckdb_and_postgresql():
 def test_a_server_that_is_not_there_is_refused():
     with pytest.raises(InputError, match=r"PostgreSQL|database"):
         extract.load("postgresql://nobody@127.0.0.1:1/none")
+
+
+#: Types of the columns that the queries compute with; the others are text.
+TYPES = {"valuenum": "double precision", "error": "integer", "has_chartevents_data": "integer"}
+TYPES |= {"hospital_expire_flag": "integer", "dob": "timestamp"}
+TYPES |= dict.fromkeys(["row_id", "subject_id", "hadm_id", "icustay_id", "itemid"], "bigint")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """The URL of a PostgreSQL server of its own, on a socket in a folder."""
+    if not (shutil.which("initdb") and shutil.which("pg_ctl")):
+        pytest.skip("PostgreSQL's initdb and pg_ctl are not on the path")
+    pytest.importorskip("psycopg")
+    folder = Path(tempfile.mkdtemp(prefix="pg-"))  # a short path, as sockets need
+    as_user = []
+    if os.geteuid() == 0:  # the server refuses to be root
+        try:
+            shutil.chown(folder, "postgres")
+        except LookupError:
+            pytest.skip("no user postgres, and the server refuses to be root")
+        as_user = ["runuser", "-u", "postgres", "--"]
+
+    def call(*command):
+        subprocess.run([*as_user, *command], check=True, cwd="/", stdout=subprocess.DEVNULL)
+
+    call("initdb", "-D", f"{folder}/data", "-A", "trust", "-U", "reader", "--no-sync")
+    options = f"-k {folder} -c listen_addresses='' -c fsync=off"
+    call("pg_ctl", "-D", f"{folder}/data", "-w", "-l", f"{folder}/log", "-o", options, "start")
+    yield f"postgresql://reader@/postgres?host={folder}"
+    call("pg_ctl", "-D", f"{folder}/data", "-w", "-m", "immediate", "stop")
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def filled(url, folder):
+    """Copy MIMIC-III's tables from a folder into the schema of the server."""
+    import psycopg
+
+    with psycopg.connect(url) as connection:
+        connection.execute("create schema mimiciii")
+        connection.execute("set search_path to mimiciii")
+        for name in ("ICUSTAYS", "ADMISSIONS", "PATIENTS", "LABEVENTS", "CHARTEVENTS"):
+            path = next(folder.glob(f"{name}.csv*"))
+            with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as lines:
+                header = next(lines).decode().strip().replace('"', "").lower().split(",")
+                kinds = (
+                    TYPES.get(column, "timestamp" if column.endswith("time") else "text")
+                    for column in header
+                )
+                columns = ", ".join(map(" ".join, zip(header, kinds, strict=True)))
+                connection.execute(f"create table {name} ({columns})")
+                with connection.cursor().copy(f"copy {name} from stdin csv") as copy:
+                    while part := lines.read(1 << 20):
+                        copy.write(part)
+
+
+def test_a_server_gives_the_stays_that_the_files_give(server, demo, shared_data):
+    filled(server, shared_data / "mimic3-demo")
+    found = extract.load(server)
+    assert found.account == demo.account
+    for name in ("ids", "patients", "died", "static"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(demo, name))
+    for name, column in demo.events.items():
+        np.testing.assert_array_equal(found.events[name], column)
 
 
 # The simulation -----------------------------------------------------------------------------------------------------
