@@ -224,15 +224,18 @@ def _refuse_strangers(stays: reading.Table) -> None:
     )
 
 
+def with_driver(url: str) -> str:
+    """A URL of a PostgreSQL server that names the driver psycopg, if it names none."""
+    head, rest = url.split("://", 1)
+    return f"{'postgresql+psycopg' if head == 'postgresql' else head}://{rest}"
+
+
 def _from_server(url: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The same of a PostgreSQL server, in the schema ``mimiciii`` or on the search path."""
     import sqlalchemy
 
     try:
-        place = sqlalchemy.make_url(url)
-        if place.drivername == "postgresql":  # whose own choice is a driver that few have
-            place = place.set(drivername="postgresql+psycopg")
-        engine = sqlalchemy.create_engine(place)
+        engine = sqlalchemy.create_engine(with_driver(url))
         with engine.connect() as connection:
             connection.execute(sqlalchemy.text("set search_path to mimiciii, public"))
             stays, events = (pd.read_sql(sqlalchemy.text(query()), connection) for query in QUERIES)

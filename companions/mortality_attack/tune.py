@@ -22,6 +22,7 @@ from optuna.trial import FrozenTrial
 from companions.mortality_attack import attack as attacks
 from companions.mortality_attack import susceptibility, train
 from companions.mortality_attack.attack import AttackConfig
+from companions.mortality_attack.extract import with_driver
 from companions.mortality_attack.features import FeatureSet
 from companions.mortality_attack.models import Activation, Classifier, ModelConfig
 from companions.mortality_attack.protocol import (
@@ -93,7 +94,8 @@ def open_study(
     try:
         if "://" not in text:
             Path(text).parent.mkdir(parents=True, exist_ok=True)
-        kept = text if "://" in text else JournalStorage(JournalFileBackend(text))
+        there = "://" in text
+        kept = with_driver(text) if there else JournalStorage(JournalFileBackend(text))
         return optuna.create_study(
             study_name=name,
             storage=kept,

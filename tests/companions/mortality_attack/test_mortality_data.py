@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from companions.mortality_attack import extract, features, protocol, queries, simulate
+from companions.mortality_attack import extract, features, protocol, queries, simulate, tune
 from companions.mortality_attack.protocol import CORRECTED, REPORTED, Protocol
 from companions.mortality_attack.queries import HOURS
 from scoehr.files import InputError
@@ -531,6 +531,13 @@ def test_a_server_gives_the_stays_that_the_files_give(server, demo, shared_data)
         np.testing.assert_array_equal(getattr(found, name), getattr(demo, name))
     for name, column in demo.events.items():
         np.testing.assert_array_equal(found.events[name], column)
+
+
+def test_a_server_keeps_the_trials_of_a_search(server):
+    for number in (1, 2):
+        study = tune.open_study("search", direction="minimize", storage=server)
+        study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=1)
+        assert len(study.trials) == number
 
 
 # The simulation -----------------------------------------------------------------------------------------------------
