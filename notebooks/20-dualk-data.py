@@ -65,6 +65,9 @@ Table(
 # that training lacks. The corrected split is by chance. Second, the laboratory results: those of
 # the visit whose diagnoses are to be predicted go into the model.
 
+# %% tags=["hide-input"]
+Table(results.protocols(), "The protocols, field by field")
+
 # %% [markdown]
 # (dualk-graph)=
 # ## The disease graph

@@ -76,19 +76,16 @@ Table(LEDGER.shown(runs, "DK-C").loc[names], "Statements of the text, tried on t
 # (dualk-stages)=
 # ## Four stages
 #
-# Every stage logs what the study logs: losses, F1 and recall, and the learning rate. Its F1 is told
+# Every stage logs what the study logs, of which losses, F1 and one recall are shown. Its F1 is told
 # how many codes each patient has; its recall divides by k where a patient has more than k codes.
 # The scored patients are named in the last column: the study scores pre-training on patients of the
 # training, and fine-tuning on the test patients.
 
 # %% tags=["hide-input"]
-for name in ("reported", "corrected"):
-    display(
-        Table(
-            results.log(runs[name]),
-            f"Last epoch of each stage, {results.TITLES[name]}; reported: MIMIC-IV",
-        )
-    )
+Table(
+    results.log({name: runs[name] for name in ("reported", "corrected")}),
+    "Last epoch of each stage, under either protocol",
+)
 
 # %% tags=["hide-input"]
 figures.show(
@@ -101,7 +98,7 @@ figures.show(
 # %% [markdown]
 # ## What it looks at
 #
-# For simulated patients, who can be shown: how the attention is shared among the last visits, and
+# For a simulated patient, who can be shown: how the attention is shared among the last visits, and
 # within each among its codes, averaged over feature channels.
 
 # %% tags=["hide-input"]

@@ -251,15 +251,21 @@ LOGGED = {
     "learning_rate": "learning rate",
     "scored_on": "scored on",
 }
+#: Those that tables show; the page of exhibits has all.
+SHOWN = ("train_loss", "loss", "f1", "recall@20", "scored_on")
 #: Patients that the study scores a stage by; the stages before fine-tuning by those of training.
 SCORED_ON = {"fine-tuning": "test patients", "laboratory": "held-out admissions"}
 
 
-def log(run: Run) -> pd.DataFrame:
-    """The last epoch of each stage in the columns of the study's log."""
-    last = run.history.groupby("stage", sort=False).tail(1).set_index("stage").rename_axis(None)
-    columns = [name for name in LOGGED if name in last]
-    return last[["epoch", *columns]].rename(columns=LOGGED)
+def log(found: Mapping[str, Run]) -> pd.DataFrame:
+    """The last epoch of each stage of some runs, in columns of the study's log."""
+    parts = []
+    for name, run in found.items():
+        last = run.history.groupby("stage", sort=False).tail(1)
+        columns = [key for key in SHOWN if key in last]
+        titles = [f"{TITLES[name]}: {stage}" for stage in last["stage"]]
+        parts.append(last.set_index(pd.Index(titles))[["epoch", *columns]].rename(columns=LOGGED))
+    return pd.concat(parts)
 
 
 def logs(run: Run) -> pd.DataFrame:
@@ -267,18 +273,16 @@ def logs(run: Run) -> pd.DataFrame:
     rows = {}
     for line in QUOTES.values["logs"]:
         stage, epoch = line["stage"], line["epoch"]
-        theirs = {title: line[key] for key, title in LOGGED.items() if key in line}
+        theirs = {LOGGED[key]: line[key] for key in SHOWN if key in line}
         theirs[LOGGED["scored_on"]] = SCORED_ON.get(stage, "training patients")
         rows[f"{stage}, epoch {epoch}, reported"] = theirs
         ours = run.history.query("stage == @stage and epoch == @epoch")
         if len(ours):
             found = ours.iloc[0]
             rows[f"{stage}, epoch {epoch}, here"] = {
-                title: found[key]
-                for key, title in LOGGED.items()
-                if key in line or key == "scored_on"
+                LOGGED[key]: found[key] for key in SHOWN if key in line or key == "scored_on"
             }
-    return pd.DataFrame.from_dict(rows, orient="index", columns=list(LOGGED.values()))
+    return pd.DataFrame.from_dict(rows, orient="index", columns=[LOGGED[key] for key in SHOWN])
 
 
 def curves(found: Mapping[str, Run], stage: str = "fine-tuning") -> Figure:
@@ -296,7 +300,7 @@ def curves(found: Mapping[str, Run], stage: str = "fine-tuning") -> Figure:
     return figures.curves(histories, theirs, ylabel="binary cross-entropy")
 
 
-def attention(done: Run, patients: int = 2) -> list[tuple[str, pd.DataFrame]]:
+def attention(done: Run, patients: int = 1) -> list[tuple[str, pd.DataFrame]]:
     """How the attention of some test patients is shared, by visit and by code within a visit.
 
     Only for simulated patients, since no real one may be shown.
@@ -384,15 +388,20 @@ def _figures(run: Run, of: str = "") -> dict[str, str]:
     return {title: str(run.value(key, of)) for key, title in MAIN.items()}
 
 
-def ahead(done: Sequence[Run]) -> pd.DataFrame:
+def ahead(done: Sequence[Run]) -> str:
     """By how much the network of the history is ahead of others, mean over random seeds."""
     others = {"recurrence": BASELINES["recurrence"], "retain, every visit": "RETAIN, every visit"}
-    keys = ("recall@20", "ndcg@20", "auprc", "new.recall@20")
-    rows = {
-        f"less {title}": {MAIN[key]: str(over_seeds(done, key, other)) for key in keys}
+    keys = ("recall@20", "new.recall@20")
+    parts = [
+        f"ahead of {title} by {over_seeds(done, keys[0], other)} in {MAIN[keys[0]]} and by "
+        f"{over_seeds(done, keys[1], other)} among new codes"
         for other, title in others.items()
-    }
-    return pd.DataFrame.from_dict(rows, orient="index")
+    ]
+    return (
+        f"Over random seeds ({len(done)}: other cohorts, other weights) it is "
+        f"{', and '.join(parts)}; intervals are by bootstrap of the seeds and of the patients "
+        "within each."
+    )
 
 
 def over_seeds(done: Sequence[Run], key: str, baseline: str) -> Estimate:
@@ -412,7 +421,7 @@ def over_seeds(done: Sequence[Run], key: str, baseline: str) -> Estimate:
 
 def both(found: Runs) -> pd.DataFrame:
     """The study's figures beside plain ones, of both protocols, of copy-forward and as reported."""
-    keys = ["reported.f1", *(f"reported.recall@{k}" for k in KS), *(f"recall@{k}" for k in KS)]
+    keys = ["reported.f1", *(f"{kind}recall@{k}" for kind in ("reported.", "") for k in KS[:2])]
     rows = {}
     for name in ("reported", "corrected", "better"):
         rows[f"DuaLK, {TITLES[name]}"] = {_metric(key): str(found[name].value(key)) for key in keys}
@@ -480,42 +489,42 @@ def flaws_figure(found: Runs) -> Figure:
     return figure
 
 
-def strata(found: Runs) -> pd.DataFrame:
-    """Recall@20 by how often training has a code, from the rarest to the most frequent."""
+def strata(found: Runs) -> Figure:
+    """Recall@20 by how often training has a code, a panel a group of codes, the rarest first."""
     names = [key for key in found["corrected"].metrics["scores"] if key.startswith("stratum")]
-    rows = {
-        f"DuaLK, {TITLES[name]}": found[name] for name in ("corrected", "better") if name in found
+    parts = {
+        f"DuaLK, {TITLES[name]}": (name, "") for name in ("corrected", "better") if name in found
     }
-    table = {title: [str(run.value(key)) for key in names] for title, run in rows.items()}
     for name in ("copy-forward", "recurrence", "oracle"):
         if name in found["baselines"].metrics["baselines"]:
-            table[BASELINES.get(name, "who knows all that is hidden")] = [
-                str(found["baselines"].value(key, name)) for key in names
-            ]
-    columns = [
-        "rarest codes",
-        *(f"stratum {n}" for n in range(2, len(names))),
-        "most frequent codes",
-    ]
-    return pd.DataFrame.from_dict(table, orient="index", columns=columns)
+            parts[BASELINES.get(name, "who knows all that is hidden")] = ("baselines", name)
+    titles = ["rarest codes", *(f"group {n}" for n in range(2, len(names))), "most frequent codes"]
+    return figures.dots(
+        {
+            title: {words: found[run].value(key, of) for words, (run, of) in parts.items()}
+            for key, title in zip(names, titles, strict=True)
+        }
+    )
 
 
-def heart_failure(found: Runs) -> pd.DataFrame:
-    """The heart-failure task: AUROC, AUPRC and F1 at one half, of everyone and of new cases."""
-    rows = {}
-    for name in ("reported", "corrected"):
-        scores = found[name].metrics["heart_failure"]
-        for group in ("all", "without earlier", "copy-forward"):
-            values = {key: Estimate.read(each) for key, each in scores[group].items()}
-            who = {
-                "all": "everyone",
-                "without earlier": "patients without it so far",
-                "copy-forward": "everyone, earlier heart failure repeated",
-            }
-            rows[f"{TITLES[name]}: {who[group]}"] = {
-                key.upper(): str(value) for key, value in values.items()
-            }
-    return pd.DataFrame.from_dict(rows, orient="index")
+def heart_failure(found: Runs) -> Figure:
+    """The heart-failure task: AUROC and AUPRC of everyone and of new cases."""
+    who = {
+        "all": "everyone",
+        "without earlier": "without it so far",
+        "copy-forward": "everyone, earlier repeated",
+    }
+    scores = {
+        f"{TITLES[name]}: {words}": found[name].metrics["heart_failure"][group]
+        for name in ("reported", "corrected")
+        for group, words in who.items()
+    }
+    return figures.dots(
+        {
+            key.upper(): {title: Estimate.read(entry.get(key)) for title, entry in scores.items()}
+            for key in ("auroc", "auprc")
+        }
+    )
 
 
 def verdict(found: Runs) -> Words:
@@ -560,10 +569,19 @@ def across(found: Mapping[str, Runs]) -> pd.DataFrame:
 
 
 def signals(dataset: str, source: str | None, profile: str, seed: int) -> dict[str, Run]:
-    """The run of synthetic visits on the book's data set, made if need be, and published ones."""
-    row = experiments.of_book(dataset, source, profile, seed)["signal"]
+    """The runs of synthetic visits by data set: published ones, or that of the book's data set."""
     done = {name: found["signal"] for name, found in published(seed).items() if "signal" in found}
-    return done or {row.dataset: experiments.run(row, progress=False)}
+    if done:
+        return done
+    row = experiments.of_book(dataset, source, profile, seed)["signal"]
+    return {row.dataset: experiments.run(row, progress=False)}
+
+
+def bridges(dataset: str, source: str | None, profile: str, seed: int) -> Run:
+    """The run of synthetic admissions of the last published data set, or of the book's."""
+    done = [found["bridge"] for found in published(seed).values() if "bridge" in found]
+    row = experiments.of_book(dataset, source, profile, seed)["bridge"]
+    return done[-1] if done else experiments.run(row, progress=False)
 
 
 def signal_table(run: Run) -> pd.DataFrame:
@@ -581,48 +599,55 @@ def signal_table(run: Run) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def signal_differences(run: Run) -> pd.DataFrame:
-    """A row a set of patients: recall@20, of all and of new codes, less that of real patients."""
-    rows = {
-        title: {
-            f"{words}{of}": str(
-                Estimate.read(run.metrics["scores"][name][predictor][f"less {key}"])
-            )
-            for predictor, words in list(signal.PREDICTORS.items())[:2]
-            for key, of in (("recall@20", ""), ("new.recall@20", ", new codes"))
-        }
-        for name, title in signal.SETS.items()
-        if name != signal.REAL
-    }
-    return pd.DataFrame.from_dict(rows, orient="index")
+def signal_differences(run: Run) -> Figure:
+    """Recall@20 of what each set of patients taught less that of real patients, a panel a
+    predictor.
+    """
+    return figures.dots(
+        {
+            words: {
+                title: Estimate.read(run.metrics["scores"][name][predictor]["less recall@20"])
+                for name, title in signal.SETS.items()
+                if name != signal.REAL
+            }
+            for predictor, words in signal.PREDICTORS.items()
+        },
+        references={"real patients": dict.fromkeys(signal.PREDICTORS.values(), 0.0)},
+    )
 
 
 def signal_kept(run: Run) -> str:
-    """How much of the signal synthetic visits keep, in a sentence a predictor."""
+    """How much of the signal synthetic visits keep, in a sentence; nothing of a predictor that
+    learns none from real patients.
+    """
     scores, parts = run.metrics["scores"], []
     floor = scores[signal.REAL]["frequency"]["recall@20"]["value"]
     for predictor, title in signal.PREDICTORS.items():
-        real = scores[signal.REAL][predictor]["recall@20"]["value"] - floor
-        less = Estimate.read(scores[signal.SYNTHETIC][predictor]["less recall@20"]).times(
-            100 / real
-        )
-        kept = less._replace(value=100 + less.value, low=100 + less.low, high=100 + less.high)
-        parts.append(f"{kept:.0f} % ({title})" if real > 0 else f"nothing to keep ({title})")
+        real = Estimate.read(scores[signal.REAL][predictor]["recall@20"])
+        if not real.above(floor):
+            parts.append(
+                f"nothing can be said of {title}, which real patients teach no more either"
+            )
+            continue
+        less = Estimate.read(scores[signal.SYNTHETIC][predictor]["less recall@20"])
+        share = less.times(100 / (real.value - floor))
+        kept = share._replace(value=100 + share.value, low=100 + share.low, high=100 + share.high)
+        parts.append(f"{kept:.0f} % ({title})")
     return (
         "Of what real patients teach beyond the most frequent codes, in recall@20 on the test "
-        f"patients, synthetic ones keep {', '.join(parts)}."
+        f"patients, synthetic ones keep: {'; '.join(parts)}."
     )
 
 
 # Bridge ------------------------------------------------------------------------------------------
 
 
-def bridge(run: Run) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Graph fidelity and laboratory stage of synthetic admissions beside the reference points."""
-    graphs = (
-        pd.DataFrame(run.metrics["graph"])
-        .T.rename(columns=lambda name: name.replace("_", " "))
-        .drop(columns="codes")
-    )
+def bridge(run: Run) -> pd.DataFrame:
+    """Graph fidelity of synthetic admissions, and recall of the laboratory stage that they taught,
+    beside the reference points.
+    """
+    graphs = pd.DataFrame(run.metrics["graph"]).T.drop(columns="codes")
     labs = pd.DataFrame(run.metrics["laboratory"]).T
-    return graphs, labs
+    if len(labs):
+        graphs["laboratory, recall@20"] = labs["recall@20"]
+    return graphs.rename(columns=lambda name: name.replace("_", " "))

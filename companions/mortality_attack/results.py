@@ -25,7 +25,7 @@ from companions.mortality_attack.protocol import (
 from companions.mortality_attack.queries import HOURS
 from reproduction import figures, tables
 from reproduction.estimates import Estimate
-from reproduction.tables import Html
+from reproduction.tables import Html, cell
 from scoehr.files import CHECKOUT, read_json
 
 Runs = Mapping[str, Run]
@@ -107,12 +107,13 @@ def availability(found: Run) -> pd.DataFrame:
     rows = found.metrics["features"]
     frame = pd.DataFrame(rows).set_index("title").rename_axis(None)
     frame["stays (%)"], frame["hours (%)"] = 100 * frame["stays"], 100 * frame["cells"]
-    frame = frame.rename(
-        columns={"low": "5th percentile", "middle": "median", "high": "95th percentile"}
-    )
-    return frame[
-        ["group", "unit", "stays (%)", "hours (%)", "5th percentile", "median", "95th percentile"]
+    frame["5th to 95th percentile"] = [
+        f"{cell(low)} to {cell(high)}" if np.isfinite(low) else "–"
+        for low, high in zip(frame["low"].astype(float), frame["high"].astype(float), strict=True)
     ]
+    frame = frame.rename(columns={"middle": "median"})
+    columns = ["group", "unit", "stays (%)", "hours (%)", "median", "5th to 95th percentile"]
+    return frame[columns]
 
 
 @figures.styled
@@ -563,20 +564,24 @@ def signal_table(found: Run) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def signal_differences(found: Run) -> pd.DataFrame:
-    """A row a set of stays: AUROC and AUPRC of its models less those of the other real half."""
-    rows = {
-        title: {
-            f"{SCORES[key]}, {signal.MODELS[model]}": text(
-                found.metrics["scores"][name][model][key]["less"]
-            )
-            for key in ("auroc", "auprc")
-            for model in ("bilstm", "boosting")
-        }
-        for name, title in signal.SETS.items()
-        if name != signal.OTHER
+def signal_differences(found: Run) -> Figure:
+    """Scores of each set's models less those of the other real half, a panel a model and score."""
+    panels = {
+        f"{SCORES[key]}, {signal.MODELS[model]}": (model, key)
+        for model, key in (("bilstm", "auroc"), ("boosting", "auroc"), ("boosting", "auprc"))
     }
-    return pd.DataFrame.from_dict(rows, orient="index")
+    scores = found.metrics["scores"]
+    return figures.dots(
+        {
+            words: {
+                title: Estimate.read(scores[name][model][key]["less"])
+                for name, title in signal.SETS.items()
+                if name != signal.OTHER
+            }
+            for words, (model, key) in panels.items()
+        },
+        references={"the other half": dict.fromkeys(panels, 0.0)},
+    )
 
 
 def signal_kept(found: Run) -> str:
@@ -616,10 +621,17 @@ def alike_table(found: Run) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def broken_table(found: Run) -> pd.DataFrame:
-    """A row a network: what the ensemble of attacks does to it."""
-    rows = {title: _changes(found.metrics["attacks"][name]) for name, title in NETWORKS.items()}
-    return pd.DataFrame.from_dict(rows, orient="index")
+def broken_words(found: Run) -> str:
+    """What the ensemble of attacks does to each network, in a sentence."""
+    parts = []
+    for name, title in NETWORKS.items():
+        entry = found.metrics["attacks"][name]
+        median = entry["best"]["median"]
+        parts.append(
+            f"of {title} {text(entry['success'], 2)} of {entry['success']['stays']} right verdicts "
+            f"turn, by a median L1 norm of {text(median['l1'], 2)}"
+        )
+    return f"Under the ensemble of attacks {'; '.join(parts)}."
 
 
 def carried_table(found: Run) -> pd.DataFrame:
@@ -643,7 +655,7 @@ def carried_words(found: Run) -> str:
     made, less = shares[signal.SYNTHETIC], Estimate.read(carried["less"])
     surface = made.low > shares["random"].high
     verdict = "are an attack surface" if surface else "could not be shown to be an attack surface"
-    beside = "worse than" if less.below() else "better than" if less.above() else "as good as"
+    beside = "worse than" if less.below() else "better than" if less.above() else "as well as"
     return (
         f"Synthetic stays {verdict}: who has them alone turns {made:.2f} of the victim's right "
         f"verdicts by changes of {signal.BUDGET} cells, where as many random cells turn "

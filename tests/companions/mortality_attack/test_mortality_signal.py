@@ -173,8 +173,8 @@ def test_the_row_is_made_and_its_tables_and_sentences_are_shown(tmp_path, monkey
     found = experiments.run(row, progress=False)
     table = results.signal_table(found)
     assert list(table.index) == list(signal.SETS.values()) and table.shape[1] <= 6
-    assert len(results.signal_differences(found)) == len(signal.SETS) - 1
-    assert results.broken_table(found).shape == (3, 5)
+    assert len(results.signal_differences(found).axes) == 3
+    assert results.broken_words(found).count("right verdicts") == 3
     assert results.alike_table(found).shape == (4, 1)
     assert results.carried_table(found).shape == (4, 2)
     assert "keep" in results.signal_kept(found) and "attack surface" in results.carried_words(found)
