@@ -84,7 +84,9 @@ figures.show(
 #
 # Logistic regression and boosted trees see summaries of each series (level, range, course, how
 # often measured, by day); GRU-D (Che et al. 2018) and the Transformer see the hours, as the bi-LSTM
-# does. The threshold of F1 is chosen on validation stays. Averaged models differ in their random
+# does. Beside them stand the scores by which the Challenge 2012 ranked models, and two scores of
+# severity that clinicians use alone: SAPS-I and SOFA. The threshold is chosen on validation stays,
+# for F1. Averaged models differ in their random
 # seed and in the fifth of the stays that they stop by.
 
 # %% tags=["hide-input"]

@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 import torch
 from safetensors.numpy import load_file, save_file
+from sklearn.linear_model import LogisticRegression
 
 from companions.mortality_attack import attack as attacks
 from companions.mortality_attack import (
@@ -120,6 +121,7 @@ class Experiment(runs.Experiment[Run]):
     stays: int | None = None
     protocol: Protocol = CORRECTED
     peer: peers.Kind | None = None
+    severity: str = ""  # name of a score that stands in place of a model
     model: ModelConfig = field(default_factory=ModelConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     members: int = 1
@@ -136,7 +138,9 @@ class Experiment(runs.Experiment[Run]):
     prefix: ClassVar[str] = "mortality_attack-"
 
     #: Settings that came later: they stay out of the ids of rows that do not use them.
-    LATER: ClassVar[frozenset[str]] = frozenset({"calibrated", "ensemble", "ablation", "generator"})
+    LATER: ClassVar[frozenset[str]] = frozenset(
+        {"calibrated", "ensemble", "ablation", "generator", "severity"}
+    )
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -243,6 +247,7 @@ def plan(
     rows |= {
         name: _model(replace(base, name=name, task="model"), row, scale)
         for name, row in text["models"].items()
+        if "severity" not in row or dataset == "physionet2012"
     }
     for kind in ("main", "worst"):
         for name, row in text["attacks"][kind].items():
@@ -300,6 +305,8 @@ def _model(base: Experiment, row: Mapping[str, Any], scale: Mapping[str, Any]) -
         chosen = ModelConfig(features=row["features"])
         members = scale["members"]
         return replace(base, title=row["title"], peer=row["peer"], model=chosen, members=members)
+    if "severity" in row:
+        return replace(base, title=row["title"], severity=row["severity"])
     kind = SparseTraining if "cells" in row["training"] else TrainingConfig
     study = replace(
         base,
@@ -476,6 +483,8 @@ def _train(study: Experiment, folder: Path, progress: bool) -> dict[str, Any]:
             line = evaluate.fit_line(chance["held"], chance["held_died"])
             facts["line"] = line
             chance |= {name: evaluate.on_line(chance[name], line) for name in KEPT[:3]}
+    elif study.severity:
+        chance = _by_severity(study, data)
     else:
         chance = _fit(study, data, folder, facts, progress)
         both = [trace(part) for part in (data.train, data.validation)]
@@ -560,6 +569,28 @@ def _blended(
         for name, part in (found | {study.name: mean}).items()
     }
     return mean, judged
+
+
+def _by_severity(study: Experiment, data: Prepared) -> dict[str, np.ndarray]:
+    """Probabilities by a logistic regression on one score of severity, unknown ones at the mean.
+
+    Raises:
+        InputError: the outcomes lack the score.
+    """
+    stays = study.cohort()
+    if study.severity not in stays.severity:
+        raise InputError(f"the outcomes have no column {study.severity}; give those that have")
+    known = dict(zip(stays.ids.tolist(), stays.severity[study.severity].tolist(), strict=True))
+    columns = {
+        name: np.array([[known[stay]] for stay in getattr(data, name).ids.tolist()])
+        for name in PARTS
+    }
+    middle = np.nanmean(columns["train"])
+    columns = {name: np.nan_to_num(column, nan=middle) for name, column in columns.items()}
+    fitted = LogisticRegression(C=np.inf).fit(columns["train"], data.train.died)
+    chance = {name: fitted.predict_proba(column)[:, 1] for name, column in columns.items()}
+    held = {"held": chance.pop("validation"), "held_died": data.validation.died}
+    return chance | held
 
 
 def _parts(study: Experiment, data: Prepared) -> list[Prepared]:

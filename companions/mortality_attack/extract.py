@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -46,7 +46,8 @@ class Stays:
     ``ids``, ``patients``, ``died`` have the shape ``(n,)``, ``static`` ``(n, 7)`` by
     :data:`features.STATIC`, NaN where unknown. ``events`` are equally long columns: ``stay`` (place
     in ``ids``), ``hour`` since ICU admission (from 0; others are outside the window), ``feature``
-    (place in :func:`features.table`), ``value`` (hourly mean).
+    (place in :func:`features.table`), ``value`` (hourly mean). ``severity``: scores that come
+    with the outcomes, by name, each ``(n,)``, NaN where unknown.
     """
 
     kind: Kind
@@ -56,6 +57,7 @@ class Stays:
     static: np.ndarray
     events: dict[str, np.ndarray]
     account: dict[str, Any]
+    severity: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -74,8 +76,9 @@ class Stays:
         new = place[self.events["stay"]]
         events = {name: column[new >= 0] for name, column in self.events.items()}
         events["stay"] = new[new >= 0].astype(np.int32)
+        severity = {name: column[rows] for name, column in self.severity.items()}
         return replace(self, ids=self.ids[rows], patients=self.patients[rows], died=self.died[rows],
-                       static=self.static[rows], events=events)  # fmt: skip
+                       static=self.static[rows], events=events, severity=severity)  # fmt: skip
 
     def window(self) -> tuple[np.ndarray, np.ndarray]:
         """Values and where they were measured, both ``(n, 48, F)``.
@@ -339,6 +342,8 @@ DESCRIPTORS = """
 select record as stay, lower(parameter) as name, first(value order by rowid) as value from events
 where lower(parameter) in ('age', 'gender', 'height', 'icutype') and value >= 0 group by 1, 2
 """
+#: Scores of severity among the outcomes of the Challenge; -1 is unknown.
+SEVERITY = {"SAPS-I": "saps", "SOFA": "sofa"}
 DIED = """
 select distinct e.record as stay, o.died from events e join outcomes o on o.stay = e.record
 order by 1
@@ -351,6 +356,8 @@ def _challenge(path: Path, outcomes: Path | None) -> Stays:
     with reading.database(MEMORY) as connection:
         account = _long(connection, path)
         columns = {"RecordID": "stay", "In-hospital_death": "died"}
+        there = reading.header(file)
+        columns |= {name: short for name, short in SEVERITY.items() if name.lower() in there}
         table = reading.read(connection, "outcomes", file, columns, whole=["RecordID"])
         _check_outcomes(table)
         connection.register("map", _map())
@@ -358,6 +365,7 @@ def _challenge(path: Path, outcomes: Path | None) -> Stays:
             connection.execute(query).df() for query in (HOURLY, DESCRIPTORS, DIED)
         )
         unused = reading.number_of_rows(connection, "outcomes") - len(stays)
+        judged = connection.execute("select * from outcomes").df().set_index("stay")
     account["outcomes without a record"] = unused
     early = events.loc[events["hour"] < HOURS, "stay"].nunique()
     if not early:
@@ -368,7 +376,14 @@ def _challenge(path: Path, outcomes: Path | None) -> Stays:
     account["records without a value of these features"] = len(stays) - events["stay"].nunique()
     account[f"records without one in the first {HOURS} hours"] = len(stays) - early
     stays["patient"] = stays["stay"]  # a patient has one record
-    return _stays("physionet2012", stays, _descriptors(stays, static), events, account)
+    found = _stays("physionet2012", stays, _descriptors(stays, static), events, account)
+    judged = judged.reindex(found.ids).apply(pd.to_numeric, errors="coerce")
+    severity = {
+        name: judged[short].where(judged[short] >= 0).to_numpy(float)
+        for name, short in SEVERITY.items()
+        if short in judged
+    }
+    return replace(found, severity=severity)
 
 
 def _map() -> pd.DataFrame:

@@ -244,28 +244,39 @@ def two_curves(found: Runs) -> Figure:
 
 def peers_table(found: Runs) -> pd.DataFrame:
     """A row a model under the corrected protocol: scores of held-out stays."""
+    kinds = {"study": "the study's", "all": "all", "": "–"}
     rows = []
-    for which, title in (("study", "the study's"), ("all", "all")):
+    for which, title in kinds.items():
         for run in found.values():
             made = run.experiment
-            if (
-                made.task != "model"
-                or made.model.features != which
-                or made.name.startswith("ladder")
-            ):
+            if made.task != "model" or made.protocol != CORRECTED:
                 continue
-            if made.protocol != CORRECTED:
+            if which != ("" if made.severity else made.model.features) or _is_rung(made.name):
                 continue
             number = f", {made.members} averaged" if made.members > 1 else ""
-            row = {"model": made.title + number, "series": title}
-            row |= {
-                SCORES[key]: text(run.metrics["test"][key])
-                for key in ("auroc", "auprc", "brier", "f1")
+            scores = {
+                SCORES[key]: text(run.metrics["test"][key]) for key in ("auroc", "auprc", "brier")
             }
-            single = run.metrics.get("single", {}).get("auroc")
-            row["AUROC of single ones"] = f"{min(single):.3f}–{max(single):.3f}" if single else "–"
+            row = {"model": made.title + number, "series": title} | scores | challenge(run)
             rows.append(row)
     return pd.DataFrame(rows).set_index("model").rename_axis(None)
+
+
+def _is_rung(name: str) -> bool:
+    return name.startswith("ladder")
+
+
+def challenge(run: Run) -> dict[str, str]:
+    """The scores of the PhysioNet/CinC Challenge 2012 (Silva et al. 2012, Computing in Cardiology
+    39): the smaller of recall and precision, 1 best; and Hosmer and Lemeshow's H over tenths of the
+    stays, by the range of their mean predictions, 0 best.
+    """
+    test, groups = run.metrics["test"], pd.DataFrame(run.metrics["calibration"])
+    first = min(test["recall"]["value"], test["precision"]["value"])
+    chance = groups["predicted"].clip(1e-6, 1 - 1e-6)
+    apart = groups["stays"] * (groups["died"] - chance) ** 2 / (chance * (1 - chance))
+    second = apart.sum() / max(float(np.ptp(chance)), 1e-6)
+    return {"Challenge, score 1": f"{first:.3f}", "Challenge, score 2": f"{second:.1f}"}
 
 
 def target(found: Runs) -> str:

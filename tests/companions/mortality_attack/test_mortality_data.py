@@ -540,6 +540,17 @@ def test_a_server_keeps_the_trials_of_a_search(server):
         assert len(study.trials) == number
 
 
+def test_scores_of_severity_come_with_the_outcomes_and_minus_one_is_unknown(tmp_path, shared_data):
+    table = pd.read_csv(shared_data / "physionet2012" / "outcomes-a.csv").set_index("RecordID")
+    found = extract.load(str(shared_data / "physionet2012")).take(np.arange(100, 900))
+    for name in ("SAPS-I", "SOFA"):
+        there = table.loc[found.ids, name]
+        assert (there < 0).any()
+        np.testing.assert_array_equal(found.severity[name], there.where(there >= 0).to_numpy(float))
+    rows = [(1, 0, "Age", "60"), (1, 60, "HR", "80"), (2, 60, "HR", "90")]
+    assert not extract.load(long_set(tmp_path, rows, ["1,0", "2,1"])).severity
+
+
 # The simulation -----------------------------------------------------------------------------------------------------
 
 
