@@ -207,7 +207,7 @@ def attack_(
     facts["seconds"] = time.perf_counter() - begin
     facts["victim"] = {"before": before, "after": attack.fingerprint(victim)}
     _print_attack(facts)
-    facts["features"] = _by_feature(found, series, seed)
+    facts["features"] = _by_feature(found)
     facts["noise"] = susceptibility.noise(
         victim, series, statistics, found, measured_only=measured_only, seed=seed
     )
@@ -357,15 +357,13 @@ def _judged(
     return folder, fitted, statistics, protocol.prepare(data, statistics, rules)
 
 
-def _by_feature(found: Any, series: Any, seed: int) -> dict[str, dict[str, list[float]]]:
-    """Sums of the maps of each series of measurements with their intervals."""
+def _by_feature(found: Any) -> dict[str, dict[str, float]]:
+    """Sums of the maps of each series of measurements."""
     from companions.mortality_attack import features, susceptibility
 
-    patients = series.patients[found.rows[found.success]]
-    changes = found.best[found.success]
-    sums = susceptibility.by_feature_with_intervals(changes, patients, seed=seed)
+    sums = susceptibility.by_feature(found.best[found.success])
     return {
-        name: {key: sums[key][:, place].tolist() for key in sums}
+        name: {key: float(sums[key][place]) for key in sums}
         for place, name in enumerate(features.names())
     }
 

@@ -735,7 +735,7 @@ def _attack_rows(study: Experiment, folder: Path, progress: bool) -> dict[str, A
     start, found = time.perf_counter(), _attacked(study, model, series, data, progress)
     seconds = time.perf_counter() - start
     facts = summary(found, series, study.attack.steps, study.seed) | {"attack_seconds": seconds}
-    save_file(arrays(found, series, study.seed), folder / "maps.safetensors")
+    save_file(arrays(found), folder / "maps.safetensors")
     if isinstance(found, Strongest):
         facts["robust"] = susceptibility.robust(found, series, seed=study.seed)
         facts["clinical"] = susceptibility.clinical(found, series, data.statistics)
@@ -807,10 +807,9 @@ def _median(values: np.ndarray, patients: np.ndarray, seed: int) -> dict[str, An
     return {"value": float(np.median(values)), "interval": evaluate.interval(drawn)}
 
 
-def arrays(found: Attacked, series: Series, seed: int = 0) -> dict[str, np.ndarray]:
-    """Maps, sums by feature with intervals, and histograms, by which change and direction."""
+def arrays(found: Attacked) -> dict[str, np.ndarray]:
+    """Maps and histograms, by which change and direction."""
     kept: dict[str, np.ndarray] = {}
-    patients = series.patients[found.rows]
     for which in ("first", "best"):
         for name, verdict in DIRECTIONS.items():
             rows = found.success & (found.verdict == verdict)
@@ -819,8 +818,6 @@ def arrays(found: Attacked, series: Series, seed: int = 0) -> dict[str, np.ndarr
             kept |= {
                 f"{prefix}/{key}": value for key, value in susceptibility.maps(changes).items()
             }
-            sums = susceptibility.by_feature_with_intervals(changes, patients[rows], seed=seed)
-            kept |= {f"{prefix}/by_feature/{key}": value for key, value in sums.items()}
             sizes = susceptibility.per_example(changes)
             for key, bins in (
                 ("cells", CELL_BINS),

@@ -68,24 +68,6 @@ def by_feature(changes: np.ndarray) -> Maps:
     return {"s": found["s"].sum(0), "sensitivity": found["sensitivity"].sum(0), "touched": touched}
 
 
-def by_feature_with_intervals(
-    changes: np.ndarray, patients: np.ndarray, *, seed: int = 0, draws: int = 200
-) -> Maps:
-    """:func:`by_feature` with 95 % bootstrap intervals over patients: each ``(3, F)`` of value,
-    low, high.
-    """
-    point = by_feature(changes)
-    if not len(changes):
-        return {
-            name: np.stack([value, value * np.nan, value * np.nan]) for name, value in point.items()
-        }
-    drawn = [by_feature(changes[rows]) for rows in evaluate.resample(patients, draws, seed)]
-    limits = {
-        name: np.percentile([draw[name] for draw in drawn], [2.5, 97.5], axis=0) for name in point
-    }
-    return {name: np.stack([value, *limits[name]]) for name, value in point.items()}
-
-
 def per_example(changes: np.ndarray, allowed_cells: np.ndarray | None = None) -> Maps:
     """Of each stay, ``(N,)``: cells changed, their share, L1 norm, largest, mean and smallest
     absolute change, signs.

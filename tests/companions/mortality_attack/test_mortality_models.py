@@ -1,6 +1,7 @@
 """The networks, their training and their scores: worked by hand, known truth, and the reported artefact."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -8,7 +9,15 @@ import pytest
 import torch
 from sklearn.metrics import average_precision_score, brier_score_loss, f1_score, roc_auc_score
 
-from companions.mortality_attack import evaluate, models, peers, protocol, simulate, train
+from companions.mortality_attack import (
+    evaluate,
+    models,
+    peers,
+    protocol,
+    results,
+    simulate,
+    train,
+)
 from companions.mortality_attack.models import Classifier, ModelConfig
 from companions.mortality_attack.protocol import CORRECTED, REPORTED, Protocol
 from companions.mortality_attack.train import TrainingConfig
@@ -315,3 +324,19 @@ def test_calibration_of_true_probabilities(cohort):
     table = pd.DataFrame(evaluate.calibration(made.risk, made.stays.died))
     assert (table["predicted"] - table["died"]).abs().max() < 0.08 and table["stays"].sum() == 4000
     assert Protocol().flaws == []
+
+
+def test_the_scores_of_the_challenge_are_those_of_its_definition():
+    """Two tenths with 10 stays each, of which 2 and 6 died: 4 of 20 are predicted to."""
+
+    metrics = {
+        "test": {"recall": {"value": 0.5}, "precision": {"value": 0.4}},
+        "calibration": [
+            {"predicted": 0.1, "died": 0.2, "stays": 10},
+            {"predicted": 0.3, "died": 0.6, "stays": 10},
+        ],
+    }
+    apart = (2 - 1) ** 2 / (10 * 0.1 * 0.9) + (6 - 3) ** 2 / (10 * 0.3 * 0.7)
+    assert results.challenge(SimpleNamespace(metrics=metrics)) == {
+        "Challenge, score 1": "0.400", "Challenge, score 2": f"{apart / 0.2:.1f}",
+    }  # fmt: skip
