@@ -249,7 +249,7 @@ def _config(path: Path) -> Found:
     """A run's data must be open, and its weights and vocabulary those that it names."""
     config = _json(path)
     yield from _value(config, "")
-    yield from _made_from(config, path.parents[2].name)
+    yield from made_from(config, path.parents[2].name)
     named = {"vocabulary.csv": config.get("vocabulary"), "pairs.parquet": config.get("pairs")}
     for file, digest in (named | config.get("weights", {})).items():
         digest = digest["sha256"] if isinstance(digest, dict) else digest
@@ -262,11 +262,11 @@ def _settings(path: Path) -> Found:
     """The settings of the runs of a bundle."""
     for run, config in _json(path).items():
         yield from _entry(run, config, run)
-        yield from ((f"{run}/{place}", reason) for place, reason in _made_from(config, run))
+        yield from ((f"{run}/{place}", reason) for place, reason in made_from(config, run))
 
 
-def _made_from(config: dict[str, Any], run: str) -> Found:
-    """What is wrong with the data that a run says it was made from."""
+def made_from(config: dict[str, Any], run: str) -> Found:
+    """What is wrong with the data that a run says it was made from, as places and reasons."""
     dataset, fingerprint = config["experiment"].get("dataset"), config["data"].get("fingerprint")
     if not re.match(rf"(?:[a-z_]+-)?{re.escape(str(dataset))}-", run):
         yield "dataset", "is another than the run is named after"
