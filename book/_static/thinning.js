@@ -11,8 +11,8 @@ const thinning = (() => {
 
   // The model file -------------------------------------------------------------------------------
 
-  /** The tensors of a model file by name: {data, shape}. Whole numbers of 16 bits times the scale
-   *  of their row give a matrix; what has no scale is as it is. */
+  /** The tensors of a model file by name: {data, shape}. A matrix of weights is kept there as whole
+   *  numbers of 16 bits, which times the scale of their row are the weights. */
   async function unpack(model) {
     const packed = Uint8Array.from(atob(model.bytes), (letter) => letter.charCodeAt(0));
     const unzip = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
@@ -22,16 +22,17 @@ const thinning = (() => {
     for (const [name, type, ...shape] of model.tensors) {
       const size = shape.reduce((product, side) => product * side, 1);
       const Numbers = { float32: Float32Array, int32: Int32Array, int16: Int16Array }[type];
-      tensors[name] = { data: new Numbers(bytes, offset, size), shape };
+      const data = new Numbers(bytes, offset, size), scale = tensors[`${name}.scale`]?.data;
+      tensors[name] = { data: scale ? scaled(data, scale) : data, shape };
       offset += size * Numbers.BYTES_PER_ELEMENT;
     }
-    for (const name of Object.keys(tensors).filter((each) => `${each}.scale` in tensors)) {
-      const scale = tensors[`${name}.scale`].data, { data, shape } = tensors[name];
-      tensors[name] = { shape, data: Float32Array.from(data, (value, i) =>
-        value * scale[Math.floor(i / shape[1])]) };
-      delete tensors[`${name}.scale`];
-    }
     return tensors;
+  }
+
+  function scaled(data, scale) {
+    const found = new Float32Array(data.length), width = data.length / scale.length;
+    for (let i = 0; i < data.length; i++) found[i] = data[i] * scale[Math.floor(i / width)];
+    return found;
   }
 
   // Layers ---------------------------------------------------------------------------------------
@@ -39,20 +40,24 @@ const thinning = (() => {
   const silu = (v) => v.map((value) => value / (1 + Math.exp(-value)));
 
   /** The product of row i of a matrix and a vector. */
-  function dot({ data, shape: [, width] }, i, v) {
-    let a = 0, b = 0, c = 0, d = 0, j = 0, at = i * width; // four sums: they need not wait in turn
-    for (; j + 3 < v.length; j += 4, at += 4) {
-      a += data[at] * v[j];
-      b += data[at + 1] * v[j + 1];
-      c += data[at + 2] * v[j + 2];
-      d += data[at + 3] * v[j + 3];
+  function dot(matrix, i, v) {
+    const data = matrix.data, n = v.length, start = i * matrix.shape[1];
+    let a = 0, b = 0, c = 0, d = 0, j = 0; // four sums, which need not wait for each other
+    for (; j + 3 < n; j += 4) {
+      a += data[start + j] * v[j];
+      b += data[start + j + 1] * v[j + 1];
+      c += data[start + j + 2] * v[j + 2];
+      d += data[start + j + 3] * v[j + 3];
     }
-    for (; j < v.length; j++, at++) a += data[at] * v[j];
+    for (; j < n; j++) a += data[start + j] * v[j];
     return a + b + c + d;
   }
 
-  const linear = ({ weight, bias }, v) =>
-    bias.data.map((value, i) => value + dot(weight, i, v));
+  function linear({ weight, bias }, v) {
+    const found = bias.data.slice();
+    for (let i = 0; i < found.length; i++) found[i] += dot(weight, i, v);
+    return found;
+  }
 
   /** h (1 + scale) + shift, the two being the halves of a vector. */
   const modulated = (h, halves) =>
@@ -139,9 +144,11 @@ const thinning = (() => {
       const [first, second] = this.time;
       const context = silu(linear(second, silu(linear(first, embedded))));
       let h = this.inProj.bias.data.slice();
-      const { data, shape: [, width] } = this.inProj.weight;
-      for (const [code, count] of x)
-        h = h.map((value, i) => value + Math.log1p(count) * data[code * width + i]);
+      const data = this.inProj.weight.data;
+      for (const [code, count] of x) {
+        const y = Math.log1p(count), at = code * h.length;
+        h = h.map((value, i) => value + y * data[at + i]);
+      }
       for (const { modulation, inner: [wide, narrow] } of this.blocks) {
         const input = modulated(normalised(h), linear(modulation, context));
         const change = linear(narrow, silu(linear(wide, input)));

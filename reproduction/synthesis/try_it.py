@@ -27,6 +27,7 @@ from scipy import sparse
 from reproduction import leaks, publishing
 from reproduction.synthesis import experiments
 from reproduction.synthesis.experiments import Experiment, Run
+from scoehr.data import datasets
 from scoehr.files import replacing
 from scoehr.generators import conditions
 from scoehr.thinning import RateModel
@@ -76,7 +77,7 @@ def model(run: Run, together: sparse.csr_array) -> dict[str, Any]:
     return {
         "run": run.id,
         "title": run.experiment["title"],
-        "dataset": run.experiment["dataset"],
+        "about": datasets.DATASETS[run.experiment["dataset"]].description,
         "patients": generator.patients,
         "codes": generator.vocabulary.codes.tolist(),
         "titles": generator.vocabulary.titles.tolist(),
