@@ -59,6 +59,8 @@ if importlib.util.find_spec("google") and importlib.util.find_spec("google.colab
     sys.path.insert(0, str(place))"""
 #: The files that MathJax needs to set formulas in a page without a network.
 MATHJAX = ("tex-mml-chtml.js", "output/chtml/fonts/woff-v2")
+#: The folder of files that go into the HTML book as they are (``html_extra_path``).
+OFFLINE = "offline"
 #: Seconds that one cell may take: notebooks read finished runs, but may have to make them.
 CELL_SECONDS = 4 * 3600
 
@@ -169,19 +171,6 @@ def _quiet_kernel() -> Iterator[None]:
 # The book -----------------------------------------------------------------------------------------
 
 
-def build(place: Path) -> Path:
-    """Make the HTML book of executed notebooks in ``place`` and return its ``index.html``.
-
-    Args:
-        place: a folder as by :func:`folder`, with the executed notebooks.
-
-    Raises:
-        RuntimeError: lists the warnings of Sphinx, every one of which is an error.
-    """
-    assemble(place)
-    return render(place)
-
-
 def assemble(place: Path) -> None:
     """Copy prose, style and settings of ``book/`` to ``place``; add the address and MathJax."""
     kept = {"notebooks", "logs", "runs", "_build"}
@@ -200,7 +189,7 @@ def assemble(place: Path) -> None:
     assets = importlib.resources.files("mathjax") / "static" / "mathjax" / "es5"
     with importlib.resources.as_file(assets) as es5:
         for part in MATHJAX:
-            target = place / "offline" / "mathjax" / part
+            target = place / OFFLINE / "mathjax" / part
             target.parent.mkdir(parents=True, exist_ok=True)
             copy = shutil.copytree if (es5 / part).is_dir() else shutil.copyfile
             copy(es5 / part, target)

@@ -318,6 +318,7 @@ def build(
     """Make the HTML book from the executed notebooks."""
     profile = _book(dataset, source, profile, seed)
     from reproduction import book
+    from reproduction.synthesis import try_it
 
     setting: dict[str, Any] = {
         "dataset": dataset,
@@ -329,7 +330,9 @@ def build(
     for name in book.notebooks():
         if not (place / "notebooks" / f"{name}.ipynb").is_file():
             book.execute(name, **setting)
-    print(f"wrote {book.build(place)}")
+    book.assemble(place)
+    try_it.write(try_it.planned(**setting), place / book.OFFLINE / try_it.SCRIPT)
+    print(f"wrote {book.render(place)}")
 
 
 @app.command()

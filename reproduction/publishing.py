@@ -161,10 +161,17 @@ def _drawn_by_hand(text: str) -> Iterator[str]:
         yield HIDDEN
 
 
+#: What a script of a page has no need of: the network, text that is run, markup, what is kept.
+REACHES = re.compile(
+    r"\b(?:fetch|import|importScripts|eval|Function|sendBeacon)\b|XMLHttp|WebSocket|EventSource|https?:"
+    r"|(?:inner|outer|Adjacent)HTML|\bdocument\.write|cookie|Storage"
+)
+
+
 def _script(text: str) -> Iterator[str]:
     """A program of the pages: it fetches and stores nothing, and shows no words of patients."""
     yield from leaks.shown(text)
-    if re.search(r"fetch|XMLHttp|WebSocket|import|eval|Function|innerHTML|cookie|Storage", text):
+    if REACHES.search(text):
         yield HIDDEN
 
 
@@ -730,7 +737,7 @@ KINDS = (
     Kind(r"book/references\.bib", 256 * KIB, _paragraphs(_entry_of_literature)),
     Kind(r"book/_static/answer\.png", 2 * MIB, _answer),
     Kind(r"book/_static/(?:logo\.svg|style\.css)", 32 * KIB, _paragraphs(_drawn_by_hand)),
-    Kind(r"book/_static/runs\.js", 8 * KIB, _paragraphs(_script)),
+    Kind(r"book/_static/[a-z]+(?:-[a-z]+)*\.js", 32 * KIB, _paragraphs(_script)),
     Kind(r"book/notebooks/\d\d-[a-z]+(?:-[a-z]+)*\.ipynb", 8 * MIB, _notebook),
     Kind(rf"{_BUNDLE}/settings\.json", 4 * MIB, _settings),
     Kind(rf"{_BUNDLE}/(?:results|references)\.json", 16 * MIB, _figures),

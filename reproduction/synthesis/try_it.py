@@ -47,8 +47,8 @@ def planned(dataset: str, source: str | None, profile: str, seed: int) -> Experi
 
 
 def write(experiment: Experiment, path: Path) -> None:
-    """Write the script of a finished run; where it may not be shown, why not."""
-    run = experiment.result
+    """Write the script of a run, which is made if it is not there; where none may be, why not."""
+    run = experiments.run(experiment)
     reasons = list(refused(run))
     found = {"refused": reasons} if reasons else model(run, pairs(experiment, run))
     with replacing(path) as scratch:
@@ -89,12 +89,18 @@ def model(run: Run, together: sparse.csr_array) -> dict[str, Any]:
 def _rates(rate: RateModel) -> Tensors:
     """The tensors of a rate model, those of 32 bits first."""
     lengths = rate.lengths
-    whole, plain = {}, {
-        "lengths": lengths.float().numpy(),
-        "length_pmf": (rate.log_length_weights - rate.log_factorials[lengths.long()]).exp().float().numpy(),
-        "max_count": rate.max_count.numpy(),
-        "count_pmf": rate.count_pmf.numpy(),
-    }
+    whole, plain = (
+        {},
+        {
+            "lengths": lengths.float().numpy(),
+            "length_pmf": (rate.log_length_weights - rate.log_factorials[lengths.long()])
+            .exp()
+            .float()
+            .numpy(),
+            "max_count": rate.max_count.numpy(),
+            "count_pmf": rate.count_pmf.numpy(),
+        },
+    )
     for name, tensor in rate.network.state_dict(prefix="network.").items():
         values = tensor.T if name == "network.in_proj.weight" else tensor  # a row a code
         if values.ndim == 1:

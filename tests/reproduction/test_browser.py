@@ -1,43 +1,17 @@
 """The built book in a real browser: nothing fails to load, nothing complains, every formula and image is there."""
 
-import json
-import shutil
-
+import chromium
 import pytest
 import tiny_study
+from chromium import events
 
-CHROMIUM = (
-    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-)
-DRIVER = shutil.which("chromedriver")
-FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-    "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage",
-)  # fmt: skip
-
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.timeout(0),  # processor time is limited, in tiny_study
-    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no Chromium with its driver here"),
-]
+# Processor time is limited, in tiny_study.
+pytestmark = [*chromium.NEEDED, pytest.mark.timeout(0)]
 
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
-    driver.get("about:blank")
-    (
-        driver.get_log("browser"),
-        driver.get_log("performance"),
-    )  # what the browser did before the first page
+    driver = chromium.start(tmp_path_factory.mktemp("profile"))
     yield driver
     driver.quit()
 
@@ -48,10 +22,6 @@ def settled(driver):
     driver.execute_async_script(
         "const done = arguments[0]; (window.MathJax?.startup?.promise ?? Promise.resolve()).then(() => done())"
     )
-
-
-def events(driver):
-    return [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
 
 
 #: Of the tables that are seen: their captions, columns, and whether they are wider than the text.

@@ -500,6 +500,11 @@ FILES = {
     "a script in the prose": edit("book/reading.md", "\n\n", "\n\n<script src=x></script>\n\n"),
     "a picture in the prose": put("book/_static/logo.svg", "<svg><text>patient 10006</text></svg>"),
     "a style that fetches": put("book/_static/style.css", "@import url(https://x.org/10006);"),
+    "a script that sends": edit("book/_static/thinning.js", "Infinity", "await fetch('//x.org')"),
+    "a script of markup": edit("book/_static/thinning.js", "Infinity", "body.innerHTML = text"),
+    "an id in a script": edit("book/_static/thinning.js", "// A patient is", "// subject 10006 is"),
+    "weights in a script": edit("book/_static/thinning.js", "Infinity", f"'{'Zk9' * 30}'"),
+    "a model in the book": put("book/try-it/model.js", "scoehrModel = 1;"),
     "a link": link,
     "too large": put("book/_static/style.css", "a" * 40_000),
 }  # fmt: skip

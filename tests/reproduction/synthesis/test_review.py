@@ -1,11 +1,10 @@
 """The blinded review: what reviewers get, what their sheets say, and what is refused."""
 
 import csv
-import json
 import re
-import shutil
 from html.parser import HTMLParser
 
+import chromium
 import numpy as np
 import pandas as pd
 import pytest
@@ -513,31 +512,15 @@ def test_wrong_use_is_explained(parquet, tmp_path):
 
 # The form -----------------------------------------------------------------------------------------------------------
 
-CHROMIUM = (
-    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-)
-DRIVER = shutil.which("chromedriver")
-
 
 @pytest.mark.browser
-@pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no Chromium with its driver here")
+@chromium.INSTALLED
 def test_form_keeps_and_saves_what_the_reviewer_chose(written, packet, tmp_path):
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
     from selenium.webdriver.support.wait import WebDriverWait
 
-    from tests.reproduction.test_browser import FLAGS
-
     folder, key = written
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1000,900"):
-        options.add_argument(flag)
-    options.add_experimental_option(
-        "prefs", {"download.default_directory": str(tmp_path / "saved")}
-    )
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+    downloads = {"download.default_directory": str(tmp_path / "saved")}
+    driver = chromium.start(tmp_path / "profile", "--window-size=1000,900", prefs=downloads)
     try:
         driver.get((folder / "packet.html").as_uri())
         driver.find_element("id", "initials").send_keys("A. B")
@@ -559,15 +542,7 @@ def test_form_keeps_and_saves_what_the_reviewer_chose(written, packet, tmp_path)
         WebDriverWait(driver, 10).until(lambda _: saved.exists())
         assert driver.find_element("id", "said").text == f"Saved as {saved.name} in your downloads."
         assert [entry["message"] for entry in driver.get_log("browser")] == []
-        asked = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
-        addresses = [
-            event["params"]["request"]["url"]
-            for event in asked
-            if event["method"] == "Network.requestWillBeSent"
-        ]
-        assert not [
-            address for address in addresses if address.startswith(("http:", "https:", "ws:"))
-        ]
+        assert chromium.addresses(driver) == []
     finally:
         driver.quit()
     answers = pd.read_csv(saved)
