@@ -22,7 +22,8 @@
   const whole = (number) => number.toLocaleString("en");
   const percent = (share) => `${(100 * share).toFixed(1)} %`;
   const people = (number) => (number === FEW ? FEW_IN_WORDS : whole(number));
-  const listed = (words) => words.join(", ").replace(/, ([^,]*)$/, " and $1");
+  const listed = (words) => [words.slice(0, -1).join(", "), ...words.slice(-1)]
+    .filter(Boolean).join(" and ");
 
   function table(caption, heads, rows) {
     const cell = (kind, scope) => (content) => make(kind, scope ? { scope } : {}, content);
@@ -166,7 +167,7 @@
       + `${found.seconds.toFixed(1)} s: ${cost(found)}. Shares of so few are uncertain by up to `
       + `${Math.round(98 / Math.sqrt(n))} points.`;
     const heads = ["code", "diagnosis", "these patients",
-      ...(known ? [given.length ? "training patients with it" : "training patients"] : [])];
+      ...(known ? [`training patients${given.length ? ` with ${model.codes[given[0]]}` : ""}`] : [])];
     place.replaceChildren(table(caption, heads, rows));
   }
 
@@ -185,10 +186,11 @@
   function form(model) {
     const options = model.codes.map((_, code) => make("option", { value: name(model, code) }));
     const parts = {
-      code: make("input", { id: "try-it-code", type: "text", autocomplete: "off" }),
+      code: make("input", { id: "try-it-code", type: "text", autocomplete: "off",
+                            placeholder: "a code or a name" }),
       add: make("button", { type: "submit" }, "Add"),
       frequent: make("p", { className: "chips" }),
-      chosen: make("p", { className: "chips" }),
+      chosen: make("p", { className: "chips chosen" }),
       support: make("p", { className: "support" }),
       seed: make("input", { id: "try-it-seed", type: "number", min: 0, step: 1, value: 1 }),
       one: make("button", { type: "button" }, "Draw a patient"),
@@ -243,7 +245,7 @@
     };
     const all = frequencies(model.pairs, model.codes.length);
     const order = all.map((_, code) => code).sort((one, other) => all[other] - all[one]);
-    parts.frequent.append("Frequent: ", ...order.slice(0, 5).map((code) =>
+    parts.frequent.append("Frequent: ", ...order.slice(0, 3).map((code) =>
       chip(code, name(model, code), `add ${name(model, code)}`, () => add(code))));
     parts.code.oninput = () => {
       const code = model.codes.findIndex((_, i) => name(model, i) === parts.code.value);
@@ -253,8 +255,11 @@
       event.preventDefault();
       const code = typed(model, parts.code.value);
       if (code >= 0) add(code);
-      else parts.status.textContent = `The model has no diagnosis “${parts.code.value}”; `
-        + "choose one of the list.";
+      else {
+        parts.status.textContent = `The model has no diagnosis “${parts.code.value}”; `
+          + "choose one of the list.";
+        parts.code.select();
+      }
     };
     work(parts, model, given);
     change();
@@ -266,7 +271,6 @@
     const run = async (n, seed) => {
       const asked = [...given], buttons = [parts.one, parts.many, parts.add];
       stopped = false;
-      parts.form.classList.add("busy");
       buttons.forEach((button) => { button.disabled = true; });
       parts.stop.hidden = n === 1;
       parts.status.textContent = "Drawing …";
@@ -283,6 +287,7 @@
       if (!found.accepted.length) parts.result.replaceChildren();
       else if (n === 1) showPatient(parts.result, model, asked, seed, found);
       else showMany(parts.result, model, asked, found);
+      parts.result.scrollIntoView({ block: "nearest" });
     };
     const seed = () => Math.max(0, Math.floor(Number(parts.seed.value)) || 0);
     parts.one.onclick = () => run(1, seed()).then(() => { parts.seed.value = seed() + 1; });

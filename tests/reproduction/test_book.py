@@ -16,7 +16,7 @@ from nbformat import v4
 from tiny_study import CHECKOUT
 
 from reproduction import book, figures, publishing
-from reproduction.synthesis import results
+from reproduction.synthesis import results, try_it
 from reproduction.synthesis.reported import QUOTES, report
 from reproduction.tables import Table, account
 from reproduction.tables import cell as formatted
@@ -405,6 +405,11 @@ def test_every_page_says_where_its_numbers_come_from_and_fetches_nothing():
         assert re.findall(r'<link[^>]*rel="stylesheet"[^>]*href="(?:https?:)?//', text) == [], (
             page.name
         )
+
+
+def test_a_book_on_data_that_are_not_open_carries_no_model():
+    text = (tiny_study.book().parent / try_it.SCRIPT).read_text(encoding="utf-8")
+    assert "is of no data that are known to be open" in text and len(text) < 1000
 
 
 def test_notebook_pages_have_launch_and_download_buttons_and_described_images():

@@ -1,18 +1,16 @@
 """Patients that a page draws in a browser: the law of Python's, and a page that says what it does."""
 
 import json
-import re
 import shutil
-from types import SimpleNamespace
 
 import chromium
 import numpy as np
 import pytest
 import torch
-from scipy import sparse
 from scipy.stats import chi2, chi2_contingency
 
-from reproduction.synthesis import experiments, try_it
+from reproduction.synthesis import try_it
+from reproduction.synthesis.experiments import Run
 from scoehr.files import CHECKOUT
 from scoehr.thinning import thin
 
@@ -23,6 +21,7 @@ STATIC = CHECKOUT / "book" / "_static"
 CODES, LEVEL = 50, 1e-3
 #: Heart failure.
 GIVEN = "428"
+PHONE = {"deviceMetrics": {"width": 390, "height": 844, "pixelRatio": 2, "mobile": True}}
 PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>Page</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -160,11 +159,191 @@ def test_patients_are_those_of_python(browser, model):
 @pytest.mark.browser
 def test_patients_on_condition_are_those_of_python(browser, model):
     given = [int(np.flatnonzero(model.vocabulary.codes == GIVEN)[0])]
-    grown, accepted = drawn(browser, 600, given)
+    grown, accepted = drawn(browser, 400, given)
     there = model.sample(2000, condition=[GIVEN], seed=4, progress=False).counts.toarray()
     here = grown[accepted]
-    assert (here[:, given] > 0).all() and len(here) == 600 < len(grown)
+    assert (here[:, given] > 0).all() and len(here) == 400 < len(grown)
     assert codes_p(here, there, given) > LEVEL
     assert lengths_p(here, there) > LEVEL
     # patients who are taken whether they have the code once or often are others, and it shows
     assert lengths_p(grown, there) < LEVEL
+
+
+# The model file -----------------------------------------------------------------------------------
+
+
+def test_the_file_is_small_and_the_same_each_time(experiment, page):
+    first = (page.parent / try_it.SCRIPT).read_bytes()
+    try_it.write(experiment, page.parent / "again.js")
+    assert (page.parent / "again.js").read_bytes() == first and len(first) < 6e6
+
+
+@chromium.INSTALLED
+@pytest.mark.browser
+def test_pairs_are_those_of_the_training_patients_and_few_are_hidden(browser, experiment):
+    body = """
+        const tensors = await thinning.unpack(scoehrModel);
+        return ["first", "second", "patients"].map((part) => [...tensors[`pairs.${part}`].data]);"""
+    first, second, found = np.array(script(browser, body))
+    train = experiment.cohort().train
+    present = (train.counts > 0).astype(int)
+    expected = (present.T @ present).toarray()[first, second]
+    assert (found == np.where(expected < 11, 1, expected)).all() and len(train) == 20_000
+    assert not np.isin(found, np.arange(2, 11)).any() and (found == 1).any()
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"credentialed": True}, "credentialed is not false"),
+        ({"data": {"fingerprint": "0123456789abcdef"}}, "fingerprint is of no data"),
+        ({"experiment": {"dataset": "mimic3"}}, "dataset is another"),
+    ],
+)
+def test_a_model_of_data_that_are_not_open_is_refused(experiment, tmp_path, change, reason):
+    folder = tmp_path / experiment.id
+    shutil.copytree(experiment.stored.model, folder)
+    assert list(try_it.refused(Run(folder))) == []
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps(config | change), encoding="utf-8")
+    assert any(reason in each for each in try_it.refused(Run(folder)))
+
+
+def test_a_model_without_weights_is_refused(experiment, tmp_path):
+    folder = tmp_path / experiment.id
+    shutil.copytree(experiment.stored.model, folder, ignore=lambda *_: ["rate.safetensors"])
+    assert list(try_it.refused(Run(folder))) == ["its weights are not kept"]
+
+
+# The page -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def phone(page, tmp_path_factory):
+    """The page on a phone whose reader wants no motion."""
+    profile = tmp_path_factory.mktemp("phone")
+    driver = chromium.start(profile, "--force-prefers-reduced-motion", mobileEmulation=PHONE)
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def reader(phone, page):
+    """What a reader does on the page, opened anew."""
+    opened(phone, page)
+    return Reader(phone)
+
+
+class Reader:
+    def __init__(self, driver):
+        self.driver = driver
+
+    def add(self, text):
+        box = self.driver.find_element("id", "try-it-code")
+        box.send_keys(text + "\n")
+
+    def button(self, text):
+        buttons = self.driver.find_elements("css selector", "#try-it button")
+        return next(each for each in buttons if text in each.text)
+
+    def wait(self, condition):
+        from selenium.webdriver.support.wait import WebDriverWait
+
+        return WebDriverWait(self.driver, 600).until(lambda _: condition())
+
+    def press(self, text):
+        """Press a button by the keyboard."""
+        self.button(text).send_keys("\n")
+
+    def text(self, selector="#try-it"):
+        return self.driver.find_element("css selector", selector).text
+
+    def rows(self):
+        script = """return [...document.querySelectorAll("#try-it tbody tr")].map((row) =>
+            [...row.cells].map((cell) => cell.innerText));"""
+        return self.driver.execute_script(script)
+
+    def fits(self):
+        return self.driver.execute_script("return document.documentElement.scrollWidth") <= 390
+
+
+@pytest.mark.browser
+@chromium.INSTALLED
+def test_a_reader_draws_a_patient_who_has_what_was_asked(reader, experiment, model):
+    assert experiment.id in reader.text() and "20,000" in reader.text()
+    reader.add(GIVEN)
+    reader.add("427 Cardiac dysrhythmias")
+    train = experiment.cohort().train
+    has = {
+        code: train.counts[:, [train.codes.tolist().index(code)]].toarray() > 0
+        for code in (GIVEN, "427")
+    }
+    each = {code: f"{present.sum():,} have {code}" for code, present in has.items()}
+    both = (has[GIVEN] & has["427"]).sum()
+    assert reader.text(".support") == (
+        f"Of 20,000 training patients {each[GIVEN]} and {each['427']}; {both:,} have all."
+    )
+    reader.press("Draw a patient")
+    rows = reader.wait(reader.rows)
+    assert [row[:2] for row in rows[:2]] == [["given", GIVEN], ["given", "427"]]
+    titles = dict(zip(model.vocabulary.codes, model.vocabulary.titles, strict=True))
+    assert all(row[2] == titles[row[1]] for row in rows)
+    levels = [float(row[0]) for row in rows[2:]]
+    assert levels == sorted(levels) and "evaluations of the network" in reader.text("caption")
+    hidden = "return document.querySelectorAll('#try-it .to-come').length"
+    assert reader.driver.execute_script(hidden) == 0 and reader.fits()
+    assert chromium.addresses(reader.driver) == []
+    assert [each for each in reader.driver.get_log("browser") if each["level"] == "SEVERE"] == []
+
+
+@pytest.mark.browser
+@chromium.INSTALLED
+def test_a_reader_draws_many_and_stops(reader):
+    reader.press("Draw 200 patients")
+    reader.wait(lambda: reader.button("Stop").is_displayed() and "of 200" in reader.text(".status"))
+    reader.press("Stop")
+    rows = reader.wait(reader.rows)
+    assert len(rows) == 15 and all(len(row) == 4 and row[2].endswith(" %") for row in rows)
+    assert "diagnoses each" in reader.text("caption") and reader.fits()
+    assert not reader.button("Draw a patient").get_property("disabled")
+
+
+@pytest.mark.browser
+@chromium.INSTALLED
+def test_what_cannot_be_drawn_is_explained(reader, experiment):
+    reader.add("heart attack of a dragon")
+    assert "has no diagnosis “heart attack of a dragon”" in reader.text(".status")
+    train = experiment.cohort().train
+    present = (train.counts > 0).astype(int)
+    together = (present.T @ present).toarray()
+    first, second = np.argwhere(together == 0)[0]
+    reader.add(train.codes[first])
+    reader.add(train.codes[second])
+    assert "none have all. Choose diagnoses that patients have together." in reader.text(".support")
+    assert reader.button("Draw a patient").get_property("disabled")
+    reader.press(f"{train.codes[second]} ")
+    assert not reader.button("Draw a patient").get_property("disabled")
+
+
+@pytest.mark.browser
+@chromium.INSTALLED
+def test_every_control_has_a_name(reader):
+    reader.add(GIVEN)
+    unnamed = """return [...document.querySelectorAll("#try-it input, #try-it button")].filter((each) =>
+        !(each.labels?.length || each.innerText || each.getAttribute("aria-label"))).length;"""
+    assert reader.driver.execute_script(unnamed) == 0
+
+
+@pytest.mark.browser
+@chromium.INSTALLED
+def test_a_book_without_a_model_says_so(phone, page, tmp_path):
+    shutil.copytree(STATIC, tmp_path / "_static")
+    (tmp_path / "page.html").write_text(PAGE, encoding="utf-8")
+    opened(phone, tmp_path / "page.html")
+    assert "could not be loaded" in Reader(phone).text()
+    (tmp_path / try_it.SCRIPT).parent.mkdir()
+    (tmp_path / try_it.SCRIPT).write_text(
+        'globalThis.scoehrModel = {"refused": ["fingerprint is unknown"]};'
+    )
+    opened(phone, tmp_path / "page.html")
+    assert Reader(phone).text() == "No model is in this book: fingerprint is unknown."
