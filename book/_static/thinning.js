@@ -6,7 +6,7 @@ const thinning = (() => {
   const MAX_LEVEL = 1 - 1e-3; // the largest level that exact sampling visits
   const LEVELS = 33, MAX_THINNED = 15; // of the table of marginal rates
   const IMPOSSIBLE = -30, MAX_FACTOR = 12; // log factors, as RateModel has them
-  const FREQUENCIES = Array.from({ length: 32 }, (_, i) => 10_000 ** (-i / 31)); // of an embedding
+  const FREQUENCIES = Array.from({ length: 32 }, (_, i) => 1e4 ** (-i / 31)); // of an embedding
   const EPSILON = 1e-5; // of layer normalisation
 
   // The model file -------------------------------------------------------------------------------
