@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
@@ -393,13 +393,21 @@ class RecordMLP(ResidualMLP):
 
     def read(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """The vector ``(B, width)``, and its size and time ``(B, 64)``."""
+        h, context = self.project(x, t)
+        return self.deepen(h, context), context
+
+    def project(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """The first layer ``(B, width)``, and the size and time ``(B, 64)``."""
         rows, codes = x.nonzero(as_tuple=True)  # the occupied cells, few of all
         values = x[rows, codes]
         context = self.time(self._embed_size(x, t, rows, values))
         h = self.in_proj.bias.expand(len(x), -1)  # (B, width)
-        h = h.index_add(0, rows, values[:, None] * self.in_proj.weight.T[codes])
+        return h.index_add(0, rows, values[:, None] * self.in_proj.weight.T[codes]), context
+
+    def deepen(self, h: Tensor, context: Tensor) -> Tensor:
+        """The other layers but the last, ``(B, width)``."""
         scale, shift = self.out_modulation(context).chunk(2, dim=1)
-        return self.out_proj[0](self.apply_blocks(h, context)) * (1 + scale) + shift, context
+        return self.out_proj[0](self.apply_blocks(h, context)) * (1 + scale) + shift
 
     def _embed_size(self, x: Tensor, t: Tensor, rows: Tensor, values: Tensor) -> Tensor:
         """Embeddings of time and of four sizes of the vectors, ``(B, 5 · 64)``."""
@@ -423,6 +431,70 @@ class RecordMLP(ResidualMLP):
     def length(self, h: Tensor, context: Tensor) -> Tensor:
         """A number a patient, ``(B,)``, from what was read."""
         return self.length_head(h)[:, 0]
+
+
+class FactMLP(RecordMLP):
+    """The residual MLP on a visit's codes, given its columns and the patient's past.
+
+    With neither it is a :class:`RecordMLP`, with the same first weights. Columns come as zeros and
+    ones ``(B, n_values)``, all zero where a column is unknown. The past is a :class:`Past`.
+
+    Args:
+        n_values: of all columns together.
+        past: whether patients have several visits.
+    """
+
+    def __init__(self, n_codes: int, n_values: int, past: bool, width: int = 256, depth: int = 2):
+        super().__init__(n_codes, width, depth)
+        if not n_values:
+            return
+        self.values = nn.Linear(n_values, width, bias=False)
+        self.left = nn.Linear(self.EMBEDDING, self.EMBEDDING)
+        self.value_head = nn.Linear(width, n_values)
+        zero = [self.left, self.value_head]
+        if past:
+            wide = 2 * n_codes + n_values + self.EMBEDDING
+            self.past = nn.Sequential(nn.Linear(wide, width), nn.SiLU(), nn.Linear(width, width))
+            self.again_head = nn.Embedding(n_codes, width + 3)  # weights, bias, and of last, often
+            self.known_head = nn.Linear(width, 1)  # of all codes recorded before
+            zero += [self.again_head, self.known_head]
+        for layer in zero:
+            _zero_(layer)
+
+    def remember(self, past: Past) -> Tensor:
+        """What the past says, ``(B, width)``: a term of the first layer."""
+        number = time_embedding(200 * torch.log1p(past.number), self.EMBEDDING)
+        return self.past(torch.cat([past.often, past.last, past.values, number], dim=1))
+
+    def with_left(self, context: Tensor, left: Tensor) -> Tensor:
+        """Size and time ``(B, 64)`` with how many codes are to come, -1 where unknown."""
+        embedding = time_embedding(200 * torch.log1p(left.clamp(min=0)), self.EMBEDDING)
+        return context + self.left(embedding) * (left >= 0)[:, None]
+
+    def codes(self, x: Tensor, h: Tensor, context: Tensor, *past: Tensor) -> Tensor:
+        """A number a code, from what was read, and how often and whether last it was recorded."""
+        found = super().codes(x, h, context)
+        if not past:
+            return found
+        often, last = past
+        rows, codes = often.nonzero(as_tuple=True)
+        weights, values = self.again_head(codes), often[rows, codes]
+        again = (h[rows] * weights[:, :-3]).sum(dim=1) + weights[:, -3] + self.known_head(h)[rows, 0]
+        again = again + weights[:, -2] * last[rows, codes] + weights[:, -1] * values
+        return found.index_put((rows, codes), again, accumulate=True)
+
+    def length(self, h: Tensor, context: Tensor, *past: Tensor) -> Tensor:
+        """A number a patient, ``(B,)``, from what was read."""
+        return super().length(h, context)
+
+
+class Past(NamedTuple):
+    """The visits of B patients so far."""
+
+    often: Tensor  # (B, n_codes) log1p of how many visits recorded the code
+    last: Tensor  # (B, n_codes) 1 where the last visit did
+    values: Tensor  # (B, n_values) columns of the last visit, as zeros and ones
+    number: Tensor  # (B,) how many visits there were
 
 
 def _zero_(layer: nn.Linear | nn.Embedding) -> None:

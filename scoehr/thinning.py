@@ -64,7 +64,11 @@ def thinning_loss(rate: RateModel, x: Tensor, thinned: Tensor, level: Tensor) ->
     √(1 - a) over the density of :func:`thinning_levels`, and integrated over a it is the negative
     log-likelihood of the jumps back to ``x``, up to a constant.
     """
-    log_rate = rate.log_rate(thinned, level)  # (B, n_codes)
+    return thinning_bound(rate.log_rate(thinned, level), x, thinned, level)
+
+
+def thinning_bound(log_rate: Tensor, x: Tensor, thinned: Tensor, level: Tensor) -> Tensor:
+    """The same of log rates ``(B, n_codes)`` that are at hand."""
     bound = ((x - thinned) * log_rate).neg_().add_(log_rate.exp())
     return 2 * bound.sum(dim=1) / (1 - level).sqrt()
 
@@ -271,7 +275,7 @@ def exact_jumps(
             at_jumps = [tensor[jumps.to(device)] for tensor in (there, at, *encoding)]
             code_log_probs = rate.code_log_probs(at_jumps[0], at_jumps[1], tuple(at_jumps[2:]))
             running = code_log_probs.cpu().double().exp().cumsum(dim=1)
-            x[rows[jumps], _draw_codes(running, rng)] += 1
+            x[rows[jumps], draw_codes(running, rng)] += 1
             bound[rows] = torch.where(jumps, torch.inf, total)
             proposed = 1 - (1 - level[rows]) * torch.exp(-wait / total)
             level[rows] = torch.where(jumps, level[rows], proposed)
@@ -310,11 +314,11 @@ def _poisson(mean: Tensor, rng: torch.Generator) -> Tensor:
     running = mean.double().cumsum(dim=1)
     totals = torch.poisson(running[:, -1], generator=rng).long()  # (B,)
     rows = torch.repeat_interleave(torch.arange(len(mean)), totals)
-    cells = rows, _draw_codes(running[rows], rng)
+    cells = rows, draw_codes(running[rows], rng)
     return torch.zeros_like(mean).index_put_(cells, torch.ones(len(rows)), accumulate=True)
 
 
-def _draw_codes(running: Tensor, rng: torch.Generator) -> Tensor:
+def draw_codes(running: Tensor, rng: torch.Generator) -> Tensor:
     """A code ``(B,)`` a row, in proportion to the terms of the running sums ``(B, n_codes)``."""
     place = torch.rand(len(running), 1, generator=rng, dtype=running.dtype) * running[:, -1:]
     return torch.searchsorted(running, place, right=True)[:, 0].clamp(max=running.shape[1] - 1)

@@ -32,7 +32,11 @@ def columns(codes: np.ndarray, condition: Sequence[str]) -> tuple[int, ...]:
 
 def count_pairs(patients: CodeMatrix) -> sparse.csr_array:
     """How many patients have two codes together, ``(n_codes, n_codes)``, the upper triangle."""
-    present = sparse.csr_array(patients.counts > 0, dtype=np.int32)
+    return count_pairs_of(sparse.csr_array(patients.counts > 0, dtype=np.int32))
+
+
+def count_pairs_of(present: sparse.csr_array) -> sparse.csr_array:
+    """How many rows of zeros and ones ``(n, n_facts)`` have two facts together."""
     return sparse.csr_array(sparse.triu(present.T @ present))
 
 

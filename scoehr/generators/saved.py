@@ -215,11 +215,14 @@ def history(folder: Path, config: dict[str, Any]) -> pd.DataFrame:
         raise InputError(f"{path}: not a table of losses; {REMEDY}") from None
 
 
-def pairs(folder: Path, config: dict[str, Any]) -> sparse.csr_array | None:
-    """How many training patients have two codes together ``(n_codes, n_codes)``, if recorded."""
+def pairs(folder: Path, config: dict[str, Any], more: int = 0) -> sparse.csr_array | None:
+    """How many training patients have two codes together ``(n_codes, n_codes)``, if recorded.
+
+    After the codes there may be ``more`` facts.
+    """
     if "pairs" not in config:
         return None
-    path, n_codes = _named(folder / PAIRS, config["pairs"]), config["vocabulary"]["codes"]
+    path, n_codes = _named(folder / PAIRS, config["pairs"]), config["vocabulary"]["codes"] + more
     try:
         first, second, patients = (
             column.to_numpy() for column in pq.read_table(path, partitioning=None)
