@@ -95,8 +95,8 @@ class FactModel(RateModel):
     def loss(self, x: Tensor, rng: torch.Generator) -> Tensor:
         """Mean loss of rows (:class:`Rows`) at random levels: one value.
 
-        Of five rows two are on the path that sampling takes first (no codes, some columns), two on
-        its second part (all columns, some codes), one anywhere.
+        Of five rows two are on the first part of the path that sampling takes (no codes, some
+        columns), one or two on its second (all columns, some codes), the others anywhere.
         """
         if not len(self.layout):
             return super().loss(x, rng)
@@ -117,9 +117,11 @@ class FactModel(RateModel):
         n = len(rows.x)
         later = rows.past.number.cpu() > 0 if rows.past else torch.zeros(n, dtype=torch.bool)
         known, weight = hide(later[:, None] & self.layout.of_patient, rng)
-        level = thinning_levels(n, rng)
-        part = torch.randperm(n, generator=rng) % 5
-        return level.masked_fill(part < 2, 0.0), known | ((part == 2) | (part == 3))[:, None], weight
+        part = torch.randperm(n, generator=rng) % 16
+        low = torch.rand(n, generator=rng) ** 3  # where a condition begins
+        level = torch.where(part < 12, thinning_levels(n, rng), low)
+        level = level.masked_fill(part < 6, 0.0).masked_fill(part == 12, MAX_LEVEL)
+        return level, known | ((part >= 6) & (part < 11))[:, None], weight
 
     # What the network says ------------------------------------------------------------------------
 
@@ -169,10 +171,10 @@ class FactModel(RateModel):
     ) -> None:
         """Fill the places ``(B, n_columns)`` that are -1 and not ``how.absent``, one by one.
 
-        Of the codes ``x`` ``(B, n_codes)`` nothing more is known where ``size`` ``(B,)`` is -1 (a =
-        0), else they are whole. ``size`` is filled in with its column.
+        ``x`` ``(B, n_codes)`` are some of the codes, of ``size`` ``(B,)`` in all, -1 where unknown;
+        it is filled in with its column. Nothing else is known of the codes.
         """
-        level = torch.where(size >= 0, MAX_LEVEL, 0.0)
+        level = expected_level(x, size)
         h, context = self.network.project(torch.log1p(x), 1000 * (1 - level))
         h = h + self.network.values(self.layout.one_hot(places))
         if past is not None:
@@ -206,11 +208,16 @@ class FactModel(RateModel):
         x, values = x.clone(), self.layout.one_hot(places)
         while len(rows := (size > x.sum(dim=1)).nonzero()[:, 0]):
             there, before = x[rows], None if past is None else Past(*(part[rows] for part in past))
-            level = (there.sum(dim=1) + 1) / (size[rows] + 2)
+            level = expected_level(there, size[rows])
             encoding, _ = self.look(there, level, values[rows], size[rows], before)
             running = self.code_log_probs(there, level, encoding).double().exp().cumsum(dim=1)
             x[rows, draw_codes(running, rng)] += 1
         return x
+
+
+def expected_level(x: Tensor, size: Tensor) -> Tensor:
+    """A level ``(B,)`` at which so many of ``size`` codes survive; 0 where the size is unknown."""
+    return torch.where(size >= 0, (x.sum(dim=1) + 1) / (size + 2), 0.0).clamp(max=MAX_LEVEL)
 
 
 class Draw(NamedTuple):

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from scoehr.columns import Coding, Layout
-from scoehr.data.patients import Column, Columns, Patients
+from scoehr.data.columns import Column, Columns
+from scoehr.data.patients import Patients
 from scoehr.facts import FOLLOWED, SIZE, VISITED, Draw, FactModel
 from scoehr.files import InputError, check_seed, warn
 from scoehr.generators import conditions, saved
@@ -416,16 +417,19 @@ class Whole(Model):
         return Visits(owner, _csr(x), places.numpy())
 
     def _draw(self, part: Part, past: Past | None, barred: Tensor, rng: torch.Generator) -> None:
-        """Draw the columns of records: first if there is a visit, then the others in random order."""
-        order = torch.randperm(len(self.layout), generator=rng).tolist()
+        """Draw the columns of records: if there is a visit, of how many codes, then all others in
+        random order.
+        """
         absent = torch.zeros_like(part.places, dtype=torch.bool)
+        others = torch.randperm(len(self.layout), generator=rng).tolist()
         if self.rate.visited >= 0:
             first = Draw([self.rate.visited], absent, barred, rng)
             self.rate.draw_columns(part.x, part.places, part.size, past, first)
             gone = part.places[:, self.rate.visited] == 0
             absent = gone[:, None] & ~self.layout.of_patient
-        how = Draw(order, absent, barred, rng)
-        self.rate.draw_columns(part.x, part.places, part.size, past, how)
+        for order in ([self.rate.size], others):
+            how = Draw(order, absent, barred, rng)
+            self.rate.draw_columns(part.x, part.places, part.size, past, how)
 
     def _patients(
         self, rounds: list[Visits], n: int, rng: torch.Generator, wanted: Wanted | None = None
