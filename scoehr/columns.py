@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -32,6 +32,8 @@ IMPOSSIBLE = -30.0  # log share of a value that no training patient has
 
 # Coding -------------------------------------------------------------------------------------------
 
+Per = Literal["patient", "visit", "derived"]
+
 
 @dataclass(frozen=True)
 class Coding:
@@ -40,6 +42,7 @@ class Coding:
     Attributes:
         name: of the column.
         per: whose it is, a patient's or a visit's; "derived" ones are made from the record.
+        kind: category, ordered or number.
         labels: of categories, in order; empty for numbers.
         knots: of numbers, a row a place: rising numbers, between which a value is drawn. A number
             that is a value of its own is repeated.
@@ -48,7 +51,8 @@ class Coding:
     """
 
     name: str
-    per: Literal["patient", "visit", "derived"]
+    per: Per
+    kind: Literal["category", "ordered", "number"]
     labels: tuple[str, ...] = ()
     knots: tuple[tuple[float, ...], ...] = ()
     digits: int = 0
@@ -60,10 +64,10 @@ class Coding:
     @property
     def is_number(self) -> bool:
         """Whether values are numbers."""
-        return bool(self.knots)
+        return self.kind == "number"
 
     @classmethod
-    def of_numbers(cls, name: str, per: Any, values: np.ndarray, *, missing: bool) -> Coding:
+    def of_numbers(cls, name: str, per: Per, values: np.ndarray, *, missing: bool) -> Coding:
         """The coding of numbers ``(n,)``, which may be nan."""
         values = values[np.isfinite(values)]
         digits = next((d for d in range(6) if np.array_equal(values.round(d), values)), 6)
@@ -72,11 +76,13 @@ class Coding:
         spikes = [(float(number),) * KNOTS for number in numbers[alone]]
         bins = _bins(numbers[~alone], often[~alone], 10.0**-digits) if not alone.all() else []
         knots = tuple(sorted(spikes + bins))
-        return cls(name, per, knots=knots, digits=digits, missing=missing)
+        return cls(name, per, "number", knots=knots, digits=digits, missing=missing)
 
     def places(self, values: np.ndarray) -> np.ndarray:
         """Places of numbers ``(n,)``; missing ones where the coding has none are -1."""
-        knots = np.array(self.knots)
+        knots = np.array(self.knots).reshape(-1, KNOTS)
+        if not len(knots):
+            return np.where(np.isnan(values), len(knots) if self.missing else -1, -1)
         found = np.searchsorted(knots[:, -1], values).clip(max=len(knots) - 1)
         spikes = np.flatnonzero(knots[:, 0] == knots[:, -1])
         if len(spikes) and len(spikes) < len(knots):
@@ -139,9 +145,10 @@ class Layout:
         sizes = [len(coding) for coding in codings]
         self.starts = np.concatenate([[0], np.cumsum(sizes)]).astype(int)
         #: The column of each value, (n_values,).
-        self.column = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes).long())
+        self.column = torch.from_numpy(np.repeat(np.arange(len(sizes)), np.array(sizes, dtype=int)))
         #: Which columns are a patient's, (n_columns,).
-        self.of_patient = torch.tensor([coding.per == "patient" for coding in codings]).bool()
+        of_patient = [coding.per == "patient" for coding in codings]
+        self.of_patient = torch.from_numpy(np.array(of_patient, dtype=bool))
 
     def __len__(self) -> int:
         return len(self.codings)

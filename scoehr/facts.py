@@ -26,7 +26,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from scoehr.columns import Layout, hide, log_moves, log_shares, masked_loss
 from scoehr.models import FactMLP, Past
@@ -43,6 +43,9 @@ __all__ = ["FOLLOWED", "SIZE", "VISITED", "Draw", "FactModel", "Rows"]
 
 #: Columns that are made from the record: how many codes, if another visit follows, if there is one.
 SIZE, FOLLOWED, VISITED = "(codes)", "(followed)", "(visited)"
+#: Of 16 rows of a batch: all codes are hidden; all columns are known; codes are at any level, or
+#: whole, and columns hidden or not; one or two codes are known, as where a condition begins.
+PARTS = (*["columns"] * 6, *["codes"] * 5, "any", "whole", *["begun"] * 3)
 
 
 class Rows(NamedTuple):
@@ -78,6 +81,7 @@ class FactModel(RateModel):
     def __init__(self, network: FactMLP, n_codes: int, layout: Layout, past: bool, blur: float):
         super().__init__(network, n_codes, blur)
         self.n_codes, self.layout, self.has_past = n_codes, layout, past
+        self.shape = (n_codes, layout.n_values)
         self.size, self.visited = layout.find(SIZE), layout.find(VISITED)
         if layout.n_values:
             self.register_buffer("shares", torch.zeros(layout.n_values))
@@ -95,33 +99,44 @@ class FactModel(RateModel):
     def loss(self, x: Tensor, rng: torch.Generator) -> Tensor:
         """Mean loss of rows (:class:`Rows`) at random levels: one value.
 
-        Of five rows two are on the first part of the path that sampling takes (no codes, some
-        columns), one or two on its second (all columns, some codes), the others anywhere.
+        Most rows are on the two parts of the path that sampling takes: no codes and some columns;
+        all columns and some codes. Others are where conditions and partial records are.
         """
         if not len(self.layout):
             return super().loss(x, rng)
-        rows = Rows.split(x, self.n_codes, self.layout.n_values)
-        level, known, weight = (part.to(x.device) for part in self._forget(rows, rng))
-        thinned = thin(rows.x.cpu(), level.cpu(), rng).to(x)
+        part = torch.randperm(len(x), generator=rng) % len(PARTS)
+        begun = (part >= PARTS.index("begun")).nonzero()[:, 0]
+        chosen, start = begin(x[:, : self.n_codes].cpu(), len(begun), rng)
+        rows = Rows.split(x.index_copy(0, begun.to(x.device), x[chosen.to(x.device)]), *self.shape)
+        level, known, weight = self._forget(rows, part, rng)
+        thinned = thin(rows.x.cpu(), level, rng).index_copy_(0, begun, start).to(x)
+        level, known, weight = (tensor.to(x.device) for tensor in (level, known, weight))
         column = self.layout.column.to(x.device)
         size = torch.where(known[:, self.size], rows.x.sum(dim=1), -1.0)
         encoding, left = self.look(thinned, level, rows.values * known[:, column], size, rows.past)
-        bound = thinning_bound(self.log_rates(thinned, level, encoding, left), rows.x, thinned, level)
+        log_rates = self.log_rates(thinned, level, encoding, left)
+        bound = thinning_bound(log_rates, rows.x, thinned, level)
         logits = self.value_logits(encoding[0], rows.past)
         hidden = masked_loss(logits, rows.values, ~known, column) * weight
-        coded = rows.values[:, self.layout.span(self.size)].sum(dim=1)  # 0 for a patient without visits
-        return (bound * coded + hidden).mean()
+        is_visit = rows.values[:, self.layout.span(self.size)].sum(dim=1)
+        return (bound * is_visit + hidden).mean()
 
-    def _forget(self, rows: Rows, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Levels ``(B,)``, which columns are known ``(B, n_columns)`` and weights ``(B,)``."""
-        n = len(rows.x)
+    def _forget(
+        self, rows: Rows, part: Tensor, rng: torch.Generator
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Levels ``(B,)``, which columns are known ``(B, n_columns)`` and weights ``(B,)``.
+
+        Whether there is a visit is known where any column of it is, as in sampling.
+        """
+        n = len(part)
         later = rows.past.number.cpu() > 0 if rows.past else torch.zeros(n, dtype=torch.bool)
         known, weight = hide(later[:, None] & self.layout.of_patient, rng)
-        part = torch.randperm(n, generator=rng) % 16
-        low = torch.rand(n, generator=rng) ** 3  # where a condition begins
-        level = torch.where(part < 12, thinning_levels(n, rng), low)
-        level = level.masked_fill(part < 6, 0.0).masked_fill(part == 12, MAX_LEVEL)
-        return level, known | ((part >= 6) & (part < 11))[:, None], weight
+        known |= (part == PARTS.index("codes"))[:, None]
+        if self.visited >= 0:
+            known[:, self.visited] |= (known & ~self.layout.of_patient).any(dim=1)
+        level = thinning_levels(n, rng).masked_fill(part == PARTS.index("whole"), MAX_LEVEL)
+        none = (part == PARTS.index("columns")) | (part >= PARTS.index("begun"))
+        return level.masked_fill(none, 0.0), known, weight
 
     # What the network says ------------------------------------------------------------------------
 
@@ -148,9 +163,8 @@ class FactModel(RateModel):
         self, x: Tensor, level: Tensor, encoding: tuple[Tensor, ...], left: Tensor
     ) -> Tensor:
         """Log rates ``(B, n_codes)``; their total is certain where the size is known."""
-        total = torch.where(
-            left >= 0, left.clamp(min=1e-6).log(), self.log_total(x, level, encoding)
-        )
+        known = left.clamp(min=1e-6).log()
+        total = torch.where(left >= 0, known, self.log_total(x, level, encoding))
         return self.code_log_probs(x, level, encoding) + total[:, None]
 
     def value_logits(self, h: Tensor, past: Past | None) -> Tensor:
@@ -187,7 +201,7 @@ class FactModel(RateModel):
             left = torch.where(size[rows] >= 0, size[rows] - x[rows].sum(dim=1), -1.0)
             read = self.network.deepen(h[rows], self.network.with_left(context[rows], left))
             span = self.layout.span(column)
-            logits = torch.nn.functional.linear(read, head.weight[span], head.bias[span])
+            logits = nn.functional.linear(read, head.weight[span], head.bias[span])
             logits = (logits + average[rows, span]).masked_fill(how.barred[span], -torch.inf)
             drawn = torch.multinomial(logits.softmax(dim=1), 1, generator=how.rng)[:, 0]
             places[rows, column] = drawn
@@ -209,10 +223,32 @@ class FactModel(RateModel):
         while len(rows := (size > x.sum(dim=1)).nonzero()[:, 0]):
             there, before = x[rows], None if past is None else Past(*(part[rows] for part in past))
             level = expected_level(there, size[rows])
-            encoding, _ = self.look(there, level, values[rows], size[rows], before)
-            running = self.code_log_probs(there, level, encoding).double().exp().cumsum(dim=1)
+            encoding, left = self.look(there, level, values[rows], size[rows], before)
+            running = self.log_rates(there, level, encoding, left).double().exp().cumsum(dim=1)
             x[rows, draw_codes(running, rng)] += 1
         return x
+
+
+def begin(x: Tensor, n: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """``n`` of the records ``x`` ``(B, n_codes)`` with one or two occurrences each, as a → 0.
+
+    That r occurrences are left of m, and no more, is likely in proportion to C(m, r): so often a
+    record is chosen, and then r of its occurrences. Returns rows ``(n,)`` and codes ``(n,
+    n_codes)``, none where no record has any.
+    """
+    size, start = x.sum(dim=1), torch.zeros(n, x.shape[1])
+    two = torch.arange(n) % 3 == 0
+    pairs = size * (size - 1) / 2
+    weights = torch.where(two[:, None] & (pairs.sum() > 0), pairs, size)  # (n, B)
+    if not n or not bool(size.sum() > 0):
+        return torch.arange(n), start
+    rows = torch.multinomial(weights, 1, generator=rng)[:, 0]
+    for often in (torch.ones(n, dtype=torch.bool), two & (pairs.sum() > 0)):
+        left = (x[rows] - start)[often]
+        if len(left):
+            drawn = torch.multinomial(left, 1, generator=rng)
+            start[often] = start[often].scatter_add(1, drawn, torch.ones(len(left), 1))
+    return rows, start
 
 
 def expected_level(x: Tensor, size: Tensor) -> Tensor:
@@ -227,4 +263,3 @@ class Draw(NamedTuple):
     absent: Tensor  # (B, n_columns) columns that a record does not have
     barred: Tensor  # (n_values,) values that are not drawn
     rng: torch.Generator
-

@@ -479,7 +479,9 @@ class FactMLP(RecordMLP):
         often, last = past
         rows, codes = often.nonzero(as_tuple=True)
         weights, values = self.again_head(codes), often[rows, codes]
-        again = (h[rows] * weights[:, :-3]).sum(dim=1) + weights[:, -3] + self.known_head(h)[rows, 0]
+        again = (
+            (h[rows] * weights[:, :-3]).sum(dim=1) + weights[:, -3] + self.known_head(h)[rows, 0]
+        )
         again = again + weights[:, -2] * last[rows, codes] + weights[:, -1] * values
         return found.index_put((rows, codes), again, accumulate=True)
 

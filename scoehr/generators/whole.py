@@ -8,10 +8,10 @@ a patient, this is :class:`~scoehr.generators.Thinning`, bit for bit.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
@@ -20,11 +20,11 @@ from scipy import sparse
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from scoehr.columns import Coding, Layout
+from scoehr.columns import Coding, Layout, Per
 from scoehr.data.columns import Column, Columns
 from scoehr.data.patients import Patients
 from scoehr.facts import FOLLOWED, SIZE, VISITED, Draw, FactModel
-from scoehr.files import InputError, check_seed, warn
+from scoehr.files import InputError, check_seed
 from scoehr.generators import conditions, saved
 from scoehr.generators.base import Fitting, Model, Settings, stream
 from scoehr.generators.room import check_memory
@@ -33,8 +33,6 @@ from scoehr.minibatches import SparseRows
 from scoehr.models import FactMLP, Past
 from scoehr.thinning import exact_jumps
 from scoehr.training import Schedule
-
-Per = Literal["patient", "visit"]
 
 
 @dataclass(frozen=True)
@@ -120,7 +118,12 @@ class Whole(Model):
         return self
 
     def _build(self, vocabulary: Patients, seed: int) -> None:
-        self.vocabulary = vocabulary.take([])
+        columns, visit_columns = (
+            Columns(tuple(found), tuple(np.empty(0) for _ in found))
+            for found in (self._columns("patient"), self._columns("visit"))
+        )
+        none = vocabulary.take([])
+        self.vocabulary = replace(none, columns=columns, visit_columns=visit_columns)
         self.layout, n_codes = Layout(self.codings), len(vocabulary.codes)
         past = self.limits["visits"] > 1
         with torch.random.fork_rng(devices=[]):
@@ -142,6 +145,11 @@ class Whole(Model):
             pairs = torch.from_numpy((values[later - 1].T @ values[later]).toarray())
             self.rate.network.again_head.weight.data[:, -3] = _recurrence(patients)
         self.rate.fit_columns(torch.from_numpy(first), pairs)
+
+    def _columns(self, per: Per) -> list[Column]:
+        """The columns of patients, or of visits."""
+        found = [coding for coding in self.codings if coding.per == per]
+        return [Column(coding.name, coding.kind, coding.labels) for coding in found]
 
     # Rows -----------------------------------------------------------------------------------------
 
@@ -242,8 +250,8 @@ class Whole(Model):
         return joined(parts)
 
     def _propose(self, n: int, wanted: Wanted, rng: torch.Generator) -> Patients:
-        """Patients drawn from what can be fixed before: the patient's columns, and all of a condition
-        where there is one visit.
+        """Patients drawn from what can be fixed: their columns, and where there is one visit all of
+        a condition.
         """
         places = np.full((n, len(self.codings)), -1)
         start = torch.zeros(n, len(self.vocabulary.codes))
@@ -323,8 +331,9 @@ class Whole(Model):
 
     def _given(self, partial: Patients) -> Given:
         """What partial patients have, visit by visit; of those without any, their columns."""
-        places, owner = self._places(partial), np.concatenate(
-            [partial.owner, np.flatnonzero(partial.numbers == 0)]
+        places, owner = (
+            self._places(partial),
+            np.concatenate([partial.owner, np.flatnonzero(partial.numbers == 0)]),
         )
         followed, visited = self.layout.find(FOLLOWED), self.rate.visited
         order = np.concatenate([partial.order, np.zeros(len(owner) - len(partial.order), int)])
@@ -333,7 +342,9 @@ class Whole(Model):
             places[ends, followed] = -1
         if visited >= 0:
             places[partial.numbers[owner] == 0, visited] = -1
-        none = sparse.csr_array((len(owner) - len(partial.order), len(partial.codes)), dtype=np.int32)
+        none = sparse.csr_array(
+            (len(owner) - len(partial.order), len(partial.codes)), dtype=np.int32
+        )
         counts = sparse.csr_array(sparse.vstack([partial.counts, none], format="csr"))
         rounds = []
         for number in range(int(order.max(initial=0)) + 1):
@@ -477,12 +488,8 @@ class Whole(Model):
 
     def write(self, folder: Path, **extra: Any) -> None:
         columns = [asdict(coding) for coding in self.codings]
-        kinds = [
-            column.kind for part in (self.vocabulary.columns, self.vocabulary.visit_columns)
-            for column in part.columns
-        ]
         head = {"generator": self.name, "config": asdict(self.config), "limits": self.limits}
-        head |= {"columns": columns, "kinds": kinds, "data": {"train": self.patients}}
+        head |= {"columns": columns, "data": {"train": self.patients}}
         words = (self._weights(), self.vocabulary, self.history, self.pairs)
         saved.write(folder, head | extra, *words)
 
@@ -494,27 +501,14 @@ class Whole(Model):
             check_whole("visits", self.limits["visits"], "[1, 1000000]")
         try:
             self.codings = [_coding(entry) for entry in config["columns"]]
-            self.kinds = list(config["kinds"])
-            self.vocabulary = self._without_patients(np.array(["x"]), np.array([""]))
+            self._columns("patient"), self._columns("visit")
         except (KeyError, TypeError, ValueError, InputError):
             raise saved.damaged(folder / "config.json", "columns") from None
-        n_values = Layout(self.codings).n_values
-        self.pairs = saved.pairs(folder, config, more=n_values)
+        self.pairs = saved.pairs(folder, config, more=Layout(self.codings).n_values)
 
     def _without_patients(self, codes: np.ndarray, titles: np.ndarray) -> Patients:
-        kinds = iter(getattr(self, "kinds", ()))
-        found: dict[str, list[Column]] = {"patient": [], "visit": []}
-        for coding in getattr(self, "codings", ()):
-            if coding.per != "derived":
-                found[coding.per].append(Column(coding.name, next(kinds), coding.labels))
-        columns, visit_columns = (
-            Columns(tuple(part), tuple(np.empty(0) for _ in part)) for part in found.values()
-        )
         none = sparse.csr_array((0, len(codes)), dtype=np.int32)
-        return Patients(
-            none, np.zeros(1), np.empty(0, dtype=int), codes, titles,
-            columns=columns, visit_columns=visit_columns,
-        )
+        return Patients(none, np.zeros(1), np.empty(0, dtype=int), codes, titles)
 
     def _blank(self) -> Self:
         blank = super()._blank()
@@ -653,7 +647,7 @@ def codings_of(patients: Patients) -> list[Coding]:
     sizes = np.asarray(patients.counts.sum(axis=1), dtype=float).ravel()
     found.append(Coding.of_numbers(SIZE, "derived", sizes, missing=False))
     for name, there in ((FOLLOWED, again), (VISITED, idle)):
-        found += [Coding(name, "derived", ("no", "yes"))] if there else []
+        found += [Coding(name, "derived", "category", ("no", "yes"))] if there else []
     return found
 
 
@@ -663,7 +657,7 @@ def _learned(column: Column, values: np.ndarray, per: Per) -> Coding:
         missing = bool(np.isnan(values).any())
         return Coding.of_numbers(column.name, per, values, missing=missing)
     missing = bool((values < 0).any()) or not column.levels
-    return Coding(column.name, per, column.levels, missing=missing)
+    return Coding(column.name, per, column.kind, column.levels, missing=missing)
 
 
 def coded(coding: Coding, columns: Columns) -> np.ndarray:
@@ -703,7 +697,7 @@ def _stacked(parts: list[Columns]) -> Columns:
 
 def _kept(drawn: Patients, partial: Patients) -> Patients:
     """Drawn patients with the numbers that partial ones have, not others from the same bins."""
-    place = partial.starts[partial.owner] * 0 + drawn.starts[partial.owner] + partial.order
+    place = drawn.starts[partial.owner] + partial.order
     columns = _numbers_kept(drawn.columns, partial.columns, np.arange(len(partial)))
     visit_columns = _numbers_kept(drawn.visit_columns, partial.visit_columns, place)
     return replace(drawn, columns=columns, visit_columns=visit_columns)
@@ -722,7 +716,10 @@ def _numbers_kept(drawn: Columns, known: Columns, rows: np.ndarray) -> Columns:
 
 def _one_hot(places: np.ndarray, layout: Layout) -> sparse.csr_array:
     rows, columns = np.nonzero(places >= 0)
-    cells = (np.ones(len(rows), dtype=np.float32), (rows, layout.starts[columns] + places[rows, columns]))
+    cells = (
+        np.ones(len(rows), dtype=np.float32),
+        (rows, layout.starts[columns] + places[rows, columns]),
+    )
     return sparse.csr_array(cells, shape=(len(places), layout.n_values))
 
 
