@@ -162,10 +162,19 @@ class FactModel(RateModel):
     def log_rates(
         self, x: Tensor, level: Tensor, encoding: tuple[Tensor, ...], left: Tensor
     ) -> Tensor:
-        """Log rates ``(B, n_codes)``; their total is certain where the size is known."""
+        """Log of how many more of each code there are ``(B, n_codes)``, ``left`` in all if known.
+
+        Of a code at most r more can come, the most of any training patient has it less those that
+        are there: the mean is r p, as of a binomial count. The log odds of all p are shifted
+        together until the means add up, so that a certain code is certain among many or few.
+        """
         known = left.clamp(min=1e-6).log()
         total = torch.where(left >= 0, known, self.log_total(x, level, encoding))
-        return self.code_log_probs(x, level, encoding) + total[:, None]
+        most = (self.max_count - x).clamp(min=1e-6)
+        log = self._marginal(x, level) + self.network.codes(torch.log1p(x), *encoding) - most.log()
+        log = log.masked_fill(x >= self.max_count, self.IMPOSSIBLE)
+        means = nn.functional.logsigmoid(log + shift(log, most, total)) + most.log()
+        return torch.log_softmax(means, dim=1) + total[:, None]
 
     def value_logits(self, h: Tensor, past: Past | None) -> Tensor:
         """Logits ``(B, n_values)`` of each column's values."""
@@ -249,6 +258,31 @@ def begin(x: Tensor, n: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
             drawn = torch.multinomial(left, 1, generator=rng)
             start[often] = start[often].scatter_add(1, drawn, torch.ones(len(left), 1))
     return rows, start
+
+
+def shift(log: Tensor, most: Tensor, log_total: Tensor, rounds: int = 5) -> Tensor:
+    """Shift ``(B, 1)`` of log odds ``(B, n)`` after which means of ``most`` add up to a total.
+
+    By Newton's method on the log of the sum, from where all odds were small; the last round is
+    differentiated, which gives the gradient of the solution.
+    """
+    with torch.no_grad():
+        largest = 0.999 * most.sum(dim=1, keepdim=True)
+        wanted = log_total[:, None].exp().minimum(largest).clamp(min=1e-6).log()
+        found = wanted - (log + most.log()).logsumexp(dim=1, keepdim=True)
+        for _ in range(rounds):
+            error, slope = _error(log + found, most, wanted)
+            found = found - (error / slope).clamp(-3, 3)
+    error, slope = _error(log + found, most, wanted)
+    return found - (error / slope.detach()).clamp(-3, 3)
+
+
+def _error(log: Tensor, most: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+    """How far the log of the sum of means is off ``(B, 1)``, and its slope."""
+    chance = torch.sigmoid(log)
+    mean = (most * chance).sum(dim=1, keepdim=True).clamp(min=1e-9)
+    slope = (most * chance * (1 - chance)).sum(dim=1, keepdim=True) / mean
+    return mean.log() - wanted, slope.clamp(min=0.05)
 
 
 def expected_level(x: Tensor, size: Tensor) -> Tensor:

@@ -451,7 +451,7 @@ class FactMLP(RecordMLP):
         self.values = nn.Linear(n_values, width, bias=False)
         self.left = nn.Linear(self.EMBEDDING, self.EMBEDDING)
         self.value_head = nn.Linear(width, n_values)
-        zero = [self.left, self.value_head]
+        zero: list[nn.Linear | nn.Embedding] = [self.left, self.value_head]
         if past:
             wide = 2 * n_codes + n_values + self.EMBEDDING
             self.past = nn.Sequential(nn.Linear(wide, width), nn.SiLU(), nn.Linear(width, width))

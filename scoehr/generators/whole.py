@@ -21,8 +21,10 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from scoehr.columns import Coding, Layout, Per
+from scoehr.data import rules as rules_of
 from scoehr.data.columns import Column, Columns
 from scoehr.data.patients import Patients
+from scoehr.data.rules import Fact, Of, Rule
 from scoehr.facts import FOLLOWED, SIZE, VISITED, Draw, FactModel
 from scoehr.files import InputError, check_seed
 from scoehr.generators import conditions, saved
@@ -48,6 +50,7 @@ class WholeConfig(Settings):
     clip: float = 10.0
     blur: float = 0.05  # of lengths, where there is neither column nor second visit
     ema: float = 0.999
+    rules: bool = True  # patients who break one that all training patients keep are drawn again
     sample_batch: int = 4096
 
 
@@ -72,6 +75,8 @@ class Whole(Model):
         super().__init__(config, device)
         self.patients: int | None = None  # trained on
         self.pairs: sparse.csr_array | None = None
+        #: What all training patients keep, and all their visits.
+        self.rules: dict[Of, list[Rule]] = {"patient": [], "visit": []}
         self.support, self.accepted, self.proposed = "", 0, 0
 
     def fit(
@@ -115,6 +120,8 @@ class Whole(Model):
             fitting.train("rate", self.rate, self.rate.loss, config, device=self.device)
         )
         self.pairs = conditions.count_pairs_of(self._facts(train_set))
+        if self.config.rules:
+            self.rules = {of: rules_of.find(train_set, of) for of in self.rules}
         return self
 
     def _build(self, vocabulary: Patients, seed: int) -> None:
@@ -269,16 +276,16 @@ class Whole(Model):
         return self._patients(list(self._rounds(n, begun, True, None, rng)), n, rng, wanted)
 
     def _meets(self, drawn: Patients, wanted: Wanted, rng: torch.Generator) -> np.ndarray:
-        """Which patients meet the condition. What grew from given codes, one each, is drawn in
-        proportion to the product of their counts, so accepted with probability 1 over it.
+        """Which patients keep the rules and meet the condition.
+
+        What grew from given codes, one each, is drawn in proportion to the product of their counts,
+        so accepted with probability 1 over it.
         """
         chosen = torch.rand(len(drawn), generator=rng, dtype=torch.float64).numpy()
-        meets = np.ones(len(drawn), dtype=bool)
+        meets = ~self.breaks(drawn)
         if wanted.anything:
-            facts, n_codes = self._facts(drawn), len(self.vocabulary.codes)
-            column = lambda c, place: n_codes + int(self.layout.starts[c]) + place  # noqa: E731
-            has = [*wanted.codes, *(column(c, place) for c, place, _ in wanted.values)]
-            lacks = [*wanted.no_codes, *(column(c, place) for c, place in wanted.no_values)]
+            facts = self._facts(drawn)
+            has, lacks = wanted.facts(self.layout, len(self.vocabulary.codes))
             meets &= (facts[:, has].toarray() > 0).all(axis=1)
             meets &= (facts[:, lacks].toarray() == 0).all(axis=1)
         if wanted.codes and self.limits["visits"] == 1:
@@ -286,12 +293,23 @@ class Whole(Model):
             meets &= chosen < 1 / counts.prod(axis=1).clip(min=1)
         return meets
 
+    def breaks(self, patients: Patients) -> np.ndarray:
+        """Which patients break a rule that all training patients keep, ``(n_patients,)``."""
+        found = np.zeros(len(patients), dtype=bool)
+        for of, rules in self.rules.items():
+            rows = np.asarray(rules_of.broken(rules, patients, of).sum(axis=1)).ravel() > 0
+            if of == "patient":
+                found |= rows
+            else:
+                found[patients.owner[rows]] = True
+        return found
+
     def _check_support(self, wanted: Wanted) -> None:
         """Set ``support``; :class:`InputError` if no training patient meets the condition."""
-        self.support, n_codes = "", len(self.vocabulary.codes)
-        places = [n_codes + int(self.layout.starts[c]) + p for c, p, _ in wanted.values]
-        if (wanted.codes or places) and self.pairs is not None:
-            chosen = sorted(zip([*wanted.codes, *places], wanted.names, strict=True))
+        self.support = ""
+        has, _ = wanted.facts(self.layout, len(self.vocabulary.codes))
+        if has and self.pairs is not None:
+            chosen = sorted(zip(has, wanted.names, strict=True))
             facts, names = zip(*chosen, strict=True)
             self.support = conditions.support(self.pairs, names, facts, self.patients or 0)
 
@@ -488,8 +506,13 @@ class Whole(Model):
 
     def write(self, folder: Path, **extra: Any) -> None:
         columns = [asdict(coding) for coding in self.codings]
-        head = {"generator": self.name, "config": asdict(self.config), "limits": self.limits}
-        head |= {"columns": columns, "data": {"train": self.patients}}
+        rules = {of: [rule._asdict() for rule in found] for of, found in self.rules.items()}
+        head: dict[str, Any] = {
+            "generator": self.name,
+            "config": asdict(self.config),
+            "limits": self.limits,
+        }
+        head |= {"columns": columns, "rules": rules, "data": {"train": self.patients}}
         words = (self._weights(), self.vocabulary, self.history, self.pairs)
         saved.write(folder, head | extra, *words)
 
@@ -502,6 +525,7 @@ class Whole(Model):
         try:
             self.codings = [_coding(entry) for entry in config["columns"]]
             self._columns("patient"), self._columns("visit")
+            self.rules = {of: [_rule(entry) for entry in config["rules"][of]] for of in self.rules}
         except (KeyError, TypeError, ValueError, InputError):
             raise saved.damaged(folder / "config.json", "columns") from None
         self.pairs = saved.pairs(folder, config, more=Layout(self.codings).n_values)
@@ -628,6 +652,15 @@ class Wanted(NamedTuple):
         names = tuple(str(codes[j]) for j in had) + tuple(values[0])
         return cls(had, tuple(found), lacked, tuple((c, p) for c, p, _ in absent), names)
 
+    def facts(self, layout: Layout, n_codes: int) -> tuple[list[int], list[int]]:
+        """Places among codes and values of what patients are to have, and of what not."""
+        has = [(column, place) for column, place, _ in self.values]
+        had, lacked = (
+            [n_codes + int(layout.starts[column]) + place for column, place in part]
+            for part in (has, self.no_values)
+        )
+        return [*self.codes, *had], [*self.no_codes, *lacked]
+
     @property
     def anything(self) -> bool:
         """Whether anything is asked."""
@@ -731,6 +764,11 @@ def _coding(entry: dict[str, Any]) -> Coding:
     """A coding from plain data."""
     knots = tuple(tuple(map(float, row)) for row in entry["knots"])
     return Coding(**{**entry, "labels": tuple(entry["labels"]), "knots": knots})
+
+
+def _rule(entry: dict[str, Any]) -> Rule:
+    """A rule from plain data."""
+    return Rule(**{**entry, "facts": tuple(Fact(*fact) for fact in entry["facts"])})
 
 
 def _recurrence(patients: Patients) -> Tensor:
