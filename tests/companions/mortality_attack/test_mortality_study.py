@@ -306,3 +306,16 @@ def test_a_search_of_attacks_maximises_its_objective_in_sqlite(tmp_path):
         tune.attack_objective(model, data.test, data.statistics, AttackConfig(), "beauty")
     with pytest.raises(InputError, match="storage"):
         tune.open_study("a", direction="maximize", storage="nonsense://x")
+
+
+def test_published_rows_are_shown_but_for_those_that_are_not_made_yet(monkeypatch):
+    made = {"cohort", "reported", "best-all", "grud-all"}
+
+    def finished(row):
+        return (row.dataset, row.profile) == ("physionet2012", "standard") and row.name in made
+
+    monkeypatch.setattr(experiments.Experiment, "finished", property(finished))
+    found = experiments.of_book("simulated", None, "tiny", 0)
+    assert found.keys() == made and {row.dataset for row in found.values()} == {"physionet2012"}
+    asked = experiments.of_book("simulated", None, "tiny", 0, ["signal"])
+    assert (asked["signal"].dataset, asked["signal"].profile) == ("simulated", "tiny")
