@@ -107,7 +107,8 @@ Table(
 #
 # Each row trains the corrected protocol with one flaw of the study put back. Where the test
 # patients are the same, the change is over the same bootstrap draws of them; where the split
-# differs they are other people. An interval that holds 0 is no difference. Where the ranking is the
+# differs they are other people. Where both were run under several random seeds, the change is the
+# mean over these. An interval that holds 0 is no difference. Where the ranking is the
 # same, the flaw has nothing to act on: training patients have every category of three digits, so
 # that their vocabulary is that of everyone. The last columns show the model against repeating
 # earlier diagnoses, and the study's own figures. What a flaw is worth can be seen only in a network

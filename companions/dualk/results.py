@@ -405,18 +405,46 @@ def ahead(done: Sequence[Run]) -> str:
 
 
 def over_seeds(done: Sequence[Run], key: str, baseline: str) -> Estimate:
-    """A figure of a row less that of a baseline, mean over its random seeds.
-
-    The interval is by bootstrap of the seeds, and within each of its test patients.
-    """
-    pairs = [run.difference(run, key, theirs=baseline).value for run in done]
-    apart = [run.draws[key] - run.draws[f"{baseline} {key}"] for run in done]
-    draws = np.stack([part.to_numpy() for part in apart])
-    rng, shape = np.random.default_rng(0), (draws.shape[1], len(done))
-    seeds, columns = rng.integers(len(done), size=shape), rng.integers(draws.shape[1], size=shape)
-    return bootstrap(float(np.mean(pairs)), draws[seeds, columns].mean(axis=1))._replace(
-        n=len(done)
+    """A figure of a row less that of a baseline, mean over its random seeds."""
+    return _mean(
+        [
+            (
+                run.difference(run, key, theirs=baseline).value,
+                run.draws[key] - run.draws[f"{baseline} {key}"],
+            )
+            for run in done
+        ]
     )
+
+
+def changed(run: Run, base: Run, key: str = "recall@20") -> Estimate:
+    """A figure of a row less that of another on the same test patients, mean over the random seeds
+    at which both are finished.
+    """
+    ours, theirs = (
+        {row.seed: Run(row) for row in plans.done(each.experiment)} for each in (run, base)
+    )
+    pairs = [(ours[seed], theirs[seed]) for seed in sorted(ours.keys() & theirs.keys())]
+    return _mean(
+        [
+            (one.difference(other, key).value, one.draws[key] - other.draws[key])
+            for one, other in pairs or [(run, base)]
+        ]
+    )
+
+
+def _mean(found: Sequence[tuple[float, pd.Series]]) -> Estimate:
+    """The mean of a difference over random seeds, each with its draws; the interval is by bootstrap
+    of the seeds, and within each of its test patients.
+    """
+    values, apart = zip(*found, strict=True)
+    if len(found) == 1:
+        return bootstrap(values[0], apart[0])
+    draws = np.stack([part.to_numpy() for part in apart])
+    rng, shape = np.random.default_rng(0), (draws.shape[1], len(found))
+    seeds, columns = rng.integers(len(found), size=shape), rng.integers(draws.shape[1], size=shape)
+    mean = draws[seeds, columns].mean(axis=1)
+    return bootstrap(float(np.mean(values)), mean)._replace(n=len(found))
 
 
 def both(found: Runs) -> pd.DataFrame:
@@ -463,7 +491,7 @@ def _flaw_row(run: Run, base: Run) -> dict[str, str]:
     row["change"] = "–" if run is base else "other patients"
     if same:
         equal = run.draws["recall@20"].equals(base.draws["recall@20"])
-        row["change"] = "none: same ranking" if equal else str(run.difference(base, "recall@20"))
+        row["change"] = "none: same ranking" if equal else str(changed(run, base))
     row["less copy-forward"] = str(run.difference(run, "recall@20", theirs="copy-forward"))
     return row | {
         "capped recall@20": str(run.value("reported.recall@20")),
@@ -480,7 +508,7 @@ def flaws_figure(found: Runs) -> Figure:
     figure, ax = figures.axis(7.0, 0.8 + 0.3 * len(names))
     heights = np.arange(len(names))[::-1]
     for height, name in zip(heights, names.values(), strict=True):
-        change = found[name].difference(found["corrected"], "recall@20")
+        change = changed(found[name], found["corrected"])
         figures.interval(ax, height, change, figures.PALETTE[0])
     ax.axvline(0, color="black", linewidth=1)
     ax.set(xlabel="change of recall@20", ylim=(-0.6, len(names) - 0.4))

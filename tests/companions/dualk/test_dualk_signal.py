@@ -1,6 +1,7 @@
 """Predictors taught by synthetic visits: the sets, the parts, and the row of the plan."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import sparse
 
@@ -70,3 +71,12 @@ def test_the_row_is_made_and_its_tables_and_sentences_are_shown(tmp_path, monkey
     assert "keep" in results.signal_kept(run)
     same = run.metrics["scores"]["real"]["retain"]["less recall@20"]
     assert same["value"] == same["low"] == same["high"] == 0
+
+
+def test_a_change_over_seeds_is_the_mean_and_its_interval_holds_the_seeds():
+    draws = [pd.Series(np.full(200, value)) for value in (0.1, 0.2, 0.3)]
+    one = results._mean([(0.1, draws[0])])
+    assert (one.value, one.low, one.high, one.n) == pytest.approx((0.1, 0.1, 0.1, 1))
+    three = results._mean([(float(part[0]), part) for part in draws])
+    assert three.value == pytest.approx(0.2) and three.n == 3
+    assert 0.1 <= three.low < 0.15 and 0.25 < three.high <= 0.3
