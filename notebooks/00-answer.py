@@ -114,4 +114,5 @@ for title, table in ledgers.items():
     display(folded(title, table))
 
 # %% [markdown]
-# How to read the scores, and where to find what: [how to read this book](../reading.md).
+# How to read the scores, and where to find what: [how to read this book](../reading.md). To see the
+# recommended generator at work, [draw patients yourself](../try-it.md) in your browser.

@@ -412,16 +412,18 @@ def _weights(path: Path) -> Found:
 # Pictures ----------------------------------------------------------------------------------------
 
 
-def _answer(path: Path) -> Found:
-    """The picture of the front page: 8 by 192 dots wide, at its density."""
-    content = path.read_bytes()
-    yield from (("", reason) for reason in picture(content))
-    facts = {kind: body for kind, body, _ in _chunks(content)}
-    if (
-        facts[b"IHDR"][:4] != struct.pack(">I", 1536)
-        or facts.get(b"pHYs", b"")[:4] != b"\0\0\x1d\x87"
-    ):
-        yield "", "a picture that the book did not draw"
+def _still(width: int) -> Callable[[Path], Found]:
+    """A check of a picture that is so many dots wide, at 192 dots an inch."""
+
+    def checked(path: Path) -> Found:
+        content = path.read_bytes()
+        yield from (("", reason) for reason in picture(content))
+        facts = {kind: body for kind, body, _ in _chunks(content)}
+        wide = facts[b"IHDR"][:4] == struct.pack(">I", width)
+        if not wide or facts.get(b"pHYs", b"")[:4] != b"\0\0\x1d\x87":
+            yield "", "a picture that the book did not draw"
+
+    return checked
 
 
 def picture(content: bytes) -> Iterator[str]:
@@ -735,7 +737,8 @@ KINDS = (
     Kind(r"book/(?:_config|_toc)\.yml|book/[a-z]{3,20}(?:-[a-z]+)*\.md", 256 * KIB, _PROSE),
     Kind(r"(?:saved_models|synthetic_data)/README\.md", 32 * KIB, _PROSE),
     Kind(r"book/references\.bib", 256 * KIB, _paragraphs(_entry_of_literature)),
-    Kind(r"book/_static/answer\.png", 2 * MIB, _answer),
+    Kind(r"book/_static/answer\.png", 2 * MIB, _still(8 * 192)),
+    Kind(r"book/_static/try-it\.png", 128 * KIB, _still(612)),
     Kind(r"book/_static/(?:logo\.svg|style\.css)", 32 * KIB, _paragraphs(_drawn_by_hand)),
     Kind(r"book/_static/[a-z]+(?:-[a-z]+)*\.js", 32 * KIB, _paragraphs(_script)),
     Kind(r"book/notebooks/\d\d-[a-z]+(?:-[a-z]+)*\.ipynb", 8 * MIB, _notebook),

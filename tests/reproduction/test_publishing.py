@@ -492,6 +492,7 @@ FILES = {
     "a text in the picture": text_in_picture,
     "another picture": put("book/_static/scan.png", png()),
     "a scan as the picture": put("book/_static/answer.png", png()),
+    "a scan as the still": put("book/_static/try-it.png", png()),
     "a notebook of another name": put("book/notebooks/Untitled.ipynb", "{}"),
     "a checkpoint of a notebook": put("book/notebooks/.ipynb_checkpoints/01-cohort-checkpoint.ipynb", "{}"),
     "a table in the book": put("book/patients.csv", "subject_id\n10006\n"),
