@@ -88,8 +88,9 @@ Table(diagnoses.bridge(bridge), f"{bridge.experiment.dataset}: graph and laborat
 # smooth curve and a count of measurements a series, and the descriptors of the stay), makes every
 # entry normal, and draws the leading components together with the outcome by the reverse SDE of
 # [Methods](../methods.md). *Stays of the normal law* take all components from one normal law
-# instead: what the diffusion has to beat. The stays to learn from are cut in two halves. The generator sees
-# one of them, the *other half*; the model of the first half is the one that will be attacked.
+# instead: what the diffusion has to beat. The stays to learn from are cut in two halves. The
+# generator sees one of them, the *other half*; the model of the first half is the one that will be
+# attacked.
 
 # %% tags=["hide-input"]
 Table(
