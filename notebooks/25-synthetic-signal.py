@@ -117,9 +117,8 @@ Words(mortality.signal_kept(stays))
 #
 # The [ensemble of attacks](19-mortality-attack) looks for the smallest change that turns each right
 # verdict, on networks of the two real halves and of synthetic stays, all on the same real test
-# stays. A map holds the share of stays whose change touches a series in a quarter of the window;
-# two maps are compared by Spearman's rank correlation over its cells. Two networks of real halves
-# agree only so far: that is the floor.
+# stays. What is compared is the share of stays whose change moves a series, by Spearman's rank
+# correlation over series. Two networks of real halves agree only so far: that is the floor.
 
 # %% tags=["hide-input"]
 Words(mortality.broken_words(stays))
@@ -127,7 +126,7 @@ Words(mortality.broken_words(stays))
 # %% tags=["hide-input"]
 Table(
     mortality.alike_table(stays),
-    "How alike two networks' maps of changed cells are; intervals of 1.96 standard errors",
+    "How alike the series are that two networks' changes move; intervals of 1.96 standard errors",
 )
 
 # %% tags=["hide-input"]

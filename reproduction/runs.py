@@ -232,6 +232,19 @@ def run(experiment: Experiment[Made], *, again: bool = False, progress: bool = T
     return experiment.result
 
 
+def with_weights(experiment: Experiment[Made], *, progress: bool = True) -> Made:
+    """The run with its weights at hand: made again in its folder where its scores alone are kept.
+
+    Raises:
+        InputError: as :func:`run`.
+    """
+    if run(experiment, progress=progress).weighted:
+        return experiment.result
+    with alone(ROOT / "runs" / "locks" / f"{experiment.id}.lock", f"the run {experiment.id}"):
+        _make(experiment, progress)
+    return experiment.result
+
+
 def _make(experiment: Experiment[Any], progress: bool) -> None:
     with replacing(experiment.folder) as scratch:
         scratch.mkdir()

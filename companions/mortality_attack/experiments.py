@@ -724,8 +724,10 @@ def victim(row: Experiment) -> Classifier | Recommended:
 
 def _attack_rows(study: Experiment, folder: Path, progress: bool) -> dict[str, Any]:
     """Attack the victim's row, and try the changes on the others."""
-    for name in study.victims:
-        run(study.row(name), progress=progress)
+    for row in map(study.row, study.victims):
+        run(row, progress=progress)
+        for part in map(row.row, row.blend or (row.name,)):
+            runs.with_weights(part, progress=progress)
     first = study.row(study.victims[0])
     data = first.prepared()
     series = data.test.take(np.arange(len(data.test))[: study.attacked])

@@ -618,7 +618,7 @@ NETWORKS = {
 
 
 def alike_table(found: Run) -> pd.DataFrame:
-    """A row a pair of networks: how alike their maps of changed cells are."""
+    """A row a pair of networks: how alike the series are that their changes move."""
     maps = found.metrics["alike"]
     pairs = {
         "the two real halves: the floor": f"{signal.VICTIM}, {signal.OTHER}",

@@ -7,7 +7,7 @@ the floor of every difference.
 
 * :func:`scored`: models trained on each set and tested on the same real stays;
 * :func:`attacked`: networks of the halves and of synthetic stays under the ensemble of attacks on
-  the same real stays, and how alike the maps of changed cells are;
+  the same real stays, and how alike the series are that are changed;
 * :func:`carried`: how many of the victim's right verdicts turn by changes that were found on
   another network.
 """
@@ -28,7 +28,6 @@ from companions.mortality_attack.ensemble import EnsembleConfig, Strongest, stro
 from companions.mortality_attack.generate import GeneratorConfig, StayDiffusion
 from companions.mortality_attack.models import Classifier, ModelConfig
 from companions.mortality_attack.protocol import CORRECTED, Prepared, Series
-from companions.mortality_attack.queries import HOURS
 from companions.mortality_attack.train import TrainingConfig
 
 #: The sets of stays, in the order of tables.
@@ -48,8 +47,8 @@ SCORES = ("auroc", "auprc", "brier")
 #: How many times as many synthetic stays as real ones a model may learn from, and the share that
 #: thresholds and epochs are chosen by.
 TIMES, HELD = 4, 5
-#: Hours of a cell of the maps that are compared, and cells of the attack that is carried over.
-SPAN, BUDGET = 12, 8
+#: Cells of the attack that is carried over.
+BUDGET = 8
 Predictions = dict[str, dict[str, np.ndarray]]
 Networks = dict[str, Classifier]
 
@@ -158,28 +157,30 @@ def attacked(
     }  # fmt: skip
 
 
-def changed(found: Strongest, count: int, features: np.ndarray) -> np.ndarray:
-    """Whether the smallest change of each of ``count`` stays moves a series in a part of the
-    window, ``(count, parts · features)``; NaN where no change was found.
-    """
-    touched = susceptibility.sizes(found.best[..., features]) > 0
-    parts = touched.reshape(len(touched), HOURS // SPAN, SPAN, -1).any(2).reshape(len(touched), -1)
-    whole = np.full((count, parts.shape[1]), np.nan)
-    whole[found.rows[found.success]] = parts[found.success]
+def changed(found: Strongest, features: np.ndarray) -> np.ndarray:
+    """Whether the smallest change of each turned stay moves a series, bool ``(n, features)``."""
+    moved = susceptibility.sizes(found.best[found.success][..., features]) > 0
+    return np.asarray(moved.any(1))
+
+
+def _whole(found: Strongest, count: int, features: np.ndarray) -> np.ndarray:
+    """The same of each of ``count`` stays, 0 where no change was found."""
+    whole = np.zeros((count, len(features)))
+    whole[found.rows[found.success]] = changed(found, features)
     return whole
 
 
 def alike(
     found: Mapping[str, Strongest], series: Series, features: np.ndarray, seed: int
 ) -> dict[str, Any]:
-    """Rank correlations of the shares of stays that are changed, cell by cell, of each pair of
+    """Rank correlations over series of the shares of stays whose change moves them, of each pair of
     networks, with intervals over patients; and by how much the victim's map is less like the
     synthetic one's than like that of the other half.
 
     Intervals are 1.96 standard errors of the bootstrap to either side: its percentiles would lie
     below the value, since resampling adds noise to both maps.
     """
-    maps = {name: changed(one, len(series), features) for name, one in found.items()}
+    maps = {name: _whole(one, len(series), features) for name, one in found.items()}
     pairs = [(VICTIM, OTHER), (VICTIM, SYNTHETIC), (OTHER, SYNTHETIC)]
     everyone = np.arange(len(series))
     draws = evaluate.resample(series.patients, evaluate.DRAWS, seed)
@@ -192,14 +193,9 @@ def alike(
 
 
 def _ranked(one: np.ndarray, other: np.ndarray, rows: np.ndarray) -> float:
-    """Spearman's correlation of the shares of stays over cells that either network's changes
-    touch.
-    """
-    shares = np.stack([np.nansum(side[rows], 0) for side in (one, other)])
-    shares = shares[:, shares.any(0)]
-    if shares.shape[1] < 3 or not np.ptp(shares, 1).all():
-        return np.nan
-    return float(stats.spearmanr(*shares).statistic)
+    """Spearman's correlation over series of the shares of stays."""
+    shares = np.stack([side[rows].sum(0) for side in (one, other)])
+    return float(stats.spearmanr(*shares).statistic) if np.ptp(shares, 1).all() else np.nan
 
 
 def _normal(values: np.ndarray) -> dict[str, Any]:
@@ -214,9 +210,7 @@ def _normal(values: np.ndarray) -> dict[str, Any]:
 def by_series(found: Mapping[str, Strongest], features: np.ndarray) -> dict[str, np.ndarray]:
     """Share of the turned stays whose series is changed, of each network, ``(features,)``."""
     return {
-        name: np.nan_to_num(
-            (susceptibility.sizes(one.best[one.success][..., features]) > 0).any(1).mean(0)
-        )
+        name: np.nan_to_num(changed(one, features).mean(0)).astype(np.float32)
         for name, one in found.items()
     }
 

@@ -131,28 +131,29 @@ def test_changes_found_on_the_victim_turn_it_most_and_random_ones_least(networks
     assert len({entry["stays"] for entry in found.values()}) == 1
 
 
-def planted(cells, rows=40):
-    """An attack in which each stay's change touches so many of 60 cells, the first ones most."""
+def planted(order, rows=80):
+    """An attack in which each stay's change moves five of 15 series, the first of an order most."""
     rng = np.random.default_rng(2)
     best = np.zeros((rows, 48, 15), np.float32)
     for row in best:
-        hour, feature = np.divmod(rng.choice(60, cells, p=np.arange(60, 0, -1) / 1830), 15)
-        row[12 * hour, feature] = 0.5
+        row[
+            rng.integers(48), order[rng.choice(15, 5, replace=False, p=np.arange(15, 0, -1) / 120)]
+        ] = 0.5
     every, none = np.arange(rows), np.zeros(rows, int)
     return signal.Strongest(every, none, none == 0, best, best, none, none, none, best)
 
 
-def test_equal_maps_are_alike_and_turned_ones_are_opposite(data):
-    series, one = data.test.take(np.arange(40)), planted(12)
-    turned = planted(12)
-    turned = replace(
-        turned, best=turned.best.reshape(40, 4, 12, 15)[:, ::-1, :, ::-1].reshape(40, 48, 15)
-    )
+def test_maps_that_agree_are_alike_and_turned_ones_are_opposite(data):
+    series, order = data.test.take(np.arange(80)), np.arange(15)
+    one, turned = planted(order), planted(order[::-1])
     found = {signal.VICTIM: one, signal.OTHER: one, signal.SYNTHETIC: turned}
-    maps = signal.alike(found, series, np.arange(15), 0)
+    maps = signal.alike(found, series, order, 0)
     assert maps["victim, other"]["value"] == pytest.approx(1)
     assert maps["victim, synthetic"]["value"] < -0.5
     assert maps["less"]["interval"][1] < 0
+    shares = signal.by_series(found, order)
+    assert shares[signal.VICTIM].sum() == pytest.approx(5)
+    np.testing.assert_allclose(shares[signal.VICTIM], shares[signal.SYNTHETIC][::-1], atol=1e-6)
 
 
 def test_halves_and_parts_share_no_patient(data):

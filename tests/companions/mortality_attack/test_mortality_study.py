@@ -319,3 +319,14 @@ def test_published_rows_are_shown_but_for_those_that_are_not_made_yet(monkeypatc
     assert found.keys() == made and {row.dataset for row in found.values()} == {"physionet2012"}
     asked = experiments.of_book("simulated", None, "tiny", 0, ["signal"])
     assert (asked["signal"].dataset, asked["signal"].profile) == ("simulated", "tiny")
+
+
+def test_a_victim_whose_scores_alone_are_kept_is_made_again(root):
+    row = experiments.plan("simulated", "tiny")["logistic-study"]
+    made = experiments.run(row, progress=False)
+    for path in made.folder.rglob("*.safetensors"):
+        path.unlink()
+    assert not row.result.weighted
+    again = runs.with_weights(row, progress=False)
+    assert again.weighted and len(again.load()[0]) == row.members
+    assert again.metrics["test"] == made.metrics["test"]
