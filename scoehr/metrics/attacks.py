@@ -24,6 +24,7 @@ from scoehr.data.matrix import CodeMatrix
 from scoehr.files import InputError, check_seed, small_seed
 from scoehr.metrics import evaluation, utility
 from scoehr.metrics.arrays import codes_per_patient, presence, prevalence_of
+from scoehr.metrics.disclosure import RISKS
 from scoehr.metrics.neighbours import nearest, products, terms
 from scoehr.metrics.registry import SMALLEST, Members, Metric, Pair, Registry
 
@@ -36,6 +37,10 @@ TRIED = 500  # reference patients on whom the bandwidth is chosen
 NEAREST = 5  # synthetic patients of Gen-LRA
 TREES = 50
 EXPOSED = 10
+#: Number of codes at which groups of patients begin, least members of one, points of a curve.
+LENGTHS = [4, 8, 16]
+GROUP = 50
+POINTS = 40
 
 Csr: TypeAlias = sparse.csr_array
 Scores: TypeAlias = tuple[np.ndarray, np.ndarray]  # of the members and of the others
@@ -62,12 +67,16 @@ def exposure(name: str, members: np.ndarray, others: np.ndarray) -> dict[str, fl
     Floats in [0, 1], lower is better; ideal .5, .01 and .001. Ties are broken at random.
     Source: Carlini et al. (2022), Membership Inference Attacks From First Principles, S&P.
     """
+    found = {f"{name}_auc": utility.area(members, others)}
+    rates = _rates(members, others, np.array(list(RATES.values())))
+    return found | {f"{name}_{rate}": float(at) for rate, at in zip(RATES, rates, strict=True)}
+
+
+def _rates(members: np.ndarray, others: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """True-positive rates at these false-positive rates."""
     label = np.r_[np.ones(len(members)), np.zeros(len(others))]
     false, true, _ = roc_curve(label, np.r_[members, others], drop_intermediate=False)
-    found = {f"{name}_auc": utility.area(members, others)}
-    for rate, at in RATES.items():
-        found[f"{name}_{rate}"] = float(np.interp(at, false, true))
-    return found
+    return np.interp(at, false, true)
 
 
 def _attack(
@@ -275,7 +284,12 @@ def attack(
         - scores: {attack_auc, attack_tpr_1, attack_tpr_01: value}
         - floor: the same with fresh training patients in place of the table
         - interval: {score: [low, high]}, 95 % over patients
+        - risks: scores, floor and interval of :data:`~scoehr.metrics.disclosure.RISKS`
         - exposed: the ten rows of ``train`` that the attacks rank highest
+        - groups: by the number of codes, {label: {"auc", "floor", "members"}} of all attacks
+          together, of groups of at least fifty members and fifty others
+        - curve: of the attack with the most members at 1 % FPR: its title, "false" and "true"
+          positive rates, and "floor", the true-positive rates on fresh patients
         - n: members, reference patients and synthetic patients
 
     Raises:
@@ -297,13 +311,24 @@ def attack(
         known = CodeMatrix.from_array(target.reference, codes, kind=real.kind)
         target.loss = _loss_of(model, codes, seed)
         target.reference_loss = _loss_of(_trained_alike(model, known, seed), codes, seed)
-    scores = evaluation.score(ATTACKS, target).values
+    made, risks = _beside_floor(ATTACKS, target, floor), _beside_floor(RISKS, target, floor)
+    return {
+        **made,
+        "risks": risks,
+        "exposed": order[_exposed(target)].tolist(),
+        "groups": _groups(target, floor),
+        "curve": _curve(target, floor, made["scores"]),
+        "n": {"members": n, "reference": len(real) - n, "synthetic": len(synthetic)},
+    }
+
+
+def _beside_floor(registry: Registry, target: Target, floor: Target) -> dict[str, Any]:
+    """Scores of a registry on the target and on the floor, and intervals of the former."""
+    scores = evaluation.score(registry, target).values
     return {
         "scores": scores,
-        "floor": evaluation.score(ATTACKS, floor).values,
-        "interval": evaluation.intervals(ATTACKS, target, scores),
-        "exposed": order[_exposed(target)].tolist(),
-        "n": {"members": n, "reference": len(real) - n, "synthetic": len(synthetic)},
+        "floor": evaluation.score(registry, floor).values,
+        "interval": evaluation.intervals(registry, target, scores),
     }
 
 
@@ -316,8 +341,45 @@ def _loss_of(model: Any, codes: list[str], seed: int) -> Loss:
     return lambda rows: model.losses(CodeMatrix.from_array(rows, codes), seed=seed)
 
 
+def _ranked(target: Target) -> Scores:
+    """Mean rank of members and others over all attacks."""
+    sides = [target.once(measure.of) for measure in ATTACKS.measures]
+    ranks = np.mean([rankdata(np.concatenate(scores)) for scores in sides], axis=0)
+    members, _ = target.records
+    return ranks[: members.shape[0]], ranks[members.shape[0] :]
+
+
 def _exposed(target: Target) -> np.ndarray:
     """The members that the attacks rank highest, on average, the first first."""
-    sides = [target.once(measure.of) for measure in ATTACKS.measures]
-    ranks = np.mean([rankdata(members) for members, _ in sides], axis=0)
-    return np.argsort(-ranks, kind="stable")[:EXPOSED]
+    members, _ = target.once(_ranked)
+    return np.argsort(-members, kind="stable")[:EXPOSED]
+
+
+def _groups(target: Target, floor: Target) -> dict[str, dict[str, float]]:
+    """How well members are told from others among patients with as many codes."""
+    sizes = [np.digitize(codes_per_patient(rows), LENGTHS) for rows in target.records]
+    found = {}
+    for group, (low, high) in enumerate(zip([0, *LENGTHS], [*LENGTHS, None], strict=True)):
+        chosen = [side == group for side in sizes]
+        if min(side.sum() for side in chosen) < GROUP:
+            continue
+        label = f"{low} or more" if high is None else f"{low} to {high - 1}"
+        made, fresh = (
+            utility.area(*(side[who] for side, who in zip(one.once(_ranked), chosen, strict=True)))
+            for one in (target, floor)
+        )
+        found[label] = {"auc": made, "floor": fresh, "members": int(chosen[0].sum())}
+    return found
+
+
+def _curve(target: Target, floor: Target, scores: dict[str, Any]) -> dict[str, Any]:
+    """Receiver operating characteristic of the worst attack, and of the same on the floor."""
+    worst = max(ATTACKS.measures, key=lambda measure: scores[f"{measure.step}_tpr_1"] or 0)
+    at = np.geomspace(1e-3, 1, POINTS)
+    made, fresh = (_rates(*one.once(worst.of), at).tolist() for one in (target, floor))
+    return {
+        "attack": ATTACKS[f"{worst.step}_auc"].title.removesuffix(", AUC"),
+        "false": at.tolist(),
+        "true": made,
+        "floor": fresh,
+    }

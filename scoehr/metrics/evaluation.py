@@ -19,7 +19,14 @@ from tqdm import tqdm
 import scoehr
 from scoehr.data.matrix import CodeMatrix
 from scoehr.files import InputError, check_seed
-from scoehr.metrics import fidelity, prediction, privacy, reported, utility  # noqa: F401
+from scoehr.metrics import (  # noqa: F401
+    fidelity,
+    prediction,
+    privacy,
+    reported,
+    utility,
+    validity,
+)
 from scoehr.metrics.arrays import Undefined, checked, independent_columns
 from scoehr.metrics.registry import METRICS, Measure, Members, Metric, Pair, Registry, Value
 

@@ -8,7 +8,7 @@ learned nothing: its AUROC is 0.5.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import numpy as np
@@ -70,7 +70,7 @@ def dimension_wise(real: Rows, synthetic: Rows, *, train: Rows) -> pd.DataFrame:
     Raises:
         Undefined: With fewer than 100 rows in a set, or without a target code.
     """
-    test, made, known = _presence(real, synthetic, train)
+    test, made, known = presences(real, synthetic, train)
     found = []
     for code in targets(test):
         (auroc, f1), (auroc_made, f1_made) = (_judge(rows, test, code) for rows in (known, made))
@@ -124,14 +124,14 @@ def agreement(table: np.ndarray) -> dict[str, float]:
 
 
 def rankings(real: Rows, synthetic: Rows, *, train: Rows, seed: int = 0) -> np.ndarray:
-    """The :func:`ranking_agreement` of six classifiers by AUROC, for each of eight target codes.
+    """AUROC of six classifiers, learned and tested on real or synthetic patients, for eight codes.
 
     Logistic regression, naive Bayes, decision tree, random forest, nearest neighbours, boosted
     trees. A: trained on ``train`` and tested on ``real``; B: trained on one half of ``synthetic``
-    and tested on the other, with equal numbers of rows. A target that a set lacks there puts all
-    classifiers at 0.5, and ties agree with nothing.
+    and tested on the other; C: A's, tested on that half of ``synthetic``. Equal numbers of rows. A
+    target that a set lacks there puts all classifiers at 0.5.
 
-    Array of shape (n_targets,), in [0, 1], to be read by :func:`sra`.
+    Array of shape (n_targets, 3, n_classifiers): A, B, C.
 
     Args:
         real, synthetic, train: as for :func:`dimension_wise`; at most 3,000 rows of each are used,
@@ -140,7 +140,7 @@ def rankings(real: Rows, synthetic: Rows, *, train: Rows, seed: int = 0) -> np.n
     Raises:
         Undefined: With fewer than 100 rows in a set, or without a target code.
     """
-    test, made, known = _presence(real, synthetic, train)
+    test, made, known = presences(real, synthetic, train)
     codes = targets(test, RANKED)
     order = np.argsort(-np.asarray(test.sum(axis=0)).ravel(), kind="stable")
     frequent = np.union1d(codes, order[:FREQUENT])
@@ -150,17 +150,23 @@ def rankings(real: Rows, synthetic: Rows, *, train: Rows, seed: int = 0) -> np.n
         rows[rng.permutation(rows.shape[0])[: 2 * half]][:, frequent].toarray().astype(np.float32)
         for rows in (known, test, made)
     )
-    agreements = []
+    fitted, held, learned, tested = left[:half], right[:half], whole[:half], whole[half:]
+    found = []
     for place in np.searchsorted(frequent, codes):
-        a = _performances(left[:half], right[:half], place, seed)
-        b = _performances(whole[:half], whole[half:], place, seed)
-        agreements.append(ranking_agreement(a, b))
-    return np.array(agreements)
+        a, c = _performances(fitted, (held, tested), place, seed)
+        (b,) = _performances(learned, (tested,), place, seed)
+        found.append([a, b, c])
+    return np.array(found)
+
+
+def performances(pair: Pair) -> np.ndarray:
+    """The :func:`rankings` of a pair."""
+    train = pair.training.sample
+    return rankings(pair.real, pair.synthetic, train=train, seed=pair.seed)
 
 
 def _ranked(pair: Pair) -> tuple[np.ndarray]:
-    train = pair.training.sample
-    return (rankings(pair.real, pair.synthetic, train=train, seed=pair.seed),)
+    return (np.array([ranking_agreement(a, b) for a, b, _ in pair.once(performances)]),)
 
 
 @_register(_ranked, sra=Metric("Synthetic ranking agreement (SRA)", 0, 1, "higher", 1, JORDON))
@@ -175,7 +181,8 @@ def sra(agreements: np.ndarray) -> float:
     Source: Jordon, Yoon & van der Schaar (2018), arXiv:1806.11345.
 
     Args:
-        agreements: array of shape (n_targets,), from :func:`rankings`
+        agreements: array of shape (n_targets,), :func:`ranking_agreement` of A and B of
+            :func:`rankings`
     """
     return float(agreements.mean())
 
@@ -209,7 +216,7 @@ def targets(real: Rows, most: int = TARGETS) -> np.ndarray:
     return enough[np.argsort(-held[enough], kind="stable")][:most]
 
 
-def _presence(*sets: Rows) -> Iterator[sparse.csr_array]:
+def presences(*sets: Rows) -> Iterator[sparse.csr_array]:
     """Presence of the codes in sets over one vocabulary, each large enough."""
     rows = [pair(sets[0], other)[1] for other in sets]
     if min(found.shape[0] for found in rows) < SMALLEST or rows[0].shape[1] < 2:
@@ -219,7 +226,7 @@ def _presence(*sets: Rows) -> Iterator[sparse.csr_array]:
 
 def _judge(fitted: sparse.csr_array, test: sparse.csr_array, code: int) -> tuple[float, float]:
     """AUROC and F1 on the test rows of a logistic regression fitted to the others."""
-    (known, label), (seen, truth) = _without(fitted, code), _without(test, code)
+    (known, label), (seen, truth) = without(fitted, code), without(test, code)
     if label.all() or not label.any():
         score = np.full(len(truth), label[0] - 0.5)
     else:
@@ -232,29 +239,41 @@ def _judge(fitted: sparse.csr_array, test: sparse.csr_array, code: int) -> tuple
     return area(score[truth], score[~truth]), float(f1)
 
 
-def _without(rows: sparse.csr_array, code: int) -> tuple[sparse.csr_array, np.ndarray]:
+def without(rows: sparse.csr_array, code: int) -> tuple[sparse.csr_array, np.ndarray]:
     """The rows with one code taken out, and who had it."""
     others = rows.copy()
     others.data = np.where(rows.indices == code, 0, rows.data)
     return others, rows[:, [code]].toarray().ravel() > 0
 
 
-def _performances(fitted: np.ndarray, test: np.ndarray, code: int, seed: int) -> np.ndarray:
-    """AUROC of each classifier, shape (L,).
+def _performances(
+    fitted: np.ndarray, tests: Sequence[np.ndarray], code: int, seed: int
+) -> list[np.ndarray]:
+    """AUROC of each classifier on each of the tests, shape (L,) each.
 
     0.5 where the code is in all or none of the fitted or of the test rows.
     """
+    label, truths = fitted[:, code] > 0, [test[:, code] > 0 for test in tests]
     models = _classifiers(seed)
-    label, truth = fitted[:, code] > 0, test[:, code] > 0
-    if any(side.all() or not side.any() for side in (label, truth)):
-        return np.full(len(models), 0.5)
-    known, seen = np.delete(fitted, code, axis=1), np.delete(test, code, axis=1)
+    if label.all() or not label.any():
+        return [np.full(len(models), 0.5) for _ in tests]
     # Small fits: quicker on one thread, with the same bits, and checks would take as long as fits.
     with (
         threadpool_limits(limits=1),
         config_context(assume_finite=True, skip_parameter_validation=True),
     ):
-        scores = [model.fit(known, label).predict_proba(seen)[:, 1] for model in models]
+        for model in models:
+            model.fit(np.delete(fitted, code, axis=1), label)
+        return [
+            _areas(models, np.delete(test, code, axis=1), truth)
+            for test, truth in zip(tests, truths, strict=True)
+        ]
+
+
+def _areas(models: list[ClassifierMixin], seen: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    if truth.all() or not truth.any():
+        return np.full(len(models), 0.5)
+    scores = [model.predict_proba(seen)[:, 1] for model in models]
     return np.array([area(score[truth], score[~truth]) for score in scores])
 
 

@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple, Self, TypeAlias, TypeVar
 
 from scoehr.metrics.arrays import Undefined
 
-FAMILIES = ("reported", "fidelity", "utility", "privacy")
+FAMILIES = ("reported", "fidelity", "utility", "validity", "privacy")
 #: Training patients that the scores of privacy and prediction need, at least.
 SMALLEST = 20
 
