@@ -39,8 +39,8 @@ Source = Annotated[
     str | None, typer.Option(parser=SOURCE, help="Folder or file of the data set's tables.")
 ]
 KindName = Annotated[Kind, typer.Option("--kind", help="Occurrences, or 0/1: ever recorded.")]
-#: Endings of tables of patients and codes, and of scores.
-TABLES, JSON = (".parquet", ".csv"), (".json",)
+#: Endings of tables of patients and codes, of scores, and of reports.
+TABLES, JSON, HTML = (".parquet", ".csv"), (".json",), (".html",)
 Table = Annotated[
     Path,
     typer.Argument(parser=PATH, help="Parquet or CSV; long (patient_id, code, count) or wide."),
@@ -235,42 +235,72 @@ def evaluate(
         Path, typer.Argument(parser=PATH, help="Table of real patients that training has not seen.")
     ],
     synthetic: Annotated[Path, typer.Argument(parser=PATH, help="Table of synthetic patients.")],
-    json: Annotated[
-        Path, typer.Option(parser=PATH, help="Write every score, reference and gap here.")
-    ],
     train: Annotated[
         Path | None, typer.Option(parser=PATH, help="Table that the generator was trained on.")
     ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(parser=PATH, help="Write a report here, a page that needs nothing else."),
+    ] = None,
+    json: Annotated[
+        Path | None, typer.Option(parser=PATH, help="Write every score, reference and gap here.")
+    ] = None,
     attacks: Annotated[
-        bool, typer.Option("--attacks", help="Run the membership attacks too; needs --train.")
+        bool, typer.Option("--attacks", help="Attack the table; done for --html with --train.")
     ] = False,
     model: Annotated[
         Path | None, typer.Option(parser=PATH, help="Folder of the generator: attack it as well.")
     ] = None,
+    card: Annotated[
+        bool, typer.Option("--card", help="Write the numbers into the cards of --model.")
+    ] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Print all scores.")] = False,
     kind: KindName = "count",
     seed: Seed = 0,
 ) -> None:
-    """Score synthetic against held-out real patients.
+    """Score synthetic against held-out real patients: eight numbers, or a report.
 
-    Beside each score stand what fresh real patients and independent columns get on the same data.
-    Membership attacks read the table, and with --model the generator's loss.
+    Beside each score stands what fresh real patients get on the same data. With --train, attacks
+    ask what the table tells of the patients it was made from; with --model, what the generator
+    does.
     """
     from scoehr import generators, metrics
+    from scoehr.metrics import report
 
-    may_write(json, real, synthetic, train, endings=JSON)
+    for path, endings in ((json, JSON), (html, HTML)):
+        if path:
+            may_write(path, real, synthetic, train, model, endings=endings)
     if (attacks or model) and train is None:
-        raise InputError("membership attacks need the table of the members; give it by --train")
+        raise InputError("attacks need the table of the members; give it by --train")
+    if card and model is None:
+        raise InputError("--card writes into the folder of a generator; give it by --model")
     generator = generators.load(model) if model else None
+    if card and generator is not None and not generator.releases_data_facts:
+        raise InputError(
+            "scores of a private generator's training patients are without noise and would lie "
+            "beside its promise; leave --card out and keep them at home by --json"
+        )
     sets = [read_table(path, kind) for path in (real, synthetic)]
     training = read_table(train, kind) if train else None
     results = metrics.evaluate(*sets, train=training, seed=seed, progress=sys.stderr.isatty())
-    if training is not None and (attacks or model):
+    if training is not None and (attacks or model or html):
         results["attacks"] = metrics.attack(*sets, train=training, model=generator, seed=seed)
-    write_json(json, results)
-    _print_scores(results, metrics.METRICS)
-    if "attacks" in results:
-        _print_attacks(results["attacks"], metrics.ATTACKS)
-    print(f"wrote {json}")
+    results |= report.summary(results)
+    _print_headline(results)
+    if everything:
+        _print_scores(results, metrics.METRICS)
+        _print_attacks(results.get("attacks"))
+    if html:
+        tables = {"held-out real": real, "synthetic": synthetic, "trained on": train}
+        _write_page(html, results, sets, _facts(tables, results["n"], generator))
+    if json:
+        write_json(json, results)
+    if generator is not None and model is not None and card:
+        write_json(model / "metrics.json", results)
+        generators.cards.write(model, generator.summary)
+        print(f"wrote {model}/MODEL_CARD.md, DATA_CARD.md and metrics.json")
+    for path in filter(None, (html, json)):
+        print(f"wrote {path}")
 
 
 # Helpers ------------------------------------------------------------------------------------------
@@ -384,11 +414,48 @@ def _figure(value: Any) -> str:
     return f"{value:,.4f}"
 
 
-def _print_scores(results: dict[str, Any], table: dict[str, Metric]) -> None:
-    """A line a score by family; those that carry a caution stand last, below it."""
+def _facts(tables: dict[str, Path | None], n: dict[str, int], generator: Any) -> dict[str, str]:
+    """What was compared, as the report says it."""
+    sizes = {"held-out real": "real", "synthetic": "synthetic", "trained on": "train"}
+    facts = {
+        name: f"{path.name}, {n[sizes[name]]:,} patients" for name, path in tables.items() if path
+    }
+    if generator is not None:
+        facts["generator"] = type(generator).__name__
+        spent = getattr(generator, "spent", None)
+        facts["differential privacy"] = f"ε = {spent:.3g}" if spent else "none"
+    return facts
+
+
+def _write_page(
+    path: Path, results: dict[str, Any], sets: list[CodeMatrix], facts: dict[str, str]
+) -> None:
+    from scoehr.metrics.report import page
+
+    real, synthetic = sets
+    with replacing(path) as scratch:
+        scratch.write_text(page(results, real, synthetic, facts), encoding="utf-8")
+
+
+def _print_headline(results: dict[str, Any]) -> None:
+    """At most eight numbers, and what they say."""
+    from scoehr.metrics.report import headline, number, verdicts
+
     given, n = ("real", "synthetic", "train"), results["n"]
     counts = ", ".join(f"{n[name]:,} {name}" for name in given if name in n)
     print(f"patients given: {counts}; {n['rows']:,} of each compared, {n['codes']:,} codes")
+    lines = headline(results)
+    print(f"\n{'':43}{'synthetic':>11}{'fresh real':>12}")
+    for line in lines:
+        cells = f"{number(line.value):>11}{number(line.floor):>12}"
+        print(f"  {line.title:41}{cells}  {line.reading}")
+    print()
+    for _, sentence in verdicts(lines).values():
+        print(sentence)
+
+
+def _print_scores(results: dict[str, Any], table: dict[str, Metric]) -> None:
+    """A line a score by family; those that carry a caution stand last, below it."""
     print(f"\n{'':51}{'synthetic':>11}{'real':>11}{'independent':>13}{'gap':>8}")
     heading = ""
     for key, metric in sorted(table.items(), key=lambda item: bool(item[1].caution)):
@@ -409,14 +476,19 @@ def _line(key: str, metric: Metric, results: dict[str, Any]) -> str:
     return f"  {metric.title:49}{cells}  {_verdict(gap)}".rstrip()
 
 
-def _print_attacks(results: dict[str, Any], table: dict[str, Metric]) -> None:
+def _print_attacks(results: dict[str, Any] | None) -> None:
     """One line a score: on the synthetic set or its generator, and on fresh real patients."""
+    from scoehr.metrics import ATTACKS, RISKS
+
+    if results is None:
+        return
     n = results["n"]
     counts = f"{n['members']:,} members, {n['members']:,} others, {n['reference']:,} known"
-    print(f"\n{'membership attacks':51}{'synthetic':>11}{'floor':>11}   {counts}")
-    for key, metric in table.items():
-        made, floor = (score_text(results[side][key]) for side in ("scores", "floor"))
-        print(f"  {metric.title:49}{made:>11}{floor:>11}")
+    print(f"\n{'attacks':51}{'synthetic':>11}{'floor':>11}   {counts}")
+    for table, made in ((ATTACKS, results), (RISKS, results["risks"])):
+        for key, metric in table.items():
+            cells = (score_text(made[side][key]) for side in ("scores", "floor"))
+            print(f"  {metric.title:49}{''.join(f'{cell:>11}' for cell in cells)}")
 
 
 def score_text(value: Any, digits: int = 4) -> str:

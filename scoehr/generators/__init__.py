@@ -60,7 +60,7 @@ def load(folder: str | Path) -> Generator:
 def model_files() -> set[str]:
     """Names of the files that a saved generator of any kind may have."""
     weights = {name for kind in GENERATORS.values() for name in kind.weights}
-    tables = {"vocabulary.csv", "history.csv", "pairs.parquet"}
+    tables = {"vocabulary.csv", "history.csv", "pairs.parquet", "metrics.json"}
     return {"config.json", "MODEL_CARD.md", "DATA_CARD.md"} | tables | weights
 
 

@@ -42,7 +42,7 @@ def write(folder: Path, summary: str) -> None:
     scores = read_json(metrics) if metrics.exists() else {}
     for name, text in {
         "MODEL_CARD.md": model_card(config, scores, summary),
-        "DATA_CARD.md": data_card(config),
+        "DATA_CARD.md": data_card(config, scores),
     }.items():
         with replacing(folder / name) as scratch:
             scratch.write_text(text, encoding="utf-8")
@@ -74,14 +74,17 @@ def model_card(config: Mapping[str, Any], scores: Mapping[str, Any], summary: st
     return "\n\n".join(parts) + "\n"
 
 
-def data_card(config: Mapping[str, Any]) -> str:
-    """The data card as Markdown: aggregates over the whole training set."""
+def data_card(config: Mapping[str, Any], scores: Mapping[str, Any]) -> str:
+    """The data card as Markdown: aggregates over the whole training set.
+
+    ``config`` and ``scores`` as for :func:`model_card`.
+    """
     data, experiment = config.get("data", {}), config.get("experiment", {})
     account = data.get("account", {})
     facts = {
         "data set": experiment.get("dataset", "the user's own table"),
         "patients trained on": data.get("train"),
-        "held out": data.get("test"),
+        "held out": scores["n"]["real"] if "headline" in scores else data.get("test"),
         "admissions in the source": account.get("admissions"),
         "diagnosis rows read": account.get("rows_read"),
         "codes": config["vocabulary"]["codes"],
@@ -123,6 +126,8 @@ def _kind(config: Mapping[str, Any]) -> str:
 def _scored(scores: Mapping[str, Any]) -> str:
     if not scores:
         return "Not scored. `scoehr evaluate` compares its patients with held-out real ones."
+    if "headline" in scores:
+        return _reported(scores)
     lines = ["| score | this model | fresh real patients |", "|---|---|---|"]
     for key, title in SCORES.items():
         family, name = key.split(".")
@@ -132,6 +137,17 @@ def _scored(scores: Mapping[str, Any]) -> str:
         "\n".join(lines)
         + f"\n\n{scores['n']['rows']:,} patients a side; all scores are in `metrics.json`."
     )
+
+
+def _reported(scores: Mapping[str, Any]) -> str:
+    """The verdicts and the numbers that ``scoehr evaluate`` came to."""
+    sentences = [made["sentence"] for made in scores["verdicts"].values()]
+    lines = ["| score | this model | fresh real patients | reading |", "|---|---|---|---|"]
+    for line in scores["headline"]:
+        cells = (line["title"], _number(line["value"]), _number(line["floor"]), line["reading"])
+        lines.append(f"| {' | '.join(cells)} |")
+    counted = f"{scores['n']['rows']:,} patients a side; all scores are in `metrics.json`."
+    return "\n\n".join([" ".join(sentences), "\n".join(lines), counted])
 
 
 def _number(value: Any) -> str:

@@ -349,6 +349,11 @@ def _ranked(target: Target) -> Scores:
     return ranks[: members.shape[0]], ranks[members.shape[0] :]
 
 
+def _sides(target: Target, of: Callable[[Pair], tuple[Any, ...]]) -> Scores:
+    members, others = target.once(of)
+    return members, others
+
+
 def _exposed(target: Target) -> np.ndarray:
     """The members that the attacks rank highest, on average, the first first."""
     members, _ = target.once(_ranked)
@@ -376,7 +381,7 @@ def _curve(target: Target, floor: Target, scores: dict[str, Any]) -> dict[str, A
     """Receiver operating characteristic of the worst attack, and of the same on the floor."""
     worst = max(ATTACKS.measures, key=lambda measure: scores[f"{measure.step}_tpr_1"] or 0)
     at = np.geomspace(1e-3, 1, POINTS)
-    made, fresh = (_rates(*one.once(worst.of), at).tolist() for one in (target, floor))
+    made, fresh = (_rates(*_sides(one, worst.of), at).tolist() for one in (target, floor))
     return {
         "attack": ATTACKS[f"{worst.step}_auc"].title.removesuffix(", AUC"),
         "false": at.tolist(),

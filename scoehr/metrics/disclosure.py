@@ -1,4 +1,4 @@
-"""Singling out, linkability and attribute inference: the three risks of anonymisation.
+"""Copies, singling out, linkability and attribute inference: what a table tells of its patients.
 
 The definitions of Giomi et al. (2023), made for tables of counts. An attacker who holds the
 synthetic table makes guesses about training patients; the same guesses about patients never seen
@@ -16,7 +16,14 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from scipy import sparse
 
-from scoehr.metrics.arrays import Undefined, codes_per_patient, presence, prevalence_of
+from scoehr.metrics import privacy
+from scoehr.metrics.arrays import (
+    Undefined,
+    codes_per_patient,
+    independent_columns,
+    presence,
+    prevalence_of,
+)
 from scoehr.metrics.neighbours import products, terms
 from scoehr.metrics.registry import SMALLEST, Metric, Pair, Registry
 
@@ -70,7 +77,8 @@ def _risk(name: str, title: str) -> Callable[[Callable[[Pair], Guesses]], Callab
         metrics[f"{name}_{side}"] = Metric(shown, 0, 1, better, None, GIOMI)  # type: ignore[arg-type]
 
     def add(guess: Callable[[Pair], Guesses]) -> Callable[[Pair], Guesses]:
-        RISKS.register(guess, step=name, **metrics)(partial(risk, name))
+        register = RISKS.register(guess, step=name, **metrics)  # type: ignore[arg-type]
+        register(partial(risk, name))
         return guess
 
     return add
@@ -96,9 +104,8 @@ def singling_out(pair: Pair) -> Guesses:
     sizes = np.asarray(claims.sum(axis=1), dtype=int).ravel()
     most = np.minimum(sizes, np.count_nonzero(share))
     blind = [rng.choice(len(share), size, replace=False, p=share / share.sum()) for size in most]
-    return Guesses(
-        *(_fits_one(claims, rows) for rows in real), _fits_one(_claims(blind, len(share)), real[0])
-    )
+    known, anybody = (_fits_one(claims, rows) for rows in real)
+    return Guesses(known, anybody, _fits_one(_claims(blind, len(share)), real[0]))
 
 
 @_risk("linkability", "Linkability")
@@ -119,7 +126,8 @@ def linkability(pair: Pair) -> Guesses:
         victims = rows[rng.permutation(rows.shape[0])[:GUESSES]]
         found.append(_shared(*(_closest(victims[:, h], made[:, h], most, rng) for h in halves)))
     shape = (2, len(found[0]), most)
-    return Guesses(*found, _shared(*rng.integers(made.shape[0], size=shape)))
+    known, anybody = found
+    return Guesses(known, anybody, _shared(*rng.integers(made.shape[0], size=shape)))
 
 
 @_risk("inference", "Attribute inference")
@@ -147,6 +155,23 @@ def inference(pair: Pair) -> Guesses:
     return Guesses(train, control, rng.integers(2, size=len(train)).astype(float))
 
 
+@_risk("copying", "Copies")
+def copying(pair: Pair) -> Guesses:
+    """A synthetic patient of five codes or more is a real one, code for code and count for count.
+
+    The baseline shuffles the columns of the table.
+    """
+    rng, _ = _prepared(pair, 3)
+    made = pair.synthetic[codes_per_patient(pair.synthetic) >= privacy.FEW]
+    if not made.shape[0]:
+        raise Undefined(f"no row has {privacy.FEW} codes")
+    made = made[rng.permutation(made.shape[0])[:GUESSES]]
+    members, others = pair.training.sample, pair.real
+    n = min(members.shape[0], others.shape[0])
+    blind = independent_columns(made, rng)
+    return Guesses(_equal(made, members[:n]), _equal(made, others[:n]), _equal(blind, members[:n]))
+
+
 # What they do -------------------------------------------------------------------------------------
 
 
@@ -158,6 +183,13 @@ def _prepared(pair: Pair, attack: int) -> tuple[np.random.Generator, tuple[Csr, 
         raise Undefined(f"guesses need at least {SMALLEST} training and held-out patients")
     rng = np.random.default_rng([pair.seed, 9, attack])
     return rng, (presence(members[:n]), presence(others[:n]))
+
+
+def _equal(rows: Csr, known: Csr) -> np.ndarray:
+    try:
+        return privacy.exact_matches(rows, known).astype(float)
+    except Undefined:  # every row is empty
+        return np.zeros(1)
 
 
 def _few(codes: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -217,7 +217,7 @@ def _calibrated(fitted: sparse.csr_array, test: sparse.csr_array, code: int) -> 
     if label.all() or not label.any():
         return abs(float(label.mean() - truth.mean())), 0.0
     model = LogisticRegression(C=0.1, solver="liblinear", random_state=0).fit(known, label)
-    risk = np.clip(model.predict_proba(seen)[:, 1], 1e-6, 1 - 1e-6)
+    risk = model.predict_proba(seen)[:, 1]
     return calibration_error(risk, truth), calibration_slope(risk, truth)
 
 
@@ -230,7 +230,7 @@ def calibration_error(risk: np.ndarray, truth: np.ndarray) -> float:
 
 def calibration_slope(risk: np.ndarray, truth: np.ndarray) -> float:
     """Slope of the outcome on the log odds of the risk; below 1 the risks are too extreme."""
-    odds = logit(risk)[:, None]
+    odds = logit(np.clip(risk, 1e-6, 1 - 1e-6))[:, None]
     if np.ptp(odds) < 1e-9:
         return 0.0
     return float(LogisticRegression(C=1e6).fit(odds, truth).coef_[0, 0])

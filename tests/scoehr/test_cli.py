@@ -195,9 +195,10 @@ def test_evaluate_says_verdicts(readme_folder, tmp_path):
     parts = readme_folder / "parts"
     said = done(
         "evaluate", parts / "test.parquet", parts / "train.parquet", "--train", parts / "train.parquet",
-        "--json", tmp_path / "scores.json",
+        "--all",
     )  # fmt: skip
-    assert "like fresh real patients" in said
+    assert "as fresh real patients" in said and "They look like fresh real patients" in said
+    assert "Whom they expose was not measured" in said
     assert "reported\n  DDM as reported" in said
 
 
@@ -210,11 +211,26 @@ def test_evaluate_without_the_training_table(readme_folder, tmp_path):
 def test_evaluate_attacks_the_table_and_the_model(readme_folder, tmp_path):
     parts, out = readme_folder / "parts", tmp_path / "scores.json"
     sets = parts / "test.parquet", readme_folder / "synthetic.parquet"
-    options = ["--train", parts / "train.parquet", "--model", readme_folder / "model"]
+    options = ["--train", parts / "train.parquet", "--model", readme_folder / "model", "--all"]
     said = done("evaluate", *sets, *options, "--json", out)
     assert "Reference model, TPR at 0.1 % FPR" in said and "no evidence of privacy" in said
-    found = json.loads(out.read_text())["attacks"]
-    assert set(found["scores"]) == set(found["floor"]) and len(found["exposed"]) == 10
+    assert "Linkability, risk" in said
+    found = json.loads(out.read_text())
+    attacks = found["attacks"]
+    assert set(attacks["scores"]) == set(attacks["floor"]) and len(attacks["exposed"]) == 10
+    assert len(found["headline"]) == 8
+
+
+def test_evaluate_prints_eight_numbers_and_writes_a_report(readme_folder, tmp_path):
+    parts, page = readme_folder / "parts", tmp_path / "report.html"
+    sets = parts / "test.parquet", readme_folder / "synthetic.parquet"
+    said = done("evaluate", *sets, "--train", parts / "train.parquet", "--html", page)
+    numbers = said.split("fresh real\n")[1].split("\n\n")[0].splitlines()
+    assert len(numbers) == 8 and "DDM" not in said
+    assert said.rstrip().endswith(f"wrote {page}")
+    assert "synthetic.parquet, 500 patients" in page.read_text(encoding="utf-8")
+    refused(scoehr("evaluate", *sets, "--html", tmp_path / "report.json"), ".html")
+    refused(scoehr("evaluate", *sets, "--card"), "--model")
 
 
 def test_attacks_need_the_training_table(readme_folder, tmp_path):
