@@ -188,9 +188,13 @@ def caption(rows: Rows) -> str:
 
 
 def table(rows: Rows, keys: Iterable[str], *, references: Iterable[str] = ()) -> pd.DataFrame:
-    """A row a score, named by its title; a column a row of the plan, then one a reference point."""
+    """A row a score, named by its title; a column a row of the plan, then one a reference point.
+
+    A family of scores that none of the runs has is left out.
+    """
     sheet, points = {}, list(references)
-    for key in keys:
+    had = {family for runs in rows.values() for run in runs for family in run.metrics}
+    for key in (key for key in keys if not had or key.split(".")[0] in had):
         found = {label(name, runs): str(over_seeds(runs, key)) for name, runs in rows.items()}
         beside = {POINTS[name]: cell(point(rows, name, key)) for name in points}
         sheet[METRICS[key].title] = found | beside

@@ -283,7 +283,7 @@ def _tested(pair: Pair) -> tuple[np.ndarray]:
 
 @_register(
     _tested,
-    step="prediction",
+    step="tests on synthetic",
     tested_auroc_mae=Metric("AUROC when tested on synthetic, MAE", 0, 1, "lower", None, KUO),
     tested_ranking=Metric(
         "Ranking when tested on synthetic, agreement", 0, 1, "higher", 1, prediction.JORDON

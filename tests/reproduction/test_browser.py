@@ -4,6 +4,10 @@ import chromium
 import pytest
 import tiny_study
 from chromium import events
+from toy import Toy
+
+from scoehr.data.matrix import CodeMatrix
+from scoehr.metrics import attack, evaluate, report
 
 # Processor time is limited, in tiny_study.
 pytestmark = [*chromium.NEEDED, pytest.mark.timeout(0)]
@@ -75,6 +79,28 @@ def test_every_page_of_the_book(browser):
     assert len(pages) >= 14
     complaints = {page.name: list(problems(browser, page)) for page in pages}
     assert {name: found for name, found in complaints.items() if found} == {}
+
+
+def test_the_report_on_synthetic_patients_fits_a_desk_and_a_phone(browser, tmp_path):
+    toy = Toy(codes=30, mean_cell=0.15)
+    real, train, made = (
+        CodeMatrix.from_array(toy.sample(n, seed), [f"{k:03d}" for k in range(30)])
+        for seed, n in enumerate((200, 300, 200))
+    )
+    results = evaluate(real, made, train=train) | {"attacks": attack(real, made, train=train)}
+    page = tmp_path / "report.html"
+    facts = {"synthetic": "a_name_without_any_place_to_break_it_" * 4 + ".parquet"}
+    page.write_text(report.page(results, real, made, facts), encoding="utf-8")
+    assert list(problems(browser, page)) == []
+    for width in (1400, 390):
+        screen = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+        browser.get(page.as_uri())
+        browser.execute_script("document.querySelectorAll('details').forEach(d => d.open = true)")
+        assert browser.execute_script("return window.innerWidth") == width
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+        assert browser.execute_script("return document.images.length") == 7
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
 def problems(driver, page):

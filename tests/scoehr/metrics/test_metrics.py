@@ -547,14 +547,14 @@ def test_vocabularies_are_aligned(sets, reference):
 def test_progress_is_told_to_a_function_or_shown_on_stderr(sets, capsys):
     told = []
     evaluate(sets["real"], sets["synthetic"], n=40, progress=lambda *step: told.append(step))
-    assert told[0] == (1, 54, "real: scores as reported") and told[-1] == (
-        54,
-        54,
+    assert told[0] == (1, 78, "real: scores as reported") and told[-1] == (
+        78,
+        78,
         "synthetic: attribute inference",
     )
     evaluate(sets["real"], sets["synthetic"], n=40, progress=True)
     shown = capsys.readouterr()
-    assert "54/54" in shown.err and not shown.out
+    assert "78/78" in shown.err and not shown.out
     told.clear()
     references(sets["real"], train=sets["train"], n=30, progress=lambda *step: told.append(step))
     assert [step[0] for step in told] == list(range(1, told[0][1] + 1))
