@@ -642,12 +642,14 @@ MARKERS = "os^Dv*XP"
 def agreement(
     tables: Mapping[str, tuple[ArrayLike, ArrayLike]], *, xlabel: str, ylabel: str
 ) -> Figure:
-    """Two scores in [0, 1] against each other, a dot a code, a panel a model."""
+    """Two numbers against each other, such as scores up to 1, a dot a code, a panel a model."""
     figure, axes = panels(len(tables), width=2.7, height=2.8, columns=4)
-    every = [np.asarray(side, dtype=float) for pair in tables.values() for side in pair]
-    limits = (float(np.nanmin(np.concatenate(every))) - 0.03, 1.0)
+    every = np.concatenate(
+        [np.ravel(np.asarray(side, float)) for x in tables.values() for side in x]
+    )
+    limits = (float(np.nanmin(every)) - 0.03, max(1.0, float(np.nanmax(every))))
     for ax, (name, (x, y)) in zip(axes, tables.items(), strict=True):
-        ax.plot([0, 1], [0, 1], color=GREY, linewidth=0.9)
+        ax.plot(limits, limits, color=GREY, linewidth=0.9)
         ax.scatter(x, y, s=16, color=colours([name])[name], alpha=0.7, linewidths=0)
         ax.set(title=name, xlabel=xlabel, aspect="equal", xlim=limits, ylim=limits)
     axes[0].set_ylabel(ylabel)

@@ -264,28 +264,19 @@ def evaluate(
     ask what the table tells of the patients it was made from; with --model, what the generator
     does.
     """
-    from scoehr import generators, metrics
-    from scoehr.metrics import report
+    from scoehr import metrics
+    from scoehr.metrics.report import summary
 
     for path, endings in ((json, JSON), (html, HTML)):
         if path:
             may_write(path, real, synthetic, train, model, endings=endings)
-    if (attacks or model) and train is None:
-        raise InputError("attacks need the table of the members; give it by --train")
-    if card and model is None:
-        raise InputError("--card writes into the folder of a generator; give it by --model")
-    generator = generators.load(model) if model else None
-    if card and generator is not None and not generator.releases_data_facts:
-        raise InputError(
-            "scores of a private generator's training patients are without noise and would lie "
-            "beside its promise; leave --card out and keep them at home by --json"
-        )
+    generator = _attacked(model, train, attacks=attacks, card=card)
     sets = [read_table(path, kind) for path in (real, synthetic)]
     training = read_table(train, kind) if train else None
     results = metrics.evaluate(*sets, train=training, seed=seed, progress=sys.stderr.isatty())
     if training is not None and (attacks or model or html):
         results["attacks"] = metrics.attack(*sets, train=training, model=generator, seed=seed)
-    results |= report.summary(results)
+    results |= summary(results)
     _print_headline(results)
     if everything:
         _print_scores(results, metrics.METRICS)
@@ -295,11 +286,9 @@ def evaluate(
         _write_page(html, results, sets, _facts(tables, results["n"], generator))
     if json:
         write_json(json, results)
-    if generator is not None and model is not None and card:
-        write_json(model / "metrics.json", results)
-        generators.cards.write(model, generator.summary)
-        print(f"wrote {model}/MODEL_CARD.md, DATA_CARD.md and metrics.json")
-    for path in filter(None, (html, json)):
+    if model and card:
+        _write_cards(model, results, generator)
+    for path in filter(None, (html, json, model if card else None)):
         print(f"wrote {path}")
 
 
@@ -414,6 +403,31 @@ def _figure(value: Any) -> str:
     return f"{value:,.4f}"
 
 
+def _attacked(model: Path | None, train: Path | None, *, attacks: bool, card: bool) -> Any:
+    """The generator that is attacked as well, if any; InputError if the options do not fit."""
+    from scoehr import generators
+
+    if (attacks or model) and train is None:
+        raise InputError("attacks need the table of the members; give it by --train")
+    if card and model is None:
+        raise InputError("--card writes into the folder of a generator; give it by --model")
+    generator = generators.load(model) if model else None
+    if card and generator is not None and not generator.releases_data_facts:
+        raise InputError(
+            "scores of a private generator's training patients are without noise and would lie "
+            "beside its promise; leave --card out and keep them at home by --json"
+        )
+    return generator
+
+
+def _write_cards(model: Path, results: dict[str, Any], generator: Any) -> None:
+    """The results beside a saved generator, and its cards with them."""
+    from scoehr.generators import cards
+
+    write_json(model / "metrics.json", results)
+    cards.write(model, generator.summary)
+
+
 def _facts(tables: dict[str, Path | None], n: dict[str, int], generator: Any) -> dict[str, str]:
     """What was compared, as the report says it."""
     sizes = {"held-out real": "real", "synthetic": "synthetic", "trained on": "train"}
@@ -421,7 +435,7 @@ def _facts(tables: dict[str, Path | None], n: dict[str, int], generator: Any) ->
         name: f"{path.name}, {n[sizes[name]]:,} patients" for name, path in tables.items() if path
     }
     if generator is not None:
-        facts["generator"] = type(generator).__name__
+        facts["generator"] = generator.summary
         spent = getattr(generator, "spent", None)
         facts["differential privacy"] = f"ε = {spent:.3g}" if spent else "none"
     return facts

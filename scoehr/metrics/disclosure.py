@@ -72,9 +72,8 @@ def _risk(name: str, title: str) -> Callable[[Callable[[Pair], Guesses]], Callab
         "control": "patients never seen",
         "baseline": "guesses without the table",
     }.items():
-        better = "lower" if side == "success" else "target"
         shown = f"{title}, success: {of}"
-        metrics[f"{name}_{side}"] = Metric(shown, 0, 1, better, None, GIOMI)  # type: ignore[arg-type]
+        metrics[f"{name}_{side}"] = Metric(shown, 0, 1, "lower", None, GIOMI)
 
     def add(guess: Callable[[Pair], Guesses]) -> Callable[[Pair], Guesses]:
         register = RISKS.register(guess, step=name, **metrics)  # type: ignore[arg-type]

@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from companions.dualk import experiments as dualk
 from companions.mortality_attack import experiments as mortality
 from reproduction import book
 from reproduction.synthesis import experiments
-from scoehr import files
+from scoehr import files, generators
 from scoehr import shell as shells
 from scoehr.data.matrix import CodeMatrix
 from scoehr.files import InputError
@@ -211,7 +212,8 @@ def test_evaluate_without_the_training_table(readme_folder, tmp_path):
 def test_evaluate_attacks_the_table_and_the_model(readme_folder, tmp_path):
     parts, out = readme_folder / "parts", tmp_path / "scores.json"
     sets = parts / "test.parquet", readme_folder / "synthetic.parquet"
-    options = ["--train", parts / "train.parquet", "--model", readme_folder / "model", "--all"]
+    model = shutil.copytree(readme_folder / "model", tmp_path / "model")
+    options = ["--train", parts / "train.parquet", "--model", model, "--card", "--all"]
     said = done("evaluate", *sets, *options, "--json", out)
     assert "Reference model, TPR at 0.1 % FPR" in said and "no evidence of privacy" in said
     assert "Linkability, risk" in said
@@ -219,6 +221,16 @@ def test_evaluate_attacks_the_table_and_the_model(readme_folder, tmp_path):
     attacks = found["attacks"]
     assert set(attacks["scores"]) == set(attacks["floor"]) and len(attacks["exposed"]) == 10
     assert len(found["headline"]) == 8
+    card = (model / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert found["verdicts"]["privacy"]["sentence"] in card and "| Copies, risk |" in card
+
+
+def test_a_private_generator_keeps_no_scores_in_its_cards(readme_folder, monkeypatch):
+    kind = type(generators.load(readme_folder / "model"))
+    monkeypatch.setattr(kind, "releases_data_facts", False)
+    table = readme_folder / "parts" / "test.parquet"
+    options = ("--train", table, "--model", readme_folder / "model", "--card")
+    refused(inside("evaluate", table, table, *options), "without noise")
 
 
 def test_evaluate_prints_eight_numbers_and_writes_a_report(readme_folder, tmp_path):

@@ -1,0 +1,73 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Validity
+#
+# May synthetic patients stand in for real ones? Not whether they look alike, but whether what is
+# read off them is true: associations of illnesses, prevalences within groups, risks, comparisons of
+# models. {ref}`The definitions <validity>` are with the methods.
+
+# %% tags=["parameters"]
+dataset = "simulated"
+source = None
+profile = "quick"
+seed = 0
+
+# %% tags=["hide-input"]
+from IPython.display import display
+
+from reproduction import figures
+from reproduction.synthesis import results, validity
+from reproduction.tables import Table, Words
+from scoehr.files import check_seed
+
+seed = check_seed(seed)
+runs = results.by_kind(results.runs(dataset, source, profile, seed))["count"]
+cohort = results.cohort(runs, source)
+results.origin(runs, dataset=dataset, profile=profile, seed=seed)
+
+# %% [markdown]
+# Each set of synthetic patients stands beside as many fresh real ones: nothing is better.
+
+# %% tags=["hide-input"]
+found = validity.sets(runs, cohort)
+Table(
+    validity.scored(found, cohort),
+    f"Scores of validity, first random seed, {len(found[validity.FRESH]):,} patients of each "
+    "set. Intervals of odds ratios are of a difference, so that 95 % of the pairs of fresh real "
+    "patients lie within.",
+)
+
+# %% tags=["hide-input"]
+figures.show(
+    figures.agreement(
+        validity.odds(found, cohort),
+        xlabel="log odds ratio, held-out patients",
+        ylabel="log odds ratio",
+    ),
+    "A dot is a pair of codes, taken by prevalence and a fixed order, not by who has both.",
+)
+
+# %% [markdown]
+# ## Against the truth
+#
+# The law of the simulated cohort gives the true odds ratio of any two codes and says which codes
+# nobody can have together. The pairs were registered by the law, before any patient was looked at.
+
+# %% tags=["hide-input"]
+if dataset == "simulated" and source is None:
+    law = validity.against_law(found)
+    display(Table(law, "Synthetic patients against the exact law of the simulated cohort"))
+    display(Words(validity.coverage(law)))
+else:
+    display(Words("These data have no known law; the page on the simulated cohort shows it."))

@@ -1,0 +1,101 @@
+"""Whether the published synthetic patients may stand in for real ones, computed on the page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from reproduction.synthesis.experiments import Cohort, Run
+from scoehr.data.matrix import CodeMatrix
+from scoehr.metrics import METRICS, Undefined
+from scoehr.metrics import validity as measured
+from scoehr.metrics.arrays import checked
+from scoehr.metrics.registry import Members, Pair
+
+FRESH = "fresh real patients"
+
+
+def sets(runs: Mapping[str, Run], cohort: Cohort) -> dict[str, CodeMatrix]:
+    """Fresh real patients, then the synthetic patients of each run: equally many, one vocabulary.
+
+    The fresh patients are the first of the training set, which no score is learned from.
+    """
+    made = {name: run.synthetic.align(cohort.test.codes) for name, run in runs.items()}
+    sizes = [len(cohort.test), len(cohort.train) // 2, *map(len, made.values())]
+    first = np.arange(min(sizes))
+    return {name: matrix.take(first) for name, matrix in {FRESH: cohort.train, **made}.items()}
+
+
+def scored(found: Mapping[str, CodeMatrix], cohort: Cohort) -> pd.DataFrame:
+    """The scores of validity, a row a score, a column a set of :func:`sets`."""
+    n = len(found[FRESH])
+    test, train = (
+        checked(part.take(rows).counts)
+        for part, rows in ((cohort.test, np.arange(n)), (cohort.train, np.arange(n, 2 * n)))
+    )
+    measures = [one for one in METRICS.measures if next(iter(one.keys.values())) in KEYS]
+    columns = {}
+    for name, matrix in found.items():
+        pair = Pair(test, checked(matrix.counts), Members(train, train))
+        values = {key: value for one in measures for key, value in one(pair).items()}
+        columns[name] = {METRICS[key].title: _number(values[key]) for key in KEYS}
+    return pd.DataFrame(columns)
+
+
+def against_law(found: Mapping[str, CodeMatrix]) -> pd.DataFrame:
+    """What the law of the simulated cohort says of each set, a row a quantity."""
+    return pd.DataFrame(
+        {
+            name: {title: made[key] for key, title in LAW.items()}
+            for name, made in (
+                (name, measured.against_law(matrix)) for name, matrix in found.items()
+            )
+        }
+    )
+
+
+def coverage(law: pd.DataFrame) -> str:
+    """One sentence a set: how often its nominal intervals hold the truth."""
+    row = law.loc[LAW["odds_coverage"]]
+    fresh = row[FRESH]
+    points = {
+        name: f"{100 * (share - fresh):+.1f}".replace("-", "−") for name, share in row.items()
+    }
+    parts = [f"{name} {row[name]:.1%} ({points[name]} points)" for name in row.drop(FRESH).index]
+    return (
+        f"A nominal 95 % interval holds the true odds ratio for {fresh:.1%} of the pairs among "
+        f"fresh real patients; among synthetic ones: {'; '.join(parts)}."
+    )
+
+
+def odds(found: Mapping[str, CodeMatrix], cohort: Cohort) -> dict[str, tuple[np.ndarray, ...]]:
+    """Log odds ratios of the registered pairs, of held-out and of each set's patients."""
+    n = len(found[FRESH])
+    test = cohort.test.take(np.arange(n)).counts
+    order = np.argsort(-(test > 0).sum(axis=0), kind="stable")[: measured.FREQUENT]
+    together = measured.joint((test[:, order] > 0).toarray().astype(float))
+    pairs = measured.registered_pairs(measured.by_chance(together, n))
+    real = measured.log_odds(together, n, pairs).value
+    made = {
+        name: measured.joint((matrix.counts[:, order] > 0).toarray().astype(float))
+        for name, matrix in found.items()
+    }
+    return {name: (real, measured.log_odds(one, n, pairs).value) for name, one in made.items()}
+
+
+KEYS = [key for key in METRICS if key.startswith("validity.")]
+#: What the table against the law shows.
+LAW = {
+    "odds_coverage": "True odds ratios within 95 % intervals",
+    "odds_mae": "Log odds ratios, mean error against the truth",
+    "odds_bias": "Log odds ratios, too strong (+) or too weak (−) by",
+    "prevalence_coverage": "True prevalences within 95 % intervals",
+    "impossible": "Patients whom the law cannot make",
+}
+
+
+def _number(value: Any) -> float:
+    return np.nan if isinstance(value, Undefined) else float(value)
