@@ -151,7 +151,7 @@ def _lengths(axes: Axes, real: Any, synthetic: Any) -> str:
     for size, color, label in zip(sizes, (REAL, SYNTHETIC), ("real", "synthetic"), strict=True):
         share = np.histogram(np.minimum(size, edges[-2]), edges)[0] / len(size)
         axes.stairs(share, np.arange(len(edges)), color=color, label=label, linewidth=1.6)
-    places = np.unique(np.linspace(0, len(edges) - 2, 8).round().astype(int))
+    places = np.unique(np.linspace(0, len(edges) - 2, 6).round().astype(int))
     labels = [_bar(edges, place) for place in places]
     axes.set_xticks(places + 0.5, labels)
     axes.set(xlabel="different codes", ylabel="share of patients", ylim=(0, None))

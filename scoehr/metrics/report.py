@@ -289,7 +289,7 @@ def _attacks(results: Mapping[str, Any] | None) -> dict[str, list[dict[str, Any]
         return {}
     parts = {
         "Membership attacks": (ATTACKS, results),
-        "Singling out, linkability, attribute inference": (RISKS, results["risks"]),
+        "Copies, singling out, linkability, attribute inference": (RISKS, results["risks"]),
     }
     return {
         title: [
