@@ -96,7 +96,7 @@ def _line(question: str, key: str, results: Mapping[str, Any]) -> Line | None:
         return None
     low, high = results["interval"].get(key, (None, None))
     worse = metric.distance(value, floor)
-    if worse <= 0 or _errors(worse, low, high) < APART:
+    if worse <= 0 or _errors(worse, value, low, high) < APART:
         level, reading = 0, "as fresh real patients"
     else:
         level, reading = _alike(_share(key, worse, points, results["gap"].get(key)))
@@ -124,18 +124,21 @@ def _alike(share: float) -> tuple[int, str]:
     return 2, "much worse than fresh real patients"
 
 
-def _exposing(worse: float, low: float | None, high: float | None) -> tuple[int, str]:
+def _exposing(worse: float, value: float, low: float | None, high: float | None) -> tuple[int, str]:
     """Level and reading of a score of privacy."""
-    if worse <= 0 or _errors(worse, low, high) < WORST:
+    if worse <= 0 or _errors(worse, value, low, high) < WORST:
         return 0, "no more than fresh real patients"
     return (2 if worse >= LARGE else 1), "more than fresh real patients"
 
 
-def _errors(worse: float, low: float | None, high: float | None) -> float:
-    """By how many standard errors of a difference; the floor is as uncertain as the score."""
+def _errors(worse: float, value: float, low: float | None, high: float | None) -> float:
+    """By how many standard errors of a difference; the floor is as uncertain as the score.
+
+    The longer side of the interval counts, since the other may be cut at the range of the score.
+    """
     if low is None or high is None or high <= low:
         return math.inf
-    return worse / (math.sqrt(2) * (high - low) / (2 * LEVEL))
+    return worse / (math.sqrt(2) * max(high - value, value - low) / LEVEL)
 
 
 def _worst(
@@ -148,7 +151,7 @@ def _worst(
         return None
     key, floor = max(found, key=lambda key: found[key]), max(floors)
     low, high = results["interval"].get(key, (None, None))
-    level, reading = _exposing(found[key] - floor, low, high)
+    level, reading = _exposing(found[key] - floor, found[key], low, high)
     return Line("privacy", registry[key].title, about, found[key], low, high, floor, level, reading)
 
 
