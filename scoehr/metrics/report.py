@@ -95,7 +95,7 @@ def _line(question: str, key: str, results: Mapping[str, Any]) -> Line | None:
     if value is None or floor is None:
         return None
     low, high = results["interval"].get(key, (None, None))
-    worse = metric.distance(value, floor)
+    worse = metric.distance(value, _likely(metric, floor))
     if worse <= 0 or _errors(worse, value, low, high) < APART:
         level, reading = 0, "as fresh real patients"
     else:

@@ -11,7 +11,7 @@ from scipy import sparse
 from toy import Toy
 
 from scoehr.data.matrix import CodeMatrix
-from scoehr.metrics import attack, charts, evaluate, report
+from scoehr.metrics import METRICS, attack, charts, evaluate, report
 
 N = 400
 TITLE = "<script>alert('title')</script>"
@@ -97,6 +97,12 @@ def test_what_was_not_measured_is_said(sets):
     assert [level for level, _ in found.values()] == [0, None, None]
     assert "--train" in found["privacy"][1]
     assert "was not measured" in Seen(report.page(scores, sets[0], sets[2], {})).text
+
+
+def test_a_floor_beyond_the_ideal_is_chance():
+    auc, coverage = METRICS["utility.discriminator_auc"], METRICS["validity.odds_coverage"]
+    assert [report._likely(auc, floor) for floor in (0.44, 0.53)] == [0.5, 0.53]
+    assert [report._likely(coverage, floor) for floor in (0.98, 0.9)] == [0.95, 0.9]
 
 
 @pytest.mark.parametrize(
