@@ -103,6 +103,13 @@ def _line(question: str, key: str, results: Mapping[str, Any]) -> Line | None:
     return Line(question, metric.title, ABOUT[key], value, low, high, floor, level, reading)
 
 
+def _likely(metric: Metric, floor: float) -> float:
+    """The floor, or the ideal where chance put a floor of few patients beyond it."""
+    if metric.ideal is None or metric.better == "target":
+        return floor
+    return max(floor, metric.ideal) if metric.better == "lower" else min(floor, metric.ideal)
+
+
 def _share(key: str, worse: float, points: Mapping[str, float | None], gap: float | None) -> float:
     """How far the score is on the way from the floor to independent columns.
 
