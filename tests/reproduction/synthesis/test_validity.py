@@ -24,7 +24,7 @@ def found(cohort):
     others = simulate.sample_matrix(1_000, 7)
     kept = np.asarray(others.counts.sum(axis=0)).ravel() > 0
     fewer = CodeMatrix.from_array(others.counts[:, kept], others.codes[kept])
-    one = cohort.test.take(np.zeros(1_300, dtype=int))
+    one = CodeMatrix.from_array(cohort.test.counts[np.zeros(1_300, dtype=int)], cohort.test.codes)
     runs = {"law": SimpleNamespace(synthetic=fewer), "one": SimpleNamespace(synthetic=one)}
     return validity.sets(runs, cohort)
 
