@@ -647,7 +647,7 @@ def agreement(
     every = np.concatenate(
         [np.ravel(np.asarray(side, float)) for x in tables.values() for side in x]
     )
-    limits = (float(np.nanmin(every)) - 0.03, max(1.0, float(np.nanmax(every))))
+    limits = (float(np.nanmin(every, initial=1)) - 0.03, float(np.nanmax(every, initial=1)))
     for ax, (name, (x, y)) in zip(axes, tables.items(), strict=True):
         ax.plot(limits, limits, color=GREY, linewidth=0.9)
         ax.scatter(x, y, s=16, color=colours([name])[name], alpha=0.7, linewidths=0)
