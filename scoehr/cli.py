@@ -20,6 +20,7 @@ from scoehr.shell import PATH, SEED, SOURCE, may_replace, may_write, run_shell
 
 if TYPE_CHECKING:
     from scoehr.data.matrix import CodeMatrix
+    from scoehr.data.patients import Patients
     from scoehr.metrics import Metric
 
 app = typer.Typer(
@@ -77,20 +78,54 @@ def data(
         Digits, typer.Option(help="Three-digit categories, or full codes.")
     ] = "three",
     kind: KindName = "count",
+    columns: Annotated[
+        Path | None,
+        typer.Option(
+            parser=PATH, help="What columns are: CSV (name, kind, levels) or YAML; else found."
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(parser=PATH, help="Write the patient by code table here: .parquet, or .csv."),
+        typer.Option(
+            parser=PATH,
+            help="Write codes (.parquet or .csv), or whole patients (a folder).",
+        ),
     ] = None,
 ) -> None:
-    """Read a data set; print what was kept and dropped."""
-    from scoehr.data.datasets import load
+    """Read a data set; print what was kept and dropped.
 
+    With --columns, or a folder as --out or as table, also what each column was taken for.
+    """
+    from scoehr.data import datasets
+
+    folders = (out and not out.suffix, name == "table" and source and Path(source).is_dir())
+    if columns or any(folders):
+        _whole_patients(name, source, digits, columns, out)
+        return
     if out:
         may_write(out, source, endings=TABLES)
-    loaded = load(name, source, digits=digits, kind=kind)
+    loaded = datasets.load(name, source, digits=digits, kind=kind)
     _print_account(loaded.account)
     if out:
         loaded.matrix.write(out)
+        print(f"wrote {out}")
+
+
+def _whole_patients(
+    name: str, source: str | None, digits: Digits, columns: Path | None, out: Path | None
+) -> None:
+    """Read a data set with its columns and visits, and write it as a folder."""
+    from scoehr.data import folder, kinds, patients
+
+    if out and out.suffix:
+        raise InputError(f"{out}: whole patients are several tables; give --out a folder")
+    if out:
+        may_replace(out, folder.FILES, source, columns)
+    said = kinds.wishes(columns) if columns else None
+    found, account = patients.load(name, source, digits=digits, said=said)
+    _print_account(account)
+    if out:
+        found.write(out)
         print(f"wrote {out}")
 
 
@@ -100,7 +135,7 @@ def split(
     out: Annotated[
         Path,
         typer.Option(
-            parser=PATH, help="Folder for train.parquet, validation.parquet and test.parquet."
+            parser=PATH, help="Folder for train, validation and test (.parquet, or folders)."
         ),
     ],
     test: Annotated[
@@ -111,14 +146,17 @@ def split(
     ] = 0.10,
     seed: Seed = 1,
 ) -> None:
-    """Cut a table into train, validation and test."""
-    may_replace(out, {f"{name}.parquet" for name in ("train", "validation", "test")}, table)
-    parts = read_table(table).split(test=test, validation=validation, seed=seed)._asdict()
+    """Cut a table, or a folder of whole patients, into train, validation and test."""
+    ending = "" if table.is_dir() else ".parquet"
+    may_replace(out, {f"{name}{ending}" for name in ("train", "validation", "test")}, table)
+    found = read_patients(table) if table.is_dir() else read_table(table)
+    parts = found.split(test=test, validation=validation, seed=seed)._asdict()
     with replacing(out) as scratch:
+        scratch.mkdir()
         for name, part in parts.items():
-            part.write(scratch / f"{name}.parquet")
+            part.write(scratch / f"{name}{ending}")
     for name, part in parts.items():
-        print(f"wrote {out / name}.parquet: {len(part):,} patients")
+        print(f"wrote {out / name}{ending}: {len(part):,} patients")
 
 
 # One generator ------------------------------------------------------------------------------------
@@ -300,6 +338,13 @@ def read_table(path: Path, kind: Kind = "count") -> CodeMatrix:
     from scoehr.data.datasets import load
 
     return load("table", path, digits="full", kind=kind).matrix
+
+
+def read_patients(folder: Path) -> Patients:
+    """The whole patients of a user's own tables."""
+    from scoehr.data.patients import load
+
+    return load("table", folder).patients
 
 
 def _public_codes(

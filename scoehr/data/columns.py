@@ -20,6 +20,11 @@ from scoehr.files import InputError
 __all__ = ["Column", "Columns"]
 
 Kind = Literal["category", "ordered", "number"]
+#: By these names tables are joined, so that no column may have one.
+KEYS = ("patient_id", "visit")
+#: The number column of visits that says how many days after the patient's previous visit each
+#: began: after its end, or its beginning where no end is known; missing at a first one.
+DAYS = "days"
 
 
 @dataclass(frozen=True)
@@ -52,8 +57,12 @@ class Column:
             raise InputError(
                 f"column {self.name}: is a number, which has no levels; leave them out"
             )
-        if not all(isinstance(level, str) and level for level in self.levels):
-            raise InputError(f"column {self.name}: a level is empty or no text; write each as text")
+        wrong = [level for level in self.levels if not _is_level(level)]
+        if wrong:
+            raise InputError(
+                f"column {self.name}: level {wrong[0]!r} is no text, has blanks around it or means "
+                "missing; write each level as text"
+            )
         twice = cells.repeated(self.levels)
         if twice is not None:
             raise InputError(f"column {self.name}: level {twice!r} stands twice; give each once")
@@ -107,6 +116,10 @@ class Column:
         return pd.Series(found, name=self.name)
 
 
+def _is_level(level: Any) -> bool:
+    return isinstance(level, str) and cells.trimmed(level) == level and not cells.is_missing(level)
+
+
 def as_text(found: pd.Series) -> pd.Series:
     """A Series of texts, whole numbers without a decimal point, None where missing."""
     places, distinct = pd.factorize(found)
@@ -139,7 +152,7 @@ class Columns:
         pairs = list(zip(self.columns, self.values, strict=True))
         values = tuple(column.values(found) for column, found in pairs)
         rows = {len(found) for found in values} or {self.rows}
-        twice = cells.repeated(self.names)
+        twice = cells.repeated([name.casefold() for name in self.names])
         if twice is not None:
             raise InputError(f"column {twice} stands twice; give each column one name")
         if len(rows) != 1:

@@ -90,14 +90,16 @@ class Tables(NamedTuple):
     account: Account
     beside: Callable[[], Beside]
 
-    def columns(self) -> tuple[Columns, Columns, Account]:
+    def columns(self, said: Mapping[str, Wish] | None) -> tuple[Columns, Columns, Account]:
         """What is known of each patient and of each visit beside codes, and what it was taken for.
 
-        Both in the order of ``patients`` and ``visits``.
+        Both in the order of ``patients`` and ``visits``; ``said``: what columns are, in place of
+        what the reader says or the rules find.
         """
         found = self.beside()
-        people = self._columns(found.patients, "patient", found.said)
-        visits = self._columns(found.visits, "visit", found.said)
+        wishes = {**found.said, **(said or {})}
+        people = self._columns(found.patients, "patient", wishes)
+        visits = self._columns(found.visits, "visit", wishes)
         return people[0], visits[0], {"columns": people[1], "columns_of_visits": visits[1]}
 
     def _columns(

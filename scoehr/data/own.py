@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -142,24 +143,36 @@ def _columns(path: Path, wanted: Sequence[str]) -> dict[str, Column]:
     """Some columns; InputError if one is of a type that holds no texts, or there are no rows."""
     if path.suffix.lower() == ".parquet":
         _refuse_types(path, wanted)
+    found = texts(path, wanted)
+    if not len(found["patient_id"].place):
+        raise InputError(f"{path}: is empty but for its header; give the whole table")
+    return found
+
+
+def texts(path: Path, wanted: Sequence[str]) -> dict[str, Column]:
+    """Some columns, of any type that can be written as text."""
     parts: dict[str, list[pa.Array]] = {name: [] for name in wanted}
     with reading.batches(path, wanted) as found:
         for batch in found:
             for name, column in zip(wanted, batch.columns, strict=True):
-                parts[name].append(pc.dictionary_encode(_text(column)))
-    if not sum(map(len, parts["patient_id"])):
-        raise InputError(f"{path}: is empty but for its header; give the whole table")
+                parts[name].append(pc.dictionary_encode(_written(path, name, column)))
     return {name: _cleaned(arrays) for name, arrays in parts.items()}
 
 
-def _text(column: pa.Array) -> pa.Array:
-    """A column of any type that can be written as text, as text."""
+def _written(path: Path, name: str, column: pa.Array) -> pa.Array:
+    """A column as text; InputError for a type that has no texts."""
     plain = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
-    return plain.cast(pa.string())
+    try:
+        return plain.cast(pa.string())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        what = f"is of the type {column.type}; write it as text or as numbers"
+        raise InputError(f"{path}, column {name}: {what}") from None
 
 
 def _cleaned(arrays: list[pa.Array]) -> Column:
     """The texts trimmed, those that mean missing put apart."""
+    if not arrays:
+        return Column([], np.empty(0, dtype=np.int64), {}, [], np.empty(0, dtype=np.int64))
     chunks = pa.chunked_array(arrays).unify_dictionaries().chunks
     raw = chunks[-1].dictionary.to_pylist()
     written = np.concatenate(
@@ -207,7 +220,7 @@ def _wrong_type(name: str, kind: pa.DataType) -> str | None:
     return f"is of the type {kind}; write it as text"
 
 
-def _refuse(path: Path, name: str, wrong: np.ndarray, what: Callable[[int], str]) -> None:
+def refuse(path: Path, name: str, wrong: np.ndarray, what: Callable[[int], str]) -> None:
     """InputError at the first row that is wrong; ``what`` says of its position what it is."""
     if wrong.any():
         row = int(wrong.argmax())
@@ -215,20 +228,20 @@ def _refuse(path: Path, name: str, wrong: np.ndarray, what: Callable[[int], str]
         raise InputError(f"{where}, row {row + 1}: {what(row)}")
 
 
-def _refuse_missing(path: Path, name: str, column: Column, remedy: str) -> None:
+def refuse_missing(path: Path, name: str, column: Column, remedy: str) -> None:
     def what(row: int) -> str:
         place = column.written[row]
         word = cells.trimmed(column.raw[place]) if place >= 0 else ""
         return f"{f'{word!r} means missing' if word else 'is empty'}; {remedy}"
 
-    _refuse(path, name, column.place < 0, what)
+    refuse(path, name, column.place < 0, what)
 
 
-def _refuse_faults(path: Path, name: str, column: Column, what: str) -> None:
+def refuse_faults(path: Path, name: str, column: Column, what: str) -> None:
     """Every text of the column is a ``what``, by the rule of :func:`scoehr.data.cells.fault`."""
     faults = [cells.fault(word, what) for word in column.words]
     wrong = np.array([bool(fault) for fault in faults] + [False])[column.place]
-    _refuse(path, name, wrong, lambda row: str(faults[column.place[row]]))
+    refuse(path, name, wrong, lambda row: str(faults[column.place[row]]))
 
 
 # Long -----------------------------------------------------------------------------------------
@@ -243,7 +256,7 @@ class Long(NamedTuple):
 
 
 def long(path: Path, names: Sequence[str], *, visit: bool = False) -> Long:
-    """The columns patient_id, code and count (or visit) of a long table, checked."""
+    """The columns patient_id, code, count and perhaps visit of a long table, checked."""
     if "code" not in names:
         raise InputError(
             f"{path}: has no column code (it has {reading.listed(names)}); "
@@ -251,17 +264,17 @@ def long(path: Path, names: Sequence[str], *, visit: bool = False) -> Long:
         )
     if not visit:
         refuse_other_name(path, names, "count", COUNT_NAMES)
-    last = "visit" if visit else "count"
-    wanted = [name for name in ("patient_id", "code", last) if name in names]
+    keys = ("patient_id", "code", "visit") if visit else ("patient_id", "code")
+    wanted = [name for name in (*keys, "count") if name in names]
     found = _columns(path, wanted)
     count = found.pop("count", None)
     _refuse_header_inside(path, found)
-    _refuse_missing(path, "patient_id", found["patient_id"], "give every row a patient id")
+    refuse_missing(path, "patient_id", found["patient_id"], "give every row a patient id")
     if visit:
         remedy = "give every row the number or date of its visit"
-        _refuse_missing(path, "visit", found["visit"], remedy)
+        refuse_missing(path, "visit", found["visit"], remedy)
     for name, column in found.items():
-        _refuse_faults(path, name, column, name.removesuffix("_id"))
+        refuse_faults(path, name, column, name.removesuffix("_id"))
     _refuse_floats(path, found["code"])
     counts = np.ones(len(found["code"].place), dtype=np.int64)
     if count:
@@ -323,18 +336,16 @@ def _refuse_wide_with_code(path: Path, names: Sequence[str], columns: dict[str, 
 
 
 def _refuse_repeated_cells(path: Path, columns: dict[str, Column]) -> None:
-    patient, code = columns["patient_id"], columns["code"]
-    cell = patient.place.astype(np.int64) * (len(code.words) + 1) + code.place
-    again = pd.Series(cell).duplicated().to_numpy() & (code.place >= 0)
-    _refuse(
-        path,
-        "",
-        again,
-        lambda row: (
-            f"patient {patient.words[patient.place[row]]} and code {code.words[code.place[row]]} "
-            "have a row already; put their counts in one row"
-        ),
-    )
+    code = columns["code"]
+    cell = pd.DataFrame({name: column.place for name, column in columns.items()})
+    again = cell.duplicated().to_numpy() & (code.place >= 0)
+
+    def what(row: int) -> str:
+        words = {name: column.words[column.place[row]] for name, column in columns.items()}
+        key = " and ".join(f"{name.removesuffix('_id')} {word}" for name, word in words.items())
+        return f"{key} have a row already; put their counts in one row"
+
+    refuse(path, "", again, what)
 
 
 def _counts(path: Path, count: Column, code: Column) -> np.ndarray:
@@ -345,7 +356,7 @@ def _counts(path: Path, count: Column, code: Column) -> np.ndarray:
         place = count.written[row]
         return cells.bad_count(count.raw[place] if place >= 0 else None)
 
-    _refuse(path, "count", (values < 0) & (code.place >= 0), what)
+    refuse(path, "count", (values < 0) & (code.place >= 0), what)
     return values
 
 
@@ -356,7 +367,7 @@ def _refuse_header_inside(path: Path, columns: dict[str, Column]) -> None:
         same = [word.casefold().strip("\"'") == name for word in column.words]
         again &= np.array([*same, False])[column.place]
     what = "repeats the header, as in files pasted together; take the row out"
-    _refuse(path, "", again, lambda row: what)
+    refuse(path, "", again, lambda row: what)
 
 
 def _refuse_floats(path: Path, code: Column) -> None:
@@ -367,7 +378,7 @@ def _refuse_floats(path: Path, code: Column) -> None:
             f"{found!r} was a decimal number in some program, as all codes here, "
             "and may have lost its zeros; write the codes as text"
         )
-        _refuse(path, "code", code.place == code.words.index(found), lambda row: what)
+        refuse(path, "code", code.place == code.words.index(found), lambda row: what)
 
 
 def _built(counts: sparse.csr_array, ids: np.ndarray, codes: Sequence[str]) -> CodeMatrix:
@@ -377,6 +388,33 @@ def _built(counts: sparse.csr_array, ids: np.ndarray, codes: Sequence[str]) -> C
             "so scale it"
         )
     return CodeMatrix(counts, ids, np.array(codes, dtype=str), np.full(len(codes), "", dtype=str))
+
+
+def ranks(path: Path, visit: Column) -> tuple[np.ndarray, np.ndarray | None]:
+    """The rank of each word for a visit, by number or by date, and the date of each in days.
+
+    The dates are None where the words are numbers. InputError if they are neither.
+    """
+    words = "select unnest(?) as word, unnest(range(?)) as row"
+    with duckdb.connect() as database:
+        for value in ("try_cast(word as hugeint)", reading.number("word"), reading.date("word")):
+            dated = value == reading.date("word")
+            days = "epoch(value) / 86400" if dated else "null"
+            found = database.execute(
+                f"select dense_rank() over (order by value) - 1 as rank, {days}::double as days, "
+                f"value is null as wrong from (select {value} as value, row from ({words})) "
+                "order by row",
+                [visit.words, len(visit.words)],
+            ).fetchnumpy()
+            wrong = np.asarray(found["wrong"])
+            if not wrong.any():
+                rank = np.asarray(found["rank"]).astype(np.int64)
+                return rank, np.floor(np.asarray(found["days"])) if dated else None
+    row = int((visit.place == int(wrong.argmax())).argmax())
+    raise InputError(
+        f"{path}, column visit, row {row + 1}: {visit.words[visit.place[row]]!r} is not a date as "
+        "2150-01-31, nor are all visits numbers; number the visits of each patient"
+    )
 
 
 # Wide -----------------------------------------------------------------------------------------
@@ -392,9 +430,9 @@ def _wide_matrix(path: Path, names: Sequence[str]) -> tuple[CodeMatrix, Account]
         )
     _refuse_headings(path, others)
     patient = _columns(path, ["patient_id"])["patient_id"]
-    _refuse_missing(path, "patient_id", patient, "give every row a patient id")
-    _refuse_faults(path, "patient_id", patient, "patient")
-    _refuse(
+    refuse_missing(path, "patient_id", patient, "give every row a patient id")
+    refuse_faults(path, "patient_id", patient, "patient")
+    refuse(
         path,
         "patient_id",
         pd.Series(patient.place).duplicated().to_numpy(),
@@ -455,7 +493,7 @@ def _slab(
 ) -> tuple[np.ndarray, int]:
     """The counts of some columns of a batch, (columns, rows), and how many cells are empty."""
     names = names[chosen]
-    columns = [_count_text(path, *each) for each in zip(names, batch.columns[chosen], strict=True)]
+    columns = [_written(path, *each) for each in zip(names, batch.columns[chosen], strict=True)]
     texts = pc.dictionary_encode(pa.concat_arrays(columns))
     words = texts.dictionary.to_pylist()
     blank = np.array([*(cells.trimmed(word) == "" for word in words), True])
@@ -471,15 +509,6 @@ def _slab(
             "or name the column that holds the codes code"
         )
     return values, int(blank[place].sum())
-
-
-def _count_text(path: Path, name: str, column: pa.Array) -> pa.Array:
-    try:
-        return _text(column)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        raise InputError(
-            f"{path}, column {name}: is of the type {column.type}; give whole counts"
-        ) from None
 
 
 def _refuse_no_counts(path: Path, counts: sparse.coo_array, codes: Sequence[str]) -> None:

@@ -12,17 +12,17 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import ArrayLike
 from scipy import sparse
 
-from scoehr.data import cells, datasets, interchange, own, reading
-from scoehr.data.columns import Columns
+from scoehr.data import cells, datasets, folder, interchange, own, reading
+from scoehr.data.columns import DAYS, KEYS, Columns
 from scoehr.data.datasets import Account, Digits, Tables
 from scoehr.data.interchange import Stored
+from scoehr.data.kinds import Wish
 from scoehr.data.matrix import METADATA_KEY as MATRIX_KEY
 from scoehr.data.matrix import CodeMatrix, strings
 from scoehr.files import InputError, replacing, user_path
@@ -31,10 +31,6 @@ __all__ = ["DAYS", "LoadedPatients", "PatientSplit", "Patients", "load"]
 
 #: Key of the Parquet file metadata that carries what a long table cannot say.
 METADATA_KEY = b"scoehr.visits"
-#: The number column of visits that says how many days after the patient's previous one each began.
-DAYS = "days"
-#: Names that no column may have, since the tables are joined by them.
-KEYS = ("patient_id", "visit")
 
 
 class PatientSplit(NamedTuple):
@@ -66,8 +62,8 @@ class Patients:
         systems: array of shape (n_codes,), str: the vocabulary of each code, such as "diagnosis" or
             "procedure"; "" where there is one alone
         columns: a row a patient
-        visit_columns: a row a visit; of these the number :data:`DAYS` says how many days after the
-            patient's previous visit each began (missing at a first one, or where unknown)
+        visit_columns: a row a visit; of these the number :data:`~scoehr.data.columns.DAYS` says how
+            many days after the patient's previous visit each began
 
     Raises:
         InputError: If the shapes disagree, an id or a code repeats, or a count is negative.
@@ -263,12 +259,21 @@ class Patients:
         return cls(matrix.counts, starts, patients, matrix.codes, matrix.titles)
 
     def write(self, path: str | Path) -> None:
-        """Write a long Parquet table ``patient_id, visit, code``, a row an occurrence.
+        """Write a folder of plain tables, or codes and visits alone as one .parquet file.
 
-        The file's metadata (key ``scoehr.visits``, JSON) adds the vocabulary with titles, all
-        patients in order (their number alone when the ids are 0, 1, …) and how many visits each
-        has, so that empty ones survive.
+        The folder is that of :mod:`scoehr.data.folder`. The file is a long table ``patient_id,
+        visit, code``, a row an occurrence. Its metadata (key ``scoehr.visits``, JSON) adds the
+        vocabulary with titles, all patients in order (their number alone when the ids are 0, 1, …)
+        and how many visits each has, so that empty ones survive. InputError where it would lose
+        columns or systems.
         """
+        if not str(path).lower().endswith(".parquet"):
+            folder.write(self, path)
+            return
+        if self.columns.columns or self.visit_columns.columns or self.systems.any():
+            raise InputError(
+                f"{path}: a file cannot hold columns, or several systems of codes; give a folder"
+            )
         entries = np.repeat(np.arange(self.counts.shape[0]), np.diff(self.counts.indptr))
         rows, columns = (
             np.repeat(index, self.counts.data) for index in (entries, self.counts.indices)
@@ -287,11 +292,13 @@ class Patients:
 
     @classmethod
     def read(cls, path: str | Path) -> Patients:
-        """Read what :meth:`write` wrote; other tables are read by ``load("table", path)``.
+        """Read what :meth:`write` wrote; ``load("table", path)`` reads it with other tables.
 
         InputError if the file is missing, damaged, or was not written by :meth:`write`.
         """
         path = user_path(path)
+        if path.is_dir():
+            return cls(**folder.read(path)[0])
         long = Stored.read(path, METADATA_KEY, "visits")
         with interchange.about(path):
             return cls._from_file(long)
@@ -341,25 +348,31 @@ def _rows_of(columns: Columns, rows: int, what: str) -> Columns:
 
 
 def load(
-    name: str, source: str | Path | None = None, *, digits: Digits = "three"
+    name: str,
+    source: str | Path | None = None,
+    *,
+    digits: Digits = "three",
+    said: Mapping[str, Wish] | None = None,
 ) -> LoadedPatients:
-    """The visits of a data set; arguments as for :func:`scoehr.data.datasets.load`.
+    """Whole patients of a data set; arguments as for :func:`scoehr.data.datasets.load`.
 
-    Patients, codes and counts are those of the matrix. A ``table`` is long with columns
-    ``patient_id, visit, code``, a row an occurrence; visits come in the order of that column, by
-    number where all are numbers, else by date. A row without a code makes a visit without
-    codes. A table without the column ``visit`` has no visits; they are then the fewest in which
-    no code repeats, and the account says so (``visits``: "made").
+    Patients, codes and counts are those of the matrix; columns are typed by the rules of
+    :mod:`scoehr.data.kinds`, or by what is ``said`` of them. A ``table`` is a folder of
+    :mod:`scoehr.data.folder`, or one long table with columns ``patient_id, visit, code`` and
+    perhaps ``count``; visits come in the order of that column, by number where all are numbers,
+    else by date. A row without a code makes a visit without codes. A table without the column
+    ``visit`` has no visits; they are then the fewest in which no code repeats, and the account says
+    so (``visits``: "made").
     """
     place = datasets.source_of(name, source)
     if datasets.DATASETS[name].reader is None:
-        return _table(place, source)
+        return _table(place, source, said)
     with datasets.tables(name, place, digits=digits) as found:
-        patients, account = _patients(found)
+        patients, account = _patients(found, said)
     return LoadedPatients(patients, {"dataset": name} | account | _shape(patients, "of the tables"))
 
 
-def _patients(found: Tables) -> tuple[Patients, Account]:
+def _patients(found: Tables, said: Mapping[str, Wish] | None) -> tuple[Patients, Account]:
     """The patients of a hospital's tables, and all their visits, with and without codes."""
     ids = found.column("select patient from patients order by number").astype(np.int64)
     owner = found.column("select patient from visits order by number")
@@ -368,7 +381,7 @@ def _patients(found: Tables) -> tuple[Patients, Account]:
         (len(owner), len(found.vocabulary)),
     )
     starts = np.searchsorted(owner, np.append(ids, np.iinfo(np.int64).max))
-    columns, visit_columns, account = found.columns()
+    columns, visit_columns, account = found.columns(said)
     patients = Patients(
         counts,
         starts,
@@ -381,13 +394,20 @@ def _patients(found: Tables) -> tuple[Patients, Account]:
     return patients, found.account | account
 
 
-def _table(path: Path, source: str | Path | None) -> LoadedPatients:
+def _table(
+    path: Path, source: str | Path | None, said: Mapping[str, Wish] | None
+) -> LoadedPatients:
+    if path.is_dir():
+        parts, account = folder.read(path, said)
+        patients = Patients(**parts)
+        shape = _shape(patients, "of the tables")
+        return LoadedPatients(patients, {"dataset": "table"} | account | shape)
     if own.is_ours(path, METADATA_KEY):
         visits = Patients.read(path)
         return LoadedPatients(
             visits, {"dataset": "table", "form": "scoehr"} | _shape(visits, "of the table")
         )
-    names = [] if path.is_dir() or own.is_ours(path, MATRIX_KEY) else reading.header(path)
+    names = [] if own.is_ours(path, MATRIX_KEY) else reading.header(path)
     if "visit" not in names:
         own.refuse_other_name(path, names, "visit", own.VISIT_NAMES)
         matrix, account = datasets.load("table", source)
@@ -401,46 +421,19 @@ def _table(path: Path, source: str | Path | None) -> LoadedPatients:
 
 def _long_table(path: Path) -> tuple[Patients, Account]:
     """The visits of a user's table of patient_id, visit and code."""
-    names = own.named_columns(path)
-    if "count" in names:
-        raise InputError(
-            f"{path}: has a column count beside visit; "
-            "give one row for each time a visit has a code"
-        )
-    columns, _, account = own.long(path, names, visit=True)
+    columns, counts, account = own.long(path, own.named_columns(path), visit=True)
     patient, code, visit = (columns[name] for name in ("patient_id", "code", "visit"))
     patients, row_of = patient.sorted_ids()
     vocabulary, column_of = code.sorted_words()
-    ranks = _ranks(path, visit)
+    ranks, _ = own.ranks(path, visit)
     numbers = row_of[patient.place] * (ranks.max() + 1) + ranks[visit.place]
     found, row = np.unique(numbers, return_inverse=True)
     starts = np.searchsorted(found // (ranks.max() + 1), np.arange(len(patients) + 1))
     coded = code.place >= 0
-    entries = (row[coded], column_of[code.place[coded]])
-    ones = np.ones(int(coded.sum()), dtype=np.int32)
-    counts = sparse.csr_array((ones, entries), shape=(len(found), len(vocabulary)))
+    entries = (counts[coded], (row[coded], column_of[code.place[coded]]))
+    visits = sparse.csr_array(entries, shape=(len(found), len(vocabulary)))
     codes, titles = np.array(vocabulary, dtype=str), np.full(len(vocabulary), "")
-    return Patients(counts, starts, patients, codes, titles), account
-
-
-def _ranks(path: Path, visit: own.Column) -> np.ndarray:
-    """The rank of each word for a visit: by number or by date, where all are one."""
-    words = "select unnest(?) as word, unnest(range(?)) as row"
-    with duckdb.connect() as database:
-        for value in ("try_cast(word as hugeint)", reading.number("word"), reading.date("word")):
-            found = database.execute(
-                "select dense_rank() over (order by value) - 1 as rank, value is null as wrong "
-                f"from (select {value} as value, row from ({words})) order by row",
-                [visit.words, len(visit.words)],
-            ).fetchnumpy()
-            wrong = np.asarray(found["wrong"])
-            if not wrong.any():
-                return np.asarray(found["rank"]).astype(np.int64)
-    row = int((visit.place == int(wrong.argmax())).argmax())
-    raise InputError(
-        f"{path}, column visit, row {row + 1}: {visit.words[visit.place[row]]!r} is not a date as "
-        "2150-01-31, nor are all visits numbers; number the visits of each patient"
-    )
+    return Patients(visits, starts, patients, codes, titles), account
 
 
 def _shape(visits: Patients, made: str) -> Account:

@@ -125,11 +125,6 @@ def test_table_without_visits_has_the_fewest_in_which_no_code_repeats(tmp_path):
             [(1, 1, "a"), (None, 2, "a")],
             "column patient_id, row 2: is empty",
         ),
-        (
-            ("patient_id", "visit", "code", "count"),
-            [(1, 1, "a", 2)],
-            "has a column count beside visit",
-        ),
         (("patient_id", "visit"), [(1, 1)], "no column code"),
     ],
 )
