@@ -20,6 +20,9 @@ phenotypes, and means, prevalences and correlations follow exactly by summing ov
 numbers of admissions and complexities (:class:`Truth`). The one thing the truth leaves out is the
 cap of 39 rows an admission, which cuts fewer than one row in a thousand.
 
+What stands beside codes (sex, age, death, …) depends on the population alone, so that the odds
+ratios of a column's value and a code are exact, too (:meth:`Truth.odds_ratios`).
+
 Rates are those of MIMIC-III v1.4 (Johnson et al., Scientific Data 3:160035, 2016) for the frequent
 codes, rounded, and plausible values for the others; this is a test bed, not a model of hospital
 care.
@@ -304,6 +307,33 @@ class Truth:
     expected_counts: np.ndarray
     prevalence: np.ndarray
 
+    def odds_ratios(self, column: str, value: str) -> np.ndarray:
+        """Odds ratios of a value of a column and of each code, over patients, exact.
+
+        The value is ever the patient's, the code ever recorded: :data:`COLUMNS` has the choice.
+
+        Returns:
+            shape (n_codes,), in [0, inf]; 1 where the two are independent, NaN for a value or a
+            code that all patients have.
+
+        Raises:
+            InputError: For another column or value.
+        """
+        if (column, value) not in COLUMNS:
+            known = ", ".join("=".join(each) for each in COLUMNS)
+            raise InputError(f"{column}={value}: the law has no odds ratios of it; ask for {known}")
+        adult, newborn = COLUMNS[column, value]
+        has = [adult if name == "adult" else newborn for name in POPULATIONS]
+        shares = np.array([law.share for law in laws()])
+        prevalence = np.array([_prevalence(law) for law in laws()]) / shares[:, None]
+        cells = [
+            (shares * value_share) @ code_share
+            for value_share in (np.array(has), 1 - np.array(has))
+            for code_share in (prevalence, 1 - prevalence)
+        ]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return cells[0] * cells[3] / (cells[1] * cells[2])
+
     def correlation(
         self, kind: Literal["count", "binary"] = "count", codes: np.ndarray | None = None
     ) -> np.ndarray:
@@ -338,10 +368,17 @@ def truth() -> Truth:
         for level, part in COMPLEXITY:
             holds = 1 - _absence(law.base, law.extra, law.phenotype_shares, level).prod(axis=0)
             expected += law.share * part * mean_admissions * law.mean_rows * holds
-        for weight, number, level in _strata(law):
-            never, _, _ = _never(law, number, level)
-            prevalence += law.share * weight * (1 - never)
+        prevalence += _prevalence(law)
     return Truth(vocabulary(), expected, prevalence)
+
+
+def _prevalence(law: Law) -> np.ndarray:
+    """P(of this population, and the code is ever recorded), shape (n_codes,)."""
+    found = np.zeros(len(law.base))
+    for weight, number, level in _strata(law):
+        never, _, _ = _never(law, number, level)
+        found += law.share * weight * (1 - never)
+    return found
 
 
 def _strata(law: Law) -> Iterator[tuple[float, int, float]]:
@@ -564,6 +601,13 @@ DAY, HOUR = 86_400, 3_600
 #: 1 January 2100, in seconds since 1970: where shifted dates begin.
 SHIFTED_START = 4_102_444_800
 DIES_IN_HOSPITAL = {"NEWBORN": 0.008, "adult": 0.12}
+WOMEN = 0.44
+#: Values that a patient's columns may have: the shares of adults and of newborns who have them.
+COLUMNS = {
+    ("sex", "F"): (WOMEN, WOMEN),
+    ("died", "yes"): (DIES_IN_HOSPITAL["adult"], DIES_IN_HOSPITAL["NEWBORN"]),
+    ("age", "0"): (0.0, 1.0),
+}
 
 
 def write_tables(folder: str | Path, *, patients: int = PATIENTS, seed: int = 0) -> dict[str, Any]:
@@ -664,7 +708,7 @@ def _visits_and_people(
     death_day = np.where(dies[last], (begin + length)[last], later) // DAY * DAY
     people = {
         "SUBJECT_ID": pa.array(subject),
-        "GENDER": pa.array(np.where(rng.random(n) < 0.44, "F", "M")),
+        "GENDER": pa.array(np.where(rng.random(n) < WOMEN, "F", "M")),
         "DOB": timestamps(born // DAY * DAY),
         "DOD": timestamps(death_day, dies[last] | dead_later),
         "DOD_HOSP": timestamps(death_day, dies[last]),

@@ -346,6 +346,29 @@ def test_dates_and_deaths(small):
     assert (gap.dropna() > pd.Timedelta(0)).all()
 
 
+def test_odds_ratios_of_columns_and_codes_are_those_of_the_law(truth, tmp_path):
+    simulate.write_tables(tmp_path, patients=8_000, seed=6)
+    found = patients.load("mimic3", tmp_path).patients
+    matrix = found.to_matrix().align(truth.codes)
+    recorded = matrix.dense() > 0
+    died = found.visit_columns.of("died") == 1
+    has = {
+        ("sex", "F"): found.columns.of("sex") == 0,
+        ("died", "yes"): np.bincount(found.owner, died, len(found)) > 0,
+        ("age", "0"): found.columns.of("age") == 0,
+    }
+    for value, true in has.items():
+        cells = np.array([[(recorded[true == x] == y).sum(0) for y in (1, 0)] for x in (1, 0)])
+        enough = cells.min(axis=(0, 1)) >= 25
+        n11, n10, n01, n00 = cells.reshape(4, -1)[:, enough].astype(float)
+        error = np.log(n11 * n00 / (n10 * n01)) - np.log(truth.odds_ratios(*value)[enough])
+        away = np.abs(error) / np.sqrt(1 / n11 + 1 / n10 + 1 / n01 + 1 / n00)
+        many = 3 if value[0] == "age" else 60  # few codes are those of adults and of newborns
+        assert enough.sum() >= many and away.max() < 4.5 and (away < 1.96).mean() > 0.9, value
+    with pytest.raises(InputError, match="the law has no odds ratios of it; ask for sex=F"):
+        truth.odds_ratios("sex", "X")
+
+
 def test_same_seed_same_files(small, tmp_path):
     simulate.write_tables(tmp_path, patients=500, seed=2)
     for file in small[0].iterdir():
