@@ -337,6 +337,9 @@ def read_table(path: Path, kind: Kind = "count") -> CodeMatrix:
     """The patients of a user's own table, codes as they are written."""
     from scoehr.data.datasets import load
 
+    if path.is_dir():
+        matrix = read_patients(path).to_matrix()
+        return matrix.to_binary() if kind == "binary" else matrix
     return load("table", path, digits="full", kind=kind).matrix
 
 

@@ -94,13 +94,15 @@ class Sheet(NamedTuple):
         found = [path for path in endings if path.is_file()]
         if len(found) > 1:
             raise InputError(f"{folder}: has {found[0].name} and {found[1].name}; keep one")
-        return cls.of(found[0], visit=name == "visits") if found else None
+        return cls.of(found[0], name) if found else None
 
     @classmethod
-    def of(cls, path: Path, *, visit: bool) -> Sheet:
-        """A table whose rows have a patient, and a ``visit`` where they have to."""
+    def of(cls, path: Path, name: str) -> Sheet:
+        """A file as the table of this name."""
         names = own.named_columns(path)
-        if visit and "visit" not in names:
+        if name == "codes":
+            names = [each for each in names if each in (*KEYS, *_OF_CODES)]
+        if name == "visits" and "visit" not in names:
             raise InputError(
                 f"{path}: has no column visit (it has {reading.listed(names)}); "
                 "number the visits of each patient in it"
@@ -108,7 +110,8 @@ class Sheet(NamedTuple):
         texts, facts = own.texts(path, names), _facts(path)
         if not len(texts["patient_id"].place) and not facts:
             raise InputError(f"{path}: is empty but for its header; give the whole table")
-        written = {name.lower(): name for name in reading.header(path, casefold=False)}
+        written = {each.lower(): each for each in reading.header(path, casefold=False)}
+        written = {each: written[each] for each in names}
         sheet = cls(path, written, texts, facts)
         for key in [key for key in KEYS if key in names]:
             own.refuse_missing(path, key, sheet.texts[key], f"give every row a {key}")
@@ -172,25 +175,38 @@ def read(folder: Path, said: Mapping[str, Wish] | None = None) -> tuple[dict[str
     Raises:
         InputError: No table is there, one cannot be used, or they do not fit each other.
     """
-    found = [Sheet.read(folder, name) for name in TABLES]
-    people, stays, coded = found
-    if not any(found):
+    found = {name: Sheet.read(folder, name) for name in TABLES}
+    if not any(found.values()):
         raise InputError(
             f"{folder}: has no patients, visits or codes (.parquet, .csv or .csv.gz); "
             "give a folder with one of these tables"
         )
-    ids, places = _ids(people, [sheet for sheet in found if sheet])
+    parts, account = _parts(found, said or {})
+    return parts, account | {"form": "folder"}
+
+
+def long(path: Path) -> tuple[dict[str, Any], Account]:
+    """The same of a table of codes and visits alone, a file of any name."""
+    return _parts({"codes": Sheet.of(path, "codes")}, {})
+
+
+def _parts(
+    found: Mapping[str, Sheet | None], said: Mapping[str, Wish]
+) -> tuple[dict[str, Any], Account]:
+    people, stays, coded = map(found.get, TABLES)
+    ids, places = _ids(people, [sheet for sheet in found.values() if sheet])
     visits = _Visits.of(stays, coded, places)
-    account: Account = {"form": "folder"}
     parts: dict[str, Any] = {"patients": ids, "starts": visits.starts}
+    words, account = _codes(coded, visits, places)
+    columns = Columns.none(int(visits.starts[-1]))
     if people:
         order = np.argsort(places.get_indexer(pd.Index(people.patients)))
-        parts["columns"], account["columns"] = people.columns(said or {}, order)
+        parts["columns"], account["columns_of_patients"] = people.columns(said, order)
     if stays:
-        columns, account["columns_of_visits"] = stays.columns(said or {}, visits.order)
-        parts["visit_columns"] = visits.with_days(columns)
-    words, counted = _codes(coded, visits, places)
-    return parts | words, {k: v for k, v in (account | counted).items() if v != {}}
+        days = {DAYS: Wish(DAYS, "number")}
+        columns, account["columns_of_visits"] = stays.columns({**days, **said}, visits.order)
+    parts["visit_columns"] = visits.with_days(columns)
+    return parts | words, {name: value for name, value in account.items() if value != {}}
 
 
 def _ids(people: Sheet | None, sheets: Sequence[Sheet]) -> tuple[np.ndarray, pd.Index]:
@@ -286,7 +302,7 @@ def _codes(
         words = {name: np.array(facts.get(name, []), dtype=str) for name in ("codes", *_WORDS)}
         shape = (many, len(words["codes"]))
         return {"counts": sparse.csr_array(shape, dtype=np.int32)} | words, {}
-    names = list(coded.names)
+    names = own.named_columns(coded.path)
     columns, counts, account = own.long(coded.path, names, visit="visit" in names)
     code = columns["code"]
     rows = visits.rows(coded, places.get_indexer(pd.Index(coded.patients)))
@@ -299,10 +315,11 @@ def _codes(
     found = {"counts": sparse.csr_array(entries, shape=(many, len(known)))}
     texts = {name: coded.facts.get(name) or _of_codes(coded, name[:-1], known) for name in _WORDS}
     words = {name: np.array(text, dtype=str) for name, text in (texts | {"codes": known}).items()}
-    return found | words, {key: account[key] for key in account if key.startswith("rows")}
+    return found | words, account
 
 
 _WORDS = ("titles", "systems")
+_OF_CODES = ("code", "count", "title", "system")
 
 
 def _of_codes(coded: Sheet, name: str, known: Sequence[str]) -> list[str]:

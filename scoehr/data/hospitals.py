@@ -100,7 +100,11 @@ class Tables(NamedTuple):
         wishes = {**found.said, **(said or {})}
         people = self._columns(found.patients, "patient", wishes)
         visits = self._columns(found.visits, "visit", wishes)
-        return people[0], visits[0], {"columns": people[1], "columns_of_visits": visits[1]}
+        return (
+            people[0],
+            visits[0],
+            {"columns_of_patients": people[1], "columns_of_visits": visits[1]},
+        )
 
     def _columns(
         self, query: str, key: str, said: Mapping[str, Wish]

@@ -11,10 +11,10 @@ models of sequences take.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
 import numpy as np
 import pandas as pd
@@ -25,6 +25,7 @@ from scoehr.files import InputError, replacing, user_path
 
 Kind = Literal["count", "binary", "signed"]
 Record = dict[str, Any]
+T = TypeVar("T")
 AGAIN = "write the file again"
 
 
@@ -120,6 +121,20 @@ class Stored(NamedTuple):
             if wrong:
                 raise InputError(f"its metadata {wrong}; {AGAIN}")
         return cls(table, facts)
+
+    @classmethod
+    def built(cls, path: str | Path, key: bytes, last: str, make: Callable[[Stored], T]) -> T:
+        """What ``make`` makes of a file; what is wrong is said of the file."""
+        place = user_path(path)
+        long = cls.read(place, key, last)
+        with about(place):
+            return make(long)
+
+    def entries(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The patients' ids, and which patient and code each row has."""
+        patients = self.facts.ids()
+        rows = self.places("patient_id", patients)
+        return patients, rows, self.places("code", np.array(self.facts.codes, dtype=object))
 
     def places(self, name: str, known: np.ndarray) -> np.ndarray:
         """Where each value of a column stands among those that the metadata list."""

@@ -22,7 +22,7 @@ from scipy import sparse
 from scoehr.data import cells, interchange, reading
 from scoehr.data.cells import LARGEST_COUNT, ids
 from scoehr.data.interchange import Kind, Stored
-from scoehr.files import InputError, check_seed, replacing, small_seed, user_path
+from scoehr.files import InputError, check_seed, replacing, small_seed
 
 __all__ = ["CodeMatrix", "Split"]
 
@@ -197,17 +197,12 @@ class CodeMatrix:
 
         InputError if the file is missing, damaged, or was not written by :meth:`write`.
         """
-        path = user_path(path)
-        long = Stored.read(path, METADATA_KEY, "kind")
-        with interchange.about(path):
-            return cls._from_file(long)
+        return Stored.built(path, METADATA_KEY, "kind", cls._from_file)
 
     @classmethod
     def _from_file(cls, long: Stored) -> CodeMatrix:
         facts = long.facts
-        patients = facts.ids()
-        rows = long.places("patient_id", patients)
-        columns = long.places("code", np.array(facts.codes, dtype=object))
+        patients, rows, columns = long.entries()
         counts = long.integers("count")
         again = pd.Series(rows.astype(np.int64) * max(1, len(facts.codes)) + columns).duplicated()
         if again.any():

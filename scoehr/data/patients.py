@@ -96,6 +96,9 @@ class Patients:
         found |= {"codes": rows.codes, "titles": rows.titles}
         found["columns"] = _rows_of(self.columns, len(patients), "patients")
         found["visit_columns"] = _rows_of(self.visit_columns, len(rows), "visits")
+        days = [column.kind for column in self.visit_columns.columns if column.name == DAYS]
+        if days not in ([], ["number"]):
+            raise InputError(f"column {DAYS} of visits is of kind {days[0]}; it must be a number")
         for name, value in found.items():
             object.__setattr__(self, name, value)
 
@@ -299,16 +302,12 @@ class Patients:
         path = user_path(path)
         if path.is_dir():
             return cls(**folder.read(path)[0])
-        long = Stored.read(path, METADATA_KEY, "visits")
-        with interchange.about(path):
-            return cls._from_file(long)
+        return Stored.built(path, METADATA_KEY, "visits", cls._from_file)
 
     @classmethod
     def _from_file(cls, long: Stored) -> Patients:
         facts = long.facts
-        patients = facts.ids()
-        rows = long.places("patient_id", patients)
-        columns = long.places("code", np.array(facts.codes, dtype=object))
+        patients, rows, columns = long.entries()
         visit = long.integers("visit")
         numbers = np.array(facts.visits, dtype=np.int64)
         if len(numbers) != len(patients) or (visit < 0).any() or (visit >= numbers[rows]).any():
@@ -415,25 +414,10 @@ def _table(
         return LoadedPatients(
             replace(visits, titles=matrix.titles), account | _shape(visits, "made")
         )
-    visits, account = _long_table(path)
-    return LoadedPatients(visits, {"dataset": "table"} | account | _shape(visits, "of the table"))
-
-
-def _long_table(path: Path) -> tuple[Patients, Account]:
-    """The visits of a user's table of patient_id, visit and code."""
-    columns, counts, account = own.long(path, own.named_columns(path), visit=True)
-    patient, code, visit = (columns[name] for name in ("patient_id", "code", "visit"))
-    patients, row_of = patient.sorted_ids()
-    vocabulary, column_of = code.sorted_words()
-    ranks, _ = own.ranks(path, visit)
-    numbers = row_of[patient.place] * (ranks.max() + 1) + ranks[visit.place]
-    found, row = np.unique(numbers, return_inverse=True)
-    starts = np.searchsorted(found // (ranks.max() + 1), np.arange(len(patients) + 1))
-    coded = code.place >= 0
-    entries = (counts[coded], (row[coded], column_of[code.place[coded]]))
-    visits = sparse.csr_array(entries, shape=(len(found), len(vocabulary)))
-    codes, titles = np.array(vocabulary, dtype=str), np.full(len(vocabulary), "")
-    return Patients(visits, starts, patients, codes, titles), account
+    parts, account = folder.long(path)
+    patients = Patients(**parts)
+    account |= _shape(patients, "of the table")
+    return LoadedPatients(patients, {"dataset": "table"} | account)
 
 
 def _shape(visits: Patients, made: str) -> Account:

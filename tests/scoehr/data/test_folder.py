@@ -112,7 +112,7 @@ def test_three_tables_of_a_person(tmp_path):
     assert found.visit_columns.of("ward").tolist() == [0, -1, 1, 0]
     assert found.systems.tolist() == ["diagnosis", "procedure"]
     assert found.titles.tolist() == ["Heart failure", ""]
-    assert account["columns"]["born"].startswith("left out: dates")
+    assert account["columns_of_patients"]["born"].startswith("left out: dates")
     assert account["rows_dropped"] == {"no code": 1} and account["admissions"] == 4
 
 
@@ -176,6 +176,23 @@ def test_visits_may_have_counts_in_one_long_table(tmp_path):
 def test_tables_that_do_not_fit_are_refused(tmp_path, tables, said):
     with pytest.raises(InputError, match=said):
         load("table", put(tmp_path / "own", **tables))
+
+
+def test_days_are_a_number_however_few_they_are(tmp_path):
+    visits = "patient_id,visit,days\n1,1,\n1,2,30\n1,3,30\n2,1,\n"
+    found = load("table", put(tmp_path / "own", visits=visits)).patients
+    np.testing.assert_array_equal(found.visit_columns.of("days"), [np.nan, 30, 30, np.nan])
+    with pytest.raises(InputError, match="column days of visits is of kind category"):
+        load("table", tmp_path / "own", said={"days": Wish("days", "category")})
+
+
+def test_a_long_table_with_dates_has_the_days_between_visits(tmp_path):
+    text = (
+        "patient_id,visit,code\n1,2150-01-31 23:00:00,a\n1,2150-02-02 01:00:00,a\n2,2150-01-01,b\n"
+    )
+    (tmp_path / "t.csv").write_text(text)
+    found = load("table", tmp_path / "t.csv").patients
+    np.testing.assert_array_equal(found.visit_columns.of("days"), [np.nan, 2, np.nan])
 
 
 def test_two_files_of_one_name_are_refused(tmp_path):
