@@ -123,6 +123,11 @@ class Sheet(NamedTuple):
         """The patient's id in each row, as text."""
         return self.column("patient_id")
 
+    def among(self, places: pd.Index) -> np.ndarray:
+        """Which of these patients each row is of, -1 where of none."""
+        found = self.texts["patient_id"]
+        return places.get_indexer(pd.Index(found.words, dtype=object))[found.place]
+
     def column(self, name: str) -> np.ndarray:
         """The cells of a column as texts, None where missing."""
         found = self.texts[name]
@@ -200,7 +205,7 @@ def _parts(
     words, account = _codes(coded, visits, places)
     columns = Columns.none(int(visits.starts[-1]))
     if people:
-        order = np.argsort(places.get_indexer(pd.Index(people.patients)))
+        order = np.argsort(people.among(places))
         parts["columns"], account["columns_of_patients"] = people.columns(said, order)
     if stays:
         days = {DAYS: Wish(DAYS, "number")}
@@ -224,8 +229,9 @@ def _ids(people: Sheet | None, sheets: Sequence[Sheet]) -> tuple[np.ndarray, pd.
     order = np.arange(len(ids)) if ours else np.argsort(ids, kind="stable")
     places = pd.Index(np.array(words, dtype=object)[order])
     for sheet in sheets:
-        wrong = places.get_indexer(pd.Index(sheet.patients)) < 0
-        sheet.refuse(wrong, "{patient} has no row in the table of patients; add it")
+        sheet.refuse(
+            sheet.among(places) < 0, "{patient} has no row in the table of patients; add it"
+        )
     return ids[order], places
 
 
@@ -253,8 +259,7 @@ class _Visits(NamedTuple):
         visit = sheet.texts["visit"]
         ranks, dates = own.ranks(sheet.path, visit)
         many = int(ranks.max(initial=0)) + 1
-        owner = places.get_indexer(pd.Index(sheet.patients))
-        rows = owner * many + ranks[visit.place]
+        rows = sheet.among(places) * many + ranks[visit.place]
         if stays is not None:
             again = pd.Series(rows).duplicated().to_numpy()
             stays.refuse(again, "{patient} has a row for this visit already; give each visit one")
@@ -286,8 +291,8 @@ class _Visits(NamedTuple):
         many = max(self.rank.values(), default=0) + 1
         ranks = np.array([self.rank.get(word, -1) for word in visit.words], dtype=np.int64)
         keys = patient * many + ranks[visit.place]
-        found = np.minimum(np.searchsorted(self.keys, keys), max(0, len(self.keys) - 1))
-        wrong = (ranks[visit.place] < 0) | (self.keys[found] != keys)
+        found = np.searchsorted(self.keys, keys)
+        wrong = (ranks[visit.place] < 0) | (np.append(self.keys, -1)[found] != keys)
         coded.refuse(wrong, "{patient} has no such visit in the table of visits; add it")
         return found
 
@@ -297,7 +302,7 @@ def _codes(
 ) -> tuple[dict[str, Any], Account]:
     """Counts, codes, titles and systems of the table of codes."""
     many = int(visits.starts[-1])
-    if coded is None or not len(coded.patients):
+    if coded is None or not len(coded.among(places)):
         facts = coded.facts if coded else {}
         words = {name: np.array(facts.get(name, []), dtype=str) for name in ("codes", *_WORDS)}
         shape = (many, len(words["codes"]))
@@ -305,7 +310,7 @@ def _codes(
     names = own.named_columns(coded.path)
     columns, counts, account = own.long(coded.path, names, visit="visit" in names)
     code = columns["code"]
-    rows = visits.rows(coded, places.get_indexer(pd.Index(coded.patients)))
+    rows = visits.rows(coded, coded.among(places))
     known = coded.facts.get("codes") or sorted(code.words)
     column = pd.Index(known, dtype=object).get_indexer(pd.Index(code.words, dtype=object))
     if (column < 0).any():

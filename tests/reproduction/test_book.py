@@ -427,7 +427,8 @@ def test_notebook_pages_have_launch_and_download_buttons_and_described_images():
 
 
 PUBLIC = (
-    "scoehr", "scoehr.data.datasets", "scoehr.data.matrix", "scoehr.data.patients",
+    "scoehr", "scoehr.data.columns", "scoehr.data.datasets", "scoehr.data.kinds",
+    "scoehr.data.matrix", "scoehr.data.patients", "scoehr.data.rules",
     "scoehr.data.simulate", "scoehr.generators", "scoehr.metrics", "scoehr.thinning", "scoehr.sdes",
     "scoehr.sampling",
 )  # fmt: skip
