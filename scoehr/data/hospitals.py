@@ -50,12 +50,14 @@ create temp table codes as
 class Beside(NamedTuple):
     """Queries for what is known beside codes: of patients (patient, …) and of visits (visit, …).
 
-    ``said``: what some columns are, in place of what the rules would find.
+    ``said``: what some columns are, in place of what the rules would find. ``changed``: queries for
+    how many visits have a value that could not be kept, by what the account says of them.
     """
 
     patients: str
     visits: str
     said: Mapping[str, Wish] = {}
+    changed: Mapping[str, str] = {}
 
 
 NOTHING = Beside("select patient from patients", "select visit from visits")
@@ -100,11 +102,9 @@ class Tables(NamedTuple):
         wishes = {**found.said, **(said or {})}
         people = self._columns(found.patients, "patient", wishes)
         visits = self._columns(found.visits, "visit", wishes)
-        return (
-            people[0],
-            visits[0],
-            {"columns_of_patients": people[1], "columns_of_visits": visits[1]},
-        )
+        account: Account = {"columns_of_patients": people[1], "columns_of_visits": visits[1]}
+        account |= {name: int(self.column(query)[0]) for name, query in found.changed.items()}
+        return people[0], visits[0], account
 
     def _columns(
         self, query: str, key: str, said: Mapping[str, Wish]
@@ -330,7 +330,11 @@ def _beside(database: Database, folder: Path, case: Callable[[str], str]) -> Bes
     days = f"if({before} > begin, 0, date_diff('day', {before}, begin)) as days"
     chosen = ", ".join([days, *(f"{_STAY[name][1]} as {name}" for name in there)])
     visits = f"select visit, {chosen} from visits join stays using (visit)"
-    return Beside(_people(database, folder, case), visits, _MIMIC)
+    before_end = f"(select {before} > begin as early from visits join stays using (visit))"
+    changed = {
+        "visits_before_the_last_ended": f"select count(*) from {before_end} where early",
+    }
+    return Beside(_people(database, folder, case), visits, _MIMIC, changed)
 
 
 def _people(database: Database, folder: Path, case: Callable[[str], str]) -> str:
@@ -409,11 +413,14 @@ def _beside_diabetes(database: Database, path: Path) -> Beside:
     people = [name for name in _OF_PATIENT if name in others]
     first = "".join(f", arg_min(nullif({name}, '?'), number) as {name}" for name in people)
     beside = f"exclude ({', '.join(people)})" if people else ""
-    return Beside(
-        f"select patient{first} from stays join visits using (visit) group by patient",
-        f"select * {beside} from stays",
-        {wish.name: wish for wish in _DIABETES},
-    )
+    firsts = f"select patient{first} from stays join visits using (visit) group by patient"
+    changed = {
+        f"visits_of_another_{name}": f"select count(*) from stays s join visits using (visit) "
+        f"join ({firsts}) f using (patient) where nullif(s.{name}, '?') <> f.{name}"
+        for name in people
+    }
+    shown = f"select * {beside} from stays"
+    return Beside(firsts, shown, {wish.name: wish for wish in _DIABETES}, changed)
 
 
 def _diabetic_data(source: Path) -> Path:

@@ -225,6 +225,7 @@ def test_columns_of_mimic_by_hand(tmp_path):
             (1, 10, "2150-01-01 08:00:00", "2150-01-03 12:00:00", "EMERGENCY", "WARD", 0),
             (1, 11, "2150-01-13 20:00:00", "2150-01-13 22:00:00", "ELECTIVE", "HOME", 1),
             (2, 12, "2150-05-01 00:00:00", "2150-05-02 00:00:00", "EMERGENCY", None, 0),
+            (2, 13, "2150-05-01 12:00:00", "2150-05-04 12:00:00", "EMERGENCY", None, 0),
         ],
         columns=[
             *("SUBJECT_ID", "HADM_ID", "ADMITTIME", "DISCHTIME"),
@@ -237,13 +238,15 @@ def test_columns_of_mimic_by_hand(tmp_path):
     pd.DataFrame(
         [(1, 10, "4280"), (2, 12, "4280")], columns=["SUBJECT_ID", "HADM_ID", "ICD9_CODE"]
     ).to_csv(tmp_path / "DIAGNOSES_ICD.csv", index=False)
-    found = load("mimic3", tmp_path).patients
+    found, account = load("mimic3", tmp_path)
+    assert account["visits_before_the_last_ended"] == 1
     people, stays = found.columns.to_frame(), found.visit_columns.to_frame()
     assert people.astype(str).to_numpy().tolist() == [["F", "49"], ["M", "90"]]
     assert stays.astype(object).where(stays.notna(), None).to_numpy().tolist() == [
         [None, "EMERGENCY", "WARD", 2, "no"],
         [10, "ELECTIVE", "HOME", 0, "yes"],
         [None, "EMERGENCY", None, 1, "no"],
+        [0, "EMERGENCY", None, 3, "no"],
     ]
 
 
@@ -261,6 +264,7 @@ def test_columns_of_the_demos(shared_data, name, folder):
 def test_columns_of_diabetes(shared_data):
     found, account = load("diabetes130", shared_data / "diabetes130")
     assert found.columns.names == ("race", "gender") and len(found.visit_columns.names) == 41
+    assert (account["visits_of_another_race"], account["visits_of_another_gender"]) == (206, 3)
     left_out = [name for name, what in account["columns_of_visits"].items() if "left out" in what]
     assert left_out == ["examide", "citoglipton"]
     frame = found.visit_columns.to_frame()
