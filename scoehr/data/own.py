@@ -229,6 +229,8 @@ def refuse(path: Path, name: str, wrong: np.ndarray, what: Callable[[int], str])
 
 
 def refuse_missing(path: Path, name: str, column: Column, remedy: str) -> None:
+    """InputError at the first row in which the column is missing, with the remedy."""
+
     def what(row: int) -> str:
         place = column.written[row]
         word = cells.trimmed(column.raw[place]) if place >= 0 else ""
