@@ -27,12 +27,7 @@ seed = 0
 # %% tags=["hide-input"]
 from IPython.display import display
 
-from companions.dualk import claims as dualk
-from companions.dualk import results as dualk_results
-from companions.mortality_attack import claims as mortality
-from companions.mortality_attack import results as mortality_results
 from reproduction import figures
-from reproduction.claims import folded
 from reproduction.synthesis import answer, contest, results, scores
 from reproduction.synthesis.claims import LEDGER
 from reproduction.tables import Table, Words, origin
@@ -90,29 +85,6 @@ for kind, group in results.by_kind(main).items():
     )
 
 # %% [markdown]
-# (claims)=
-# ## Every claim and its verdict
-#
-# Every number and conclusion of the three studies in our words, with a verdict that is computed
-# each time the book is made: from runs under several random seeds, or from the reported values
-# where they suffice. A claimed difference whose 95 % interval holds 0 *fails*, since chance
-# explains it as well. Reported values can refute a claim; they confirm only what is claimed of the
-# reported patients themselves. The last column leads to the evidence.
-#
-# A claim about a trained model is judged by runs in the regime of its study alone: its batch,
-# epochs, learning rate, schedule, sampler and steps, with a narrower network at most. A run that
-# departs from that is marked † wherever it stands, and the claim *cannot be tested*.
-# [Sampling](04-sampling.ipynb) shows on the same weights how much steps and width change.
-
-# %% tags=["hide-input"]
-ledgers = {
-    "ScoEHR, the paper and the report": claims,
-    "The LSTM attack study": mortality.LEDGER.table(mortality_results.runs(**setting)),
-    "DuaLK": dualk.LEDGER.table(dualk_results.runs(**setting)),
-}
-for title, table in ledgers.items():
-    display(folded(title, table))
-
-# %% [markdown]
-# How to read the scores, and where to find what: [how to read this book](../reading.md). To see the
-# recommended generator at work, [draw patients yourself](../try-it.md) in your browser.
+# [Every claim and its verdict](00-claims.ipynb). How to read the scores, and where to find what:
+# [how to read this book](../reading.md). To see the recommended generator at work, [draw patients
+# yourself](../try-it.md) in your browser.

@@ -27,7 +27,7 @@ seed = 0
 from IPython.display import display
 
 from reproduction import figures
-from reproduction.synthesis import ablations, results, scores
+from reproduction.synthesis import results, scores
 from reproduction.tables import Table, folded, origin
 from scoehr.files import check_seed
 from scoehr.metrics import METRICS
@@ -81,6 +81,6 @@ for kind, group in results.by_kind(runs).items():
 
 # %% tags=["hide-input"]
 for kind, group in results.by_kind(rows).items():
-    sheet = scores.table(group, METRICS, references=ablations.FLOORS)
+    sheet = scores.table(group, METRICS, references=scores.FLOORS)
     caption = f"All scores on {results.KINDS[kind]}. {scores.caption(group)}"
     display(folded(f"All {len(sheet)} scores on {results.KINDS[kind]}", Table(sheet, caption)))

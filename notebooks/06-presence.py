@@ -45,27 +45,14 @@ Words(ablations.summary(every, "presence"))
 # %% tags=["hide-input"]
 if rows:
     keys = [*ablations.PAPER, *ablations.SEEING]
-    named = {scores.title(key): key for key in keys}
-    panels = {
-        title: {
-            label: scores.over_seeds(runs, key) for label, runs in scores.labelled(rows).items()
-        }
-        for title, key in named.items()
-    }
-    points = {
-        scores.POINTS[point]: {
-            title: scores.point(rows, point, key) for title, key in named.items()
-        }
-        for point in ablations.FLOORS
-    }
-    models = list(next(iter(panels.values())))
+    models = list(scores.labelled(rows))
     said = {
         scores.title(key): {models[-1]: reported.paper().loc["ScoEHR", name]}
         for key, name in zip(ablations.PAPER, reported.paper().columns, strict=True)
         if "paper" in every
     }
     figures.show(
-        figures.dots(panels, points, said),
+        figures.dots(scores.panels(rows, keys), scores.points(rows, keys), said),
         "Presence: dots are runs here, diamonds what the paper gives for MIMIC-III.",
     )
 

@@ -26,7 +26,7 @@ seed = 0
 
 # %% tags=["hide-input"]
 from reproduction import figures
-from reproduction.synthesis import ablations, results
+from reproduction.synthesis import ablations, results, scores
 from reproduction.tables import Words, origin
 from scoehr.files import check_seed
 
@@ -60,7 +60,7 @@ figures.show(
     figures.against(
         ablations.lengths(rows, ("loss.score", *ablations.DRAWN)),
         xlabel="epochs",
-        references=ablations.points(rows, "epochs"),
+        references=scores.points(ablations.whole(rows, "epochs"), ablations.DRAWN),
         reported=ablations.reported_lengths(),
     ),
     "Each score by the number of epochs trained, under both schedules; lines join means, bars span "

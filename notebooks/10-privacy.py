@@ -117,16 +117,8 @@ drawn = (
     "privacy.adversarial_loss", "privacy.presence_sensitivity", "privacy.attribute_f1",
 )  # fmt: skip
 group = kinds["count"]
-points = {
-    scores.POINTS[point]: {METRICS[key].title: scores.point(group, point, key) for key in drawn}
-    for point in ("real", "copy")
-}
-panels = {
-    METRICS[key].title: {name: scores.over_seeds(runs, key) for name, runs in group.items()}
-    for key in drawn
-}
 figures.show(
-    figures.dots(panels, points),
+    figures.dots(scores.panels(group, drawn), scores.points(group, drawn, ("real", "copy"))),
     f"{finding} Privacy of the models on counts, between fresh real patients and training patients "
     "copied; dots are runs.",
 )

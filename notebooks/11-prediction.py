@@ -111,7 +111,7 @@ Table(
 # %% tags=["hide-input"]
 keys = [key for key in METRICS if key.startswith("utility.")]
 for kind, group in kinds.items():
-    sheet = scores.table(group, keys, references=ablations.FLOORS)
+    sheet = scores.table(group, keys, references=scores.FLOORS)
     display(
         Table(
             sheet,

@@ -136,7 +136,7 @@ def _together(verdicts: Mapping[str, str]) -> Finding:
 MARKS = {HOLDS: ("✓", "holds"), FAILS: ("✗", "fails"), OPEN: ("?", "open")}
 #: Verdicts on several claims.
 PLURAL = {HOLDS: "hold", FAILS: "fail", "not run yet": "are not run yet"}
-HEADS = ("claim", "reported", "here", "verdict", "evidence")
+HEADS = ("claim", "verdict", "reported", "here", "evidence")
 
 
 def folded(title: str, claims: pd.DataFrame) -> Html:
@@ -171,9 +171,9 @@ def _row(name: str, row: pd.Series) -> str:
     reason = f": {text['why']}" if text["why"] else ""
     cells = (
         f"<strong>{name}</strong> {text['statement']} <em>({text['source']})</em>",
+        f'<strong class="{kind}">{mark} {text["verdict"]}</strong>{reason}',
         text["reported"],
         text["ours"],
-        f'<strong class="{kind}">{mark} {text["verdict"]}</strong>{reason}',
         f'<a href="{file}.html#{anchor}">{file.rpartition("/")[2]}</a>',
     )
     place = f"claim-{name.lower().replace('.', '-')}"

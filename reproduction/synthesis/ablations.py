@@ -32,8 +32,6 @@ REPORTED = {
     "cosine share": "reported.cosine_share",
     "density ratio": "fidelity.density_ratio",
 }
-#: The reference points of tables and figures.
-FLOORS = ("real", "independent")
 #: Scores of the corrected tables: those that the page on the metrics finds to see most.
 CORRECTED = (
     "fidelity.density_ratio",
@@ -211,54 +209,30 @@ def main_table(
 
     ``theirs``: {heading: {key of a score: reported value}}.
     """
-    ours = scores.table(rows, keys, references=FLOORS)
+    ours = scores.table(rows, keys, references=scores.FLOORS)
     cells = {head: [cell(values.get(key)) for key in keys] for head, values in theirs.items()}
     return pd.concat([pd.DataFrame(cells, index=ours.index), ours], axis=1)
 
 
 def corrected(found: Rows, which: str) -> pd.DataFrame:
     """The corrected scores, a row a row of a table of the plan, then two reference points."""
-    return scores.table(pick(found, which), CORRECTED, references=FLOORS).T
+    return scores.table(pick(found, which), CORRECTED, references=scores.FLOORS).T
 
 
-def panels(found: Rows, which: str) -> dict[str, dict[str, Estimate]]:
-    """What :func:`reproduction.figures.dots` draws: {title of a score: {row: estimate}}.
-
-    Rows that have not been run have no value.
-    """
-    rows = pick(found, which)
-    return {
-        title(key): {
-            label(row, rows): scores.over_seeds(rows[row.label], key)
-            if row.label in rows
-            else Estimate(n=0)
-            for row in rows_of(which)
-        }
-        for key in DRAWN
-    }
-
-
-def label(row: TableRow, rows: Rows) -> str:
-    """The label of a row of a table, with † where it is not in the regime."""
-    return scores.label(row.label, rows.get(row.label, []))
+def whole(found: Rows, which: str) -> dict[str, Sequence[Run]]:
+    """All rows of a table of the plan by label, without a run where none has been made."""
+    return {row.label: found.get(row.name, []) for row in rows_of(which)}
 
 
 def reported_panels(found: Rows, which: str) -> dict[str, dict[str, float]]:
-    """The reported values of the same panels: {title of a score: {row: value}}."""
-    rows = pick(found, which)
-    theirs = {label(row, rows): of_report(row.reported) for row in rows_of(which)}
+    """The reported values of the panels: {title of a score: {row: value}}."""
+    names = scores.labelled(whole(found, which))
+    theirs = {
+        name: of_report(row.reported) for name, row in zip(names, rows_of(which), strict=True)
+    }
     return {
         title(key): {name: values[key] for name, values in theirs.items() if key in values}
         for key in DRAWN
-    }
-
-
-def points(found: Rows, which: str) -> dict[str, dict[str, float | None]]:
-    """The two reference points of the figures: {name: {title of a score: value}}."""
-    rows = pick(found, which)
-    return {
-        POINTS[point]: {title(key): scores.point(rows, point, key) for key in DRAWN}
-        for point in FLOORS
     }
 
 
@@ -302,7 +276,9 @@ def show(found: Rows, which: str) -> None:
 
 def draw(found: Rows, which: str) -> None:
     """Show the runs of a table of the plan, beside reported values and reference points."""
-    drawn = figures.dots(panels(found, which), points(found, which), reported_panels(found, which))
+    rows = whole(found, which)
+    here, floors = scores.panels(rows, DRAWN), scores.points(rows, DRAWN)
+    drawn = figures.dots(here, floors, reported_panels(found, which))
     quoted = any(row.reported for row in rows_of(which))
     beside = ", diamonds what the report gives for MIMIC-III" if quoted else ""
     finding = best(found, which, SEEING[0]) or f"{experiments.tables()[which].title}."

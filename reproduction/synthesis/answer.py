@@ -46,7 +46,7 @@ def reproduced(claims: pd.DataFrame) -> str:
     return (
         f"**Did it reproduce?** {word}. Of {len(claims)} claims of the paper and the report "
         f"{tally(claims)}. The report's conclusion, *{whole['statement'].rstrip('.')}*, "
-        f"[{whole['verdict']}](#claims)."
+        f'<a href="00-claims.html">{whole["verdict"]}</a>.'
     )
 
 

@@ -166,10 +166,19 @@ def contest(rows: Rows) -> pd.DataFrame:
     order = pd.Series({name: row[ORDER].value for name, row in found.items()}, dtype=float)
     placed = order.sort_values(kind="stable", na_position="last").index
     sheet = scores.formatted({scores.label(name, rows[name]): found[name] for name in placed})
-    for point, gap in {"real": "0", "independent": "1"}.items():
-        floor = {title: cell(scores.point(rows, point, key)) for title, key in SCORES.items()}
-        sheet.loc[scores.POINTS[point]] = pd.Series({ORDER: gap, **floor})
+    for name, row in floors(rows).items():
+        sheet.loc[name] = pd.Series({title: cell(value) for title, value in row.items()})
     return sheet.fillna("–")
+
+
+def floors(rows: Rows) -> dict[str, dict[str, float | None]]:
+    """The reference points of the contest: {name: {title: value}}."""
+    known = zip(scores.FLOORS, (0, 1), strict=True)
+    return {
+        scores.POINTS[point]: {ORDER: gap}
+        | {title: scores.point(rows, point, key) for title, key in SCORES.items()}
+        for point, gap in known
+    }
 
 
 def panels(rows: Rows) -> dict[str, dict[str, Estimate]]:
@@ -182,23 +191,12 @@ def panels(rows: Rows) -> dict[str, dict[str, Estimate]]:
     }
 
 
-def points(rows: Rows) -> dict[str, dict[str, float | None]]:
-    """The reference points of the same panels."""
-    return {
-        scores.POINTS[point]: {
-            ORDER: gap,
-            **{title: scores.point(rows, point, key) for title, key in SCORES.items()},
-        }
-        for point, gap in {"real": 0.0, "independent": 1.0}.items()
-    }
-
-
 def show(rows: Rows, heading: str) -> None:
     """Display a contest in a notebook: a figure and a table."""
     from IPython.display import display  # only notebooks need IPython
 
     figures.show(
-        figures.dots(panels(rows), points(rows)),
+        figures.dots(panels(rows), floors(rows)),
         f"{nearest(rows)} {heading}, smallest median gap first; dots are runs.",
     )
     display(Table(contest(rows), f"{heading}, smallest median gap first. {scores.caption(rows)}"))

@@ -36,6 +36,8 @@ POINTS = {
 }
 
 
+#: Those of tables and figures.
+FLOORS = ("real", "independent")
 #: Limits of counts, ratios and seconds.
 COUNT: Limits = (0.0, None)
 
@@ -199,6 +201,22 @@ def table(rows: Rows, keys: Iterable[str], *, references: Iterable[str] = ()) ->
         beside = {POINTS[name]: cell(point(rows, name, key)) for name in points}
         sheet[METRICS[key].title] = found | beside
     return pd.DataFrame.from_dict(sheet, orient="index")
+
+
+def panels(rows: Rows, keys: Iterable[str]) -> dict[str, dict[str, Estimate]]:
+    """What :func:`reproduction.figures.dots` draws: {title of a score: {row: estimate}}."""
+    named = labelled(rows)
+    return {
+        title(key): {name: over_seeds(runs, key) for name, runs in named.items()} for key in keys
+    }
+
+
+def points(
+    rows: Rows, keys: Iterable[str], names: Iterable[str] = FLOORS
+) -> dict[str, dict[str, float | None]]:
+    """The reference points of the same panels: {name: {title of a score: value}}."""
+    keys = list(keys)
+    return {POINTS[name]: {title(key): point(rows, name, key) for key in keys} for name in names}
 
 
 def gaps(rows: Rows, keys: Iterable[str] = tuple(METRICS)) -> dict[str, dict[str, Estimate]]:

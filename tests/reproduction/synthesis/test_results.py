@@ -245,7 +245,7 @@ def test_the_printed_order_is_found_reversed_or_open(world):
         ablations.FOUND: 1, ablations.REVERSED: 4, ablations.OPEN: 1, ablations.GONE: 4,
     }  # fmt: skip
     assert "In no score" in ablations.order_summary(whole)
-    drawn = ablations.panels(found, "rates")["PCD as reported"]
+    drawn = scores.panels(ablations.whole(found, "rates"), ablations.DRAWN)["PCD as reported"]
     assert str(drawn["0.005"]) == "diverged" and drawn["0.001"].runs == (9.9, 10.0, 10.1)
     quoted = ablations.reported_panels(found, "rates")["PCD as reported"]
     assert quoted["0.005"] == ablations.of_report("reported-rate-005")["reported.pcd"]
@@ -282,7 +282,12 @@ def test_with_one_row_there_is_no_order(world):
     assert ablations.order(found, "sizes").empty
     said = ablations.summary(found, "sizes")
     assert "Order" not in said and "Best" not in said and "Not run yet: 64; 144, more" in said
-    assert str(ablations.panels(found, "sizes")["PCD as reported"]["64"]) == "–"
+    assert (
+        str(
+            scores.panels(ablations.whole(found, "sizes"), ablations.DRAWN)["PCD as reported"]["64"]
+        )
+        == "–"
+    )
     assert ablations.leader(found, "sizes", "reported.pcd") == "–"
 
 
@@ -506,5 +511,7 @@ def test_rows_outside_the_regime_are_marked_and_compared_with_nothing_printed(wo
     assert list(scores.table(rows, ["reported.pcd"])) == ["reported †"]
     assert scores.caption(rows).endswith("† Not in the reported regime.")
     assert scale.departures(rows) == "- `reported` †: steps 40 in place of 1000"
-    assert "144 †" in ablations.panels(rows, "sizes")["Density ratio"]
+    assert (
+        "144 †" in scores.panels(ablations.whole(rows, "sizes"), ablations.DRAWN)["Density ratio"]
+    )
     assert ablations.level(rows, "sizes").empty and ablations.order(rows, "sizes").empty
