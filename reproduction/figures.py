@@ -465,10 +465,15 @@ def curves(
         if _first_column(ax):
             ax.set_ylabel(ylabel)
     if log:
-        ends = np.array([ax.get_ylim() for ax in axes])
-        for ax in axes:
-            ax.set_ylim(ends[:, 0].min(), ends[:, 1].max())
+        _alike(axes, "ylim")
     return shared_legend(figure, axes)
+
+
+def _alike(axes: Sequence[Axes], limits: str) -> None:
+    """Give all panels the limits that hold everything of each."""
+    ends = np.array([getattr(ax, f"get_{limits}")() for ax in axes])
+    for ax in axes:
+        ax.set(**{limits: (ends[:, 0].min(), ends[:, 1].max())})
 
 
 #: Columns of a history, the same of a reported curve, colour and mark.
@@ -585,6 +590,7 @@ def against(
             ax.vlines(x, ends[:, 0], ends[:, 1], color=shades[name], linewidth=1.6)
         _diamonds(ax, list((reported or {}).get(score, {}).items()))
         ax.set(xlabel=xlabel, title=textwrap.fill(score, 36, break_on_hyphens=False))
+    _alike(axes, "xlim")
     return shared_legend(figure, axes)
 
 
