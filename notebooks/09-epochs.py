@@ -64,8 +64,8 @@ figures.show(
         reported=ablations.reported_lengths(),
     ),
     f"{ablations.best(rows, 'epochs', ablations.SEEING[0])} Each score by the number of epochs, "
-    "under both schedules; lines join means, bars span the runs, diamonds are what the report gives "
-    "for MIMIC-III.",
+    "under both schedules; lines join means, bars span the runs, diamonds are what the report "
+    "gives for MIMIC-III.",
 )
 
 # %% tags=["hide-input"]
