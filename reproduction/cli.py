@@ -280,10 +280,11 @@ def report(
 def pdf(
     dataset: DatasetName = "simulated",
     source: Source = None,
-    profile: ProfileName = "quick",
+    profile: BookProfile = None,
+    seed: Seed = 0,
 ) -> None:
     """Print the book that `build` or `report` made as one PDF; needs Chromium."""
-    _book(dataset, profile)
+    profile = _book(dataset, source, profile, seed)
     from reproduction import book
     from reproduction import pdf as printing
 
