@@ -40,7 +40,7 @@ report: $(STAMP)  ## make the whole book: DATASET=, SOURCE=, PROFILE=, SEED=
 	$(BIN)/scoehr report $(STUDY)
 
 pdf: $(STAMP)  ## print the book that `make report` made as one PDF, by Chromium
-	$(BIN)/scoehr pdf --dataset="$$DATASET" $${SOURCE:+--source="$$SOURCE"} --profile="$$PROFILE"
+	$(BIN)/scoehr pdf $(STUDY)
 
 experiments: $(STAMP)  ## make every run of every table, at all random seeds: DATASET=, SOURCE=, PROFILE=, SEED=
 	$(BIN)/scoehr experiments $(STUDY)
