@@ -198,6 +198,7 @@
       stop: make("button", { type: "button", hidden: true }, "Stop"),
       status: make("p", { className: "status" }),
       result: make("div"),
+      busy: false,
     };
     parts.code.setAttribute("list", "try-it-codes");
     for (const live of [parts.support, parts.status]) live.setAttribute("role", "status");
@@ -227,10 +228,12 @@
       button.setAttribute("aria-label", spoken);
       return button;
     };
+    const enable = () => {
+      parts.one.disabled = parts.many.disabled = parts.busy || !support(model, given).met;
+    };
     const change = () => {
-      const { met, words } = support(model, given);
-      parts.support.textContent = words;
-      parts.one.disabled = parts.many.disabled = !met;
+      parts.support.textContent = support(model, given).words;
+      enable();
       parts.chosen.replaceChildren(...given.map((code) =>
         chip(code, `${name(model, code)} ×`, `remove ${name(model, code)}`, () => {
           given.splice(given.indexOf(code), 1);
@@ -261,17 +264,18 @@
         parts.code.select();
       }
     };
-    work(parts, model, given);
+    work(parts, model, given, enable);
     change();
   }
 
-  /** Let the buttons draw. */
-  function work(parts, model, given) {
+  /** Let the buttons draw, one after the other. */
+  function work(parts, model, given, enable) {
     let stopped = false;
     const run = async (n, seed) => {
-      const asked = [...given], buttons = [parts.one, parts.many, parts.add];
+      const asked = [...given];
       stopped = false;
-      buttons.forEach((button) => { button.disabled = true; });
+      parts.busy = true;
+      enable();
       parts.stop.hidden = n === 1;
       parts.status.textContent = "Drawing …";
       const found = await draw(model, asked, seed, n, (there) => {
@@ -279,7 +283,8 @@
         return !stopped;
       });
       parts.stop.hidden = true;
-      buttons.forEach((button) => { button.disabled = false; });
+      parts.busy = false;
+      enable();
       parts.status.textContent = found.failed
         ? `${whole(found.proposed)} patients were grown and ${found.accepted.length} accepted, `
           + "since they have these diagnoses many times. Choose fewer."

@@ -17,7 +17,6 @@ from __future__ import annotations
 import base64
 import gzip
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ from reproduction.synthesis.experiments import Experiment, Run
 from scoehr.data import datasets
 from scoehr.files import replacing
 from scoehr.generators import conditions
+from scoehr.models import RecordMLP
 from scoehr.thinning import RateModel
 
 #: The script, from the folder of the HTML book.
@@ -49,18 +49,21 @@ def planned(dataset: str, source: str | None, profile: str, seed: int) -> Experi
 def write(experiment: Experiment, path: Path) -> None:
     """Write the script of a run, which is made if it is not there; where none may be, why not."""
     run = experiments.run(experiment)
-    reasons = list(refused(run))
+    reasons = refused(run)
     found = {"refused": reasons} if reasons else model(run, pairs(experiment, run))
     with replacing(path) as scratch:
         text = json.dumps(found, ensure_ascii=False)
         scratch.write_text(f"globalThis.scoehrModel = {text};\n", encoding="utf-8")
 
 
-def refused(run: Run) -> Iterator[str]:
+def refused(run: Run) -> list[str]:
     """Reasons why the model of a run does not go into a page."""
-    yield from (f"{part} {reason}" for part, reason in publishing.made_from(run.config, run.id))
+    found = [f"{part} {reason}" for part, reason in publishing.made_from(run.config, run.id)]
     if not run.weighted:
-        yield "its weights are not kept"
+        found.append("its weights are not kept")
+    elif not found and type(run.generator.network) is not RecordMLP:
+        found.append("its network is none that the page computes")
+    return found
 
 
 def pairs(experiment: Experiment, run: Run) -> sparse.csr_array:

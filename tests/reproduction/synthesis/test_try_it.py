@@ -203,7 +203,7 @@ def test_pairs_are_those_of_the_training_patients_and_few_are_hidden(browser, ex
 def test_a_model_of_data_that_are_not_open_is_refused(experiment, tmp_path, change, reason):
     folder = tmp_path / experiment.id
     shutil.copytree(experiment.stored.model, folder)
-    assert list(try_it.refused(Run(folder))) == []
+    assert try_it.refused(Run(folder)) == []
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     (folder / "config.json").write_text(json.dumps(config | change), encoding="utf-8")
     assert any(reason in each for each in try_it.refused(Run(folder)))
@@ -212,7 +212,7 @@ def test_a_model_of_data_that_are_not_open_is_refused(experiment, tmp_path, chan
 def test_a_model_without_weights_is_refused(experiment, tmp_path):
     folder = tmp_path / experiment.id
     shutil.copytree(experiment.stored.model, folder, ignore=lambda *_: ["rate.safetensors"])
-    assert list(try_it.refused(Run(folder))) == ["its weights are not kept"]
+    assert try_it.refused(Run(folder)) == ["its weights are not kept"]
 
 
 # The page -----------------------------------------------------------------------------------------
@@ -301,6 +301,8 @@ def test_a_reader_draws_a_patient_who_has_what_was_asked(reader, experiment, mod
 def test_a_reader_draws_many_and_stops(reader):
     reader.press("Draw 200 patients")
     reader.wait(lambda: reader.button("Stop").is_displayed() and "of 200" in reader.text(".status"))
+    reader.add(GIVEN)  # for the next draw; this one goes on
+    assert reader.button("Draw a patient").get_property("disabled")
     reader.press("Stop")
     rows = reader.wait(reader.rows)
     assert len(rows) == 15 and all(len(row) == 4 and row[2].endswith(" %") for row in rows)
