@@ -739,6 +739,7 @@ KINDS = (
     Kind(r"book/references\.bib", 256 * KIB, _paragraphs(_entry_of_literature)),
     Kind(r"book/_static/answer\.png", 2 * MIB, _still(8 * 192)),
     Kind(r"book/_static/try-it\.png", 128 * KIB, _still(612)),
+    Kind(r"book/_static/report\.png", 256 * KIB, _still(1100)),
     Kind(r"book/_static/(?:logo\.svg|style\.css)", 32 * KIB, _paragraphs(_drawn_by_hand)),
     Kind(r"book/_static/[a-z]+(?:-[a-z]+)*\.js", 32 * KIB, _paragraphs(_script)),
     Kind(r"book/notebooks/\d\d-[a-z]+(?:-[a-z]+)*\.ipynb", 8 * MIB, _notebook),

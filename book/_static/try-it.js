@@ -161,14 +161,16 @@
     order.sort((one, other) => here[other] - here[one]);
     const known = given.length < 2 ? frequencies(model.pairs, model.codes.length, given[0]) : null;
     const of = given.length ? together(model.pairs, given[0], given[0]) : model.patients;
-    const trained = (code) => (known[code] === FEW || of === FEW ? "–" : percent(known[code] / of));
+    const trained = (code) =>
+      known[code] === FEW || of === FEW ? "–" : percent(known[code] / of);
     const rows = order.slice(0, SHOWN).map((code) => [model.codes[code], model.titles[code],
       percent(here[code] / n), ...(known ? [trained(code)] : [])]);
-    const caption = `${whole(n)} patient${n > 1 ? "s" : ""}, ${(diagnoses / n).toFixed(1)} diagnoses each, in `
-      + `${found.seconds.toFixed(1)} s: ${cost(found)}. Shares of so few are uncertain by up to `
-      + `${Math.round(98 / Math.sqrt(n))} points.`;
+    const caption = `${whole(n)} patient${n > 1 ? "s" : ""}, ${(diagnoses / n).toFixed(1)} `
+      + `diagnoses each, in ${found.seconds.toFixed(1)} s: ${cost(found)}. `
+      + `Shares of so few are uncertain by up to ${Math.round(98 / Math.sqrt(n))} points.`;
+    const such = given.length ? ` with ${model.codes[given[0]]}` : "";
     const heads = ["code", "diagnosis", "these patients",
-      ...(known ? [`training patients${given.length ? ` with ${model.codes[given[0]]}` : ""}`] : [])];
+      ...(known ? [`training patients${such}`] : [])];
     place.replaceChildren(table(caption, heads, rows));
   }
 
