@@ -21,6 +21,7 @@ from scoehr.shell import PATH, SEED, SOURCE, may_replace, may_write, run_shell
 if TYPE_CHECKING:
     from scoehr.data.matrix import CodeMatrix
     from scoehr.data.patients import Patients
+    from scoehr.generators import Whole
     from scoehr.metrics import Metric
 
 app = typer.Typer(
@@ -169,7 +170,8 @@ def fit(
     preset: Annotated[
         str,
         typer.Option(
-            help="thinning, private, fast, reported, paper or a baseline: medwgan, edm, copula, …"
+            help="thinning, whole (with columns and visits), private, fast, reported, paper or a"
+            " baseline: medwgan, edm, copula, …"
         ),
     ] = "thinning",
     validation: Annotated[
@@ -201,6 +203,8 @@ def fit(
 
     may_replace(out, generators.model_files(), table, validation, codes)
     settings = _settings(change or []) | ({"kind": kind} if kind else {})
+    if preset == generators.Whole.name:
+        return _fit_whole(table, validation, out, settings, seed)
     generator = generators.preset(preset, **settings)
     public = _public_codes(codes, validation, isinstance(generator, generators.Private))
     checkpoints = Path(os.path.abspath(out)).with_name(f".{out.name}.training")
@@ -245,15 +249,31 @@ def sample(
     steps: Annotated[int | None, typer.Option(min=2, help="Steps of the sampler.")] = None,
     given: Annotated[
         list[str] | None,
-        typer.Option(metavar="CODE", help="A code that every patient has (thinning); repeatable."),
+        typer.Option(
+            metavar="CODE",
+            help="A code that every patient has (thinning, whole), or COLUMN=VALUE (whole); "
+            "repeatable.",
+        ),
+    ] = None,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CODE", help="What no patient has (whole); repeatable."),
     ] = None,
 ) -> None:
     """Draw synthetic patients from a trained generator."""
     from scoehr import generators
     from scoehr.data.matrix import write_batches
 
+    generator = generators.load_any(model)
+    if isinstance(generator, generators.Whole):
+        if sampler or steps:
+            raise InputError("a model of whole patients has one sampler; leave --sampler out")
+        _may_write_patients(out, model)
+        made = generator.sample(n, seed=seed, given=given or (), without=without or ())
+        return _write_patients(made, generator, out)
+    if without:
+        raise InputError("--without is for models of whole patients; fit preset whole")
     may_write(out, model, endings=TABLES)
-    generator = generators.load(model)
     generators.check_disk(n, len(generator.vocabulary.codes), out)
     batches = generator.batches(n, seed=seed, sampler=sampler, steps=steps, condition=given or ())
     codes, occurrences = write_batches(out, batches, n)
@@ -265,6 +285,30 @@ def sample(
     print(
         f"wrote {out}: {n:,} patients, {codes:,} codes, mean cell {occurrences / (n * codes):.4f}"
     )
+
+
+@app.command()
+def complete(
+    model: Annotated[
+        Path, typer.Argument(parser=PATH, help="Folder that `scoehr fit --preset whole` wrote.")
+    ],
+    partial: Annotated[Path, typer.Argument(parser=PATH, help="Patients of whom parts are known.")],
+    out: Annotated[Path, typer.Option(parser=PATH, help="Whole patients, as sample writes them.")],
+    visits: Annotated[
+        bool, typer.Option("--visits", help="Go on with further visits after the last.")
+    ] = False,
+    seed: Seed = 0,
+) -> None:
+    """Fill in what partial patients lack; what they have is kept."""
+    from scoehr import generators
+    from scoehr.data.patients import load
+
+    generator = generators.load_any(model)
+    if not isinstance(generator, generators.Whole):
+        raise InputError(f"{model}: is of codes alone; fit preset whole")
+    _may_write_patients(out, model, partial)
+    found = load("table", partial, digits="full").patients
+    _write_patients(generator.complete(found, visits=visits, seed=seed), generator, out)
 
 
 @app.command()
@@ -348,6 +392,53 @@ def read_patients(folder: Path) -> Patients:
     from scoehr.data.patients import load
 
     return load("table", folder).patients
+
+
+def _fit_whole(
+    table: Path, validation: Path | None, out: Path, settings: dict[str, Any], seed: int
+) -> None:
+    """Train a generator of whole patients."""
+    from scoehr import generators
+    from scoehr.data.patients import load
+    from scoehr.training import Diverged
+
+    generator = generators.Whole(generators.WholeConfig.from_dict(settings))
+    with replacing(out) as scratch:
+        parts = [
+            load("table", path, digits="full").patients for path in (table, validation) if path
+        ]
+        visits, n = int(parts[0].starts[-1]), len(parts[0])
+        print(f"{table}: {n:,} patients, {visits:,} visits, {len(parts[0].codes):,} codes")
+        try:
+            generator.fit(*parts, seed=seed)
+        except Diverged as error:
+            raise InputError(str(error)) from None
+        scratch.mkdir()
+        generator.write(scratch)
+    columns = sum(coding.per != "derived" for coding in generator.codings)
+    rules = sum(map(len, generator.rules.values()))
+    print(f"{columns} columns, {rules} rules that every patient keeps")
+    print(f"wrote {out}: to sample, scoehr sample {out} -n {n} --out synthetic")
+
+
+def _may_write_patients(out: Path, *inputs: Path) -> None:
+    """Whole patients are written as a folder, or as one table where nothing is lost by it."""
+    if out.suffix:
+        may_write(out, *inputs, endings=(".parquet",))
+    else:
+        from scoehr.data import folder
+
+        may_replace(out, folder.FILES, *inputs)
+
+
+def _write_patients(made: Patients, generator: Whole, out: Path) -> None:
+    """Write whole patients and say how they came about."""
+    made.write(out)
+    if generator.proposed:
+        share = generator.accepted / generator.proposed
+        accepted = f"{share:.1%} of the patients drawn met the condition and the rules"
+        print("; ".join(filter(None, [generator.support, accepted])), file=sys.stderr)
+    print(f"wrote {out}: {len(made):,} patients, {int(made.starts[-1]):,} visits")
 
 
 def _public_codes(

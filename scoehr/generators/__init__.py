@@ -20,6 +20,7 @@ from scoehr.generators.room import check_disk, check_memory
 from scoehr.generators.scoehr import ScoEHR, ScoEHRConfig
 from scoehr.generators.settings import shown
 from scoehr.generators.thinning import Thinning, ThinningConfig
+from scoehr.generators.whole import Whole, WholeConfig
 
 Config = ScoEHRConfig | ThinningConfig | PrivateConfig | GANConfig | EDMConfig | CopulaConfig
 GENERATORS: dict[str, type[Generator]] = {
@@ -48,8 +49,10 @@ def unfitted(config: Config) -> Generator:
 
 
 def load(folder: str | Path) -> Generator:
-    """A saved generator of any kind; :class:`InputError` unless the folder holds a whole one."""
+    """A saved generator of codes of any kind; :class:`InputError` unless the folder holds one."""
     kind = saved.config(Path(folder))["generator"]
+    if kind == Whole.name:
+        raise InputError(f"{folder}: makes whole patients, not a table of codes; use scoehr sample")
     if kind not in GENERATORS:
         raise InputError(
             f"{folder}: holds a model of kind {shown(kind)}, which this version does not know"
@@ -57,9 +60,17 @@ def load(folder: str | Path) -> Generator:
     return GENERATORS[kind].load(folder)
 
 
+def load_any(folder: str | Path) -> Generator | Whole:
+    """A saved generator, of codes or of whole patients."""
+    if saved.config(Path(folder))["generator"] == Whole.name:
+        return Whole.load(folder)
+    return load(folder)
+
+
 def model_files() -> set[str]:
     """Names of the files that a saved generator of any kind may have."""
-    weights = {name for kind in GENERATORS.values() for name in kind.weights}
+    kinds: list[type[Model]] = [*GENERATORS.values(), Whole]
+    weights = {name for kind in kinds for name in kind.weights}
     tables = {"vocabulary.csv", "history.csv", "pairs.parquet", "metrics.json"}
     return {"config.json", "MODEL_CARD.md", "DATA_CARD.md"} | tables | weights
 
@@ -82,9 +93,12 @@ __all__ = [
     "ScoEHRConfig",
     "Thinning",
     "ThinningConfig",
+    "Whole",
+    "WholeConfig",
     "check_disk",
     "check_memory",
     "load",
+    "load_any",
     "model_files",
     "on_codes",
     "preset",

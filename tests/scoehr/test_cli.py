@@ -30,7 +30,17 @@ from scoehr.files import InputError
 from scoehr.shell import explain
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMANDS = ["simulate", "data", "split", "fit", "sample", "evaluate", "review", "visits"]
+COMMANDS = [
+    "simulate",
+    "data",
+    "split",
+    "fit",
+    "sample",
+    "complete",
+    "evaluate",
+    "review",
+    "visits",
+]
 COMMANDS += ["experiments", "run", "report", "notebook", "build", "publish", "check"]
 
 

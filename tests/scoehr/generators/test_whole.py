@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import sparse
+from shell import done, inside, refused
 
 from scoehr.data import rules
 from scoehr.data.columns import Column, Columns
@@ -331,3 +332,30 @@ def test_what_cannot_be_learned_or_drawn_is_refused(fitted):
     partial = Patients(real.counts, real.starts, real.patients, CODES, real.titles, columns=other)
     with pytest.raises(InputError, match="column w: is none of the model's"):
         fitted.complete(partial)
+
+
+# Shell -------------------------------------------------------------------------------------------
+
+
+def test_a_table_with_visits_is_fitted_sampled_and_completed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    some = hospital(300, 0)
+    Patients(some.counts, some.starts, some.patients, some.codes, some.titles).write("v.parquet")
+    small = ["--set", "epochs=2", "--set", "width=16", "--set", "batch=64"]
+    said = done("fit", "v.parquet", "--preset", "whole", "--out", "m", *small)
+    assert "300 patients" in said and "0 columns" in said
+    found = inside("sample", "m", "-n", "40", "--out", "s.parquet", "--given", "a")
+    assert (
+        "of 300 training patients have a: " in found.stderr and "met the condition" in found.stderr
+    )
+    made = Patients.read("s.parquet")
+    assert len(made) == 40 and (made.to_matrix().counts[:, [0]].toarray() > 0).all()
+    first = made.starts[:-1]
+    begun = (made.counts[first], np.arange(41), made.patients, made.codes, made.titles)
+    Patients(*begun).write("p.parquet")
+    done("complete", "m", "p.parquet", "--visits", "--out", "c.parquet")
+    after = Patients.read("c.parquet")
+    assert (after.counts[after.starts[:-1]] != made.counts[first]).nnz == 0
+    assert after.starts[-1] >= 40
+    scores = ("evaluate", "v.parquet", "s.parquet", "--json", "e.json", "--train", "v.parquet")
+    refused(inside(*scores, "--model", "m"), "makes whole patients")
