@@ -207,7 +207,7 @@ def fit(
         return _fit_whole(table, validation, out, settings, seed)
     generator = generators.preset(preset, **settings)
     public = _public_codes(codes, validation, isinstance(generator, generators.Private))
-    checkpoints = Path(os.path.abspath(out)).with_name(f".{out.name}.training")
+    checkpoints = _checkpoints(out)
     # first, so that a place that cannot be written is found at once
     with replacing(out) as scratch:
         matrix = _to_learn(table, public)
@@ -394,6 +394,11 @@ def read_patients(folder: Path) -> Patients:
     return load("table", folder).patients
 
 
+def _checkpoints(out: Path) -> Path:
+    """The folder of the checkpoints of a training, beside what it will write."""
+    return Path(os.path.abspath(out)).with_name(f".{out.name}.training")
+
+
 def _fit_whole(
     table: Path, validation: Path | None, out: Path, settings: dict[str, Any], seed: int
 ) -> None:
@@ -403,6 +408,7 @@ def _fit_whole(
     from scoehr.training import Diverged
 
     generator = generators.Whole(generators.WholeConfig.from_dict(settings))
+    checkpoints = _checkpoints(out)
     with replacing(out) as scratch:
         parts = [
             load("table", path, digits="full").patients for path in (table, validation) if path
@@ -410,11 +416,13 @@ def _fit_whole(
         visits, n = int(parts[0].starts[-1]), len(parts[0])
         print(f"{table}: {n:,} patients, {visits:,} visits, {len(parts[0].codes):,} codes")
         try:
-            generator.fit(*parts, seed=seed)
+            generator.fit(*parts, seed=seed, folder=checkpoints)
         except Diverged as error:
+            shutil.rmtree(checkpoints, ignore_errors=True)
             raise InputError(str(error)) from None
         scratch.mkdir()
         generator.write(scratch)
+    shutil.rmtree(checkpoints, ignore_errors=True)
     columns = sum(coding.per != "derived" for coding in generator.codings)
     rules = sum(map(len, generator.rules.values()))
     print(f"{columns} columns, {rules} rules that every patient keeps")
