@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
@@ -48,7 +48,8 @@ class WholeConfig(Settings):
     learning_rate: float = 2e-3
     schedule: Schedule = "cosine"
     clip: float = 10.0
-    blur: float = 0.05  # of lengths, where there is neither column nor second visit
+    lengths: Literal["blurred", "exact"] = "blurred"  # where there is no column nor second visit
+    blur: float = 0.05  # of lengths that are blurred
     ema: float = 0.999
     rules: bool = True  # patients who break one that all training patients keep are drawn again
     sample_batch: int = 4096
@@ -105,7 +106,8 @@ class Whole(Model):
             raise InputError("no patient has a visit to learn from; give at least one")
         if not train_set.counts.nnz and not train_set.columns.names + train_set.visit_columns.names:
             raise InputError("no visit has a code and there is no column; give another table")
-        self.codings, self.patients = codings_of(train_set), len(train_set)
+        exact = self.config.lengths == "exact"
+        self.codings, self.patients = codings_of(train_set, exact), len(train_set)
         self.limits = {"visits": int(train_set.numbers.max())}
         self._build(train_set, seed)
         rows = self._rows(train_set)
@@ -667,15 +669,16 @@ class Wanted(NamedTuple):
         return bool(self.codes or self.values or self.no_codes or self.no_values)
 
 
-def codings_of(patients: Patients) -> list[Coding]:
+def codings_of(patients: Patients, exact: bool = False) -> list[Coding]:
     """The codings of all columns: the patient's, the visit's, and those made from records.
 
-    None at all where there is neither a column nor a second visit.
+    None at all where there is neither a column nor a second visit, unless lengths are to be
+    ``exact``: then how many codes a record has is a column.
     """
     found = [_learned(column, values, "patient") for column, values in patients.columns]
     found += [_learned(column, values, "visit") for column, values in patients.visit_columns]
     again, idle = bool((patients.numbers > 1).any()), bool((patients.numbers == 0).any())
-    if not found and not again and not idle:
+    if not (found or again or idle or exact):
         return []
     sizes = np.asarray(patients.counts.sum(axis=1), dtype=float).ravel()
     found.append(Coding.of_numbers(SIZE, "derived", sizes, missing=False))
