@@ -353,25 +353,24 @@ def test_what_cannot_be_learned_or_drawn_is_refused(fitted):
 # Shell -------------------------------------------------------------------------------------------
 
 
-def test_a_table_with_visits_is_fitted_sampled_and_completed(tmp_path, monkeypatch):
+def test_a_folder_of_whole_patients_is_fitted_sampled_and_completed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     some = hospital(300, 0)
-    Patients(some.counts, some.starts, some.patients, some.codes, some.titles).write("v.parquet")
+    some.write("real")
     small = ["--set", "epochs=2", "--set", "width=16", "--set", "batch=64"]
-    said = done("fit", "v.parquet", "--preset", "whole", "--out", "m", *small)
-    assert "300 patients" in said and "0 columns" in said
-    found = inside("sample", "m", "-n", "40", "--out", "s.parquet", "--given", "a")
-    assert (
-        "of 300 training patients have a: " in found.stderr and "met the condition" in found.stderr
-    )
-    made = Patients.read("s.parquet")
+    said = done("fit", "real", "--preset", "whole", "--out", "m", *small)
+    assert "300 patients" in said and "3 columns" in said
+    found = inside("sample", "m", "-n", "40", "--out", "s", "--given", "a", "--given", "site=t")
+    assert "of 300 training patients have a: " in found.stderr and "condition" in found.stderr
+    made = Patients.read("s")
     assert len(made) == 40 and (made.to_matrix().counts[:, [0]].toarray() > 0).all()
+    assert made.columns.columns == some.columns.columns and (made.columns.of("site") == 1).all()
     first = made.starts[:-1]
     begun = (made.counts[first], np.arange(41), made.patients, made.codes, made.titles)
-    Patients(*begun).write("p.parquet")
-    done("complete", "m", "p.parquet", "--visits", "--out", "c.parquet")
-    after = Patients.read("c.parquet")
+    Patients(*begun, columns=made.columns).write("p")
+    done("complete", "m", "p", "--visits", "--out", "c")
+    after = Patients.read("c")
     assert (after.counts[after.starts[:-1]] != made.counts[first]).nnz == 0
-    assert after.starts[-1] >= 40
-    scores = ("evaluate", "v.parquet", "s.parquet", "--json", "e.json", "--train", "v.parquet")
+    assert after.columns.equals(made.columns) and len(after.visit_columns.names) == 2
+    scores = ("evaluate", "real", "s", "--json", "e.json", "--train", "real")
     refused(inside(*scores, "--model", "m"), "makes whole patients")
