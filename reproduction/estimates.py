@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 from scipy.special import expit, logit
 
-from reproduction.tables import cell
+from reproduction.tables import cell, trace
 
 #: So many values are printed one by one, not as a mean with its interval.
 FEW = 3
@@ -29,7 +29,8 @@ class Estimate(NamedTuple):
     """A value, its 95 % interval (NaN where there is none), and how many values it is the mean of.
 
     ``runs`` are these values where they are few (:data:`FEW`), and printed in its place;
-    ``diverged`` counts the runs of the same row that have no value since their training diverged.
+    ``diverged`` counts the runs of the same row that have no value since their training diverged;
+    ``source`` names the runs, and is shown with the number where it stands in a sentence.
     """
 
     value: float = math.nan
@@ -38,6 +39,7 @@ class Estimate(NamedTuple):
     n: int = 1
     diverged: int = 0
     runs: tuple[float, ...] = ()
+    source: str = ""
 
     @classmethod
     def read(cls, entry: Mapping[str, Any] | None) -> Estimate:
@@ -85,6 +87,8 @@ class Estimate(NamedTuple):
         around = f" [{text(self.low)}, {text(self.high)}]" if self.has_interval else ""
         shown = " · ".join(map(text, self.runs)) or text(self.value) + around
         gone = f" ({self.diverged} of {self.n + self.diverged} diverged)" if self.diverged else ""
+        if self.source:
+            trace(shown, f"{self.source}; {text(self.value)}{around or ', no interval'}")
         return shown + gone
 
     def __str__(self) -> str:

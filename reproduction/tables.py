@@ -48,9 +48,41 @@ class Html(_Piece):
 
 
 class Words(_Piece):
-    """A piece of Markdown. It has no HTML of its own, which would be shown in its place."""
+    """A piece of Markdown; a number that runs made says which ones, where it is pointed at."""
 
     mime = "text/markdown"
+
+    def __init__(self, text: str):
+        super().__init__(traced(text))
+
+
+#: What made the numbers that were written as text, by that text.
+_TRACES: dict[str, str] = {}
+
+
+def trace(number: str, source: str) -> None:
+    """Remember which runs made a number; of two with the same text both are remembered."""
+    known = _TRACES.setdefault(number, source)
+    if source not in known:
+        _TRACES[number] = f"{known}; or {source}"
+
+
+def traced(words: str) -> str:
+    """A sentence in which each number of :func:`trace` shows its runs where it is pointed at."""
+    longest = sorted((text for text in _TRACES if text in words), key=len, reverse=True)
+    if not longest:
+        return words
+    numbers = "|".join(map(re.escape, longest))
+    pattern = rf"`[^`]*`|(?<![\w.,\-\[])(?P<number>{numbers})(?![\w%]|[.,]\d)"
+    return re.sub(pattern, _pointed, words)
+
+
+def _pointed(found: re.Match[str]) -> str:
+    number = found["number"]
+    if number is None or not set(".[·") & set(number):  # in code, or a count such as 2
+        return found[0]
+    title = html.escape(_TRACES[number], quote=True)
+    return f'<abbr title="{title}">{number}</abbr>'
 
 
 def origin(dataset: str, profile: str, seed: int, *sentences: str) -> Html:

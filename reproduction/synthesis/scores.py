@@ -105,10 +105,18 @@ def estimate(
     """
     values = numbers(runs, read)
     diverged = sum(run.verdict == "diverged" for run in runs)
-    found = estimates.student(values, limits)._replace(diverged=diverged)
+    found = estimates.student(values, limits)._replace(diverged=diverged, source=_source(runs))
     if len(values) == 1 and alone:
         found = found._replace(low=alone[0], high=alone[1])
     return found
+
+
+def _source(runs: Sequence[Run]) -> str:
+    """The runs of a row by what their ids share, and their random seeds."""
+    facts = runs[0].experiment
+    seeds = ", ".join(str(run.experiment["seed"]) for run in runs)
+    which = "-".join(facts[key] for key in ("dataset", "profile", "name"))
+    return f"run {which}, random seed{'s' if len(runs) > 1 else ''} {seeds}"
 
 
 def over_seeds(runs: Sequence[Run], key: str) -> Estimate:

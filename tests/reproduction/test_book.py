@@ -16,9 +16,10 @@ from nbformat import v4
 from tiny_study import CHECKOUT
 
 from reproduction import book, figures, publishing
+from reproduction.estimates import Estimate
 from reproduction.synthesis import results, try_it
 from reproduction.synthesis.reported import QUOTES, report
-from reproduction.tables import Table, account
+from reproduction.tables import Table, Words, account
 from reproduction.tables import cell as formatted
 from scoehr.files import InputError
 
@@ -294,6 +295,15 @@ def test_account_shows_few_people_as_a_range():
         "patients without codes": "1–10",
         "mean cell": "0.0132",
     }
+
+
+def test_a_number_in_a_sentence_says_which_runs_made_it():
+    made = Estimate(0.8125, 0.75, 0.875, source="run a-b-c, random seeds 0, 1")
+    assert Words(f"An AUC of {made}, not `{made}`, over 3 runs.").text == (
+        'An AUC of <abbr title="run a-b-c, random seeds 0, 1; 0.812 [0.75, 0.875]">0.812 [0.75, 0.875]'
+        "</abbr>, not `0.812 [0.75, 0.875]`, over 3 runs."
+    )
+    assert Words(f"No runs: {Estimate(0.123, 0.1, 0.2)}").text == "No runs: 0.123 [0.1, 0.2]"
 
 
 # Tables and figures
