@@ -99,7 +99,8 @@ def caption(numbers: Iterable[int]) -> str:
     """What the cells of a table hold, by the numbers of random seeds of its rows."""
     least, most = min(found := list(numbers) or [0]), max(found)
     form = "Mean [95 %]" if most > FEW else "Each run" if most > 1 else "One run [95 %]"
-    return f"{form}, n = {least}." if least == most else f"{form}, n = {least} to {most}."
+    number = f"n = {least}" if least == most else f"{least} to {most} random seeds"
+    return f"{form}, {number}."
 
 
 class Pool(NamedTuple):

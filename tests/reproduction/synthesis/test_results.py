@@ -161,7 +161,7 @@ def test_one_seed_alone_has_the_interval_over_patients(world):
     assert str(scores.over_seeds(world("b", [2.0]), "reported.pcd")) == "2"
     assert scores.caption({"a": world("c", [2.0])}) == "One run [95 %], n = 1."
     rows = {"a": world("d", [2.0, 1.0]), "b": world("e", [2.0, 1.0, 3.0])}
-    assert scores.caption(rows) == "Each run, n = 2 to 3."
+    assert scores.caption(rows) == "Each run, 2 to 3 random seeds."
     assert scores.caption({"a": world("f", [1.0] * 5)}) == "Mean [95 %], n = 5."
 
 
