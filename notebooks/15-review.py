@@ -27,6 +27,7 @@ seed = 0
 # %% tags=["hide-input"]
 import numpy as np
 import pandas as pd
+from IPython.display import display
 
 from reproduction.synthesis import experiments, reported, results, review, scores
 from reproduction.tables import Html, Table, Words, cell
@@ -61,12 +62,12 @@ rules = {
     name: {side: f"{share:.2f}" for side, share in rule.items()}
     for name, rule in found["rules"].items()
 }
-Table(
-    pd.DataFrame(rules).T,
-    "Share of records that count as realistic, as reported, with 95 % intervals",
+display(
+    Table(
+        pd.DataFrame(rules).T,
+        "Share of records that count as realistic, as reported, with 95 % intervals",
+    )
 )
-
-# %% tags=["hide-input"]
 kappa, right, auc = (found[name] for name in ("kappa", "accuracy", "auc"))
 difference = found["rules"]["every reviewer"]["difference"]
 apart = max(abs(difference.low), abs(difference.high))
@@ -108,9 +109,7 @@ rows = sorted(
     for origin in open_data
     for row in np.flatnonzero(packet.origins == origin)[: 2 // len(open_data)]
 )
-Html("\n".join(review.card(packet, row) for row in rows))
-
-# %% tags=["hide-input"]
+display(Html("\n".join(review.card(packet, row) for row in rows)))
 hidden = " Real ones of this data set are not shown." * (len(open_data) < len(review.ORIGINS))
 Words(f"Which is which: {', then '.join(packet.origins[rows])}.{hidden}")
 

@@ -40,10 +40,21 @@ seed = check_seed(seed)
 runs = admissions.shown(dataset, source, profile, seed)
 first = runs[0]
 curves = first.metrics["curves"]
-results.origin({}, dataset=dataset, profile=first.experiment["profile"], seed=seed)
-
-# %% tags=["hide-input"]
+display(results.origin({}, dataset=dataset, profile=profile, seed=seed))
 Words(admissions.summary(runs))
+
+# %% [markdown]
+# The calls that make such a run, on the first hundred patients and for one epoch:
+
+# %%
+from scoehr.data import patients
+from scoehr.generators.visits import VisitConfig, VisitThinning
+
+split = patients.load(dataset, source).patients.split()
+few = VisitThinning(VisitConfig(width=16, epochs=1)).fit(
+    split.train.take(range(100)), seed=seed, progress=False
+)
+few.sample(2, seed=seed, progress=False).to_records()[0]["visits"]
 
 # %% [markdown]
 # (v1)=
@@ -109,12 +120,12 @@ figures.show(
 # %% tags=["hide-input"]
 shown = again.sort_values("real", ascending=False).head(10).set_index("code")
 names = shown["title"].where(shown["title"] != "", shown.index)
-Table(
-    shown.assign(diagnosis=names)[["diagnosis", "real", "synthetic"]],
-    "The codes that come again most surely",
+display(
+    Table(
+        shown.assign(diagnosis=names)[["diagnosis", "real", "synthetic"]],
+        "The codes that come again most surely",
+    )
 )
-
-# %% tags=["hide-input"]
 new = pd.DataFrame(curves["new"]).set_index("visit").rename_axis("visit number")
 Table(new.reset_index(), "Share of an admission's codes that the patient never had before")
 

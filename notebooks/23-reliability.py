@@ -27,15 +27,14 @@ seed = 0
 
 # %% tags=["hide-input"]
 import pandas as pd
+from IPython.display import display
 
 from reproduction.synthesis import results
 from reproduction.tables import Table, Words
 from scoehr.files import CHECKOUT, check_seed, read_json
 
 seed = check_seed(seed)
-results.origin({}, dataset=dataset, profile=profile, seed=seed)
-
-# %% tags=["hide-input"]
+display(results.origin({}, dataset=dataset, profile=profile, seed=seed))
 found = read_json(CHECKOUT / "benchmarks" / "reliability.json")
 kinds = found["kinds"].values()
 Table(
@@ -58,7 +57,7 @@ Table(
 # %% tags=["hide-input"]
 failures = [fault for kind in kinds for fault in kind["faults"]]
 failed, tried = (sum(kind[name] for kind in kinds) for name in ("failed", "tried"))
-Words(
+said = Words(
     f"In all {failed:,} of {tried:,} tries failed. "
     + (
         "These, in the words of the program: " + "; ".join(failures) + "."
@@ -66,8 +65,7 @@ Words(
         else "There is none to name."
     )
 )
-
-# %% tags=["hide-input"]
+display(said)
 peaks = found["kinds"].get("memory", {"cases": []})["cases"]
 Words(f"Peaks of memory by patients and codes: {'; '.join(peaks)}." if peaks else "")
 

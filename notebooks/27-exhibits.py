@@ -30,7 +30,7 @@ from companions.dualk import exhibits as dualk
 from companions.dualk import results as dualk_results
 from companions.mortality_attack import exhibits as mortality
 from companions.mortality_attack import results as mortality_results
-from reproduction.exhibits import page
+from reproduction.exhibits import page, show_curves
 from reproduction.synthesis import exhibits, results
 from reproduction.tables import Html
 from scoehr.files import check_seed
@@ -43,6 +43,14 @@ studies = exhibits.all_exhibits(rows)
 studies |= mortality.all_exhibits(mortality_results.runs(**setting))
 studies |= dualk.all_exhibits(dualk_results.runs(**setting))
 Html("\n".join(page(title, found) for title, found in studies.items()))
+
+# %% [markdown]
+# ## The reported curves, drawn beside ours
+#
+# Dashed is what is reported, at the epochs of which a number is known; lines are the runs here.
+
+# %% tags=["hide-input"]
+show_curves([exhibit for found in studies.values() for exhibit in found])
 
 # %% [markdown]
 # Which claims hold: [the first page](00-answer.ipynb).

@@ -118,10 +118,15 @@ def _folded(exhibit: Exhibit) -> str:
 
 def _drawn(exhibit: Exhibit) -> str:
     if isinstance(exhibit.shown, Figure):
-        picture = figures.svg(exhibit.shown)
-        label = html.escape(f"{exhibit.title}: reported and here")
-        inside = picture[picture.index("<svg") :].replace("<svg", '<svg role="img"', 1)
-        return f'<figure aria-label="{label}">{inside}</figure>'
+        return "<p>The curves stand below, at the end of the page.</p>"
     if isinstance(exhibit.shown, pd.DataFrame):
         return Table(exhibit.shown, f"{exhibit.title}: reported, and here", digits=5)._repr_html_()
     return ""
+
+
+def show_curves(exhibits: Sequence[Exhibit]) -> None:
+    """Display the exhibits that are figures, each with its caption."""
+    for exhibit in exhibits:
+        if isinstance(exhibit.shown, Figure):
+            caption = f"{exhibit.title.partition(': ')[2].capitalize()}. {exhibit.meaning}"
+            figures.show(exhibit.shown, caption)

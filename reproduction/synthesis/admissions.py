@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from reproduction import figures
 from reproduction.estimates import Estimate, student
+from reproduction.plan import done
 from reproduction.synthesis import experiments
 from reproduction.synthesis.experiments import VISITS, Run
 from reproduction.synthesis.scores import POINTS
@@ -23,11 +24,12 @@ NAMES = POINTS | {"independent": "independent codes", "shuffled": "shuffled admi
 
 
 def shown(dataset: str, source: str | None, profile: str, seed: int = 0) -> Sequence[Run]:
-    """The finished runs over random seeds at the largest profile that has any; else one is made."""
-    if found := experiments.largest(VISITS, dataset, source, profile, seed):
-        return found
+    """The finished runs at a profile, over random seeds from ``seed`` on; the first is made."""
     planned = experiments.plan(dataset, source, profile, seed)[VISITS]
-    return [experiments.run(planned, progress=False)]
+    stored = planned.stored
+    lacking = planned.finished and not (stored.synthetic.exists() or planned.result.weighted)
+    experiments.run(planned, again=lacking, progress=False)
+    return [each.result for each in done(planned)]
 
 
 def summary(runs: Sequence[Run]) -> str:
@@ -37,7 +39,7 @@ def summary(runs: Sequence[Run]) -> str:
         f"{patients(sizes['train'])} training patients; {n['patients']:,} synthetic patients "
         f"compared with as many of {patients(sizes['test'])} held-out ones. Training took "
         f"{costs['training_seconds']:,.0f} s and sampling {costs['sampling_seconds']:,.0f} s on "
-        f"{costs['threads']} thread(s). Runs: {', '.join(f'`{run.id}`' for run in runs)}."
+        f"{costs['threads']} thread{'s' if costs['threads'] > 1 else ''}."
     )
 
 

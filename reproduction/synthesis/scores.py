@@ -112,11 +112,8 @@ def estimate(
 
 
 def _source(runs: Sequence[Run]) -> str:
-    """The runs of a row by what their ids share, and their random seeds."""
-    facts = runs[0].experiment
-    seeds = ", ".join(str(run.experiment["seed"]) for run in runs)
-    which = "-".join(facts[key] for key in ("dataset", "profile", "name"))
-    return f"run {which}, random seed{'s' if len(runs) > 1 else ''} {seeds}"
+    """The runs of a row, whose ids end with their random seeds and a mark of their settings."""
+    return f"run{'s' if len(runs) > 1 else ''} {', '.join(run.id for run in runs)}"
 
 
 def over_seeds(runs: Sequence[Run], key: str) -> Estimate:
