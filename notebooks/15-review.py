@@ -128,7 +128,7 @@ aucs = {name: str(scores.over_seeds(found, key)) for name, found in rows.items()
 aucs = {"fresh real patients": cell(scores.point(rows, "real", key)), **aucs}
 Table(
     pd.DataFrame({"AUC": aucs}),
-    f"AUC of a classifier between synthetic and real patients. {scores.caption(rows)}",
+    f"AUC of a classifier between synthetic and real. {scores.caption(rows)}",
 )
 
 # %% [markdown]

@@ -42,7 +42,8 @@ catalogue.searchable(catalogue.published())
 from reproduction import catalogue
 
 model = catalogue.load("thinning")
-model.sample(3, seed=1, progress=False).to_long().head()
+drawn = model.sample(3, seed=1, progress=False).to_long()
+drawn.rename(columns={"patient_id": "patient"}).head(8)
 
 # %% [markdown]
 # A run that is published without its weights says how to make them:
@@ -62,4 +63,5 @@ except InputError as error:
 
 # %%
 run = catalogue.find("thinning", seed=1)
-run.metrics["fidelity"]["patient_codes_ks"], run.costs["parameters"], run.history.tail(2)
+print(run.id, f"{run.costs['parameters']:,} parameters")
+run.history[["stage", "epoch", "train_loss", "validation_loss"]].tail(3).round(2)

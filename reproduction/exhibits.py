@@ -53,7 +53,7 @@ def apart(reported: Mapping[str, float], here: Mapping[str, Estimate]) -> str:
         name: found for name in reported if (found := here.get(name)) and np.isfinite(found.value)
     }
     missing = len(reported) - len(known)
-    lacking = f"; {missing} of them have no run here yet" if missing else ""
+    lacking = f"; without a run here yet: {missing}" if missing else ""
     if not known:
         return f"None of the {len(reported)} reported values has a run here yet."
     judged = {name: found for name, found in known.items() if found.has_interval}
@@ -120,7 +120,7 @@ def _drawn(exhibit: Exhibit) -> str:
     if isinstance(exhibit.shown, Figure):
         return "<p>The curves stand below, at the end of the page.</p>"
     if isinstance(exhibit.shown, pd.DataFrame):
-        return Table(exhibit.shown, f"{exhibit.title}: reported, and here", digits=5)._repr_html_()
+        return Table(exhibit.shown, f"{exhibit.title}; reported and here", digits=5)._repr_html_()
     return ""
 
 

@@ -25,7 +25,7 @@ def test_how_far_ours_lie_apart_is_computed():
     reported = {"a": 2.0, "b": 4.0, "c": 1.0, "d": -1.0}
     here = {"a": Estimate(1.0, 0.5, 2.5), "b": Estimate(8.0, 7.0, 9.0), "d": Estimate(3.0)}
     said = apart(reported, here)
-    assert said.startswith("4 values are reported; 1 of them have no run here yet; ")
+    assert said.startswith("4 values are reported; without a run here yet: 1; ")
     assert "ours are 0.5 to 2 times the reported ones, 1.2 in the middle" in said
     assert "1 of 2 lie inside our 95 % interval" in said
     assert apart(reported, {}) == "None of the 4 reported values has a run here yet."
