@@ -11,6 +11,8 @@ AUC = "utility.discriminator_auc"
 class Fake:
     """What a finished run shows of its scores."""
 
+    id = "simulated-standard-fake-s0-00000000"
+
     verdict = "finished"
 
     def __init__(self, **changed):
