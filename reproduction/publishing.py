@@ -163,8 +163,8 @@ def _drawn_by_hand(text: str) -> Iterator[str]:
 
 #: What a script of a page has no need of: the network, text that is run, markup, what is kept.
 REACHES = re.compile(
-    r"\b(?:fetch|import|importScripts|eval|Function|sendBeacon)\b"
-    r"|XMLHttp|WebSocket|EventSource|https?:|(?:inner|outer|Adjacent)HTML|\bdocument\.write|cookie|Storage"
+    r"\b(?:fetch|import|importScripts|eval|Function|sendBeacon)\b|XMLHttp|WebSocket|EventSource"
+    r"|https?:|(?:inner|outer|Adjacent)HTML|\bdocument\.write|cookie|Storage"
 )
 
 
