@@ -190,7 +190,8 @@ def fit(
         Path | None,
         typer.Option(
             parser=PATH,
-            help="Public list of codes (column code) to learn; preset private needs it.",
+            help="Public list of codes (column code) to learn; preset private needs it, "
+            "or --set vocabulary=noised.",
         ),
     ] = None,
 ) -> None:
@@ -206,11 +207,12 @@ def fit(
     if preset == generators.Whole.name:
         return _fit_whole(table, validation, out, settings, seed)
     generator = generators.preset(preset, **settings)
-    public = _public_codes(codes, validation, isinstance(generator, generators.Private))
+    private = isinstance(generator, generators.Private)
+    public = _public_codes(codes, validation, generator.config.vocabulary if private else None)
     checkpoints = _checkpoints(out)
     # first, so that a place that cannot be written is found at once
     with replacing(out) as scratch:
-        matrix = _to_learn(table, public)
+        matrix = _to_learn(table, public, private)
         held_out = _held_out(validation, matrix) if validation else None
         try:
             generator.fit(matrix, held_out, seed=seed, folder=checkpoints)
@@ -221,8 +223,11 @@ def fit(
         generator.write(scratch)
     shutil.rmtree(checkpoints, ignore_errors=True)
     if isinstance(generator, generators.Private):
-        print(f"differential privacy: ε = {generator.spent:.3g} at δ = {generator.config.delta:g}")
-    n = len(matrix) if public is None else 1000
+        print(
+            f"differential privacy: ε = {generator.spent:.3g} at δ = {generator.config.delta:g}, "
+            f"{generator.config.vocabulary} vocabulary of {len(generator.vocabulary.codes):,} codes"
+        )
+    n = 1000 if private else len(matrix)
     print(f"wrote {out}: to sample, scoehr sample {out} -n {n} --out synthetic.parquet")
 
 
@@ -450,28 +455,35 @@ def _write_patients(made: Patients, generator: Whole, out: Path) -> None:
 
 
 def _public_codes(
-    path: Path | None, validation: Path | None, private: bool
+    path: Path | None, validation: Path | None, vocabulary: str | None
 ) -> dict[str, str] | None:
-    """The public list of codes that a private generator needs, and no other takes."""
+    """The public list of codes, which a private generator of a public vocabulary needs.
+
+    ``vocabulary`` is its setting, None for other generators: they take no list.
+    """
     from scoehr.generators import public_codes
 
-    if private and path is None:
+    if vocabulary == "public" and path is None:
         raise InputError(
             "the codes of a private table tell of its patients; give a public list of codes by "
-            "--codes"
+            "--codes, or --set vocabulary=noised to spend a part of epsilon on the table's own"
         )
-    if private and validation:
+    if vocabulary == "noised" and path is not None:
+        raise InputError(
+            f"--codes {path}: a public list is not noised; leave out --codes or vocabulary=noised"
+        )
+    if vocabulary and validation:
         raise InputError(
             "a private training writes down no losses of patients; leave --validation out"
         )
-    if path is not None and not private:
+    if path is not None and not vocabulary:
         raise InputError(
             f"--codes {path}: is for preset private; the others learn the codes of the table"
         )
     return public_codes(path) if path is not None else None
 
 
-def _to_learn(table: Path, public: dict[str, str] | None) -> CodeMatrix:
+def _to_learn(table: Path, public: dict[str, str] | None, private: bool) -> CodeMatrix:
     """The table to train on. Under privacy nothing is said of it, not even how many of its codes
     the list lacks.
     """
@@ -479,7 +491,8 @@ def _to_learn(table: Path, public: dict[str, str] | None) -> CodeMatrix:
 
     matrix = read_table(table)
     if public is None:
-        print(f"{table}: {len(matrix):,} patients, {len(matrix.codes):,} codes", flush=True)
+        said = "read" if private else f"{len(matrix):,} patients, {len(matrix.codes):,} codes"
+        print(f"{table}: {said}", flush=True)
         return matrix
     print(f"{table}: read, to be learned on {len(public):,} public codes", flush=True)
     return on_codes(matrix, public)

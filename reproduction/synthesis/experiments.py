@@ -152,6 +152,10 @@ class Experiment(runs.Experiment[Run]):
     study: ClassVar[str] = "synthesis"
 
     @property
+    def settings(self) -> dict[str, Any]:
+        return super().settings | {"config": self.config.distinguishing()}
+
+    @property
     def result(self) -> Run:
         """The finished run."""
         return Run(self.stored)

@@ -167,7 +167,7 @@ class Model(ABC):
             )
         saved.check(folder, config)
         with saved.naming(folder):
-            model = cls(cls.settings.from_dict(config["config"]))
+            model = cls(cls.settings.from_saved(config["config"]))
         vocabulary = model._without_patients(*saved.vocabulary(folder, config))
         model._read(folder, config)
         with saved.naming(folder):

@@ -109,11 +109,13 @@ def _promise(privacy: Mapping[str, Any] | None) -> str:
         return (
             "Training gave no formal guarantee of privacy: the scores above are tests, not proofs."
         )
+    public = "the vocabulary and the number of patients are"
+    if privacy.get("vocabulary") == "noised":
+        public = "the vocabulary was chosen under noise within it and the number of patients is"
     return (
         f"Training kept (ε = {privacy['epsilon']:.3g}, δ = {privacy['delta']:.3g}) differential "
-        f"privacy, where neighbours differ by {plain(privacy['neighbours'])} and vocabulary and "
-        "number of patients are public. Choosing settings on the same patients is not counted in "
-        "it."
+        f"privacy, where neighbours differ by {plain(privacy['neighbours'])}, {public} public. "
+        "Choosing settings on the same patients is not counted in it."
     )
 
 

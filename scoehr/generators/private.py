@@ -3,8 +3,9 @@
 The patients are used twice, each time under noise: for the distributions of counts and lengths
 (Gaussian mechanism), and for the gradients, clipped patient by patient (DP-SGD; Abadi et al. 2016).
 Opacus (Yousefpour et al. 2021), which training alone needs, clips, adds the noise and accounts for
-both in Rényi divergence. Two sets of patients are neighbours if one has a patient more; the
-vocabulary and the number of patients are taken as public. Noise is drawn from the system's entropy
+both in Rényi divergence. Two sets of patients are neighbours if one has a patient more; the number
+of patients is taken as public, and so is the vocabulary unless it is noised too (Gopi et al. 2020,
+Differentially Private Set Union, ICML). Noise is drawn from the system's entropy
 and not from the seed: who knew the seed could remove it. It is floating-point noise, of which
 Mironov (2012) shows that it leaks more than the theory says when each bit of the weights is
 examined.
@@ -18,18 +19,23 @@ import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, Self
 
+import numpy as np
 import pandas as pd
 import torch
 from scipy.optimize import brentq
+from scipy.stats import norm
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from scoehr.checkpoints import Row
+from scoehr.data.matrix import CodeMatrix
 from scoehr.files import InputError
 from scoehr.generators.base import Fitting
+from scoehr.generators.public import on_codes
+from scoehr.generators.settings import since
 from scoehr.generators.thinning import Thinning, ThinningConfig
 from scoehr.minibatches import CELLS, Data, SparseRows
 from scoehr.models import ResidualMLP, check_width
@@ -39,6 +45,9 @@ from scoehr.training import learning_rate_factor
 if TYPE_CHECKING:
     from opacus.grad_sample import GradSampleModuleFastGradientClipping as Clipped
     from opacus.optimizers import DPOptimizerFastGradientClipping as Noisy
+
+#: Share of delta with which a code of one patient alone may enter a noised vocabulary.
+LEFT_TO_VOCABULARY = 0.1
 
 
 @dataclass(frozen=True)
@@ -54,6 +63,8 @@ class PrivateConfig(ThinningConfig):
     max_gradient_norm: float = 100.0  # of a patient; a lower one biases rates of long vectors
     max_codes: int = 40  # of a patient that count for the distributions of counts
     marginals_noise: float = 4.0  # standard deviation over sensitivity
+    vocabulary: Literal["public", "noised"] = since("public", before="public")
+    vocabulary_noise: float = since(2.0, before=2.0)  # likewise, where it is noised
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -90,6 +101,17 @@ class Private(Thinning):
     layers = PlainMLP
     releases_data_facts = False
     config: PrivateConfig
+
+    def fit(
+        self, train_set: CodeMatrix, validation: CodeMatrix | None = None, **options: Any
+    ) -> Self:
+        """Train as :meth:`Generator.fit` says; a noised vocabulary takes the place of the table's.
+
+        InputError where no code is frequent enough for it.
+        """
+        if self.config.vocabulary == "noised":
+            train_set = on_codes(train_set, noised_vocabulary(train_set, self.config, _secret()))
+        return super().fit(train_set, validation, **options)
 
     def _train(self, fitting: Fitting) -> list[Row]:
         """Without losses and checkpoints, which would tell of patients without noise."""
@@ -181,12 +203,57 @@ class Private(Thinning):
     def write(self, folder: Path, **extra: Any) -> None:
         promise: dict[str, Any] = {"epsilon": self.spent, "delta": self.config.delta}
         promise["neighbours"] = "one patient more or less"
+        promise["vocabulary"] = self.config.vocabulary
         super().write(folder, **{"privacy": promise, **extra})
 
 
 def _secret(device: str = "cpu") -> torch.Generator:
     """Random numbers that nobody can draw again."""
     return torch.Generator(device).manual_seed(secrets.randbits(63))
+
+
+def noised_vocabulary(
+    matrix: CodeMatrix, config: PrivateConfig, rng: torch.Generator
+) -> dict[str, str]:
+    """The codes of enough patients, sorted, without the table's titles.
+
+    A code stays whose sum of shares is above :func:`vocabulary_threshold` under Gaussian noise.
+    InputError if none is.
+    """
+    sums = _shares(SparseRows(matrix.counts), config, rng)
+    noise = torch.randn(sums.shape, generator=rng, dtype=torch.float64)
+    kept = (sums > 0) & (sums + config.vocabulary_noise * noise > vocabulary_threshold(config))
+    if not kept.any():
+        raise InputError(
+            f"{len(matrix):,} patients are too few for a noised vocabulary: no code stands out; "
+            "give a public list of codes, or raise epsilon and lower vocabulary_noise"
+        )
+    return {str(code): "" for code in sorted(matrix.codes[kept.numpy()])}
+
+
+def _shares(x: SparseRows, config: PrivateConfig, rng: torch.Generator) -> Tensor:
+    """Sums ``(n_codes,)`` that a patient moves by 1 in Euclidean norm.
+
+    Of a patient with more codes than ``max_codes`` as many count; each has 1 / √(how many count).
+    """
+    sums = np.zeros(x.shape[1])
+    for part in x.parts():
+        has = _bounded(part, config.max_codes, rng).present()
+        sums += (1 / np.sqrt(np.maximum(has.sum(axis=1), 1))) @ has
+    return torch.from_numpy(sums)
+
+
+def vocabulary_threshold(config: PrivateConfig) -> float:
+    """The sum that a code must exceed, so that those of one patient alone pass with the chance
+    ``LEFT_TO_VOCABULARY`` · delta at most.
+
+    Such a patient's k codes have 1 / √k each, so the threshold is the largest over k = 1 …
+    ``max_codes`` of 1 / √k + noise · Φ⁻¹((1 - chance)^(1 / k)) (Gopi et al. 2020, Theorem 5.1).
+    """
+    k = np.arange(1, config.max_codes + 1)
+    chance = LEFT_TO_VOCABULARY * config.delta
+    high = -norm.ppf(-np.expm1(np.log1p(-chance) / k))  # Φ⁻¹ of what is nearly 1
+    return float(np.max(1 / np.sqrt(k) + config.vocabulary_noise * high))
 
 
 def noised_counts(data: Data, config: PrivateConfig, rng: torch.Generator) -> Tensor:
@@ -242,7 +309,8 @@ def _spread(config: PrivateConfig) -> float:
 
 
 def epsilon(config: PrivateConfig, noise: float, chance: float, steps: int) -> float:
-    """ε at ``config.delta`` of the distributions and of ``steps`` steps, by Rényi accounting."""
+    """ε at ``config.delta`` of the distributions, a noised vocabulary and ``steps`` steps, by Rényi
+    accounting."""
     try:
         from opacus.accountants import RDPAccountant
     except ImportError:
@@ -251,9 +319,13 @@ def epsilon(config: PrivateConfig, noise: float, chance: float, steps: int) -> f
         ) from None
     accountant = RDPAccountant()
     accountant.history = [(config.marginals_noise, 1.0, 1), (noise, chance, steps)]
+    delta = config.delta
+    if config.vocabulary == "noised":
+        accountant.history.append((config.vocabulary_noise, 1.0, 1))
+        delta *= 1 - LEFT_TO_VOCABULARY
     with warnings.catch_warnings():  # a bound that more orders would tighten holds as it is
         warnings.filterwarnings("ignore", "Optimal order is")
-        return accountant.get_epsilon(config.delta)
+        return accountant.get_epsilon(delta)
 
 
 def noise_for(config: PrivateConfig, chance: float, steps: int) -> float:
@@ -263,6 +335,6 @@ def noise_for(config: PrivateConfig, chance: float, steps: int) -> float:
     if over(highest) > 0:
         raise InputError(
             f"epsilon {config.epsilon:g} is less than the marginals spend; raise marginals_noise "
-            "or epsilon"
+            "(and vocabulary_noise, if it is noised) or epsilon"
         )
     return lowest if over(lowest) < 0 else float(brentq(over, lowest, highest, xtol=1e-4)) + 1e-4

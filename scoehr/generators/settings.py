@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import fields
+from dataclasses import Field, asdict, field, fields
 from types import NoneType, UnionType
 from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
@@ -37,6 +37,7 @@ LIMITS = {
     "sample_batch": "[1, 131072]",
     "steps": "[1, 1000000]",
     "time_scale": "(0, inf)",
+    "vocabulary_noise": "(0, inf)",
     "width": "[1, 16384]",
 }
 #: How a type is named in a message.
@@ -47,6 +48,11 @@ TYPES = {
     str: "a word",
     NoneType: "null",
 }
+
+
+def since(default: Any, *, before: Any) -> Any:
+    """A field that came later: models of the time before have the value ``before``."""
+    return field(default=default, metadata={"before": before})
 
 
 class Settings:
@@ -71,13 +77,39 @@ class Settings:
     @classmethod
     def from_dict(cls, settings: dict[str, Any]) -> Self:
         """From plain data, such as JSON; an :class:`InputError` names an unknown entry."""
-        known = {field.name for field in fields(cls)}  # type: ignore[arg-type]
-        unknown = sorted(set(settings) - known)
+        unknown = sorted(set(settings) - {each.name for each in _fields(cls)})
         if unknown:
             raise InputError(
                 f"unknown setting {shown(unknown[0])}; see {cls.__name__} for the names"
             )
         return cls(**settings)
+
+    @classmethod
+    def from_saved(cls, settings: dict[str, Any]) -> Self:
+        """Those of a saved model, which may be older than some of the fields (:func:`since`)."""
+        return cls.from_dict(_before(cls) | settings)
+
+    def distinguishing(self) -> dict[str, Any]:
+        """Plain data without the fields that came later and have the value of the time before.
+
+        So what was named by its settings keeps its name.
+        """
+        before = _before(type(self))
+        return {
+            name: value
+            for name, value in asdict(self).items()  # type: ignore[call-overload]
+            if name not in before or value != before[name]
+        }
+
+
+def _fields(kind: Any) -> tuple[Field[Any], ...]:
+    return fields(kind)
+
+
+def _before(kind: type[Settings]) -> dict[str, Any]:
+    """The values that models of the time before have, by field."""
+    later = (each for each in _fields(kind) if "before" in each.metadata)
+    return {each.name: each.metadata["before"] for each in later}
 
 
 def _check_type(name: str, value: Any, kind: Any) -> None:

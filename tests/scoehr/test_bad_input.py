@@ -712,6 +712,25 @@ def test_a_private_table_is_learned_on_public_codes_alone(tmp_path):
     assert list(model.vocabulary.codes) == ["400", "401", "999"]
 
 
+def test_a_private_table_can_have_its_codes_chosen_under_noise(tmp_path):
+    table = long_table(tmp_path / "table.csv", patients=300)
+    lines = table.read_text().splitlines()
+    table.write_text("\n".join([*lines, "0,SECRET,1"]) + "\n")
+    noised = ["--set", "vocabulary=noised", "--set", "vocabulary_noise=0.1"]
+    said = done("fit", table, "--out", tmp_path / "model", *PRIVATE, *noised)
+    assert "300" not in said and "noised vocabulary" in said
+    assert not [path for path in (tmp_path / "model").iterdir() if b"SECRET" in path.read_bytes()]
+    assert len(generators.load(tmp_path / "model").vocabulary.codes) > 1
+    (tmp_path / "codes.txt").write_text("401\n")
+    refused(
+        inside(
+            "fit", table, "--out", tmp_path / "other", *PRIVATE, *noised, "--codes",
+            tmp_path / "codes.txt",
+        ),
+        "not noised",
+    )  # fmt: skip
+
+
 def test_a_private_training_without_a_public_list_is_refused(tmp_path):
     table = long_table(tmp_path / "table.csv")
     lists = {

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from opacus.accountants.utils import get_noise_multiplier
+from scipy.stats import norm
 
 from scoehr import InputError, generators
 from scoehr.data.matrix import CodeMatrix
@@ -169,3 +170,50 @@ def test_public_codes_take_the_place_of_the_tables_own():
     public = generators.on_codes(matrix, {"C": "public", "X": ""})
     assert public.dense().tolist() == [[2, 0], [0, 0]]
     assert (list(public.codes), list(public.titles)) == (["C", "X"], ["public", ""])
+
+
+NOISED = {**SMALL, "vocabulary": "noised", "delta": 1e-4}
+
+
+def test_a_noised_vocabulary_has_common_codes_and_none_of_one_patient():
+    rare = patients(2_000).dense()
+    rare = np.c_[rare, np.eye(2_000, 40, dtype=rare.dtype)]  # forty patients have a code alone
+    codes = [*MATRIX.codes, *(f"9{k:02d}" for k in range(40))]
+    matrix = CodeMatrix.from_array(rare, codes, titles=["told by a patient"] * 100)
+    found = private.noised_vocabulary(
+        matrix, PrivateConfig(**NOISED), torch.Generator().manual_seed(0)
+    )
+    common = np.asarray((matrix.counts > 0).sum(axis=0)).ravel() > 200
+    assert common.sum() > 5 and set(matrix.codes[common]) <= set(found)
+    assert not [code for code in found if code.startswith("9")]
+    assert set(found.values()) == {""} and list(found) == sorted(found)
+
+
+def test_a_patient_moves_the_noised_vocabularys_sums_by_one():
+    config = PrivateConfig(**{**NOISED, "max_codes": 25})
+    for codes in (0, 4, 100):
+        x = private.SparseRows.of(torch.tensor([[7.0] * codes + [0.0] * (100 - codes)]))
+        moved = private._shares(x, config, torch.Generator().manual_seed(0))
+        assert int((moved > 0).sum()) == min(codes, 25)
+        assert float(moved.norm()) == pytest.approx(min(codes, 1))
+
+
+@pytest.mark.parametrize("most", [1, 7, 40])
+def test_codes_of_one_patient_pass_with_the_chance_that_delta_leaves_them(most):
+    config = PrivateConfig(**{**NOISED, "max_codes": most})
+    least = private.vocabulary_threshold(config)
+    k = np.arange(1, most + 1)
+    passing = 1 - norm.cdf((least - 1 / np.sqrt(k)) / config.vocabulary_noise) ** k
+    assert passing.max() == pytest.approx(0.1 * config.delta, rel=1e-6)
+
+
+def test_a_noised_vocabulary_is_paid_for(tmp_path):
+    config = PrivateConfig(**NOISED)
+    public = PrivateConfig(**SMALL)
+    assert private.noise_for(config, 0.03, 66) > private.noise_for(public, 0.03, 66)
+    model = Private(config).fit(MATRIX, progress=False)
+    assert 7.9 < model.spent <= 8.0
+    card = (model.save(tmp_path / "model") / "MODEL_CARD.md").read_text()
+    assert "vocabulary was chosen under noise within it" in card
+    with pytest.raises(InputError, match="no code stands out"):
+        Private(config).fit(MATRIX.take(np.arange(30)), progress=False)
