@@ -36,6 +36,7 @@ class Checkpoint:
     optimisers: Mapping[str, torch.optim.Optimizer]  # by a name without a slash
     rng: torch.Generator = field(default_factory=torch.Generator)
     kept: dict[str, Tensor] = field(default_factory=dict)  # averaged or best weights
+    chosen: dict[str, Tensor] = field(default_factory=dict)  # weights and losses of an epoch
     numbers: dict[str, float] = field(default_factory=dict)
     history: list[Row] = field(default_factory=list)  # a row an epoch
 
@@ -56,6 +57,7 @@ class Checkpoint:
         """Write a safetensors file, all or nothing."""
         tensors = {f"module/{key}": value for key, value in self.module.state_dict().items()}
         tensors |= {f"kept/{key}": value for key, value in self.kept.items()}
+        tensors |= {f"chosen/{key}": value for key, value in self.chosen.items()}
         for name, optimiser in self.optimisers.items():
             for index, state in optimiser.state_dict()["state"].items():
                 tensors |= {f"{name}/{index}/{key}": value for key, value in state.items()}
@@ -83,7 +85,7 @@ class Checkpoint:
                 f"{path}: not a readable checkpoint ({error}); delete it to start again"
             ) from None
         self.module.load_state_dict(_below(tensors, "module"))
-        self.kept = _below(tensors, "kept")
+        self.kept, self.chosen = _below(tensors, "kept"), _below(tensors, "chosen")
         self.rng.set_state(tensors["rng"])
         for name, optimiser in self.optimisers.items():
             states: dict[int, dict[str, Tensor]] = {}

@@ -19,6 +19,7 @@ from scoehr.minibatches import Data
 
 Schedule = Literal["reported", "official", "cosine", "constant"]
 Loss = Callable[[Tensor, torch.Generator], Tensor]  # (B, D) -> one value
+Judge = Callable[[], Tensor]  # losses of validation patients (m,), under the same noise each time
 
 
 class Diverged(RuntimeError):
@@ -43,6 +44,7 @@ class TrainingConfig:
     epoch_fraction: float = 1.0  # of the batches, and of the validation patients (at least 256)
     clip: float | None = None  # norm of the gradient
     ema: float = 0.0  # decay a step of the averaged weights; 0 is no average
+    patience: int | None = None  # epochs without a better one, after which the best is taken
     divergence_factor: float = 100.0  # times the untrained module's loss is divergence
 
     def __post_init__(self) -> None:
@@ -135,6 +137,7 @@ def train(
     *,
     seed: int,
     validation: Data | None = None,
+    judge: Judge | None = None,
     about: dict[str, Any] | None = None,
     store: Path | None = None,
     name: str = "training",
@@ -146,12 +149,15 @@ def train(
     Args:
         loss: ``(batch, rng) -> one value``; every random number comes from ``rng``.
         validation: data ``(m, D)`` whose loss is recorded each epoch, under the same noise.
+        judge: what chooses an epoch, with ``patience``: that whose averaged weights no later one
+            betters by more than a standard error of the mean difference over its patients.
         about: settings of the loss that neither weights nor data show.
         store: folder of checkpoints, written after epochs at most every ``save_every`` seconds, and
             read by any training of the same ``name``, settings and data.
 
     Returns:
-        A row an epoch: epoch, train_loss, validation_loss, learning_rate, seconds.
+        A row an epoch: epoch, train_loss, validation_loss, learning_rate, seconds; with a judge
+        also whether it was ``chosen`` over those before.
 
     Raises:
         Diverged: the loss is not finite, or ``divergence_factor`` times the untrained module's.
@@ -173,16 +179,57 @@ def train(
     done = len(state.history)
     epochs = range(done, config.epochs)
     for epoch in tqdm(epochs, name, config.epochs, initial=done, disable=not progress or None):
+        if _waited(state, config.patience):
+            break
         start = time.perf_counter()
         row = {"epoch": epoch + 1, "train_loss": _epoch(state, loss, data, config, rates[epoch])}
-        row["validation_loss"] = _mean_loss(module, loss, validation, config.batch, seed)
+        if judge and config.patience:
+            row |= _choose(state, judge)
+        else:
+            row["validation_loss"] = _mean_loss(module, loss, validation, config.batch, seed)
         row |= {"learning_rate": rates[epoch], "seconds": time.perf_counter() - start}
         state.history.append(row)
         _check_divergence(state, config.divergence_factor, name)
         files.save(state, save_every)
-    if state.kept:
-        module.load_state_dict(state.kept)
+    if ended_with := _weights(state.chosen) or state.kept:
+        module.load_state_dict(ended_with)
     return state.history
+
+
+def _choose(state: Checkpoint, judge: Judge) -> Row:
+    """Judge the averaged weights, and take them where they are better: entries of the row."""
+    current = {key: value.clone() for key, value in state.module.state_dict().items()}
+    averaged = state.kept or current
+    state.module.load_state_dict(averaged)
+    state.module.eval()
+    with torch.no_grad():
+        losses = judge().cpu()
+    state.module.load_state_dict(current)
+    better = "losses" not in state.chosen or _gains(state.chosen["losses"], losses)
+    if better:
+        weights = {f"weights.{key}": value.clone() for key, value in averaged.items()}
+        state.chosen = {"losses": losses, **weights}
+    return {"validation_loss": float(losses.mean()), "chosen": better}
+
+
+def _gains(before: Tensor, losses: Tensor) -> bool:
+    """Whether losses ``(m,)`` of the same patients fell by more than a standard error."""
+    gain = (before - losses).double()
+    return bool(gain.mean() > gain.std() / math.sqrt(len(gain)))
+
+
+def _weights(chosen: dict[str, Tensor]) -> dict[str, Tensor]:
+    start = "weights."
+    return {key[len(start) :]: value for key, value in chosen.items() if key.startswith(start)}
+
+
+def _waited(state: Checkpoint, patience: int | None) -> bool:
+    """Whether so many epochs have passed without one that was chosen."""
+    return (
+        bool(patience)
+        and len(state.history) >= (patience or 0)
+        and not any(row.get("chosen", True) for row in state.history[-(patience or 1) :])
+    )
 
 
 def _begin(

@@ -25,6 +25,7 @@ from scoehr.generators import cards, conditions, saved
 from scoehr.generators.room import check_memory, check_training
 from scoehr.generators.saved import Weights
 from scoehr.generators.settings import Settings
+from scoehr.generators.stopping import Losses, hold_out, judge, said
 from scoehr.minibatches import Data, SparseRows
 from scoehr.training import Loss, TrainingConfig, train
 
@@ -48,8 +49,15 @@ class Fitting:
         *,
         device: str = "cpu",
         about: dict[str, Any] | None = None,
+        losses: Losses | None = None,
     ) -> list[Row]:
-        """Train a module on a device and bring it back: a row an epoch, with its stage."""
+        """Train a module on a device and bring it back: a row an epoch, with its stage.
+
+        Where ``losses`` are given and ``config`` has patience, the held-out data choose an epoch.
+        """
+        judged = None
+        if losses is not None and config.patience and self.held_out is not None:
+            judged = judge(losses, self.held_out, self.seed, device)
         rows = train(
             module.to(device),
             loss,
@@ -57,6 +65,7 @@ class Fitting:
             config,
             seed=self.seed,
             validation=None if self.held_out is None else self.held_out.to(device),
+            judge=judged,
             about=about,
             store=self.folder,
             name=stage,
@@ -215,6 +224,7 @@ class Generator(Model):
         self.pairs: sparse.csr_array | None = None
         self.support = ""  # how many training patients meet the last condition, in words
         self.accepted, self.proposed = 0, 0  # vectors of the last conditional sample
+        self.judged_by = ""  # who chose the epoch
 
     # ------------------------------------------------------------------ fit
 
@@ -231,7 +241,8 @@ class Generator(Model):
 
         Args:
             train_set: patients; counts are cut to presence where ``kind`` is binary.
-            validation: patients whose loss is recorded each epoch; nothing is chosen by it.
+            validation: patients whose loss is recorded each epoch. A generator with patience
+                chooses an epoch by them; without them it holds out some of the training patients.
             seed: of weights, order, times and noise.
             folder: of checkpoints, from which an interrupted training continues.
 
@@ -250,8 +261,12 @@ class Generator(Model):
         self._build(train_set, seed)
         self.patients = len(train_set)
         held_out = None if validation is None else self._rows(validation.align(train_set.codes))
+        rows, self.judged_by = self._rows(train_set), "validation patients"
+        if getattr(self.config, "patience", None) and held_out is None:
+            rows, held_out = hold_out(rows, seed)
+            self.judged_by = "training patients held out for it"
         checkpoints = Path(folder) if folder else None
-        fitting = Fitting(self._rows(train_set), held_out, seed, checkpoints, progress)
+        fitting = Fitting(rows, held_out, seed, checkpoints, progress)
         self.history = pd.DataFrame(self._train(fitting))
         if self.conditional and self.releases_data_facts:
             self.pairs = conditions.count_pairs(train_set)
@@ -456,6 +471,7 @@ class Generator(Model):
 
     def write(self, folder: Path, **extra: Any) -> None:
         head = {"generator": self.name, "config": asdict(self.config)}
+        head |= said(self.history, self.judged_by)
         head |= {"data": {"train": self.patients}, **extra}
         if not self.releases_data_facts and extra.get("credentialed", True):
             head["data"] = {}
@@ -464,6 +480,7 @@ class Generator(Model):
 
     def _read(self, folder: Path, config: dict[str, Any]) -> None:
         self.patients = config.get("data", {}).get("train")
+        self.judged_by = config.get("stopping", {}).get("judged_by", "")
         self.pairs = saved.pairs(folder, config)
 
 

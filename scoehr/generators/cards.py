@@ -62,6 +62,7 @@ def model_card(config: Mapping[str, Any], scores: Mapping[str, Any], summary: st
         "`vocabulary.csv` lists with their titles. It was made by scoehr; "
         "`scoehr.generators.load` reads it.",
         "## Settings\n\n| setting | value |\n|---|---|\n" + "\n".join(settings),
+        *_stopping(config.get("stopping")),
         "## How good it is\n\n" + _scored(scores),
         "## Use\n\nFor developing and testing methods, teaching, and deciding whether access to "
         "the real records is worth asking for. Not for care, and not for estimates published as "
@@ -117,6 +118,16 @@ def _promise(privacy: Mapping[str, Any] | None) -> str:
         f"privacy, where neighbours differ by {plain(privacy['neighbours'])}, {public} public. "
         "Choosing settings on the same patients is not counted in it."
     )
+
+
+def _stopping(stopping: Mapping[str, Any] | None) -> list[str]:
+    if not stopping:
+        return []
+    trained, epoch = plain(stopping["trained"]), plain(stopping["epoch"])
+    return [
+        f"Of {trained} epochs the weights after {epoch} were taken: no later one lowered the loss "
+        f"of {plain(stopping['judged_by'])} by more than a standard error."
+    ]
 
 
 def _kind(config: Mapping[str, Any]) -> str:

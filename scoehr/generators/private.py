@@ -18,6 +18,7 @@ import secrets
 import time
 import warnings
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -58,6 +59,7 @@ class PrivateConfig(ThinningConfig):
     epochs: int = 40
     batch: int = 1024  # on average: every patient is in each batch with the same probability
     learning_rate: float = 5e-4
+    patience: int | None = since(None, before=None)  # losses are not looked at
     epsilon: float = 8.0
     delta: float = 1e-5
     max_gradient_norm: float = 100.0  # of a patient; a lower one biases rates of long vectors
@@ -110,7 +112,8 @@ class Private(Thinning):
         InputError where no code is frequent enough for it.
         """
         if self.config.vocabulary == "noised":
-            train_set = on_codes(train_set, noised_vocabulary(train_set, self.config, _secret()))
+            codes = noised_vocabulary(train_set, self.config, self._secret())
+            train_set = on_codes(train_set, codes)
         return super().fit(train_set, validation, **options)
 
     def _train(self, fitting: Fitting) -> list[Row]:
@@ -121,11 +124,11 @@ class Private(Thinning):
                 f"delta {config.delta:g} promises nothing to {n:,} patients; set it below "
                 f"{1 / n:.1g}"
             )
-        rng = _secret()
+        rng = self._secret()
         chance = min(1.0, config.batch / n)  # of a patient to be in a batch
         steps = math.ceil(1 / chance)  # of an epoch
         noise = noise_for(config, chance, config.epochs * steps)
-        self.rate.set_marginals(noised_counts(data, config, rng), noised_lengths(data, config, rng))
+        self._set_marginals(data, rng)
         self.rate.to(self.device)
         clipped, optimiser = self._private(noise)
         average = AveragedModel(self.rate.network, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
@@ -137,8 +140,7 @@ class Private(Thinning):
             )
             optimiser.param_groups[0]["lr"] = learning_rate
             for _ in range(steps):
-                batch = data[torch.rand(n, generator=rng) < chance]
-                self._step(batch, clipped, optimiser, rng)
+                self._step(self._batch(data, chance, rng), clipped, optimiser, rng)
                 average.update_parameters(self.rate.network)
             spent = epsilon(config, noise, chance, (epoch + 1) * steps)
             row = {"stage": "rate", "epoch": epoch + 1, "epsilon": spent}
@@ -148,6 +150,11 @@ class Private(Thinning):
         self.rate.network.load_state_dict(average.module.state_dict())
         self.rate.cpu()
         return rows
+
+    @staticmethod
+    def _secret(device: str = "cpu") -> torch.Generator:
+        """Random numbers that nobody can draw again."""
+        return torch.Generator(device).manual_seed(secrets.randbits(63))
 
     def _floats(self, n: int, n_codes: int) -> int:
         return 2 * super()._floats(n, n_codes) + 6 * CELLS  # two passes back over each batch
@@ -167,13 +174,22 @@ class Private(Thinning):
             noise_multiplier=noise,
             max_grad_norm=config.max_gradient_norm,
             expected_batch_size=config.batch,
-            generator=_secret(self.device),
+            generator=self._secret(self.device),
         )
+
+    def _set_marginals(self, data: SparseRows, rng: torch.Generator) -> None:
+        counts, lengths = (
+            release(data, self.config, rng) for release in (noised_counts, noised_lengths)
+        )
+        self.rate.set_marginals(counts, lengths)
+
+    def _batch(self, data: SparseRows, chance: float, rng: torch.Generator) -> Tensor:
+        """Patients ``(B, n_codes)``, each with the same chance."""
+        return data[torch.rand(len(data), generator=rng) < chance]
 
     def _step(self, x: Tensor, clipped: Clipped, optimiser: Noisy, rng: torch.Generator) -> None:
         """One step on a batch ``(B, n_codes)`` of any size; the noise hides how many there were."""
-        level = 1 - torch.rand(len(x), generator=rng) ** 2  # independent of other patients
-        level = level.clamp(max=MAX_LEVEL)
+        level = self._levels(len(x), rng)
         thinned = thin(x, level, rng)
         clipped.enable_hooks()
         losses = thinning_loss(
@@ -187,6 +203,10 @@ class Private(Thinning):
             optimiser.zero_grad()
             (factor * losses).sum().backward()
         optimiser.step()
+
+    def _levels(self, n: int, rng: torch.Generator) -> Tensor:
+        """Levels ``(n,)`` of the density of training, each independent of other patients."""
+        return (1 - torch.rand(n, generator=rng) ** 2).clamp(max=MAX_LEVEL)
 
     @property
     def spent(self) -> float:
@@ -205,11 +225,6 @@ class Private(Thinning):
         promise["neighbours"] = "one patient more or less"
         promise["vocabulary"] = self.config.vocabulary
         super().write(folder, **{"privacy": promise, **extra})
-
-
-def _secret(device: str = "cpu") -> torch.Generator:
-    """Random numbers that nobody can draw again."""
-    return torch.Generator(device).manual_seed(secrets.randbits(63))
 
 
 def noised_vocabulary(
@@ -308,6 +323,7 @@ def _spread(config: PrivateConfig) -> float:
     return config.marginals_noise * math.sqrt(config.max_codes + 1)
 
 
+@lru_cache
 def epsilon(config: PrivateConfig, noise: float, chance: float, steps: int) -> float:
     """ε at ``config.delta`` of the distributions, a noised vocabulary and ``steps`` steps, by Rényi
     accounting."""
@@ -328,6 +344,7 @@ def epsilon(config: PrivateConfig, noise: float, chance: float, steps: int) -> f
         return accountant.get_epsilon(delta)
 
 
+@lru_cache
 def noise_for(config: PrivateConfig, chance: float, steps: int) -> float:
     """The least noise of the gradients, over their norm, that keeps ``config.epsilon``."""
     lowest, highest = 0.3, 1e4

@@ -33,6 +33,7 @@ LIMITS = {
     "marginals_noise": "(0, inf)",
     "max_codes": "[1, 1000000]",
     "max_gradient_norm": "(0, inf)",
+    "patience": "[1, 1000000]",
     "prior": "(0, inf)",
     "sample_batch": "[1, 131072]",
     "steps": "[1, 1000000]",

@@ -20,6 +20,7 @@ from scoehr.checkpoints import Row
 from scoehr.files import InputError
 from scoehr.generators import conditions
 from scoehr.generators.base import Fitting, Generator, Sampling, Settings, Weights
+from scoehr.generators.settings import since
 from scoehr.models import RecordMLP, ResidualMLP
 from scoehr.thinning import RateModel, thin, thinning_levels, thinning_loss
 from scoehr.training import Schedule
@@ -39,6 +40,7 @@ class ThinningConfig(Settings):
     clip: float = 10.0  # above most norms: clipped gradients would bias the rates
     blur: float = 0.05  # of the lengths of the training patients, relative to them
     ema: float = 0.999
+    patience: int | None = since(10, before=None)  # epochs without a better one; None: all are run
     sampler: Literal["exact_jumps", "tau_leaping"] = "exact_jumps"
     steps: int | None = None  # of tau_leaping
     sample_batch: int = 4096  # grown together; at the end few are left to fill the processor
@@ -81,13 +83,14 @@ class Thinning(Generator):
 
     def _train(self, fitting: Fitting) -> list[Row]:
         self.rate.fit_marginals(fitting.data)
-        config = self._training_config(len(fitting.data))
-        return fitting.train("rate", self.rate, self.rate.loss, config, device=self.device)
+        config = self._training_config(len(fitting.data), patience=self.config.patience)
+        how: dict[str, Any] = {"device": self.device, "losses": self._losses}
+        return fitting.train("rate", self.rate, self.rate.loss, config, **how)
 
     def _losses(self, x: Tensor, draws: int, rng: torch.Generator) -> Tensor:
         levels = thinning_levels(draws, rng).expand(len(x), -1).T
-        found = [thinning_loss(self.rate, x, thin(x, level, rng), level) for level in levels]
-        return torch.stack(found).mean(0)
+        draw = lambda level: (thin(x.cpu(), level, rng).to(x), level.to(x))  # noqa: E731
+        return torch.stack([thinning_loss(self.rate, x, *draw(a)) for a in levels]).mean(0)
 
     def _floats(self, n: int, n_codes: int) -> int:
         tables = 10 * RateModel.LEVELS * (RateModel.MAX_THINNED + 1) * n_codes

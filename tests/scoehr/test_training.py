@@ -283,3 +283,47 @@ def test_a_checkpoint_of_other_weights_is_never_taken_up(tmp_path):
         net.weight[0, 0] += 1e-6  # too little to show in a loss of three digits
     train(net, loss, X, TrainingConfig(2, batch=20), seed=1, store=tmp_path, progress=False)
     assert len(kept(tmp_path)) == 2
+
+
+def overfitting(patience, *, store=None, stop=None):
+    """Ten numbers learned by heart: training goes on lowering its loss, validation turns."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(20, 64), nn.Tanh(), nn.Linear(64, 1))
+    x, noise = torch.randn(60, 20), torch.randn(60, 1)
+    data = torch.cat([x, x[:, :1] + noise], dim=1)
+    error = lambda rows: (net(rows[:, :20]) - rows[:, 20:]).square()[:, 0]  # noqa: E731
+    calls = 0
+
+    def loss(rows, rng):
+        nonlocal calls
+        calls += 1
+        if stop and calls > stop:
+            raise KeyboardInterrupt
+        return error(rows).mean()
+
+    config = TrainingConfig(
+        60, batch=10, learning_rate=0.01, ema=0.9, drop_last=False, patience=patience
+    )
+    train_on, held = data[:20], data[20:]
+    how = {"seed": 1, "validation": held, "judge": lambda: error(held)}
+    history = train(net, loss, train_on, config, **how, store=store, progress=False, save_every=0)
+    return history, float(error(held).mean().detach()), weights(net)
+
+
+def test_validation_patients_choose_the_epoch_and_end_the_training():
+    every, last, _ = overfitting(None)
+    history, taken, _ = overfitting(5)
+    chosen = [row["epoch"] for row in history if row["chosen"]]
+    assert len(every) == 60 and len(history) == chosen[-1] + 5 < 60
+    assert taken == pytest.approx(history[chosen[-1] - 1]["validation_loss"], rel=1e-5)
+    assert taken < last
+    assert "chosen" not in every[0], "without patience nothing is chosen"
+
+
+def test_an_interrupted_choice_is_the_same_as_one_that_was_not(tmp_path):
+    history, taken, ended = overfitting(5)
+    with pytest.raises(KeyboardInterrupt):
+        overfitting(5, store=tmp_path, stop=2 * (len(history) - 2))
+    again, resumed, same = overfitting(5, store=tmp_path)
+    assert [row["chosen"] for row in again] == [row["chosen"] for row in history]
+    assert resumed == taken and torch.equal(same, ended)
