@@ -56,6 +56,7 @@ def copy_checkout(folder: Path) -> None:
         "benchmarks/speed.json",
         "benchmarks/wide.json",
         "benchmarks/reliability.json",
+        "benchmarks/audit.json",
     ):
         (folder / part).parent.mkdir(exist_ok=True)
         shutil.copy(CHECKOUT / part, folder / part)

@@ -177,23 +177,20 @@ class Experiment(runs.Experiment[Run]):
         return found
 
     @property
-    def needs_public_codes(self) -> bool:
-        """Whether the codes of a user's own table would be learned under a promise of privacy."""
-        return self.dataset == "table" and isinstance(self.config, generators.PrivateConfig)
+    def promises(self) -> bool:
+        """Whether nothing exact of the patients may stand beside a promise of privacy."""
+        return getattr(self.config, "vocabulary", "public") == "noised"
 
     def make(self, folder: Path, *, progress: bool) -> None:
         """Fit, sample and score; only score where the patients are there."""
-        if self.needs_public_codes:
-            raise InputError(
-                f"row {self.name}: the codes of a private table tell of its patients; use "
-                "scoehr fit --preset private --codes with a public list"
-            )
         kept = self.folder / "synthetic.parquet"
         if (self.folder / "config.json").exists() and kept.exists():
             shutil.copytree(self.folder, folder, dirs_exist_ok=True)
             return write_json(folder / "metrics.json", _scores(self, CodeMatrix.read(kept)))
         data = self.cohort()
         model, verdict = _fit(self, data, ROOT / "runs" / "stages", progress)
+        if self.promises:
+            data = replace(data, test=data.test.restrict(model.vocabulary.codes)[0])
         synthetic: CodeMatrix | None = None
         costs: dict[str, Any] = {}
         if verdict == "finished":
@@ -302,7 +299,17 @@ def _row(name: str, row: Mapping[str, Any], shared: dict[str, Any]) -> Experimen
         return VisitsExperiment(config=scaled(config, VISITS, profile), **facts)
     model = generators.preset(row["preset"], **row.get("settings", {}))
     kind = model.config.network if isinstance(model, ScoEHR) else model.name
-    return Experiment(config=scaled(model.config, kind, profile), **facts)
+    model.config = scaled(model.config, kind, profile)
+    closed = shared["data"] and datasets.credentialed(shared["dataset"], shared["data"])
+    if isinstance(model.config, generators.PrivateConfig) and closed:
+        model.config = replace(model.config, vocabulary="noised")
+        facts["data"] = _named_by_place(shared["source"])
+    return Experiment(config=model.config, **facts)
+
+
+def _named_by_place(source: str) -> str:
+    """An identity of data that says where they lie and nothing of the patients."""
+    return hashlib.sha256(source.encode()).hexdigest()[:16]
 
 
 def expanded(source: str | Path | None) -> str | None:
@@ -328,8 +335,7 @@ def place(dataset: str, source: str | None, profile: str) -> str:
 
 def of_book(dataset: str, source: str | None, profile: str, seed: int) -> Mapping[str, Experiment]:
     """Every row at this profile that may be run; a book shows those that are finished."""
-    rows = plan(dataset, source, profile, seed)
-    return {name: row for name, row in rows.items() if not row.needs_public_codes}
+    return plan(dataset, source, profile, seed)
 
 
 def main(plan: dict[str, Experiment]) -> dict[str, Experiment]:
@@ -538,9 +544,8 @@ def _scores(experiment: Experiment, synthetic: CodeMatrix) -> dict[str, Any]:
     the reference points.
     """
     data = experiment.cohort()
-    private = not generators.unfitted(experiment.config).releases_data_facts
-    if private and datasets.credentialed(experiment.dataset, data.fingerprint):
-        return metrics.evaluate(data.test, synthetic)  # training patients would show without noise
+    if experiment.promises:  # training patients, and codes of theirs, would show without noise
+        return metrics.evaluate(data.test.restrict(synthetic.codes)[0], synthetic)
     return metrics.evaluate(
         data.test,
         synthetic,

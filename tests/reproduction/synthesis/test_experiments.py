@@ -6,10 +6,13 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 from reproduction.synthesis import experiments
 from scoehr import InputError
+from scoehr.data.datasets import fingerprint, load
+from scoehr.data.matrix import CodeMatrix
 from scoehr.files import sha256
 from tests.problems import patients
 
@@ -219,8 +222,24 @@ def test_a_row_that_samples_otherwise_takes_the_weights_of_the_row_before(home):
     assert json.loads((folder(home, "few") / "config.json").read_text())["config"]["steps"] == 5
 
 
-def test_a_private_row_does_not_learn_the_codes_of_a_users_table(tmp_path):
-    patients(100).write(tmp_path / "table.parquet")
-    row = experiments.plan("table", str(tmp_path / "table.parquet"), "quick")["private"]
-    with pytest.raises(InputError, match="row private: the codes of a private table tell"):
-        row.make(tmp_path / "run", progress=False)
+def test_a_private_row_writes_nothing_exact_of_a_users_patients(home):
+    """Codes of one patient, fingerprints, totals and losses stay out; it is run once."""
+    small = "{width: 8, epochs: 1, marginals_noise: 0.1, delta: 1.0e-4, epsilon: 1.0e+4}"
+    (home / "workflow" / "experiments.yaml").write_text(
+        PLAN + f"  private: {{title: private, preset: private, settings: {small}}}\n"
+    )
+    table, counts = home / "table.parquet", patients(1_000).dense()
+    codes = [*patients(1).codes, "SECRET"]
+    secret = np.r_[1, np.zeros(len(counts) - 1, dtype=int)]
+    CodeMatrix.from_array(np.c_[counts, secret], codes).write(table)
+    run = RUN.replace("'fast'", "'private'")
+    finish(start(home, run))
+    made = folder(home, "private")
+    texts = {path.name: path.read_bytes() for path in made.iterdir()}
+    found = fingerprint(load("table", str(table)).matrix)
+    assert not [name for name, text in texts.items() if b"SECRET" in text or found.encode() in text]
+    assert json.loads(texts["config.json"])["data"] == {}
+    assert "train" not in json.loads(texts["metrics.json"])["n"]
+    before = sha256(made / "rate.safetensors")
+    finish(start(home, run))
+    assert sha256(made / "rate.safetensors") == before
