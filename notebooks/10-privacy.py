@@ -144,6 +144,39 @@ Words(
 )
 
 # %% [markdown]
+# (stopping)=
+# ## When training should end
+#
+# Whoever has a model's weights can attack its own losses. An attacker with as many patients of the
+# same hospital trains models like it and looks for patients whom the model knows better than those
+# do. The fewer the patients, the more is learned by heart; so validation patients {ref}`choose
+# the epoch <chosen-epoch>`, and narrower networks remember less. Every setting is attacked with the models
+# of all, and the worst attack is shown (`python -m benchmarks.overfitting`).
+
+# %% tags=["hide-input"]
+study = read_json(CHECKOUT / "benchmarks" / "overfitting.json")
+ended = {
+    (place, name): {
+        "epochs": row["epochs"],
+        "loss of members": f"{row['loss_of_members']:.2f}",
+        "of others": f"{row['loss_of_others']:.2f}",
+        "attack AUC": f"{row['worst']['attack_auc']:.3f}",
+        "TPR at 1 % FPR": f"{row['worst']['attack_tpr_1']:.1%}",
+        "at .1 %": f"{row['worst']['attack_tpr_01']:.2%}",
+        "discriminator AUC": f"{row['discriminator_auc']:.3f}",
+    }
+    for place, rows in study["rows"].items()
+    for name, row in rows.items()
+}
+sheet = pd.DataFrame.from_dict(ended, orient="index")
+sheet.index = [f"{place}: {name}" for place, name in sheet.index]
+Table(
+    sheet,
+    f"Training to the end or to the chosen epoch: {study['patients_judged']:,} members and as many "
+    "others at most, on whom chance finds 1 % and .1 %.",
+)
+
+# %% [markdown]
 # (promise)=
 # ## What a promise costs
 #

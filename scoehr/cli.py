@@ -176,7 +176,7 @@ def fit(
     ] = "thinning",
     validation: Annotated[
         Path | None,
-        typer.Option(parser=PATH, help="Table whose loss is recorded each epoch."),
+        typer.Option(parser=PATH, help="Table whose loss is recorded; thinning stops by it."),
     ] = None,
     kind: Annotated[
         Kind | None, typer.Option(help="Learn occurrences or 0/1, in place of the preset's.")
@@ -190,8 +190,7 @@ def fit(
         Path | None,
         typer.Option(
             parser=PATH,
-            help="Public list of codes (column code) to learn; preset private needs it, "
-            "or --set vocabulary=noised.",
+            help="Public list of codes (column code) to learn; preset private needs it.",
         ),
     ] = None,
 ) -> None:
@@ -223,10 +222,9 @@ def fit(
         generator.write(scratch)
     shutil.rmtree(checkpoints, ignore_errors=True)
     if isinstance(generator, generators.Private):
-        print(
-            f"differential privacy: ε = {generator.spent:.3g} at δ = {generator.config.delta:g}, "
-            f"{generator.config.vocabulary} vocabulary of {len(generator.vocabulary.codes):,} codes"
-        )
+        delta, vocabulary = generator.config.delta, generator.config.vocabulary
+        print(f"differential privacy: ε = {generator.spent:.3g} at δ = {delta:g}", end=", ")
+        print(f"{vocabulary} vocabulary of {len(generator.vocabulary.codes):,} codes")
     n = 1000 if private else len(matrix)
     print(f"wrote {out}: to sample, scoehr sample {out} -n {n} --out synthetic.parquet")
 

@@ -150,23 +150,19 @@ def train(
         loss: ``(batch, rng) -> one value``; every random number comes from ``rng``.
         validation: data ``(m, D)`` whose loss is recorded each epoch, under the same noise.
         judge: what chooses an epoch, with ``patience``: that whose averaged weights no later one
-            betters by more than a standard error of the mean difference over its patients.
+            betters by more than a standard error.
         about: settings of the loss that neither weights nor data show.
         store: folder of checkpoints, written after epochs at most every ``save_every`` seconds, and
             read by any training of the same ``name``, settings and data.
 
     Returns:
-        A row an epoch: epoch, train_loss, validation_loss, learning_rate, seconds; with a judge
-        also whether it was ``chosen`` over those before.
+        A row an epoch: epoch, train_loss, validation_loss, learning_rate, seconds (chosen).
 
     Raises:
         Diverged: the loss is not finite, or ``divergence_factor`` times the untrained module's.
         InputError: fewer patients than a batch.
     """
-    if len(data) < config.batch and config.drop_last:
-        raise InputError(
-            f"{len(data)} patients do not fill one batch of {config.batch}; lower the batch size"
-        )
+    _check_size(len(data), config)
     if validation is not None:
         validation = validation[: max(256, round(config.epoch_fraction * len(validation)))]
     rates = config.learning_rates()
@@ -191,9 +187,21 @@ def train(
         state.history.append(row)
         _check_divergence(state, config.divergence_factor, name)
         files.save(state, save_every)
-    if ended_with := _weights(state.chosen) or state.kept:
-        module.load_state_dict(ended_with)
+    _end(state)
     return state.history
+
+
+def _end(state: Checkpoint) -> None:
+    """The chosen weights, else the averaged ones, else the last."""
+    if taken := _weights(state.chosen) or state.kept:
+        state.module.load_state_dict(taken)
+
+
+def _check_size(n: int, config: TrainingConfig) -> None:
+    if n < config.batch and config.drop_last:
+        raise InputError(
+            f"{n} patients do not fill one batch of {config.batch}; lower the batch size"
+        )
 
 
 def _choose(state: Checkpoint, judge: Judge) -> Row:
