@@ -157,7 +157,7 @@ Words(
 study = read_json(CHECKOUT / "benchmarks" / "overfitting.json")
 ended = {
     (place, name): {
-        "epochs": row["epochs"],
+        "epochs run": row["epochs"],
         "loss of members": f"{row['loss_of_members']:.2f}",
         "of others": f"{row['loss_of_others']:.2f}",
         "attack AUC": f"{row['worst']['attack_auc']:.3f}",

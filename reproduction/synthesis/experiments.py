@@ -153,6 +153,7 @@ class Experiment(runs.Experiment[Run]):
 
     @property
     def settings(self) -> dict[str, Any]:
+        """All that decides the result; settings that came later count once they are changed."""
         return super().settings | {"config": self.config.distinguishing()}
 
     @property
