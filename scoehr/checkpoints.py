@@ -36,7 +36,7 @@ class Checkpoint:
     optimisers: Mapping[str, torch.optim.Optimizer]  # by a name without a slash
     rng: torch.Generator = field(default_factory=torch.Generator)
     kept: dict[str, Tensor] = field(default_factory=dict)  # averaged or best weights
-    chosen: dict[str, Tensor] = field(default_factory=dict)  # weights and losses of an epoch
+    chosen: dict[str, Tensor] = field(default_factory=dict)  # weights of the best epoch
     numbers: dict[str, float] = field(default_factory=dict)
     history: list[Row] = field(default_factory=list)  # a row an epoch
 

@@ -19,7 +19,7 @@ from scoehr.minibatches import Data
 
 Schedule = Literal["reported", "official", "cosine", "constant"]
 Loss = Callable[[Tensor, torch.Generator], Tensor]  # (B, D) -> one value
-Judge = Callable[[], Tensor]  # losses of validation patients (m,), under the same noise each time
+Judge = Callable[[], Tensor]  # mean loss of validation patients, under the same noise each time
 
 
 class Diverged(RuntimeError):
@@ -149,8 +149,7 @@ def train(
     Args:
         loss: ``(batch, rng) -> one value``; every random number comes from ``rng``.
         validation: data ``(m, D)`` whose loss is recorded each epoch, under the same noise.
-        judge: what chooses an epoch, with ``patience``: that whose averaged weights no later one
-            betters by more than a standard error.
+        judge: what chooses an epoch, with ``patience``: that whose averaged weights it finds best.
         about: settings of the loss that neither weights nor data show.
         store: folder of checkpoints, written after epochs at most every ``save_every`` seconds, and
             read by any training of the same ``name``, settings and data.
@@ -193,7 +192,7 @@ def train(
 
 def _end(state: Checkpoint) -> None:
     """The chosen weights, else the averaged ones, else the last."""
-    if taken := _weights(state.chosen) or state.kept:
+    if taken := state.chosen or state.kept:
         state.module.load_state_dict(taken)
 
 
@@ -211,24 +210,12 @@ def _choose(state: Checkpoint, judge: Judge) -> Row:
     state.module.load_state_dict(averaged)
     state.module.eval()
     with torch.no_grad():
-        losses = judge().cpu()
+        found = float(judge())
     state.module.load_state_dict(current)
-    better = "losses" not in state.chosen or _gains(state.chosen["losses"], losses)
+    better = found < min((row["validation_loss"] for row in state.history), default=math.inf)
     if better:
-        weights = {f"weights.{key}": value.clone() for key, value in averaged.items()}
-        state.chosen = {"losses": losses, **weights}
-    return {"validation_loss": float(losses.mean()), "chosen": better}
-
-
-def _gains(before: Tensor, losses: Tensor) -> bool:
-    """Whether losses ``(m,)`` of the same patients fell by more than a standard error."""
-    gain = (before - losses).double()
-    return bool(gain.mean() > gain.std() / math.sqrt(len(gain)))
-
-
-def _weights(chosen: dict[str, Tensor]) -> dict[str, Tensor]:
-    start = "weights."
-    return {key[len(start) :]: value for key, value in chosen.items() if key.startswith(start)}
+        state.chosen = {key: value.clone() for key, value in averaged.items()}
+    return {"validation_loss": found, "chosen": better}
 
 
 def _waited(state: Checkpoint, patience: int | None) -> bool:

@@ -125,8 +125,8 @@ def _stopping(stopping: Mapping[str, Any] | None) -> list[str]:
         return []
     trained, epoch = plain(stopping["trained"]), plain(stopping["epoch"])
     return [
-        f"Of {trained} epochs the weights after {epoch} were taken: no later one lowered the loss "
-        f"of {plain(stopping['judged_by'])} by more than a standard error."
+        f"Of {trained} epochs the weights after {epoch} were taken, under which the loss of "
+        f"{plain(stopping['judged_by'])} was the lowest."
     ]
 
 

@@ -32,12 +32,12 @@ def hold_out(rows: SparseRows, seed: int) -> tuple[SparseRows, SparseRows | None
 
 
 def judge(losses: Losses, held_out: Data, seed: int, device: str) -> Judge:
-    """Their losses ``(m,)`` under the network as it is, with the same noise at every call."""
+    """Their mean loss under the network as it is, with the same noise at every call."""
     rows = SparseRows.of(held_out).to(device)
 
     def judged() -> Tensor:
         rng = torch.Generator().manual_seed(seed)
-        return torch.cat([losses(part, DRAWS, rng) for part in rows.parts()])
+        return torch.cat([losses(part, DRAWS, rng) for part in rows.parts()]).mean()
 
     return judged
 

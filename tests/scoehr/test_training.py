@@ -305,7 +305,7 @@ def overfitting(patience, *, store=None, stop=None):
         60, batch=10, learning_rate=0.01, ema=0.9, drop_last=False, patience=patience
     )
     train_on, held = data[:20], data[20:]
-    how = {"seed": 1, "validation": held, "judge": lambda: error(held)}
+    how = {"seed": 1, "validation": held, "judge": lambda: error(held).mean()}
     history = train(net, loss, train_on, config, **how, store=store, progress=False, save_every=0)
     return history, float(error(held).mean().detach()), weights(net)
 
