@@ -150,8 +150,8 @@ Words(
 # Whoever has a model's weights can attack its own losses. An attacker with as many patients of the
 # same hospital trains models like it and looks for patients whom the model knows better than those
 # do. The fewer the patients, the more is learned by heart; so validation patients {ref}`choose
-# the epoch <chosen-epoch>`, and narrower networks remember less. Every setting is attacked with the models
-# of all, and the worst attack is shown (`python -m benchmarks.overfitting`).
+# the epoch <chosen-epoch>`. Every setting is attacked with the models of all, and the worst attack
+# is shown (`python -m benchmarks.overfitting`).
 
 # %% tags=["hide-input"]
 study = read_json(CHECKOUT / "benchmarks" / "overfitting.json")
