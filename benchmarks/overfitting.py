@@ -35,8 +35,8 @@ JUDGED, COMPARED, DRAWS = 5_000, 3_000, 8  # members and others, patients of a s
 SETTINGS: dict[str, dict[str, Any]] = {
     "as before": {"patience": None, "width": 256},
     "width 64": {"patience": None, "width": 64},
-    "chosen epoch": {"width": 256},
-    "chosen epoch, width 64": {"width": 64},
+    "chosen epoch": {"patience": 10, "width": 256},
+    "chosen epoch, width 64": {"patience": 10, "width": 64},
 }
 #: Training patients, and the settings that are run; of small tables all.
 SCALES = {1_500: tuple(SETTINGS), 20_000: ("as before", "chosen epoch, width 64")}
