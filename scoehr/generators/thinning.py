@@ -40,9 +40,7 @@ class ThinningConfig(Settings):
     clip: float = 10.0  # above most norms: clipped gradients would bias the rates
     blur: float = 0.05  # of the lengths of the training patients, relative to them
     ema: float = 0.999
-    patience: int | None = since(
-        60, before=None
-    )  # epochs without a better one; None: take the last
+    patience: int | None = since(60, before=None)  # epochs without a better; None: the last
     sampler: Literal["exact_jumps", "tau_leaping"] = "exact_jumps"
     steps: int | None = None  # of tau_leaping
     sample_batch: int = 4096  # grown together; at the end few are left to fill the processor
