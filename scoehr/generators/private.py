@@ -109,12 +109,12 @@ class Private(Thinning):
     ) -> Self:
         """Train as :meth:`Generator.fit` says; a noised vocabulary takes the place of the table's.
 
-        InputError where no code is frequent enough for it.
+        No losses of validation patients are looked at. InputError where no code is frequent enough.
         """
         if self.config.vocabulary == "noised":
             codes = noised_vocabulary(train_set, self.config, self._secret())
             train_set = on_codes(train_set, codes)
-        return super().fit(train_set, validation, **options)
+        return super().fit(train_set, **options)
 
     def _train(self, fitting: Fitting) -> list[Row]:
         """Without losses and checkpoints, which would tell of patients without noise."""
