@@ -221,10 +221,8 @@ def fit(
         scratch.mkdir()
         generator.write(scratch)
     shutil.rmtree(checkpoints, ignore_errors=True)
-    if isinstance(generator, generators.Private):
-        delta, vocabulary = generator.config.delta, generator.config.vocabulary
-        print(f"differential privacy: ε = {generator.spent:.3g} at δ = {delta:g}", end=", ")
-        print(f"{vocabulary} vocabulary of {len(generator.vocabulary.codes):,} codes")
+    if private:
+        _print_promise(generator)
     n = 1000 if private else len(matrix)
     print(f"wrote {out}: to sample, scoehr sample {out} -n {n} --out synthetic.parquet")
 
@@ -479,6 +477,12 @@ def _public_codes(
             f"--codes {path}: is for preset private; the others learn the codes of the table"
         )
     return public_codes(path) if path is not None else None
+
+
+def _print_promise(generator: Any) -> None:
+    delta, vocabulary = generator.config.delta, generator.config.vocabulary
+    print(f"differential privacy: ε = {generator.spent:.3g} at δ = {delta:g}", end=", ")
+    print(f"{vocabulary} vocabulary of {len(generator.vocabulary.codes):,} codes")
 
 
 def _to_learn(table: Path, public: dict[str, str] | None, private: bool) -> CodeMatrix:
