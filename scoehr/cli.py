@@ -209,8 +209,7 @@ def fit(
     private = isinstance(generator, generators.Private)
     public = _public_codes(codes, validation, generator.config.vocabulary if private else None)
     checkpoints = _checkpoints(out)
-    # first, so that a place that cannot be written is found at once
-    with replacing(out) as scratch:
+    with replacing(out) as scratch:  # first: a place that cannot be written is found at once
         matrix = _to_learn(table, public, private)
         held_out = _held_out(validation, matrix) if validation else None
         try:
