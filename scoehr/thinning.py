@@ -60,9 +60,8 @@ def thinning_levels(n: int, rng: torch.Generator) -> Tensor:
 def thinning_loss(rate: RateModel, x: Tensor, thinned: Tensor, level: Tensor) -> Tensor:
     """Poisson (Bregman) loss of the removed counts: ``(B,)`` (Chen & Zhou 2023).
 
-    Its minimum is the conditional mean of what was removed. Weighted by 1 / (1 - a), which is 2 /
-    √(1 - a) over the density of :func:`thinning_levels`, and integrated over a it is the negative
-    log-likelihood of the jumps back to ``x``, up to a constant.
+    Least at the conditional mean of what was removed. With weight 1 / (1 - a), here 2 / √(1 - a),
+    its mean over :func:`thinning_levels` bounds the negative log-likelihood, up to a constant.
     """
     return thinning_bound(rate.log_rate(thinned, level), x, thinned, level)
 
@@ -152,8 +151,7 @@ class RateModel(nn.Module):
     def loss(self, x: Tensor, rng: torch.Generator) -> Tensor:
         """Mean loss of patients ``x`` ``(B, n_codes)`` thinned to random levels: one value."""
         level = thinning_levels(len(x), rng)
-        thinned = thin(x.cpu(), level, rng).to(x)
-        return thinning_loss(self, x, thinned, level.to(x)).mean()
+        return thinning_loss(self, x, thin(x.cpu(), level, rng).to(x), level.to(x)).mean()
 
     def forward(self, x: Tensor, level: Tensor) -> Tensor:
         """Rates of ``x``, both ``(B, n_codes)``, at levels in [0, 1), ``(B,)`` or ``(1,)``."""
