@@ -64,4 +64,4 @@ def test_a_promise_of_gaussian_privacy_by_hand():
 def test_bounds_lie_below_the_truth_and_near_it_with_many_runs(mu):
     rng = np.random.default_rng(0)
     found = audit.found(rng.normal(size=20_000), rng.normal(mu, 1, size=20_000))
-    assert mu - 0.25 <= found <= mu
+    assert mu - 0.4 <= found <= mu
