@@ -77,7 +77,9 @@ def test_fresh_patients_give_nobody_away(sets):
 def test_the_loss_of_an_overtrained_model_finds_members():
     toy = Toy(codes=60, mean_cell=0.1)
     real, train = (matrix(toy.sample(300, seed)) for seed in range(2))
-    model = preset("thinning", epochs=40, width=64, batch=32, patience=None).fit(train, progress=False)
+    model = preset("thinning", epochs=40, width=64, batch=32, patience=None).fit(
+        train, progress=False
+    )
     assert model.losses(real, seed=1).tolist() == model.losses(real, seed=1).tolist()
     found = attack(real, model.sample(100, progress=False), train=train, model=model)
     assert found["scores"]["reference_loss_auc"] > 0.6
