@@ -271,9 +271,10 @@ def report(
     from reproduction import pdf as printing
 
     place = book.folder(dataset, profile, source)
-    if printing.browser():
+    index = place / "_build" / "html" / "index.html"
+    if index.is_file() and printing.browser():
         print(f"wrote {printing.write(place)}")
-    print(f"wrote {place / '_build' / 'html' / 'index.html'}")
+    print(f"wrote {index}")
 
 
 @app.command()

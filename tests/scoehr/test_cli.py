@@ -41,7 +41,7 @@ COMMANDS = [
     "review",
     "visits",
 ]
-COMMANDS += ["experiments", "run", "report", "notebook", "build", "publish", "check"]
+COMMANDS += ["experiments", "run", "report", "pdf", "notebook", "build", "publish", "check"]
 
 
 def readme_block(language, word):
