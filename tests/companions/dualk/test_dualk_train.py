@@ -410,7 +410,7 @@ def test_every_line_of_the_logs_is_shown_beside_ours(root):
     table = results.logs(run)
     for line in claims.QUOTES.values["logs"]:
         row = table.loc[f"{line['stage']}, epoch {line['epoch']}, reported"]
-        shown = {title: line[key] for key, title in results.LOGGED.items() if key in line}
+        shown = {results.LOGGED[key]: line[key] for key in results.SHOWN if key in line}
         assert all(row[title] == value for title, value in shown.items())
     assert np.isfinite(table.loc["fine-tuning, epoch 1, here", "training loss"])
 
