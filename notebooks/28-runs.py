@@ -40,17 +40,19 @@ catalogue.searchable(catalogue.published())
 
 # %%
 from reproduction import catalogue
+from scoehr import InputError
 
-model = catalogue.load("thinning")
-drawn = model.sample(3, seed=1, progress=False).to_long()
-drawn.rename(columns={"patient_id": "patient"}).head(8)
+try:
+    model = catalogue.load("thinning")
+    drawn = model.sample(3, seed=1, progress=False).to_long()
+    display(drawn.rename(columns={"patient_id": "patient"}).head(8))
+except InputError as error:
+    print(error)
 
 # %% [markdown]
 # A run that is published without its weights says how to make them:
 
 # %%
-from scoehr import InputError
-
 try:
     catalogue.load("thinning", seed=1)
 except InputError as error:
@@ -62,6 +64,10 @@ except InputError as error:
 # What a run has besides weights is read in the same way.
 
 # %%
-run = catalogue.find("thinning", seed=1)
-print(run.id, f"{run.costs['parameters']:,} parameters")
-run.history[["stage", "epoch", "train_loss", "validation_loss"]].tail(3).round(2)
+try:
+    run = catalogue.find("thinning", seed=1)
+    print(run.id, f"{run.costs['parameters']:,} parameters")
+    losses = run.history[["stage", "epoch", "train_loss", "validation_loss"]]
+    display(losses.tail(3).round(2))
+except InputError as error:
+    print(error)

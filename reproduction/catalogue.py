@@ -24,10 +24,12 @@ SCORES = {
     "both.success": "attacks that succeed",
 }
 
+COLUMNS = ["row", "title", "study", "data", "profile", "seed", "score", "kept"]
+
 
 def published() -> pd.DataFrame:
     """A row a published run: row, title, study, data, profile, seed, score, what is kept."""
-    return pd.DataFrame([_row(store) for store in _stores()])
+    return pd.DataFrame([_row(store) for store in _stores()], columns=COLUMNS)
 
 
 def _stores() -> Iterator[bundles.Bundled]:
