@@ -158,8 +158,7 @@ study = read_json(CHECKOUT / "benchmarks" / "overfitting.json")
 ended = {
     (place, name): {
         "epochs run": row["epochs"],
-        "loss of members": f"{row['loss_of_members']:.2f}",
-        "of others": f"{row['loss_of_others']:.2f}",
+        "loss, members and others": (f"{row['loss_of_members']:.2f}, {row['loss_of_others']:.2f}"),
         "attack AUC": f"{row['worst']['attack_auc']:.3f}",
         "TPR at 1 % FPR": f"{row['worst']['attack_tpr_1']:.1%}",
         "at .1 %": f"{row['worst']['attack_tpr_01']:.2%}",
