@@ -85,7 +85,7 @@ def test_every_preset_learns_the_weights_that_the_dense_table_gives(name, monkey
         numbers["seed"] += 1
         return torch.Generator(device).manual_seed(numbers["seed"])
 
-    monkeypatch.setattr(private, "_secret", known)
+    monkeypatch.setattr(private.Private, "_secret", staticmethod(known))
     sparsely = weights(fitted(name, SMALL[name]))
     numbers["seed"] = 0
     monkeypatch.setattr(Generator, "_rows", lambda self, matrix: Dense(self._cut(matrix).counts))
