@@ -488,7 +488,8 @@ def test_the_workflow_repeats_nothing_that_is_finished():
     (place / "account-3.txt").touch()
     snakemake("--touch")
     assert "Nothing to be done" in snakemake("--dry-run")
-    (tiny_study.root() / "notebooks" / "13-artefacts.py").touch()
+    changed = tiny_study.root() / "notebooks" / "13-artefacts.py"
+    changed.write_text(changed.read_text(encoding="utf-8") + "\n", encoding="utf-8")
     planned = snakemake("--dry-run")
     jobs = dict(re.findall(r"^(\w+) +(\d+)$", planned, re.MULTILINE))
     assert jobs == {"notebook": "1", "book": "1", "all": "1", "total": "3"}
