@@ -123,7 +123,7 @@ def test_the_graph_of_the_real_plans_holds_every_run_once(tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     rows = [
         *experiments.plan(profile="paper").values(),
-        *dualk.plan("simulated", None, "paper", 0).values(),
+        *dualk.of_book("simulated", None, "paper", 0).values(),
         *mortality_attack.plan("simulated", "paper").values(),
     ]
     runs = [again for row in rows for again in experiments.replicates(row)]
