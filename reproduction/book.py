@@ -227,6 +227,11 @@ def render(place: Path, builder: str = "html") -> Path:
         ]
         listed = "\n".join(complaints[-20:]) or done.stderr[-2000:]
         raise RuntimeError(f"the book was not built:\n{listed}")
+    return index(place, builder)
+
+
+def index(place: Path, builder: str = "html") -> Path:
+    """The first page of the book that :func:`render` makes of an assembled folder."""
     return place / "_build" / builder / "index.html"
 
 

@@ -263,15 +263,13 @@ def report(
     executor: Executor = None,
 ) -> None:
     """Make the whole book, or continue it."""
-    needs_checkout("the book")
-    needs("book", "pipeline", "companions")
-    profile = _profile(dataset, source, profile, seed)
+    profile = _book(dataset, source, profile, seed, "pipeline", "companions")
     _snakemake(_workflow(dataset, source, profile, seed), cores, "all", executor)
     from reproduction import book
     from reproduction import pdf as printing
 
     place = book.folder(dataset, profile, source)
-    index = place / "_build" / "html" / "index.html"
+    index = book.index(place)
     if index.is_file() and printing.browser():
         print(f"wrote {printing.write(place)}")
     print(f"wrote {index}")
@@ -290,7 +288,7 @@ def pdf(
     from reproduction import pdf as printing
 
     place = book.folder(dataset, profile, source)
-    if not (place / "_build" / "html" / "index.html").is_file():
+    if not book.index(place).is_file():
         raise InputError(f"{place}: holds no book; make it first, with scoehr report")
     print(f"wrote {printing.write(place)}")
 
@@ -397,15 +395,14 @@ def check(
     print(f"{tree}: {len(publishing.committed(tree)):,} files may be published")
 
 
-def _book(dataset: str, source: str | None, profile: str | None, seed: int) -> str:
-    """Refuse at once what the book cannot be made with; the profile that it is made at."""
+def _book(dataset: str, source: str | None, profile: str | None, seed: int, *extras: str) -> str:
+    """Refuse at once what the book cannot be made with; the profile that it is made at.
+
+    That is the one asked for, else that of the runs that are there. ``extras`` are needed besides
+    those of the book.
+    """
     needs_checkout("the book")
-    needs("book")
-    return _profile(dataset, source, profile, seed)
-
-
-def _profile(dataset: str, source: str | None, profile: str | None, seed: int) -> str:
-    """The profile asked for, else that of the runs that are there."""
+    needs("book", *extras)
     from reproduction.synthesis import experiments as study
 
     if profile is not None:

@@ -46,7 +46,7 @@ def write(place: Path) -> Path:
     single = book.render(place, "singlehtml")
     page = single.parent / "book.html"
     page.write_text(one_page(_whole(single.parent)), encoding="utf-8")
-    target = place / "_build" / "html" / "book.pdf"
+    target = book.index(place).with_name("book.pdf")
     with tempfile.TemporaryDirectory() as profile, replacing(target) as scratch:
         own = (f"--user-data-dir={profile}", f"--print-to-pdf={scratch}", page.as_uri())
         done = subprocess.run(

@@ -21,7 +21,7 @@ from scoehr.shell import PATH, SEED, SOURCE, may_replace, may_write, run_shell
 if TYPE_CHECKING:
     from scoehr.data.matrix import CodeMatrix
     from scoehr.data.patients import Patients
-    from scoehr.generators import Whole
+    from scoehr.generators import Generator, Whole
     from scoehr.metrics import Metric
 
 app = typer.Typer(
@@ -277,11 +277,7 @@ def sample(
     generators.check_disk(n, len(generator.vocabulary.codes), out)
     batches = generator.batches(n, seed=seed, sampler=sampler, steps=steps, condition=given or ())
     codes, occurrences = write_batches(out, batches, n)
-    if generator.proposed:
-        accepted = (
-            f"{generator.accepted / generator.proposed:.1%} of the records grown were accepted"
-        )
-        print("; ".join(filter(None, [generator.support, accepted])), file=sys.stderr)
+    _report_condition(generator, "of the records grown were accepted")
     print(
         f"wrote {out}: {n:,} patients, {codes:,} codes, mean cell {occurrences / (n * codes):.4f}"
     )
@@ -442,11 +438,15 @@ def _may_write_patients(out: Path, *inputs: Path) -> None:
 def _write_patients(made: Patients, generator: Whole, out: Path) -> None:
     """Write whole patients and say how they came about."""
     made.write(out)
-    if generator.proposed:
-        share = generator.accepted / generator.proposed
-        accepted = f"{share:.1%} of the patients drawn met the condition and the rules"
-        print("; ".join(filter(None, [generator.support, accepted])), file=sys.stderr)
+    _report_condition(generator, "of the patients drawn met the condition and the rules")
     print(f"wrote {out}: {len(made):,} patients, {int(made.starts[-1]):,} visits")
+
+
+def _report_condition(generator: Generator | Whole, share: str) -> None:
+    """Say how many training patients meet the condition of the last sample, and what it cost."""
+    if generator.proposed:
+        accepted = f"{generator.accepted / generator.proposed:.1%} {share}"
+        print("; ".join(filter(None, [generator.support, accepted])), file=sys.stderr)
 
 
 def _public_codes(
