@@ -146,9 +146,13 @@ shares = {"training": train, "test": test}
 prevalence = {
     name: np.asarray((part.counts > 0).mean(axis=0)).ravel() for name, part in shares.items()
 }
+ranked = {
+    name: (np.arange(1, len(found) + 1), 100 * np.sort(found)[::-1])
+    for name, found in prevalence.items()
+}
 rare = (prevalence["training"] < 0.001).mean()
 figures.show(
-    figures.ranks(prevalence),
+    figures.lines(ranked, xlabel="rank of the code", ylabel="patients with the code (%)", log="xy"),
     f"{100 * rare:.0f} % of the {train.shape[1]:,} codes are each seen in fewer than one training "
     "patient in a "
     "thousand. The two lines part where chance takes over: there no generator can be held to the "

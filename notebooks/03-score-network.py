@@ -55,7 +55,11 @@ Words(
 sde, t = VPSDE(), torch.linspace(0, 1, 200)
 crossing = t[(sde.alpha(t) < sde.sigma(t)).float().argmax()].item()
 figures.show(
-    figures.noise_schedule(t, sde.alpha(t), sde.sigma(t)),
+    figures.lines(
+        {"signal scale α(t)": (t, sde.alpha(t)), "noise scale σ(t)": (t, sde.sigma(t))},
+        xlabel="diffusion time t (no unit)",
+        ylabel="scale (no unit)",
+    ),
     f"Noise outweighs signal from t = {crossing:.2f} on; at t = 1 a share of "
     f"{sde.alpha(t)[-1].item():.3f} of the "
     "signal is left. Whether a rare code is there or not is settled at small t.",

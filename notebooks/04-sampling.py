@@ -78,7 +78,7 @@ per = pd.Series(
 )
 calls = {name: run.costs["evaluations_per_patient"] for name, run in runs.items()}
 figures.show(
-    figures.bars(per.to_dict(), xlabel="seconds per 1,000 patients", log=True),
+    figures.bars(per.to_dict(), xlabel="seconds per 1,000 patients"),
     f"{per.idxmin()} is {per.max() / per.min():,.0f} times as fast as {per.idxmax()} on the same "
     "machine, at "
     f"{calls[per.idxmin()]:,} and {calls[per.idxmax()]:,} evaluations of different networks a "
@@ -179,7 +179,17 @@ floor = np.abs(results.shares(fresh) - present).mean()
 best = trials.loc[trials["score"].idxmin()]
 enough = trials[trials["score"] < 1.1 * best["score"]].sort_values("evaluations").iloc[0]
 figures.show(
-    figures.evaluations(trials, ylabel="prevalence error (mean absolute)", floor=floor),
+    figures.lines(
+        {
+            name: (line["evaluations"], line["score"])
+            for name, line in trials.groupby("sampler", sort=False)
+        },
+        xlabel="network evaluations per sample",
+        ylabel="prevalence error (mean absolute)",
+        log="x",
+        mark="o-",
+        floor=floor,
+    ),
     f"{size:,} patients each. The least error is {best['score']:.2g}; {enough['sampler']} comes "
     "within a tenth of it "
     f"at {enough['evaluations']} evaluations a patient. {size:,} fresh real patients score "

@@ -160,7 +160,13 @@ shares = {
 first = scores.means(shares).T
 worst = {name: int(first[name].idxmin()) for name in first if first[name].notna().any()}
 figures.show(
-    figures.deciles(first, ylabel="synthetic / real occurrences (%)"),
+    figures.lines(
+        {name: (first.index, first[name]) for name in first},
+        xlabel="decile of real prevalence (1 = rarest codes)",
+        ylabel="synthetic / real occurrences (%)",
+        log="y",
+        mark="o-",
+    ),
     "Least produced, relative to real patients: "
     + ", ".join(f"decile {place} ({name})" for name, place in worst.items())
     + ". Codes are sorted by how common they are in real patients, a tenth of them each.",

@@ -94,14 +94,10 @@ def svg(figure: Figure) -> str:
     return buffer.getvalue()
 
 
-def save(figure: Figure, path: str | Path) -> Path:
-    """Write the figure as PNG at twice the screen's resolution, or as SVG, by its ending."""
-    path = Path(path)
+def save(figure: Figure, path: Path) -> None:
+    """Write the figure as PNG at twice the screen's resolution."""
     with matplotlib.rc_context(STYLE):
-        figure.savefig(
-            path, dpi=192, metadata={"Date": None} if path.suffix == ".svg" else {"Software": None}
-        )
-    return path
+        figure.savefig(path, dpi=192, metadata={"Software": None})
 
 
 def show(figure: Figure, caption: str) -> None:
@@ -144,21 +140,40 @@ def distribution(
 
 
 @styled
-def ranks(series: Mapping[str, ArrayLike]) -> Figure:
-    """Prevalence of every code against its rank, both logarithmic: the long tail of a vocabulary.
+def lines(
+    series: Mapping[str, tuple[ArrayLike, ArrayLike]],
+    *,
+    xlabel: str,
+    ylabel: str,
+    log: str = "",
+    mark: str = "-",
+    floor: float | None = None,
+) -> Figure:
+    """A line through the points ``(x, y)`` of each series.
 
-    Each value is an array of prevalences in [0, 1], one a code, in any order; codes never seen are
-    left out.
+    Args:
+        series: coordinates of shape (points,) by name
+        log: the logarithmic axes, such as "xy"
+        mark: matplotlib's format of a line, such as "o-"
+        floor: what fresh real patients score, drawn across
     """
-    figure, ax = axis(6.6, 3.4)
+    figure, ax = axis(6.6, 3.2)
     for name, colour in colours(list(series)).items():
-        prevalence = np.sort(np.asarray(series[name], dtype=float))[::-1]
-        prevalence = prevalence[prevalence > 0]
-        ax.plot(np.arange(1, len(prevalence) + 1), 100 * prevalence, color=colour, label=name)
-    ax.set(
-        xscale="log", yscale="log", xlabel="rank of the code", ylabel="patients with the code (%)"
-    )
+        ax.plot(*series[name], mark, color=colour, label=name)
+    if floor is not None:
+        ax.axhline(floor, color="black", linewidth=1, linestyle=":", label="fresh real patients")
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    _logarithmic(ax, log)
     return _legend(figure, ax, len(series))
+
+
+def _logarithmic(ax: Axes, names: str) -> None:
+    """Make axes logarithmic, with plain numbers at powers of ten."""
+    for name in names:
+        getattr(ax, f"set_{name}scale")("log", nonpositive="mask")
+        side = getattr(ax, f"{name}axis")
+        side.set_major_formatter("{x:,g}")
+        side.set_minor_formatter("")
 
 
 @styled
@@ -267,8 +282,13 @@ def gaps(frame: pd.DataFrame) -> Figure:
     ``frame`` has a row a metric and a column a model. Values outside [−0.5, 2] are drawn at the
     edge as arrows.
     """
-    low, high = -0.5, 2.0
     figure, ax = axis(6.8, 0.9 + 0.34 * len(frame))
+    _gap_panel(ax, frame)
+    return figure
+
+
+def _gap_panel(ax: Axes, frame: pd.DataFrame) -> None:
+    low, high = -0.5, 2.0
     rows = np.arange(len(frame))[::-1]
     offsets = np.linspace(0.2, -0.2, max(len(frame.columns), 2))
     for offset, (name, colour) in zip(offsets, colours(list(frame.columns)).items(), strict=False):
@@ -280,12 +300,12 @@ def gaps(frame: pd.DataFrame) -> Figure:
         ax.scatter([], [], color=colour, s=30, label=name)
     for place, label in ((0, "fresh real\npatients"), (1, "independent\ncolumns")):
         ax.axvline(place, color="black", linewidth=1)
-        _above(ax, place, label, 8.5, 3)
+        style: Any = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
+        ax.annotate(label, (place, 1), (0, 3), ha="center", va="bottom", fontsize=8.5, **style)
     ax.set(xlim=(low - 0.08, high + 0.08), ylim=(-0.6, len(frame) - 0.4))
     ax.set_xlabel("floor-normalised gap (no unit)")
     ax.set_yticks(rows, frame.index)
     ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    return figure
 
 
 @styled
@@ -323,75 +343,13 @@ def verdicts(sees: pd.DataFrame) -> Figure:
 
 
 @styled
-def noise_schedule(t: ArrayLike, alpha: ArrayLike, sigma: ArrayLike) -> Figure:
-    """Signal scale α(t) and noise scale σ(t) of the forward process, with α² + σ² = 1."""
-    figure, ax = axis(6.6, 2.8)
-    ax.plot(t, alpha, color=PALETTE[0], label="signal scale α(t)")
-    ax.plot(t, sigma, color=PALETTE[1], label="noise scale σ(t)")
-    ax.set(xlabel="diffusion time t (no unit)", ylabel="scale (no unit)")
-    ax.legend()
-    return figure
-
-
-@styled
-def evaluations(frame: pd.DataFrame, *, ylabel: str, floor: float | None = None) -> Figure:
-    """A score against the number of network evaluations, one line a sampler; ``floor`` is the
-    real-vs-real score.
-
-    ``frame`` has the columns ``sampler``, ``evaluations`` and ``score``.
-    """
-    figure, ax = axis(6.6, 3.2)
-    names = list(dict.fromkeys(frame["sampler"]))
-    for name, colour in colours(names).items():
-        line = frame[frame["sampler"] == name].sort_values("evaluations")
-        ax.plot(line["evaluations"], line["score"], "o-", color=colour, label=name)
-    if floor is not None:
-        ax.axhline(floor, color="black", linewidth=1, linestyle=":", label="fresh real patients")
-    ax.set(xscale="log", xlabel="network evaluations per sample", ylabel=ylabel)
-    ticks = [
-        tick
-        for tick in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
-        if tick <= frame["evaluations"].max()
-    ]
-    ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-    ax.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
-    return _legend(figure, ax, len(names) + 1)
-
-
-@styled
-def deciles(frame: pd.DataFrame, *, ylabel: str) -> Figure:
-    """A score by decile of real prevalence, rarest first, a line a column of ``frame``."""
-    figure, ax = axis(6.6, 3.0)
-    for name, colour in colours(list(frame.columns)).items():
-        ax.plot(np.arange(1, len(frame) + 1), frame[name], "o-", color=colour, label=name)
-    ax.set(
-        xlabel="decile of real prevalence (1 = rarest codes)",
-        ylabel=ylabel,
-        xticks=np.arange(1, len(frame) + 1),
-    )
-    positive = frame.to_numpy(dtype=float)[frame.to_numpy(dtype=float) > 0]
-    if len(positive) and positive.max() > 20 * positive.min():
-        ax.set_yscale("log")
-        ax.yaxis.set_major_formatter("{x:,g}")
-        ax.yaxis.set_minor_formatter("")
-    return _legend(figure, ax, len(frame.columns))
-
-
-@styled
-def bars(
-    values: Mapping[str, float], *, xlabel: str, reference: float | None = None, log: bool = False
-) -> Figure:
-    """One horizontal bar a name; ``reference`` draws the value of the real data as a line."""
+def bars(values: Mapping[str, float], *, xlabel: str) -> Figure:
+    """One horizontal bar a name, on a logarithmic axis."""
     figure, ax = axis(6.6, 0.8 + 0.34 * len(values))
-    names = list(values)
-    shades = colours(names)
-    rows = np.arange(len(names))[::-1]
-    ax.barh(rows, list(values.values()), color=[shades[name] for name in names], height=0.62)
-    if reference is not None:
-        ax.axvline(reference, color="black", linewidth=1.2)
-        _above(ax, reference, "real")
-    ax.set(xlabel=xlabel, xscale="log" if log else "linear")
-    ax.set_yticks(rows, names)
+    rows = np.arange(len(values))[::-1]
+    ax.barh(rows, list(values.values()), color=list(colours(list(values)).values()), height=0.62)
+    ax.set(xlabel=xlabel, xscale="log")
+    ax.set_yticks(rows, list(values))
     ax.grid(axis="y", visible=False)
     return figure
 
@@ -413,26 +371,8 @@ def answer(real: ArrayLike, synthetic: Mapping[str, ArrayLike], gap: pd.DataFram
         _prevalence_panel(ax, real, value, colours([name])[name])
         ax.set_title(f"{name}: one dot a code")
     axes[0].set_ylabel("synthetic patients (%)")
-    _gap_bars(below.subplots(), gap[list(values)])
+    _gap_panel(below.subplots(), gap[list(values)])
     return figure
-
-
-def _gap_bars(ax: Axes, gap: pd.DataFrame) -> None:
-    rows = np.arange(len(gap))[::-1]
-    height = 0.75 / len(gap.columns)
-    for place, (name, colour) in enumerate(colours(list(gap.columns)).items()):
-        value = np.clip(gap[name].to_numpy(dtype=float), -0.5, 2.0)
-        ax.barh(
-            rows + 0.375 - height * (place + 0.5), value, height=height, color=colour, label=name
-        )
-    for place, label in ((0, "fresh real patients"), (1, "independent columns")):
-        ax.axvline(place, color="black", linewidth=1)
-        _above(ax, place, label)
-    ax.set(xlabel="floor-normalised gap (no unit)", xlim=(-0.52, 2.02))
-    ax.set_xticks([-0.5, 0, 0.5, 1, 1.5, 2], ["≤ −0.5", "0", "0.5", "1", "1.5", "≥ 2"])
-    ax.set_yticks(rows, gap.index)
-    ax.grid(axis="y", visible=False)
-    ax.legend(fontsize=9, loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
 
 # Figures of several random seeds ------------------------------------------------------------------
@@ -457,11 +397,7 @@ def curves(
     for ax, (name, runs) in zip(axes, histories.items(), strict=True):
         _losses(ax, runs, (reported or {}).get(name))
         ax.set(title=name, xlabel="epoch")
-        if log:
-            ax.set(xscale="log", yscale="log")
-            ax.xaxis.set_major_formatter("{x:g}")
-            ax.yaxis.set_major_formatter("{x:g}")
-            ax.yaxis.set_minor_formatter("")
+        _logarithmic(ax, "xy" if log else "")
         if _first_column(ax):
             ax.set_ylabel(ylabel)
     if log:
@@ -682,12 +618,6 @@ def panels(
     for spare in axes[count:]:
         spare.remove()
     return figure, axes[:count]
-
-
-def _above(ax: Axes, x: float, label: str, size: float = 9, gap: float = 2) -> None:
-    """Write a label above a panel, over a place of its horizontal axis."""
-    style: Any = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
-    ax.annotate(label, (x, 1), (0, gap), ha="center", va="bottom", fontsize=size, **style)
 
 
 def _first_column(ax: Axes) -> bool:

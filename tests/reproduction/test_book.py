@@ -15,7 +15,7 @@ import tiny_study
 from nbformat import v4
 from tiny_study import CHECKOUT
 
-from reproduction import book, figures, publishing
+from reproduction import book, publishing
 from reproduction.estimates import Estimate
 from reproduction.synthesis import results, try_it
 from reproduction.synthesis.reported import QUOTES, report
@@ -332,71 +332,6 @@ def test_a_table_is_escaped_captioned_and_aligned():
     assert "<caption>R &amp; D</caption>" in markup
     assert '<td class="words">a &lt; b</td><td>1</td>' in markup
     assert markup.count("<th") == 3  # row numbers are no column: thead and two heads
-
-
-def test_colours_are_distinct_and_fixed():
-    names = ["fast", "one", "reported", "two", "paper", "three"]
-    chosen = figures.colours(names)
-    assert len(set(chosen.values())) == len(names)
-    assert chosen["fast"] == figures.colours(["fast"])["fast"]
-
-
-def drawn():
-    rng = np.random.default_rng(0)
-    real, made = (
-        rng.beta(0.2, 5, 60),
-        {"reported": rng.beta(0.2, 5, 60), "fast": rng.beta(0.2, 5, 60)},
-    )
-    made["fast"][:20] = 0
-    gap = pd.DataFrame(
-        {"reported": [0.1, 5.0, np.nan], "fast": [-3.0, 0.4, 1.0]}, index=["a", "b", "c"]
-    )
-    history = pd.DataFrame(
-        {"epoch": [1, 2], "train_loss": [2.0, 1.0], "validation_loss": [2.1, 1.4]}
-    )
-    counts = {name: np.round(1000 * value) for name, value in made.items()}
-    trials = pd.DataFrame(
-        {"sampler": ["a", "a", "b"], "evaluations": [5, 10, 9], "score": [0.3, 0.2, 0.25]}
-    )
-    yield "distribution", figures.distribution(counts, xlabel="codes per patient")
-    yield "ranks", figures.ranks(made)
-    yield "curves", figures.curves({"fast": [history], "paper": [history, history]}, ylabel="loss")
-    yield "prevalence", figures.prevalence(real, made)
-    yield "frequency", figures.frequency(np.round(1000 * real), counts)
-    yield "frequency from 10", figures.frequency(np.round(1000 * real), counts, start=10)
-    yield "correlations", figures.correlations({"real": np.eye(4), "fast": np.eye(4)}, list("abcd"))
-    yield "gaps", figures.gaps(gap)
-    yield (
-        "verdicts",
-        figures.verdicts(pd.DataFrame({"x": [True, None], "y": [False, True]}, index=["a", "b"])),
-    )
-    yield "noise", figures.noise_schedule([0, 1], [1, 0], [0, 1])
-    yield "evaluations", figures.evaluations(trials, ylabel="error", floor=0.1)
-    yield (
-        "deciles",
-        figures.deciles(
-            pd.DataFrame({"fast": [1.0, 2.0], "paper": [1.0, 90.0]}), ylabel="share (%)"
-        ),
-    )
-    yield "bars", figures.bars({"fast": 1.0, "reported": 9.0}, xlabel="seconds", reference=2.0)
-    yield "answer", figures.answer(real, made, gap)
-
-
-def test_figures_are_the_same_bytes_every_time_and_label_their_axes():
-    for (name, figure), (_, again) in zip(drawn(), drawn(), strict=True):
-        assert figures.svg(figure) == figures.svg(again), name
-        labelled = [ax.get_xlabel() for ax in figure.axes if ax.get_xlabel()]
-        assert labelled or name == "verdicts", name
-
-
-def test_what_a_caption_says_is_what_is_drawn():
-    """Codes never produced stand at the lower edge of the prevalence panel, and in the bar of the histogram."""
-    real, made = np.array([0.5, 0.1, 0.01]), np.array([0.4, 0.0, 0.02])
-    (panel,) = figures.prevalence(real, {"fast": made}).axes
-    heights = panel.collections[0].get_offsets()[:, 1]
-    assert heights.min() == pytest.approx(100 * 0.01 / 2)
-    (panel,) = figures.frequency(1000 * real, {"fast": 1000 * made}).axes
-    assert [bar.get_height() for bars in panel.containers for bar in bars] == [0, 1]
 
 
 # The built book

@@ -9,8 +9,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from reproduction import figures
-from reproduction.estimates import Estimate, pooled, student, welch
+from reproduction.estimates import pooled, student, welch
 from reproduction.synthesis import ablations, answer, experiments, results, scale, scores
 from reproduction.synthesis.claims import LEDGER
 from reproduction.synthesis.reported import QUOTES
@@ -369,56 +368,6 @@ def test_the_cosine_share_drawn_again_does_not_see_copies_nor_does_chance(world)
     assert results.copies_seen(rows, [key], {key: {**draws, "copy": [0.9]}})[
         "sees the copies"
     ].tolist() == ["yes"]
-
-
-# Figures
-
-
-def drawn():
-    history = pd.DataFrame(
-        {"epoch": [1, 2], "train_loss": [2.0, 1.0], "validation_loss": [2.1, 1.4]}
-    )
-    quoted = pd.DataFrame(
-        {"set": ["train", "train", "test"], "epoch": [1, 50, 50], "loss": [3.0, 1.0, 2.0]}
-    )
-    gone = Estimate()
-    panels = {
-        "score": {"one": Estimate(1.0, 0.5, 1.5), "other": gone},
-        "more": {"one": Estimate(2.0), "other": gone},
-    }
-    lines = {"fresh": {"score": 0.4, "more": None}}
-    yield figures.curves(
-        {"a": [history, 2 * history], "b": [history]}, {"a": quoted}, ylabel="loss", log=True
-    )
-    yield figures.dots(panels, lines)
-    yield figures.against(
-        {"score": {"a": {1: Estimate(1.0, 0.5, 1.5), 2: gone}, "b": {}}},
-        xlabel="epochs",
-        references=lines,
-    )
-    yield figures.tradeoff(
-        {"a": (1.0, Estimate(0.5, 0.4, 0.6)), "b": (9.0, gone)}, xlabel="s", ylabel="AUC", floor=0.5
-    )
-    yield figures.agreement(
-        {"a": ([0.5, 0.9], [0.4, 0.8]), "b": ([0.5], [0.5])}, xlabel="real", ylabel="synthetic"
-    )
-    yield figures.frequency([3, 0, 20], {"a": [2, 0, 9]}, labels=("before", "after"))
-
-
-def test_figures_are_the_same_bytes_every_time_and_label_their_axes():
-    for figure, again in zip(drawn(), drawn(), strict=True):
-        assert figures.svg(figure) == figures.svg(again)
-        assert [ax for ax in figure.axes if ax.get_xlabel()]
-
-
-def test_what_a_figure_of_dots_draws():
-    _, figure, *_ = drawn()
-    left, right = figure.axes
-    assert [line.get_xdata()[0] for line in left.lines if line.get_marker() == "o"] == [1.0]
-    assert [text.get_text() for text in left.texts] == ["no value"]
-    assert [label.get_text() for label in left.get_yticklabels()] == ["one", "other"]
-    assert {tuple(line.get_xdata()) for line in left.lines} >= {(0.4, 0.4), (0.5, 1.5)}
-    assert (0.4, 0.4) not in {tuple(line.get_xdata()) for line in right.lines}
 
 
 def test_the_variance_is_pooled_where_rows_have_two_seeds(world):
