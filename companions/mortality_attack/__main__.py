@@ -255,7 +255,7 @@ def tune_(
     """Search the study's spaces, or go on searching."""
     import numpy as np
 
-    from companions.mortality_attack import attack, experiments, tune
+    from companions.mortality_attack import attack, experiments, train, tune
 
     _may_write(json, source, outcomes, model, storage)
     kind = _kind(source)
@@ -265,7 +265,8 @@ def tune_(
     if what == "model":
         given = (source, str(outcomes) if outcomes else None)
         data = experiments.plan(kind, profile, seed, *given)[row].prepared()
-        goal = tune.model_objective(data, epochs=epochs, blocks=blocks, number=folds, seed=seed)
+        config = train.TuningConfig(trials, folds, epochs, blocks)
+        goal = tune.model_objective(data, config, seed=seed)
     else:
         _, fitted, statistics, series = _judged(source, outcomes, model, profile, row, "auto", seed)
         steps = max(5, round(300 * experiments.PLAN.text["profiles"][profile]["steps"]))

@@ -51,7 +51,7 @@ from companions.mortality_attack.protocol import (
     ladder,
     refuse_leaks,
 )
-from companions.mortality_attack.train import SparseTraining, TrainingConfig
+from companions.mortality_attack.train import SparseTraining, TrainingConfig, TuningConfig
 from reproduction import plan as plans
 from reproduction import runs
 from reproduction.runs import own_data
@@ -59,7 +59,7 @@ from reproduction.runs import run as run
 from scoehr.files import ROOT, InputError, check_seed, replacing, write_json
 
 Model = Classifier | peers.Peer
-Task = Literal["cohort", "model", "attack", "worst", "signal"]
+Task = Literal["cohort", "model", "attack", "worst", "signal", "curve"]
 #: Random seed of the simulated stays, whatever that of the study.
 STAYS_SEED = 0
 #: Rungs of the ladder are rows named so.
@@ -111,8 +111,9 @@ class Experiment(runs.Experiment[Run]):
     leaves out another fifth of the training and validation stays to stop by; ``blend``: rows whose
     probabilities are averaged instead, ``calibrated`` on validation stays; ``victims`` are the rows
     an attack is made against, the first, and tried on, the others, with the members of ``ensemble``
-    if given; ``ablation``: verdicts are votes over random parts of a stay; ``generator``: of
-    synthetic stays; ``stays``: how many are simulated; ``attacked``: how many test stays at most.
+    if given; ``ablation``: verdicts are votes over random parts of a stay; ``tuning``: the network
+    and its training are found by a search; ``generator``: of synthetic stays; ``stays``: how many
+    are simulated; ``attacked``: how many test stays at most.
     """
 
     task: Task
@@ -130,6 +131,7 @@ class Experiment(runs.Experiment[Run]):
     attack: AttackConfig = field(default_factory=AttackConfig)
     ensemble: EnsembleConfig | None = None
     ablation: AblationConfig | None = None
+    tuning: TuningConfig | None = None
     generator: GeneratorConfig | None = None
     attacked: int = 0
     victims: tuple[str, ...] = ()
@@ -139,7 +141,7 @@ class Experiment(runs.Experiment[Run]):
 
     #: Settings that came later: they stay out of the ids of rows that do not use them.
     LATER: ClassVar[frozenset[str]] = frozenset(
-        {"calibrated", "ensemble", "ablation", "generator", "severity"}
+        {"calibrated", "ensemble", "ablation", "tuning", "generator", "severity"}
     )
 
     @property
@@ -186,6 +188,8 @@ class Experiment(runs.Experiment[Run]):
                 metrics = _train(self, folder, progress)
             case "signal":
                 metrics = _signal(self, folder, progress)
+            case "curve":
+                metrics = _curve(self, progress)
             case _:
                 metrics = _attack_rows(self, folder, progress)
         metrics["costs"] = {
@@ -254,6 +258,11 @@ def plan(
             attacked = _attack(base, kind, name, row, text["attacks"], scale)
             rows[attacked.name] = attacked
     rows["signal"] = _of_signal(base, text["signal"], rows, text["attacks"], scale)
+    like = rows[text["curve"]["network"]]
+    network = {"model": like.model, "training": like.training}
+    rows["curve"] = replace(
+        base, name="curve", title=text["curve"]["title"], task="curve", **network
+    )
     return rows
 
 
@@ -307,6 +316,9 @@ def _model(base: Experiment, row: Mapping[str, Any], scale: Mapping[str, Any]) -
         return replace(base, title=row["title"], peer=row["peer"], model=chosen, members=members)
     if "severity" in row:
         return replace(base, title=row["title"], severity=row["severity"])
+    if row.get("tuned"):
+        study = replace(base, title=row["title"], training=TrainingConfig(**row["training"]))
+        return replace(_scaled(study, scale, "others"), tuning=TuningConfig(**scale["tuning"]))
     kind = SparseTraining if "cells" in row["training"] else TrainingConfig
     study = replace(
         base,
@@ -486,11 +498,25 @@ def _train(study: Experiment, folder: Path, progress: bool) -> dict[str, Any]:
     elif study.severity:
         chance = _by_severity(study, data)
     else:
+        if study.tuning:
+            study, facts["search"] = _tuned(study, data, progress)
         chance = _fit(study, data, folder, facts, progress)
         both = [trace(part) for part in (data.train, data.validation)]
         save_file({"stays": np.unique(np.concatenate(both))}, folder / TRAINED)
     save_file({name: chance[name].astype(np.float32) for name in KEPT}, _predictions(study))
     return facts | _scores(study, data, chance)
+
+
+def _tuned(study: Experiment, data: Prepared, progress: bool) -> tuple[Experiment, dict[str, Any]]:
+    """A row with the network and the training that a search found, and the search."""
+    from companions.mortality_attack import tune
+
+    assert study.tuning
+    storage = ROOT / "runs" / "stages" / f"{study.id}.log"
+    how: dict[str, Any] = {"seed": study.seed, "storage": storage, "progress": progress}
+    model, training, found = tune.tuned(data, study.tuning, **how)
+    kept = {"epochs": study.training.epochs, "patience": study.training.patience}
+    return replace(study, model=model, training=replace(training, **kept)), found
 
 
 def _scores(study: Experiment, data: Prepared, chance: dict[str, np.ndarray]) -> dict[str, Any]:
@@ -865,6 +891,22 @@ def _signal(study: Experiment, folder: Path, progress: bool) -> dict[str, Any]:
         "alike": signal.alike(broken, series, read, study.seed),
         "carried": carried,
         "transfer": susceptibility.transfer(broken, loaded, series),
+    }
+
+
+def _curve(study: Experiment, progress: bool) -> dict[str, Any]:
+    """Models of ever more stays, tested on the same ones."""
+    data, store = study.prepared(), ROOT / "runs" / "stages" / study.id
+    how: dict[str, Any] = {"seed": study.seed, "progress": progress, "folder": store}
+    found = signal.growing(data, study.seed)
+    _, chances = signal.fit_all(found, data, study.model, study.training, **how)
+    return {
+        "sizes": {
+            str(parts): [len(some), int(some.died.sum())]
+            for parts in signal.PARTS
+            for some in [found[signal.part_name(parts, 0)]]
+        },
+        "scores": signal.by_size(chances, data.test, study.seed),
     }
 
 

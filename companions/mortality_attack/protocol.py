@@ -275,14 +275,19 @@ def folds(series: Series, number: int, seed: int = 0) -> list[tuple[np.ndarray, 
     ]
 
 
+def together(data: Prepared) -> Series:
+    """Training and validation stays."""
+    names = [field.name for field in fields(Series)]
+    return Series(
+        *(np.concatenate([getattr(data.train, n), getattr(data.validation, n)]) for n in names)
+    )
+
+
 def crossed(data: Prepared, number: int, seed: int = 0) -> list[Prepared]:
     """Training and validation stays put together and parted anew ``number`` times; test stays are
     left alone.
     """
-    names = [field.name for field in fields(Series)]
-    both = Series(
-        *(np.concatenate([getattr(data.train, n), getattr(data.validation, n)]) for n in names)
-    )
+    both = together(data)
     return [data._replace(train=both.take(learn), validation=both.take(choose))
             for learn, choose in folds(both, number, seed)]  # fmt: skip
 

@@ -47,6 +47,9 @@ SCORES = ("auroc", "auprc", "brier")
 #: How many times as many synthetic stays as real ones a model may learn from, and the share that
 #: thresholds and epochs are chosen by.
 TIMES, HELD = 4, 5
+#: The learning curve: into how many parts the stays are cut, and how many of these teach a model.
+PARTS = {8: 3, 4: 3, 2: 2, 1: 1}
+AVERAGED = "averaged"
 #: Cells of the attack that is carried over.
 BUDGET = 8
 Predictions = dict[str, dict[str, np.ndarray]]
@@ -138,6 +141,44 @@ def scored(chances: Predictions, test: Series, seed: int) -> dict[str, Any]:
 def _estimate(values: Sequence[float]) -> dict[str, Any]:
     """The first value with the interval of the others, bootstrap draws of it."""
     return {"value": float(values[0]), "interval": evaluate.interval(list(values[1:]))}
+
+
+def growing(data: Prepared, seed: int) -> dict[str, Series]:
+    """Stays to learn from in ever fewer parts, by patient, deaths spread, by :func:`part_name`."""
+    whole = protocol.together(data)
+    return {
+        part_name(parts, k): whole.take(protocol.folds(whole, parts, seed)[k][1])
+        for parts, count in PARTS.items()
+        for k in range(count)
+    }
+
+
+def part_name(parts: int, k: int) -> str:
+    """Name of one of so many parts."""
+    return f"{k + 1} of {parts}"
+
+
+def by_size(chances: Predictions, test: Series, seed: int) -> dict[str, dict[str, Any]]:
+    """Scores of models of a part of the stays, mean over the parts, {parts: {model: {score:
+    {value, interval}}}}; intervals by bootstrap of test patients and of parts.
+    """
+    draws = [np.arange(len(test)), *evaluate.resample(test.patients, evaluate.DRAWS, seed)]
+    rng = np.random.default_rng([seed, 73])
+    table: dict[str, dict[str, Any]] = {}
+    for parts, count in PARTS.items():
+        picks = [np.arange(count), *rng.integers(count, size=(len(draws) - 1, count))]
+        some = [chances[part_name(parts, k)] for k in range(count)]
+        some = [each | {AVERAGED: np.mean(list(each.values()), 0)} for each in some]
+        for model in some[0]:
+            drawn = [
+                [evaluate.scores(some[k][model][rows], test.died[rows], 0.5) for k in pick]
+                for rows, pick in zip(draws, picks, strict=True)
+            ]
+            table.setdefault(str(parts), {})[model] = {
+                key: _estimate([float(np.mean([one[key] for one in draw])) for draw in drawn])
+                for key in SCORES
+            }
+    return table
 
 
 # Weak points --------------------------------------------------------------------------------------

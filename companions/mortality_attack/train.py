@@ -70,6 +70,18 @@ class SparseTraining(TrainingConfig):
     cells: int = 8
 
 
+@dataclass(frozen=True)
+class TuningConfig:
+    """A search of so many trials: each is trained for ``blocks`` times ``epochs`` epochs on every
+    one of ``folds`` folds, and may be pruned after each block.
+    """
+
+    trials: int = 60
+    folds: int = 5
+    epochs: int = 5
+    blocks: int = 10
+
+
 def device() -> torch.device:
     """A GPU if there is one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")

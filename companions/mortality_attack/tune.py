@@ -25,15 +25,8 @@ from companions.mortality_attack.attack import AttackConfig
 from companions.mortality_attack.extract import with_driver
 from companions.mortality_attack.features import FeatureSet
 from companions.mortality_attack.models import Activation, Classifier, ModelConfig
-from companions.mortality_attack.protocol import (
-    CORRECTED,
-    Prepared,
-    Protocol,
-    Series,
-    Statistics,
-    folds,
-)
-from companions.mortality_attack.train import Optimiser, TrainingConfig
+from companions.mortality_attack.protocol import CORRECTED, Prepared, Series, Statistics, folds
+from companions.mortality_attack.train import Optimiser, Row, TrainingConfig, TuningConfig
 from scoehr.files import InputError
 
 Direction = Literal["minimize", "maximize"]
@@ -176,44 +169,59 @@ def propose_model(
 
 
 def model_objective(
-    data: Prepared,
-    *,
-    epochs: int,
-    blocks: int,
-    number: int = 5,
-    features: FeatureSet = "study",
-    seed: int = 0,
-    protocol: Protocol = CORRECTED,
+    data: Prepared, config: TuningConfig, *, features: FeatureSet = "study", seed: int = 0
 ) -> Callable[[optuna.Trial], float]:
-    """Lowest mean validation loss over the folds: ``blocks`` blocks of ``epochs`` epochs, reported
-    after each.
+    """Lowest mean validation loss over the folds of all blocks, reported after each; the mean AUROC
+    of that block is noted.
 
     The folds are of the training part; they go on together, so that the pruner sees a mean of all.
     Test and validation stays have no part in tuning.
     """
     parts = [
         data._replace(train=data.train.take(learn), validation=data.train.take(choose))
-        for learn, choose in folds(data.train, number, seed)
+        for learn, choose in folds(data.train, config.folds, seed)
     ]
 
     def objective(trial: optuna.Trial) -> float:
         chosen, training = propose_model(trial, features)
         fitted = [Classifier(chosen, data.statistics, seed + k) for k in range(len(parts))]
-        going = [train.Trainer(model, part, training, protocol, seed + k)
+        going = [train.Trainer(model, part, training, CORRECTED, seed + k)
                  for k, (model, part) in enumerate(zip(fitted, parts, strict=True))]  # fmt: skip
         lowest = np.inf
-        for block in range(blocks):
-            losses = [trainer.epochs(epochs)["validation_loss"] for trainer in going]
-            mean = float(np.mean(losses))
-            if not np.isfinite(mean):
+        for block in range(config.blocks):
+            loss, auroc = _mean([trainer.epochs(config.epochs) for trainer in going])
+            if not np.isfinite(loss):
                 raise optuna.TrialPruned
-            lowest = min(lowest, mean)
-            trial.report(mean, block)
+            if loss < lowest:
+                lowest = loss
+                trial.set_user_attr("auroc", auroc)
+            trial.report(loss, block)
             if trial.should_prune():
                 raise optuna.TrialPruned
         return lowest
 
     return objective
+
+
+def _mean(folds: list[Row]) -> tuple[float, float]:
+    """Mean validation loss and AUROC."""
+    loss, auroc = (
+        float(np.mean([row[f"validation_{name}"] for row in folds])) for name in ("loss", "auroc")
+    )
+    return loss, auroc
+
+
+def tuned(
+    data: Prepared, config: TuningConfig, *, seed: int, storage: Path, progress: bool
+) -> tuple[ModelConfig, TrainingConfig, dict[str, Any]]:
+    """The best point of the study's space that a search finds, or goes on to find, and what the
+    page shows of all trials: the best ones, and the loss of each after every block.
+    """
+    study = open_study("model", direction="minimize", storage=storage, seed=seed)
+    search(study, model_objective(data, config, seed=seed), config.trials, progress=progress)
+    chosen, training = propose_model(optuna.trial.FixedTrial(study.best_params))
+    courses = [list(trial.intermediate_values.values()) for trial in study.trials]
+    return chosen, training, {"trials": table(study, config.trials), "courses": courses}
 
 
 # The attack ---------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from companions.mortality_attack.__main__ import main
 from companions.mortality_attack.attack import AttackConfig
 from companions.mortality_attack.models import Classifier, ModelConfig
 from companions.mortality_attack.protocol import CORRECTED
-from companions.mortality_attack.train import TrainingConfig, train
+from companions.mortality_attack.train import TrainingConfig, TuningConfig, train
 from reproduction import runs
 from scoehr.files import InputError
 
@@ -255,7 +255,7 @@ def test_a_claim_without_its_runs_has_no_verdict():
 
 def test_a_search_of_models_is_resumed(tmp_path):
     data = protocol.apply(simulate.simulate(120, seed=2).stays, CORRECTED)
-    goal = tune.model_objective(data, epochs=1, blocks=1, number=2)
+    goal = tune.model_objective(data, TuningConfig(folds=2, epochs=1, blocks=1))
     for trials in (1, 2, 2):
         opened = tune.open_study("s", direction="minimize", storage=tmp_path / "trials.log")
         tune.search(opened, goal, trials, logs=tmp_path / "board", progress=False)
