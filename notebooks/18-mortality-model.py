@@ -117,6 +117,43 @@ figures.show(
 )
 
 # %% [markdown]
+# (m12)=
+# ## The study's search
+#
+# The study looks for its settings by Optuna: trials are drawn from a space of networks and
+# trainings, and judged by the loss on folds, which its code takes of training stays. Here the same
+# space is searched on folds of the training stays by the loss of those left out; validation and
+# held-out stays have no part in it.
+
+# %% tags=["hide-input"]
+tuned = every["tuned-study"]
+Table(results.search_table(tuned), "The best trials of the search, best first")
+
+# %% tags=["hide-input"]
+figures.show(
+    results.search_curves(tuned),
+    "Every trial of the search: cross-entropy on the stays left out, mean over folds. Trials end "
+    "early where they are pruned.",
+)
+
+# %% tags=["hide-input"]
+Words(results.search_words(every))
+
+# %% [markdown]
+# (m13)=
+# ## How many stays does it take?
+#
+# The same models, taught by parts of the stays and tested on all held-out ones. Of small parts
+# there are several; their mean is shown.
+
+# %% tags=["hide-input"]
+figures.show(
+    results.learning_curve(every["curve"]),
+    "Scores on held-out stays by how many stays, a fifth of them to choose by, taught a model; all "
+    "series, 95 % intervals over test stays and parts.",
+)
+
+# %% [markdown]
 # (m6)=
 # ## What is left of the claims
 

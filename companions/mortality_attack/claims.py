@@ -121,6 +121,20 @@ def oversampling(found: Runs) -> Finding:
 
 
 @test
+def flat(found: Runs) -> Finding:
+    """Whether the folds that chose the settings of a model overestimate it by little."""
+    run = found["tuned-study"]
+    outside = Estimate.read(run.metrics["test"]["auroc"])
+    inside = run.metrics["search"]["trials"][0]["auroc"]
+    ours = f"AUROC {inside:.3f} on the folds that chose, {outside:.3f} held out"
+    if inside - outside.low <= ARTEFACT:
+        return Finding(HOLDS, f"by at most {inside - outside.low:.2f}", ours)
+    if inside - outside.high > ARTEFACT:
+        return Finding(FAILS, f"by at least {inside - outside.high:.2f}", ours)
+    return Finding(OPEN, "the held-out stays are too few to tell", ours)
+
+
+@test
 def batches(found: Runs) -> Finding:
     """Whether stays attacked in batches are turned."""
     run = found["attack-bilstm-study"]

@@ -11,7 +11,7 @@ from reproduction.exhibits import Exhibit, apart, beside
 SCORES = {"auroc": "AUROC", "f1": "F1", "precision": "precision", "recall": "recall"}
 #: Figures of which no number is printed, and the pages that have ours.
 DRAWN = {
-    "Figure: curves of tuning": ("line 460", "notebooks/18-mortality-model#m4"),
+    "Figure: curves of tuning": ("line 460", "notebooks/18-mortality-model#m12"),
     "Figure: curves of 1,000 epochs": ("line 518", "notebooks/18-mortality-model#m4"),
     "Figures: maps of susceptibility": ("section 10", "notebooks/19-mortality-attack#m8"),
 }

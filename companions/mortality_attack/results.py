@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from companions.mortality_attack import experiments, features, signal, simulate
 from companions.mortality_attack.claims import QUOTES
@@ -23,6 +24,7 @@ from companions.mortality_attack.protocol import (
     prepare,
 )
 from companions.mortality_attack.queries import HOURS
+from companions.mortality_attack.train import TuningConfig
 from reproduction import figures, tables
 from reproduction.estimates import Estimate
 from reproduction.tables import Html, cell
@@ -289,6 +291,92 @@ def target(found: Runs) -> str:
         f"Its AUROC on held-out stays is {text(best.metrics['test']['auroc'])}, its area under the "
         f"precision-recall curve {text(best.metrics['test']['auprc'])}."
     )
+
+
+#: Settings of a trial in the order of tables, with the study's ranges.
+SPACE = {
+    "log2_hidden": "hidden units",
+    "activation": "activation",
+    "dropout": "dropout",
+    "log2_dense": "units of the dense layer",
+    "dense_activation": "its activation",
+    "optimiser": "optimiser",
+    "rate": "learning rate",
+    "log2_batch": "batch",
+}
+
+
+def search_table(found: Run, most: int = 5) -> pd.DataFrame:
+    """The best trials of a search, a column a trial: what was chosen, and the means over folds."""
+    columns = {}
+    for place, trial in enumerate(found.metrics["search"]["trials"][:most], start=1):
+        sizes = {
+            name: 2**value if name.startswith("log2") else value for name, value in trial.items()
+        }
+        chosen = {title: cell(sizes[name]) for name, title in SPACE.items()}
+        scores = {"loss, mean over folds": trial["value"], "AUROC, mean over folds": trial["auroc"]}
+        columns[f"trial {trial['trial'] + 1}, no. {place}"] = chosen | {
+            title: f"{value:.3f}" for title, value in scores.items()
+        }
+    return pd.DataFrame(columns)
+
+
+@figures.styled
+def search_curves(found: Run) -> Figure:
+    """Mean validation loss of every trial of a search over its epochs, the best one in colour."""
+    search, config = found.metrics["search"], found.experiment.tuning
+    assert config
+    best = search["trials"][0]["trial"]
+    figure, ax = figures.axis(6.6, 3.0)
+    for number, course in enumerate(search["courses"]):
+        chosen = number == best
+        style: Any = {"color": figures.PALETTE[0] if chosen else figures.GREY, "markersize": 3,
+                      "zorder": 3 if chosen else 2, "linewidth": 2 if chosen else 0.8}  # fmt: skip
+        epochs = config.epochs * np.arange(1, len(course) + 1)
+        ax.plot(epochs, course, "o-", label="the best" if chosen else None, **style)
+    ax.set(xlabel="epoch", ylabel="cross-entropy, mean over folds")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.legend()
+    return figure
+
+
+def search_words(found: Runs) -> str:
+    """What the study's search is worth on held-out stays, in sentences that follow the numbers."""
+    tuned, plain = found["tuned-study"], found["bilstm-study"]
+    config, theirs = tuned.experiment.tuning, TuningConfig()
+    assert config
+    single = plain.metrics["single"]["auroc"]
+    return (
+        f"The study's search has {theirs.trials} trials of {theirs.folds} folds and "
+        f"{theirs.blocks * theirs.epochs} epochs; this one {config.trials} of {config.folds} and "
+        f"{config.blocks * config.epochs}. Its best trial has an AUROC of "
+        f"{tuned.metrics['search']['trials'][0]['auroc']:.3f} on the folds that chose it. Trained "
+        "on all training stays, stopped early by validation stays, the same settings give "
+        f"{text(tuned.metrics['test']['auroc'])} on held-out stays. Single networks of the "
+        f"settings that this page uses give {min(single):.3f} to {max(single):.3f}."
+    )
+
+
+@figures.styled
+def learning_curve(found: Run) -> Figure:
+    """AUROC and AUPRC on the test stays against how many stays were learnt from, a line a model."""
+    titles = {**signal.MODELS, signal.AVERAGED: "all three averaged"}
+    figure, axes = figures.panels(2, width=4.2, height=3.2)
+    shades = figures.colours(list(titles.values()))
+    sizes = [stays for stays, _ in found.metrics["sizes"].values()]
+    for ax, score in zip(axes, ("auroc", "auprc"), strict=True):
+        for shift, (model, title) in zip((0.97, 0.99, 1.01, 1.03), titles.items(), strict=True):
+            made = [Estimate.read(found.metrics["scores"][parts][model][score])
+                    for parts in found.metrics["sizes"]]  # fmt: skip
+            x = shift * np.array(sizes)
+            ax.vlines(x, [one.low for one in made], [one.high for one in made],
+                      color=shades[title], linewidth=1.2, alpha=0.6)  # fmt: skip
+            ax.plot(x, [one.value for one in made], "o-", markersize=4, color=shades[title],
+                    label=title)  # fmt: skip
+        ax.set(xscale="log", xlabel="stays learnt from", title=SCORES[score])
+        ax.set_xticks(sizes, [f"{size:,}" for size in sizes])
+        ax.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
+    return figures.shared_legend(figure, axes, columns=2)
 
 
 @figures.styled
