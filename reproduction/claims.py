@@ -58,7 +58,7 @@ class Ledger:
         unfit: Callable[[Claim, Found], str] = lambda claim, found: "",
     ):
         self.path, self.quotes, self.unfit = path, quotes, unfit
-        self.tests: dict[str, Callable[..., Finding]] = {}
+        self.tests: dict[str, Callable[..., Finding]] = {"beyond_reach": _beyond_reach}
 
     @cached_property
     def book(self) -> dict[str, Any]:
@@ -119,6 +119,11 @@ class Ledger:
             return self.tests[claim["test"]](found, **claim.get("given", {}))
         except Untestable as reason:
             return Finding(OPEN, str(reason))
+
+
+def _beyond_reach(found: Found, *, why: str) -> Finding:
+    """The test of every study for a claim that nothing at hand can test."""
+    raise Untestable(why)
 
 
 def _together(verdicts: Mapping[str, str]) -> Finding:

@@ -174,12 +174,6 @@ def adaptive(found: Found) -> Finding:
 
 
 @test
-def beyond_reach(found: Found, *, why: str) -> Finding:
-    """Nothing here can test it."""
-    raise Untestable(why)
-
-
-@test
 def complete(found: Found) -> Finding:
     """Whether the text's logs reach the end of the fine-tuning."""
     last = max(row["epoch"] for row in QUOTES.values["logs"] if row["stage"] == "fine-tuning")

@@ -92,32 +92,6 @@ def decoder_gradients(
     return pd.DataFrame(rows, columns=["category", "item", "attribution"])
 
 
-def item_gradients(
-    model: DuaLK, graph: Graph, feed: Feed, patients: np.ndarray, code: int, steps: int = STEPS
-) -> tuple[np.ndarray, float]:
-    """Attributions of the laboratory vector itself to a code's logit, mean over patients (items,);
-    and how far their sum is from the change of the logit (completeness; 0 is exact).
-    """
-    from captum.attr import IntegratedGradients
-
-    model.eval()
-    with torch.no_grad():
-        batch = feed.batch(patients)
-        patient = model.patient(model.graph(graph), batch)
-        embeddings = model.laboratory_embeddings(patient)
-
-    def logit(labs: Tensor) -> Tensor:
-        times = len(labs) // len(patient)
-        return model.head(
-            [part.repeat(times, 1) for part in embeddings], patient.repeat(times, 1), labs
-        )[:, code]
-
-    found, gap = IntegratedGradients(logit).attribute(
-        batch.labs, n_steps=steps, return_convergence_delta=True
-    )
-    return found.mean(dim=0).detach().numpy(), float(gap.abs().mean())
-
-
 def by_category(table: pd.DataFrame) -> pd.Series:
     """Share of the absolute attribution of each laboratory category."""
     sums = table["attribution"].abs().groupby(table["category"]).sum()

@@ -66,12 +66,6 @@ def best_of_table(found: Runs) -> Finding:
 
 
 @test
-def beyond_reach(found: Runs, *, why: str) -> Finding:
-    """A claim that nothing at hand can test."""
-    raise Untestable(why)
-
-
-@test
 def quoted_elsewhere(found: Runs, *, row: str) -> Finding:
     """A row that the study quotes from others: needs MIMIC-III; the best one here stands beside."""
     models = [run for run in found.values() if run.experiment.task == "model"]

@@ -259,10 +259,8 @@ def plan(
             rows[attacked.name] = attacked
     rows["signal"] = _of_signal(base, text["signal"], rows, text["attacks"], scale)
     like = rows[text["curve"]["network"]]
-    network = {"model": like.model, "training": like.training}
-    rows["curve"] = replace(
-        base, name="curve", title=text["curve"]["title"], task="curve", **network
-    )
+    curve = replace(base, name="curve", title=text["curve"]["title"], task="curve")
+    rows["curve"] = replace(curve, model=like.model, training=like.training)
     return rows
 
 
@@ -515,8 +513,9 @@ def _tuned(study: Experiment, data: Prepared, progress: bool) -> tuple[Experimen
     storage = ROOT / "runs" / "stages" / f"{study.id}.log"
     how: dict[str, Any] = {"seed": study.seed, "storage": storage, "progress": progress}
     model, training, found = tune.tuned(data, study.tuning, **how)
-    kept = {"epochs": study.training.epochs, "patience": study.training.patience}
-    return replace(study, model=model, training=replace(training, **kept)), found
+    epochs, patience = study.training.epochs, study.training.patience
+    training = replace(training, epochs=epochs, patience=patience)
+    return replace(study, model=model, training=training), found
 
 
 def _scores(study: Experiment, data: Prepared, chance: dict[str, np.ndarray]) -> dict[str, Any]:
@@ -711,35 +710,18 @@ def ensemble(fitted: Sequence[Model], series: Series) -> np.ndarray:
 
 #: Bins of the histograms of changed cells, and of absolute changes.
 CELL_BINS, CHANGE_BINS = np.arange(0.5, 101.5), np.linspace(0, 1, 51)
-#: Budgets of the curves: cells changed, L1 norm, largest change.
+#: Budgets of the curves: cells changed, L1 norm.
 BUDGETS: dict[str, list[float]] = {
     "cells": [1, 2, 3, 5, 8, 12, 20, 35, 60, 100],
     "l1": [0.05, 0.1, 0.2, 0.3, 0.5, 0.8, 1.2, 2, 3, 5, 8],
-    "largest": [0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1],
 }
 DIRECTIONS = {"0to1": 0, "1to0": 1}
 
 
-@dataclass(frozen=True)
-class Recommended:
-    """A calibrated average of models of any kind, on which changes can be tried."""
-
-    models: list[Model]
-    line: list[float]
-    threshold: float
-
-    def verdicts(self, series: Series) -> np.ndarray:
-        """Whether it calls death for each stay, bool ``(n,)``."""
-        return evaluate.on_line(ensemble(self.models, series), self.line) >= self.threshold
-
-
-def victim(row: Experiment) -> Classifier | Recommended:
+def victim(row: Experiment) -> Classifier:
     """What is attacked of a row: the networks of a blend or of an ablation together, else its first
     network.
     """
-    if row.calibrated:
-        config = row.result.config
-        return Recommended(row.result.load()[0], config["line"], config["threshold"])
     fitted = [model for model in row.result.load()[0] if isinstance(model, Classifier)]
     if row.ablation:
         return Ablated(fitted[0], row.ablation, row.seed)
@@ -758,9 +740,8 @@ def _attack_rows(study: Experiment, folder: Path, progress: bool) -> dict[str, A
     data = first.prepared()
     series = data.test.take(np.arange(len(data.test))[: study.attacked])
     loaded = {name: victim(study.row(name)) for name in study.victims}
-    model = loaded[first.name]
-    assert isinstance(model, Classifier)
-    start, found = time.perf_counter(), _attacked(study, model, series, data, progress)
+    model, start = loaded[first.name], time.perf_counter()
+    found = _attacked(study, model, series, data, progress)
     seconds = time.perf_counter() - start
     facts = summary(found, series, study.attack.steps, study.seed) | {"attack_seconds": seconds}
     save_file(arrays(found), folder / "maps.safetensors")
@@ -818,10 +799,6 @@ def summary(found: Attacked, series: Series, steps: int, seed: int = 0) -> dict[
                 )
                 .round(4)
                 .tolist(),
-                "objectives": {
-                    key: susceptibility.objective(changes[success], key)
-                    for key in susceptibility.OBJECTIVES
-                },
             }
         table[name] = entry
     return table

@@ -117,11 +117,8 @@ def probability(model: nn.Module | Peer, series: Series) -> np.ndarray:
     return torch.softmax(torch.as_tensor(predict(model, series)), -1)[:, 1].numpy().astype(float)
 
 
-def verdicts(model: Any, series: Series) -> np.ndarray:
+def verdicts(model: Classifier, series: Series) -> np.ndarray:
     """Whether the model calls death for each stay, bool ``(n,)``."""
-    own: Callable[[Series], np.ndarray] | None = getattr(model, "verdicts", None)
-    if own:
-        return own(series)
     return model.margin(torch.as_tensor(predict(model, series))).numpy() >= 0
 
 

@@ -14,7 +14,6 @@ from typing import Any, Literal
 
 import numpy as np
 import optuna
-from optuna.distributions import BaseDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial
@@ -30,42 +29,24 @@ from companions.mortality_attack.train import Optimiser, Row, TrainingConfig, Tu
 from scoehr.files import InputError
 
 Direction = Literal["minimize", "maximize"]
-Space = dict[str, BaseDistribution]
 ACTIVATIONS: list[Activation] = ["relu", "tanh"]
 OPTIMISERS: list[Optimiser] = ["adam", "rmsprop", "sgd"]
 #: The pruner's settings, as in the study.
 STARTUP_TRIALS, WARMUP_STEPS = 5, 3
 
 
-class Numbered(optuna.samplers.BaseSampler):
+class Numbered(optuna.samplers.TPESampler):
     """TPE whose random numbers follow from seed and number of a trial: neither a resumed search
     repeats one, nor do workers that share a storage."""
 
     def __init__(self, seed: int):
+        super().__init__(seed=seed)
         self.seed = seed
-        self.inner = optuna.samplers.TPESampler(seed=seed)
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         state = np.random.SeedSequence([self.seed, trial.number]).generate_state(1)
-        self.inner = optuna.samplers.TPESampler(seed=int(state[0]))
-        self.inner.before_trial(study, trial)
-
-    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> Space:
-        return self.inner.infer_relative_search_space(study, trial)
-
-    def sample_relative(
-        self, study: optuna.Study, trial: FrozenTrial, search_space: Space
-    ) -> dict[str, Any]:
-        return self.inner.sample_relative(study, trial, search_space)
-
-    def sample_independent(
-        self,
-        study: optuna.Study,
-        trial: FrozenTrial,
-        param_name: str,
-        param_distribution: BaseDistribution,
-    ) -> Any:
-        return self.inner.sample_independent(study, trial, param_name, param_distribution)
+        super().__init__(seed=int(state[0]))
+        super().before_trial(study, trial)
 
 
 def open_study(
@@ -141,12 +122,12 @@ def _board(logs: Path) -> Callable[[optuna.Study, optuna.trial.FrozenTrial], Non
 # The model ----------------------------------------------------------------------------------------
 
 
-def _choice(trial: optuna.Trial, name: str, allowed: list[Any]) -> Any:
+def _choice(trial: optuna.trial.BaseTrial, name: str, allowed: list[Any]) -> Any:
     return trial.suggest_categorical(name, allowed)
 
 
 def propose_model(
-    trial: optuna.Trial, features: FeatureSet = "study"
+    trial: optuna.trial.BaseTrial, features: FeatureSet = "study"
 ) -> tuple[ModelConfig, TrainingConfig]:
     """A point of the study's space: hidden 2⁵-2⁷, dense 2⁴-2⁸, dropout 0-0.5, activations,
     optimiser, rate, batch.

@@ -275,12 +275,6 @@ def sizes(found: Found) -> Finding:
 
 
 @test
-def beyond_reach(found: Found, *, why: str) -> Finding:
-    """A claim that nothing at hand can test."""
-    raise Untestable(why)
-
-
-@test
 def round_trip(found: Found) -> Finding:
     """Whether synthetic patients lack codes and visits, so that records do not give the matrix."""
     matrix = sample_matrix(200, seed=0)
