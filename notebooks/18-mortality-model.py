@@ -126,7 +126,9 @@ figures.show(
 # held-out stays have no part in it.
 
 # %% tags=["hide-input"]
-tuned = every["tuned-study"]
+names = ["bilstm-study", "tuned-study", "curve"]
+searched = results.runs(dataset, source, profile, seed, names)
+tuned = searched["tuned-study"]
 Table(results.search_table(tuned), "The best trials of the search, best first")
 
 # %% tags=["hide-input"]
@@ -137,7 +139,7 @@ figures.show(
 )
 
 # %% tags=["hide-input"]
-Words(results.search_words(every))
+Words(results.search_words(searched))
 
 # %% [markdown]
 # (m13)=
@@ -148,7 +150,7 @@ Words(results.search_words(every))
 
 # %% tags=["hide-input"]
 figures.show(
-    results.learning_curve(every["curve"]),
+    results.learning_curve(searched["curve"]),
     "Scores on held-out stays by how many stays, a fifth of them to choose by, taught a model; all "
     "series, 95 % intervals over test stays and parts.",
 )
