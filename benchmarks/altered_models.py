@@ -22,7 +22,9 @@ from safetensors.torch import load_file, save_file
 
 from benchmarks.trials import Outcome, judged
 from scoehr import generators
+from scoehr.data.columns import Column, Columns
 from scoehr.data.matrix import CodeMatrix
+from scoehr.data.patients import Patients
 from scoehr.files import sha256
 from scoehr.generators import saved
 
@@ -34,6 +36,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "edm": {"epochs": 1, "width": 8, "depth": 1, "steps": 3},
     "medgan": {"epochs": 1, "autoencoder_epochs": 1, "width": 8},
     "copula": {},
+    "whole": {"epochs": 1, "width": 8, "depth": 1},
 }
 #: What an entry of config.json may turn into.
 VALUES: list[Any] = [
@@ -53,21 +56,38 @@ def patients() -> CodeMatrix:
     )
 
 
+def whole_patients() -> Patients:
+    """The same with a sex and an age, each of two visits."""
+    matrix, rng = patients(), np.random.default_rng(4)
+    n = len(matrix) // 2
+    kinds = (Column("sex", "category", ("F", "M")), Column("age", "number"))
+    columns = Columns(kinds, (rng.integers(0, 2, n), rng.integers(20, 90, n)), n)
+    starts = np.arange(0, len(matrix) + 1, 2)
+    return Patients(
+        matrix.counts, starts, np.arange(n), matrix.codes, matrix.titles, columns=columns
+    )
+
+
 def models(folder: Path) -> dict[str, Path]:
     """A sound model a preset."""
     found = {}
     for name, settings in PRESETS.items():
         found[name] = folder / name
         if not found[name].exists():
-            generators.preset(name, **settings).fit(patients(), seed=0, progress=False).save(
-                found[name]
-            )
+            _fitted(name, settings).save(found[name])
     return found
 
 
-def drawn(folder: Path) -> CodeMatrix:
+def _fitted(name: str, settings: dict[str, Any]) -> Any:
+    if name == generators.Whole.name:
+        model = generators.Whole(generators.WholeConfig(**settings))
+        return model.fit(whole_patients(), seed=0, progress=False)
+    return generators.preset(name, **settings).fit(patients(), seed=0, progress=False)
+
+
+def drawn(folder: Path) -> CodeMatrix | Patients:
     """The patients that a saved model draws."""
-    return generators.load(folder).sample(25, seed=0, progress=False)
+    return generators.load_any(folder).sample(25, seed=0, progress=False)
 
 
 # Alterations: each changes files of a folder ------------------------------------------------------
@@ -268,7 +288,11 @@ def cases(number: int, seed: int, folder: Path) -> Iterator[Outcome]:
 
 
 def case(
-    each: int, seed: int, folder: Path, sound: dict[str, Path], before: dict[str, CodeMatrix]
+    each: int,
+    seed: int,
+    folder: Path,
+    sound: dict[str, Path],
+    before: dict[str, CodeMatrix | Patients],
 ) -> Outcome:
     """The altered model of this number."""
     rng = np.random.default_rng([seed, 1, each])
@@ -280,7 +304,7 @@ def case(
     if renewed:
         renew(folder)
 
-    def wrong(found: CodeMatrix) -> str:
+    def wrong(found: Any) -> str:
         if renewed:
             return (
                 ""

@@ -19,6 +19,8 @@ from scoehr.files import InputError, replacing, warn, write_json
 from scoehr.shell import PATH, SEED, SOURCE, may_replace, may_write, run_shell
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from scoehr.data.matrix import CodeMatrix
     from scoehr.data.patients import Patients
     from scoehr.generators import Generator, Whole
@@ -46,6 +48,15 @@ TABLES, JSON, HTML = (".parquet", ".csv"), (".json",), (".html",)
 Table = Annotated[
     Path,
     typer.Argument(parser=PATH, help="Parquet or CSV; long (patient_id, code, count) or wide."),
+]
+
+ColumnsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--columns",
+        parser=PATH,
+        help="What columns are: CSV (name, kind, levels) or YAML; else found.",
+    ),
 ]
 
 
@@ -79,12 +90,7 @@ def data(
         Digits, typer.Option(help="Three-digit categories, or full codes.")
     ] = "three",
     kind: KindName = "count",
-    columns: Annotated[
-        Path | None,
-        typer.Option(
-            parser=PATH, help="What columns are: CSV (name, kind, levels) or YAML; else found."
-        ),
-    ] = None,
+    columns: ColumnsFile = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -193,33 +199,30 @@ def fit(
             help="Public list of codes (column code) to learn; preset private needs it.",
         ),
     ] = None,
+    columns: ColumnsFile = None,
 ) -> None:
     """Train a generator on a patient by code table.
 
     A training that was killed continues from its checkpoints, which lie beside --out until it ends.
     """
     from scoehr import generators
-    from scoehr.training import Diverged
 
-    may_replace(out, generators.model_files(), table, validation, codes)
+    may_replace(out, generators.model_files(), table, validation, codes, columns)
     settings = _settings(change or []) | ({"kind": kind} if kind else {})
     if preset == generators.Whole.name:
-        return _fit_whole(table, validation, out, settings, seed)
+        if codes:
+            raise InputError(f"--codes {codes}: is for preset private; whole learns those it reads")
+        return _fit_whole(table, validation, out, settings, seed, columns)
+    if columns:
+        raise InputError(f"--columns {columns}: only preset whole learns columns")
     generator = generators.preset(preset, **settings)
     private = isinstance(generator, generators.Private)
     public = _public_codes(codes, validation, generator.config.vocabulary if private else None)
-    checkpoints = _checkpoints(out)
     with replacing(out) as scratch:  # first: a place that cannot be written is found at once
         matrix = _to_learn(table, public, private)
         held_out = _held_out(validation, matrix) if validation else None
-        try:
-            generator.fit(matrix, held_out, seed=seed, folder=checkpoints)
-        except Diverged as error:
-            shutil.rmtree(checkpoints, ignore_errors=True)
-            raise InputError(str(error)) from None
-        scratch.mkdir()
-        generator.write(scratch)
-    shutil.rmtree(checkpoints, ignore_errors=True)
+        _train(generator, matrix, held_out, seed, _checkpoints(out), scratch)
+    shutil.rmtree(_checkpoints(out), ignore_errors=True)  # not before the model stands in place
     if private:
         _print_promise(generator)
     n = 1000 if private else len(matrix)
@@ -297,14 +300,20 @@ def complete(
 ) -> None:
     """Fill in what partial patients lack; what they have is kept."""
     from scoehr import generators
+    from scoehr.data import folder
+    from scoehr.data.interchange import about
     from scoehr.data.patients import load
 
     generator = generators.load_any(model)
     if not isinstance(generator, generators.Whole):
         raise InputError(f"{model}: is of codes alone; fit preset whole")
     _may_write_patients(out, model, partial)
-    found = load("table", partial, digits="full").patients
-    _write_patients(generator.complete(found, visits=visits, seed=seed), generator, out)
+    there = folder.named_columns(partial) if partial.is_dir() else []
+    said = {name: wish for name, wish in generator.said.items() if name in there}
+    found = load("table", partial, digits="full", said=said).patients
+    with about(partial):
+        made = generator.complete(found, visits=visits, seed=seed)
+    _write_patients(made, generator, out)
 
 
 @app.command()
@@ -395,34 +404,61 @@ def _checkpoints(out: Path) -> Path:
     return Path(os.path.abspath(out)).with_name(f".{out.name}.training")
 
 
-def _fit_whole(
-    table: Path, validation: Path | None, out: Path, settings: dict[str, Any], seed: int
+def _train(
+    generator: Any, patients: Any, held_out: Any, seed: int, checkpoints: Path, scratch: Path
 ) -> None:
-    """Train a generator of whole patients."""
-    from scoehr import generators
-    from scoehr.data.patients import load
+    """Train a generator and write it to ``scratch``."""
     from scoehr.training import Diverged
 
+    try:
+        generator.fit(patients, held_out, seed=seed, folder=checkpoints)
+    except Diverged as error:
+        shutil.rmtree(checkpoints, ignore_errors=True)
+        raise InputError(str(error)) from None
+    scratch.mkdir()
+    generator.write(scratch)
+
+
+def _fit_whole(
+    table: Path,
+    validation: Path | None,
+    out: Path,
+    settings: dict[str, Any],
+    seed: int,
+    columns: Path | None,
+) -> None:
+    """Train a generator of whole patients, and say what each column was taken for."""
+    from scoehr import generators
+    from scoehr.data import kinds
+    from scoehr.data.patients import load
+
     generator = generators.Whole(generators.WholeConfig.from_dict(settings))
-    checkpoints = _checkpoints(out)
     with replacing(out) as scratch:
-        parts = [
-            load("table", path, digits="full").patients for path in (table, validation) if path
-        ]
-        visits, n = int(parts[0].starts[-1]), len(parts[0])
-        print(f"{table}: {n:,} patients, {visits:,} visits, {len(parts[0].codes):,} codes")
-        try:
-            generator.fit(*parts, seed=seed, folder=checkpoints)
-        except Diverged as error:
-            shutil.rmtree(checkpoints, ignore_errors=True)
-            raise InputError(str(error)) from None
-        scratch.mkdir()
-        generator.write(scratch)
-    shutil.rmtree(checkpoints, ignore_errors=True)
-    columns = sum(coding.per != "derived" for coding in generator.codings)
-    rules = sum(map(len, generator.rules.values()))
-    print(f"{columns} columns, {rules} rules that every patient keeps")
-    print(f"wrote {out}: to sample, scoehr sample {out} -n {n} --out synthetic")
+        said = kinds.wishes(columns) if columns else {}
+        patients, account = load("table", table, digits="full", said=said)
+        held_out = _held_out_whole(validation, patients) if validation else None
+        _print_account({"table": str(table)} | account)
+        _train(generator, patients, held_out, seed, _checkpoints(out), scratch)
+    shutil.rmtree(_checkpoints(out), ignore_errors=True)  # not before the model stands in place
+    print(f"{sum(map(len, generator.rules.values()))} rules that every patient keeps")
+    print(f"wrote {out}: to sample, scoehr sample {out} -n {len(patients)} --out synthetic")
+
+
+def _held_out_whole(path: Path, patients: Patients) -> Patients:
+    """The patients of --validation over the columns and codes of training; a warning names codes
+    that are left out.
+    """
+    from scoehr.data import folder
+    from scoehr.data.kinds import Wish
+    from scoehr.data.patients import load
+
+    columns = (*patients.columns.columns, *patients.visit_columns.columns)
+    there = folder.named_columns(path) if path.is_dir() else []
+    said = {each.name: Wish(each.name, each.kind) for each in columns if each.name in there}
+    found = load("table", path, digits="full", said=said).patients
+    held_out, lost = found.restrict(patients.codes)
+    _warn_left_out(path, lost)
+    return held_out
 
 
 def _may_write_patients(out: Path, *inputs: Path) -> None:
@@ -491,6 +527,8 @@ def _to_learn(table: Path, public: dict[str, str] | None, private: bool) -> Code
     from scoehr.generators import on_codes
 
     matrix = read_table(table)
+    if table.is_dir():
+        warn(f"{table}: columns are left out and visits summed; --preset whole learns them")
     if public is None:
         said = "read" if private else f"{len(matrix):,} patients, {len(matrix.codes):,} codes"
         print(f"{table}: {said}", flush=True)
@@ -506,12 +544,14 @@ def _held_out(path: Path, matrix: CodeMatrix) -> CodeMatrix:
     held_out, lost = read_table(path).restrict(matrix.codes)
     if lost.size and not held_out.counts.nnz:
         raise InputError(f"{path}: has no code that training has; give patients of the same codes")
-    if lost.size:
-        warn(
-            f"{path}: codes that training lacks are left out: {', '.join(lost[:8])} ({len(lost)} "
-            f"in all)"
-        )
+    _warn_left_out(path, lost)
     return held_out
+
+
+def _warn_left_out(path: Path, lost: np.ndarray) -> None:
+    if lost.size:
+        named = ", ".join(lost[:8])
+        warn(f"{path}: codes that training lacks are left out: {named} ({len(lost)} in all)")
 
 
 def _settings(changes: list[str]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from scoehr.data.columns import Column
 from scoehr.files import InputError
 
 __all__ = ["Coding", "Layout", "hide", "masked_loss"]
@@ -78,6 +79,18 @@ class Coding:
         knots = tuple(sorted(spikes + bins))
         return cls(name, per, "number", knots=knots, digits=digits, missing=missing)
 
+    def check_kind(self, column: Column) -> None:
+        """InputError if a column of this name holds numbers for categories, or the reverse."""
+        if self.is_number != (column.kind == "number"):
+            raise InputError(f"column {self.name}: is {column.kind}, for the model {self.kind}")
+
+    def check_levels(self, column: Column) -> None:
+        """InputError for a column that is not of this kind or has a level that is none here."""
+        self.check_kind(column)
+        strange = next((level for level in column.levels if level not in self.labels), None)
+        if strange is not None:
+            raise InputError(f"{self.name}={strange}: {self._no_value()}")
+
     def places(self, values: np.ndarray) -> np.ndarray:
         """Places of numbers ``(n,)``; missing ones where the coding has none are -1."""
         knots = np.array(self.knots).reshape(-1, KNOTS)
@@ -111,11 +124,21 @@ class Coding:
             return self.labels.index(text)
         if self.is_number:
             try:
-                return int(self.places(np.array([float(text)]))[0])
+                place = int(self.places(np.array([float(text)]))[0])
             except ValueError:
                 raise InputError(f"{self.name}={text}: {self.name} takes numbers") from None
-        shown = ", ".join(self.labels[:12]) + (", …" if len(self.labels) > 12 else "")
-        raise InputError(f"{self.name}={text}: no such value; {self.name} has {shown}")
+            if place >= 0 and self.knots[place][0] <= float(text) <= self.knots[place][-1]:
+                return place
+        raise InputError(f"{self.name}={text}: {self._no_value()}")
+
+    def _no_value(self) -> str:
+        known = self.labels
+        if self.is_number and all(row[0] == row[-1] for row in self.knots):
+            known = tuple(f"{row[0]:g}" for row in self.knots)
+        elif self.is_number:
+            known = (f"numbers from {self.knots[0][0]:g} to {self.knots[-1][-1]:g}",)
+        shown = ", ".join(known[:12]) + (", …" if len(known) > 12 else "")
+        return f"no such value; {self.name} has {shown}"
 
 
 def _bins(numbers: np.ndarray, often: np.ndarray, step: float) -> list[tuple[float, ...]]:

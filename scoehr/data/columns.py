@@ -123,11 +123,13 @@ def _is_level(level: Any) -> bool:
 def as_text(found: pd.Series) -> pd.Series:
     """A Series of texts, whole numbers without a decimal point, None where missing."""
     places, distinct = pd.factorize(found)
-    values = pd.Series(distinct)
-    if values.dtype.kind == "f" and (values == np.rint(values)).all():
-        values = values.astype("Int64")
-    texts = np.array([*values.astype(str), None], dtype=object)
+    words = [str(int(value)) if _is_whole(value) else str(value) for value in distinct]
+    texts = np.array([*words, None], dtype=object)
     return pd.Series(texts[places], index=found.index, name=found.name, dtype=object)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, float | np.floating) and value.is_integer()
 
 
 @dataclass(frozen=True, eq=False)

@@ -143,14 +143,20 @@ class Sheet(NamedTuple):
         self, said: Mapping[str, Wish], order: np.ndarray
     ) -> tuple[Columns, dict[str, str]]:
         """The columns beside the keys, rows in this order, and what each was taken for."""
-        chosen = [name for name in self.names if name not in KEYS]
-        frame = pd.DataFrame({self.names[name]: self.column(name)[order] for name in chosen})
+        frame = pd.DataFrame({name: self.column(name.lower())[order] for name in self.beside})
         frame = frame.set_axis(pd.RangeIndex(len(order)))
+        known = {column.name: column for column in self.facts.get("columns", ())}
         with interchange.about(self.path):
-            if "columns" not in self.facts:
-                return kinds.infer(frame, said)
-            known = {column.name: column for column in self.facts["columns"]}
-            return Columns.from_frame(frame, known), {}
+            if known and not said.keys() & known.keys():
+                account = {name: kinds.described(column) for name, column in known.items()}
+                return Columns.from_frame(frame, known), account
+            wishes = {name: Wish.of(column) for name, column in known.items()}
+            return kinds.infer(frame, {**wishes, **said})
+
+    @property
+    def beside(self) -> list[str]:
+        """The columns beside the keys, as they are written."""
+        return [written for name, written in self.names.items() if name not in KEYS]
 
 
 def _facts(path: Path) -> dict[str, Any]:
@@ -190,6 +196,12 @@ def read(folder: Path, said: Mapping[str, Wish] | None = None) -> tuple[dict[str
     return parts, account | {"form": "folder"}
 
 
+def named_columns(folder: Path) -> list[str]:
+    """The columns beside the keys of all tables, as they are written."""
+    sheets = [Sheet.read(folder, name) for name in ("patients", "visits")]
+    return [name for sheet in sheets if sheet for name in sheet.beside]
+
+
 def long(path: Path) -> tuple[dict[str, Any], Account]:
     """The same of a table of codes and visits alone, a file of any name."""
     return _parts({"codes": Sheet.of(path, "codes")}, {})
@@ -211,6 +223,8 @@ def _parts(
         days = {DAYS: Wish(DAYS, "number")}
         columns, account["columns_of_visits"] = stays.columns({**days, **said}, visits.order)
     parts["visit_columns"] = visits.with_days(columns)
+    names = {"patient": people.beside if people else (), "visit": stays.beside if stays else ()}
+    kinds.check_names(said, names)
     return parts | words, {name: value for name, value in account.items() if value != {}}
 
 

@@ -102,6 +102,7 @@ class Tables(NamedTuple):
         wishes = {**found.said, **(said or {})}
         people = self._columns(found.patients, "patient", wishes)
         visits = self._columns(found.visits, "visit", wishes)
+        kinds.check_names(said or {}, {"patient": people[1], "visit": visits[1]})
         account: Account = {"columns_of_patients": people[1], "columns_of_visits": visits[1]}
         account |= {name: int(self.column(query)[0]) for name, query in found.changed.items()}
         return people[0], visits[0], account

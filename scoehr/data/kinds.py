@@ -60,6 +60,11 @@ class Wish(NamedTuple):
     level: str = ""
     levels: tuple[str, ...] = ()
 
+    @classmethod
+    def of(cls, column: Column) -> Wish:
+        """That a column is to be as this one."""
+        return cls(column.name, column.kind, "", column.levels)
+
 
 # Found ----------------------------------------------------------------------------------------
 
@@ -80,7 +85,7 @@ def infer(
     values = tuple(column.read(frame[column.name]) for column in kept)  # in the order of the table
     columns = Columns(tuple(kept), values, len(frame))
     missing = {column.name: _missing(taken) for column, taken in columns}
-    account = {name: _words(column) + missing.get(name, "") for name, column in found.items()}
+    account = {name: described(column) + missing.get(name, "") for name, column in found.items()}
     return columns, account
 
 
@@ -170,7 +175,8 @@ def _size(text: str) -> tuple[float, int, str]:
     return float("".join(numbers)), side, text
 
 
-def _words(column: Column | str) -> str:
+def described(column: Column | str) -> str:
+    """What a column is taken for, or why it is left out."""
     if isinstance(column, str):
         return column
     if column.kind == "number":
@@ -182,6 +188,25 @@ def _words(column: Column | str) -> str:
 def _missing(values: np.ndarray) -> str:
     gone = np.isnan(values) if values.dtype.kind == "f" else values < 0
     return f", {gone.mean():.1%} missing" if gone.any() else ""
+
+
+def check_names(said: Mapping[str, Wish], names: Mapping[str, Iterable[str]]) -> None:
+    """InputError for a wish of a column that is not there, or not where it says.
+
+    ``names``: those of the columns beside the keys, by level ("patient", "visit").
+    """
+    levels = {name: level for level, found in names.items() for name in found}
+    for wish in said.values():
+        level = levels.get(wish.name)
+        if level is None:
+            known = reading.listed(list(levels)) or "none"
+            raise InputError(
+                f"column {wish.name}: no table has it (they have {known}); name one of these"
+            )
+        if wish.level not in ("", level):
+            raise InputError(
+                f"column {wish.name}: is in the table of {level}s; move it, or leave its level out"
+            )
 
 
 # Said -----------------------------------------------------------------------------------------
@@ -219,11 +244,15 @@ def _csv_rows(path: Path) -> Iterable[dict[str, Any]]:
 
 def _yaml_rows(path: Path) -> Iterable[dict[str, Any]]:
     try:
-        found = yaml.safe_load(reading.regular(path).read_text(encoding="utf-8"))
+        text = reading.regular(path).read_text(encoding="utf-8")
+        tree, found = yaml.compose(text, yaml.SafeLoader), yaml.safe_load(text)
     except (yaml.YAMLError, UnicodeDecodeError):
         raise InputError(f"{path}: is not YAML; write lines as “age: number”") from None
     if not isinstance(found, dict):
         raise InputError(f"{path}: names no columns; write lines as “age: number”")
+    twice = cells.repeated([key.value for key, _ in tree.value])
+    if twice is not None:
+        raise InputError(f"{path}: column {twice} stands twice; say once what it is")
     for name, what in found.items():
         yield {"name": str(name)} | (what if isinstance(what, dict) else {"kind": what})
 

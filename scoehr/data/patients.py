@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import ArrayLike
 from scipy import sparse
 
-from scoehr.data import cells, datasets, folder, interchange, own, reading
+from scoehr.data import cells, datasets, folder, interchange, kinds, own, reading
 from scoehr.data.columns import DAYS, KEYS, Columns
 from scoehr.data.datasets import Account, Digits, Tables
 from scoehr.data.interchange import Stored
@@ -204,7 +204,15 @@ class Patients:
 
     def align(self, codes: ArrayLike) -> Patients:
         """The same visits over another vocabulary, as :meth:`CodeMatrix.align` does it."""
-        rows = CodeMatrix.from_array(self.counts, self.codes, self.titles).align(codes)
+        return self._over(CodeMatrix.from_array(self.counts, self.codes, self.titles).align(codes))
+
+    def restrict(self, codes: ArrayLike) -> tuple[Patients, np.ndarray]:
+        """The same visits over ``codes``, and the codes with counts that are left out for it."""
+        visits = CodeMatrix.from_array(self.counts, self.codes, self.titles)
+        kept, lost = visits.restrict(codes)
+        return self._over(kept), lost
+
+    def _over(self, rows: CodeMatrix) -> Patients:
         known = dict(zip(self.codes.tolist(), self.systems.tolist(), strict=True))
         systems = np.array([known.get(code, "") for code in rows.codes.tolist()], dtype=str)
         return replace(
@@ -401,6 +409,7 @@ def _table(
         patients = Patients(**parts)
         shape = _shape(patients, "of the tables")
         return LoadedPatients(patients, {"dataset": "table"} | account | shape)
+    kinds.check_names(said or {}, {})
     if own.is_ours(path, METADATA_KEY):
         visits = Patients.read(path)
         return LoadedPatients(

@@ -23,6 +23,7 @@ from tqdm import tqdm
 from scoehr.columns import Coding, Layout, Per
 from scoehr.data import rules as rules_of
 from scoehr.data.columns import Column, Columns
+from scoehr.data.kinds import Wish
 from scoehr.data.patients import Patients
 from scoehr.data.rules import Fact, Of, Rule
 from scoehr.facts import FOLLOWED, SIZE, VISITED, Draw, FactModel
@@ -154,6 +155,14 @@ class Whole(Model):
             pairs = torch.from_numpy((values[later - 1].T @ values[later]).toarray())
             self.rate.network.again_head.weight.data[:, -3] = _recurrence(patients)
         self.rate.fit_columns(torch.from_numpy(first), pairs)
+
+    @property
+    def said(self) -> dict[str, Wish]:
+        """What the model's columns are, by which tables of partial patients are read."""
+        return {
+            column.name: Wish.of(column)
+            for column in (*self._columns("patient"), *self._columns("visit"))
+        }
 
     def _columns(self, per: Per) -> list[Column]:
         """The columns of patients, or of visits."""
@@ -333,10 +342,11 @@ class Whole(Model):
             InputError: the model is not fitted, or a column is none of the model's.
         """
         vocabulary, seed = self._require_fitted(), check_seed(seed)
-        known = {coding.name for coding in self.codings}
-        for name in (*partial.columns.names, *partial.visit_columns.names):
-            if name not in known:
-                raise InputError(f"column {name}: is none of the model's; leave it out")
+        known = {coding.name: coding for coding in self.codings}
+        for column, _ in (*partial.columns, *partial.visit_columns):
+            if column.name not in known:
+                raise InputError(f"column {column.name}: is none of the model's; leave it out")
+            known[column.name].check_levels(column)
         partial = partial.align(vocabulary.codes)
         if not len(self.layout):
             return partial
@@ -651,6 +661,9 @@ class Wanted(NamedTuple):
         values = [[t for t in texts if column_of(t) is not None] for texts in (given, without)]
         had, lacked = (conditions.columns(codes, part) for part in words)
         found, absent = ([value_of(t) for t in part] for part in values)
+        both = next((text for text in given if text in without), None)
+        if both is not None:
+            raise InputError(f"{both}: is given and excluded at once; leave one out")
         names = tuple(str(codes[j]) for j in had) + tuple(values[0])
         return cls(had, tuple(found), lacked, tuple((c, p) for c, p, _ in absent), names)
 
@@ -701,9 +714,10 @@ def coded(coding: Coding, columns: Columns) -> np.ndarray:
     if coding.name not in columns.names:
         return np.full(len(columns), -1)
     values = columns.of(coding.name)
+    own = next(column for column in columns.columns if column.name == coding.name)
+    coding.check_kind(own)
     if coding.is_number:
         return coding.places(values)
-    own = next(column for column in columns.columns if column.name == coding.name)
     place = {label: k for k, label in enumerate(coding.labels)}
     found = np.array([place.get(label, -1) for label in own.levels] + [-1])
     return np.where(values < 0, len(coding.labels) if coding.missing else -1, found[values])

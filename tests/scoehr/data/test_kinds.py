@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scoehr.data.columns import Column
+from scoehr.data.columns import Column, as_text
 from scoehr.data.kinds import Wish, infer, wishes
 from scoehr.files import InputError
 
@@ -94,6 +94,7 @@ def test_what_a_person_says_counts(tmp_path):
         ("c.csv", "name,kind,level\na,number,ward\n", "column a: level is 'ward'"),
         ("c.csv", "name,kind\n,number\n", "a row without a name"),
         ("c.yaml", "- a\n", "names no columns"),
+        ("c.yaml", "a: number\na: drop\n", "column a stands twice"),
         ("c.yaml", "a: [\n", "is not YAML"),
         ("c.yaml", "a: {unit: kg}\n", "says 'unit' of 'a'"),
         ("c.yaml", "a: {levels: 3}\n", "levels are no list"),
@@ -109,3 +110,9 @@ def test_a_cell_that_is_no_value_of_the_said_kind_is_refused():
     frame = pd.DataFrame({"age": ["3", "old"]})
     with pytest.raises(InputError, match="column age, row 2: 'old' is not a number"):
         infer(frame, {"age": Wish("age", "number")})
+
+
+def test_numbers_as_texts_are_the_same_whatever_stands_beside_them():
+    assert as_text(pd.Series([2.0, 1.5, -0.0, np.nan])).tolist() == ["2", "1.5", "0", None]
+    assert as_text(pd.Series([2.0])).tolist() == ["2"]
+    assert as_text(pd.Series(["2.0"])).tolist() == ["2.0"]

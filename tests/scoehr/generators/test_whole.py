@@ -14,7 +14,7 @@ from scoehr.data import rules
 from scoehr.data.columns import Column, Columns
 from scoehr.data.patients import Patients
 from scoehr.files import InputError
-from scoehr.generators import Thinning, ThinningConfig
+from scoehr.generators import Thinning, ThinningConfig, load_any
 from scoehr.generators.whole import Whole, WholeConfig
 from tests.problems import patients as counts_alone
 from tests.scoehr.data.test_rules import hospital as planted
@@ -361,7 +361,7 @@ def test_a_folder_of_whole_patients_is_fitted_sampled_and_completed(tmp_path, mo
     some.write("real")
     small = ["--set", "epochs=2", "--set", "width=16", "--set", "batch=64"]
     said = done("fit", "real", "--preset", "whole", "--out", "m", *small)
-    assert "300 patients" in said and "3 columns" in said
+    assert "site" in said and "category of 2" in said
     found = inside("sample", "m", "-n", "40", "--out", "s", "--given", "a", "--given", "site=t")
     assert "of 300 training patients have a: " in found.stderr and "condition" in found.stderr
     made = Patients.read("s")
@@ -376,3 +376,106 @@ def test_a_folder_of_whole_patients_is_fitted_sampled_and_completed(tmp_path, mo
     assert after.columns.equals(made.columns) and len(after.visit_columns.names) == 2
     scores = ("evaluate", "real", "s", "--json", "e.json", "--train", "real")
     refused(inside(*scores, "--model", "m"), "makes whole patients")
+
+
+# A user's own tables -----------------------------------------------------------------------------
+
+SMALL = ["--set", "epochs=1", "--set", "width=8", "--set", "batch=32"]
+
+
+def put(folder, patients, codes="patient_id,code\n0,a\n"):
+    folder.mkdir()
+    (folder / "patients.csv").write_text("patient_id," + patients)
+    (folder / "codes.csv").write_text(codes)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory):
+    """A folder of people of many ages, and a model of them."""
+    place = tmp_path_factory.mktemp("own")
+    people = "".join(f"{k},{'FM'[k % 2]},{20 + k % 41},{k % 4}\n" for k in range(123))
+    codes = "patient_id,code\n" + "".join(f"{k},{'abc'[k % 3]}\n" for k in range(123))
+    put(place / "real", "sex,age,ward\n" + people, codes)
+    said = done("fit", place / "real", "--preset", "whole", "--out", place / "m", *SMALL)
+    assert "number" in said and "ordered of 4 (0, 1, 2, 3)" in said
+    return place
+
+
+def test_partial_patients_are_read_as_the_model_has_them(own, tmp_path):
+    few = put(tmp_path / "few", "age,sex\n0,30,F\n1,30,\n2,20,\n")  # by the rules a category
+    done("complete", own / "m", few, "--out", tmp_path / "c")
+    made = Patients.read(tmp_path / "c").columns
+    assert made.of("age").tolist() == [30, 30, 20]
+    assert made.of("sex")[0] == 0 and (made.of("sex") >= 0).all()
+
+
+@pytest.mark.parametrize(
+    ("patients", "codes", "said"),
+    [
+        ("sex\n0,X\n", "a", "patients.csv: column sex, row 1: 'X' is none of its levels (F, M)"),
+        ("age\n0,old\n", "a", "patients.csv: column age, row 1: 'old' is not a number"),
+        ("sex,zip\n0,F,7\n1,F,8\n", "a", "column zip: is none of the model's"),
+        ("sex\n0,F\n", "zzz", "code zzz is not in the vocabulary"),
+    ],
+)
+def test_partial_patients_that_the_model_cannot_have_are_refused(
+    own, tmp_path, patients, codes, said
+):
+    partial = put(tmp_path / "p", patients, f"patient_id,code\n0,{codes}\n")
+    refused(inside("complete", own / "m", partial, "--out", tmp_path / "c"), said, str(partial))
+    assert not (tmp_path / "c").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--given", "age=500"], "age=500: no such value; age has 20, 21"),
+        (["--given", "age=30.5"], "age=30.5: no such value"),
+        (["--given", "sex=F", "--without", "sex=F"], "sex=F: is given and excluded at once"),
+        (["--given", "a", "--without", "a"], "a: is given and excluded at once"),
+    ],
+)
+def test_conditions_that_nobody_can_meet_are_refused_at_once(own, tmp_path, options, said):
+    refused(inside("sample", own / "m", "-n", 5, "--out", tmp_path / "s", *options), said)
+
+
+def test_columns_of_another_kind_are_refused(own):
+    model = load_any(own / "m")
+    ages = Columns((Column("age", "ordered", ("20", "30")),), (np.array([0, 1]),), 2)
+    none = sparse.csr_array((2, 0), dtype=np.int32)
+    partial = Patients(none, np.arange(3), np.arange(2), [], [], columns=ages)
+    with pytest.raises(InputError, match="column age: is ordered, for the model number"):
+        model.complete(partial)
+
+
+def test_fit_learns_the_columns_as_they_are_said(own, tmp_path):
+    wishes = tmp_path / "columns.csv"
+    fit = ["fit", own / "real", "--preset", "whole", *SMALL, "--columns", wishes]
+    wishes.write_text("name,kind\nward,category\nsex,drop\n")
+    said = done(*fit, "--out", tmp_path / "m")
+    assert "left out, as said" in said and "category of 4 (0, 1, 2, 3)" in said
+    columns = load_any(tmp_path / "m").vocabulary.columns
+    assert {column.name: column.kind for column in columns.columns} == {
+        "age": "number",
+        "ward": "category",
+    }
+    for text, why in (("hight,number", "no table has it"), ("age,number,visit", "of patients")):
+        wishes.write_text(f"name,kind,level\n{text}{',' * (2 - text.count(','))}\n")
+        refused(inside(*fit, "--out", tmp_path / "n"), why)
+    wishes.write_text("name,kind\nage,number\n")
+    refused(inside("fit", own / "real", "--out", tmp_path / "n", "--columns", wishes), "whole")
+    codes = ["fit", own / "real", "--preset", "whole", "--out", tmp_path / "n", "--codes", wishes]
+    refused(inside(*codes), "is for preset private")
+
+
+def test_new_codes_and_levels_of_validation_do_not_stop_a_training(own, tmp_path):
+    held_out = put(tmp_path / "v", "sex,age\n0,X,30\n1,F,30\n", "patient_id,code\n0,a\n1,zzz\n")
+    fit = ("fit", own / "real", "--preset", "whole", "--out", tmp_path / "m", *SMALL)
+    found = inside(*fit, "--validation", held_out)
+    assert found.returncode == 0 and "codes that training lacks are left out: zzz" in found.stderr
+
+
+def test_codes_alone_of_a_folder_are_learned_with_a_warning(own, tmp_path):
+    found = inside("fit", own / "real", "--out", tmp_path / "m", *SMALL)
+    assert found.returncode == 0 and "--preset whole learns them" in found.stderr
