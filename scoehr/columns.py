@@ -59,6 +59,18 @@ class Coding:
     digits: int = 0
     missing: bool = False
 
+    def __post_init__(self) -> None:
+        numbers = np.array([number for row in self.knots for number in row])
+        sound = (
+            {*map(len, self.knots)} <= {KNOTS}
+            and np.isfinite(numbers).all()
+            and (np.diff(numbers.reshape(-1, KNOTS)) >= 0).all()
+            and type(self.missing) is bool
+            and self.digits in range(7)
+        )
+        if not sound or (self.knots and self.labels):
+            raise InputError(f"column {self.name}: its coding is damaged; fit the model again")
+
     def __len__(self) -> int:
         return len(self.labels) + len(self.knots) + self.missing
 

@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 from tqdm import tqdm
 
 from scoehr.checkpoints import Row, facts_hash
+from scoehr.data.interchange import about
 from scoehr.data.matrix import CodeMatrix
 from scoehr.files import InputError, check_seed, replacing, warn
 from scoehr.generators import cards, conditions, saved
@@ -177,7 +178,9 @@ class Model(ABC):
         saved.check(folder, config)
         with saved.naming(folder):
             model = cls(cls.settings.from_saved(config["config"]))
-        vocabulary = model._without_patients(*saved.vocabulary(folder, config))
+        words = saved.vocabulary(folder, config)
+        with about(folder / saved.VOCABULARY):
+            vocabulary = model._without_patients(*words)
         model._read(folder, config)
         with saved.naming(folder):
             blueprint = model.blueprint(vocabulary)
