@@ -208,7 +208,7 @@ COMMANDS = [
     "out*/**/*", SYNTHETIC),
     Killed("run thinning", ["run", "thinning", "--dataset", "table", "--source", "t.csv"],
     "root/s*/**/*", fresh=True),
-    Killed("visits", ["visits", "--dataset", "table", "--source", "v.csv"], "root/s*/**/*",
+    Killed("run whole", ["run", "whole", "--dataset", "table", "--source", "v.csv"], "root/s*/**/*",
     fresh=True),
 ]  # fmt: skip
 
@@ -383,8 +383,7 @@ OTHERS = [
     ["simulate", "--out", "x", "--patients", "0"], ["simulate", "--out", "x", "--patients", "-5"],
     ["simulate", "--out", "t.csv"], ["run", "foo"], ["run", "thinning", "--profile", "foo"],
     ["run", "thinning", "--dataset", "foo"], ["run", "../thinning"], ["notebook",
-    "../scoehr/files"], ["notebook", "foo"], ["visits", "--dataset", "foo"],
-    ["visits", "--dataset", "table", "--source", "t.csv"], ["review", "t.csv", "--out", "x",
+    "../scoehr/files"], ["notebook", "foo"], ["run", "whole", "--dataset", "foo"], ["review", "t.csv", "--out", "x",
     "--dataset", "table"], ["review", "t.csv", "t.csv", "t.csv", "--out", "x"], ["review",
     "t.csv", "--score"],
     ["fit", "t.csv", "--out", "x", "--preset", "foo"], ["fit", "t.csv", "--out", "x", "--preset",

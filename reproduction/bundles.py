@@ -23,7 +23,8 @@ A file that no run of the bundle needs is left out. Runs are sorted by id, so th
 give the same bytes. A synthetic table is published as ``synthetic_data/<run>.parquet``. A run
 that is not published is a folder ``runs/done/<run>`` with config.json, metrics.json,
 costs.json, history.csv, frequency.csv, draws.csv, maps.safetensors, environment.txt,
-synthetic.parquet and weights.
+synthetic.parquet and weights. Whole patients are no file but a folder, of the same name without
+its ending (:mod:`scoehr.data.folder`).
 """
 
 from __future__ import annotations
@@ -69,13 +70,18 @@ PEOPLE = ("stays", "deaths", "patients")
 PARAMETERS = ("parameters", "in all")
 
 
+def _table(place: Path) -> Path:
+    """Synthetic patients: a folder of whole ones if it is there, else one table."""
+    return place if place.is_dir() else place.with_name(f"{place.name}.parquet")
+
+
 class Folder:
     """The files of a run that lies in a folder of its own."""
 
     def __init__(self, path: Path):
         self.path = self.model = path
         self.id = path.name
-        self.synthetic = path / "synthetic.parquet"
+        self.synthetic = _table(path / "synthetic")
 
     @property
     def finished(self) -> bool:
@@ -125,7 +131,7 @@ class Bundled:
         self.bundle, self.id = bundle, run
         facts = self.config["experiment"]
         self.model = bundle.path / "models" / f"{facts['name']}-s{facts['seed']}"
-        self.synthetic = bundle.path.parents[1] / "synthetic_data" / f"{run}.parquet"
+        self.synthetic = _table(bundle.path.parents[1] / "synthetic_data" / run)
 
     finished = True
 
@@ -415,7 +421,7 @@ def _environment(runs: list[Store]) -> str:
 def _copy_model(run: Store, models: Path) -> None:
     """The files of a model, where its weights are there."""
     files = [path for path in run.model.rglob("*") if path.is_file()]
-    kept = [path for path in files if path.name not in GATHERED]
+    kept = [path for path in files if path.name not in GATHERED and path.parent != run.synthetic]
     if not any(path.suffix == ".safetensors" for path in kept):
         return
     facts = run.config["experiment"]

@@ -12,13 +12,12 @@ from reproduction.runs import Run
 from reproduction.tables import Html, Table
 from scoehr import generators
 from scoehr.files import ROOT, InputError
-from scoehr.generators import Generator
-from scoehr.generators.visits import VisitThinning
+from scoehr.generators import Generator, Whole
 
 #: The score that the table shows of a run, the first that it has, with its title.
 SCORES = {
     "utility.discriminator_auc": "discriminator AUC",
-    "visits.within_r2": "R² within admissions",
+    "whole.discriminator_auc": "discriminator AUC of whole patients",
     "scores.recall@20": "recall@20",
     "test.auroc": "AUROC",
     "both.success": "attacks that succeed",
@@ -118,7 +117,7 @@ def _nothing(study: str, at: dict[str, Any]) -> str:
     return f"no run of {study} is published with {asked}; its rows are {', '.join(rows) or 'none'}"
 
 
-def load(row: str, **at: Any) -> Generator | VisitThinning:
+def load(row: str, **at: Any) -> Generator | Whole:
     """The fitted generator of a published run, see :func:`find`.
 
     Raises:
@@ -136,6 +135,4 @@ def load(row: str, **at: Any) -> Generator | VisitThinning:
             f"{run.id}: is published with its scores and without its weights; "
             f"`scoehr run {row} {words} --again` makes both"
         )
-    if run.config["generator"] == VisitThinning.name:
-        return VisitThinning.load(run.stored.model)
-    return generators.load(run.stored.model)
+    return generators.load_any(run.stored.model)

@@ -59,7 +59,7 @@ Executor = Annotated[
 ]
 
 
-# Clinicians' review, admissions -------------------------------------------------------------------
+# Clinicians' review ------------------------------------------------------------------------------
 
 
 @app.command()
@@ -144,42 +144,6 @@ def _make_packet(
     print(f"wrote {out}: {2 * records} records, half of them real")
     print("give each reviewer packet.html or scores.csv")
     print(f"wrote {key}: which record is which; keep it away from reviewers")
-
-
-@app.command()
-def visits(
-    dataset: DatasetName = "simulated",
-    source: Source = None,
-    profile: ProfileName = "quick",
-    seed: Seed = 0,
-    patients: Annotated[
-        int | None, typer.Option("-n", "--patients", min=1, help="Sample so many for --out.")
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(parser=PATH, help="Synthetic admissions: .parquet, or .jsonl for PyHealth."),
-    ] = None,
-) -> None:
-    """Train a generator of admissions, sample and score it.
-
-    A table of your own has the columns patient_id, visit and code.
-    """
-    from reproduction.synthesis import admissions
-    from reproduction.synthesis import experiments as study
-    from scoehr.data import interchange
-
-    _known(dataset, profile)
-    if out:
-        may_write(out, source, endings=(".parquet", ".jsonl"))
-    made = study.run(study.plan(dataset, source, profile, seed)["visits"])
-    print(admissions.scores([made]).to_string())
-    print(f"{made.id}: in {made.folder}")
-    if out:
-        drawn = made.generator.sample(patients, seed=seed) if patients else made.synthetic
-        drawn.write(out) if out.suffix.lower() == ".parquet" else interchange.write(
-            drawn.to_records(), out
-        )
-        print(f"wrote {out}: {len(drawn):,} patients, {drawn.starts[-1]:,} admissions")
 
 
 # The study ----------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from shutil import copyfile
+from shutil import copyfile, copytree
 from typing import Any, TypeVar
 
 import yaml
@@ -114,10 +114,13 @@ def publish(plan: Plan, rows: Iterable[Experiment[Any]]) -> Path | None:
     models = {run.id for run in runs if _is_listed(run, shown["weights"])}
     bundles.gather(path, [run.stored for run in runs], shown["headline"], models)
     for run in runs:
-        table = ROOT / "synthetic_data" / f"{run.id}.parquet"
-        if _is_listed(run, shown.get("patients", {})) and run.stored.synthetic != table:
-            table.parent.mkdir(exist_ok=True)
-            copyfile(run.stored.synthetic, table)
+        made, place = run.stored.synthetic, ROOT / "synthetic_data"
+        if _is_listed(run, shown.get("patients", {})) and made.parent != place:
+            place.mkdir(exist_ok=True)
+            if made.is_dir():
+                copytree(made, place / run.id, dirs_exist_ok=True)
+            else:
+                copyfile(made, place / f"{run.id}.parquet")
     return path
 
 

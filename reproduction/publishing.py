@@ -35,8 +35,9 @@ from safetensors import safe_open
 
 from reproduction import leaks
 from scoehr.data.datasets import OPEN, is_open
+from scoehr.data.folder import FILES
 from scoehr.data.matrix import CodeMatrix
-from scoehr.data.patients import METADATA_KEY, Patients
+from scoehr.data.patients import Patients
 from scoehr.files import CHECKOUT
 
 #: Folders that are published.
@@ -352,18 +353,46 @@ def _synthetic(path: Path) -> Found:
     """A table of synthetic patients, numbered from 0, of a run that is published too."""
     if not _published(path.stem, path.parents[1] / "saved_models"):
         yield "", "belongs to no run in saved_models, so nothing says what it was made from"
-    visits = METADATA_KEY in (pq.read_schema(path).metadata or {})
-    patients = Patients.read(path) if visits else CodeMatrix.read(path)
+    patients = CodeMatrix.read(path)
     with tempfile.TemporaryDirectory() as scratch:
         patients.write(Path(scratch) / path.name)
         if not _same_table(path, Path(scratch) / path.name):
             yield "", "holds more than scoehr writes of synthetic patients"
-    yield from _titles(patients.codes.tolist(), patients.titles.tolist())
     known = pq.read_table(path, columns=["patient_id"])["patient_id"].unique()
-    numbered = np.array_equal(patients.patients, np.arange(len(patients)))
-    if not numbered or 2 * len(known) < len(patients):
+    if 2 * len(known) < len(patients):
         yield "patient_id", "is not numbered from 0 to the number of patients"
-    numbers = getattr(patients, "numbers", patients.counts.data)
+    yield from _made_up(patients)
+
+
+def _whole(path: Path) -> Found:
+    """Whole synthetic patients, of whom this is the table of patients."""
+    folder = path.parent
+    if not _published(folder.name, path.parents[2] / "saved_models"):
+        yield "", "belongs to no run in saved_models, so nothing says what it was made from"
+    patients = Patients.read(folder)
+    with tempfile.TemporaryDirectory() as scratch:
+        patients.write(Path(scratch) / folder.name)
+        for name in FILES:
+            if not _same_table(folder / name, Path(scratch) / folder.name / name):
+                yield name, "holds more than scoehr writes of synthetic patients"
+    yield from _made_up(patients)
+    for column in (*patients.columns.columns, *patients.visit_columns.columns):
+        for text in (column.name, *column.levels):
+            yield from ((leaks.masked(column.name), reason) for reason in leaks.shown(text))
+
+
+def _beside_patients(path: Path) -> Found:
+    """Visits or codes of whole patients, which are looked at with the table of patients."""
+    if not (path.parent / "patients.parquet").is_file():
+        yield "", "stands without its table of patients; write the folder again"
+
+
+def _made_up(patients: CodeMatrix | Patients) -> Found:
+    """Known codes with their titles, ids numbered from 0, counts that are counts."""
+    yield from _titles(patients.codes.tolist(), patients.titles.tolist())
+    if not np.array_equal(patients.patients, np.arange(len(patients))):
+        yield "patient_id", "is not numbered from 0 to the number of patients"
+    numbers = patients.counts.data
     if numbers.size and not 0 <= numbers.min() <= numbers.max() < 1000:
         yield "columns", "hold numbers that are no counts"
 
@@ -732,6 +761,7 @@ _BUNDLE = rf"saved_models/(?:synthesis|dualk|mortality_attack)-(?:{_OPEN})-[a-z0
 _MODEL = rf"{_BUNDLE}/models/[a-z0-9_-]{{1,60}}-s\d+"
 #: Folders that say what they are made of.
 FOLDER = re.compile(r"saved_models/[^/]+(?:/models/[^/]+)?(?=/)")
+_WHOLE = rf"synthetic_data/(?:{_OPEN})-[a-z0-9-]{{3,80}}"
 _PROSE = _paragraphs(_written)
 KINDS = (
     Kind(r"book/(?:_config|_toc)\.yml|book/[a-z]{3,20}(?:-[a-z]+)*\.md", 256 * KIB, _PROSE),
@@ -756,4 +786,6 @@ KINDS = (
     Kind(rf"{_MODEL}/(?:MODEL|DATA)_CARD\.md", 32 * KIB, _paragraphs(_shown)),
     Kind(rf"{_MODEL}/(?:model-\d{{1,2}}/)?[a-z]+\.safetensors", 64 * MIB, _weights),
     Kind(rf"synthetic_data/(?:{_OPEN})-[a-z0-9-]{{3,80}}\.parquet", 32 * MIB, _synthetic),
+    Kind(rf"{_WHOLE}/patients\.parquet", 2 * MIB, _whole),
+    Kind(rf"{_WHOLE}/(?:visits|codes)\.parquet", 8 * MIB, _beside_patients),
 )  # fmt: skip

@@ -464,7 +464,7 @@ def _held_out_whole(path: Path, patients: Patients) -> Patients:
 def _may_write_patients(out: Path, *inputs: Path) -> None:
     """Whole patients are written as a folder, or as one table where nothing is lost by it."""
     if out.suffix:
-        may_write(out, *inputs, endings=(".parquet",))
+        may_write(out, *inputs, endings=(".parquet", ".jsonl"))
     else:
         from scoehr.data import folder
 

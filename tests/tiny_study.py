@@ -26,7 +26,7 @@ PROFILE = {
     "factors": {
         "unet": {"width": 0.1, "epoch_fraction": 0.1, "autoencoder_epochs": 0.02},
         "mlp": {"width": 0.03, "epochs": 0.02, "autoencoder_epochs": 0.3},
-        "visits": {"width": 0.03, "epochs": 0.02},
+        "whole": {"width": 0.06, "epochs": 0.02},
     },
     "settings": {"unet": {"steps": 10}},
 }

@@ -160,7 +160,7 @@ class Experiment(runs.Experiment[Run]):
         """All that decides the result, sizes and data included."""
         more = {
             "history": lambda: {"history": asdict(self.history)},
-            "signal": lambda: {"signal": asdict(self.signal)},
+            "signal": lambda: {"whole": asdict(self.signal)},
         }.get(self.kind, dict)()
         return super().settings | asdict(self.scale) | {"data": self.data} | more
 

@@ -1,7 +1,7 @@
 """Do synthetic visits carry the signal of the real ones? Predictors taught by them, tested on real
 patients.
 
-A generator of visits (:class:`scoehr.generators.visits.VisitThinning`) learns from the training
+A generator of visits (:class:`scoehr.generators.Whole`) learns from the training
 patients. Predictors are then taught by its patients alone, thresholds and epochs chosen by them
 too, and are judged on real patients whom neither has seen. Beside them stand predictors taught by
 the real training patients, by parts of these, and by real visits dealt out at random, which are
@@ -26,8 +26,8 @@ from companions.dualk.models import ModelConfig
 from companions.dualk.protocols import CORRECTED
 from companions.dualk.train import Learner, TrainingConfig
 from scoehr.data.patients import Patients
-from scoehr.generators.visits import VisitConfig, VisitThinning
-from scoehr.metrics.visits import shuffled_admissions
+from scoehr.generators import Whole, WholeConfig
+from scoehr.metrics.whole import shuffled_visits
 
 REAL, SYNTHETIC = "real", "synthetic"
 #: The sets of patients to learn from, in the order of tables.
@@ -106,14 +106,14 @@ def sets(
     """The patients of each set of :data:`SETS`."""
     rng = np.random.default_rng([seed, 9])
     real = as_visits(records, rng.permutation(np.concatenate([parts.pretrain, parts.validation])))
-    model = VisitThinning(VisitConfig(width=config.width, epochs=config.epochs))
+    model = Whole(WholeConfig(width=config.width, epochs=config.epochs))
     model.fit(real, seed=seed, folder=folder, progress=progress)
     return {
         REAL: real,
         "half": real.take(np.arange(len(real) // 2)),
         "tenth": real.take(np.arange(len(real) // 10)),
         SYNTHETIC: model.sample(len(real), seed=seed, progress=progress),
-        "dealt": shuffled_admissions(real, rng),
+        "dealt": shuffled_visits(real, rng),
     }
 
 

@@ -42,19 +42,18 @@ from scoehr.files import (
     user_path,
     write_json,
 )
-from scoehr.generators import Generator, ScoEHR
-from scoehr.generators.visits import VisitConfig, VisitThinning
+from scoehr.generators import Generator, ScoEHR, Whole, WholeConfig, cards
 from scoehr.memory import peak_memory
-from scoehr.metrics.visits import evaluate as evaluate_visits
+from scoehr.metrics import whole as whole_scores
 from scoehr.training import Diverged, parameters
 
 #: The plan of the working root, if it has one of its own, else the package's.
 OWN = ROOT / "workflow" / "experiments.yaml"
 PACKAGED = Path(__file__).resolve().parents[1] / "workflow" / "experiments.yaml"
 PLAN = Plan(OWN if OWN.exists() else PACKAGED)
-VISITS = "visits"  # the preset, and the group, of the generator of admissions
+WHOLE = Whole.name  # the preset, and the group, of the generator of whole patients
 #: Presets that no study reported: no scale departs from their regime.
-OURS = ("thinning", "private", "copula")
+OURS = ("thinning", "private", "copula", WHOLE)
 #: Settings that decide whether a model is trained and its process solved, as the preset has them.
 DECISIVE = (
     "sampler",
@@ -67,9 +66,9 @@ DECISIVE = (
 )
 #: Settings that a profile may scale.
 WIDTHS = ("width", "sample_batch")
-#: Patients of each side that are compared by their admissions, as a share of those trained on.
+#: Whole patients of each side that are compared, as a share of those trained on.
 COMPARED = 1 / 3
-#: Validation patients of admissions whose loss is written down, at most.
+#: Whole validation patients whose loss is written down, at most.
 VALIDATED = 1000
 
 
@@ -123,20 +122,20 @@ class Run(runs.Run):
         return generators.load(self.stored.model)
 
 
-class VisitsRun(Run):
-    """A finished run of the generator of admissions; ``metrics`` has its own scores."""
+class WholeRun(Run):
+    """A finished run of the generator of whole patients; ``metrics`` has its own scores."""
 
     @cached_property
     def synthetic(self) -> Patients:
         """The synthetic patients; drawn again from the weights where the table is not kept."""
         if self.stored.synthetic.exists():
             return Patients.read(self.stored.synthetic)
-        return self.generator.sample(self.metrics["n"]["patients"], seed=self.experiment["seed"])
+        return self.generator.sample(self.metrics["n"]["rows"], seed=self.experiment["seed"])
 
     @cached_property
-    def generator(self) -> VisitThinning:
+    def generator(self) -> Whole:
         """The fitted generator, where its weights are kept."""
-        return VisitThinning.load(self.stored.model)
+        return Whole.load(self.stored.model)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,30 +208,44 @@ class Experiment(runs.Experiment[Run]):
 
 
 @dataclass(frozen=True, kw_only=True)
-class VisitsExperiment(Experiment):
-    """A run of the generator of admissions."""
+class WholeExperiment(Experiment):
+    """A run of the generator of whole patients."""
 
-    config: VisitConfig
+    config: WholeConfig
 
     @property
-    def result(self) -> VisitsRun:
+    def result(self) -> WholeRun:
         """The finished run."""
-        return VisitsRun(self.stored)
+        return WholeRun(self.stored)
 
     def fingerprint(self) -> str:
         """Of the data as they are at hand."""
-        return visit_cohort(self.dataset, self.source, self.digits)[1]
+        return whole_cohort(self.dataset, self.source, self.digits)[1]
 
     def split(self) -> PatientSplit:
         """Training patients of the profile, validation and held-out ones."""
-        parts = visit_cohort(self.dataset, self.source, self.digits)[0]
+        parts = whole_cohort(self.dataset, self.source, self.digits)[0]
         train = parts.train.take(np.arange(len(parts.train))[: self.patients])
         validation = parts.validation.take(np.arange(len(parts.validation))[:VALIDATED])
         return parts._replace(train=train, validation=validation)
 
     def make(self, folder: Path, *, progress: bool) -> None:
-        """Fit, sample and score."""
-        parts, model, begun = self.split(), VisitThinning(self.config), time.perf_counter()
+        """Fit, sample and score; only score where the patients are there."""
+        parts, kept = self.split(), self.folder / "synthetic"
+        if (self.folder / "config.json").exists() and kept.exists():
+            shutil.copytree(self.folder, folder, dirs_exist_ok=True)
+        else:
+            self._draw(parts, folder, progress)
+        synthetic = Patients.read(folder / "synthetic")
+        results = whole_scores.evaluate(
+            parts.test, synthetic, train=parts.train, n=len(synthetic), progress=progress
+        )
+        write_json(folder / "metrics.json", results)
+        cards.write(folder, Whole.summary)
+
+    def _draw(self, parts: PatientSplit, folder: Path, progress: bool) -> None:
+        """Fit, sample, and write the model, its patients and what they cost."""
+        model, begun = Whole(self.config), time.perf_counter()
         store = ROOT / "runs" / "stages"
         model.fit(parts.train, parts.validation, seed=self.seed, folder=store, progress=progress)
         fitted = time.perf_counter()
@@ -243,14 +256,12 @@ class VisitsExperiment(Experiment):
             "fitting_seconds": fitted - begun,
             "sampling_seconds": time.perf_counter() - fitted,
             "patients_sampled": n,
-            "parameters": parameters(model.model),
+            "parameters": parameters(model.rate),
             "threads": torch.get_num_threads(),
         }
-        results = evaluate_visits(parts.test, synthetic, train=parts.train, n=n, progress=progress)
         sizes = {name: len(part) for name, part in parts._asdict().items()}
         model.write(folder, **self.facts(), data={"fingerprint": self.fingerprint(), **sizes})
-        synthetic.write(folder / "synthetic.parquet")
-        write_json(folder / "metrics.json", results)
+        synthetic.write(folder / "synthetic")
         write_json(folder / "costs.json", costs)
 
 
@@ -295,12 +306,11 @@ def _row(name: str, row: Mapping[str, Any], shared: dict[str, Any]) -> Experimen
         "seeds": PLAN.seeds(profile, group),
         "after": row.get("after"),
     }
-    if row["preset"] == VISITS:
-        config = VisitConfig(**row.get("settings", {}))
-        return VisitsExperiment(config=scaled(config, VISITS, profile), **facts)
     model = generators.preset(row["preset"], **row.get("settings", {}))
     kind = model.config.network if isinstance(model, ScoEHR) else model.name
     model.config = scaled(model.config, kind, profile)
+    if isinstance(model.config, WholeConfig):
+        return WholeExperiment(config=model.config, **facts)
     closed = shared["data"] and datasets.credentialed(shared["dataset"], shared["data"])
     if isinstance(model.config, generators.PrivateConfig) and closed:
         model.config = replace(model.config, vocabulary="noised")
@@ -357,9 +367,9 @@ def published_profile(dataset: str, source: str | None, seed: int = 0) -> str:
 
 
 def finished(dataset: str, source: str | None, profile: str, seed: int = 0) -> dict[str, list[Run]]:
-    """The finished runs of every row that has any, but for admissions, over its random seeds."""
+    """The finished runs of every row of codes that has any, over its random seeds."""
     rows = plan(dataset, source, profile, seed).values()
-    found = {row.name: _results(row) for row in rows if row.group != VISITS}
+    found = {row.name: _results(row) for row in rows if row.group != WHOLE}
     return {name: results for name, results in found.items() if results}
 
 
@@ -379,7 +389,7 @@ def published(dataset: str) -> list[Run]:
     """Every finished run of codes on a data set, of the largest profile first."""
     sizes = profiles()
     found = [Run(store) for store in runs.stores("synthesis", dataset)]
-    found = [run for run in found if run.config["generator"] != VISITS]
+    found = [run for run in found if run.config["generator"] in generators.GENERATORS]
     return sorted(found, key=lambda run: -sizes.index(run.experiment["profile"]))
 
 
@@ -471,7 +481,7 @@ def _asked(row: dict[str, Any]) -> dict[str, Any]:
 def width(run: Run) -> int | None:
     """How wide the network of a run is in its study, or at the scale of ``paper`` for ours."""
     row = PLAN.text["experiments"].get(run.experiment["name"])
-    return _asked(row).get("width") if row and row["preset"] != VISITS else None
+    return _asked(row).get("width") if row else None
 
 
 def _plain(value: Any) -> str:
@@ -500,16 +510,12 @@ def _loaded(dataset: str, source: str | None, digits: Digits, kind: Kind) -> dat
 
 
 @lru_cache(maxsize=2)
-def visit_cohort(
+def whole_cohort(
     dataset: str, source: str | None = None, digits: Digits = "three"
 ) -> tuple[PatientSplit, str]:
-    """A data set with its admissions, cut as :func:`cohort` cuts it, and a fingerprint."""
+    """The whole patients of a data set, cut as :func:`cohort` cuts it, and a fingerprint."""
     whole, _ = load_patients(dataset, source, digits=digits)
-    digest = hashlib.sha256(
-        whole.counts.indices.tobytes() + whole.counts.indptr.tobytes() + whole.starts.tobytes()
-    )
-    digest.update("\n".join(whole.codes).encode())
-    return whole.split(), digest.hexdigest()[:16]
+    return whole.split(), whole.fingerprint()
 
 
 def references(experiment: Experiment) -> dict[str, Any]:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -173,6 +174,15 @@ class Patients:
             and (self.counts != other.counts).nnz == 0
         )
 
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits of a SHA-256 of all visits, codes and columns, not of ids."""
+        parts = (self.counts.indices, self.counts.data, self.counts.indptr, self.starts)
+        digest = hashlib.sha256(b"".join(part.astype(np.int64).tobytes() for part in parts))
+        digest.update("\n".join(self.codes).encode())
+        for column, values in (*self.columns, *self.visit_columns):
+            digest.update(repr(column).encode() + values.tobytes())
+        return digest.hexdigest()[:16]
+
     # Parts ------------------------------------------------------------------------------------
 
     def take(self, rows: ArrayLike) -> Patients:
@@ -270,21 +280,25 @@ class Patients:
         return cls(matrix.counts, starts, patients, matrix.codes, matrix.titles)
 
     def write(self, path: str | Path) -> None:
-        """Write a folder of plain tables, or codes and visits alone as one .parquet file.
+        """Write a folder of plain tables, or codes and visits alone as one .parquet or .jsonl file.
 
         The folder is that of :mod:`scoehr.data.folder`. The file is a long table ``patient_id,
         visit, code``, a row an occurrence. Its metadata (key ``scoehr.visits``, JSON) adds the
         vocabulary with titles, all patients in order (their number alone when the ids are 0, 1, …)
-        and how many visits each has, so that empty ones survive. InputError where it would lose
-        columns or systems.
+        and how many visits each has, so that empty ones survive; .jsonl
+        are PyHealth's records. InputError where it would lose columns or systems.
         """
-        if not str(path).lower().endswith(".parquet"):
+        ending = Path(path).suffix.lower()
+        if ending not in (".parquet", ".jsonl"):
             folder.write(self, path)
             return
         if self.columns.columns or self.visit_columns.columns or self.systems.any():
             raise InputError(
                 f"{path}: a file cannot hold columns, or several systems of codes; give a folder"
             )
+        if ending == ".jsonl":
+            interchange.write(self.to_records(), path)
+            return
         entries = np.repeat(np.arange(self.counts.shape[0]), np.diff(self.counts.indptr))
         rows, columns = (
             np.repeat(index, self.counts.data) for index in (entries, self.counts.indices)

@@ -24,7 +24,7 @@ Of facts about visits, E counts each patient once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -34,7 +34,7 @@ from scipy import sparse
 from scoehr.data.columns import Columns
 from scoehr.data.patients import Patients
 
-__all__ = ["Fact", "Rule", "broken", "facts", "find", "table"]
+__all__ = ["Fact", "Rule", "breakers", "broken", "facts", "find", "table"]
 
 Of = Literal["patient", "visit"]
 #: What stands for a missing value among the facts.
@@ -252,6 +252,15 @@ def broken(rules: Sequence[Rule], patients: Patients, of: Of = "patient") -> spa
     if not rules:
         return sparse.csr_array((held.shape[0], 0), dtype=bool)
     return sparse.csr_array(np.column_stack([breaks(rule) for rule in rules]))
+
+
+def breakers(kept: Mapping[Of, Sequence[Rule]], patients: Patients) -> np.ndarray:
+    """Which patients break a rule, of themselves or of one of their visits, (n_patients,)."""
+    found = np.zeros(len(patients), dtype=bool)
+    for of, rules in kept.items():
+        rows = np.flatnonzero(np.asarray(broken(rules, patients, of).sum(axis=1)).ravel())
+        found[rows if of == "patient" else patients.owner[rows]] = True
+    return found
 
 
 def table(rules: Sequence[Rule]) -> pd.DataFrame:

@@ -35,8 +35,13 @@ VARIANTS: dict[str, tuple[type[Generator], dict[str, Any]]] = {
 NAMES = tuple(VARIANTS)
 
 
-def preset(name: str, **changes: Any) -> Generator:
-    """An unfitted generator by the name of its preset, with changes to the settings."""
+def preset(name: str, **changes: Any) -> Any:
+    """An unfitted generator by the name of its preset, with changes to the settings.
+
+    It learns codes, a :class:`Generator`; that of ``whole`` learns :class:`Whole` patients.
+    """
+    if name == Whole.name:
+        return Whole(WholeConfig.from_dict(changes))
     if name not in VARIANTS:
         raise InputError(f"preset {name!r} is unknown; choose one of {', '.join(NAMES)}")
     kind, fixed = VARIANTS[name]
@@ -53,6 +58,11 @@ def load(folder: str | Path) -> Generator:
     kind = saved.config(Path(folder))["generator"]
     if kind == Whole.name:
         raise InputError(f"{folder}: makes whole patients, not a table of codes; use scoehr sample")
+    if kind == "visits":
+        raise InputError(
+            f"{folder}: holds a generator of admissions, which this version replaced by whole "
+            "patients; fit preset whole on the same table"
+        )
     if kind not in GENERATORS:
         raise InputError(
             f"{folder}: holds a model of kind {shown(kind)}, which this version does not know"

@@ -29,6 +29,11 @@ SCORES = {
     "fidelity.pcd_top200": "distance of correlations, 200 most prevalent codes",
     "utility.discriminator_auc": "AUC of telling synthetic from real patients",
     "privacy.membership_auc": "AUC of telling training from other patients",
+    "whole.category_tv": "total variation of categories, mean over columns",
+    "whole.number_ks": "Kolmogorov-Smirnov statistic of numbers, mean over columns",
+    "whole.discriminator_auc": "AUC of telling synthetic from real patients, columns included",
+    "whole.recurrence_mae": "mean absolute error of the recurrence of codes",
+    "whole.rules_broken": "share of patients who break a rule of the training set",
 }
 
 
@@ -67,8 +72,7 @@ def model_card(config: Mapping[str, Any], scores: Mapping[str, Any], summary: st
         "## Use\n\nFor developing and testing methods, teaching, and deciding whether access to "
         "the real records is worth asking for. Not for care, and not for estimates published as "
         "if they were of real patients: repeat those on real records.",
-        "## Limits\n\nA patient has codes and how often they were recorded; times, values and "
-        "texts are not modelled. Groups that are rare in the training set are rendered worse than "
+        f"## Limits\n\n{_scope(config)} Groups that are rare in the training set are rendered worse than "
         "common ones, and biases "
         "of the records stay. " + _promise(config.get("privacy")),
     ]
@@ -103,6 +107,21 @@ def data_card(config: Mapping[str, Any], scores: Mapping[str, Any]) -> str:
         "them too." + (PAIRS if "pairs" in config else ""),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _scope(config: Mapping[str, Any]) -> str:
+    """What a patient is, and what is not modelled."""
+    if "columns" not in config:
+        return (
+            "A patient has codes and how often they were recorded; times, values and texts are not "
+            "modelled."
+        )
+    names = [plain(column["name"]) for column in config["columns"] if column["per"] != "derived"]
+    return (
+        f"A patient has visits in order, codes, and {len(names)} columns"
+        f"{': ' * bool(names)}{', '.join(names)}. Texts and what happens within a visit are not "
+        "modelled."
+    )
 
 
 def _promise(privacy: Mapping[str, Any] | None) -> str:
@@ -144,6 +163,8 @@ def _scored(scores: Mapping[str, Any]) -> str:
     lines = ["| score | this model | fresh real patients |", "|---|---|---|"]
     for key, title in SCORES.items():
         family, name = key.split(".")
+        if family not in scores:
+            continue
         cells = (scores[family].get(name), scores["reference"]["real"][family].get(name))
         lines.append(f"| {title} | {_number(cells[0])} | {_number(cells[1])} |")
     return (

@@ -28,7 +28,7 @@ from scoehr.data.patients import Patients
 from scoehr.data.rules import Fact, Of, Rule
 from scoehr.facts import FOLLOWED, SIZE, VISITED, Draw, FactModel
 from scoehr.files import InputError, check_seed
-from scoehr.generators import conditions, saved
+from scoehr.generators import cards, conditions, saved
 from scoehr.generators.base import Fitting, Model, Settings, stream
 from scoehr.generators.room import check_memory
 from scoehr.generators.settings import check_whole
@@ -306,14 +306,7 @@ class Whole(Model):
 
     def breaks(self, patients: Patients) -> np.ndarray:
         """Which patients break a rule that all training patients keep, ``(n_patients,)``."""
-        found = np.zeros(len(patients), dtype=bool)
-        for of, rules in self.rules.items():
-            rows = np.asarray(rules_of.broken(rules, patients, of).sum(axis=1)).ravel() > 0
-            if of == "patient":
-                found |= rows
-            else:
-                found[patients.owner[rows]] = True
-        return found
+        return rules_of.breakers(self.rules, patients)
 
     def _check_support(self, wanted: Wanted) -> None:
         """Set ``support``; :class:`InputError` if no training patient meets the condition."""
@@ -527,6 +520,7 @@ class Whole(Model):
         head |= {"columns": columns, "rules": rules, "data": {"train": self.patients}}
         words = (self._weights(), self.vocabulary, self.history, self.pairs)
         saved.write(folder, head | extra, *words)
+        cards.write(folder, self.summary)
 
     def _read(self, folder: Path, config: dict[str, Any]) -> None:
         self.limits, self.patients = config.get("limits", {}), config.get("data", {}).get("train")

@@ -84,7 +84,7 @@ def evaluate(
     seed = check_seed(seed)
     given = {"real": real, "synthetic": synthetic, **({} if train is None else {"train": train})}
     held_out, training, made = _sets(given, seed)
-    n = _common(_agreed(n, reference), held_out, training, made)
+    n = common(_agreed(n, reference), held_out, training, made)
     steps = len(METRICS.steps)
     bar = Bar(progress, steps + (0 if reference else _reference_steps(train)), "evaluate")
     if reference is None:
@@ -93,7 +93,7 @@ def evaluate(
     pair = Pair(drawn(held_out, n, seed), drawn(made, n, seed), members, seed, dense=True)
     values, notes = score(METRICS, pair, bar.of("synthetic"))
     bar.close()
-    scores = _by_family(values)
+    scores = by_family(values)
     sizes = {name: len(matrix) for name, matrix in given.items()}
     return {
         **scores,
@@ -131,7 +131,7 @@ def references(
     given = {"real": real, **({} if train is None else {"train": train})}
     held_out, training, _ = _sets(given, seed)
     bar = Bar(progress, _reference_steps(train), "evaluate")
-    n = _common(n, held_out, training)
+    n = common(n, held_out, training)
     made = _references(held_out, training, n, seed, train is not None, bar)
     bar.close()
     return made
@@ -352,7 +352,7 @@ def _agreed(n: int | None, reference: Mapping[str, Mapping[str, Any]] | None) ->
     return reference["real"]["n"]
 
 
-def _common(n: int | None, *sets: Csr) -> int:
+def common(n: int | None, *sets: Csr) -> int:
     """The number of rows to draw from each set."""
     smallest = min(rows.shape[0] for rows in sets)
     if n is not None and not 1 <= n <= smallest:
@@ -397,7 +397,7 @@ def _references(
     made: dict[str, dict[str, Any]] = {}
     for name, rows, members in _reference_sets(train, n, seed):
         pair = Pair(test, rows, members if trained else None, seed)
-        made[name] = {**_by_family(score(METRICS, pair, bar.of(name)).values), "n": n}
+        made[name] = {**by_family(score(METRICS, pair, bar.of(name)).values), "n": n}
     made["real"]["replicates"] = _replicates(test, train, n, seed, bar) if trained else {}
     return made
 
@@ -420,7 +420,7 @@ def _reference_steps(train: CodeMatrix | None) -> int:
     return len(REFERENCES) * len(METRICS.steps) + (REPLICATES if train is not None else 0)
 
 
-def _by_family(scores: Mapping[str, float | None]) -> dict[str, dict[str, float | None]]:
+def by_family(scores: Mapping[str, float | None]) -> dict[str, dict[str, float | None]]:
     """{family: {metric: score}}."""
     nested: dict[str, dict[str, float | None]] = {}
     for key, value in scores.items():

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from scipy import sparse
@@ -20,6 +21,7 @@ from scoehr.metrics.registry import LOPEZ, METRICS, Metric, Pair
 FREQUENT = 100
 FOLDS = 2
 SMALLEST = 20
+Fitted: TypeAlias = Callable[[Any, np.ndarray, np.ndarray], np.ndarray]
 LOG_ODDS = np.array([-1.0, 1.0])  # from the logs of the two probabilities
 
 
@@ -59,20 +61,39 @@ def discriminate(real: Rows, synthetic: Rows, *, seed: int = 0) -> list[Scored]:
         Undefined: With fewer than 20 rows in a set.
     """
     left, right = pair(real, synthetic)
+
+    def score(rows: Any, truth: np.ndarray, test: np.ndarray) -> np.ndarray:
+        return _fit_score(rows, truth, test, seed)
+
+    return folds(left, right, score, seed=seed)
+
+
+def folds(left: Any, right: Any, score: Fitted, *, seed: int = 0) -> list[Scored]:
+    """Scores of held-out rows by a classifier fitted to the other fold, in two folds.
+
+    Folds are balanced by position: a row that stands in both sets at one place is never trained on
+    with one label and tested with the other.
+
+    Args:
+        left, right: rows of real and of synthetic patients, sparse or dense
+        score: of all rows, their truth and which are tested, gives the scores of the tested ones
+
+    Raises:
+        Undefined: With fewer than 20 rows in a set.
+    """
     if min(left.shape[0], right.shape[0]) < SMALLEST:
         raise Undefined(f"the discriminator needs at least {SMALLEST} rows in each set")
-    rows = sparse.csr_array(sparse.vstack([left, right]))
+    dense = isinstance(left, np.ndarray)
+    rows = np.vstack([left, right]) if dense else sparse.csr_array(sparse.vstack([left, right]))
     truth = np.r_[np.zeros(left.shape[0]), np.ones(right.shape[0])]
-    # Balanced folds by position: a row that stands in both sets at one place is never trained on
-    # with one label and tested with the other.
     order = np.random.default_rng(seed).permutation(max(left.shape[0], right.shape[0]))
     fold = np.r_[order[: left.shape[0]], order[: right.shape[0]]] % FOLDS
-    folds = []
+    found = []
     with threadpool_limits(limits=1):  # small fits: quicker on one thread, and the same bits
         for k in range(FOLDS):
-            score, label = _fit_score(rows, truth, fold == k, seed), truth[fold == k]
-            folds.append(Scored(score[label == 0], score[label == 1]))
-    return folds
+            scores, label = score(rows, truth, fold == k), truth[fold == k]
+            found.append(Scored(scores[label == 0], scores[label == 1]))
+    return found
 
 
 def _held_out_scores(pair: Pair) -> tuple[np.ndarray, ...]:

@@ -146,7 +146,7 @@ def test_every_row_says_what_it_comes_after_in_order():
 def test_main_rows_have_three_random_seeds_and_ablations_two_at_what_is_published():
     for profile in ("standard", "paper"):
         counts = {row.group == experiments.MAIN: len(experiments.replicates(row)) for row in experiments.plan(profile=profile).values()
-                  if row.group not in ("baselines", "private", "visits")}  # fmt: skip
+                  if row.group not in ("baselines", "private", "whole")}  # fmt: skip
         assert counts == {True: 3, False: 2}
 
 

@@ -39,7 +39,6 @@ COMMANDS = [
     "complete",
     "evaluate",
     "review",
-    "visits",
 ]
 COMMANDS += ["experiments", "run", "report", "pdf", "notebook", "build", "publish", "check"]
 
@@ -275,7 +274,7 @@ def test_run_of_an_unknown_name():
 
 
 @pytest.mark.parametrize(
-    "command", [["run", "fast"], ["experiments"], ["report"], ["visits"], ["notebook", "01-cohort"]]
+    "command", [["run", "fast"], ["experiments"], ["report"], ["notebook", "01-cohort"]]
 )
 def test_a_profile_is_one_of_the_plan(command):
     sizes = list(yaml.safe_load((ROOT / "workflow" / "experiments.yaml").read_text())["profiles"])
@@ -301,7 +300,6 @@ def test_a_seed_of_the_shell_is_checked_at_once(seed):
         ["run", "fast"],
         ["split", "none.csv", "--out", "none"],
         ["report"],
-        ["visits"],
     ):
         refused(inside(*command, f"--seed={seed}"), "--seed", seed, "whole number")
 

@@ -138,7 +138,6 @@ def test_a_home_folder_is_meant_wherever_a_path_is_given(home):
         ".json",
     )
     refused(inside("sample", "~/none", "-n", 3, "--out", "~/s.csv"), str(home / "none"))
-    refused(inside("visits", "--source", "~/v.csv", "--out", "~/a.txt"), str(home / "a.txt"))
     assert not (home / "~").exists()
 
 
@@ -250,13 +249,12 @@ def outputs(folder, model):
             ["evaluate", model.parent / "table.csv", table, "--train", table, "--json"],
             ".json",
         ),
-        "visits": (["visits", "--dataset", "table", "--source", table, "--out"], ".jsonl"),
         "key": (["review", table, table, "--out", folder / "packet", "--key"], ".csv"),
         "said": (["review", "--score", table, "--key", table, "--json"], ".json"),
     }
 
 
-@pytest.mark.parametrize("name", ["data", "sample", "evaluate", "train", "visits", "key", "said"])
+@pytest.mark.parametrize("name", ["data", "sample", "evaluate", "train", "key", "said"])
 def test_a_name_that_does_not_say_what_is_written_is_refused(model, tmp_path, name):
     long_table(tmp_path / "table.csv")
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
@@ -273,7 +271,7 @@ def test_a_name_that_does_not_say_what_is_written_is_refused(model, tmp_path, na
 
 
 @pytest.mark.parametrize("how", ["itself", "a link to it", "it by a link"])
-@pytest.mark.parametrize("name", ["data", "evaluate", "train", "visits", "key", "said"])
+@pytest.mark.parametrize("name", ["data", "evaluate", "train", "key", "said"])
 def test_what_is_read_is_never_replaced(model, tmp_path, name, how):
     ending = outputs(tmp_path, model)[name][1]
     table = long_table(tmp_path / f"table{ending}")

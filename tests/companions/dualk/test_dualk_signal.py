@@ -9,7 +9,7 @@ from companions.dualk import baselines, cohorts, evaluate, experiments, prepare,
 from companions.dualk.batches import Feed
 from reproduction import runs
 from scoehr.data.patients import Patients
-from scoehr.metrics.visits import shuffled_admissions
+from scoehr.metrics.whole import shuffled_visits
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_a_patient_with_a_visit_without_codes_teaches_nothing(records, parts):
 
 def test_visits_dealt_out_at_random_teach_less_than_real_ones(records, parts):
     real = signal.as_visits(records, np.concatenate([parts.pretrain, parts.validation]))
-    dealt = shuffled_admissions(real, np.random.default_rng(0))
+    dealt = shuffled_visits(real, np.random.default_rng(0))
     found = [recall(*signal.with_test(records, made, parts.test)) for made in (real, dealt)]
     assert found[0] > found[1] + 0.02
 

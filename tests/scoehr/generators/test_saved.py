@@ -17,7 +17,6 @@ from scoehr.data.matrix import CodeMatrix
 from scoehr.data.patients import Patients
 from scoehr.files import ROOT, sha256
 from scoehr.generators import saved
-from scoehr.generators.visits import VisitThinning
 from tests.problems import patients
 from tests.scoehr.test_files import held
 
@@ -44,7 +43,7 @@ SMALL = {
         "epsilon": 1e4,
         "marginals_noise": 0.1,
     },
-    "visits": {"width": 8, "depth": 1, "epochs": 1, "batch": 20},
+    "whole": {"width": 8, "depth": 1, "epochs": 1, "batch": 20},
 }
 #: What a value of config.json may be changed to.
 VALUES = [
@@ -83,18 +82,15 @@ def admissions():
 
 
 def load(folder):
-    visits = (folder / "admissions.safetensors").exists()
-    return VisitThinning.load(folder) if visits else generators.load(folder)
+    return generators.load_any(folder)
 
 
 @pytest.fixture(scope="module", params=SMALL)
 def original(request, tmp_path_factory):
     """A saved model of each kind."""
     place, settings = tmp_path_factory.mktemp("original") / "model", SMALL[request.param]
-    if request.param == "visits":
-        config = VisitThinning.settings(**settings)
-        return VisitThinning(config).fit(admissions(), progress=False).save(place)
-    return generators.preset(request.param, **settings).fit(MATRIX, progress=False).save(place)
+    patients = admissions() if request.param == "whole" else MATRIX
+    return generators.preset(request.param, **settings).fit(patients, progress=False).save(place)
 
 
 @pytest.fixture
@@ -343,5 +339,12 @@ def test_no_model_of_no_code():
         with pytest.raises(InputError, match="has no patient"):
             generators.preset(preset).fit(MATRIX.take(np.arange(0)), progress=False)
     nobody = Patients.from_records([{"patient_id": 0, "visits": [[]]}], codes=["a"])
-    with pytest.raises(InputError, match="no admission"):
-        VisitThinning().fit(nobody)
+    with pytest.raises(InputError, match="no visit"):
+        generators.Whole().fit(nobody)
+
+
+def test_a_generator_of_admissions_of_an_earlier_version_is_refused(folder):
+    rewrite(folder, lambda entries: entries.update(generator="visits"), sign=True)
+    for read in (generators.load, generators.load_any):
+        with pytest.raises(InputError, match="replaced by whole patients; fit preset whole"):
+            read(folder)

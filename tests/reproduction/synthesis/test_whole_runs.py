@@ -1,4 +1,4 @@
-"""Runs of the generator of admissions: made once, then read, each of its own data."""
+"""Runs of the generator of whole patients: made once, then read, each of its own data."""
 
 import json
 
@@ -11,7 +11,7 @@ pytestmark = pytest.mark.timeout(600)
 
 RUN = """
 from reproduction.synthesis import experiments
-made = experiments.run(experiments.plan('table', {source!r}, 'tiny', 3)['visits'], progress=False)
+made = experiments.run(experiments.plan('table', {source!r}, 'tiny', 3)['whole'], progress=False)
 """
 
 
@@ -23,14 +23,14 @@ def run(more="", source=None, check=True):
 @pytest.fixture(scope="module")
 def folder():
     run()
-    return next((tiny_study.root() / "runs" / "done").glob("table-tiny-visits-s3-*"))
+    return next((tiny_study.root() / "runs" / "done").glob("table-tiny-whole-s3-*"))
 
 
 def test_a_run_leaves_its_files(folder):
     names = {path.name for path in folder.iterdir()}
     assert names == {
         "config.json", "vocabulary.csv", "history.csv", "metrics.json", "costs.json", "environment.txt",
-        "admissions.safetensors", "synthetic.parquet",
+        "facts.safetensors", "pairs.parquet", "synthetic", "MODEL_CARD.md", "DATA_CARD.md",
     }  # fmt: skip
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     assert config["credentialed"] and str(tiny_study.root()) not in json.dumps(config)
@@ -47,11 +47,11 @@ def test_a_finished_run_is_read_and_its_weights_give_its_patients_again(folder):
 def test_other_data_have_a_run_of_their_own(folder, tmp_path):
     sample_matrix(500, seed=1).write(tmp_path / "other.parquet")
     run(source=tmp_path / "other.parquet")
-    assert len(list(folder.parent.glob("table-tiny-visits-s3-*"))) == 2
+    assert len(list(folder.parent.glob("table-tiny-whole-s3-*"))) == 2
 
 
 def test_a_run_with_other_settings_is_another(folder):
-    change = "from dataclasses import replace; row = experiments.plan('table', {0!r}, 'tiny', 3)['visits']\n"
+    change = "from dataclasses import replace; row = experiments.plan('table', {0!r}, 'tiny', 3)['whole']\n"
     more = change + "other = replace(row, config=replace(row.config, depth=3))\n"
     run(
         (more + "assert row.id == made.id != other.id and not other.finished").format(

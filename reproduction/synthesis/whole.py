@@ -1,0 +1,214 @@
+"""What pages show of the runs of the generator of whole patients, row ``whole`` of the plan."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from reproduction import figures
+from reproduction.estimates import Estimate, student
+from reproduction.plan import done
+from reproduction.synthesis import experiments
+from reproduction.synthesis.experiments import WHOLE, WholeRun
+from reproduction.synthesis.scores import POINTS
+from reproduction.tables import Html, cell, folded, patients
+from scoehr.data import datasets
+from scoehr.data.columns import DAYS, Columns
+from scoehr.data.patients import Patients
+from scoehr.metrics import whole as scores_of
+
+NAMES = POINTS | {"shuffled": "shuffled visits"}
+#: Titles of a visit that a timeline shows; the others are counted.
+SHOWN = 6
+
+
+def shown(dataset: str, source: str | None, profile: str, seed: int = 0) -> Sequence[WholeRun]:
+    """The finished runs at a profile, over random seeds from ``seed`` on; the first is made."""
+    planned = experiments.plan(dataset, source, profile, seed)[WHOLE]
+    stored = planned.stored
+    lacking = planned.finished and not (stored.synthetic.exists() or planned.result.weighted)
+    experiments.run(planned, again=lacking, progress=False)
+    return [each.result for each in done(planned)]  # type: ignore[misc]
+
+
+def summary(runs: Sequence[WholeRun]) -> str:
+    """What the runs were made of and what they cost, in words."""
+    sizes, costs, n = runs[0].config["data"], runs[0].costs, runs[0].metrics["n"]
+    return (
+        f"{patients(sizes['train'])} training patients; {n['rows']:,} synthetic patients "
+        f"compared with as many of {patients(sizes['test'])} held-out ones. Training took "
+        f"{costs['training_seconds']:,.0f} s and sampling {costs['sampling_seconds']:,.0f} s on "
+        f"{costs['threads']} thread{'s' if costs['threads'] > 1 else ''}."
+    )
+
+
+def published() -> dict[str, Sequence[WholeRun]]:
+    """Finished runs of each data set at the largest profile that has any; none is made."""
+    smallest = experiments.profiles()[0]
+    found = {name: experiments.largest(WHOLE, name, None, smallest) for name in datasets.DATASETS}
+    return {name: runs for name, runs in found.items() if runs}  # type: ignore[misc]
+
+
+# Scores -------------------------------------------------------------------------------------------
+
+
+def scores(runs: Sequence[WholeRun]) -> pd.DataFrame:
+    """A row a score: the generator with its interval, reference points, floor-normalised gap."""
+    sheet = {}
+    for key, metric in scores_of.WHOLE.items():
+        point = {NAMES[name]: reference(runs, name, key) for name in scores_of.REFERENCES}
+        gap = str(student(_known(run.metrics["gap"][key] for run in runs)))
+        sheet[metric.title] = {"synthetic": str(estimate(runs, key))} | point | {"gap": gap}
+    table = pd.DataFrame.from_dict(sheet, orient="index")
+    return table.map(lambda value: value if isinstance(value, str) else cell(value))
+
+
+def reference(runs: Sequence[WholeRun], point: str, key: str) -> float | None:
+    """The score of a reference point, beside the first run."""
+    family, name = key.split(".")
+    return runs[0].metrics["reference"][point][family][name]
+
+
+def estimate(runs: Sequence[WholeRun], key: str) -> Estimate:
+    """A score over random seeds; of one run alone, with its interval over patients."""
+    metric, (family, name) = scores_of.WHOLE[key], key.split(".")
+    alone = runs[0].metrics["interval"].get(key) if len(runs) == 1 else None
+    found = student(
+        _known(run.metrics[family][name] for run in runs), limits=(metric.low, metric.high)
+    )
+    return found._replace(low=alone[0], high=alone[1]) if alone and found.n == 1 else found
+
+
+def _known(values: Iterable[float | None]) -> list[float]:
+    return [value for value in values if value is not None]
+
+
+@figures.styled
+def shares(curves: dict[str, Any]) -> Figure:
+    """Shares of patients by number of visits, and of visits by number of codes."""
+    figure, axes = figures.panels(2, width=3.7, height=2.9)
+    words = {"numbers": ("visits", "patients (%)"), "sizes": ("codes", "visits (%)")}
+    for ax, (key, (xlabel, ylabel)) in zip(axes, words.items(), strict=True):
+        for side, colour in figures.colours(["real", "synthetic"]).items():
+            values = np.array(
+                [100 * share or np.nan for share in curves[key][side]]
+            )  # no mark for nothing
+            ax.plot(np.arange(len(values)), values, "o-", markersize=3, color=colour, label=side)
+        ax.set(xlabel=xlabel, ylabel=ylabel)
+        ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    axes[0].set_yscale("log")
+    axes[0].legend()
+    return figure
+
+
+# Targets ------------------------------------------------------------------------------------------
+
+
+class Target(NamedTuple):
+    """What was asked of the generator: at most ``most``, on a data set or (None) on each."""
+
+    title: str
+    dataset: str | None
+    key: str  # of a score or of a cost
+    most: float
+
+
+TARGETS = (
+    Target("discriminator AUC, all columns", "diabetes130", "whole.discriminator_auc", 0.55),
+    Target("the same, long records", "diabetes130", "whole.discriminator_auc_long", 0.54),
+    Target("AUROC of readmission lost", "diabetes130", "whole.readmission_auroc", 0.01),
+    Target("discriminator AUC, all columns", "simulated", "whole.discriminator_auc", 0.53),
+    Target("share of patients who break a rule", None, "whole.rules_broken", 0.002),
+    Target("minutes of training", None, "training", 20.0),
+    Target("seconds for 10,000 patients", None, "sampling", 60.0),
+)
+
+
+def targets(found: Mapping[str, Sequence[WholeRun]]) -> pd.DataFrame:
+    """A row a target and data set: what was asked, what was measured, whether it is reached."""
+    rows = [
+        {"data set": name, "measure": target.title, "target": f"≤ {target.most:g}"}
+        | _reached(measured(runs, target.key), target)
+        for target in TARGETS
+        for name, runs in found.items()
+        if target.dataset in (None, name)
+    ]
+    return pd.DataFrame(rows, columns=["data set", "measure", "target", "measured", "reached"])
+
+
+def measured(runs: Sequence[WholeRun], key: str) -> Estimate:
+    """A score, what it falls short of real patients (an AUROC), or a cost, over random seeds."""
+    costs = [run.costs for run in runs]
+    if key == "training":
+        return student([cost["training_seconds"] / 60 for cost in costs])
+    if key == "sampling":
+        return student(
+            [1e4 * cost["sampling_seconds"] / cost["patients_sampled"] for cost in costs]
+        )
+    if "auroc" not in key:
+        return estimate(runs, key)
+    lost = [(reference([run], "real", key), estimate([run], key).value) for run in runs]
+    return student([floor - value for floor, value in lost if floor is not None])
+
+
+def _reached(found: Estimate, target: Target) -> dict[str, str]:
+    return {"measured": str(found), "reached": "yes" if found.value <= target.most else "no"}
+
+
+# Patients to look at ------------------------------------------------------------------------------
+
+
+def blinded(
+    real: Patients, synthetic: Patients, *, n: int = 10, seed: int = 0
+) -> tuple[Html, Html]:
+    """Real and synthetic patients in one order by chance, each a timeline, and which are which."""
+    rng = np.random.default_rng(seed)
+    sides = [(side, rng.choice(len(side), n, replace=False), name)
+             for side, name in ((real, "real"), (synthetic, "synthetic"))]  # fmt: skip
+    found = [(timeline(side, row), name) for side, rows, name in sides for row in rows]
+    order = rng.permutation(len(found))
+    letters = [chr(ord("A") + k) for k in range(len(found))]
+    frame = "border:1px solid #8886;padding:.4rem .7rem"
+    cards = "".join(
+        f'<div style="{frame}"><b>{letter}</b> {found[k][0]}</div>'
+        for letter, k in zip(letters, order, strict=True)
+    )
+    grid = "display:grid;grid-template-columns:repeat(auto-fill,minmax(18rem,1fr));gap:.8rem"
+    made = [letter for letter, k in zip(letters, order, strict=True) if found[k][1] == "synthetic"]
+    answer = f"<p>Synthetic: {', '.join(made)}. The others are held-out patients.</p>"
+    return Html(f'<div style="{grid};font-size:.85em">{cards}</div>'), folded("Which?", answer)
+
+
+def timeline(found: Patients, row: int) -> str:
+    """One patient as HTML: columns, then visit by visit days, columns and titles of codes."""
+    own = ", ".join(_values(found.columns, row))
+    visits = range(int(found.starts[row]), int(found.starts[row + 1]))
+    items = "".join(f"<li>{_visit(found, visit)}</li>" for visit in visits)
+    return f'{html.escape(own)}<ol style="margin:.2rem 0;padding-left:1.2rem">{items}</ol>'
+
+
+def _visit(found: Patients, visit: int) -> str:
+    names = tuple(name for name in found.visit_columns.names if name != DAYS)
+    facts = ", ".join(_values(found.visit_columns.take(names), visit))
+    days = found.visit_columns.of(DAYS)[visit] if DAYS in found.visit_columns.names else np.nan
+    after = "" if np.isnan(days) else f"after {days:,.0f} days: "
+    codes = found.counts[[visit]].indices
+    titles = [str(found.titles[j]) or str(found.codes[j]) for j in codes]
+    more = f"; and {len(titles) - SHOWN} more" if len(titles) > SHOWN else ""
+    return f"{after}{html.escape(facts)}<br>{html.escape('; '.join(titles[:SHOWN]))}{more}"
+
+
+def _values(columns: Columns, row: int) -> Iterator[str]:
+    """``name value`` of each column that has one."""
+    for column, values in columns:
+        value = values[row]
+        if column.kind == "number" and not np.isnan(value):
+            yield f"{column.name} {value:,g}"
+        elif column.kind != "number" and value >= 0:
+            yield f"{column.name.replace('_', ' ')} {column.levels[value].lower()}"
