@@ -351,26 +351,36 @@ def evaluate(
     ask what the table tells of the patients it was made from; with --model, what the generator
     does.
     """
-    from scoehr import metrics
+    from scoehr import generators, metrics
     from scoehr.metrics.report import summary
 
     for path, endings in ((json, JSON), (html, HTML)):
         if path:
             may_write(path, real, synthetic, train, model, endings=endings)
     generator = _attacked(model, train, attacks=attacks, card=card)
-    sets = [read_table(path, kind) for path in (real, synthetic)]
-    training = read_table(train, kind) if train else None
-    results = metrics.evaluate(*sets, train=training, seed=seed, progress=sys.stderr.isatty())
-    if training is not None and (attacks or model or html):
-        results["attacks"] = metrics.attack(*sets, train=training, model=generator, seed=seed)
+    paths = [path for path in (real, synthetic, train) if path]
+    whole = [read_patients(path) for path in paths] if all(map(Path.is_dir, paths)) else []
+    if isinstance(generator, generators.Whole) and not whole:
+        raise InputError(f"{model}: makes whole patients; give folders of whole patients")
+    matrices = [_of_kind(side.to_matrix(), kind) for side in whole]
+    sets = matrices or [read_table(path, kind) for path in paths]
+    how: dict[str, Any] = {"seed": seed, "progress": sys.stderr.isatty()}
+    results = metrics.evaluate(*sets[:2], train=sets[2] if train else None, **how)
+    if whole:
+        results = metrics.merged(results, metrics.evaluate_whole(*whole, **how))
+    if train and (attacks or model or html):
+        attack = metrics.attack_whole if whole else metrics.attack
+        results["attacks"] = attack(*(whole or sets), model=generator, seed=seed)
     results |= summary(results)
     _print_headline(results)
+    if "whole" in results:
+        _print_scores(results, metrics.WHOLE)
     if everything:
         _print_scores(results, metrics.METRICS)
         _print_attacks(results.get("attacks"))
     if html:
         tables = {"held-out real": real, "synthetic": synthetic, "trained on": train}
-        _write_page(html, results, sets, _facts(tables, results["n"], generator))
+        _write_page(html, results, sets[:2], _facts(tables, results["n"], generator))
     if json:
         write_json(json, results)
     if model and card:
@@ -387,9 +397,12 @@ def read_table(path: Path, kind: Kind = "count") -> CodeMatrix:
     from scoehr.data.datasets import load
 
     if path.is_dir():
-        matrix = read_patients(path).to_matrix()
-        return matrix.to_binary() if kind == "binary" else matrix
+        return _of_kind(read_patients(path).to_matrix(), kind)
     return load("table", path, digits="full", kind=kind).matrix
+
+
+def _of_kind(matrix: CodeMatrix, kind: Kind) -> CodeMatrix:
+    return matrix.to_binary() if kind == "binary" else matrix
 
 
 def read_patients(folder: Path) -> Patients:
@@ -612,8 +625,8 @@ def _attacked(model: Path | None, train: Path | None, *, attacks: bool, card: bo
         raise InputError("attacks need the table of the members; give it by --train")
     if card and model is None:
         raise InputError("--card writes into the folder of a generator; give it by --model")
-    generator = generators.load(model) if model else None
-    if card and generator is not None and not generator.releases_data_facts:
+    generator = generators.load_any(model) if model else None
+    if card and not getattr(generator, "releases_data_facts", True):
         raise InputError(
             "scores of a private generator's training patients are without noise and would lie "
             "beside its promise; leave --card out and keep them at home by --json"

@@ -72,7 +72,8 @@ def model_card(config: Mapping[str, Any], scores: Mapping[str, Any], summary: st
         "## Use\n\nFor developing and testing methods, teaching, and deciding whether access to "
         "the real records is worth asking for. Not for care, and not for estimates published as "
         "if they were of real patients: repeat those on real records.",
-        f"## Limits\n\n{_scope(config)} Groups that are rare in the training set are rendered worse than "
+        f"## Limits\n\n{_scope(config)} "
+        "Groups that are rare in the training set are rendered worse than "
         "common ones, and biases "
         "of the records stay. " + _promise(config.get("privacy")),
     ]

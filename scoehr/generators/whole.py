@@ -169,6 +169,21 @@ class Whole(Model):
         found = [coding for coding in self.codings if coding.per == per]
         return [Column(coding.name, coding.kind, coding.labels) for coding in found]
 
+    def losses(self, patients: Patients, *, draws: int = 16, seed: int = 0) -> np.ndarray:
+        """Training loss of each patient, summed over visits, ``(n,)``, the mean of so many draws.
+
+        An attack reads it to find members (:mod:`scoehr.metrics.whole`).
+        """
+        rows = self._rows(patients.align(self._require_fitted().codes))
+        rng, found = torch.Generator().manual_seed(check_seed(seed)), np.zeros(len(patients))
+        places, rate = np.argsort(rows.owner, kind="stable"), self.rate.eval()
+        ends = np.cumsum(np.bincount(rows.owner, minlength=len(patients)))
+        for patient, own in enumerate(np.split(places, ends[:-1])):
+            x = torch.from_numpy(rows.rows[own].toarray()).repeat(draws, 1)
+            with torch.no_grad():
+                found[patient] = len(own) * float(rate.loss(x, rng))
+        return found
+
     # Rows -----------------------------------------------------------------------------------------
 
     def _rows(self, patients: Patients) -> Encoded:

@@ -264,8 +264,8 @@ def _explained(target: Target, **options: Any) -> Scores:
 def attack(
     real: CodeMatrix,
     synthetic: CodeMatrix,
-    *,
     train: CodeMatrix,
+    *,
     model: Any = None,
     seed: int = 0,
 ) -> dict[str, Any]:

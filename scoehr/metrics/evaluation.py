@@ -137,6 +137,21 @@ def references(
     return made
 
 
+def merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """Results of two registries on the same patients as one, with the numbers of the first."""
+    points = one["reference"].keys() | other["reference"].keys()
+    parts = ("gap", "interval", "notes")
+    return {
+        **other,
+        **one,
+        **{part: {**one[part], **other[part]} for part in parts},
+        "reference": {
+            name: {**other["reference"].get(name, {}), **one["reference"].get(name, {})}
+            for name in sorted(points)
+        },
+    }
+
+
 def gaps(
     scores: Mapping[str, Any], reference: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, float | None]:

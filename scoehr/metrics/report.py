@@ -21,6 +21,7 @@ from scoehr.metrics import charts
 from scoehr.metrics.attacks import ATTACKS
 from scoehr.metrics.disclosure import RISKS
 from scoehr.metrics.registry import METRICS, Metric
+from scoehr.metrics.whole import WHOLE
 
 #: Kinds of question, in the order of the page, and the scores that answer each.
 LIKENESS = (
@@ -29,7 +30,16 @@ LIKENESS = (
     "validity.odds_coverage",
     "utility.discriminator_auc",
 )
+#: The same of whole patients.
+WHOLE_LIKENESS = (
+    "fidelity.prevalence_mae",
+    "whole.pair_variation",
+    "validity.odds_coverage",
+    "whole.discriminator_auc",
+)
 USE = ("utility.auroc_loss",)
+#: All scores that may stand in the results.
+SCORES = METRICS | WHOLE
 COPIES = ("copying_risk",)
 GUESSES = ("singling_out_risk", "linkability_risk", "inference_risk")
 #: Standard errors from the floor that are no accident: of one score, and of the worst of many.
@@ -45,6 +55,8 @@ ABOUT = {
     "fidelity.patient_codes_ks": "largest difference of the distributions of codes a patient",
     "validity.odds_coverage": "associations of two codes that agree within their error",
     "utility.discriminator_auc": "a classifier tells synthetic from real; .5 is a coin",
+    "whole.pair_variation": "mean difference of the joint distribution of two facts of a visit",
+    "whole.discriminator_auc": "a classifier tells synthetic from real; .5 is a coin",
     "utility.auroc_loss": "what predictions lose when learned from synthetic patients",
 }
 
@@ -73,7 +85,8 @@ class Line:
 
 def headline(results: Mapping[str, Any]) -> list[Line]:
     """At most eight numbers with their floors; those that were not computed are left out."""
-    keys = {**dict.fromkeys(LIKENESS, "likeness"), **dict.fromkeys(USE, "use")}
+    likeness = WHOLE_LIKENESS if "whole" in results else LIKENESS
+    keys = {**dict.fromkeys(likeness, "likeness"), **dict.fromkeys(USE, "use")}
     lines = [_line(question, key, results) for key, question in keys.items()]
     attacks = results.get("attacks")
     if attacks:
@@ -89,7 +102,7 @@ def headline(results: Mapping[str, Any]) -> list[Line]:
 
 
 def _line(question: str, key: str, results: Mapping[str, Any]) -> Line | None:
-    metric, (family, name) = METRICS[key], key.split(".")
+    metric, (family, name) = SCORES[key], key.split(".")
     points = {point: made.get(family, {}).get(name) for point, made in results["reference"].items()}
     value, floor = results.get(family, {}).get(name), points["real"]
     if value is None or floor is None:
@@ -118,7 +131,7 @@ def _share(key: str, worse: float, points: Mapping[str, float | None], gap: floa
     zero, floor = points["zero"], points["real"]
     if gap is not None or zero is None or floor is None:
         return math.inf if gap is None else gap
-    way = METRICS[key].distance(zero, floor)
+    way = SCORES[key].distance(zero, floor)
     return worse / way if way > 0 else math.inf
 
 
@@ -265,7 +278,7 @@ def page(
         furthest=charts.furthest(real, synthetic),
         families=_families(results),
         attacks=_attacks(results.get("attacks")),
-        notes={METRICS[key].title: why for key, why in results["notes"].items()},
+        notes={SCORES[key].title: why for key, why in results["notes"].items()},
         versions=results["versions"],
         seed=results["seed"],
         least=charts.LEAST,
@@ -274,10 +287,12 @@ def page(
 
 def _families(results: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
     """Rows of the table of all scores, by family."""
-    found: dict[str, list[dict[str, Any]]] = {family: [] for family in METRICS.families}
+    found: dict[str, list[dict[str, Any]]] = {}
     points = results["reference"]
-    for key, metric in METRICS.items():
+    for key, metric in SCORES.items():
         family, name = key.split(".")
+        if family not in results:
+            continue
         row = {
             "title": metric.title,
             "value": results.get(family, {}).get(name),
@@ -289,7 +304,7 @@ def _families(results: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
             "source": metric.source,
             "caution": metric.caution,
         }
-        found[family].append(row)
+        found.setdefault(family, []).append(row)
     return found
 
 

@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from scipy import sparse
-from scipy.stats import ks_2samp
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -27,7 +26,7 @@ from scoehr.data import rules
 from scoehr.data.columns import DAYS, Column, Columns
 from scoehr.data.patients import Patients
 from scoehr.files import InputError, check_seed, small_seed
-from scoehr.metrics import evaluation, utility
+from scoehr.metrics import attacks, evaluation, utility
 from scoehr.metrics.arrays import Undefined, independent_columns
 from scoehr.metrics.registry import GONCALVES, KS, LOPEZ, Members, Metric, Pair, Registry
 
@@ -44,6 +43,7 @@ AT_RISK = 30
 NUMBERS = (2, 3, 4, 5)
 ENOUGH = 20
 REPEATS = 60  # of the bootstrap
+ATTACKED = 2000  # patients of each side whose loss an attack reads, at most
 MISSING = -1e6  # stands for a missing value among numbers
 #: Columns that say an outcome, with the values that mean yes; the first that is there counts. The
 #: disposition is that of Diabetes130 (Strack et al. 2014, BioMed Research International 781670).
@@ -121,8 +121,10 @@ def _ks(one: np.ndarray, other: np.ndarray) -> float:
     """Largest difference of the distribution functions, missing values as the largest; or NaN."""
     if not (len(one) and len(other)):
         return math.nan
-    sides = (np.nan_to_num(side, nan=np.inf, posinf=np.inf) for side in (one, other))
-    return float(ks_2samp(*sides, method="asymp").statistic)
+    sides = [np.sort(np.nan_to_num(side.astype(float), nan=np.inf)) for side in (one, other)]
+    at = np.concatenate(sides)
+    left, right = (np.searchsorted(side, at, side="right") / len(side) for side in sides)
+    return float(np.abs(left - right).max())
 
 
 def _variation(levels: int, one: np.ndarray, other: np.ndarray) -> float:
@@ -600,14 +602,42 @@ for _name, _title in {
     _register(_predicted(_name), step="outcomes", **_metric)(utility.area)
 
 
+# Attacks ------------------------------------------------------------------------------------------
+
+
+def attack(
+    real: Patients, synthetic: Patients, train: Patients, *, model: Any = None, seed: int = 0
+) -> dict[str, Any]:
+    """The attacks of :func:`scoehr.metrics.attack` on all codes of each patient.
+
+    Where the generator is given, its loss of whole patients is read too: :data:`ATTACKED` of the
+    training set and as many others.
+    """
+    matrices = [side.to_matrix() for side in (real, synthetic, train)]
+    found = attacks.attack(*matrices, seed=seed)
+    if model is None:
+        return found
+    n, rng = min(len(real), len(train), ATTACKED), np.random.default_rng([seed, 10])
+    sides = tuple(
+        -model.losses(side[rng.permutation(len(side))[:n]], seed=seed) for side in (train, real)
+    )
+    exposed = partial(attacks.exposure, "own_loss")
+    errors = evaluation.standard_errors(exposed, sides, seed)
+    found["scores"] |= exposed(*sides)
+    for key, error in errors.items():
+        ends = found["scores"][key] + evaluation.LEVEL * error * np.array([-1, 1])
+        found["interval"][key] = np.clip(ends, 0, 1).tolist()
+    return found
+
+
 # The whole set ------------------------------------------------------------------------------------
 
 
 def evaluate(
     real: Patients,
     synthetic: Patients,
-    *,
     train: Patients | None = None,
+    *,
     n: int | None = None,
     seed: int = 0,
     progress: evaluation.Progress = None,

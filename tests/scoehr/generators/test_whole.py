@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -374,8 +375,22 @@ def test_a_folder_of_whole_patients_is_fitted_sampled_and_completed(tmp_path, mo
     after = Patients.read("c")
     assert (after.counts[after.starts[:-1]] != made.counts[first]).nnz == 0
     assert after.columns.equals(made.columns) and len(after.visit_columns.names) == 2
-    scores = ("evaluate", "real", "s", "--json", "e.json", "--train", "real")
-    refused(inside(*scores, "--model", "m"), "makes whole patients")
+    more = ("--json", "e.json", "--html", "e.html", "--model", "m", "--card")
+    said = done("evaluate", "real", "s", "--train", "real", *more)
+    assert "Discriminator AUC, all columns and codes" in said
+    scores = json.loads(Path("e.json").read_text())
+    assert scores["whole"]["rules_broken"] == 0
+    assert scores["attacks"]["scores"]["own_loss_auc"] == pytest.approx(0.5)
+    assert "Recurrence of codes, MAE" in Path("e.html").read_text()
+    card = Path("m/MODEL_CARD.md").read_text()
+    assert "3 columns: site, ward, days" in card
+    made.to_matrix().write("codes.parquet")
+    refused(
+        inside(
+            "evaluate", "codes.parquet", "codes.parquet", "--train", "codes.parquet", "--model", "m"
+        ),
+        "makes whole patients; give folders",
+    )
 
 
 # A user's own tables -----------------------------------------------------------------------------

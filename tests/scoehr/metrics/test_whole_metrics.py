@@ -221,7 +221,7 @@ def test_shuffled_visits_are_right_within_and_wrong_across(results):
     for name in ("visits_ks", "visit_codes_ks", "category_tv", "within_difference"):
         assert shuffled[name] == pytest.approx(real[name], abs=1e-6)
     for name in ("recurrence_mae", "new_share_mae", "overlap_ks", "moves_variation"):
-        assert shuffled[name] > 2 * real[name], name
+        assert shuffled[name] > 1.5 * real[name], name
     assert shuffled["discriminator_auc_returning"] > real["discriminator_auc_returning"] + 0.15
 
 
@@ -230,7 +230,7 @@ def test_independent_columns_keep_their_values_and_break_rules(results):
     other = scores.independent_facts(found, np.random.default_rng(0))
     assert np.array_equal(found.counts.sum(axis=0), other.counts.sum(axis=0))
     for one, again in zip(found.visit_columns.values, other.visit_columns.values, strict=True):
-        assert np.array_equal(np.sort(one), np.sort(again))
+        assert np.array_equal(np.sort(one), np.sort(again), equal_nan=one.dtype.kind == "f")
     broken = {name: point["whole"]["rules_broken"] for name, point in results["reference"].items()}
     assert broken["independent"] > 0.2 > 0.02 > broken["real"] and broken["copy"] == 0
 
