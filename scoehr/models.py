@@ -415,7 +415,8 @@ class RecordMLP(ResidualMLP):
         terms = (counts, (counts > 0).to(x), (counts > 1).to(x))
         sums = [x.new_zeros(len(x)).index_add(0, rows, term) for term in terms]
         sizes = [200 * torch.log1p(size) for size in sums]
-        numbers = (t.expand(len(x)), *sizes, 200 * x.amax(dim=1))
+        largest = x.amax(dim=1) if x.shape[1] else x.new_zeros(len(x))
+        numbers = (t.expand(len(x)), *sizes, 200 * largest)
         return torch.cat([time_embedding(number, self.EMBEDDING) for number in numbers], dim=1)
 
     def codes(self, x: Tensor, h: Tensor, context: Tensor) -> Tensor:

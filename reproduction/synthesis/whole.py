@@ -75,6 +75,11 @@ def reference(runs: Sequence[WholeRun], point: str, key: str) -> float | None:
     return runs[0].metrics["reference"][point][family][name]
 
 
+def title(key: str) -> str:
+    """What a score is called."""
+    return scores_of.WHOLE[key].title
+
+
 def estimate(runs: Sequence[WholeRun], key: str) -> Estimate:
     """A score over random seeds; of one run alone, with its interval over patients."""
     metric, (family, name) = scores_of.WHOLE[key], key.split(".")
@@ -161,28 +166,53 @@ def _reached(found: Estimate, target: Target) -> dict[str, str]:
     return {"measured": str(found), "reached": "yes" if found.value <= target.most else "no"}
 
 
+# Rules --------------------------------------------------------------------------------------------
+
+
+def broken(kept: Mapping[str, Any]) -> pd.DataFrame:
+    """A row a rule of :mod:`benchmarks.rules`: per cent of each kind of patient who break it."""
+    table = 100 * pd.DataFrame(kept["broken"]).rename(index={"any": "any of them"})
+    return table.map(lambda share: f"{share:.2f}")
+
+
+def broken_words(kept: Mapping[str, Any]) -> str:
+    """What the table comes to, and that rare pairs survive."""
+    codes, whole = (kept["broken"][name]["any"] for name in ("thinning, codes alone", "whole"))
+    rare = kept["rare"]
+    return (
+        f"{codes:.1%} of the patients of the generator of codes break a rule, {whole:.2%} of whole "
+        f"patients. {kept['rules']} rules were found, and {kept['kept']:.1%} of the patients drawn "
+        f"keep them all. Of {rare['pairs']:,} pairs of codes that other real patients show once or "
+        f"twice, {rare['allowed']:.1%} stay allowed."
+    ).replace("%", " %")
+
+
 # Patients to look at ------------------------------------------------------------------------------
 
 
 def blinded(
-    real: Patients, synthetic: Patients, *, n: int = 10, seed: int = 0
+    real: Patients | None, synthetic: Patients, *, n: int = 10, seed: int = 0
 ) -> tuple[Html, Html]:
-    """Real and synthetic patients in one order by chance, each a timeline, and which are which."""
+    """Real and synthetic patients in one order by chance, each a timeline, and which are which.
+
+    Without real ones the synthetic patients alone.
+    """
     rng = np.random.default_rng(seed)
-    sides = [(side, rng.choice(len(side), n, replace=False), name)
-             for side, name in ((real, "real"), (synthetic, "synthetic"))]  # fmt: skip
-    found = [(timeline(side, row), name) for side, rows, name in sides for row in rows]
-    order = rng.permutation(len(found))
-    letters = [chr(ord("A") + k) for k in range(len(found))]
+    sides = {"synthetic": synthetic} if real is None else {"real": real, "synthetic": synthetic}
+    cards = [
+        (timeline(side, row), name)
+        for name, side in sides.items()
+        for row in rng.permutation(len(side))[:n]
+    ]
+    shown = {chr(ord("A") + k): cards[row] for k, row in enumerate(rng.permutation(len(cards)))}
     frame = "border:1px solid #8886;padding:.4rem .7rem"
-    cards = "".join(
-        f'<div style="{frame}"><b>{letter}</b> {found[k][0]}</div>'
-        for letter, k in zip(letters, order, strict=True)
-    )
     grid = "display:grid;grid-template-columns:repeat(auto-fill,minmax(18rem,1fr));gap:.8rem"
-    made = [letter for letter, k in zip(letters, order, strict=True) if found[k][1] == "synthetic"]
-    answer = f"<p>Synthetic: {', '.join(made)}. The others are held-out patients.</p>"
-    return Html(f'<div style="{grid};font-size:.85em">{cards}</div>'), folded("Which?", answer)
+    body = "".join(
+        f'<div style="{frame}"><b>{letter}</b> {card}</div>' for letter, (card, _) in shown.items()
+    )
+    made = ", ".join(letter for letter, (_, name) in shown.items() if name == "synthetic")
+    answer = f"<p>Synthetic: {made}. All others are held-out patients.</p>"
+    return Html(f'<div style="{grid};font-size:.85em">{body}</div>'), folded("Which?", answer)
 
 
 def timeline(found: Patients, row: int) -> str:

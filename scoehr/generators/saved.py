@@ -177,7 +177,7 @@ def vocabulary(folder: Path, config: dict[str, Any]) -> tuple[np.ndarray, np.nda
         raise InputError(f"{path}: has other columns than code and title; {REMEDY}")
     codes = np.array([restored(code) for code, _ in rows], dtype=str)
     titles = np.array([restored(title) for _, title in rows], dtype=str)
-    if len(codes) != config["vocabulary"].get("codes") or len(set(codes)) < len(codes) or not rows:
+    if len(codes) != config["vocabulary"].get("codes") or len(set(codes)) < len(codes):
         raise InputError(f"{path}: not as many different codes as config.json has; {REMEDY}")
     return codes, titles
 

@@ -8,6 +8,7 @@ a patient, this is :class:`~scoehr.generators.Thinning`, bit for bit.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -136,7 +137,8 @@ class Whole(Model):
         self.vocabulary = replace(none, columns=columns, visit_columns=visit_columns)
         self.layout, n_codes = Layout(self.codings), len(vocabulary.codes)
         past = self.limits["visits"] > 1
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Initializing zero-element")  # no codes
             torch.manual_seed(seed)
             sizes = (past, self.config.width, self.config.depth)
             network = FactMLP(n_codes, self.layout.n_values, *sizes)

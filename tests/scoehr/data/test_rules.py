@@ -6,47 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks.rules import CODES, hospital
 from scoehr.data import CodeMatrix, Column, Columns, Patients, rules
 from scoehr.data.rules import Fact
-
-CODES = [
-    *("female", "male", "pregnant", "prostate", "A", "B", "C", "D", "E", "F"),
-    *("public", "private", "unpaid"),
-    *(f"x{number:02}" for number in range(66)),
-]
-
-
-def hospital(n: int = 5_000, seed: int = 0) -> Patients:
-    """Patients of 79 codes with rules between them, and one column of text and one of numbers."""
-    rng = np.random.default_rng(seed)
-    found = dict.fromkeys(CODES)
-    found["female"] = rng.random(n) < 0.5
-    found["male"] = ~found["female"]
-    found["pregnant"] = found["female"] & (rng.random(n) < 0.1)
-    found["prostate"] = found["male"] & (rng.random(n) < 0.08)
-    found["A"] = found["B"] = rng.random(n) < 0.05
-    found["C"] = rng.random(n) < 0.06
-    found["D"] = ~found["C"] & (rng.random(n) < 0.1)
-    found["F"] = rng.random(n) < 0.2
-    found["E"] = found["F"] & (rng.random(n) < 0.2)
-    insurance = rng.choice(3, n, p=[0.5, 0.3, 0.2])
-    for number, name in enumerate(("public", "private", "unpaid")):
-        found[name] = insurance == number
-    mixed = rng.random((n, 3)) < [0.3, 0.2, 0.1]  # what the others go with
-    for number in range(66):
-        rate = 0.3 / (number + 1) + 0.1 * mixed[:, number % 3] / (number // 6 + 1)
-        found[f"x{number:02}"] = rng.random(n) < rate
-    grid = np.column_stack([found[code] for code in CODES]).astype(int)
-    matrix = CodeMatrix.from_array(grid, CODES)
-    ward = np.where(found["pregnant"], 0, np.where(found["prostate"], -1, rng.integers(1, 3, n)))
-    columns = Columns(
-        (Column("ward", "category", ("birth", "east", "west")), Column("age", "number")),
-        (ward, rng.normal(50, 9, n)),
-    )
-    made = Patients.from_matrix(matrix)
-    return Patients(
-        made.counts, made.starts, made.patients, made.codes, made.titles, columns=columns
-    )
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,13 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy import sparse
 from shell import done, inside, refused
 
+from benchmarks.rules import hospital as planted
 from scoehr.data import rules
 from scoehr.data.columns import Column, Columns
 from scoehr.data.patients import Patients
@@ -18,7 +20,6 @@ from scoehr.files import InputError
 from scoehr.generators import Thinning, ThinningConfig, load_any
 from scoehr.generators.whole import Whole, WholeConfig
 from tests.problems import patients as counts_alone
-from tests.scoehr.data.test_rules import hospital as planted
 
 # A law of three binary columns and two counts ----------------------------------------------------
 
@@ -494,3 +495,20 @@ def test_new_codes_and_levels_of_validation_do_not_stop_a_training(own, tmp_path
 def test_codes_alone_of_a_folder_are_learned_with_a_warning(own, tmp_path):
     found = inside("fit", own / "real", "--out", tmp_path / "m", *SMALL)
     assert found.returncode == 0 and "--preset whole learns them" in found.stderr
+
+
+def test_a_csv_of_columns_alone_gives_whole_patients(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    pregnant = rng.random(500) < 0.2
+    sex = np.where(pregnant | (rng.random(500) < 0.4), "F", "M")
+    rows = {"patient_id": range(500), "sex": sex, "pregnant": np.where(pregnant, "yes", "no")}
+    Path("h").mkdir()
+    pd.DataFrame(rows | {"age": rng.integers(18, 45, 500)}).to_csv("h/patients.csv", index=False)
+    done("fit", "h", "--preset", "whole", "--out", "m", "--set", "width=16", "--set", "epochs=4")
+    done("sample", "m", "-n", "400", "--out", "s")
+    made = Patients.read("s")
+    assert made.columns.names == ("sex", "pregnant", "age") and not len(made.codes)
+    frame = made.columns.to_frame()
+    assert frame["age"].between(18, 44).all() and frame["age"].nunique() > 20
+    assert (frame["sex"][frame["pregnant"] == "yes"] == "F").all()
