@@ -67,7 +67,7 @@ DECISIVE = (
 #: Settings that a profile may scale.
 WIDTHS = ("width", "sample_batch")
 #: Whole patients of each side that are compared, as a share of those trained on.
-COMPARED = 1 / 3
+COMPARED = 1 / 4
 #: Whole validation patients whose loss is written down, at most.
 VALIDATED = 1000
 

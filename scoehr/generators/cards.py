@@ -65,7 +65,7 @@ def model_card(config: Mapping[str, Any], scores: Mapping[str, Any], summary: st
         summary,
         f"It makes patients as {_kind(config)} over {config['vocabulary']['codes']:,} codes, which "
         "`vocabulary.csv` lists with their titles. It was made by scoehr; "
-        "`scoehr.generators.load` reads it.",
+        f"`scoehr.generators.load{'_any' * ('columns' in config)}` reads it.",
         "## Settings\n\n| setting | value |\n|---|---|\n" + "\n".join(settings),
         *_stopping(config.get("stopping")),
         "## How good it is\n\n" + _scored(scores),

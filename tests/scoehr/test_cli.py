@@ -130,7 +130,7 @@ def readme_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("readme")
     long_table(folder / "patients.csv")
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    script = readme_block("sh", "scoehr fit").replace(
+    script = readme_block("sh", "fit parts/train.parquet").replace(
         "--out model", "--out model --set width=64", 1
     )
     subprocess.run(
@@ -169,7 +169,7 @@ def test_scores_have_the_agreed_form(readme_folder):
 
 def test_readme_python(readme_folder, tmp_path):
     long_table(tmp_path / "patients.csv")
-    script = readme_block("python", "generators").replace(
+    script = readme_block("python", "generators.preset").replace(
         'preset("thinning")', 'preset("thinning", width=64)'
     )
     subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)
