@@ -377,8 +377,9 @@ def _whole(path: Path) -> Found:
                 yield name, "holds more than scoehr writes of synthetic patients"
     yield from _made_up(patients)
     for column in (*patients.columns.columns, *patients.visit_columns.columns):
-        for text in (column.name, *column.levels):
-            yield from ((leaks.masked(column.name), reason) for reason in leaks.shown(text))
+        reasons = [*_name_of_one(column.name)]
+        reasons += [reason for level in column.levels for reason in leaks.shown(level)]
+        yield from ((leaks.masked(column.name), reason) for reason in reasons)
 
 
 def _beside_patients(path: Path) -> Found:

@@ -20,11 +20,14 @@ from nbformat import v4
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from safetensors.numpy import load_file, save_file
+from scipy import sparse
 from shell import scoehr
 
-from reproduction import figures, publishing
+from reproduction import figures, leaks, publishing
 from scoehr.data import datasets, icd
+from scoehr.data.columns import Column, Columns
 from scoehr.data.matrix import METADATA_KEY
+from scoehr.data.patients import Patients
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN = "simulated-standard-thinning-s0-9b948e1e"
@@ -330,6 +333,38 @@ def original(tmp_path_factory):
 @pytest.fixture
 def tree(original, tmp_path):
     return shutil.copytree(original, tmp_path / "tree")
+
+
+def whole_patients(names=("sex", "days"), levels=("F", "M"), first=0):
+    """Two whole patients of three visits."""
+    codes = ["428", "585"]
+    counts = sparse.csr_array(np.array([[1, 0], [1, 1], [0, 1]], dtype=np.int32))
+    own = Columns((Column(names[0], "category", levels),), (np.array([0, 1]),), 2)
+    every = Columns((Column(names[1], "number"),), (np.array([np.nan, 30, np.nan]),), 3)
+    titles = [leaks.title(code) for code in codes]
+    ids = np.arange(first, first + 2)
+    return Patients(counts, [0, 2, 3], ids, codes, titles, columns=own, visit_columns=every)
+
+
+@pytest.mark.parametrize(
+    ("patients", "reason"),
+    [
+        (whole_patients(), None),
+        (whole_patients(first=10006), "is not numbered from 0"),
+        (whole_patients(names=("subject_id", "days")), "row-level"),
+        (whole_patients(levels=("patient 10006", "M")), "sex"),
+    ],
+)
+def test_whole_patients_are_published_as_a_folder(tree, patients, reason):
+    folder = tree / "synthetic_data" / RUN
+    patients.write(folder)
+    found = " ".join(map(str, publishing.check(tree)))
+    assert (reason in found) if reason else found == ""
+    table = pq.read_table(folder / "visits.parquet")
+    pq.write_table(table.append_column("note", pa.array(["a"] * 3)), folder / "visits.parquet")
+    assert publishing.check(tree)
+    (folder / "patients.parquet").unlink()
+    assert "without its table of patients" in " ".join(map(str, publishing.check(tree)))
 
 
 def test_the_small_tree_passes(tree):
