@@ -351,7 +351,7 @@ def evaluate(
     ask what the table tells of the patients it was made from; with --model, what the generator
     does.
     """
-    from scoehr import generators, metrics
+    from scoehr import metrics
     from scoehr.metrics.report import summary
 
     for path, endings in ((json, JSON), (html, HTML)):
@@ -359,18 +359,8 @@ def evaluate(
             may_write(path, real, synthetic, train, model, endings=endings)
     generator = _attacked(model, train, attacks=attacks, card=card)
     paths = [path for path in (real, synthetic, train) if path]
-    whole = [read_patients(path) for path in paths] if all(map(Path.is_dir, paths)) else []
-    if isinstance(generator, generators.Whole) and not whole:
-        raise InputError(f"{model}: makes whole patients; give folders of whole patients")
-    matrices = [_of_kind(side.to_matrix(), kind) for side in whole]
-    sets = matrices or [read_table(path, kind) for path in paths]
-    how: dict[str, Any] = {"seed": seed, "progress": sys.stderr.isatty()}
-    results = metrics.evaluate(*sets[:2], train=sets[2] if train else None, **how)
-    if whole:
-        results = metrics.merged(results, metrics.evaluate_whole(*whole, **how))
-    if train and (attacks or model or html):
-        attack = metrics.attack_whole if whole else metrics.attack
-        results["attacks"] = attack(*(whole or sets), model=generator, seed=seed)
+    attacked = bool(train and (attacks or model or html))
+    results, sets = _scored(paths, kind, generator, attacked=attacked, seed=seed)
     results |= summary(results)
     _print_headline(results)
     if "whole" in results:
@@ -380,7 +370,7 @@ def evaluate(
         _print_attacks(results.get("attacks"))
     if html:
         tables = {"held-out real": real, "synthetic": synthetic, "trained on": train}
-        _write_page(html, results, sets[:2], _facts(tables, results["n"], generator))
+        _write_page(html, results, sets, _facts(tables, results["n"], generator))
     if json:
         write_json(json, results)
     if model and card:
@@ -615,6 +605,30 @@ def _figure(value: Any) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     return f"{value:,.4f}"
+
+
+def _scored(
+    paths: list[Path], kind: Kind, generator: Any, *, attacked: bool, seed: int
+) -> tuple[dict[str, Any], list[CodeMatrix]]:
+    """Results of real, synthetic and perhaps training patients, and the first two as tables.
+
+    Where all are folders, of columns and visits too.
+    """
+    from scoehr import generators, metrics
+
+    whole = [read_patients(path) for path in paths] if all(map(Path.is_dir, paths)) else []
+    if isinstance(generator, generators.Whole) and not whole:
+        raise InputError("the model makes whole patients; give folders of whole patients")
+    tables = [_of_kind(side.to_matrix(), kind) for side in whole]
+    tables = tables or [read_table(path, kind) for path in paths]
+    how: dict[str, Any] = {"seed": seed, "progress": sys.stderr.isatty()}
+    results = metrics.evaluate(*tables[:2], train=tables[2] if tables[2:] else None, **how)
+    if whole:
+        results = metrics.merged(results, metrics.evaluate_whole(*whole, **how))
+    if attacked:
+        attack = metrics.attack_whole if whole else metrics.attack
+        results["attacks"] = attack(*(whole or tables), model=generator, seed=seed)
+    return results, tables[:2]
 
 
 def _attacked(model: Path | None, train: Path | None, *, attacks: bool, card: bool) -> Any:

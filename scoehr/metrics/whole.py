@@ -493,7 +493,8 @@ def _pairs_of_facts(pair: Pair) -> tuple[np.ndarray, np.ndarray]:
     chosen = np.sort(np.argsort(-sides[0].var(axis=0), kind="stable")[:PAIRED])
     first, second = np.triu_indices(len(chosen), 1)
     few = [side[:, chosen] for side in sides]
-    return tuple(np.hstack([side, side[:, first] * side[:, second]]) for side in few)  # type: ignore[return-value]
+    real, made = (np.hstack([side, side[:, first] * side[:, second]]) for side in few)
+    return real, made
 
 
 def _logistic(seed: int) -> Any:
