@@ -45,7 +45,7 @@ mortality.origin({"signal": stays}, dataset=dataset, profile=profile, seed=seed)
 # (s1)=
 # ## (a) Diagnoses of the next visit
 #
-# Thinning diffusion on visits ([Visits](16-visits)) learns the training patients of
+# The generator of [whole patients](16-visits) learns the visits of the training patients of
 # [the prediction study](22-dualk-results) and draws as many others. Three predictors are taught by
 # these alone, their epochs chosen by synthetic patients too, and tested on real patients whom
 # neither generator nor predictor has seen: each code's own rates of recurrence, RETAIN, and DuaLK

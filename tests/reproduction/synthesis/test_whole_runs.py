@@ -1,11 +1,19 @@
 """Runs of the generator of whole patients: made once, then read, each of its own data."""
 
 import json
+import re
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import tiny_study
+from scipy import sparse
 
+from reproduction.synthesis import whole
+from scoehr.data.columns import Column, Columns
+from scoehr.data.patients import Patients
 from scoehr.data.simulate import sample_matrix
+from scoehr.metrics.whole import WHOLE
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -58,3 +66,58 @@ def test_a_run_with_other_settings_is_another(folder):
             str(tiny_study.source())
         )
     )
+
+
+# Pages --------------------------------------------------------------------------------------------
+
+
+def made(auc, readmitted, seconds):
+    """A made-up run of 10,000 patients."""
+    values = {key.removeprefix("whole."): 0.5 for key in WHOLE}
+    synthetic = values | {"discriminator_auc": auc, "readmission_auroc": readmitted}
+    metrics = {"whole": synthetic, "interval": {}, "reference": {"real": {"whole": values}}}
+    costs = {"training_seconds": 600.0, "sampling_seconds": seconds, "patients_sampled": 10_000}
+    return SimpleNamespace(metrics=metrics, costs=costs)
+
+
+def test_targets_are_reached_or_not_as_the_numbers_say():
+    found = whole.targets(
+        {"diabetes130": [made(0.54, 0.47, 61.0)], "simulated": [made(0.54, 0.5, 9.0)]}
+    )
+    reached = dict(
+        zip(zip(found["data set"], found["measure"], strict=True), found["reached"], strict=True)
+    )
+    assert reached["diabetes130", "discriminator AUC, all columns"] == "yes"
+    assert reached["simulated", "discriminator AUC, all columns"] == "no"
+    assert reached["diabetes130", "AUROC of readmission lost"] == "no"
+    assert reached["diabetes130", "seconds for 10,000 patients"] == "no"
+    assert reached["simulated", "minutes of training"] == "yes"
+    lost = found[found["measure"] == "AUROC of readmission lost"]["measured"]
+    assert lost.tolist() == ["0.03"]
+
+
+def someone(n, sex="F"):
+    """Patients of two visits, the second after 30 days, whose titles and levels need escaping."""
+    counts = sparse.csr_array(np.tile([[1, 1], [0, 1]], (n, 1)).astype(np.int32))
+    own = Columns((Column("sex", "category", (sex, "<b>")),), (np.zeros(n, int),), n)
+    days = np.tile([np.nan, 30.0], n)
+    every = Columns((Column("days", "number"), Column("nights", "number")), (days, days), 2 * n)
+    titles = ["Heart <failure>", "Fever"]
+    starts = np.arange(0, 2 * n + 1, 2)
+    return Patients(
+        counts, starts, np.arange(n), ["428", "780"], titles, columns=own, visit_columns=every
+    )
+
+
+def test_timelines_are_escaped_and_blinded():
+    found = whole.timeline(someone(1), 0)
+    assert "sex f" in found and "Heart &lt;failure&gt;; Fever" in found and "<b>" not in found
+    assert found.count("<li>") == 2 and "after 30 days: nights 30<br>Fever" in found
+    cards, answer = whole.blinded(someone(12, "real"), someone(12, "made"), seed=1)
+    letters = re.findall(r"<b>(\w)</b> sex (\w+)", cards.text)
+    assert [letter for letter, _ in letters] == list("ABCDEFGHIJKLMNOPQRST")
+    synthetic = [letter for letter, sex in letters if sex == "made"]
+    assert len(synthetic) == 10 and f"Synthetic: {', '.join(synthetic)}." in answer.text
+    assert synthetic != list("ABCDEFGHIJ") and synthetic != list("KLMNOPQRST")
+    alone, answer = whole.blinded(None, someone(12, "made"))
+    assert alone.text.count("sex made") == 10
