@@ -16,7 +16,7 @@ from scoehr.data.matrix import CodeMatrix
 from scoehr.metrics import validity
 from scoehr.metrics.arrays import codes_per_patient, presence, prevalence_of
 from scoehr.metrics.attacks import ATTACKS
-from scoehr.metrics.registry import METRICS
+from scoehr.metrics.whole import SCORES
 
 #: Patients that a code, a pair of codes or a bar must have to be shown.
 LEAST = 11
@@ -59,7 +59,7 @@ def drawn(results: Mapping[str, Any], real: CodeMatrix, synthetic: CodeMatrix) -
     gaps = {
         key: gap
         for key, gap in results["gap"].items()
-        if gap is not None and not METRICS[key].caution
+        if gap is not None and not SCORES[key].caution
     }
     if gaps:
         height = 1.2 + 0.21 * len(gaps)

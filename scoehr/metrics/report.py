@@ -20,8 +20,8 @@ from scoehr.data.matrix import CodeMatrix
 from scoehr.metrics import charts
 from scoehr.metrics.attacks import ATTACKS
 from scoehr.metrics.disclosure import RISKS
-from scoehr.metrics.registry import METRICS, Metric
-from scoehr.metrics.whole import WHOLE
+from scoehr.metrics.registry import Metric
+from scoehr.metrics.whole import SCORES
 
 #: Kinds of question, in the order of the page, and the scores that answer each.
 LIKENESS = (
@@ -38,8 +38,6 @@ WHOLE_LIKENESS = (
     "whole.discriminator_auc",
 )
 USE = ("utility.auroc_loss",)
-#: All scores that may stand in the results.
-SCORES = METRICS | WHOLE
 COPIES = ("copying_risk",)
 GUESSES = ("singling_out_risk", "linkability_risk", "inference_risk")
 #: Standard errors from the floor that are no accident: of one score, and of the worst of many.

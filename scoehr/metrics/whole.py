@@ -28,7 +28,7 @@ from scoehr.data.patients import Patients
 from scoehr.files import InputError, check_seed, small_seed
 from scoehr.metrics import attacks, evaluation, utility
 from scoehr.metrics.arrays import Undefined, independent_columns
-from scoehr.metrics.registry import GONCALVES, KS, LOPEZ, Members, Metric, Pair, Registry
+from scoehr.metrics.registry import GONCALVES, KS, LOPEZ, METRICS, Members, Metric, Pair, Registry
 
 #: Codes that are facts, and that classifiers see one by one: the most frequent real ones.
 TOP = 100
@@ -601,6 +601,10 @@ for _name, _title in {
         f"{_name}_auroc": Metric(f"{_title}, AUROC on real visits", 0, 1, "higher", None, ESTEBAN)
     }
     _register(_predicted(_name), step="outcomes", **_metric)(utility.area)
+
+
+#: All scores that may stand in the results, those of codes first.
+SCORES: dict[str, Metric] = {**METRICS, **WHOLE}
 
 
 # Attacks ------------------------------------------------------------------------------------------
