@@ -217,7 +217,7 @@ def _gaps(axes: Axes, gaps: Mapping[str, float]) -> str:
     axes.axvline(0, color=REAL, linewidth=1)
     axes.axvline(1, color="#d1242f", linewidth=1)
     axes.plot(values, np.arange(len(names)), "o", color=SYNTHETIC, markersize=5)
-    axes.set_yticks(np.arange(len(names)), [METRICS[name].title for name in names], fontsize=8)
+    axes.set_yticks(np.arange(len(names)), [SCORES[name].title for name in names], fontsize=8)
     axes.set(xlim=(-0.3, 1.3), xlabel="gap", ylim=(-0.7, len(names) - 0.3))
     axes.set_xticks([0, 0.5, 1])
     return (
