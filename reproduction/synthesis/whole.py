@@ -235,10 +235,11 @@ def _visit(found: Patients, visit: int) -> str:
 
 
 def _values(columns: Columns, row: int) -> Iterator[str]:
-    """``name value`` of each column that has one."""
+    """``name value`` of each column that has one; the name alone for a yes, nothing for a no."""
     for column, values in columns:
-        value = values[row]
+        value, name = values[row], column.name.replace("_", " ")
         if column.kind == "number" and not np.isnan(value):
-            yield f"{column.name} {value:,g}"
+            yield f"{name} {value:,g}"
         elif column.kind != "number" and value >= 0:
-            yield f"{column.name.replace('_', ' ')} {column.levels[value].lower()}"
+            level = column.levels[value].lower()
+            yield from {"yes": [name], "no": []}.get(level, [f"{name} {level}"])
