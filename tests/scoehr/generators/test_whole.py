@@ -381,7 +381,7 @@ def test_a_folder_of_whole_patients_is_fitted_sampled_and_completed(tmp_path, mo
     assert "Discriminator AUC, all columns and codes" in said
     scores = json.loads(Path("e.json").read_text())
     assert scores["whole"]["rules_broken"] == 0
-    assert scores["attacks"]["scores"]["own_loss_auc"] == pytest.approx(0.5)
+    assert scores["attacks"]["scores"]["own_loss_auc"] == pytest.approx(0.5, abs=0.05)
     assert "Recurrence of codes, MAE" in Path("e.html").read_text()
     card = Path("m/MODEL_CARD.md").read_text()
     assert "3 columns: site, ward, days" in card
