@@ -57,6 +57,7 @@ def copy_checkout(folder: Path) -> None:
         "benchmarks/wide.json",
         "benchmarks/reliability.json",
         "benchmarks/audit.json",
+        "benchmarks/rules.json",
         "benchmarks/overfitting.json",
     ):
         (folder / part).parent.mkdir(exist_ok=True)
