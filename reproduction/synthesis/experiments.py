@@ -12,7 +12,7 @@ import json
 import platform
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -238,10 +238,25 @@ class WholeExperiment(Experiment):
             self._draw(parts, folder, progress)
         synthetic = Patients.read(folder / "synthetic")
         results = whole_scores.evaluate(
-            parts.test, synthetic, train=parts.train, n=len(synthetic), progress=progress
+            parts.test,
+            synthetic,
+            parts.train,
+            reference=self.references(parts, progress),
+            n=len(synthetic),
+            progress=progress,
         )
         write_json(folder / "metrics.json", results)
         cards.write(folder, Whole.summary)
+
+    def references(self, parts: PatientSplit, progress: bool = False) -> dict[str, Any]:
+        """The five reference points of the data; computed once, then read."""
+        n = _drawn(parts)
+        facts = [self.fingerprint(), len(parts.train), n, list(whole_scores.WHOLE)]
+        return _kept(
+            self.dataset,
+            facts,
+            lambda: whole_scores.references(parts.test, parts.train, n, progress=progress),
+        )
 
     def _draw(self, parts: PatientSplit, folder: Path, progress: bool) -> None:
         """Fit, sample, and write the model, its patients and what they cost."""
@@ -249,7 +264,7 @@ class WholeExperiment(Experiment):
         store = ROOT / "runs" / "stages"
         model.fit(parts.train, parts.validation, seed=self.seed, folder=store, progress=progress)
         fitted = time.perf_counter()
-        n = max(1, min(len(parts.test), round(COMPARED * len(parts.train))))
+        n = _drawn(parts)
         synthetic = model.sample(n, seed=self.seed, progress=progress)
         costs = {
             "training_seconds": float(model.history["seconds"].sum()),
@@ -528,12 +543,24 @@ def references(experiment: Experiment) -> dict[str, Any]:
         data.test.kind,
         list(metrics.METRICS),
     ]
-    key = f"{experiment.dataset}-{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]}"
+    n = _compared(experiment, data)
+    return _kept(
+        experiment.dataset, facts, lambda: metrics.references(data.test, train=data.train, n=n)
+    )
+
+
+def _kept(dataset: str, facts: list[Any], make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Reference points that these facts decide: made where they are not there yet."""
+    key = f"{dataset}-{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]}"
     path = ROOT / "runs" / "references" / f"{key}.json"
     if not path.exists():
-        n = _compared(experiment, data)
-        write_json(path, metrics.references(data.test, train=data.train, n=n))
+        write_json(path, make())
     return read_json(path)
+
+
+def _drawn(parts: PatientSplit) -> int:
+    """How many whole patients of each side are compared."""
+    return max(1, min(len(parts.test), round(COMPARED * len(parts.train))))
 
 
 def _compared(experiment: Experiment, data: Cohort) -> int:

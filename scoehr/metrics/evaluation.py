@@ -156,9 +156,9 @@ def gaps(
     scores: Mapping[str, Any], reference: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, float | None]:
     """{"family.metric": floor-normalised :func:`gap`} of each corrected score."""
-    points = {point: _flat(made) for point, made in reference.items()}
+    points = {point: flat(made) for point, made in reference.items()}
     corrected = [key for key in METRICS if not key.startswith("reported.")]
-    return gaps_of(METRICS, _flat(scores), points, corrected)
+    return gaps_of(METRICS, flat(scores), points, corrected)
 
 
 # Any registry -------------------------------------------------------------------------------------
@@ -444,9 +444,9 @@ def by_family(scores: Mapping[str, float | None]) -> dict[str, dict[str, float |
     return nested
 
 
-def _flat(scores: Mapping[str, Any]) -> dict[str, float | None]:
+def flat(scores: Mapping[str, Any], registry: Registry = METRICS) -> dict[str, float | None]:
     """{"family.metric": score} of scores by family, without what else stands beside them."""
-    families = {name: made for name, made in scores.items() if name in METRICS.families}
+    families = {name: made for name, made in scores.items() if name in registry.families}
     return {
         f"{name}.{key}": value for name, made in families.items() for key, value in made.items()
     }

@@ -643,6 +643,7 @@ def evaluate(
     synthetic: Patients,
     train: Patients | None = None,
     *,
+    reference: Mapping[str, Mapping[str, Any]] | None = None,
     n: int | None = None,
     seed: int = 0,
     progress: evaluation.Progress = None,
@@ -654,6 +655,7 @@ def evaluate(
         synthetic: patients that it made
         train: patients that it was trained on, of whom the reference points are made; if None, half
             of ``real``, and there is no score of rules
+        reference: what :func:`references` returned for these sets; if None, computed
         n: patients drawn from each set (default: as many as the smallest has)
         seed: of the draws, the reference points, the classifiers and the bootstrap
         progress: True for a bar on stderr
@@ -673,16 +675,12 @@ def evaluate(
     real, synthetic, train = aligned(real, synthetic, train)
     n = evaluation.common(n, real, synthetic, train)
     test, made = (evaluation.drawn(side, n, seed) for side in (real, synthetic))
-    steps = len(WHOLE.steps)
-    bar = evaluation.Bar(progress, (1 + len(REFERENCES)) * steps, "evaluate whole patients")
+    bar = evaluation.Bar(progress, len(WHOLE.steps), "evaluate whole patients")
     pair = Pair(test, made, Members(train, test) if given else None, seed)
     scores, notes = evaluation.score(WHOLE, pair, bar.of("synthetic"))
-    points = {}
-    for name, rows, rest in references(train, n, seed):
-        point = Pair(test, rows, Members(rest, rows) if given else None, seed)
-        points[name] = evaluation.score(WHOLE, point, bar.of(name)).values
     bar.close()
-    nested = {name: evaluation.by_family(values) | {"n": n} for name, values in points.items()}
+    nested = reference or references(real, train, n, seed, known=given, progress=progress)
+    points = {name: evaluation.flat(made, WHOLE) for name, made in nested.items()}
     return {
         **evaluation.by_family(scores),
         "reference": nested,
@@ -696,7 +694,32 @@ def evaluate(
     }
 
 
-def references(train: Patients, n: int, seed: int) -> Iterator[tuple[str, Patients, Patients]]:
+def references(
+    real: Patients,
+    train: Patients,
+    n: int,
+    seed: int = 0,
+    *,
+    known: bool = True,
+    progress: evaluation.Progress = None,
+) -> dict[str, dict[str, Any]]:
+    """Scores of each of :data:`REFERENCES`, {name: {"whole": {metric: score}, "n": patients}}.
+
+    Args:
+        known: whether ``train`` is the training set of the synthetic patients
+    """
+    real, train = aligned(real, train)
+    test, found = evaluation.drawn(real, n, seed), {}
+    bar = evaluation.Bar(progress, len(REFERENCES) * len(WHOLE.steps), "reference points")
+    for name, rows, rest in _reference_sets(train, n, seed):
+        point = Pair(test, rows, Members(rest, rows) if known else None, seed)
+        scores = evaluation.score(WHOLE, point, bar.of(name)).values
+        found[name] = evaluation.by_family(scores) | {"n": n}
+    bar.close()
+    return found
+
+
+def _reference_sets(train: Patients, n: int, seed: int) -> Iterator[tuple[str, Patients, Patients]]:
     """Name, ``n`` patients and training set of each of :data:`REFERENCES`."""
     rng = np.random.default_rng([seed, 3])
     order = rng.permutation(len(train))
