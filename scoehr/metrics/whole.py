@@ -28,7 +28,7 @@ from scoehr.data.patients import Patients
 from scoehr.files import InputError, check_seed, small_seed
 from scoehr.metrics import attacks, evaluation, utility
 from scoehr.metrics.arrays import Undefined, independent_columns
-from scoehr.metrics.registry import GONCALVES, KS, LOPEZ, METRICS, Members, Metric, Pair, Registry
+from scoehr.metrics.registry import KS, LOPEZ, METRICS, Members, Metric, Pair, Registry
 
 #: Codes that are facts, and that classifiers see one by one: the most frequent real ones.
 TOP = 100
@@ -38,9 +38,7 @@ PAIRED = 60
 LONG = 8
 #: Real visits at which a code can recur, at least, for its recurrence to be compared.
 AT_RISK = 30
-#: Visit numbers (from the second) at which the share of new codes is compared, and visits there at
-#: least.
-NUMBERS = (2, 3, 4, 5)
+#: Visits or patients that a share counts at least.
 ENOUGH = 20
 REPEATS = 60  # of the bootstrap
 ATTACKED = 2000  # patients of each side whose loss an attack reads, at most
@@ -300,41 +298,6 @@ def moves(real: np.ndarray, synthetic: np.ndarray, of: np.ndarray) -> float:
     return float(np.diag(_apart(real, synthetic, of)).mean())
 
 
-@_register(
-    step="time",
-    within_difference=Metric(
-        "Pairs of codes within a visit, difference of correlations", 0, 2, "lower", 0, GONCALVES
-    ),
-    across_difference=Metric(
-        "Pairs of codes across visits, difference of correlations", 0, 2, "lower", 0, GONCALVES
-    ),
-)
-def correlations(real: Patients, synthetic: Patients) -> dict[str, float]:
-    """Differences of the Pearson correlations of presence, over pairs of the most frequent codes.
-
-    A code that is never or always there has correlation 0.
-
-    Source: after the pairwise correlation difference of Goncalves et al. (2020), BMC Medical
-    Research Methodology 20:108.
-
-    Returns:
-        dict with:
-
-        - within_difference: mean absolute difference, of different codes of one visit, [0, 2],
-          0 is equal; NaN if there are no two codes
-        - across_difference: of a code of one visit and a code, also the same one, of the next,
-          [0, 2]; NaN if nobody returns
-    """
-    chosen = frequent(real)
-    within, across = _correlations(real, chosen)
-    other, next_ = _correlations(synthetic, chosen)
-    pairs = len(chosen) * (len(chosen) - 1)
-    return {
-        "within_difference": float(np.abs(within - other).sum() / pairs) if pairs else math.nan,
-        "across_difference": float(np.abs(across - next_).mean()),
-    }
-
-
 def recurrence(patients: Patients) -> pd.DataFrame:
     """How often a code that an earlier visit recorded is recorded again.
 
@@ -352,55 +315,19 @@ def recurrence(patients: Patients) -> pd.DataFrame:
     return pd.DataFrame({"at_risk": at_risk.astype(int), "again": share})
 
 
-def new_shares(patients: Patients) -> pd.DataFrame:
-    """Share of a visit's codes that are new to the patient, by the number of the visit.
-
-    Returns:
-        DataFrame, a row for each of :data:`NUMBERS`:
-
-        - visits: how many
-        - new: share of their codes that no earlier visit of the patient has, [0, 1]; NaN without
-          codes
-    """
-    presence, known = patients.presence(), patients.earlier() > 0
-    total, old = (np.asarray(rows.sum(axis=1)).ravel() for rows in (presence, presence * known))
-    found = []
-    for number in NUMBERS:
-        rows = patients.order == number - 1
-        codes = total[rows].sum()
-        new = 1 - old[rows].sum() / codes if codes else math.nan
-        found.append({"visits": int(rows.sum()), "new": new})
-    return pd.DataFrame(found, index=list(NUMBERS))
-
-
 @_register(
     step="time",
     recurrence_mae=Metric("Recurrence of codes, MAE", 0, 1, "lower", 0, "see recurrence"),
-    new_share_mae=Metric(
-        "Share of new codes by visit number, MAE", 0, 1, "lower", 0, "see new_shares"
-    ),
 )
-def recurrences(real: Patients, synthetic: Patients) -> dict[str, float]:
-    """Agreement of :func:`recurrence` and of :func:`new_shares`.
+def recurrences(real: Patients, synthetic: Patients) -> float:
+    """Mean absolute difference of :func:`recurrence`, [0, 1], 0 is equal.
 
-    Returns:
-        dict of values in [0, 1], 0 is equal:
-
-        - recurrence_mae: mean absolute difference over codes that can recur at 30 real visits or
-          more; a code that never recurs among the synthetic patients has recurrence 0 there; NaN if
-          there are none
-        - new_share_mae: mean absolute difference over visit numbers that 20 real patients reach; a
-          number that no synthetic patient reaches has share 1, nothing recurring; NaN if there is
-          none
+    Over codes that can recur at 30 real visits or more; a code that never recurs among the
+    synthetic patients has recurrence 0 there. NaN if there are none.
     """
     one, other = recurrence(real), recurrence(synthetic)
     apart = (one["again"] - other["again"].fillna(0))[one["at_risk"] >= AT_RISK].abs()
-    new, made_new = new_shares(real), new_shares(synthetic)["new"].fillna(1)
-    changed = (new["new"] - made_new)[new["visits"] >= ENOUGH].abs()
-    return {
-        "recurrence_mae": float(apart.mean()) if len(apart) else math.nan,
-        "new_share_mae": float(changed.mean()) if len(changed) else math.nan,
-    }
+    return float(apart.mean()) if len(apart) else math.nan
 
 
 # Discriminators -----------------------------------------------------------------------------------
@@ -784,26 +711,21 @@ def curves(real: Patients, synthetic: Patients) -> dict[str, Any]:
         - columns: {"column", "apart"}, see :func:`columns_apart`
         - numbers, sizes: {"real", "synthetic": share of patients with 0, 1, … visits, of visits
           with 0, 1, … codes}; what lies beyond the last entry is counted there
-        - new: {"visit": numbers, "real", "synthetic": shares}, see :func:`new_shares`
         - recurrence: {"code", "title", "real", "synthetic": shares}, see :func:`recurrence`, of the
           codes compared
     """
     sides = {"real": real, "synthetic": synthetic}
     numbers = {name: side.numbers for name, side in sides.items()}
     sizes = {name: np.diff(side.counts.indptr) for name, side in sides.items()}
-    shares = {name: new_shares(side) for name, side in sides.items()}
     again = {name: recurrence(side) for name, side in sides.items()}
-    reached = shares["real"]["visits"] >= ENOUGH
     compared = np.flatnonzero(again["real"]["at_risk"] >= AT_RISK)
-    new: dict[str, Any] = {"visit": np.array(NUMBERS)[reached].tolist()}
     codes, titles = (names[compared].tolist() for names in (real.codes, real.titles))
     recurs = {"code": codes, "title": titles}
     for name in sides:
-        new[name] = shares[name]["new"][reached].tolist()
         recurs[name] = again[name]["again"].iloc[compared].fillna(0).tolist()
     columns = columns_apart(real, synthetic)[["column", "apart"]].to_dict("list")
     curves = {"numbers": _shares(numbers), "sizes": _shares(sizes)}
-    return curves | {"new": new, "recurrence": recurs, "columns": columns}
+    return curves | {"recurrence": recurs, "columns": columns}
 
 
 def _shares(values: Mapping[str, np.ndarray]) -> dict[str, list[float]]:
@@ -836,23 +758,3 @@ def shuffled_visits(patients: Patients, rng: np.random.Generator) -> Patients:
     order = rng.permutation(int(patients.starts[-1]))
     counts, columns = patients.counts[order], patients.visit_columns[order]
     return replace(patients, counts=counts, visit_columns=columns)
-
-
-# Parts --------------------------------------------------------------------------------------------
-
-
-def _correlations(patients: Patients, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Correlations of the codes within a visit, and of one (rows) with the next (columns)."""
-    presence = patients.presence()[:, codes].toarray().astype(np.float32)
-    later = np.flatnonzero(patients.order)
-    return _pearson(presence, presence), _pearson(presence[later - 1], presence[later])
-
-
-def _pearson(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Correlations of columns of one with those of the other, 0 for constants; NaN without rows."""
-    if not len(one):
-        return np.full((one.shape[1], other.shape[1]), math.nan)
-    one, other = (side - side.mean(axis=0) for side in (one, other))
-    scale = [np.sqrt(np.square(side).sum(axis=0)) for side in (one, other)]
-    product = np.outer(*scale)
-    return np.divide(one.T @ other, product, out=np.zeros_like(product), where=product > 1e-6)
