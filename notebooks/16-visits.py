@@ -61,9 +61,9 @@ from scoehr.generators import Whole, WholeConfig
 split = patients.load(dataset, source).patients.split()
 few = split.train.take(range(min(300, len(split.train))))
 folder = Path(tempfile.mkdtemp())
-few.columns.to_frame().rename_axis("patient_id").to_csv(folder / "patients.csv")
-visits = few.visit_columns.to_frame().assign(patient_id=few.owner, visit=few.order)
-visits.to_csv(folder / "visits.csv", index=False)
+few.write(folder / "few")
+for table in (folder / "few").glob("*.parquet"):
+    pd.read_parquet(table).to_csv(folder / f"{table.stem}.csv", index=False)
 
 # %%
 hospital = patients.load("table", folder).patients
@@ -73,7 +73,7 @@ made = Whole.load(folder / "model").sample(500, seed=seed, progress=False)
 made.write(folder / "synthetic")
 
 # %% tags=["hide-input"]
-Table(made.columns.to_frame().head(5).astype(str), "Five of them: columns of the patient")
+Table(made.columns.to_frame().head(5), "Five of them: columns of the patient")
 
 # %% [markdown]
 # The same from the shell, with what patients are to have and not to have, and with partial patients
