@@ -73,7 +73,8 @@ made = Whole.load(folder / "model").sample(500, seed=seed, progress=False)
 made.write(folder / "synthetic")
 
 # %% tags=["hide-input"]
-Table(made.columns.to_frame().head(5), "Five of them: columns of the patient")
+if made.columns.names:
+    display(Table(made.columns.to_frame().head(5), "Five of them: columns of the patient"))
 
 # %% [markdown]
 # The same from the shell, with what patients are to have and not to have, and with partial patients
