@@ -112,6 +112,7 @@ def measure() -> dict[str, Any]:
     found, share = sum(map(len, whole.rules.values())), whole.accepted / whole.proposed
     whole.rules = {"patient": [], "visit": []}
     made = {
+        "other real patients": hospital(seed=1),
         "independent codes": Patients.from_matrix(alone),
         "thinning, codes alone": Patients.from_matrix(thinning.sample(PATIENTS, progress=False)),
         "whole, rules off": whole.sample(PATIENTS, progress=False),
@@ -119,7 +120,6 @@ def measure() -> dict[str, Any]:
     }
     return {
         "patients": PATIENTS,
-        "real": broken(hospital(seed=1)),
         "broken": {name: broken(patients) for name, patients in made.items()},
         "rules": found,
         "kept": share,
