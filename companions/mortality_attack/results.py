@@ -54,6 +54,8 @@ FLAWS = {
 SHOWN_CELLS = (0, 1, 2, 5, 10, 20)
 #: Rows of models that were trained to withstand attacks.
 DEFENDED = ("defended", "sparse-all")
+#: What is asked of a defence: AUROC, and the share of stays right under changes of so many cells.
+USEFUL, ROBUST, WITHSTOOD = 0.83, 0.60, 8
 DIRECTIONS = {"0to1": "survival → death", "1to0": "death → survival"}
 
 
@@ -448,18 +450,40 @@ def transfer_table(found: Runs) -> pd.DataFrame:
 
     The smallest changes that the ensemble of attacks found; those of the other models' own rows.
     """
-    made = {title: run for title, run in attacked(found, "worst").items()
-            if len(run.metrics["transfer"]) > 1}  # fmt: skip
-    tried = {
-        name: found[name].experiment.title
-        for run in made.values()
-        for name in run.metrics["transfer"]
-    }
+    shares = _carried(found)
+    names = {row: found[f"worst-{row}"].experiment.title if f"worst-{row}" in found
+             else found[row].experiment.title for row in next(iter(shares.values()))}  # fmt: skip
     rows = {
-        title: {tried[name]: text(run.metrics["transfer"].get(name), 2) for name in tried}
-        for title, run in made.items()
+        names[victim]: {names[name]: text(tried.get(name), 2) for name in names}
+        for victim, tried in shares.items()
     }
     return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def _carried(found: Runs) -> dict[str, Mapping[str, Any]]:
+    """Shares of verdicts turned by the changes of each attack that were tried on other models, by
+    its victim.
+    """
+    worst = attacked(found, "worst").values()
+    made = {run.experiment.victims[0]: run.metrics["transfer"] for run in worst}
+    return {victim: tried for victim, tried in made.items() if len(tried) > 1}
+
+
+def transfer_words(found: Runs) -> str:
+    """How far changes carry over between models, in a sentence that follows the numbers."""
+    others = [
+        (share["value"], victim, name)
+        for victim, tried in _carried(found).items()
+        for name, share in tried.items()
+        if name != victim
+    ]
+    most, victim, name = max(others)
+    titles = (found[f"worst-{victim}"].experiment.title, found[name].experiment.title)
+    middle = np.median([share for share, *_ in others])
+    return (
+        f"Changes found on one model turn {middle:.2f} of the right verdicts of another, in the "
+        f"middle of all pairs; most, {most:.2f}, of the {titles[1]} by those found on the {titles[0]}."
+    )
 
 
 @figures.styled
@@ -548,30 +572,36 @@ def robust_table(found: Runs) -> pd.DataFrame:
 
 @figures.styled
 def robust_curves(found: Runs) -> Figure:
-    """Share of stays whose right verdict stands against the cells that may be changed; what is
-    certain of the model of randomized ablation, if it is there, as a dashed line.
+    """Share of stays whose right verdict stands, by the cells that may be changed and by the L1
+    norm of the change; what is certain of the model of randomized ablation as a dashed line.
     """
-    figure, ax = figures.axis(7.2, 3.4)
-    made = attacked(found, "worst")
-    ablated = found.get("ablated-all")
-    certain = f"{ablated.experiment.title}, certified" if ablated else ""
-    shades = figures.colours([*made, *([certain] if ablated else [])])
+    figure, (cells, norms) = figures.panels(2, width=4.4, height=3.4)
+    made, ablated = attacked(found, "worst"), found.get("ablated-all")
+    certain = [f"{ablated.experiment.title}, certified"] if ablated else []
+    shades = figures.colours([*made, *certain])
     for title, run in made.items():
+        style: Any = {"color": shades[title], "label": title, "markersize": 3}
         curve = run.metrics["robust"]
-        cells, shares = map(int, curve), [entry["value"] for entry in curve.values()]
-        ax.plot(list(cells), shares, "o-", markersize=3, color=shades[title], label=title)
+        cells.plot([int(k) for k in curve], [share["value"] for share in curve.values()],
+                   "o-", **style)  # fmt: skip
+        turned = _numbers([0.0, *run.metrics["both"]["best"]["curves"]["l1"]])
+        stands = run.metrics["robust"]["0"]["value"] * (1 - turned)
+        norms.plot([0.0, *experiments.BUDGETS["l1"]], stands, "o-", **style)
     if ablated:
-        curve = ablated.metrics["certified"]["curve"]
-        shares = [entry["value"] for entry in curve.values()] + [0.0]
-        ax.step(
-            range(len(shares)), shares, "--", where="post", color=shades[certain], label=certain
-        )
-    ax.set(xlabel="cells that may be changed", ylabel="stays right", ylim=(0, 1))
-    ax.set_xscale("symlog", linthresh=1, linscale=0.5)
-    ax.set_xlim(-0.05, 55)
-    ax.set_xticks([0, 1, 2, 5, 10, 20, 48], ["0", "1", "2", "5", "10", "20", "48"])
-    ax.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    return figure
+        shares = [share["value"] for share in ablated.metrics["certified"]["curve"].values()]
+        cells.step(range(len(shares) + 1), [*shares, 0.0], "--", where="post",
+                   color=shades[certain[0]], label=certain[0])  # fmt: skip
+    cells.set(xlabel="cells that may be changed", ylabel="stays right", xlim=(-0.05, 55))
+    norms.set(xlabel="L1 norm of the change", xlim=(-0.02, 9))
+    for ax, linear, ticks in (
+        (cells, 1, (0, 1, 2, 5, 10, 20, 48)),
+        (norms, 0.1, (0, 0.1, 0.5, 2, 8)),
+    ):
+        ax.set_xscale("symlog", linthresh=linear, linscale=0.5)
+        ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        ax.minorticks_off()
+        ax.set_ylim(0, 1)
+    return figures.shared_legend(figure, [cells], columns=2)
 
 
 def clinical_table(found: Run) -> pd.DataFrame:
@@ -590,17 +620,19 @@ def clinical_table(found: Run) -> pd.DataFrame:
 
 
 def defence(found: Runs) -> str:
-    """What each defence costs and what is left of it under the attack, in a sentence each."""
+    """What each defence costs and what is left of it under the attack, and whether one has all that
+    is asked of a defence.
+    """
     plain = found["worst-bilstm-study"]
     parts = [
         f"The plain bi-LSTM has {_standing(plain, 0)} of the stays right, and "
-        f"{_standing(plain, 8)} once any 8 cells may be changed."
+        f"{_standing(plain, WITHSTOOD)} once any {WITHSTOOD} cells may be changed."
     ]
     for name in DEFENDED:
         run = found[f"worst-{name}"]
         parts.append(
-            f"The {run.experiment.title}: {_standing(run, 0)} and {_standing(run, 8)}, with an "
-            f"AUROC of {text(found[name].metrics['test']['auroc'], 2)}."
+            f"The {run.experiment.title}: {_standing(run, 0)} and {_standing(run, WITHSTOOD)}, "
+            f"with an AUROC of {text(found[name].metrics['test']['auroc'], 2)}."
         )
     if "ablated-all" in found:
         run = found["ablated-all"]
@@ -609,7 +641,29 @@ def defence(found: Runs) -> str:
             f"keep a right verdict for certain whatever {run.metrics['certified']['median']:.0f} "
             f"cells are given, with an AUROC of {text(run.metrics['test']['auroc'], 2)}."
         )
-    return " ".join(parts)
+    return " ".join([*parts, _asked(found)])
+
+
+def _asked(found: Runs) -> str:
+    """Whether a defence predicts well enough and withstands the attack, in a sentence."""
+    named = [name for name in (*DEFENDED, "ablated-all") if name in found]
+    auroc = {name: found[name].metrics["test"]["auroc"]["value"] for name in named}
+    stands = {name: _withstands(found, name) for name in named}
+    holding = [name for name in named if auroc[name] >= USEFUL and stands[name] >= ROBUST]
+    titles = ", ".join(found[name].experiment.title for name in holding)
+    said = f"{titles}: holds." if holding else "none of the defences tried here holds."
+    return (
+        f"A defence is asked for an AUROC of {USEFUL:.2f} and {ROBUST:.2f} of the stays right "
+        f"whatever is done to {WITHSTOOD} cells: {said} The highest AUROC is "
+        f"{max(auroc.values()):.2f}, the highest such share {max(stands.values()):.2f}."
+    )
+
+
+def _withstands(found: Runs, name: str) -> float:
+    """Share of stays right under the attack; what is certain of a model that was not attacked."""
+    if (run := found.get(f"worst-{name}")) is not None:
+        return run.metrics["robust"][str(WITHSTOOD)]["value"]
+    return found[name].metrics["certified"]["curve"].get(str(WITHSTOOD), {"value": 0.0})["value"]
 
 
 def _standing(run: Run, cells: int) -> str:
