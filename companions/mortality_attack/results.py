@@ -482,7 +482,8 @@ def transfer_words(found: Runs) -> str:
     middle = np.median([share for share, *_ in others])
     return (
         f"Changes found on one model turn {middle:.2f} of the right verdicts of another, in the "
-        f"middle of all pairs; most, {most:.2f}, of the {titles[1]} by those found on the {titles[0]}."
+        f"middle of all pairs; most, {most:.2f}, of the {titles[1]} by those found on the "
+        f"{titles[0]}."
     )
 
 
