@@ -155,6 +155,9 @@ figures.show(
     "series, 95 % intervals over test stays and parts.",
 )
 
+# %% tags=["hide-input"]
+Words(results.learning_words(searched["curve"]))
+
 # %% [markdown]
 # (m6)=
 # ## What is left of the claims

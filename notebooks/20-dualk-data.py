@@ -54,7 +54,7 @@ results.origin(runs, dataset=dataset, profile=profile, seed=seed)
 
 # %% tags=["hide-input"]
 Table(
-    results.counts(runs["knowledge-forced"]),
+    results.counts(runs["knowledge-forced"].metrics["account"]),
     "Counts of every phase, with the study's split: on the data at hand, and as the study gives "
     "them for MIMIC-IV",
 )

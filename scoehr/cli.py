@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from scoehr.files import InputError, replacing, warn, write_json
-from scoehr.shell import PATH, SEED, SOURCE, may_replace, may_write, run_shell
+from scoehr.shell import PATH, SEED, SOURCE, may_replace, may_write, new_shell, run_shell
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,13 +26,8 @@ if TYPE_CHECKING:
     from scoehr.generators import Generator, Whole
     from scoehr.metrics import Metric
 
-app = typer.Typer(
-    name="scoehr",
-    help="Synthetic patients by diffusion: data, training, sampling, scores, and the book.",
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
+app = new_shell(
+    "scoehr", "Synthetic patients by diffusion: data, training, sampling, scores, and the book."
 )
 
 

@@ -45,6 +45,18 @@ CACHES = {
 SIGNS = {"×": "x", "’": "'", "‘": "'", "“": '"', "”": '"', "→": "->", "≤": "<=", "≥": ">="}
 
 
+def new_shell(name: str, about: str) -> typer.Typer:
+    """A shell of commands, whose errors :func:`run_shell` explains."""
+    return typer.Typer(
+        name=name,
+        help=about,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+
 # Options ------------------------------------------------------------------------------------------
 
 

@@ -11,30 +11,21 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from scoehr.cli import JSON, Seed, Source
 from scoehr.files import InputError, write_json
-from scoehr.shell import PATH, SEED, SOURCE, may_write, run_shell
+from scoehr.shell import PATH, may_write, new_shell, run_shell
 
-app = typer.Typer(
-    name="companions.dualk",
-    help="DuaLK: next-visit diagnoses from a disease graph and laboratory knowledge.",
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
+app = new_shell(
+    "companions.dualk",
+    "DuaLK: next-visit diagnoses from a disease graph and laboratory knowledge.",
 )
 Dataset = Annotated[
     str, typer.Option("--dataset", help="simulated, mimic3, mimic4 or diabetes130.")
 ]
-Source = Annotated[
-    str | None, typer.Option("--source", parser=SOURCE, help="Folder of the data set's tables.")
-]
 Profile = Annotated[
     str, typer.Option("--profile", help="Scale of the run: quick, standard or paper.")
 ]
-Seed = Annotated[int, typer.Option("--seed", parser=SEED, help="Fixes every random number.")]
 Json = Annotated[Path, typer.Option("--json", parser=PATH, help="Write the results here.")]
-#: Ending of results.
-JSON = (".json",)
 #: Runs that ``train`` and ``evaluate`` know by name.
 Which = Annotated[
     str,
@@ -62,14 +53,14 @@ def prepare(
     seed: Seed = 0,
 ) -> None:
     """Read the tables; write every count of the nine phases beside the study's."""
-    from companions.dualk import claims, counts
+    from companions.dualk import counts, results
     from companions.dualk import prepare as phases
 
     may_write(json, source, endings=JSON)
     found = phases.load(dataset, source, digits=digits, after=after, simulated=patients, seed=seed)
     account = counts.account(found, split, 42 + seed)
-    write_json(json, {"account": account, "reported": claims.QUOTES.values["counts"]})
-    _show(account, claims.QUOTES.values["counts"])
+    write_json(json, {"account": account, "reported": results.QUOTES.values["counts"]})
+    print(results.counts(account).to_string())
     print(f"wrote {json}")
 
 
@@ -157,30 +148,6 @@ def _made(dataset: str, source: str | None, profile: str, seed: int, name: str) 
             f"run {name!r} needs a table of laboratory events, which {dataset} lacks here"
         )
     return experiments.run(replace(plan[name], verbose=True))
-
-
-def _show(account: dict[str, Any], reported: dict[str, Any], indent: str = "") -> None:
-    """Counts in two columns: here, and in the study where it prints them."""
-    for name, value in account.items():
-        theirs = reported.get(name, {}) if isinstance(reported, dict) else {}
-        label = f"{indent}{str(name).replace('_', ' ')}"
-        if isinstance(value, dict):
-            print(label)
-            _show(value, theirs, indent + "  ")
-        else:
-            print(f"{label:42}{_figure(value):>24}{_figure(theirs.get('value', '')):>24}".rstrip())
-
-
-def _figure(value: Any) -> str:
-    if isinstance(value, list):
-        return " × ".join(f"{part:,}" for part in value)
-    return (
-        f"{value:,.1f}"
-        if isinstance(value, float)
-        else f"{value:,}"
-        if isinstance(value, int)
-        else str(value)
-    )
 
 
 def main(arguments: list[str] | None = None) -> None:

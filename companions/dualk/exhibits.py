@@ -40,7 +40,7 @@ UNQUOTED = "The study prints no number with it; the page shows the same of the m
 
 
 def _counts(found: Runs) -> Exhibit:
-    counts = results.counts(found["knowledge-forced"]).rename(
+    counts = results.counts(found["knowledge-forced"].metrics["account"]).rename(
         columns={"MIMIC-IV, reported": "reported"}
     )
     both = counts[(counts["here"] != "") & (counts["reported"] != "")]

@@ -121,9 +121,9 @@ def scale(found: Runs) -> pd.DataFrame:
 # Data --------------------------------------------------------------------------------------------
 
 
-def counts(run: Run) -> pd.DataFrame:
+def counts(account: Mapping[str, Any]) -> pd.DataFrame:
     """Every count of the nine phases, here and as reported; counts of few people become a range."""
-    phases = {name: part for name, part in run.metrics["account"].items() if isinstance(part, dict)}
+    phases = {name: part for name, part in account.items() if isinstance(part, dict)}
     rows = list(_walk(phases, QUOTES.values["counts"]))
     return pd.DataFrame(
         {

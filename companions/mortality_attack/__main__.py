@@ -16,16 +16,13 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from scoehr.cli import Seed
 from scoehr.files import InputError, read_json, write_json
-from scoehr.shell import PATH, SEED, SOURCE, may_replace, may_write, run_shell
+from scoehr.shell import PATH, SOURCE, may_replace, may_write, new_shell, run_shell
 
-app = typer.Typer(
-    name="mortality_attack",
-    help="Death in hospital from the first 48 hours in intensive care: predicted and attacked.",
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
+app = new_shell(
+    "mortality_attack",
+    "Death in hospital from the first 48 hours in intensive care: predicted and attacked.",
 )
 Source = Annotated[
     str | None,
@@ -45,7 +42,6 @@ Profile = Annotated[
     Literal["tiny", "quick", "standard", "paper"], typer.Option(help="Scale of the study.")
 ]
 Row = Annotated[str, typer.Option("--row", help="Row of plan.yaml to train.")]
-Seed = Annotated[int, typer.Option(parser=SEED, help="Fixes every random number.")]
 Json = Annotated[Path | None, typer.Option(parser=PATH, help="Write the results here.")]
 Part = Annotated[
     Literal["auto", "test", "all"],

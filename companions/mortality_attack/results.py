@@ -381,6 +381,16 @@ def learning_curve(found: Run) -> Figure:
     return figures.shared_legend(figure, axes, columns=2)
 
 
+def learning_words(found: Run) -> str:
+    """What twice as many stays are worth, in a sentence."""
+    half, whole = (found.metrics["scores"][parts][signal.AVERAGED]["auroc"] for parts in "21")
+    few, many = (found.metrics["sizes"][parts][0] for parts in "21")
+    return (
+        f"From {few:,} to {many:,} stays the AUROC of all three averaged goes from {text(half)} to "
+        f"{text(whole)}."
+    )
+
+
 @figures.styled
 def calibration(found: Runs, names: Sequence[str]) -> Figure:
     """Share who died against mean prediction, in tenths of held-out stays, a panel a model."""

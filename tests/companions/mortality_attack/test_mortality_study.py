@@ -6,12 +6,13 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from shell import inside
 
-from companions.mortality_attack import claims, experiments, protocol, simulate, tune
+from companions.mortality_attack import claims, experiments, protocol, results, simulate, tune
 from companions.mortality_attack.__main__ import main
 from companions.mortality_attack.attack import AttackConfig
 from companions.mortality_attack.models import Classifier, ModelConfig
@@ -306,6 +307,61 @@ def test_a_search_of_attacks_maximises_its_objective_in_sqlite(tmp_path):
         tune.attack_objective(model, data.test, data.statistics, AttackConfig(), "beauty")
     with pytest.raises(InputError, match="storage"):
         tune.open_study("a", direction="maximize", storage="nonsense://x")
+
+
+def test_the_search_and_the_learning_curve_are_made_and_shown(root):
+    plan = experiments.plan("simulated", "tiny")
+    names = ("bilstm-study", "tuned-study", "curve")
+    found = {name: experiments.run(plan[name], progress=False) for name in names}
+    tuned, curve = found["tuned-study"], found["curve"]
+    best, *others = tuned.metrics["search"]["trials"]
+    assert all(best["value"] <= other["value"] for other in others)
+    config = tuned.load()[0][0].config
+    assert (config.hidden, config.dropout) == (2 ** best["log2_hidden"], best["dropout"])
+    assert len(tuned.metrics["search"]["courses"]) == tuned.experiment.tuning.trials
+    assert results.search_table(tuned).loc["hidden units"].iloc[0] == str(config.hidden)
+    assert f"{best['auroc']:.3f}" in results.search_words(found)
+    assert claims.flat(found).verdict in (claims.HOLDS, claims.FAILS, claims.OPEN)
+    sizes = [stays for stays, _ in curve.metrics["sizes"].values()]
+    assert sizes == sorted(sizes) and sizes[-1] == sum(
+        tuned.metrics["stays"][part] for part in ("train", "validation")
+    )
+    more = curve.metrics["scores"]["1"]["averaged"]["auroc"]["value"]
+    assert f"{more:.3f}" in results.learning_words(curve)
+    for figure in (results.search_curves(tuned), results.learning_curve(curve)):
+        assert figure.axes[0].lines
+
+
+@pytest.mark.parametrize(
+    ("inside", "low", "high", "verdict"),
+    [
+        (0.8, 0.76, 0.84, claims.HOLDS),
+        (0.9, 0.76, 0.84, claims.FAILS),
+        (0.8, 0.7, 0.8, claims.OPEN),
+    ],
+)
+def test_the_claim_on_flat_folds_follows_the_held_out_interval(inside, low, high, verdict):
+    entry = {"value": (low + high) / 2, "interval": [low, high]}
+    metrics = {"test": {"auroc": entry}, "search": {"trials": [{"auroc": inside}]}}
+    finding = claims.flat({"tuned-study": SimpleNamespace(metrics=metrics)})
+    assert finding.verdict == verdict
+
+
+def test_a_defence_holds_only_with_all_that_is_asked_of_one():
+    def run(**metrics):
+        return SimpleNamespace(metrics=metrics, experiment=SimpleNamespace(title="a network"))
+
+    def found(auroc, share):
+        stands = {str(cells): {"value": share} for cells in (0, results.WITHSTOOD)}
+        rows = {"worst-bilstm-study": run(robust=stands)}
+        for name in results.DEFENDED:
+            rows[name] = run(test={"auroc": {"value": auroc}})
+            rows[f"worst-{name}"] = run(robust=stands)
+        return rows
+
+    assert "a network: holds." in results.defence(found(0.84, 0.61))
+    for auroc, share in ((0.82, 0.9), (0.9, 0.59)):
+        assert "none of the defences" in results.defence(found(auroc, share))
 
 
 def test_published_rows_are_shown_but_for_those_that_are_not_made_yet(monkeypatch):
