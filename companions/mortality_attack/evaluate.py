@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -113,24 +113,6 @@ def with_intervals(
         name: {"value": value, "interval": interval([draw[name] for draw in again])}
         for name, value in point.items()
     }
-
-
-def difference(
-    score: Callable[[np.ndarray, np.ndarray], float],
-    one: np.ndarray,
-    other: np.ndarray,
-    died: np.ndarray,
-    patients: np.ndarray,
-    *,
-    seed: int = 0,
-    draws: int = DRAWS,
-) -> dict[str, Any]:
-    """A score of one model less that of another on the same stays, with its interval."""
-    drawn = [
-        score(one[rows], died[rows]) - score(other[rows], died[rows])
-        for rows in resample(patients, draws, seed)
-    ]
-    return {"value": score(one, died) - score(other, died), "interval": interval(drawn)}
 
 
 def best_threshold(probability: np.ndarray, died: np.ndarray) -> float:

@@ -36,7 +36,6 @@ MEMORY = "2GB"
 RECORD = re.compile(r"(\d+)\.txt(\.gz)?", re.IGNORECASE)
 TIME = re.compile(r"\d+:\d\d(:\d\d)?")
 SET = re.compile(r"set-\w+\.(parquet|csv)(\.gz)?", re.IGNORECASE)
-Times = pd.DataFrame
 
 
 @dataclass(frozen=True)

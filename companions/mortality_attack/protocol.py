@@ -7,7 +7,7 @@ on ``reported``.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -58,11 +58,6 @@ class Protocol:
     balanced_training: bool = False
     fixed_epochs: bool = False
     scored_on_training: bool = False
-
-    @property
-    def flaws(self) -> list[str]:
-        """Names of the flaws that are made."""
-        return [name for name, made in asdict(self).items() if made]
 
 
 CORRECTED = Protocol()

@@ -68,28 +68,19 @@ def by_feature(changes: np.ndarray) -> Maps:
     return {"s": found["s"].sum(0), "sensitivity": found["sensitivity"].sum(0), "touched": touched}
 
 
-def per_example(changes: np.ndarray, allowed_cells: np.ndarray | None = None) -> Maps:
-    """Of each stay, ``(N,)``: cells changed, their share, L1 norm, largest, mean and smallest
-    absolute change, signs.
-
-    ``allowed_cells`` ``(N,)``: what the share is of; all cells if left out.
+def per_example(changes: np.ndarray) -> Maps:
+    """Of each stay, ``(N,)``: cells changed, their share of all, L1 norm, largest and mean absolute
+    change.
     """
-    changes = np.asarray(changes, float)
-    size = sizes(changes).reshape(len(changes), int(np.prod(changes.shape[1:])))
-    number = (size > 0).sum(1)
-    total = size.sum(1)
-    cells = np.full(len(size), size.shape[1]) if allowed_cells is None else allowed_cells
+    size = sizes(changes)
+    size = size.reshape(len(size), int(np.prod(size.shape[1:])))
+    number, total = (size > 0).sum(1), size.sum(1)
     return {
         "cells": number,
-        "share": number / np.maximum(cells, 1),
+        "share": number / size.shape[1],
         "l1": total,
         "largest": size.max(1, initial=0),
         "mean": total / np.maximum(number, 1),
-        "smallest": np.where(
-            number > 0, np.where(size > 0, size, np.inf).min(1, initial=np.inf), 0
-        ),
-        "up": (changes >= NEGLIGIBLE).sum((1, 2)),
-        "down": (changes <= -NEGLIGIBLE).sum((1, 2)),
     }
 
 

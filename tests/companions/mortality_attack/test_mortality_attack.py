@@ -281,8 +281,7 @@ def test_measures_by_hand():
     assert each["cells"].tolist() == [1, 1, 1, 0] and each["l1"] == pytest.approx(
         [0.5, 0.1, 0.2, 0]
     )
-    assert each["up"].tolist() == [1, 0, 1, 0] and each["down"].tolist() == [0, 1, 0, 0]
-    assert each["smallest"] == pytest.approx([0.5, 0.1, 0.2, 0])
+    assert each["largest"] == pytest.approx([0.5, 0.1, 0.2, 0])
     assert susceptibility.objective(changes[:3], "sparsity") == pytest.approx(3 * 0.75)
     assert susceptibility.objective(changes[:3], "sparse_small") == pytest.approx(
         0.75 * (2 + 10 + 5)
