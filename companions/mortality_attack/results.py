@@ -311,13 +311,13 @@ SPACE = {
 def search_table(found: Run, most: int = 5) -> pd.DataFrame:
     """The best trials of a search, a column a trial: what was chosen, and the means over folds."""
     columns = {}
-    for place, trial in enumerate(found.metrics["search"]["trials"][:most], start=1):
+    for trial in found.metrics["search"]["trials"][:most]:
         sizes = {
             name: 2**value if name.startswith("log2") else value for name, value in trial.items()
         }
         chosen = {title: cell(sizes[name]) for name, title in SPACE.items()}
         scores = {"loss, mean over folds": trial["value"], "AUROC, mean over folds": trial["auroc"]}
-        columns[f"trial {trial['trial'] + 1}, no. {place}"] = chosen | {
+        columns[f"trial {trial['trial'] + 1}"] = chosen | {
             title: f"{value:.3f}" for title, value in scores.items()
         }
     return pd.DataFrame(columns)
