@@ -63,6 +63,9 @@ Table(
 )
 
 # %% tags=["hide-input"]
+Words(results.ladder_words(runs))
+
+# %% tags=["hide-input"]
 Words(results.artefact(runs))
 
 # %% [markdown]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -212,6 +213,29 @@ def ladder_table(found: Runs) -> pd.DataFrame:
             "Brier, held out": text(run.metrics["test"]["brier"]),
         }
     return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def ladder_words(found: Runs) -> str:
+    """What the steps of the ladder do not show, in sentences that follow the numbers."""
+    same, failed = [], []
+    for (_, before), (flaw, run) in pairwise(list(rungs(found).items())[:-1]):
+        if run.metrics["test"] == before.metrics["test"]:
+            same.append(FLAWS[flaw])
+        elif not Estimate.read(run.metrics["test"]["auroc"]).above(0.5):
+            failed.append(FLAWS[flaw])
+    words = "One random seed is behind each row, and the intervals are not of differences. "
+    if same:
+        words += f"On these stays a flaw changes nothing: {_listed(same)}. "
+    if failed:
+        words += (
+            f"Training failed, with an AUROC no better than chance: {_listed(failed)}. The step "
+            "after it repairs the training; its flaw gains nothing."
+        )
+    return words.strip()
+
+
+def _listed(titles: Sequence[str]) -> str:
+    return ", ".join(f"*{title}*" for title in titles)
 
 
 def artefact(found: Runs) -> str:
