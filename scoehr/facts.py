@@ -78,8 +78,16 @@ class FactModel(RateModel):
     shares: Tensor  # (n_values,) log shares at first visits, to which the network adds
     moves: Tensor  # (n_values, n_values) log shares after each value of the last visit
 
-    def __init__(self, network: FactMLP, n_codes: int, layout: Layout, past: bool, blur: float):
-        super().__init__(network, n_codes, blur)
+    def __init__(
+        self,
+        network: FactMLP,
+        n_codes: int,
+        layout: Layout,
+        past: bool,
+        blur: float,
+        supported: bool = False,
+    ):
+        super().__init__(network, n_codes, blur, supported)
         self.n_codes, self.layout, self.has_past = n_codes, layout, past
         self.shape = (n_codes, layout.n_values)
         self.size, self.visited = layout.find(SIZE), layout.find(VISITED)

@@ -86,6 +86,7 @@ class RateModel(nn.Module):
         network: ``read(y, s)`` encodes log1p of counts ``(B, n_codes)`` at times ``(B,)``; then the
             log factors are ``length(*encoding)`` ``(B,)`` and ``codes(y, *encoding)``.
         blur: standard deviation of the noise on the lengths, relative to them.
+        supported: whether the noise is less where patients are many (:func:`blur_lengths`).
     """
 
     MAX_COUNT, MAX_THINNED = 40, 15  # counts distinguished in whole and in thinned vectors
@@ -101,10 +102,12 @@ class RateModel(nn.Module):
     log_length_weights: Tensor  # (n_lengths,) log P(length m) m!
     log_factorials: Tensor  # of 0, 1, … the longest
 
-    def __init__(self, network: nn.Module, n_codes: int, blur: float = 0.05):
+    def __init__(
+        self, network: nn.Module, n_codes: int, blur: float = 0.05, supported: bool = False
+    ):
         super().__init__()
         self.network: Any = network
-        self.blur = blur
+        self.blur, self.supported = blur, supported
         count_pmf = torch.zeros(self.MAX_COUNT + 1, n_codes)
         count_pmf[0] = 1.0
         self.register_buffer("count_pmf", count_pmf)
@@ -124,7 +127,8 @@ class RateModel(nn.Module):
         """Set them from patients by count ``(MAX_COUNT + 1, n_codes)`` and length ``(1024,)``."""
         counts = torch.cat([counts[:1], counts[1:2] + 0.3, counts[2:]])
         self.count_pmf.copy_(counts / counts.sum(0))
-        self.length_pmf.copy_(blur_lengths(lengths / lengths.sum(), self.blur))
+        support = lengths if self.supported else torch.ones(())
+        self.length_pmf.copy_(blur_lengths(lengths / lengths.sum(), self.blur, support))
         self.build_tables()
 
     def build_tables(self) -> None:
@@ -231,10 +235,14 @@ def count_lengths(x: Data) -> Tensor:
     return torch.bincount(nearest, minlength=len(LENGTHS)).double()
 
 
-def blur_lengths(pmf: Tensor, blur: float) -> Tensor:
-    """A distribution of lengths ``(1024,)`` under noise, so that no one patient stands out."""
+def blur_lengths(pmf: Tensor, blur: float, support: Tensor) -> Tensor:
+    """A distribution of lengths ``(1024,)`` under noise, so that no one patient stands out.
+
+    The noise falls with the root of the ``support`` ``(1024,)`` or ``()``, how many patients have a
+    length (Abramson 1982, On bandwidth variation in kernel estimates, Annals of Statistics).
+    """
     widths = torch.diff(LENGTHS, append=LENGTHS[-1:] * 1.02)
-    spread = max(blur, 1e-6) * (LENGTHS[:, None] + 1)
+    spread = max(blur, 1e-6) * (LENGTHS[:, None] + 1) / support.clamp(min=1).sqrt()[..., None]
     off = (LENGTHS - LENGTHS[:, None]) / spread  # (1024 from, 1024 to)
     kernel = torch.exp(-(off**2) / 2) * widths
     return pmf @ (kernel / kernel.sum(dim=1, keepdim=True))

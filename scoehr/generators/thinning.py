@@ -39,6 +39,7 @@ class ThinningConfig(Settings):
     schedule: Schedule = "cosine"
     clip: float = 10.0  # above most norms: clipped gradients would bias the rates
     blur: float = 0.05  # of the lengths of the training patients, relative to them
+    lengths: Literal["blurred", "supported"] = since("blurred", before="blurred")  # less if common
     ema: float = 0.999
     patience: int | None = since(60, before=None)  # epochs without a better; None: the last
     sampler: Literal["exact_jumps", "tau_leaping"] = "exact_jumps"
@@ -75,7 +76,8 @@ class Thinning(Generator):
 
     def _make_networks(self, n_codes: int) -> None:
         network = self.layers(n_codes, self.config.width, self.config.depth)
-        self.rate = RateModel(network, n_codes, self.config.blur)
+        supported = self.config.lengths == "supported"
+        self.rate = RateModel(network, n_codes, self.config.blur, supported)
 
     @property
     def network(self) -> nn.Module:

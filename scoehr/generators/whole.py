@@ -50,8 +50,9 @@ class WholeConfig(Settings):
     learning_rate: float = 2e-3
     schedule: Schedule = "cosine"
     clip: float = 10.0
-    lengths: Literal["blurred", "exact"] = "blurred"  # where there is no column nor second visit
-    blur: float = 0.05  # of lengths that are blurred
+    #: Where there is no column nor second visit; others are exact.
+    lengths: Literal["blurred", "supported", "exact"] = "blurred"
+    blur: float = 0.05  # of lengths that are not exact
     ema: float = 0.999
     rules: bool = True  # patients who break one that all training patients keep are drawn again
     sample_batch: int = 4096
@@ -142,7 +143,8 @@ class Whole(Model):
             torch.manual_seed(seed)
             sizes = (past, self.config.width, self.config.depth)
             network = FactMLP(n_codes, self.layout.n_values, *sizes)
-            self.rate = FactModel(network, n_codes, self.layout, past, self.config.blur)
+            how = (self.config.blur, self.config.lengths == "supported")
+            self.rate = FactModel(network, n_codes, self.layout, past, *how)
 
     def _set_averages(self, patients: Patients, rows: Encoded) -> None:
         """Set what the network adds to: of codes among all visits, of columns by visit."""

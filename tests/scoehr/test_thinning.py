@@ -161,13 +161,14 @@ class TestThinning:
         assert counts[[0, 3, 200]].tolist() == [1, 2, 1] and int(counts.sum()) == 5
         assert float(LENGTHS[counts.nonzero()[-1, 0]]) == pytest.approx(1e6, rel=0.01)
         for m in (0, 3, 50, 400):
-            one = blur_lengths(
-                torch.nn.functional.one_hot(torch.tensor(m), len(LENGTHS)).double(), 0.05
-            )
+            alone = torch.nn.functional.one_hot(torch.tensor(m), len(LENGTHS)).double()
+            one = blur_lengths(alone, 0.05, torch.ones(()))
             assert float(one.sum()) == pytest.approx(1)
             assert float((one * LENGTHS).sum()) == pytest.approx(m, rel=2e-3, abs=1e-9)
             spread = float((one * (LENGTHS - m) ** 2).sum()) ** 0.5
             assert spread == pytest.approx(0.05 * (m + 1), rel=0.02) if m >= 50 else spread < 0.01
+            many = blur_lengths(alone, 0.05, 400 * alone)  # a twentieth of the noise
+            assert float(many[m]) > 0.95 if m < 50 else float(many[m]) > 3 * float(one[m])
 
 
 def empty(size: int, n_codes: int) -> torch.Tensor:
