@@ -43,6 +43,15 @@ class InputError(ValueError):
     """
 
 
+@contextmanager
+def about(path: Path) -> Iterator[None]:
+    """Put the path in front of what an InputError says."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
 def warn(text: str) -> None:
     """One line on standard error for what is done nevertheless."""
     print(f"scoehr: warning: {text}", file=sys.stderr)

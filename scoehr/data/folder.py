@@ -29,7 +29,7 @@ from scoehr.data import cells, interchange, kinds, own, reading
 from scoehr.data.columns import DAYS, KEYS, Column, Columns
 from scoehr.data.interchange import AGAIN
 from scoehr.data.kinds import Wish
-from scoehr.files import InputError, replacing
+from scoehr.files import InputError, about, replacing
 
 if TYPE_CHECKING:
     from scoehr.data.patients import Patients
@@ -146,7 +146,7 @@ class Sheet(NamedTuple):
         frame = pd.DataFrame({name: self.column(name.lower())[order] for name in self.beside})
         frame = frame.set_axis(pd.RangeIndex(len(order)))
         known = {column.name: column for column in self.facts.get("columns", ())}
-        with interchange.about(self.path):
+        with about(self.path):
             if known and not said.keys() & known.keys():
                 account = {name: kinds.described(column) for name, column in known.items()}
                 return Columns.from_frame(frame, known), account

@@ -11,8 +11,7 @@ models of sequences take.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
@@ -21,7 +20,7 @@ import pandas as pd
 import pyarrow as pa
 
 from scoehr.data import cells, reading
-from scoehr.files import InputError, replacing, user_path
+from scoehr.files import InputError, about, replacing, user_path
 
 Kind = Literal["count", "binary", "signed"]
 Record = dict[str, Any]
@@ -180,15 +179,6 @@ class Stored(NamedTuple):
             row = column.is_null().to_pylist().index(True) + 1
             raise InputError(f"column {name}, row {row}: is empty; {AGAIN}")
         return column
-
-
-@contextmanager
-def about(path: Path) -> Iterator[None]:
-    """Put the path in front of what an InputError says."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
 
 
 # Records --------------------------------------------------------------------------------------

@@ -334,7 +334,7 @@ def batches(path: Path, columns: Sequence[str] | None = None) -> Iterator[Iterat
 def _parquet_batches(
     path: Path, file: BinaryIO, names: list[str], chosen: list[str]
 ) -> Iterator[pa.RecordBatch]:
-    try:
+    with _whole(path):
         table = pq.ParquetFile(file)
         written = table.schema_arrow.names
         few = None  # a dot in a name stands for what lies inside a column
@@ -345,10 +345,6 @@ def _parquet_batches(
             new = dict(zip(written, names, strict=True))
             batch.validate(full=True)
             yield batch.rename_columns([new[name] for name in batch.schema.names]).select(chosen)
-    except DAMAGED as error:
-        raise InputError(
-            f"{path}: not a readable Parquet file ({_first_line(error)}); write it again"
-        ) from None
 
 
 def _csv_batches(path: Path, text: _Text, chosen: list[str]) -> Iterator[pa.RecordBatch]:
@@ -530,16 +526,6 @@ def _member(archive: zipfile.ZipFile, place: Path, name: str) -> BinaryIO:
     return archive.open(info)  # type: ignore[return-value]
 
 
-#: What the reader of Parquet raises about a damaged file.
-DAMAGED = (
-    pa.ArrowException,
-    OSError,
-    ValueError,
-    KeyError,
-    IndexError,
-    OverflowError,
-    RecursionError,
-)
 _PACKING = (
     zipfile.BadZipFile,
     zlib.error,
@@ -730,25 +716,35 @@ def _folded(names: Sequence[str]) -> list[str]:
 def schema(path: Path) -> pa.Schema:
     """The schema of a Parquet file."""
     place = regular(path)
-    try:
-        with place.open("rb") as file:
-            return pq.read_schema(file)
-    except DAMAGED:
-        raise InputError(f"{path}: not a readable Parquet file; write it again") from None
+    with _whole(path), place.open("rb") as file:
+        return pq.read_schema(file)
 
 
 def parquet(path: Path) -> pa.Table:
     """The whole of a Parquet file."""
     place = regular(path)
-    try:
-        with place.open("rb") as file:
-            table = pq.read_table(file)
+    with _whole(path), place.open("rb") as file:
+        table = pq.read_table(file)
         table.validate(full=True)
-    except DAMAGED as error:
+        return table
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[None]:
+    """InputError where the reader of Parquet finds that a file is damaged."""
+    try:
+        yield
+    except (
+        pa.ArrowException,
+        OSError,
+        ValueError,
+        LookupError,
+        OverflowError,
+        RecursionError,
+    ) as error:
         raise InputError(
             f"{path}: not a readable Parquet file ({_first_line(error)}); write it again"
         ) from None
-    return table
 
 
 def _first_line(error: Exception) -> str:

@@ -10,8 +10,8 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from torch import Tensor
 
 from scoehr.data.matrix import CodeMatrix
 from scoehr.data.patients import Patients
-from scoehr.files import InputError, clear, neutral, read_json, replacing, restored, sha256
+from scoehr.files import InputError, about, clear, neutral, read_json, replacing, restored, sha256
 from scoehr.generators.settings import shown
 
 FORMAT = 4  # raised when folders of the version before can no longer be read
@@ -149,13 +149,9 @@ def damaged(path: Path, key: str) -> InputError:
     return InputError(f"{path}: entry {key!r} is damaged; {REMEDY}")
 
 
-@contextmanager
-def naming(folder: Path) -> Iterator[None]:
+def naming(folder: Path) -> AbstractContextManager[None]:
     """Put the name of config.json before an error about one of its values."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError(f"{folder / 'config.json'}: {error}") from None
+    return about(folder / "config.json")
 
 
 def check(folder: Path, config: dict[str, Any]) -> None:

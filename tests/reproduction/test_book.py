@@ -1,7 +1,6 @@
 """The book: stripping, failure, publishing check, made pages, figures, and the built HTML."""
 
 import importlib
-import os
 import re
 import shutil
 import subprocess
@@ -205,21 +204,11 @@ def test_nothing_is_published_where_one_file_shows_too_much(executed):
 
 
 def test_the_first_cell_runs_twice_and_after_a_restart(tmp_path):
-    """With a stub of google.colab, and a small repository in place of the project's."""
-    origin, content, stub = tmp_path / "origin", tmp_path / "content", tmp_path / "stub"
-    for path in (origin, content, stub / "google" / "colab"):
-        path.mkdir(parents=True)
-    (stub / "google" / "colab" / "__init__.py").touch()
-    shutil.copy(CHECKOUT / "pyproject.toml", origin)
-    identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
-    for command in (
-        ["init", "--quiet"],
-        ["add", "."],
-        [*identity, "commit", "--quiet", "-m", "all"],
-    ):
-        subprocess.run(["git", *command], cwd=origin, check=True)
+    """With a small repository in place of the project's."""
+    content, environment = tiny_study.colab(
+        tmp_path, lambda origin: shutil.copy(CHECKOUT / "pyproject.toml", origin)
+    )
     cell = book.load("01-cohort").cells[0].source
-    environment = os.environ | {"SCOEHR_REPOSITORY": origin.as_uri(), "PYTHONPATH": str(stub)}
     for _ in range(2):  # a restart begins in the same folder
         code = f"{cell}\n{cell}\nprint(os.getcwd(), sys.path[0])"
         done = subprocess.run(
@@ -388,13 +377,16 @@ def test_the_reference_has_every_public_name(module):
 
 
 def test_a_dead_reference_stops_the_build(tmp_path):
-    tiny_study.book()
-    place = tmp_path / "broken"
-    shutil.copytree(tiny_study.place(), place, ignore=shutil.ignore_patterns("_build"))
-    with (place / "methods.md").open("a", encoding="utf-8") as page:
-        page.write("\nSee {numref}`no-such-figure` and {cite:t}`nobody1900`.\n")
+    book.assemble(tmp_path)
+    toc = "format: jb-book\nroot: page\nchapters: [{file: references}]\n"
+    (tmp_path / "_toc.yml").write_text(toc, encoding="utf-8")
+    page = tmp_path / "page.md"
+    page.write_text("# A page\n\nAfter {cite:t}`naseer2023`.\n", encoding="utf-8")
+    assert book.render(tmp_path).is_file()
+    dead = "\nSee {numref}`no-such-figure` and {cite:t}`nobody1900`.\n"
+    page.write_text(page.read_text(encoding="utf-8") + dead, encoding="utf-8")
     with pytest.raises(RuntimeError) as stopped:
-        book.render(place)
+        book.render(tmp_path)
     assert "no-such-figure" in str(stopped.value) and "nobody1900" in str(stopped.value)
 
 

@@ -2,7 +2,6 @@
 
 import ast
 import json
-import os
 import re
 import subprocess
 import sys
@@ -112,30 +111,11 @@ def test_papermill_runs_a_notebook_alone(tmp_path):
 
 
 def test_on_colab_a_notebook_fetches_the_project(tmp_path):
-    """A notebook alone in an empty folder, a stub of google.colab, and a local repository to clone."""
-    origin, empty, stub = tmp_path / "origin", tmp_path / "content", tmp_path / "stub"
-    origin.mkdir()
-    tiny_study.copy_checkout(origin)
-    identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
-    for command in (
-        ["init", "--quiet"],
-        ["add", "."],
-        [*identity, "commit", "--quiet", "-m", "all"],
-    ):
-        subprocess.run(["git", *command], cwd=origin, check=True)
-    (stub / "google" / "colab").mkdir(parents=True)
-    (stub / "google" / "colab" / "__init__.py").touch()
-    empty.mkdir()
+    """A notebook alone in an empty folder."""
+    empty, environment = tiny_study.colab(tmp_path, tiny_study.copy_checkout)
     notebook = book.load("01-cohort")
     notebook.cells.append(nbformat.v4.new_code_cell("import scoehr\nprint(scoehr.__file__)"))
     nbformat.write(notebook, empty / "01-cohort.ipynb")
-
-    environment = {key: value for key, value in os.environ.items() if key != "SCOEHR_ROOT"}
-    environment |= {
-        "SCOEHR_REPOSITORY": origin.as_uri(),
-        "PYTHONPATH": str(stub),
-        "OMP_NUM_THREADS": "1",
-    }
     run = [sys.executable, "-m", "papermill", "01-cohort.ipynb", "out.ipynb", "-k", "python3"]
     run += ["-p", "dataset", "table", "-p", "source", str(tiny_study.source())]
     done = subprocess.run(

@@ -21,7 +21,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from safetensors.numpy import load_file, save_file
 from scipy import sparse
-from shell import scoehr
+from shell import inside
 
 from reproduction import figures, leaks, publishing
 from scoehr.data import datasets, icd
@@ -652,7 +652,7 @@ def test_every_code_of_the_tree_is_known():
 
 def test_the_command_lists_complaints_and_fails(tree):
     put(f"{FOLDER}/patients.csv", "subject_id\n10006\n")(tree)
-    done = scoehr("check", tree)
+    done = inside("check", tree)
     assert done.returncode == 2
     assert (
         done.stdout

@@ -367,7 +367,7 @@ def test_full_disk(small_disk, trained, tmp_path, command):
     said = (
         "patients need about" if command == "sample" else "no space left on device"
     )  # which looks first
-    refused(scoehr(command, *arguments[command]), said)
+    refused(inside(command, *arguments[command]), said)
     assert [
         path.name for path in small_disk.rglob("*") if path.is_file() and path.name != "filler"
     ] == []
@@ -566,7 +566,7 @@ def test_a_killed_fit_goes_on_to_the_same_bits(tmp_path):
     process.wait()
     assert not (tmp_path / "model").exists()
     assert len([path for path in tmp_path.iterdir() if path.name.startswith(".model.")]) == 2
-    again = scoehr("fit", table, "--out", tmp_path / "model", *longer)
+    again = inside("fit", table, "--out", tmp_path / "model", *longer)
     assert again.returncode == 0, again.stderr
     assert "autoencoder: 100%" not in again.stderr, "that was trained before"
     done("fit", table, "--out", tmp_path / "undisturbed", *longer)

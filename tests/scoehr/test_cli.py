@@ -250,13 +250,13 @@ def test_evaluate_prints_eight_numbers_and_writes_a_report(readme_folder, tmp_pa
     assert len(numbers) == 8 and "DDM" not in said
     assert said.rstrip().endswith(f"wrote {page}")
     assert "synthetic.parquet, 500 patients" in page.read_text(encoding="utf-8")
-    refused(scoehr("evaluate", *sets, "--html", tmp_path / "report.json"), ".html")
-    refused(scoehr("evaluate", *sets, "--card"), "--model")
+    refused(inside("evaluate", *sets, "--html", tmp_path / "report.json"), ".html")
+    refused(inside("evaluate", *sets, "--card"), "--model")
 
 
 def test_attacks_need_the_training_table(readme_folder, tmp_path):
     table = readme_folder / "parts" / "test.parquet"
-    refused(scoehr("evaluate", table, table, "--attacks", "--json", tmp_path / "s.json"), "--train")
+    refused(inside("evaluate", table, table, "--attacks", "--json", tmp_path / "s.json"), "--train")
 
 
 # The study ----------------------------------------------------------------------------------------------------------
@@ -270,7 +270,7 @@ def test_experiments_lists_the_plan():
 
 
 def test_run_of_an_unknown_name():
-    refused(scoehr("run", "fastest"), "fastest", "fast")
+    refused(inside("run", "fastest"), "fastest", "fast")
 
 
 @pytest.mark.parametrize(
@@ -324,8 +324,8 @@ def test_a_notebook_is_one_of_the_book(name, tmp_path, monkeypatch):
         (["--dataset", "mimic3", "--source", "nowhere"], ["nowhere"]),
     ],
 )
-def test_report_refuses_at_once(arguments, words, tmp_path):
-    refused(scoehr("report", *arguments, SCOEHR_ROOT=str(tmp_path)), *words)
+def test_report_refuses_at_once(arguments, words):
+    refused(inside("report", *arguments), *words)
 
 
 TOY = """

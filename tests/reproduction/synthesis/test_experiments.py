@@ -8,7 +8,9 @@ import time
 
 import numpy as np
 import pytest
+import torch
 
+from reproduction.plan import Plan, publish
 from reproduction.synthesis import experiments
 from scoehr import InputError
 from scoehr.data.datasets import fingerprint, load
@@ -16,8 +18,11 @@ from scoehr.data.matrix import CodeMatrix
 from scoehr.files import sha256
 from tests.problems import patients
 
-STUDY = "import sys; from reproduction.synthesis import experiments as study; "
-RUN = STUDY + "study.run(study.plan('table', sys.argv[1], 'tiny')['fast'], progress=False)"
+RUN = """
+import sys
+from reproduction.synthesis import experiments
+experiments.run(experiments.plan("table", sys.argv[1], "tiny")["fast"], progress=False)
+"""
 PLAN = """
 profiles:
   tiny:
@@ -29,25 +34,37 @@ experiments:
 
 
 @pytest.fixture
-def home(tmp_path):
+def home(tmp_path, monkeypatch):
+    """The working root of a study of its own plan, and of this process."""
     (tmp_path / "workflow").mkdir()
     (tmp_path / "workflow" / "experiments.yaml").write_text(PLAN)
     patients(600).write(tmp_path / "table.parquet")
+    for name, module in list(sys.modules.items()):
+        if name.startswith(("scoehr.", "reproduction.")) and hasattr(module, "ROOT"):
+            monkeypatch.setattr(module, "ROOT", tmp_path)
+    monkeypatch.setattr(experiments, "PLAN", Plan(tmp_path / "workflow" / "experiments.yaml"))
     return tmp_path
 
 
-def start(home, code=RUN, *more):
+def plan(home, profile="tiny", table="table.parquet"):
+    """The rows of the study, its table read again."""
+    for cached in (experiments.identity, experiments.cohort, experiments._loaded):
+        cached.cache_clear()
+    return experiments.plan("table", str(home / table), profile)
+
+
+def make(home, name="fast", profile="tiny"):
+    """Make a run, or load it."""
+    return experiments.run(plan(home, profile)[name], progress=False)
+
+
+def start(home):
+    """Make the run "fast" in another process."""
     return subprocess.Popen(
-        [sys.executable, "-c", code, str(home / "table.parquet"), *more],
-        env={**os.environ, "SCOEHR_ROOT": str(home), "OMP_NUM_THREADS": "1"},
+        [sys.executable, "-c", RUN, str(home / "table.parquet")],
+        env={**os.environ, "SCOEHR_ROOT": str(home), "OMP_NUM_THREADS": str(torch.get_num_threads())},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-
-
-def finish(process):
-    out, err = process.communicate(timeout=240)
-    assert process.returncode == 0, err[-3000:]
-    return out
 
 
 def folder(home, name="fast"):
@@ -67,7 +84,7 @@ def test_a_run_is_made_once_and_survives_kill(home):
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert not list(home.glob("runs/done/[!.]*")), "nothing half-made is left"
-    finish(start(home))
+    make(home)
     made = folder(home)
     resumed = sha256(made / "score.safetensors"), sha256(made / "autoencoder.safetensors")
     assert {path.name for path in made.iterdir()} == {
@@ -76,14 +93,14 @@ def test_a_run_is_made_once_and_survives_kill(home):
     }  # fmt: skip
 
     before = {path: path.stat().st_mtime_ns for path in made.iterdir()}
-    finish(start(home))
+    make(home)
     assert before == {path: path.stat().st_mtime_ns for path in made.iterdir()}, (
         "finished work is loaded, not made anew"
     )
 
     made.rename(home / "first")
     shutil.rmtree(home / "runs" / "stages")
-    finish(start(home))
+    make(home)
     again = (
         sha256(folder(home) / "score.safetensors"),
         sha256(folder(home) / "autoencoder.safetensors"),
@@ -104,14 +121,13 @@ def test_a_run_is_made_once_and_survives_kill(home):
 
 
 def test_divergence_is_a_verdict_and_a_users_data_are_not_published(home):
-    finish(start(home, RUN.replace("'fast'", "'wild'")))
+    make(home, "wild")
     made = folder(home, "wild")
     assert json.loads((made / "config.json").read_text())["verdict"] == "diverged"
     assert json.loads((made / "metrics.json").read_text()) == {}
-    more = STUDY + "from reproduction.plan import publish; "
-    more += "publish(study.PLAN, study.plan('table', sys.argv[1], 'tiny').values())"
-    _, err = start(home, more).communicate(timeout=240)
-    assert "is of credentialed data" in err and not (home / "saved_models").exists()
+    with pytest.raises(InputError, match="is of credentialed data"):
+        publish(experiments.PLAN, plan(home).values())
+    assert not (home / "saved_models").exists()
 
 
 def test_the_data_are_part_of_the_id(home):
@@ -119,7 +135,7 @@ def test_the_data_are_part_of_the_id(home):
     made = []
     for seed in (0, 9):
         patients(600, seed=seed).write(home / "table.parquet")
-        finish(start(home))
+        make(home)
         made.append({path.name for path in (home / "runs" / "done").glob("table-tiny-fast-*")})
     assert len(made[0]) == 1 and len(made[1]) == 2 and made[0] < made[1], (
         "the first run is kept, the second its own"
@@ -127,11 +143,9 @@ def test_the_data_are_part_of_the_id(home):
     prints = {json.loads((home / "runs" / "done" / name / "config.json").read_text())["data"]["fingerprint"]
               for name in made[1]}  # fmt: skip
     assert len(prints) == 2
-    again = STUDY + "print(study.plan('table', sys.argv[1], 'tiny')['fast'].finished)"
-    assert finish(start(home, again)).strip() == "True"
+    assert plan(home)["fast"].finished
     patients(600, seed=10).write(home / "other.parquet")
-    other = again.replace("sys.argv[1]", repr(str(home / "other.parquet")))
-    assert finish(start(home, other)).strip() == "False"
+    assert not plan(home, table="other.parquet")["fast"].finished
 
 
 def test_the_id_follows_from_the_settings():
@@ -175,14 +189,12 @@ def test_unknown_names(argument, message):
 
 def test_a_book_is_made_at_the_largest_profile_whose_runs_are_all_there(home):
     small = PLAN.split("profiles:\n")[1].split("experiments:")[0]
-    plan = PLAN.replace("experiments:", small.replace("tiny", "big") + "experiments:")
-    (home / "workflow" / "experiments.yaml").write_text(plan)
-    show = STUDY + "print(study.published_profile('table', sys.argv[1]))"
-    make = RUN.replace("'tiny'", "'big'")
-    finish(start(home, make))
-    assert finish(start(home, show)).strip() == "tiny"
-    finish(start(home, make.replace("'fast'", "'wild'")))
-    assert finish(start(home, show)).strip() == "big"
+    text = PLAN.replace("experiments:", small.replace("tiny", "big") + "experiments:")
+    (home / "workflow" / "experiments.yaml").write_text(text)
+    make(home, "fast", "big")
+    assert experiments.published_profile("table", str(home / "table.parquet")) == "tiny"
+    make(home, "wild", "big")
+    assert experiments.published_profile("table", str(home / "table.parquet")) == "big"
 
 
 def test_open_data_as_published_keep_the_ids_of_published_runs(shared_data):
@@ -201,21 +213,20 @@ def test_open_data_as_published_keep_the_ids_of_published_runs(shared_data):
 def test_two_processes_never_work_on_one_run(home):
     process = start(home)
     wait_for(lambda: list(home.glob("runs/stages/autoencoder-*")))
-    second = start(home)
-    _, err = second.communicate(timeout=240)
-    assert second.returncode and "is being made here; wait for it" in err
-    finish(process)
+    with pytest.raises(InputError, match="is being made here; wait for it"):
+        make(home)
+    _, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err[-3000:]
 
 
 def test_a_row_that_samples_otherwise_takes_the_weights_of_the_row_before(home):
-    plan = home / "workflow" / "experiments.yaml"
     few = (
         "  few: {title: fewer steps, preset: fast, settings: {<<: *small, steps: 5}, after: fast}\n"
     )
-    plan.write_text(PLAN + few)
-    finish(start(home))
+    (home / "workflow" / "experiments.yaml").write_text(PLAN + few)
+    make(home)
     shutil.rmtree(home / "runs" / "stages")
-    finish(start(home, RUN.replace("'fast'", "'few'")))
+    make(home, "few")
     assert not list((home / "runs" / "stages").glob("score-*")), "nothing is trained again"
     both = [sha256(folder(home, name) / "score.safetensors") for name in ("fast", "few")]
     assert both[0] == both[1]
@@ -232,8 +243,7 @@ def test_a_private_row_writes_nothing_exact_of_a_users_patients(home):
     codes = [*patients(1).codes, "SECRET"]
     secret = np.r_[1, np.zeros(len(counts) - 1, dtype=int)]
     CodeMatrix.from_array(np.c_[counts, secret], codes).write(table)
-    run = RUN.replace("'fast'", "'private'")
-    finish(start(home, run))
+    make(home, "private")
     made = folder(home, "private")
     texts = {path.name: path.read_bytes() for path in made.iterdir()}
     found = fingerprint(load("table", str(table)).matrix)
@@ -241,5 +251,5 @@ def test_a_private_row_writes_nothing_exact_of_a_users_patients(home):
     assert json.loads(texts["config.json"])["data"] == {}
     assert "train" not in json.loads(texts["metrics.json"])["n"]
     before = sha256(made / "rate.safetensors")
-    finish(start(home, run))
+    make(home, "private")
     assert sha256(made / "rate.safetensors") == before

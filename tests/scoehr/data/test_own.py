@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shell import long_table, scoehr
+from shell import inside, long_table
 
 from scoehr.data import datasets, interchange, patients
 from scoehr.data.cells import MISSING
@@ -278,8 +278,8 @@ def test_mimic_in_a_folder_with_brackets(tmp_path):
         place = tmp_path / folder / "subject_id=9"
         put(place / "ADMISSIONS.csv", "subject_id,hadm_id,admittime\n1,10,2150-01-01\n")
         (place / "DIAGNOSES_ICD.csv").mkdir()  # as some programs unpack it
-        inside = place / "DIAGNOSES_ICD.csv" / "DIAGNOSES_ICD.csv"
-        put(inside, f"subject_id,hadm_id,seq_num,icd9_code,\n1,10,1,{code},\r\n")
+        nested = place / "DIAGNOSES_ICD.csv" / "DIAGNOSES_ICD.csv"
+        put(nested, f"subject_id,hadm_id,seq_num,icd9_code,\n1,10,1,{code},\r\n")
     matrix = datasets.load("mimic3", tmp_path / "mimic [v]" / "subject_id=9").matrix
     assert (matrix.patients.tolist(), matrix.codes.tolist()) == ([1], ["401"])
 
@@ -504,14 +504,14 @@ def test_validation_with_a_code_that_training_lacks(tmp_path):
     table = long_table(tmp_path / "train.csv", patients=60, codes=6)
     validation = put(tmp_path / "validation.csv", LONG + "1,400\n2,499\n")
     command = ["fit", table, "--out", tmp_path / "model", "--preset", "copula", "--validation"]
-    result = scoehr(*command, validation)
+    result = inside(*command, validation)
     assert result.returncode == 0, result.stderr
     assert (
         f"warning: {validation}: codes that training lacks are left out: 499 (1 in all)"
         in result.stderr
     )
     nothing = put(tmp_path / "other.csv", LONG + "1,499\n")
-    result = scoehr(*command, nothing)
+    result = inside(*command, nothing)
     assert result.returncode == 2 and f"{nothing}: has no code that training has" in result.stderr
 
 
