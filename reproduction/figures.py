@@ -118,18 +118,17 @@ def distribution(
     xlabel: str,
     ylabel: str = "share of patients (%)",
     step: float = 1.0,
-    most: int = 60,
 ) -> Figure:
     """Shares by a quantity that each patient (or dimension) has one of, one step line a series, on
     common bins.
 
-    Bins are centred on multiples of ``step``, made wider where there would be more than ``most``,
-    and end at the 99.5th centile; values past the last edge count in the last bin, so that every
+    Bins are centred on multiples of ``step``, made wider where there would be more than 60, and
+    end at the 99.5th centile; values past the last edge count in the last bin, so that every
     line sums to all.
     """
     values = {name: np.asarray(value, dtype=float) for name, value in series.items()}
     top = max(step, *(np.quantile(value, 0.995) for value in values.values()))
-    width = step * max(1, np.ceil(top / step / most))
+    width = step * max(1, np.ceil(top / step / 60))
     edges = np.arange(-width / 2, top + 1.5 * width, width)
     figure, ax = axis(6.6, 3.2)
     for name, colour in colours(list(values)).items():
@@ -214,7 +213,6 @@ def frequency(
     synthetic: Mapping[str, ArrayLike],
     *,
     start: int = 1,
-    bins: int = 28,
     labels: tuple[str, str] = ("real", "synthetic"),
 ) -> Figure:
     """How many codes occur how often, the report's histogram, a panel a model.
@@ -226,7 +224,7 @@ def frequency(
     real = np.asarray(real, dtype=float)
     values = {name: np.asarray(value, dtype=float) for name, value in synthetic.items()}
     top = max(real.max(), *(value.max() for value in values.values()), 10.0 * start)
-    edges = np.unique(np.round(np.geomspace(start, top + 1, bins + 1)))
+    edges = np.unique(np.round(np.geomspace(start, top + 1, 29)))
     figure, axes = panels(len(values), width=3.3, height=2.8)
     for ax, (name, value) in zip(axes, values.items(), strict=True):
         ax.set(title=name, xlabel="occurrences of the code", xscale="log")

@@ -270,7 +270,7 @@ def environment() -> str:
     return "\n".join(lines) + "\n"
 
 
-def stores(study: str, dataset: str, profile: str | None = None) -> list[bundles.Store]:
+def stores(study: str, dataset: str) -> list[bundles.Store]:
     """The finished runs of a study on a data set, in folders and in bundles, sorted by id."""
     found: dict[str, bundles.Store] = {}
     for path in (ROOT / "saved_models").glob(f"{study}-{dataset}-*"):
@@ -278,16 +278,10 @@ def stores(study: str, dataset: str, profile: str | None = None) -> list[bundles
             found |= {store.id: store for store in published}
     folders = [bundles.Folder(path) for path in (ROOT / "runs" / "done").glob(f"*{dataset}-*")]
     found |= {store.id: store for store in folders if store.finished}
-    kept = [store for store in found.values() if _is_of(store, study, dataset, profile)]
+    kept = [store for store in found.values() if _is_of(store, study, dataset)]
     return sorted(kept, key=lambda store: store.id)
 
 
-def _is_of(store: bundles.Store, study: str, dataset: str, profile: str | None) -> bool:
-    facts = store.config["experiment"]
-    alike = facts["dataset"] == dataset and profile in (None, facts["profile"])
-    return alike and store.config.get("study", study) == study
-
-
-def stored(dataset: str, profile: str | None = None, *, study: str = "synthesis") -> list[Run]:
-    """The finished runs of a study on a data set, published or made here, sorted by id."""
-    return [Run(store) for store in stores(study, dataset, profile)]
+def _is_of(store: bundles.Store, study: str, dataset: str) -> bool:
+    config = store.config
+    return config["experiment"]["dataset"] == dataset and config.get("study", study) == study

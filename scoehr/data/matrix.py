@@ -244,7 +244,6 @@ class CodeMatrix:
         cls,
         frame: pd.DataFrame,
         *,
-        kind: Kind = "count",
         patients: ArrayLike | None = None,
         codes: ArrayLike | None = None,
         titles: Mapping[str, str] | None = None,
@@ -253,8 +252,7 @@ class CodeMatrix:
 
         Rows with the same patient and code are summed. ``patients`` (order of the rows; default:
         sorted ids) may name patients without codes, ``codes`` (default: sorted) codes without
-        patients; InputError if either misses one that occurs. ``kind="binary"`` keeps 1 for any
-        count.
+        patients; InputError if either misses one that occurs.
         """
         rows, row_names = _positions(frame, "patient_id", patients)
         columns, column_names = _positions(frame, "code", codes)
@@ -263,8 +261,7 @@ class CodeMatrix:
             (values, (rows, columns)), shape=(len(row_names), len(column_names))
         )
         found = [(titles or {}).get(code, "") for code in column_names.tolist()]
-        matrix = cls(counts, row_names, column_names, strings(found))
-        return matrix.to_binary() if kind == "binary" else matrix
+        return cls(counts, row_names, column_names, strings(found))
 
     def to_long(self) -> pd.DataFrame:
         """Columns ``patient_id, code, count``.
@@ -281,7 +278,7 @@ class CodeMatrix:
         )
 
     @classmethod
-    def from_wide(cls, frame: pd.DataFrame, *, kind: Kind = "count") -> CodeMatrix:
+    def from_wide(cls, frame: pd.DataFrame) -> CodeMatrix:
         """From a row a patient and a column a code; ids: column ``patient_id``, else index."""
         if "patient_id" in frame:
             frame = frame.set_index("patient_id")
@@ -291,8 +288,7 @@ class CodeMatrix:
             raise InputError(f"code {twice} has two columns; give each code one")
         columns = [_whole(frame.iloc[:, place]) for place in range(len(codes))]
         values = np.column_stack(columns) if columns else np.empty((len(frame), 0), dtype=np.int64)
-        matrix = cls.from_array(values, codes, patients=frame.index)
-        return matrix.to_binary() if kind == "binary" else matrix
+        return cls.from_array(values, codes, patients=frame.index)
 
     def to_wide(self) -> pd.DataFrame:
         """One row a patient (index ``patient_id``), one integer column a code."""
@@ -342,9 +338,7 @@ class CodeMatrix:
         return records
 
     @classmethod
-    def from_meds(
-        cls, frame: pd.DataFrame, *, prefix: str = MEDS_PREFIX, kind: Kind = "count"
-    ) -> CodeMatrix:
+    def from_meds(cls, frame: pd.DataFrame, *, prefix: str = MEDS_PREFIX) -> CodeMatrix:
         """From a MEDS event table ``subject_id, time, code, numeric_value``.
 
         Events whose code begins with ``prefix`` count, and it is cut off. Every subject of the
@@ -363,7 +357,7 @@ class CodeMatrix:
                 "code": chosen["code"].astype(str).str[len(prefix) :],
             }
         )
-        return cls.from_long(events, kind=kind, patients=np.sort(ids(frame["subject_id"].unique())))
+        return cls.from_long(events, patients=np.sort(ids(frame["subject_id"].unique())))
 
     def to_meds(self, *, prefix: str = MEDS_PREFIX) -> pd.DataFrame:
         """A MEDS event table: one row an occurrence, without time.

@@ -110,7 +110,7 @@ def test_a_published_run_is_found_without_its_folder(home):
     for each, history in zip(rows, before, strict=True):
         pd.testing.assert_frame_equal(each.result.history, history)
     assert rows[0].result.weighted and not rows[1].result.weighted
-    assert len(runs.stored("simulated", "small", study="toy")) == 3
+    assert len(runs.stores("toy", "simulated")) == 3
 
 
 @pytest.fixture

@@ -210,7 +210,7 @@ def test_long_table_with_events():
     assert matrix.codes.tolist() == ["401", "428"]
     assert matrix.titles.tolist() == ["Hypertension", ""]
     assert matrix.dense().tolist() == [[1, 0], [1, 2]]
-    assert CodeMatrix.from_long(frame, kind="binary").dense().tolist() == [[1, 0], [1, 1]]
+    assert matrix.to_binary().dense().tolist() == [[1, 0], [1, 1]]
 
 
 @pytest.mark.parametrize(
