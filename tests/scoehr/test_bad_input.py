@@ -367,7 +367,7 @@ def test_full_disk(small_disk, trained, tmp_path, command):
     said = (
         "patients need about" if command == "sample" else "no space left on device"
     )  # which looks first
-    refused(inside(command, *arguments[command]), said)
+    refused(scoehr(command, *arguments[command]), said)
     assert [
         path.name for path in small_disk.rglob("*") if path.is_file() and path.name != "filler"
     ] == []
