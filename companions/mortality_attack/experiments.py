@@ -881,7 +881,7 @@ def _curve(study: Experiment, progress: bool) -> dict[str, Any]:
         "sizes": {
             str(parts): [len(some), int(some.died.sum())]
             for parts in signal.PARTS
-            for some in [found[signal.part_name(parts, 0)]]
+            if (some := found.get(signal.part_name(parts, 0))) is not None
         },
         "scores": signal.by_size(chances, data.test, study.seed),
     }

@@ -406,13 +406,13 @@ def learning_curve(found: Run) -> Figure:
 
 
 def learning_words(found: Run) -> str:
-    """What twice as many stays are worth, in a sentence."""
-    half, whole = (found.metrics["scores"][parts][signal.AVERAGED]["auroc"] for parts in "21")
-    few, many = (found.metrics["sizes"][parts][0] for parts in "21")
-    return (
-        f"From {few:,} to {many:,} stays the AUROC of all three averaged goes from {text(half)} to "
-        f"{text(whole)}."
-    )
+    """What ever more stays are worth, in a sentence."""
+    made = {
+        stays: text(found.metrics["scores"][parts][signal.AVERAGED]["auroc"])
+        for parts, (stays, _) in found.metrics["sizes"].items()
+    }
+    steps = [f"{auroc} from {stays:,}" for stays, auroc in made.items()]
+    return f"All three averaged reach an AUROC of {', '.join(steps)} stays."
 
 
 @figures.styled

@@ -47,8 +47,9 @@ SCORES = ("auroc", "auprc", "brier")
 #: How many times as many synthetic stays as real ones a model may learn from, and the share that
 #: thresholds and epochs are chosen by.
 TIMES, HELD = 4, 5
-#: The learning curve: into how many parts the stays are cut, and how many of these teach a model.
-PARTS = {8: 3, 4: 3, 2: 2, 1: 1}
+#: The learning curve: into how many parts the stays are cut, how many of these teach a model, and
+#: the deaths that a part needs.
+PARTS, FEWEST = {8: 3, 4: 3, 2: 2, 1: 1}, 2
 AVERAGED = "averaged"
 #: Cells of the attack that is carried over.
 BUDGET = 8
@@ -144,12 +145,15 @@ def _estimate(values: Sequence[float]) -> dict[str, Any]:
 
 
 def growing(data: Prepared, seed: int) -> dict[str, Series]:
-    """Stays to learn from in ever fewer parts, by patient, deaths spread, by :func:`part_name`."""
+    """Stays to learn from in ever fewer parts, by patient, deaths spread, by :func:`part_name`; no
+    parts with too few deaths.
+    """
     whole = protocol.together(data)
     return {
         part_name(parts, k): whole.take(protocol.folds(whole, parts, seed)[k][1])
         for parts, count in PARTS.items()
         for k in range(count)
+        if whole.died.sum() >= FEWEST * parts or parts == 1
     }
 
 
@@ -166,6 +170,8 @@ def by_size(chances: Predictions, test: Series, seed: int) -> dict[str, dict[str
     rng = np.random.default_rng([seed, 73])
     table: dict[str, dict[str, Any]] = {}
     for parts, count in PARTS.items():
+        if part_name(parts, 0) not in chances:
+            continue
         picks = [np.arange(count), *rng.integers(count, size=(len(draws) - 1, count))]
         some = [chances[part_name(parts, k)] for k in range(count)]
         some = [each | {AVERAGED: np.mean(list(each.values()), 0)} for each in some]
