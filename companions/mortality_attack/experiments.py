@@ -300,33 +300,22 @@ def _ladder(
 
 
 def _model(base: Experiment, row: Mapping[str, Any], scale: Mapping[str, Any]) -> Experiment:
-    if "blend" in row:
-        return replace(
-            base,
-            title=row["title"],
-            blend=tuple(row["blend"]),
-            calibrated=row.get("calibrated", False),
-            model=ModelConfig(features=row["features"]),
-        )
-    if "peer" in row:
-        chosen = ModelConfig(features=row["features"])
-        members = scale["members"]
-        return replace(base, title=row["title"], peer=row["peer"], model=chosen, members=members)
-    if "severity" in row:
-        return replace(base, title=row["title"], severity=row["severity"])
-    if row.get("tuned"):
-        study = replace(base, title=row["title"], training=TrainingConfig(**row["training"]))
-        return replace(_scaled(study, scale, "others"), tuning=TuningConfig(**scale["tuning"]))
-    kind = SparseTraining if "cells" in row["training"] else TrainingConfig
+    training = row.get("training", {})
+    kind = SparseTraining if "cells" in training else TrainingConfig
     study = replace(
         base,
         title=row["title"],
-        model=ModelConfig(**row["model"]),
-        training=kind(**row["training"]),
-        members=scale["members"] if row["average"] else 1,
+        peer=row.get("peer"),
+        severity=row.get("severity", ""),
+        model=ModelConfig(**row.get("model", {})),
+        training=kind(**training),
+        members=scale["members"] if "peer" in row or row.get("average") else 1,
+        blend=tuple(row.get("blend", ())),
+        calibrated=row.get("calibrated", False),
         ablation=_ablation(row, scale) if "ablation" in row else None,
+        tuning=TuningConfig(**scale["tuning"]) if row.get("tuned") else None,
     )
-    return _scaled(study, scale, "others")
+    return _scaled(study, scale, "others") if training else study
 
 
 def _ablation(row: Mapping[str, Any], scale: Mapping[str, Any]) -> AblationConfig:
