@@ -73,8 +73,11 @@ made = Whole.load(folder / "model").sample(500, seed=seed, progress=False)
 made.write(folder / "synthetic")
 
 # %% tags=["hide-input"]
-if made.columns.names:
-    display(Table(made.columns.to_frame().head(5), "Five of them: columns of the patient"))
+columns = [*made.columns.names, *made.visit_columns.names]
+Words(
+    f"{len(made):,} synthetic patients with {made.starts[-1]:,} visits and {made.counts.sum():,} "
+    f"codes; columns: {', '.join(columns).replace('_', ' ') or 'none'}."
+)
 
 # %% [markdown]
 # The same from the shell, with what patients are to have and not to have, and with partial patients
@@ -168,7 +171,9 @@ apart = pd.DataFrame(curves["columns"]).sort_values("apart", ascending=False).he
 if len(apart):
     display(
         Table(
-            apart.rename(columns={"apart": "distance"}).reset_index(drop=True),
+            apart[["apart", "column"]]
+            .set_axis(["distance", "column"], axis=1)
+            .reset_index(drop=True),
             "The columns that are farthest off: total variation of categories, "
             "Kolmogorov-Smirnov statistic of numbers",
         )

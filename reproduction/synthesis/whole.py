@@ -205,14 +205,13 @@ def blinded(
         for row in rng.permutation(len(side))[:n]
     ]
     shown = {chr(ord("A") + k): cards[row] for k, row in enumerate(rng.permutation(len(cards)))}
-    frame = "border:1px solid #8886;padding:.4rem .7rem"
-    grid = "display:grid;grid-template-columns:repeat(auto-fill,minmax(18rem,1fr));gap:.8rem"
     body = "".join(
-        f'<div style="{frame}"><b>{letter}</b> {card}</div>' for letter, (card, _) in shown.items()
+        f"<article><strong>{letter}</strong> {card}</article>"
+        for letter, (card, _) in shown.items()
     )
     made = ", ".join(letter for letter, (_, name) in shown.items() if name == "synthetic")
     answer = f"<p>Synthetic: {made}. All others are held-out patients.</p>"
-    return Html(f'<div style="{grid};font-size:.85em">{body}</div>'), folded("Which?", answer)
+    return Html(f'<div class="patients">{body}</div>'), folded("Which are synthetic?", answer)
 
 
 def timeline(found: Patients, row: int) -> str:
@@ -220,7 +219,7 @@ def timeline(found: Patients, row: int) -> str:
     own = ", ".join(_values(found.columns, row))
     visits = range(int(found.starts[row]), int(found.starts[row + 1]))
     items = "".join(f"<li>{_visit(found, visit)}</li>" for visit in visits)
-    return f'{html.escape(own)}<ol style="margin:.2rem 0;padding-left:1.2rem">{items}</ol>'
+    return f"{html.escape(own)}<ol>{items}</ol>"
 
 
 def _visit(found: Patients, visit: int) -> str:

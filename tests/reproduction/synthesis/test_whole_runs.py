@@ -114,7 +114,7 @@ def test_timelines_are_escaped_and_blinded():
     assert "sex f" in found and "Heart &lt;failure&gt;; Fever" in found and "<b>" not in found
     assert found.count("<li>") == 2 and "after 30 days: nights 30<br>Fever" in found
     cards, answer = whole.blinded(someone(12, "real"), someone(12, "made"), seed=1)
-    letters = re.findall(r"<b>(\w)</b> sex (\w+)", cards.text)
+    letters = re.findall(r"<strong>(\w)</strong> sex (\w+)", cards.text)
     assert [letter for letter, _ in letters] == list("ABCDEFGHIJKLMNOPQRST")
     synthetic = [letter for letter, sex in letters if sex == "made"]
     assert len(synthetic) == 10 and f"Synthetic: {', '.join(synthetic)}." in answer.text
