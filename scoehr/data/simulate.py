@@ -20,8 +20,10 @@ phenotypes, and means, prevalences and correlations follow exactly by summing ov
 numbers of admissions and complexities (:class:`Truth`). The one thing the truth leaves out is the
 cap of 39 rows an admission, which cuts fewer than one row in a thousand.
 
-What stands beside codes (sex, age, death, …) depends on the population alone, so that the odds
-ratios of a column's value and a code are exact, too (:meth:`Truth.odds_ratios`).
+What stands beside codes goes with the same phenotypes: a value of a column (a woman, 65 or older,
+an emergency, eight nights or more, dead) is absent with a probability of the same form, once a
+patient, at each admission, or at the last. So the odds ratios of a value and a code are exact, too
+(:meth:`Truth.odds_ratios`). Values have a stream of random numbers of their own.
 
 Rates are those of MIMIC-III v1.4 (Johnson et al., Scientific Data 3:160035, 2016) for the frequent
 codes, rounded, and plausible values for the others; this is a test bed, not a model of hospital
@@ -33,7 +35,7 @@ from __future__ import annotations
 import csv
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -41,7 +43,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from scipy import sparse
+from scipy import sparse, special
 
 from scoehr.data import icd
 from scoehr.data.matrix import CodeMatrix
@@ -83,6 +85,21 @@ class Population(NamedTuple):
     admissions: list[list[int]]
 
 
+class Value(NamedTuple):
+    """A value of a column: when it is drawn, its share and affinities in adults and newborns."""
+
+    column: str
+    value: str
+    when: Literal["patient", "each", "last"]
+    adult: dict[str, Any]
+    newborn: dict[str, Any]
+
+    def times(self, number: int) -> tuple[int, int]:
+        """How often lasting and passing phenotypes act on it in ``number`` admissions."""
+        often = {"patient": (1, 0), "each": (number, number), "last": (1, 1)}
+        return often[self.when]
+
+
 class Tail(NamedTuple):
     """All other categories from ``first`` to ``last``.
 
@@ -102,6 +119,7 @@ PHENOTYPES = {
 }
 POPULATIONS = {name: Population(**facts) for name, facts in LAW["populations"].items()}
 TAILS = [Tail(*facts) for facts in LAW["tails"]]
+VALUES = {(facts["column"], facts["value"]): Value(**facts) for facts in LAW["values"]}
 
 
 @dataclass(frozen=True)
@@ -227,17 +245,14 @@ def _law(
     who: Population,
 ) -> Law:
     phenotypes = PHENOTYPES[who.groups[0]]
-    names = list(phenotypes)
     place = {code: column for column, code in enumerate(codes.tolist())}
     rate, recurs, repeats = np.zeros((3, len(codes)))
-    affinity = np.zeros((len(names), len(codes)))
+    affinity = np.zeros((len(phenotypes), len(codes)))
 
     def put(code: str, code_rate: float, text: str) -> int:
         column = place[code]
         rate[column] = code_rate
-        words = text.split()
-        for name, strength in zip(words[::2], words[1::2], strict=True):
-            affinity[names.index(name), column] = float(strength)
+        affinity[:, column] = _affinity(text, phenotypes)
         return column
 
     for (group, code), (tail_rate, text) in tails.items():
@@ -264,7 +279,34 @@ def _law(
     )
 
 
-def _solve_base(probability: np.ndarray, affinity: np.ndarray, shares: np.ndarray) -> np.ndarray:
+def _affinity(text: str, phenotypes: dict[str, Phenotype]) -> np.ndarray:
+    """Affinities ``(n_phenotypes,)`` from pairs of a phenotype and a number."""
+    words = text.split()
+    found = dict(zip(words[::2], map(float, words[1::2]), strict=True))
+    return np.array([found.get(name, 0.0) for name in phenotypes])
+
+
+@cache
+def _value_laws(column: str, name: str) -> tuple[Law, ...]:
+    """The laws of the populations, with a value of a column as their one code."""
+    found, value = [], VALUES[column, name]
+    for law, who in zip(laws(), POPULATIONS.values(), strict=True):
+        facts = value.adult if who.groups[0] == "adult" else value.newborn
+        affinity = _affinity(facts["affinity"], PHENOTYPES[who.groups[0]])[:, None]
+        levels = ((1.0, 1.0),) if value.when == "patient" else COMPLEXITY
+        shares = law.phenotype_shares
+        base = _solve_base(np.array([float(facts["share"])]), affinity, shares, levels)
+        none = np.zeros(1)
+        found.append(replace(law, base=base, extra=affinity * base, recurs=none, repeats=none))
+    return tuple(found)
+
+
+def _solve_base(
+    probability: np.ndarray,
+    affinity: np.ndarray,
+    shares: np.ndarray,
+    levels: tuple[tuple[float, float], ...] = COMPLEXITY,
+) -> np.ndarray:
     """The hazard at which a condition holds with this probability a visit (by bisection)."""
     low, high = np.full((2, len(probability)), [[-20.0], [6.0]])
     for _ in range(60):
@@ -272,7 +314,7 @@ def _solve_base(probability: np.ndarray, affinity: np.ndarray, shares: np.ndarra
         base = np.exp(middle)
         holds = sum(
             part * (1 - _absence(base, affinity * base, shares, level).prod(axis=0))
-            for level, part in COMPLEXITY
+            for level, part in levels
         )
         low, high = (
             np.where(holds < probability, middle, low),
@@ -310,7 +352,7 @@ class Truth:
     def odds_ratios(self, column: str, value: str) -> np.ndarray:
         """Odds ratios of a value of a column and of each code, over patients, exact.
 
-        The value is ever the patient's, the code ever recorded: :data:`COLUMNS` has the choice.
+        The value is ever the patient's, the code ever recorded: :data:`VALUES` has the choice.
 
         Returns:
             shape (n_codes,), in [0, inf]; 1 where the two are independent, NaN for a value or a
@@ -319,20 +361,13 @@ class Truth:
         Raises:
             InputError: For another column or value.
         """
-        if (column, value) not in COLUMNS:
-            known = ", ".join("=".join(each) for each in COLUMNS)
+        if (column, value) not in VALUES:
+            known = ", ".join("=".join(each) for each in VALUES)
             raise InputError(f"{column}={value}: the law has no odds ratios of it; ask for {known}")
-        adult, newborn = COLUMNS[column, value]
-        has = [adult if name == "adult" else newborn for name in POPULATIONS]
-        shares = np.array([law.share for law in laws()])
-        prevalence = np.array([_prevalence(law) for law in laws()]) / shares[:, None]
-        cells = [
-            (shares * value_share) @ code_share
-            for value_share in (np.array(has), 1 - np.array(has))
-            for code_share in (prevalence, 1 - prevalence)
-        ]
+        never, without, neither = _with_value(VALUES[column, value])
         with np.errstate(divide="ignore", invalid="ignore"):
-            return cells[0] * cells[3] / (cells[1] * cells[2])
+            both, value_alone = 1 - never - without + neither, never - neither
+            return both * neither / (value_alone * (without - neither))
 
     def correlation(
         self, kind: Literal["count", "binary"] = "count", codes: np.ndarray | None = None
@@ -379,6 +414,39 @@ def _prevalence(law: Law) -> np.ndarray:
         never, _, _ = _never(law, number, level)
         found += law.share * weight * (1 - never)
     return found
+
+
+def _with_value(value: Value) -> tuple[np.ndarray, float, np.ndarray]:
+    """P(code never recorded), P(value never there), P(neither); codes have shape (n_codes,)."""
+    never, without, neither = np.zeros(len(vocabulary())), 0.0, np.zeros(len(vocabulary()))
+    for law, of_value in zip(laws(), _value_laws(value.column, value.value), strict=True):
+        for weight, number, level in _strata(law):
+            no_code, varying, survival = _never(law, number, level)
+            no_value, excess = _value_never(of_value, value, number, level, survival)
+            share = law.share * weight
+            never += share * no_code
+            without += share * no_value
+            neither += share * no_value * (no_code + varying * (excess - 1))
+    return never, without, neither
+
+
+def _value_never(
+    law: Law, value: Value, number: int, level: float, survival: np.ndarray
+) -> tuple[float, np.ndarray]:
+    """P(value never there), and by how much likelier it is with each code never recorded.
+
+    ``survival`` (n_phenotypes, n_codes) is that of the codes under each phenotype (:func:`_never`).
+    """
+    lasting, passing = value.times(number)
+    level = 1.0 if value.when == "patient" else level
+    survives = np.exp(-level * law.extra * np.where(law.lasting[:, None], lasting, 1))
+    power = np.where(law.lasting, 1, passing)[:, None]
+    shares = law.phenotype_shares[:, None]
+    factors = 1 - shares + shares * survives  # (n_phenotypes, 1)
+    both = 1 - shares + shares * survives * survival
+    excess = (both / (factors * (1 - shares + shares * survival))) ** power
+    alone = np.exp(-level * law.base[0] * lasting) * (factors**power).prod()
+    return float(alone), excess.prod(axis=0)
 
 
 def _strata(law: Law) -> Iterator[tuple[float, int, float]]:
@@ -465,6 +533,7 @@ class Sample:
 
     ``population`` and ``admissions`` have shape (n_patients,); ``entry_visit``, ``entry_code`` and
     ``entry_rows`` have shape (n_entries,), sorted by visit. Visits are numbered patient by patient.
+    ``states`` has one entry a population that occurs.
     """
 
     population: np.ndarray
@@ -473,11 +542,24 @@ class Sample:
     entry_code: np.ndarray
     entry_rows: np.ndarray
     rows_cut: int
+    states: tuple[State, ...]
 
     @property
     def visit_patient(self) -> np.ndarray:
         """The patient of each visit, shape (n_visits,)."""
         return np.repeat(np.arange(len(self.admissions)), self.admissions)
+
+
+class State(NamedTuple):
+    """What is wrong with the patients of one population."""
+
+    population: int
+    patients: np.ndarray  # (n,)
+    visits: np.ndarray  # (n_visits,)
+    patient: np.ndarray  # (n_visits,) of each visit, a place among patients
+    level: np.ndarray  # (n,) complexity
+    lasting: np.ndarray  # (n, n_lasting) phenotypes, 0 or 1
+    passing: np.ndarray  # (n_visits, n_passing)
 
 
 def sample_matrix(n: int = PATIENTS, seed: int = 0) -> CodeMatrix:
@@ -503,24 +585,25 @@ def sample(n: int, seed: int = 0) -> Sample:
     rng = np.random.default_rng(seed)
     population, admissions = _draw_admissions(n, rng)
     first_visit = np.cumsum(admissions) - admissions
-    parts = []
+    parts, states = [], []
     for number, law in enumerate(laws()):
         members = np.flatnonzero(population == number)
         if not len(members):
             continue
-        visit, code, rows = _draw_codes(law, admissions[members], rng)
+        visit, code, rows, *state = _draw_codes(law, admissions[members], rng)
         local_first = np.cumsum(admissions[members]) - admissions[members]
         visits = np.arange(admissions[members].sum()) + np.repeat(
             first_visit[members] - local_first, admissions[members]
         )
         parts.append((visits[visit], code, rows, rng.random(len(code)) + law.recurring[code]))
+        patient = np.repeat(np.arange(len(members)), admissions[members])
+        states.append(State(number, members, visits, patient, *state))
     visit, code, rows, order = (np.concatenate(column) for column in zip(*parts, strict=True))
     by_visit = np.lexsort((order, visit))
     visit, code, rows = visit[by_visit], code[by_visit], rows[by_visit]
     kept = _within_cap(visit, rows)
-    return Sample(
-        population, admissions, visit[kept], code[kept], rows[kept], int(rows[~kept].sum())
-    )
+    entries = (visit[kept], code[kept], rows[kept], int(rows[~kept].sum()))
+    return Sample(population, admissions, *entries, tuple(states))
 
 
 def _draw_admissions(n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -537,7 +620,9 @@ def _draw_admissions(n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.n
 def _draw_codes(
     law: Law, admissions: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, ...]:
-    """Visit (numbered within the population), code and rows of each entry."""
+    """Visit (numbered within the population), code and rows of each entry; then the level and the
+    lasting phenotypes of each patient, and the passing ones of each visit.
+    """
     levels, parts = np.array(COMPLEXITY).T
     level = rng.choice(levels, len(admissions), p=parts).astype(np.float32)
     lasting = (
@@ -551,10 +636,11 @@ def _draw_codes(
         has[rows] = _holds(law, chronic, law.lasting, level[rows], lasting[rows], rng)
     patient = np.repeat(np.arange(len(admissions)), admissions)
     everything = np.concatenate([np.flatnonzero(law.lasting), np.flatnonzero(~law.lasting)])
-    found = []
+    found, passed = [], []
     for rows in blocks(len(patient)):
         who = patient[rows]
         passing = (rng.random((len(who), len(passing_shares))) < passing_shares).astype(np.float32)
+        passed.append(passing)
         present = _holds(
             law, acute, everything, level[who], np.hstack([lasting[who], passing]), rng
         )
@@ -563,7 +649,8 @@ def _draw_codes(
             visit, column = np.nonzero(hits)
             found.append((visit + rows.start, columns[column]))
     visit, code = (np.concatenate(column) for column in zip(*found, strict=True))
-    return visit, code, 1 + rng.binomial(2, law.repeats[code])
+    rows_of = 1 + rng.binomial(2, law.repeats[code])
+    return visit, code, rows_of, level, lasting, np.concatenate(passed)
 
 
 def _holds(
@@ -600,14 +687,10 @@ TABLES = ("PATIENTS", "ADMISSIONS", "D_ICD_DIAGNOSES", "DIAGNOSES_ICD")
 DAY, HOUR = 86_400, 3_600
 #: 1 January 2100, in seconds since 1970: where shifted dates begin.
 SHIFTED_START = 4_102_444_800
-DIES_IN_HOSPITAL = {"NEWBORN": 0.008, "adult": 0.12}
-WOMEN = 0.44
-#: Values that a patient's columns may have: the shares of adults and of newborns who have them.
-COLUMNS = {
-    ("sex", "F"): (WOMEN, WOMEN),
-    ("died", "yes"): (DIES_IN_HOSPITAL["adult"], DIES_IN_HOSPITAL["NEWBORN"]),
-    ("age", "0"): (0.0, 1.0),
-}
+#: Days of a stay: mean and standard deviation of the logarithm, longest short and shortest long.
+STAY = (1.8, 0.9, 6.8, 8.0)
+#: Age of adults: least, most frequent and greatest of a triangular distribution, and old age.
+AGE = (17.0, 70.0, 89.0, 65.0)
 
 
 def write_tables(folder: str | Path, *, patients: int = PATIENTS, seed: int = 0) -> dict[str, Any]:
@@ -626,7 +709,7 @@ def write_tables(folder: str | Path, *, patients: int = PATIENTS, seed: int = 0)
     visits = drawn.visit_patient
     visit_id = rng.choice(max(100_000, 2 * len(visits)), len(visits), replace=False) + 100_000
     diagnoses = _diagnoses(drawn, subject, visit_id, rng)
-    admissions, people = _visits_and_people(drawn, subject, visit_id, rng)
+    admissions, people = _visits_and_people(drawn, subject, visit_id, rng, draw_values(drawn, seed))
     tables = {
         "PATIENTS": people,
         "ADMISSIONS": admissions,
@@ -684,38 +767,82 @@ def _full_codes(drawn: Sample, entry: np.ndarray, rng: np.random.Generator) -> n
 
 
 def _visits_and_people(
-    drawn: Sample, subject: np.ndarray, visit_id: np.ndarray, rng: np.random.Generator
+    drawn: Sample,
+    subject: np.ndarray,
+    visit_id: np.ndarray,
+    rng: np.random.Generator,
+    values: dict[tuple[str, str], np.ndarray],
 ) -> tuple[dict[str, pa.Array], dict[str, pa.Array]]:
     """Columns of ADMISSIONS and of PATIENTS."""
     visits, n = drawn.visit_patient, len(subject)
     newborn, first = drawn.population > 0, np.cumsum(drawn.admissions) - drawn.admissions
     last = first + drawn.admissions - 1
-    length = (rng.lognormal(1.8, 0.9, len(visits)) * DAY + 4 * HOUR).astype(np.int64)
+    length = (_stays(values["nights", "8 or more"], rng) * DAY + 4 * HOUR).astype(np.int64)
     waited = (rng.exponential(300, len(visits)) * DAY).astype(np.int64) + DAY
     begin = np.cumsum(length + waited) - length
     begin += SHIFTED_START + rng.integers(0, 95 * 365 * DAY, n)[visits] - begin[first][visits]
     begin, length = begin // 60 * 60, length // 60 * 60
-    at_risk = np.where(newborn, DIES_IN_HOSPITAL["NEWBORN"], DIES_IN_HOSPITAL["adult"])
     dies = np.zeros(len(visits), dtype=bool)
-    dies[last] = rng.random(n) < at_risk
-    born = np.where(
-        newborn,
-        begin[first],
-        begin[first] - (rng.triangular(17, 70, 89, n) * 365.25 * DAY).astype(np.int64),
-    )
+    dies[last] = values["died", "yes"][last]
+    age = _ages(values["age", "65 or older"], rng)
+    born = begin[first] - np.where(newborn, 0, age * 365.25 * DAY).astype(np.int64)
     later = (begin + length)[last] + (rng.exponential(900, n) * DAY).astype(np.int64)
     dead_later = ~dies[last] & (rng.random(n) < np.where(newborn, 0.005, 0.27))
     death_day = np.where(dies[last], (begin + length)[last], later) // DAY * DAY
     people = {
         "SUBJECT_ID": pa.array(subject),
-        "GENDER": pa.array(np.where(rng.random(n) < WOMEN, "F", "M")),
+        "GENDER": pa.array(np.where(values["sex", "F"], "F", "M")),
         "DOB": timestamps(born // DAY * DAY),
         "DOD": timestamps(death_day, dies[last] | dead_later),
         "DOD_HOSP": timestamps(death_day, dies[last]),
         "DOD_SSN": timestamps(death_day, dead_later),
         "EXPIRE_FLAG": pa.array((dies[last] | dead_later).astype(int)),
     }
-    return _admissions(drawn, subject, visit_id, begin, begin + length, dies, rng), people
+    emergency = values["admission_type", "EMERGENCY"]
+    end = begin + length
+    return _admissions(drawn, subject, visit_id, begin, end, dies, emergency, rng), people
+
+
+def draw_values(drawn: Sample, seed: int) -> dict[tuple[str, str], np.ndarray]:
+    """Whether each of :data:`VALUES` is there, of patients or of visits."""
+    rng = np.random.default_rng([seed, 2])
+    found = {}
+    for name, value in VALUES.items():
+        once = value.when == "patient"
+        has = np.zeros(len(drawn.admissions if once else drawn.visit_patient), dtype=bool)
+        for state in drawn.states:
+            law = _value_laws(*name)[state.population]
+            hazard = law.base + state.lasting @ law.extra[law.lasting, 0]  # of patients
+            if not once:
+                passing = state.passing @ law.extra[~law.lasting, 0]
+                hazard = state.level[state.patient] * (hazard[state.patient] + passing)
+            where = state.patients if once else state.visits
+            has[where] = rng.standard_exponential(len(where)) < hazard
+        found[name] = has
+    return found
+
+
+def _stays(long: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Days in hospital, log-normal among long stays and among others.
+
+    None lies between the two, so that the number of nights, too, says which it is.
+    """
+    mean, spread, short, least = STAY
+    below, above = (special.ndtr((np.log(days) - mean) / spread) for days in (short, least))
+    u = rng.random(len(long))
+    at = np.where(long, above + (1 - above) * u, below * u)
+    return np.exp(mean + spread * special.ndtri(at.clip(1e-9, 1 - 1e-9)))
+
+
+def _ages(old: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Years of adults, triangular among the old and among the others."""
+    least, mode, greatest, limit = AGE
+    width, rise = greatest - least, mode - least
+    split = (limit - least) ** 2 / (width * rise)  # share of those below the limit
+    u = rng.random(len(old))
+    at = np.where(old, split + (1 - split) * u, split * u)
+    rising, falling = np.sqrt(at * width * rise), np.sqrt((1 - at) * width * (greatest - mode))
+    return np.where(at < rise / width, least + rising, greatest - falling)
 
 
 def _admissions(
@@ -725,18 +852,19 @@ def _admissions(
     begin: np.ndarray,
     end: np.ndarray,
     dies: np.ndarray,
+    emergency: np.ndarray,
     rng: np.random.Generator,
 ) -> dict[str, pa.Array]:
-    """Columns of ADMISSIONS, given when each begins and ends and whether the patient dies there."""
+    """Columns of ADMISSIONS, given when each begins and ends, who dies, and the emergencies."""
     newborn = (drawn.population > 0)[drawn.visit_patient]
     text = {}
     for name, shares in LAW["choices"].items():
         values = np.array([value or None for value in shares], dtype=object)
         text[name] = rng.choice(values, len(visit_id), p=list(shares.values()))
+    text["ADMISSION_TYPE"][emergency] = "EMERGENCY"
     text["ADMISSION_TYPE"][newborn] = "NEWBORN"
     text["DISCHARGE_LOCATION"][dies] = "DEAD/EXPIRED"
     text["MARITAL_STATUS"][newborn] = None
-    emergency = text["ADMISSION_TYPE"] == "EMERGENCY"
     arrives = begin - rng.integers(1, 12 * 60, len(visit_id)) * 60
     return {
         "SUBJECT_ID": pa.array(subject[drawn.visit_patient]),

@@ -10,6 +10,7 @@ import duckdb
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
 
 from companions.dualk import prepare
 from scoehr.data import datasets, icd, patients, simulate, writing
@@ -346,27 +347,66 @@ def test_dates_and_deaths(small):
     assert (gap.dropna() > pd.Timedelta(0)).all()
 
 
+def away_from_law(truth, value, true, recorded):
+    """By how many standard errors log odds ratios are off, of codes that are frequent enough."""
+    tables = []
+    for has in (true, ~true):
+        often = np.asarray(recorded[has].sum(axis=0)).ravel()
+        tables += [often, has.sum() - often]
+    cells = np.array(tables, dtype=float)
+    enough = cells.min(axis=0) >= 25
+    n11, n10, n01, n00 = cells[:, enough]
+    error = np.log(n11 * n00 / (n10 * n01)) - np.log(truth.odds_ratios(*value)[enough])
+    return error / np.sqrt((1 / cells[:, enough]).sum(axis=0))
+
+
 def test_odds_ratios_of_columns_and_codes_are_those_of_the_law(truth, tmp_path):
     simulate.write_tables(tmp_path, patients=8_000, seed=6)
     found = patients.load("mimic3", tmp_path).patients
-    matrix = found.to_matrix().align(truth.codes)
-    recorded = matrix.dense() > 0
-    died = found.visit_columns.of("died") == 1
+    recorded = found.to_matrix().align(truth.codes).counts > 0
+    kinds = next(c for c in found.visit_columns.columns if c.name == "admission_type").levels
+    emergency = found.visit_columns.of("admission_type") == kinds.index("EMERGENCY")
+    ever = lambda visits: np.bincount(found.owner, visits, len(found)) > 0  # noqa: E731
     has = {
         ("sex", "F"): found.columns.of("sex") == 0,
-        ("died", "yes"): np.bincount(found.owner, died, len(found)) > 0,
+        ("age", "65 or older"): found.columns.of("age") >= 65,
         ("age", "0"): found.columns.of("age") == 0,
+        ("admission_type", "EMERGENCY"): ever(emergency),
+        ("nights", "8 or more"): ever(found.visit_columns.of("nights") >= 8),
+        ("died", "yes"): ever(found.visit_columns.of("died") == 1),
     }
+    assert has.keys() == simulate.VALUES.keys()
     for value, true in has.items():
-        cells = np.array([[(recorded[true == x] == y).sum(0) for y in (1, 0)] for x in (1, 0)])
-        enough = cells.min(axis=(0, 1)) >= 25
-        n11, n10, n01, n00 = cells.reshape(4, -1)[:, enough].astype(float)
-        error = np.log(n11 * n00 / (n10 * n01)) - np.log(truth.odds_ratios(*value)[enough])
-        away = np.abs(error) / np.sqrt(1 / n11 + 1 / n10 + 1 / n01 + 1 / n00)
-        many = 3 if value[0] == "age" else 60  # few codes are those of adults and of newborns
-        assert enough.sum() >= many and away.max() < 4.5 and (away < 1.96).mean() > 0.9, value
+        away = away_from_law(truth, value, true, recorded)
+        many = 3 if value == ("age", "0") else 60  # few codes are those of adults and of newborns
+        assert len(away) >= many and np.abs(away).max() < 4.5, value
+        assert (np.abs(away) < 1.96).mean() > 0.9, value
+    ratios = truth.odds_ratios("died", "yes")[np.isin(truth.codes, ["038", "518", "V30"])]
+    assert ratios[0] > 1.8 and ratios[1] > 1.8 and ratios[2] < 0.2  # sepsis, breathing; born here
     with pytest.raises(InputError, match="the law has no odds ratios of it; ask for sex=F"):
         truth.odds_ratios("sex", "X")
+
+
+@pytest.mark.slow
+def test_odds_ratios_are_exact_in_200_000_patients(truth):
+    drawn = simulate.sample(200_000, seed=5)
+    visits = (drawn.visit_patient[drawn.entry_visit], drawn.entry_code)
+    shape = (len(drawn.admissions), len(truth.codes))
+    recorded = sparse.csr_array((drawn.entry_rows, visits), shape=shape) > 0
+    last = np.cumsum(drawn.admissions) - 1
+    for value, true in simulate.draw_values(drawn, seed=5).items():
+        when = simulate.VALUES[value].when
+        if when != "patient":
+            ever = np.bincount(drawn.visit_patient, true, shape[0]) > 0
+            true = true[last] if when == "last" else ever
+        away = away_from_law(truth, value, true, recorded)
+        assert len(away) > 20 and 0.7 < (away**2).mean() < 1.4 and np.abs(away).max() < 4.5, value
+
+
+def test_what_stands_beside_codes_changes_no_code():
+    """Codes of the cohort before there were such columns."""
+    drawn = simulate.sample_matrix(2_000, seed=1)
+    assert datasets.fingerprint(drawn) == "50086c7d747ea3a2"
 
 
 def test_same_seed_same_files(small, tmp_path):
