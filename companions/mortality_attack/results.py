@@ -612,20 +612,19 @@ def robust_curves(found: Runs) -> Figure:
     """
     figure, (cells, norms) = figures.panels(2, width=4.4, height=3.4)
     made, ablated = attacked(found, "worst"), found.get("ablated-all")
-    certain = [f"{ablated.experiment.title}, certified"] if ablated else []
-    shades = figures.colours([*made, *certain])
-    for title, run in made.items():
-        style: Any = {"color": shades[title], "label": title, "markersize": 3}
+    shades = figures.colours(list(made))
+    for place, (title, run) in enumerate(made.items()):
+        marker = "os"[place // len(figures.PALETTE)]  # of those that share a colour
+        style: Any = {"color": shades[title], "label": title, "marker": marker, "markersize": 3.5}
         curve = run.metrics["robust"]
-        cells.plot([int(k) for k in curve], [share["value"] for share in curve.values()],
-                   "o-", **style)  # fmt: skip
+        cells.plot([int(k) for k in curve], [share["value"] for share in curve.values()], **style)
         turned = _numbers([0.0, *run.metrics["both"]["best"]["curves"]["l1"]])
-        stands = run.metrics["robust"]["0"]["value"] * (1 - turned)
-        norms.plot([0.0, *experiments.BUDGETS["l1"]], stands, "o-", **style)
+        stands = curve["0"]["value"] * (1 - turned)
+        norms.plot([0.0, *experiments.BUDGETS["l1"]], stands, **style)
     if ablated:
         shares = [share["value"] for share in ablated.metrics["certified"]["curve"].values()]
-        cells.step(range(len(shares) + 1), [*shares, 0.0], "--", where="post",
-                   color=shades[certain[0]], label=certain[0])  # fmt: skip
+        cells.step(range(len(shares) + 1), [*shares, 0.0], "k--", where="post",
+                   label=f"{ablated.experiment.title}, certified")  # fmt: skip
     cells.set(xlabel="cells that may be changed", ylabel="stays right", xlim=(-0.05, 55))
     norms.set(xlabel="L1 norm of the change", xlim=(-0.02, 9))
     for ax, linear, ticks in (
@@ -671,10 +670,16 @@ def defence(found: Runs) -> str:
         )
     if "ablated-all" in found:
         run = found["ablated-all"]
+        median = run.metrics["certified"]["median"]
+        certain = (
+            f"half of the held-out stays keep a right verdict for certain whatever {median:.0f} "
+            "cells are given"
+            if median >= 0
+            else "fewer than half of the held-out stays have a right verdict for certain"
+        )
         parts.append(
-            f"The {run.experiment.title} needs no attack to be judged: half of the held-out stays "
-            f"keep a right verdict for certain whatever {run.metrics['certified']['median']:.0f} "
-            f"cells are given, with an AUROC of {text(run.metrics['test']['auroc'], 2)}."
+            f"The {run.experiment.title} needs no attack to be judged: {certain}, with an AUROC of "
+            f"{text(run.metrics['test']['auroc'], 2)}."
         )
     return " ".join([*parts, _asked(found)])
 
