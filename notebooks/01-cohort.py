@@ -13,10 +13,11 @@
 # %% [markdown]
 # # The cohort
 #
-# Before anything is learnt from patients it should be plain who they are: how many, how many codes
-# they have, and how the codes are spread. Three facts of this page matter to everything that
-# follows. The matrix is almost empty; a handful of codes are common and most are rare; and what a
-# patient has does not come code by code, but in groups.
+# Who are the patients that the models learn from: how many are there, how many codes do they have,
+# and how are the codes distributed? A *code* is a diagnosis of ICD-9, here cut to three digits. The
+# *matrix* has a row for each patient and a column for each code; its cells count how often the code
+# was recorded for the patient. Three facts matter for all pages that follow: the matrix is almost
+# empty; a few codes are common and most are rare; and codes come in groups, not one by one.
 
 # %% tags=["parameters"]
 dataset = "simulated"
@@ -29,32 +30,36 @@ import numpy as np
 import pandas as pd
 
 from reproduction import figures
-from reproduction.synthesis import experiments, reported
+from reproduction.synthesis import reported
 from reproduction.tables import Table, account, origin, patients
-from scoehr.data import interchange
+from scoehr.data import datasets, interchange
 from scoehr.data.patients import load as load_patients
 from scoehr.files import check_seed
 
 seed = check_seed(seed)
-cohort = experiments.cohort(dataset, source)
-train, test = cohort.train, cohort.test
-split = (train, cohort.validation, test)
 origin(dataset, profile, seed)
 
 # %% [markdown]
 # (d2)=
 # ## From tables to a matrix
 #
-# The loader reads the admissions and their diagnoses, cuts the codes to three digits (E codes to
-# four characters), and counts how often each patient has each. Rows that it drops are counted by
-# reason. The report counts a missing code as a code of its own; here it is dropped.
+# The loader reads admissions and their diagnoses, cuts the codes to three digits (E codes to four
+# characters), and counts how often each patient has each code. It keeps an account of the rows that
+# it drops and why. The report counts a missing code as a code of its own; here it is dropped.
+
+# %%
+whole, read = datasets.load(dataset, source)
 
 # %% tags=["hide-input"]
-Table(account(cohort.account), "What was read, what was dropped and why, and what is left")
+Table(account(read), "What was read, what was dropped and why, and what is left")
 
 # %% [markdown]
-# The patients are then split three ways, with no patient in two parts: the models learn from the
-# first, losses are watched on the second, and everything in this book is scored on the third.
+# The patients are split three ways. Models are trained on the first part, the loss is monitored on
+# the second, the *validation* patients, and all scores of this book are computed on the third, the
+# *test* patients, whom no model has seen.
+
+# %%
+train, validation, test = split = whole.split()
 
 # %% tags=["hide-input"]
 parts = pd.DataFrame(
@@ -76,15 +81,15 @@ Table(
 # (d1)=
 # ## Beside the report
 #
-# The report describes two cohorts without noticing. The figures of its text are those of the public
-# synthetic tables that come with PyHealth; its matrix and its workbook are MIMIC-III. With
-# MIMIC-III as the source, the last column must agree with those two.
+# The report describes two different cohorts. The numbers in its text are those of the public
+# synthetic tables that come with PyHealth; its matrix and its workbook are MIMIC-III. If this book
+# is run on MIMIC-III, the last column must agree with those two.
 
 # %% tags=["hide-input"]
 sizes = interchange.statistics(load_patients(dataset, source).patients.to_records())
 here = {
     **sizes,
-    "train": len(cohort.train) + len(cohort.validation),
+    "train": len(train) + len(validation),
     "test": len(test),
     "codes": len(test.codes),
     "codes per patient": sum(part.counts.sum() for part in split) / sum(map(len, split)),
@@ -116,8 +121,8 @@ Table(
 # %% [markdown]
 # ## How much a patient has
 #
-# The number of codes a patient collects over all admissions is far from a bell curve, and a
-# generator has to get its shape right, not just its mean.
+# The number of codes of a patient, over all admissions, is far from normally distributed. A
+# generator has to get the shape of this distribution right, not just its mean.
 
 # %% tags=["hide-input"]
 recorded = np.asarray(test.counts.sum(axis=1)).ravel()
@@ -127,19 +132,17 @@ figure = figures.distribution(
 )
 figures.show(
     figure,
-    f"Half of the test patients have at most {np.median(distinct):.0f} different codes, one in "
-    "twenty has "
-    f"{np.quantile(distinct, 0.95):.0f} or more. Counts run ahead of presence because codes come "
-    "back at later "
-    "admissions.",
+    f"Half of the test patients have at most {np.median(distinct):.0f} different codes; one in "
+    f"twenty has {np.quantile(distinct, 0.95):.0f} or more. More codes are recorded than are "
+    "different, since codes recur at later admissions.",
 )
 
 # %% [markdown]
 # ## How common a code is
 #
-# The vocabulary has a long tail. A code seen in a hundredth of a percent of patients is hardly ever
-# in a training batch, yet such codes are most of the vocabulary, and they are the first that a
-# model forgets.
+# The *prevalence* of a code is the share of patients who have it. The vocabulary has a long tail of
+# rare codes: each is hardly ever in a training batch, yet together they are most of the vocabulary,
+# and they are the first that a model loses.
 
 # %% tags=["hide-input"]
 shares = {"training": train, "test": test}
@@ -154,9 +157,8 @@ rare = (prevalence["training"] < 0.001).mean()
 figures.show(
     figures.lines(ranked, xlabel="rank of the code", ylabel="patients with the code (%)", log="xy"),
     f"{100 * rare:.0f} % of the {train.shape[1]:,} codes are each seen in fewer than one training "
-    "patient in a "
-    "thousand. The two lines part where chance takes over: there no generator can be held to the "
-    "test patients.",
+    "patient in a thousand. Where the two lines part, the prevalence of a single code is chance, "
+    "and no generator can be expected to match the test patients.",
 )
 
 # %% tags=["hide-input"]
@@ -175,17 +177,19 @@ Table(
 )
 
 # %% [markdown]
-# ## What comes together
+# ## Which codes occur together
 #
-# Illness comes in groups, and it is these that a generator is for: anybody can draw codes one by
-# one at their right frequency. The same patients with every column shuffled on its own have the
-# same frequencies and none of the groups; they are the reference point *independent columns* of the
-# later pages.
+# Diagnoses are correlated, and a generator is needed to reproduce just that: independent codes at
+# the right prevalence can be drawn without one. If each column of the matrix is shuffled on its
+# own, prevalences stay and all correlations are gone. These shuffled patients are the reference
+# point *independent columns* on later pages.
 
-# %% tags=["hide-input"]
+# %%
 top = np.argsort(-prevalence["training"], kind="stable")[:40]
 seen = test.dense()[:, top] > 0
 shuffled = np.random.default_rng(seed).permuted(seen, axis=0)
+
+# %% tags=["hide-input"]
 matrices = {
     "test patients": np.corrcoef(seen.T.astype(float)),
     "columns shuffled": np.corrcoef(shuffled.T.astype(float)),

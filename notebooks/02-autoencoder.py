@@ -13,10 +13,11 @@
 # %% [markdown]
 # # The autoencoder
 #
-# A patient is a row of about a thousand counts, nearly all zero. The autoencoder squeezes it into a
-# short vector, on which the diffusion then works {eq}`autoencoder`. Whatever it loses here no
-# diffusion can bring back: a code that the decoder cannot produce will never be in a synthetic
-# patient. So this page asks not only how well it reconstructs, but what it can say at all.
+# A patient is a row of about a thousand counts, nearly all zero. The *encoder* compresses it into a
+# short *latent* vector, on which the diffusion works; the *decoder* turns a latent vector back into
+# counts {eq}`autoencoder`. What is lost here no diffusion can restore: a code that the decoder
+# cannot produce never occurs in a synthetic patient. So this page asks how well the autoencoder
+# reconstructs patients, and which codes it can produce at all.
 
 # %% tags=["parameters"]
 dataset = "simulated"
@@ -47,10 +48,10 @@ Words(results.missing(rows, [*ablations.names("autoencoders"), *ablations.names(
 # (a1)=
 # ## Learning to reconstruct
 #
-# The loss is the squared error of one patient, summed over codes. Dashed are the losses that the
-# report gives for MIMIC-III, at its own epochs, of which it ran 200. The data differ, and the
-# profile may train for fewer epochs, so it is the shapes that compare: whether the curves level
-# off, and whether that of patients who were not trained on parts from the other.
+# The loss is the squared error of one patient, summed over codes. Dashed lines are the losses that
+# the report gives for MIMIC-III, where it trained for 200 epochs. The data differ, and the profile
+# may train for fewer epochs, so compare the shapes: whether the curves level off, and whether the
+# loss of validation patients departs from that of training patients.
 
 # %% tags=["hide-input"]
 fitted = {label: scores.curves(runs, "autoencoder") for label, runs in sizes.items()}
@@ -100,9 +101,10 @@ Table(
 
 # %% [markdown]
 # At 144 dimensions the reported loss on test patients is over three times that on training
-# patients: in 200 epochs the network had learnt patients by heart.
+# patients: the network was overfitted after 200 epochs.
 #
-# Heads differ in what their loss measures, so that here only the shapes compare, not the heights.
+# The *head* is the last step of the decoder: what its output means, and by which loss it is
+# trained. The losses of different heads have different units, so compare shapes, not heights.
 
 # %% tags=["hide-input"]
 histories = {label: scores.curves(runs, "autoencoder") for label, runs in heads.items()}
@@ -118,17 +120,30 @@ figures.show(
 # (a2)=
 # ## What comes back
 #
-# Test patients are sent through encoder and decoder, without any diffusion between. The report
-# looked at the mean of the result and took its nearness to the mean before as a sign of good
-# reconstruction. A mean can be right while rare codes have gone and common ones fill their place.
-# So two kinds of codes are counted as well: *lost* are those that test patients have and none has
-# after reconstruction; *out of reach* are those that the decoder cannot produce, wherever in its
-# box the latent vector lies.
+# Test patients are encoded and decoded, without diffusion in between. The report compared the mean
+# count before and after, and took their agreement as a sign of good reconstruction. But the mean
+# can agree while rare codes are lost and common ones take their place. So two more numbers are
+# given: codes *lost*, which test patients have before and none has after; and codes *out of reach*,
+# which the decoder cannot produce from any latent vector.
 #
-# Codes of the autoencoder are in $(-1, 1)^k$, so the largest output that the decoder can give to
-# code $j$ is $b_j + \sum_i |W_{ji}|$. Where a rounded ReLU or a sigmoid cut at one half never
-# reaches its threshold even there, the code is out of reach before diffusion starts. A Poisson head
-# draws, so every code stays possible, if seldom.
+# Latent vectors lie in $(-1, 1)^k$, so the largest output of the decoder for code $j$ is
+# $b_j + \sum_i |W_{ji}|$. If even this does not reach the threshold, one half after a ReLU or a
+# sigmoid, the code is out of reach before diffusion starts. A Poisson head draws its counts, so no
+# code is out of reach. For a fitted model these are three calls:
+
+# %%
+found = results.coded(results.runs(dataset, source, profile, seed))
+for name, run in results.weighted(found).items():
+    model, people = run.generator, results.cohort({name: run}, source).validation
+    latents = model.autoencoder.encode(torch.from_numpy(people.dense()))
+    back = model.reconstruct(people)
+    codes = len(model.unreachable())
+    print(f"{name}: {latents.shape[1]} latent dimensions,", end=" ")
+    print(f"{people.counts.sum() / len(people):.1f} codes per patient before,", end=" ")
+    print(f"{back.counts.sum() / len(back):.1f} after, {codes} codes out of reach")
+
+# %% [markdown]
+# The same for all autoencoders, from what each run recorded:
 
 # %% tags=["hide-input"]
 table = {}
@@ -165,14 +180,14 @@ densities = pd.DataFrame(
 )
 Table(
     densities.join(weights["codes never produced"].rename("out of reach")),
-    "From the report: codes per test patient before and after. Out of reach: read off the weights "
-    f"that it published, of {codes:,} codes",
+    "From the report: codes per test patient before and after. Out of reach: computed from its "
+    f"published weights, of {codes:,} codes",
     {"codes per patient before": "{:.2f}", "after": "{:.2f}", "after / before (%)": "{:.1f}"},
 )
 
 # %% [markdown]
-# The report's histograms of this comparison begin at ten occurrences. Here they begin at one, with
-# a bar on the left for the codes that never occur.
+# The report shows the same comparison as histograms that start at ten occurrences of a code. Here
+# they start at one, with a bar on the left for the codes that never occur.
 
 # %% tags=["hide-input"]
 patients = next(iter(sizes.values()))[0].config["data"]["test"]
@@ -189,8 +204,8 @@ figures.show(
         labels=("before", "after"),
     ),
     f"How many codes occur how often in {patients:,} test patients, first random seed. "
-    f"{(before < 10).mean():.0%} of "
-    "the codes occur fewer than ten times before and are not in the report's picture. Never after: "
+    f"{(before < 10).mean():.0%} of the codes occur fewer than ten times before and are not in the "
+    "report's histograms. Never after: "
     + ", ".join(f"{count:,} ({label} dimensions)" for label, count in gone.items())
     + f"; never before: {int((before == 0).sum()):,}.",
 )
@@ -198,20 +213,16 @@ figures.show(
 # %% [markdown]
 # ## What the diffusion gets to see
 #
-# The forward process {eq}`forward` assumes coordinates of about unit variance: then the noise
-# drowns the data at the pace that its schedule was made for. Tanh codes keep to their box and are
-# narrower.
+# The forward process {eq}`forward` is designed for dimensions of about unit variance. Latents of
+# the autoencoder, which end in a Tanh, vary less, so noise exceeds the signal earlier than its
+# schedule intends. The `fast` model standardises its latents first.
 
 # %% tags=["hide-input"]
 spread = {}
-found = results.coded(results.runs(dataset, source, profile, seed))
 for name, run in results.weighted(found).items():
-    model, people = (
-        run.generator,
-        torch.from_numpy(results.cohort({name: run}, source).validation.dense()),
-    )
-    latents = (model.autoencoder.encode(people).detach() - model.shift) / model.scale
-    spread[name] = latents.std(dim=0).numpy()
+    model, people = run.generator, results.cohort({name: run}, source).validation
+    latents = model.autoencoder.encode(torch.from_numpy(people.dense())).detach()
+    spread[name] = ((latents - model.shift) / model.scale).std(dim=0).numpy()
 if spread:
     figures.show(
         figures.distribution(
@@ -220,7 +231,7 @@ if spread:
             ylabel="share of dimensions (%)",
             step=0.05,
         ),
-        "The median dimension, as the diffusion sees it, has standard deviation "
+        "The median dimension has standard deviation "
         + ", ".join(f"{np.median(values):.2f} ({name})" for name, values in spread.items())
         + "; the process assumes 1. Main models, first random seed.",
     )

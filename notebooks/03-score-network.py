@@ -13,10 +13,11 @@
 # %% [markdown]
 # # The score network
 #
-# The diffusion learns one thing: in which direction a noised patient should move to become more
-# likely {eq}`dsm`. This page shows the forward process, the losses, and two properties of the
-# reported training that decide its outcome before a single epoch is run: which noise levels it
-# visits, and how soon its learning rate is used up.
+# Diffusion adds noise to patients step by step, and trains a network to undo it. The network learns
+# the *score*: the direction in which a noisy patient becomes more likely {eq}`dsm`. This page shows
+# how noise is added (the forward process), the losses, and two properties of the reported training
+# that limit its outcome before the first epoch: the noise levels at which it trains, and how fast
+# its learning rate falls.
 
 # %% tags=["parameters"]
 dataset = "simulated"
@@ -50,53 +51,58 @@ Words(
 
 # %% [markdown]
 # ## The forward process
+#
+# At time $t$ a patient is $\alpha(t)$ times the data plus $\sigma(t)$ times standard normal noise
+# {eq}`marginal`.
+
+# %%
+sde, t = VPSDE(), torch.linspace(0, 1, 200)
+signal, noise = sde.alpha(t), sde.sigma(t)
 
 # %% tags=["hide-input"]
-sde, t = VPSDE(), torch.linspace(0, 1, 200)
-crossing = t[(sde.alpha(t) < sde.sigma(t)).float().argmax()].item()
+crossing = t[(signal < noise).float().argmax()].item()
 figures.show(
     figures.lines(
-        {"signal scale α(t)": (t, sde.alpha(t)), "noise scale σ(t)": (t, sde.sigma(t))},
+        {"signal scale α(t)": (t, signal), "noise scale σ(t)": (t, noise)},
         xlabel="diffusion time t (no unit)",
         ylabel="scale (no unit)",
     ),
-    f"Noise outweighs signal from t = {crossing:.2f} on; at t = 1 a share of "
-    f"{sde.alpha(t)[-1].item():.3f} of the "
-    "signal is left. Whether a rare code is there or not is settled at small t.",
+    f"Noise exceeds the signal from t = {crossing:.2f} on; at t = 1 a share of "
+    f"{signal[-1].item():.3f} of the signal is left. Whether a patient has a rare code is decided "
+    "at small t.",
 )
 
 # %% [markdown]
-# ## Times visited in training
+# ## Times drawn in training
 #
-# The paper's code draws times around a grid, with a jitter as wide as two cells. The low end of the
-# grid, where the presence of rare codes is decided, is visited less often than by uniform times,
-# and the smaller the batch the less.
+# For each patient of a batch training draws a time $t$. The paper's code draws them around an even
+# grid, with a jitter of two grid cells, so that times near 0, where the presence of rare codes is
+# decided, are drawn less often than under a uniform law; the more so, the smaller the batch. The
+# alternative draws one time uniformly within each cell.
+
+# %%
+rng = torch.Generator().manual_seed(seed)
+low = {}
+for batch in (64, 256):
+    for law, draw in {"paper": stratified_times, "uniform": uniform_times}.items():
+        times = torch.cat([draw(batch, rng) for _ in range(400_000 // batch)])
+        low[f"{law}, batches of {batch}"] = 100 * (times < 0.01).float().mean().item()
 
 # %% tags=["hide-input"]
-rng = torch.Generator().manual_seed(seed)
-low = {
-    f"{name}, batches of {batch}": np.mean(
-        [(draw(batch, rng) < 0.01).float().mean() for _ in range(400_000 // batch)]
-    )
-    for name, draw in {
-        "stratified (paper's code)": stratified_times,
-        "one in each cell": uniform_times,
-    }.items()
-    for batch in (64, 256)
-}
 Table(
-    pd.DataFrame({"share of times below 0.01 (%)": low}) * 100,
-    "How often training sees almost clean patients",
+    pd.DataFrame({"times below 0.01 (%)": low}),
+    "How often training sees patients almost without noise; 1 % under a uniform law",
 )
 
 # %% [markdown]
 # ## The learning rate
 #
-# The report's schedule multiplies the rate by $0.5\, e^{-0.1 t}$ in epoch $t$, and calls 0.5 the
-# initial rate. The sum of the multipliers, the *budget*, is what an epoch count buys; with this
-# schedule it is nearly spent long before the end.
+# The report's schedule multiplies the learning rate by $0.5\, e^{-0.1 e}$ in epoch $e$, and calls
+# 0.5 the initial rate. The sum of the multipliers over all epochs counts how many epochs at the
+# full rate a training is worth. Under this schedule the sum hardly grows after 50 epochs
+# {eq}`schedules`.
 
-# %% tags=["hide-input"]
+# %%
 epochs = (12, 25, 30, 50, 75, 100)
 budget = pd.DataFrame(
     {
@@ -104,6 +110,8 @@ budget = pd.DataFrame(
         for name in ("reported", "official")
     }
 ).rename_axis("epochs")
+
+# %% tags=["hide-input"]
 Table(
     budget,
     "Epochs at full rate that a schedule is worth, by the number of epochs trained",
@@ -117,21 +125,19 @@ spent = {
 }
 figures.show(
     reported.budgets(spent, epochs),
-    "Under the report's schedule 12 epochs are worth "
-    f"{budget['reported'][12] / budget['reported'][100]:.0%} of 100, "
-    f"and 50 are worth {budget['reported'][50] / budget['reported'][100]:.1%}. The report found "
-    "that results converge "
-    "around 50 epochs; with this schedule they could not do anything else.",
+    "Under the report's schedule 12 epochs do "
+    f"{budget['reported'][12] / budget['reported'][100]:.0%} of the learning of 100, and 50 do "
+    f"{budget['reported'][50] / budget['reported'][100]:.1%}. The report found that results "
+    "converge around 50 epochs; under this schedule they must.",
 )
 
 # %% [markdown]
 # (n1)=
 # ## Losses
 #
-# A network that puts out zeros has a loss equal to the number of dimensions, so the loss per
-# dimension is what compares between models. Dashed are the losses that the report gives for
-# MIMIC-III after its epochs; the scale differs, since the data, the width of the network and the
-# share of patients in an epoch do.
+# A network whose output is always zero has a loss equal to the number of dimensions, so models of
+# different sizes are compared by the loss per dimension. Dashed lines are the losses that the
+# report gives for MIMIC-III, on other data and with a wider network.
 
 # %% tags=["hide-input"]
 fitted = {label: scores.curves(runs, "score") for label, runs in sizes.items()}
@@ -181,8 +187,8 @@ Table(
 )
 
 # %% [markdown]
-# The same network of 144 dimensions under both schedules. The paper's holds the full rate for 20
-# epochs and then falls in a straight line.
+# The same network of 144 dimensions under both schedules. The paper's keeps the full rate for 20
+# epochs, then lets it fall linearly.
 
 # %% tags=["hide-input"]
 titles = {
@@ -209,10 +215,10 @@ figures.show(
 # %% [markdown]
 # ## Another way: thinning
 #
-# Noise in whole numbers that are mostly zero need not be Gaussian. Thinning diffusion,
-# {eq}`thinning`, takes recorded codes away one by one until none is left, and its network learns
-# how many of each a thinned record lacks. There is no autoencoder to lose codes in, and no
-# rounding. Its loss is a likelihood and not comparable with the losses above.
+# Counts that are mostly zero need no Gaussian noise. *Thinning diffusion* {eq}`thinning` removes
+# recorded codes one by one until none is left, and its network learns how many of each code a
+# thinned record lacks. There is no autoencoder that could lose codes, and no rounding. Its loss is
+# a likelihood and cannot be compared with the losses above.
 
 # %% tags=["hide-input"]
 thinning = {
@@ -227,6 +233,6 @@ figures.show(
     figures.curves(histories, ylabel="loss per patient"),
     "Loss on validation patients in the first and the last epoch: "
     + ", ".join(f"{first:.2f} and {last:.2f} ({name})" for name, (first, last) in gain.items())
-    + ". An untrained network already grows the right number of each code, with no relation "
-    "between them.",
+    + ". An untrained network already produces each code at its prevalence, independently of all "
+    "others.",
 )

@@ -13,10 +13,10 @@
 # %% [markdown]
 # # Sampling
 #
-# New patients start as noise and are carried back along the reversed process {eq}`reverse`,
-# {eq}`flow`. The paper takes 1,000 steps; the cost of a synthetic patient is the number of times
-# the network is evaluated for it. This page looks at some synthetic patients, at what they cost,
-# and at how few evaluations will do.
+# A synthetic patient starts as pure noise, from which the network removes noise step by step along
+# the reversed process {eq}`reverse`, {eq}`flow`. The paper takes 1,000 steps. The cost of a patient
+# is the number of times that the network is evaluated for it. This page shows some synthetic
+# patients, what they cost, and how few evaluations are enough.
 
 # %% tags=["parameters"]
 dataset = "simulated"
@@ -39,19 +39,20 @@ runs = results.runs(dataset, source, profile, seed)
 origin(dataset, profile, seed)
 
 # %% [markdown]
-# ## Who comes out
+# ## Three synthetic patients
 #
-# Three synthetic patients of the last model in the table below, with few, more and many codes.
-# Nobody of these ever lived.
+# Of the last model in the table below, with few, more and many codes. None of them is a real
+# person.
+
+# %%
+name, run = list(runs.items())[-1]
+sizes = (run.synthetic.counts > 0).sum(axis=1)
+third, sixth, ninth = (len(sizes) * tenths // 10 for tenths in (3, 6, 9))
+three = run.synthetic.take(np.argsort(sizes, kind="stable")[[third, sixth, ninth]])
 
 # %% tags=["hide-input"]
-name, run = list(runs.items())[-1]
-sizes = np.asarray((run.synthetic.counts > 0).sum(axis=1)).ravel()
-places = np.argsort(sizes, kind="stable")[[len(sizes) * share // 10 for share in (3, 6, 9)]]
-patients = run.synthetic.take(places).to_long()
-patients["title"] = patients["code"].map(
-    dict(zip(run.synthetic.codes, run.synthetic.titles, strict=True))
-)
+patients = three.to_long()
+patients["title"] = patients["code"].map(dict(zip(three.codes, three.titles, strict=True)))
 patients["patient"] = patients.pop("patient_id").factorize()[0] + 1
 Table(
     patients.groupby("patient")
@@ -63,8 +64,8 @@ Table(
 # %% [markdown]
 # ## What a patient costs
 #
-# Seconds are those of the machine that made the run, on as many threads as its `environment.txt`
-# says.
+# Seconds depend on the machine that made the run and on its number of threads, which stand in the
+# `environment.txt` of the run; evaluations of the network do not.
 
 # %% tags=["hide-input"]
 rows = results.main(results.rows(dataset, source, profile, seed))
@@ -87,16 +88,17 @@ figures.show(
 
 # %% [markdown]
 # The report gives 37, 68 and 120 minutes on a T4 GPU for as many patients as it trained on, at
-# 64, 144 and 256 dimensions, and 510 without an autoencoder. Its code kept all 1,001 states of
-# every path and decoded each, to use the last; here only the last is kept.
+# 64, 144 and 256 dimensions, and 510 without an autoencoder. Its code kept and decoded all 1,001
+# states of each path, though only the last is a patient; here only the last is kept.
 
 # %% [markdown]
 # (steps)=
-# ## Whether the sampler decides the scores
+# ## Does the sampler decide the scores?
 #
-# The same weights of the report's model, sampled by Euler-Maruyama in fewer steps than the reported
-# 1,000, and by a method of higher order for the same equation {eq}`reverse`. Where the scores no
-# longer move, the equation is solved, and what is left is the network's own error.
+# The report's model, with the same weights, is sampled by Euler-Maruyama in fewer steps than the
+# reported 1,000, and by a method of higher order for the same equation {eq}`reverse`. Where more
+# steps no longer change the scores, the equation is solved, and the remaining error is that of the
+# network.
 
 # %% tags=["hide-input"]
 every = results.rows(dataset, source, profile, seed)
@@ -111,10 +113,10 @@ ablations.show_table(every, "steps")
 
 # %% [markdown]
 # (widths)=
-# ## Whether the width decides the scores
+# ## Does the width decide the scores?
 #
-# A profile may scale the width of the U-Net, and nothing else of what the report ran. How the
-# scores change with it:
+# A profile may scale the width of the U-Net, but nothing else of the report's model. The scores by
+# width:
 
 # %% tags=["hide-input"]
 for name in ("reported", "paper"):
@@ -129,13 +131,13 @@ for name in ("reported", "paper"):
         display(Words(f"`{name}` has been run in the regime at one width at most on these data."))
 
 # %% [markdown]
-# ## How few steps will do
+# ## How few steps are enough?
 #
-# The small networks under other samplers and fewer steps. The score is the mean absolute error of
-# the codes' prevalence against the test patients; dotted is what fresh real patients score. Where a
-# line is level, more steps buy nothing: what is left is the error of the network. Thinning
-# diffusion draws jump by jump (`exact_jumps`), with as many evaluations as a record needs and no
-# time error, or by `tau_leaping` in as many steps as asked for.
+# The small networks are sampled by other samplers and in fewer steps. The score is the mean
+# absolute error of the prevalences of the codes against the test patients; the dotted line is the
+# score of fresh real patients. Where a curve is flat, more steps gain nothing. The sampler
+# `exact_jumps` of thinning diffusion draws code by code, with as many evaluations as a record needs
+# and no discretisation error; `tau_leaping` takes a given number of steps.
 
 # %% tags=["hide-input"]
 kept = results.weighted(runs)
@@ -143,39 +145,22 @@ small = {name: run for name, run in kept.items() if run.config["config"].get("ne
 cohort = results.cohort(small, source)
 size = min(1000, len(cohort.test), len(cohort.train))
 present = results.shares(cohort.test)
+flows = [(one, n) for one in ("ddim", "heun", "dpm_solver_pp_2m") for n in (3, 5, 10, 20, 40)]
+jumps = [("exact_jumps", None), *(("tau_leaping", steps) for steps in (3, 5, 10, 20, 40))]
+
+# %%
 rows = []
 for name, run in small.items():
-    for sampler in (
-        ("ddim", "heun", "dpm_solver_pp_2m") if name in results.scored(runs) else ("tau_leaping",)
-    ):
-        for steps in (3, 5, 10, 20, 40):
-            drawn = run.generator.sample(
-                size, seed=seed, sampler=sampler, steps=steps, progress=False
-            )
-            error = np.abs(results.shares(drawn) - present).mean()
-            calls = run.generator.evaluations
-            rows.append(
-                {
-                    "sampler": f"{name}: {sampler.replace('_', ' ')}",
-                    "evaluations": calls,
-                    "score": error,
-                }
-            )
-    if run.config["config"]["sampler"] == "exact_jumps":
-        drawn = run.generator.sample(size, seed=seed, progress=False)
+    model = run.generator
+    for sampler, steps in flows if name in results.scored(runs) else jumps:
+        drawn = model.sample(size, seed=seed, sampler=sampler, steps=steps, progress=False)
         error = np.abs(results.shares(drawn) - present).mean()
-        rows.append(
-            {
-                "sampler": f"{name}: exact jumps",
-                "evaluations": run.generator.evaluations,
-                "score": error,
-            }
-        )
-trials = pd.DataFrame(rows)
-fresh = cohort.train.take(np.random.default_rng(seed).permutation(len(cohort.train))[:size])
-floor = np.abs(results.shares(fresh) - present).mean()
+        rows.append((f"{name}: {sampler.replace('_', ' ')}", model.evaluations, error))
 
 # %% tags=["hide-input"]
+trials = pd.DataFrame(rows, columns=["sampler", "evaluations", "score"])
+fresh = cohort.train.take(np.random.default_rng(seed).permutation(len(cohort.train))[:size])
+floor = np.abs(results.shares(fresh) - present).mean()
 best = trials.loc[trials["score"].idxmin()]
 enough = trials[trials["score"] < 1.1 * best["score"]].sort_values("evaluations").iloc[0]
 figures.show(
@@ -198,25 +183,23 @@ figures.show(
 
 # %% [markdown]
 # (on-condition)=
-# ## Patients on condition
+# ## Patients with a given code
 #
-# Thinning diffusion starts a record from the codes that it must have; the rest is to grow as in
-# real patients who have them. For the most common codes: how many occurrences records have, and how
-# the prevalence of all other codes correlates with that among the held-out patients with the code;
-# that of all patients shows what ignoring the condition gives.
+# Thinning diffusion can start a record with codes that it must have; the other codes should then be
+# those of real patients who have them: `model.sample(1000, condition=["428"])`. For each of the
+# most common codes the table gives the number of recorded codes, and the correlation of the
+# prevalences of all other codes with those among test patients who have the code; beside it the
+# correlation that all test patients reach, which is what ignoring the condition would give.
 
 # %% tags=["hide-input"]
 for name, run in small.items():
     if run.config["generator"] == "thinning":
         beside = results.conditioned(run.generator, cohort.test, seed=seed)
         caption = (
-            f"{name}: patients on condition of a code beside held-out patients who have it. All "
-            "held-out patients, the "
-            f"code or not, have {cohort.test.counts.sum() / len(cohort.test):.1f} occurrences on "
-            "average"
+            f"{name}: synthetic patients with a given code beside test patients who have it. All "
+            f"test patients have {cohort.test.counts.sum() / len(cohort.test):.1f} recorded codes "
+            "on average"
         )
         display(
-            Table(beside, caption)
-            if len(beside)
-            else Words("No code has enough held-out patients.")
+            Table(beside, caption) if len(beside) else Words("No code has enough test patients.")
         )

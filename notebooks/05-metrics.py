@@ -13,10 +13,10 @@
 # %% [markdown]
 # # What the scores cannot see
 #
-# Before a score is believed, it should be shown data whose worth is known. This page takes such
-# data from the cohort at hand: real patients that no model has touched, and real patients spoiled
-# in one way each. A score is good for a fault if it rates the spoiled patients worse than any fresh
-# sample of real ones. Many scores fail this, those of the report among them.
+# A score should be tested on data of known quality before it is used to judge a model. This page
+# takes such data from the cohort: real patients as they are, and real patients spoiled in one way
+# each. A score *sees* a fault if it rates the spoiled patients worse than every fresh sample of
+# real ones. Many scores fail this test, among them those of the report.
 
 # %% tags=["parameters"]
 dataset = "simulated"
@@ -41,25 +41,24 @@ cohort = experiments.cohort(dataset, source)
 origin(dataset, profile, seed)
 
 # %% [markdown]
-# ## Patients of known worth
+# ## Patients of known quality
 #
-# A part of the training patients plays the training set of an imagined generator. From it come the
-# five reference points of the book: fresh patients that were set aside, the same with every column
-# shuffled, an empty table, training patients copied, and training patients resampled. Two further
-# fresh samples and three more faults are added: codes dropped at random until 64 % are left (the
-# share that the report's headline model has), the rarest third of the vocabulary gone, and counts a
-# thousandfold too high (a diverged model).
+# Some training patients serve as the training set of an imagined generator. The book compares every
+# score with five *reference points*: fresh real patients, the same with every column shuffled, an
+# empty table, training patients copied, and training patients resampled. Here two more fresh
+# samples are added, and three more faults: codes dropped at random until 64 % are left (as many as
+# the report's headline model has), the rarest third of the vocabulary removed, and counts a
+# thousand times too high (a diverged model).
 
-# %% tags=["hide-input"]
+# %%
 size = min(2000, len(cohort.test), len(cohort.train) // 6)
 rng = np.random.default_rng(seed)
-order = rng.permutation(len(cohort.train))
 test = cohort.test.take(rng.permutation(len(cohort.test))[:size])
-train, *fresh = (
-    cohort.train.take(part) for part in np.split(order[: 6 * size], [4 * size, 5 * size])
-)
+order = rng.permutation(len(cohort.train))[: 6 * size]
+parts = np.split(order, [4 * size, 5 * size])
+train, *fresh = (cohort.train.take(part) for part in parts)
 
-# %% tags=["hide-input"]
+# %%
 counts = fresh[0].dense(np.int64)
 rarest = np.argsort(cohort.train.counts.sum(axis=0), kind="stable")[: counts.shape[1] // 3]
 faults = {
@@ -70,12 +69,12 @@ faults = {
 sets = {f"fresh {place + 2}": part for place, part in enumerate(fresh)}
 sets |= {name: CodeMatrix.from_array(spoiled, test.codes) for name, spoiled in faults.items()}
 
+# %%
+how = {"train": train, "n": size, "seed": seed}
+points = references(test, **how)
+scored = {name: evaluate(test, made, reference=points, **how) for name, made in sets.items()}
+
 # %% tags=["hide-input"]
-points = references(test, train=train, n=size, seed=seed)
-scored = {
-    name: evaluate(test, made, train=train, reference=points, n=size, seed=seed)
-    for name, made in sets.items()
-}
 names = {
     "real": "fresh 1",
     "independent": "columns shuffled",
@@ -90,15 +89,15 @@ scored = {
 # %% [markdown]
 # ## The reported scores
 #
-# The report reads all four as "lower is better". An empty table needs no model at all; what the
-# three fresh samples score is the best that any model can hope for.
+# The report reads all four as "lower is better". An empty table needs no model; a perfect model
+# would score like the three fresh samples.
 
 # %% tags=["hide-input"]
 keys = [key for key in METRICS if key.startswith("reported.")]
 sheet = results.sheet(scored, keys).T
 Table(
     sheet,
-    f"The report's scores of {size:,} patients of known worth against {size:,} test patients",
+    f"The report's scores of {size:,} patients of known quality against {size:,} test patients",
     digits=4,
 )
 
@@ -106,16 +105,17 @@ Table(
 copies = test.dense()
 shuffled = copies[rng.permutation(size)]
 Words(
-    "Two of the four compare row with row. The very test patients in the same order score a DDM of "
-    f"{ddm(copies, copies):.3g} and a cosine share of {cosine_share(copies, copies):.1%}; the same "
-    "people in another "
-    f"order {ddm(copies, shuffled):.3g} and {cosine_share(copies, shuffled):.1%}. DDM also divides "
-    "by the number of "
-    f"patients: on half of them it is {ddm(copies[: size // 2], shuffled[: size // 2]):.3g}."
+    "Two of the four compare row with row, so they depend on the order of the patients. The test "
+    f"patients themselves score a DDM of {ddm(copies, copies):.3g} and a cosine share of "
+    f"{cosine_share(copies, copies):.1%} in the same order, {ddm(copies, shuffled):.3g} and "
+    f"{cosine_share(copies, shuffled):.1%} in another. DDM also divides by the number of patients: "
+    f"on half of them it is {ddm(copies[: size // 2], shuffled[: size // 2]):.3g}."
 )
 
 # %% [markdown]
 # ## The scores used here
+#
+# They are defined under [Methods](../methods.md).
 
 # %% tags=["hide-input"]
 keys = [
@@ -137,10 +137,9 @@ Table(sheet, "The corrected scores of the same patients")
 # %% [markdown]
 # ## Which score sees which fault
 #
-# Seeing is meant strictly: worse than the worst of the three fresh samples, in the direction that
-# the score claims, by more than those three differ among themselves. No score sees everything,
-# which is why none is shown alone in this book; and a score that sees nothing should not be used to
-# choose a model.
+# A fault counts as seen if the score is worse than on the worst of the three fresh samples, by more
+# than these three differ among themselves. No score sees every fault, so this book never shows one
+# score alone. A score that sees none should not be used to choose a model.
 
 # %% tags=["hide-input"]
 every = [key for key in METRICS if key.startswith("reported.")] + keys
@@ -162,17 +161,17 @@ missed = pd.DataFrame(
 )
 Table(
     missed.sort_values("faults missed", ascending=False, kind="stable"),
-    "The same in words, blindest first",
+    "The faults that each score misses, most first",
 )
 
 # %% [markdown]
 # ## What follows
 #
-# - Marginal scores cannot see shuffled columns, by construction: they look at one code at a time.
-#   So they have no floor-normalised gap in this book.
-# - A copy of the training patients is as good as fresh patients in every fidelity score, and should
-#   be. Only the privacy scores can object.
-# - The reported scores reward leaving codes out. The lowest DDM of all belongs to the model that
-#   says least.
-# - Small samples make all scores coarse. The floor moves with the number of patients, so scores
-#   compare only at equal numbers.
+# - Marginal scores, which look at one code at a time, cannot see shuffled columns. So they have no
+#   floor-normalised gap {eq}`gap` in this book.
+# - A copy of the training patients is as good as fresh patients by every fidelity score, as it
+#   should be. Only privacy scores can see it.
+# - The reported scores reward missing codes. The model that produces the fewest codes has the
+#   lowest DDM.
+# - All scores are coarse on small samples, and the floor, the score of fresh real patients, depends
+#   on the number of patients. So scores are compared only at equal numbers.

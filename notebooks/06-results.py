@@ -50,8 +50,8 @@ ablations.draw(every, "models")
 # ## The main table
 #
 # A row a score: what the report gives, our runs, then what fresh real patients and shuffled columns
-# score. The first four are computed *as reported*; its density ratio is the mean cell that it gives
-# over that of its real patients. Below are scores that can tell patients from tables of noise.
+# score. The first four are computed *as reported*; the density ratio is the number of codes per
+# synthetic patient over that of real ones. Below are scores that can tell patients from noise.
 #
 # Reported values come from MIMIC-III and a U-Net of full width. Ours has the report's batch,
 # updates, schedule, sampler and steps, and a narrower U-Net; {ref}`steps` and {ref}`widths` show

@@ -44,18 +44,17 @@ origin(dataset, profile, seed)
 #
 # How many codes a patient has on average, and how many codes test patients have that no synthetic
 # patient has (*never produced*), which as many fresh real patients lack too by chance. Rows of the
-# report's table have its value beside ours, its mean cell times its number of codes; two runs of
-# its headline model are given.
+# report's table have its value beside ours, the mean count that it gives times its number of codes;
+# it gives two runs of its headline model.
 
 # %% tags=["hide-input"]
-codes = reported.QUOTES.values["report_codes"]
 table = {}
 for name, found in rows.items():
     real = scores.codes_per_patient(found[0])["real"]
     made = scores.estimate(
         found, lambda run: scores.codes_per_patient(run)["synthetic"], limits=scores.COUNT
     )
-    quoted = [codes * density for density in ablations.reported_density(name)]
+    quoted = ablations.reported_codes(name)
     table[scores.label(name, found)] = {
         "real": real,
         "synthetic": str(made),
@@ -77,10 +76,9 @@ Words(
 )
 
 # %% tags=["hide-input"]
-real = codes * reported.QUOTES.values["report_real_density"]
 caption = (
     f"Codes per patient, and codes never produced. {scores.caption(rows)} The report gives "
-    f"{real:.1f} for real patients"
+    f"{reported.real_codes():.1f} for real patients"
 )
 Table(density.loc[shown], caption, {"real": "{:.1f}"})
 

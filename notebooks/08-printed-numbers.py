@@ -47,9 +47,15 @@ folded(
     "The report's table of results",
     Table(
         table.drop(columns="log-cluster, corrected"),
-        f"From the report: {patients:,} test patients of MIMIC-III, mean cell "
-        f"{facts['report_real_density']}, and as many synthetic ones; {codes:,} codes",
-        {"log-cluster": "{:,.2f}", "PCD": "{:.2f}", "cosine share (%)": "{:.2f}"},
+        f"From the report: {patients:,} test patients of MIMIC-III, who have "
+        f"{reported.real_codes():.1f} codes each, and as many synthetic ones. The "
+        f"report gives the mean count over all cells, which times {codes:,} is codes per patient",
+        {
+            "log-cluster": "{:,.2f}",
+            "PCD": "{:.2f}",
+            "cosine share (%)": "{:.2f}",
+            "codes per patient": "{:,.1f}",
+        },
         digits=5,
     ),
 )
@@ -135,7 +141,7 @@ labels = np.array(
     [0, 0, 0, 0, 0, 0, 1, 1, 2]
 )  # four real rows, all in cluster 0, then five synthetic ones
 real, total = np.bincount(labels[:4]), np.bincount(labels)
-print("real rows by cluster:", real, " all rows:", total, " shares:", real / total)
+print("rows by cluster: real", real, "all", total, "shares", real / total)
 
 # %% [markdown]
 # Shares of 2 and 4 are no shares. The reported value can be made again: put all real rows and some
@@ -145,15 +151,13 @@ print("real rows by cluster:", real, " all rows:", total, " shares:", real / tot
 # %%
 remade = reported.impossible(exact, clusters, patients)
 none = np.empty((0, codes))
-print(f"{remade.total[1]} rows in each of the other clusters:", end=" ")
-print(
-    f"{log_cluster(none, none, on_missing='broadcast', clusters=remade):,.1f}, reported "
-    f"{exact:,.1f}"
-)
+value = log_cluster(none, none, on_missing="broadcast", clusters=remade)
+print(f"{remade.total[1]} rows in each of the other clusters")
+print(f"{value:,.1f} by the report's formula, {exact:,.1f} as reported")
 
 # %% [markdown]
 # And it arises by itself where a model diverges. Here are sparse counts, as of real patients, and
-# rows with the mean cell that was reported for that model, clustered under twenty random seeds.
+# rows with the mean that was reported for that model, clustered under twenty random seeds.
 # k-means numbers its clusters by the order in which it draws its first centres, and the first of
 # all may be any row. Where it is a real one, the real patients are cluster 0 and the value is
 # impossible; where it is not, the code stops.
@@ -161,14 +165,12 @@ print(
 # %%
 rng = np.random.default_rng(0)
 sparse = rng.poisson(facts["report_real_density"], (300, 50))
-wild = rng.exponential(table.loc[broken, "mean cell"], (300, 50)).round()
+wild = rng.exponential(table.loc[broken, "codes per patient"] / codes, (300, 50)).round()
 tries = [cluster(sparse, wild, seed=start) for start in range(20)]
 first = [made for made in tries if made.real[0] == made.n_real]
-scores = [log_cluster(sparse, wild, on_missing="broadcast", clusters=made) for made in first]
-print(
-    f"real rows all in cluster 0: {len(first)} of {len(tries)} times; scores from "
-    f"{min(scores):,.0f} up"
-)
+made = [log_cluster(sparse, wild, on_missing="broadcast", clusters=c) for c in first]
+print(f"real rows all in cluster 0: {len(first)} of {len(tries)} times")
+print(f"scores from {min(made):,.0f} up")
 
 # %% [markdown]
 # (printed-ddm)=
@@ -177,54 +179,49 @@ print(
 # DDM was published as a distance of marginals: the difference between the mean of a code in real
 # and in synthetic patients, averaged over codes. The report's code subtracts synthetic patient $i$
 # from real patient $i$, whoever they are, sums over the codes and divides by the number of
-# patients. For sparse rows two patients hardly ever share a code, so that with mean cells $m$ and
-# $\hat m$
+# patients. For sparse rows two patients hardly ever share a code, so that with $M$ and $\hat M$
+# codes per real and per synthetic patient
 #
-# $$\mathrm{DDM}' \approx \frac{D}{N} (m + \hat m),$$
+# $$\mathrm{DDM}' \approx \frac{1}{N} (M + \hat M),$$
 #
-# less where they overlap. It rewards a model for emitting fewer codes. The reported values show how
-# closely: beside each DDM the report gives its difference from the paper's in percent, which
+# less where they overlap. It rewards a model for producing fewer codes. The reported values show
+# how closely: beside each DDM the report gives its difference from the paper's in percent, which
 # gives two more digits.
 
 # %% tags=["hide-input"]
-density, digits = table["mean cell"], reported.ddm_digits()
+made, digits = table["codes per patient"], reported.ddm_digits()
 sane = digits < 1
-slope, start, correlation, *_ = stats.linregress(density[sane], digits[sane])
-upper = codes * (facts["report_real_density"] + density) / patients
+slope, start, correlation, *_ = stats.linregress(made[sane], digits[sane])
+upper = (reported.real_codes() + made) / patients
 figures.show(
     reported.scatter(
-        density[sane],
-        digits[sane],
-        upper[sane],
-        real=facts["report_real_density"],
-        empty=empty["DDM"],
+        made[sane], digits[sane], upper[sane], real=reported.real_codes(), empty=empty["DDM"]
     ),
     "Each dot is a reported model. DDM follows the number of codes with a correlation of "
-    f"{correlation:.4f} over "
-    f"{sane.sum()} models; the line is D/N (m + m̂), patients without a code in common. The square "
-    "is an empty table.",
+    f"{correlation:.4f} over {sane.sum()} models; the line is (M + M̂)/N, patients without a code "
+    "in common. The square is an empty table.",
 )
 
 # %% [markdown]
-# From the mean cells alone a bound on the *published* DDM for counts follows. The mean of
-# differences is at least the difference of means,
+# From the codes per patient alone a bound on the *published* DDM for counts follows. With $m_f$ the
+# mean count of code $f$, the mean of differences is at least the difference of means,
 #
-# $$\frac1D \sum_f |m_f - \hat m_f| \;\ge\; |m - \hat m| ,$$
+# $$\frac1D \sum_f |m_f - \hat m_f| \;\ge\; \frac1D |M - \hat M| ,$$
 #
-# so that a model which emits too few codes cannot have kept its marginals.
+# so a model which produces too few codes cannot have kept its marginals.
 
 # %% tags=["hide-input"]
 bound = pd.DataFrame(
     {
         "DDM as reported": table["DDM"],
         "with more digits": digits,
-        "mean cell": density,
-        "of real (%)": 100 * density / facts["report_real_density"],
-        "published DDM, at least": reported.least_error(density),
+        "codes per patient": made,
+        "of real (%)": 100 * made / reported.real_codes(),
+        "published DDM, at least": reported.least_error(made),
     }
 ).sort_values("published DDM, at least")
 theirs = reported.QUOTES.value("paper/ScoEHR/ddm")
-rounding = 1e-4  # of two mean cells with four decimals
+rounding = 1e-4  # of two mean counts with four decimals
 above = (bound["published DDM, at least"] - rounding > theirs).sum()
 Table(
     bound,
@@ -236,8 +233,8 @@ Table(
 # %% tags=["hide-input"]
 least = bound.loc[headline.name, "published DDM, at least"]
 Words(
-    f"{above} of {len(bound)} models are above the paper's {theirs} whatever the rounding of the "
-    "mean cells hides, the "
+    f"{above} of {len(bound)} models are above the paper's {theirs} whatever the "
+    "rounding of the mean counts hides, the "
     f"headline model by {(least - rounding) / theirs - 1:.0%} or more, where the report has it "
     f"{-reported.QUOTES.value('report/reported/ddm_change')} % <em>better</em>. The model with the "
     "best DDM as reported, "

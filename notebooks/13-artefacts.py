@@ -101,11 +101,8 @@ Words(
 # Its experiment, whole, and the versions that it was made with.
 
 # %%
-facts = {key: value for key, value in run.experiment.items() if not isinstance(value, dict | list)}
-Table(
-    pd.DataFrame({"value": {key: str(value) for key, value in facts.items()}}),
-    f"The experiment of {run.id}",
-)
+facts = pd.Series(run.experiment).astype(str).to_frame("value")
+Table(facts[~facts["value"].str.contains(r"[\[{]")], f"The experiment of {run.id}")
 
 # %%
 print(run.stored.environment)

@@ -14,9 +14,9 @@
 # # Records
 #
 # The report has two workbooks beside its notebook: one prepares the data with PyHealth, the other
-# means to load the synthetic patients into it. Here both are done: patients as records of visits,
-# from hospital tables and from a finished run, with the names of their codes, equal to the matrix
-# both ways, and as files that PyHealth reads.
+# is to load the synthetic patients into it. This page does both. It turns patients of hospital
+# tables and of a finished run into *records* of visits, with the names of their codes, shows that
+# matrix and records hold the same, and writes files that PyHealth reads.
 
 # %% tags=["parameters"]
 dataset = "simulated"
@@ -42,8 +42,8 @@ results.origin(runs, dataset=dataset, profile=profile, seed=seed)
 # (w1)=
 # ## From tables to visits
 #
-# A record holds a patient's admissions in their order, and in each the codes that the diagnosis
-# table has there. A row of that table is an event.
+# A record is the list of a patient's admissions in time, each the list of the codes recorded then,
+# one for each row of the diagnosis table.
 
 # %%
 real = patients.load(dataset, source).patients.to_records()
@@ -64,19 +64,20 @@ Table(
 )
 
 # %% [markdown]
-# The report gives two cohorts. The one of its text is no MIMIC-III: these are the figures of the
-# public synthetic tables that come with PyHealth. The one of its workbook agrees with its matrix,
-# and the simulated cohort is calibrated to it.
+# The report gives two cohorts. That of its text is not MIMIC-III: the numbers are those of the
+# public synthetic tables that come with PyHealth. That of its workbook agrees with its matrix, and
+# the simulated cohort is calibrated to it.
 #
-# Synthetic patients have counts but no admissions, for the matrix that the models learn has none.
-# Their visits here are the fewest in which no code repeats; the report puts all counts of a patient
-# into one.
+# The models of this page learn a matrix, which has no admissions. So the visits of a synthetic
+# patient are made up: the fewest in which no code occurs twice. The report puts all codes of a
+# patient into one visit. A generator that learns admissions has [a page of its
+# own](16-visits.ipynb).
 #
-# ## Equal both ways
+# ## Records and matrix hold the same
 #
-# Counted up, the visits give the matrix that everything else in this book uses; and a matrix taken
-# apart into records comes back whole. The report never compared the two, and its workbook stopped
-# early:
+# If the codes of all visits are counted, the result is the matrix that the rest of this book uses;
+# and a matrix that is turned into records and back is unchanged. The report never compared the two,
+# and its workbook stopped early:
 
 # %% tags=["hide-input"]
 Words(
@@ -85,22 +86,18 @@ Words(
 )
 
 # %%
-pairs = {
-    "tables": (real, datasets.load(dataset, source).matrix),
-    "run": (synthetic, runs["thinning"].synthetic),
-}
-for found, matrix in pairs.values():
-    counted = CodeMatrix.from_records(found, codes=matrix.codes, kind=matrix.kind).align(
-        matrix.codes, matrix.titles
-    )
-    again = CodeMatrix.from_records(matrix.to_records(), codes=matrix.codes, kind=matrix.kind)
-    assert counted.equals(matrix) and again.align(matrix.codes, matrix.titles).equals(matrix)
+whole, made = datasets.load(dataset, source).matrix, runs["thinning"].synthetic
+pairs = {"tables": (real, whole), "run": (synthetic, made)}
+for records, matrix in pairs.values():
+    for each in (records, matrix.to_records()):
+        counted = CodeMatrix.from_records(each, codes=matrix.codes, kind=matrix.kind)
+        assert counted.align(matrix.codes, matrix.titles).equals(matrix)
 
 # %% tags=["hide-input"]
 Words(
     "Equal in every cell: "
     + "; ".join(
-        f"{name}: {m.shape[0]:,} × {m.shape[1]:,}, {m.counts.sum():,} events"
+        f"{name}: {m.shape[0]:,} patients × {m.shape[1]:,} codes, {m.counts.sum():,} recorded"
         for name, (_, m) in pairs.items()
     )
     + "."
@@ -110,15 +107,15 @@ Words(
 # (w2)=
 # ## With the names of the codes
 #
-# The report could not name the codes of its synthetic patients, since it had thrown the vocabulary
-# away. Here it travels with the file. One record of several visits, of each kind where the real
-# ones are open data:
+# The report could not name the codes of its synthetic patients, since it had discarded the list of
+# codes. Here the list is part of the file. One record of several visits, synthetic, and real where
+# the data are open:
 
 # %% tags=["hide-input"]
 names = dict(zip(matrix.codes, matrix.titles, strict=True))
-for kind, found in {"real": real, "synthetic": synthetic}.items():
+for kind, records in {"real": real, "synthetic": synthetic}.items():
     if kind == "synthetic" or not datasets.DATASETS[dataset].credentialed:
-        record = max(found, key=lambda record: min(len(record["visits"]), 2))
+        record = max(records, key=lambda record: min(len(record["visits"]), 2))
         lines = [
             (k, code, names[code]) for k, visit in enumerate(record["visits"], 1) for code in visit
         ]
@@ -129,25 +126,17 @@ for kind, found in {"real": real, "synthetic": synthetic}.items():
 # %% [markdown]
 # ## Into PyHealth
 #
-# PyHealth wants a newer Python than this project runs on, so the two meet in files: JSON lines, one
-# record a line, with the fields that its generation tasks give, `patient_id` as text and `visits`
-# as lists of codes. Visits without codes, and patients without visits, are left out, as those tasks
-# leave them out.
+# PyHealth needs a newer Python than this project, so patients are passed in files of JSON lines: a
+# record a line, with the fields of PyHealth's generation tasks, `patient_id` as text and `visits`
+# as lists of codes. Visits without codes and patients without visits are left out, as those tasks
+# do.
 
 # %%
 folder = ROOT / "runs" / "records"
-files = {kind: folder / f"{dataset}-{profile}-{kind}.jsonl" for kind in ("real", "synthetic")}
-written = {
-    kind: interchange.write(found, files[kind])
-    for kind, found in zip(files, (real, synthetic), strict=True)
-}
-
-# %% tags=["hide-input"]
-Words(
-    "Written: "
-    + "; ".join(f"`runs/records/{files[kind].name}`, {n:,} patients" for kind, n in written.items())
-    + "."
-)
+for kind, records in {"real": real, "synthetic": synthetic}.items():
+    file = folder / f"{dataset}-{profile}-{kind}.jsonl"
+    written = interchange.write(records, file)
+    print(f"runs/records/{file.name}: {written:,} patients")
 
 # %% [markdown]
 # In PyHealth 2, under its own Python, each line becomes a sample, and the nested sequence processor
@@ -162,5 +151,5 @@ Words(
 # dataset = create_sample_dataset(samples, input_schema=schema, output_schema={})
 # ```
 #
-# What its generators give, records of the same form, is read here by `records.read` and scored like
-# any run, once `CodeMatrix.from_records` has counted it.
+# Its generators return records of the same form. `scoehr.data.interchange.read` reads them here,
+# and `CodeMatrix.from_records` counts them, so that they are scored like any run.

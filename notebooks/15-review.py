@@ -51,9 +51,9 @@ results.origin(runs, dataset=dataset, profile=profile, seed=seed)
 
 # %%
 facts = reported.QUOTES.values
-shares = pd.DataFrame(facts["clinicians"]).set_index("rule").sort_values("real", ascending=False)
+shares = pd.DataFrame(facts["clinicians"]).sort_values("real", ascending=False)
 whole = facts["clinicians_records"]
-votes = [-np.diff([whole, *shares[side] * whole // 100, 0]) for side in review.ORIGINS]
+votes = [-np.diff([whole, *shares[s] * whole // 100, 0]) for s in review.ORIGINS]
 found = review.judge(votes)
 votes
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from functools import cached_property
 from pathlib import Path
@@ -25,10 +26,12 @@ class Quotes:
     def value(self, place: str) -> Any:
         """What stands at a place such as ``"report/reported-64/pcd"``: KeyError if nothing does.
 
-        A list is searched for the row that has the word; ``#3`` is its row 3, counted from 0.
+        A list is searched for the row that has the word; ``#3`` is its row 3, counted from 0. Of
+        several places, ``"a * b"``, it is the product, to three digits.
         """
         try:
-            return find(self.values, place)
+            first, *others = (find(self.values, part) for part in place.split(" * "))
+            return float(f"{math.prod([first, *others]):.3g}") if others else first
         except (KeyError, IndexError, TypeError, ValueError):
             raise KeyError(f"{self.path.name} has no {place}") from None
 

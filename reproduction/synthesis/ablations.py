@@ -192,11 +192,11 @@ def reported_curves(stage: str) -> dict[str, pd.DataFrame]:
     return {latent: pd.concat(parts) for latent, parts in found.items()}
 
 
-def reported_density(name: str) -> list[float]:
-    """Every mean cell that the report gives for what a row of the plan repeats."""
+def reported_codes(name: str) -> list[float]:
+    """Codes per patient of every reported row that a row of the plan repeats."""
     every = [row for table in experiments.tables().values() for row in table.rows]
-    twins = {row.reported for row in every if row.name == name}
-    return [row["density"] for row in QUOTES.values["report"] if row["experiment"] in twins]
+    twins = {row.reported for row in every if row.name == name} - {None}
+    return reported.report().loc[reported.named(sorted(twins)), "codes per patient"].tolist()
 
 
 # Tables and figures -------------------------------------------------------------------------------

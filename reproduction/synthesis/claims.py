@@ -302,7 +302,7 @@ def two_cohorts(found: Found) -> Finding:
 
 @test
 def fewer(found: Found, *, of: str) -> Finding:
-    """Whether a reported row's patients have fewer codes than its real patients, by mean cells."""
+    """Whether a reported row's patients have fewer codes than its real patients."""
     made, real = QUOTES.value(f"report/{of}/density"), QUOTES.value("report_real_density")
     why = f"as reported, its patients have {made / real:.2f} times the codes of real patients"
     return verdict(made < real, why)
@@ -326,7 +326,8 @@ def converted(found: Found, *, of: str, than: list[str]) -> Finding:
 @test
 def bounded(found: Found, *, of: str, than: list[str]) -> Finding:
     """Whether a row's published DDM can be lower than others', given how few codes it has."""
-    least = reported.least_error(QUOTES.value(f"report/{of}/density"))
+    (row,) = reported.named([of])
+    least = reported.least_error(reported.report().loc[row, "codes per patient"])
     rivals = reported.paper()["DDM"][than]
     lower = [f"{name} {score}" for name, score in rivals.items() if score < least]
     why = f"with so few codes its published DDM is at least {least:.4f}"
@@ -355,7 +356,7 @@ def ranges(found: Found, *, table: str, score: str, than: list[str]) -> Finding:
 
 @test
 def misquoted(found: Found) -> Finding:
-    """The mean cell that the report's text gives for its model against that of its output."""
+    """The mean count that the report's text gives for its model against that of its output."""
     names = ("reported-256", "reported")
     text, headline = (QUOTES.value(f"report/{name}/density") for name in names)
     why = f"{text} is that of 256 dimensions; the model of its table of results has {headline}"

@@ -1,7 +1,8 @@
 """What the paper and the report give, and what follows from it by arithmetic: no data, no run.
 
 The values stand in ``reported.json`` beside this module. Notation: N patients scored on each side,
-D codes, G clusters, c the share of real rows among all rows, m the mean cell of a table.
+D codes, G clusters, c the share of real rows among all rows, m the mean count in a cell of a
+table, M = D m its codes per patient.
 """
 
 from __future__ import annotations
@@ -33,8 +34,9 @@ def report() -> pd.DataFrame:
     """The report's table of results, a row a model, with its log-cluster as published."""
     facts = QUOTES.values
     rows = pd.DataFrame(facts["report"]).set_index("title")
-    columns = {**SCORES, "mean cell": "density"}
+    columns = {**SCORES, "mean count": "density"}
     table = pd.DataFrame({title: rows[name] for title, name in columns.items()}).rename_axis(None)
+    table["codes per patient"] = facts["report_codes"] * table["mean count"]
     clusters = facts["report_clusters"]
     table["log-cluster, corrected"] = [
         published(score, clusters) for score in rows["log_cluster_unrounded"]
@@ -120,16 +122,23 @@ def ddm_digits() -> pd.Series:
     )
 
 
-def least_error(density: Any) -> Any:
-    """The least mean-count error of a table with this mean cell (triangle inequality).
+def real_codes() -> float:
+    """Codes per real patient of the report's matrix."""
+    facts = QUOTES.values
+    return facts["report_codes"] * facts["report_real_density"]
+
+
+def least_error(codes: Any) -> Any:
+    """The least mean-count error with so many codes per patient (triangle inequality).
+
     The mean over codes of |mean count of real - of synthetic patients| is the published DDM for
     counts.
     """
-    return np.abs(density - QUOTES.values["report_real_density"])
+    return np.abs(codes - real_codes()) / QUOTES.values["report_codes"]
 
 
 def scale() -> dict[str, float]:
-    """Size of the report's evaluation: real mean cell, codes, patients a side, clusters."""
+    """Size of the report's evaluation: mean real count, codes, patients a side, clusters."""
     facts = QUOTES.values
     names = {
         "density": "real_density",
@@ -173,7 +182,7 @@ TWINS = ("reported", "reported-epochs-50")
 #: The report's ablations, by their tables in the plan.
 SWEEPS = ("sizes", "rates", "epochs")
 #: Printed scores in which rows are compared, the log-cluster put right.
-COMPARED = ("log-cluster, corrected", "PCD", "mean cell", "cosine share (%)")
+COMPARED = ("log-cluster, corrected", "PCD", "codes per patient", "cosine share (%)")
 
 
 def spread() -> pd.Series:
@@ -202,11 +211,11 @@ def differences() -> pd.DataFrame:
 
 def best(which: str) -> pd.DataFrame:
     """The best row of an ablation by each score, as the report reads it and corrected.
-    Corrected, the log-cluster is the published one, DDM gives way to the least error that the mean
-    cell leaves possible, and PCD stays, being lower-is-better both ways.
+    Corrected, the log-cluster is the published one, DDM gives way to the least error that the
+    number of codes leaves possible, and PCD stays, being lower-is-better both ways.
     """
     rows = report().loc[sweep(which)]
-    digits, least = ddm_digits()[rows.index], least_error(rows["mean cell"])
+    digits, least = ddm_digits()[rows.index], least_error(rows["codes per patient"])
     read = {"log-cluster": rows["log-cluster"], "DDM": digits, "PCD": rows["PCD"]}
     right = {"log-cluster": rows["log-cluster, corrected"], "DDM": least, "PCD": rows["PCD"]}
     return pd.DataFrame(
@@ -278,27 +287,23 @@ def conversion(
 
 @figures.styled
 def scatter(
-    density: pd.Series, ddm: pd.Series, disjoint: pd.Series, *, real: float, empty: float
+    made: pd.Series, ddm: pd.Series, disjoint: pd.Series, *, real: float, empty: float
 ) -> Figure:
-    """Reported DDM against the mean cell, beside ``disjoint`` patients and an empty table."""
+    """Reported DDM by codes per patient, beside ``disjoint`` patients and an empty table."""
     figure = Figure(figsize=(6.6, 3.4), layout="constrained")
     ax = figure.subplots()
-    order = density.sort_values().index
+    order = made.sort_values().index
     ax.plot(
-        [0, *density[order]],
+        [0, *made[order]],
         [empty, *disjoint[order]],
         color=figures.GREY,
         linewidth=1.2,
         label="no code shared",
     )
-    ax.plot(density, ddm, "o", color=figures.PALETTE[1], markersize=5, label="reported models")
+    ax.plot(made, ddm, "o", color=figures.PALETTE[1], markersize=5, label="reported models")
     ax.plot(0, empty, "s", color=figures.PALETTE[0], label="empty table")
     ax.axvline(real, color="black", linewidth=1, linestyle=":", label="real patients")
-    ax.set(
-        xlabel="mean cell of the synthetic table (codes per patient and code)",
-        ylabel="DDM as reported",
-        ylim=(0, None),
-    )
+    ax.set(xlabel="codes per synthetic patient", ylabel="DDM as reported", ylim=(0, None))
     ax.legend(loc="lower left")
     return figure
 

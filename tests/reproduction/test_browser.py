@@ -30,14 +30,21 @@ def settled(driver):
 
 #: Of the tables that are seen: their captions, columns, and whether they are wider than the text.
 TABLES = """
-return [...document.querySelectorAll('main table.scores')].filter(t => t.checkVisibility()).map(t => {
-  const box = t.closest('.table-scroll');
-  return [t.caption?.innerText ?? '', t.rows[0].cells.length, box.scrollWidth > box.clientWidth + 1];
+return [...document.querySelectorAll('article table')].filter(t => t.checkVisibility()).map(t => {
+  const box = t.closest('.table-scroll') ?? t.parentElement;
+  return [t.caption?.innerText ?? t.innerText, t.rows[0].cells.length, box.scrollWidth > box.clientWidth + 1];
 })"""
+#: Of the blocks of code and of printed lines that are seen, those that are cut at the right.
+CUT = """
+return [...document.querySelectorAll('article pre')].filter(e => e.checkVisibility())
+  .filter(e => e.scrollWidth > e.clientWidth + 1)
+  .map(e => e.innerText.split('\\n').reduce((a, b) => a.length < b.length ? b : a))"""
 WORDS = "return document.querySelector('article').innerText.split(/\\s+/).length"
 WIDER = "return document.documentElement.scrollWidth > window.innerWidth + 1"
 DESKTOP, PHONE = (1400, 900), (390, 844)
 MOST_TABLES, MOST_COLUMNS, MOST_WORDS = 5, 7, 2500
+#: Pages in which one looks things up: the formulas, the functions and the index of their names.
+LISTS = ("methods.html", "reference.html", "genindex.html", "py-modindex.html", "search.html")
 
 
 def resize(driver, size):
@@ -46,8 +53,9 @@ def resize(driver, size):
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", facts)
 
 
-def crowded(driver, name):
-    """What does not fit on a page of the main study, as a desktop shows it."""
+def crowded(driver):
+    """What does not fit on a page of the book, as a desktop shows it."""
+    yield from (f"cut at the right: {line}" for line in driver.execute_script(CUT))
     tables = driver.execute_script(TABLES)
     if len(tables) > MOST_TABLES:
         yield f"{len(tables)} tables"
@@ -55,7 +63,7 @@ def crowded(driver, name):
         if columns > MOST_COLUMNS or wide:
             yield f"a table of {columns} columns, too wide: {caption}"
     words = driver.execute_script(WORDS)
-    if words > MOST_WORDS and name.startswith(("06", "09")):
+    if words > MOST_WORDS:
         yield f"{words} words"
 
 
@@ -132,8 +140,8 @@ def problems(driver, page):
     written, drawn = driver.execute_script(formulas)
     if written > drawn:
         yield f"{written} formulas, {drawn} drawn"
-    if page.name < "13":  # notebooks of the main study
-        yield from crowded(driver, page.name)
+    if page.name not in LISTS:
+        yield from crowded(driver)
     for size in (DESKTOP, PHONE):
         resize(driver, size)
         if driver.execute_script(WIDER):
