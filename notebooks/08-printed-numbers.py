@@ -48,8 +48,8 @@ folded(
     Table(
         table.drop(columns="log-cluster, corrected"),
         f"From the report: {patients:,} test patients of MIMIC-III, who have "
-        f"{reported.real_codes():.1f} codes each, and as many synthetic ones. The "
-        f"report gives the mean count over all cells, which times {codes:,} is codes per patient",
+        f"{reported.real_codes():.1f} codes each, and as many synthetic ones. The report gives the "
+        f"mean count over {codes:,} codes, {facts['report_real_density']} for real patients",
         {
             "log-cluster": "{:,.2f}",
             "PCD": "{:.2f}",
