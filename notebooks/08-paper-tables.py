@@ -46,7 +46,7 @@ for which, data in {
     "paper": "MIMIC-III, presence of codes",
     "paper_ed": "emergency records",
 }.items():
-    value, margin = reported.paper(which), reported.margins(which)
+    value, margin = reported.paper(which), reported.paper(which, " ±")
     text = pd.DataFrame(
         {
             score: [

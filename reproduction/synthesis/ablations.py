@@ -195,7 +195,7 @@ def reported_curves(stage: str) -> dict[str, pd.DataFrame]:
 def reported_codes(name: str) -> list[float]:
     """Codes per patient of every reported row that a row of the plan repeats."""
     every = [row for table in experiments.tables().values() for row in table.rows]
-    twins = {row.reported for row in every if row.name == name} - {None}
+    twins = {row.reported for row in every if row.name == name and row.reported}
     return reported.report().loc[reported.named(sorted(twins)), "codes per patient"].tolist()
 
 

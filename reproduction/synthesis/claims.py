@@ -289,15 +289,9 @@ def round_trip(found: Found) -> Finding:
 
 
 @test
-def two_cohorts(found: Found) -> Finding:
-    """The number of patients in the report's text against that of its own matrix."""
-    text = QUOTES.value("cohort/text/patients")
-    matrix = QUOTES.value("cohort/matrix/train") + QUOTES.value("cohort/matrix/test")
-    why = (
-        f"the report's own matrix has {matrix:,} patients, as its workbook counts; the text "
-        "describes other data"
-    )
-    return verdict(text == matrix, why)
+def quoted(found: Found, *, of: str, against: str, why: str) -> Finding:
+    """Whether two numbers that the report gives for one thing agree; places in reported.json."""
+    return verdict(QUOTES.value(of) == QUOTES.value(against), QUOTES.fill(why))
 
 
 @test
@@ -352,22 +346,3 @@ def ranges(found: Found, *, table: str, score: str, than: list[str]) -> Finding:
         return Finding(FAILS, f"better as published: {', '.join(worse)}")
     why = "its published range lies apart, but neither scores nor rivals are published as code"
     return Finding(OPEN, why)
-
-
-@test
-def misquoted(found: Found) -> Finding:
-    """The mean count that the report's text gives for its model against that of its output."""
-    names = ("reported-256", "reported")
-    text, headline = (QUOTES.value(f"report/{name}/density") for name in names)
-    why = f"{text} is that of 256 dimensions; the model of its table of results has {headline}"
-    return verdict(text == headline, why)
-
-
-@test
-def handful(found: Found) -> Finding:
-    """How many patients the matrix of the report's PyHealth workbook has."""
-    made, whole = QUOTES.value("workbook_patients"), QUOTES.value("cohort/matrix/patients")
-    why = (
-        f"the loop of the workbook stops early: its matrix has {made} rows, for {whole:,} patients"
-    )
-    return verdict(made == whole, why)

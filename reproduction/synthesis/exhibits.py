@@ -13,7 +13,7 @@ from reproduction.exhibits import Exhibit, apart, beside, rest
 from reproduction.synthesis import ablations, results, scores
 from reproduction.synthesis.claims import LEDGER
 from reproduction.synthesis.experiments import Run
-from reproduction.synthesis.reported import QUOTES
+from reproduction.synthesis.reported import PAPER, QUOTES
 from reproduction.synthesis.scores import Rows, over_seeds
 from reproduction.tables import cell
 
@@ -229,11 +229,10 @@ def _models(
 
 def _emergency(claims: pd.DataFrame) -> Exhibit:
     rows = QUOTES.values["paper_ed"]
-    names = {"ddm": "DDM", "pcd": "PCD", "log_cluster": "log-cluster", "sra": "SRA"}
-    reported = {f"{row['title']}: {word}": row[key] for row in rows for key, word in names.items()}
+    names = {f"{row['title']}: {title}": row[key] for row in rows for key, title in PAPER.items()}
     meaning = "No open data set has these emergency records, so nothing here stands beside them."
     title = "Table: emergency records of Yale"
-    return _exhibit("P2", title, "second table", beside(reported, {}), meaning, claims)
+    return _exhibit("P2", title, "second table", beside(names, {}), meaning, claims)
 
 
 def _bare(found: Rows, claims: pd.DataFrame) -> Exhibit:

@@ -23,7 +23,7 @@ import pandas as pd
 import torch
 
 from reproduction import runs
-from reproduction.plan import MAIN, Plan, done
+from reproduction.plan import MAIN, Plan, done, whole
 from reproduction.plan import replicates as replicates
 from reproduction.runs import own_data, place_name
 from reproduction.runs import run as run
@@ -374,11 +374,8 @@ def published_profile(dataset: str, source: str | None, seed: int = 0) -> str:
 
     A book is made at it where nobody asks for another.
     """
-    first, *larger = profiles()
-    for size in reversed(larger):
-        if all(row.finished for row in main(plan(dataset, source, size, seed)).values()):
-            return size
-    return first
+    rows = whole(profiles(), lambda size: main(plan(dataset, source, size, seed)))
+    return next(iter(rows.values())).profile
 
 
 def finished(dataset: str, source: str | None, profile: str, seed: int = 0) -> dict[str, list[Run]]:
@@ -390,7 +387,7 @@ def finished(dataset: str, source: str | None, profile: str, seed: int = 0) -> d
 
 def largest(name: str, dataset: str, source: str | None, profile: str, seed: int = 0) -> list[Run]:
     """The finished runs of one row over its seeds, at the largest profile that has any."""
-    for size in reversed(upward(profile)):
+    for size in reversed(PLAN.upward(profile)):
         if found := _results(plan(dataset, source, size, seed)[name]):
             return found
     return []
@@ -440,11 +437,6 @@ def recommended() -> list[str]:
 def profiles() -> list[str]:
     """The profiles of the plan, from small to large."""
     return PLAN.profiles
-
-
-def upward(profile: str) -> list[str]:
-    """A profile and the larger ones, from small to large; one that the plan lacks alone."""
-    return PLAN.upward(profile)
 
 
 def scale(profile: str) -> dict[str, Any]:

@@ -28,6 +28,8 @@ QUOTES = Quotes(Path(__file__).with_name("reported.json"))
 #: The report's scores as its tables name them, with the direction in which it reads them: lower is
 #: better in all four.
 SCORES = {"DDM": "ddm", "PCD": "pcd", "log-cluster": "log_cluster", "cosine share (%)": "cosine"}
+#: The paper's scores as its tables name them.
+PAPER = {"ddm": "DDM", "pcd": "PCD", "log_cluster": "log-cluster", "sra": "SRA"}
 
 
 def report() -> pd.DataFrame:
@@ -50,26 +52,12 @@ def named(names: Sequence[str]) -> list[str]:
     return [titles[name] for name in names]
 
 
-def paper(which: str = "paper") -> pd.DataFrame:
+def paper(which: str = "paper", of: str = "") -> pd.DataFrame:
     """A table of the paper, a row a model: ``"paper"`` for MIMIC-III, ``"paper_ed"`` for its
-    emergency records.
+    emergency records; of its values, or of their margins (``" ±"``), missing where none is given.
     """
-    names = {"ddm": "DDM", "pcd": "PCD", "log_cluster": "log-cluster", "sra": "SRA"}
-    return (
-        pd.DataFrame(QUOTES.values[which])
-        .set_index("title")
-        .rename(columns=names)[list(names.values())]
-    )
-
-
-def margins(which: str = "paper") -> pd.DataFrame:
-    """The margins behind ± of :func:`paper`; missing where none is given."""
-    names = {"ddm ±": "DDM", "pcd ±": "PCD", "log_cluster ±": "log-cluster", "sra ±": "SRA"}
-    return (
-        pd.DataFrame(QUOTES.values[which])
-        .set_index("title")
-        .rename(columns=names)[list(names.values())]
-    )
+    rows = pd.DataFrame(QUOTES.values[which]).set_index("title")
+    return pd.DataFrame({title: rows[f"{name}{of}"] for name, title in PAPER.items()})
 
 
 # Log-cluster --------------------------------------------------------------------------------------
@@ -237,7 +225,7 @@ def budget(schedule: Schedule, epochs: int, planned: int) -> float:
 
 def apart(which: str, model: str, score: str, others: Sequence[str]) -> dict[str, bool]:
     """Whether the published range of ``model`` lies outside that of each other model."""
-    middle, width = paper(which)[score], margins(which)[score]
+    middle, width = paper(which)[score], paper(which, " ±")[score]
     return {
         other: bool(abs(middle[model] - middle[other]) > width[model] + width[other])
         for other in others

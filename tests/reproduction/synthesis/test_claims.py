@@ -192,6 +192,12 @@ def numbers(value):
         yield float(value)
 
 
+def test_a_product_of_quoted_values_has_three_digits():
+    row = "report/reported/density"
+    assert QUOTES.value(row) * QUOTES.value("report_codes") == pytest.approx(9.1035)
+    assert QUOTES.fill(f"{{{row} * report_codes}} of {{{row}}}") == "9.1 of 0.0085"
+
+
 @pytest.mark.parametrize("name", VALUES)
 def test_every_printed_value_is_in_the_file_of_quoted_values(name):
     assert set(map(float, VALUES[name])) - set(numbers(QUOTES.values)) == set()

@@ -20,7 +20,7 @@ def test_every_published_run_of_a_generator_is_planned():
     planned = {
         again.id
         for dataset in OPEN
-        for profile in experiments.upward("standard")
+        for profile in experiments.PLAN.upward("standard")
         for row in experiments.plan(dataset, None, profile).values()
         for again in experiments.replicates(row)
     }
