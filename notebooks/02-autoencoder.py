@@ -137,10 +137,10 @@ for name, run in results.weighted(found).items():
     model, people = run.generator, results.cohort({name: run}, source).validation
     latents = model.autoencoder.encode(torch.from_numpy(people.dense()))
     back = model.reconstruct(people)
-    codes = len(model.unreachable())
-    print(f"{name}: {latents.shape[1]} latent dimensions,", end=" ")
-    print(f"{people.counts.sum() / len(people):.1f} codes per patient before,", end=" ")
-    print(f"{back.counts.sum() / len(back):.1f} after, {codes} codes out of reach")
+    before, after = (each.counts.sum() / len(each) for each in (people, back))
+    print(f"{name}: {latents.shape[1]} latent dimensions, codes per patient", end=" ")
+    print(f"{before:.1f} before and {after:.1f} after,", end=" ")
+    print(f"{len(model.unreachable())} codes out of reach")
 
 # %% [markdown]
 # The same for all autoencoders, from what each run recorded:

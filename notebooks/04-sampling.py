@@ -149,11 +149,11 @@ flows = [(one, n) for one in ("ddim", "heun", "dpm_solver_pp_2m") for n in (3, 5
 jumps = [("exact_jumps", None), *(("tau_leaping", steps) for steps in (3, 5, 10, 20, 40))]
 
 # %%
-rows = []
+rows, how = [], {"seed": seed, "progress": False}
 for name, run in small.items():
     model = run.generator
     for sampler, steps in flows if name in results.scored(runs) else jumps:
-        drawn = model.sample(size, seed=seed, sampler=sampler, steps=steps, progress=False)
+        drawn = model.sample(size, sampler=sampler, steps=steps, **how)
         error = np.abs(results.shares(drawn) - present).mean()
         rows.append((f"{name}: {sampler.replace('_', ' ')}", model.evaluations, error))
 

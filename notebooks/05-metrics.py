@@ -67,12 +67,12 @@ faults = {
     "a thousand-fold": 1000 * counts,
 }
 sets = {f"fresh {place + 2}": part for place, part in enumerate(fresh)}
-sets |= {name: CodeMatrix.from_array(spoiled, test.codes) for name, spoiled in faults.items()}
+sets |= {name: CodeMatrix.from_array(made, test.codes) for name, made in faults.items()}
 
 # %%
-how = {"train": train, "n": size, "seed": seed}
-points = references(test, **how)
-scored = {name: evaluate(test, made, reference=points, **how) for name, made in sets.items()}
+points = references(test, train=train, n=size, seed=seed)
+how = {"train": train, "reference": points, "n": size, "seed": seed}
+scored = {name: evaluate(test, made, **how) for name, made in sets.items()}
 
 # %% tags=["hide-input"]
 names = {

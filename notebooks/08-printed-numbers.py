@@ -165,7 +165,7 @@ print(f"{value:,.1f} by the report's formula, {exact:,.1f} as reported")
 # %%
 rng = np.random.default_rng(0)
 sparse = rng.poisson(facts["report_real_density"], (300, 50))
-wild = rng.exponential(table.loc[broken, "codes per patient"] / codes, (300, 50)).round()
+wild = rng.exponential(table.loc[broken, "mean count"], (300, 50)).round()
 tries = [cluster(sparse, wild, seed=start) for start in range(20)]
 first = [made for made in tries if made.real[0] == made.n_real]
 made = [log_cluster(sparse, wild, on_missing="broadcast", clusters=c) for c in first]

@@ -102,7 +102,7 @@ Words(
 
 # %%
 facts = pd.Series(run.experiment).astype(str).to_frame("value")
-Table(facts[~facts["value"].str.contains(r"[\[{]")], f"The experiment of {run.id}")
+Table(facts[~facts["value"].str.startswith(("[", "{"))], f"The experiment of {run.id}")
 
 # %%
 print(run.stored.environment)
