@@ -300,7 +300,7 @@ def challenge(run: Run) -> dict[str, str]:
     stays, by the range of their mean predictions, 0 best.
     """
     test, groups = run.metrics["test"], pd.DataFrame(run.metrics["calibration"])
-    first = min(test["recall"]["value"], test["precision"]["value"])
+    first = min(test["recall"]["value"], test["precision"]["value"] or 0.0)  # none called dead: 0
     chance = groups["predicted"].clip(1e-6, 1 - 1e-6)
     apart = groups["stays"] * (groups["died"] - chance) ** 2 / (chance * (1 - chance))
     second = apart.sum() / max(float(np.ptp(chance)), 1e-6)

@@ -339,3 +339,6 @@ def test_the_scores_of_the_challenge_are_those_of_its_definition():
     assert results.challenge(SimpleNamespace(metrics=metrics)) == {
         "Challenge, score 1": "0.400", "Challenge, score 2": f"{apart / 0.2:.1f}",
     }  # fmt: skip
+    metrics["test"] = {"recall": {"value": 0.0}, "precision": {"value": None}}  # none predicted
+    none = results.challenge(SimpleNamespace(metrics=metrics))
+    assert none["Challenge, score 1"] == "0.000"
