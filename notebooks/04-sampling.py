@@ -103,7 +103,7 @@ figures.show(
 # %% tags=["hide-input"]
 every = results.rows(dataset, source, profile, seed)
 steps = ablations.pick(every, "steps")
-Words(ablations.converged(steps, "1,000", "steps") or ablations.lacking(every, "steps"))
+Words(ablations.converged(steps, "1,000", "Steps") or ablations.lacking(every, "steps"))
 
 # %% tags=["hide-input"]
 ablations.draw(every, "steps")
@@ -126,7 +126,7 @@ for name in ("reported", "paper"):
         display(
             Table(ablations.scale(found, list(found)[-1]), f"{caption} {scores.caption(found)}")
         )
-        display(Words(ablations.converged(found, list(found)[-1], "wide")))
+        display(Words(ablations.converged(found, list(found)[-1], "Width")))
     else:
         display(Words(f"`{name}` has been run in the regime at one width at most on these data."))
 

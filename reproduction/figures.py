@@ -636,7 +636,8 @@ def shared_legend(
     found = (ax.get_legend_handles_labels() for ax in axes)
     handles, labels = max(found, key=lambda entries: len(entries[1]))
     if labels:
-        number = columns or len(labels)
+        inches = sum(0.5 + 0.07 * len(label) for label in labels)  # with its mark, at this size
+        number = columns or math.ceil(len(labels) / math.ceil(inches / figure.get_figwidth()))
         where: Any = f"outside {place}"
         figure.legend(handles, labels, loc=where, ncols=number, fontsize=9)
     return figure

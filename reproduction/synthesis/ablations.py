@@ -129,10 +129,11 @@ def converged(rows: Rows, full: str, what: str) -> str:
         return ""
     lines = []
     for name, titles in moved(rows, full).items():
-        number = f"{len(titles)} of {len(SCALED)} scores" if titles else "no score"
+        number = f"{len(titles)} of {len(SCALED)} scores differ" if titles else "no score differs"
         listed = f" ({'; '.join(titles)})" if titles else ""
         lines.append(
-            f"- {what} {name} against {full}: {number} beyond half its 95 % interval{listed}."
+            f"- {what} {name}: {number} from {what.lower()} {full} by more than half of its 95 % "
+            f"interval{listed}."
         )
     return "\n".join(lines)
 
