@@ -4,7 +4,7 @@
 
 ====================  ==============================================================================
 ``runs.csv``          a row a run: run, row, title, seed, verdict, kind, parameters, seconds, scores
-``settings.json``     {run: its config.json without the digests of a saved model}
+``settings.json``     {run: its config.json without digests and what belongs to the weights}
 ``results.json``      {run: {metrics: its metrics.json, costs: its costs.json}}; in ``metrics`` the
                       entry ``reference`` is a key of ``references.json``
 ``references.json``   {key: the scores of the reference points}, each once
@@ -54,6 +54,8 @@ TABLES = {
 }
 #: Entries of config.json that seal the files of a saved model.
 SEALS = ("format", "weights", "vocabulary", "history", "pairs", "sha256")
+#: Entries of config.json that belong to the weights alone.
+LEARNED = ("columns", "rules")
 #: Files of a run that a bundle gathers, or that lie elsewhere; all others belong to its model.
 GATHERED = (
     "metrics.json",
@@ -304,7 +306,7 @@ def _summary(run: Store, numbers: pa.Table, headline: Sequence[str]) -> dict[str
 
 
 def _settings(run: Store) -> dict[str, Any]:
-    return {key: value for key, value in run.config.items() if key not in SEALS}
+    return {key: value for key, value in run.config.items() if key not in (*SEALS, *LEARNED)}
 
 
 def _results(runs: list[Store]) -> tuple[dict[str, Any], dict[str, Any]]:
