@@ -1,9 +1,10 @@
 """What lowers the attacks on a model's own weights, and what it costs.
 
-The attacker has the weights, and as many patients of the same hospital as the model was trained on,
-on whom models of every setting here are trained as references. Each setting is attacked with all of
-them; the worst is written down, beside the losses and whether a discriminator tells its patients
-from real ones. ``as before`` are the published weights where there are any.
+The attacker has the weights, other patients of the same hospital, and a model of as many of them
+(10,000 at most), of today's settings: it finds more than one that is trained to the end. The four
+attacks of :mod:`scoehr.metrics.attacks` that read losses are run on every setting; beside them
+stand the losses and whether a discriminator tells the model's patients from real ones. ``before``
+are the published weights where there are any.
 
 Results go to ``benchmarks/overfitting.json``. Run with
 ``python -m benchmarks.overfitting DATASET [SOURCE]``.
@@ -14,7 +15,6 @@ from __future__ import annotations
 import os
 import platform
 import sys
-import time
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,19 +28,25 @@ from scoehr.data.matrix import CodeMatrix
 from scoehr.files import ROOT, read_json, write_json
 from scoehr.generators import Generator, load, preset
 from scoehr.metrics import utility
-from scoehr.metrics.attacks import exposure
+from scoehr.metrics.attacks import ATTACKS, Target, own_loss
+from scoehr.metrics.registry import Members
 
 COMMAND = "python -m benchmarks.overfitting"
-JUDGED, COMPARED, DRAWS = 5_000, 3_000, 8  # members and others, patients of a side, draws of noise
+JUDGED = 10_000  # members, and others, and patients that the attacker holds, at most
+DRAWS = 8  # of noise
+COMPARED = 3_000  # patients of a side whom a discriminator tells apart
 SETTINGS: dict[str, dict[str, Any]] = {
-    "as before": {"patience": None, "width": 256},
-    "width 64": {"patience": None, "width": 64},
-    "chosen epoch": {"patience": 10, "width": 256},
-    "chosen epoch, width 64": {"patience": 10, "width": 64},
+    "before": {"patience": None, "pooling": 0.0, "least_gain": 0.0},
+    "chosen epoch": {"pooling": 0.0, "least_gain": 0.0},
+    "counts pooled": {"patience": None},
+    "now": {},
 }
 #: Training patients, and the settings that are run; of small tables all.
-SCALES = {1_500: tuple(SETTINGS), 20_000: ("as before", "chosen epoch, width 64")}
+SCALES = {1_500: tuple(SETTINGS), 20_000: ("before", "now")}
+#: The attacks that read losses.
+ATTACKED = ("own_loss", "calibrated_loss", "reference_loss", "quantile_regression")
 OUT = Path(__file__).with_suffix(".json")
+STAGES = ROOT / "runs" / "stages"
 
 
 @dataclass(frozen=True)
@@ -53,17 +59,25 @@ class Hospital:
 
     @cached_property
     def members(self) -> CodeMatrix:
+        """Whom the models are trained on."""
         return self._parts.train.take(np.arange(self.size))
 
     @cached_property
     def reference(self) -> CodeMatrix:
-        """The attacker's, as many or as there are."""
+        """Whom the attacker's model is trained on."""
         rest = np.arange(self.size, len(self._parts.train))
-        return self._parts.train.take(rest[: self.size])
+        return self._parts.train.take(rest[: min(self.size, JUDGED)])
 
     @cached_property
     def others(self) -> CodeMatrix:
-        return self._parts.test
+        """Who was never seen."""
+        return self._parts.test.take(np.arange(min(JUDGED, self.size)))
+
+    @cached_property
+    def held(self) -> CodeMatrix:
+        """Whose losses the attacker compares, as many as there are."""
+        rest = np.arange(len(self.others), len(self._parts.test))
+        return self._parts.test.take(rest[: len(self.others)])
 
     @cached_property
     def validation(self) -> CodeMatrix:
@@ -78,62 +92,71 @@ class Hospital:
 def fitted(name: str, hospital: Hospital, patients: CodeMatrix, seed: int) -> Generator:
     """A model of these settings; the published one where it is the same."""
     place = ROOT / "saved_models" / f"synthesis-{hospital.dataset}-standard/models/thinning-s0"
-    published = name == "as before" and patients is hospital.members and hospital.size == 20_000
+    published = name == "before" and patients is hospital.members and hospital.size == 20_000
     if published and place.exists():
         return load(place)
     model = preset("thinning", **SETTINGS[name])
-    return model.fit(patients, hospital.validation, seed=seed, progress=False)
+    return model.fit(patients, hospital.validation, seed=seed, folder=STAGES, progress=False)
 
 
-def losses(model: Generator, hospital: Hospital) -> tuple[np.ndarray, np.ndarray]:
-    """Of members and others, under the same noise for all models."""
-    sets = (hospital.members, hospital.others)
-    n = min(JUDGED, *map(len, sets))
-    members, others = (model.losses(part.take(np.arange(n)), draws=DRAWS, seed=9) for part in sets)
-    return members, others
-
-
-def row(model: Generator, hospital: Hospital, references: dict[str, Any]) -> dict[str, Any]:
-    """Losses, the worst attack, and the discriminator."""
-    members, others = losses(model, hospital)
-    found = {"own loss": exposure("attack", -members, -others)}
-    for name, (known, unknown) in references.items():
-        found[f"reference: {name}"] = exposure("attack", known - members, unknown - others)
-    worst = {key: max(each[key] for each in found.values()) for key in found["own loss"]}
+def row(model: Generator, hospital: Hospital, reference: Generator) -> dict[str, Any]:
+    """Losses, the attacks on them, and the discriminator."""
+    target = attacked(model, hospital, reference)
+    of_members, of_others = (-float(side.mean()) for side in own_loss(target))
+    measures = [measure for name in ATTACKED for measure in ATTACKS.steps[name]]
     n = min(COMPARED, hospital.size)
-    real, made = hospital.others.take(np.arange(n)), model.sample(n, seed=1, progress=False)
-    rows = [part.align(real.codes).counts.astype(float) for part in (real, made)]
-    told = utility.discriminator_auc(*utility.flat(utility.discriminate(*rows)))
+    made = model.sample(n, seed=1, progress=False).align(hospital.others.codes)
+    sides = (side.astype(float) for side in (hospital.others.counts[:n], made.counts))
+    told = utility.flat(utility.discriminate(*sides))
     return {
-        "loss_of_members": float(members.mean()),
-        "loss_of_others": float(others.mean()),
-        "epochs": len(model.history),
-        "worst": worst,
-        "attacks": found,
-        "discriminator_auc": told,
+        "loss_of_members": of_members,
+        "loss_of_others": of_others,
+        "epochs": epochs(model),
+        "attacks": {key: value for each in measures for key, value in each(target).items()},
+        "discriminator_auc": utility.discriminator_auc(*told),
     }
 
 
+def attacked(model: Generator, hospital: Hospital, reference: Generator) -> Target:
+    """What the attacks read: losses under the same noise for both models, no synthetic table."""
+    others, held = hospital.others.counts, hospital.held.counts
+    members = Members(None, hospital.members.counts[: others.shape[0]])
+    codes = hospital.others.codes
+
+    def losses_of(which: Generator) -> Any:
+        return lambda rows: which.losses(CodeMatrix.from_array(rows, codes), draws=DRAWS, seed=9)
+
+    target = Target(others, others[:0], members, reference=held)
+    target.loss, target.reference_loss = losses_of(model), losses_of(reference)
+    return target
+
+
+def epochs(model: Generator) -> int:
+    """Whose weights were taken."""
+    history = model.history
+    return int(history["epoch"][history["chosen"]].max() if "chosen" in history else len(history))
+
+
 def study(hospital: Hospital) -> None:
-    """Add the rows of a hospital of this size to the file."""
-    settings = SCALES[hospital.size]
-    place, models, references = f"{hospital.dataset}, {hospital.size:,} patients", {}, {}
-    begin = time.process_time()
-    for name in settings:
-        models[name] = fitted(name, hospital, hospital.members, seed=0)
-        if name != "as before" or hospital.size < 20_000:
-            alike = fitted(name, hospital, hospital.reference, seed=1)
-            references[name] = losses(alike, hospital)
-    found = {each: row(model, hospital, references) for each, model in models.items()}
-    made: dict[str, Any] = read_json(OUT) if OUT.exists() else {"rows": {}, "seconds": {}}
-    made["rows"][place] = found
-    made["seconds"][place] = time.process_time() - begin
-    made |= {"command": COMMAND, "settings": SETTINGS, "patients_judged": JUDGED}
-    made |= {"threads": torch.get_num_threads(), "platform": platform.platform()}
-    write_json(OUT, made | {"cores": os.cpu_count()})
-    for each, values in found.items():
-        print(f"{place} {each:24} {values['worst']} {values['discriminator_auc']:.4f}")
-        print(values["loss_of_members"], values["loss_of_others"], values["epochs"], flush=True)
+    """Add the rows of a hospital of this size to the file, each as soon as it is there."""
+    place = f"{hospital.dataset}, {hospital.size:,} patients"
+    reference = fitted("now", hospital, hospital.reference, seed=1)
+    for name in SCALES[hospital.size]:
+        model = fitted(name, hospital, hospital.members, seed=0)
+        found = row(model, hospital, reference)
+        print(place, name, found, flush=True)
+        made: dict[str, Any] = read_json(OUT) if OUT.exists() else {"rows": {}}
+        rows = made["rows"].setdefault(place, {})
+        rows[name] = found
+        made |= {
+            "command": COMMAND,
+            "settings": SETTINGS,
+            "attacked": ATTACKED,
+            "judged": JUDGED,
+            "cores": os.cpu_count(),
+        }
+        made |= {"threads": torch.get_num_threads(), "platform": platform.platform()}
+        write_json(OUT, made)
 
 
 def main() -> None:

@@ -33,6 +33,7 @@ from reproduction.synthesis import ablations, contest, reported, results, scores
 from reproduction.tables import Table, Words, folded, origin
 from scoehr.files import CHECKOUT, check_seed, read_json
 from scoehr.metrics import METRICS
+from scoehr.metrics.attacks import ATTACKS, RATES
 
 seed = check_seed(seed)
 planned = results.rows(dataset, source, profile, seed)
@@ -145,34 +146,58 @@ Words(
 
 # %% [markdown]
 # (stopping)=
-# ## When training should end
+# ## The model's own losses
 #
-# Whoever has a model's weights can attack its own losses. An attacker with as many patients of the
-# same hospital trains models like it and looks for patients whom the model knows better than those
-# do. The fewer the patients, the more is learned by heart; so validation patients {ref}`choose
-# the epoch <chosen-epoch>`. Every setting is attacked with the models of all, and the worst attack
-# is shown (`python -m benchmarks.overfitting`).
+# Whoever has a model's weights can attack its own losses. An attacker with other patients of the
+# same hospital trains a model like it and looks for patients whom the one under attack knows
+# better. Two things give a patient away. A network that is trained for too long learns its patients
+# by heart; so validation patients {ref}`choose the epoch <chosen-epoch>`. And a count that one
+# training patient alone has of a code is possible in one model and impossible in the other; so the
+# counts of all codes are {ref}`pooled <chosen-epoch>` into those of each. *Before* is the model of
+# this book named thinning, *now* what `scoehr fit` makes; the four attacks that read losses are run
+# on both (`python -m benchmarks.overfitting`).
 
 # %% tags=["hide-input"]
 study = read_json(CHECKOUT / "benchmarks" / "overfitting.json")
-ended = {
-    (place, name): {
-        "epochs run": row["epochs"],
-        "loss, members and others": (f"{row['loss_of_members']:.2f}, {row['loss_of_others']:.2f}"),
-        "attack AUC": f"{row['worst']['attack_auc']:.3f}",
-        "TPR at 1 % FPR": f"{row['worst']['attack_tpr_1']:.1%}",
-        "at .1 %": f"{row['worst']['attack_tpr_01']:.2%}",
+titles = {key.removesuffix("_auc"): ATTACKS[key].title for key in ATTACKS if key.endswith("_auc")}
+titles = {name: titles[name].removesuffix(", AUC") for name in study["attacked"]}
+
+
+def attacked(row):
+    """What a column of the table shows."""
+    found, shown = row["attacks"], {}
+    for name, title in titles.items():
+        at = " / ".join(f"{100 * found[f'{name}_{rate}']:.2g}" for rate in RATES)
+        shown[title] = f"{found[f'{name}_auc']:.3f}; {at}"
+    return shown | {
+        "loss of members, of others": f"{row['loss_of_members']:.2f}, {row['loss_of_others']:.2f}",
+        "epoch": row["epochs"],
         "discriminator AUC": f"{row['discriminator_auc']:.3f}",
     }
-    for place, rows in study["rows"].items()
-    for name, row in rows.items()
+
+
+for place, settings in study["rows"].items():
+    caption = (
+        f"{place}: AUC of each attack, and members found (%) where 10, 1 and .1 % of others are "
+        f"taken for one; chance finds as many. {study['judged']:,} members and as many others at "
+        "most."
+    )
+    display(Table(pd.DataFrame({name: attacked(row) for name, row in settings.items()}), caption))
+
+# %% tags=["hide-input"]
+worst = {
+    (place, name): [max(row["attacks"][f"{each}_{rate}"] for each in titles) for rate in RATES]
+    for place, settings in study["rows"].items()
+    for name, row in settings.items()
 }
-sheet = pd.DataFrame.from_dict(ended, orient="index")
-sheet.index = [f"{place}: {name}" for place, name in sheet.index]
-Table(
-    sheet,
-    f"Training to the end or to the chosen epoch: {study['patients_judged']:,} members and as many "
-    "others at most, on whom chance finds 1 % and .1 %.",
+Words(
+    " ".join(
+        f"{place}: where one other in a hundred is taken for a member, the worst attack finds "
+        f"{worst[place, 'before'][1]:.1%} of the members before and {worst[place, 'now'][1]:.1%} "
+        f"now; where one in a thousand is, {worst[place, 'before'][2]:.2%} and "
+        f"{worst[place, 'now'][2]:.2%}."
+        for place in study["rows"]
+    )
 )
 
 # %% [markdown]

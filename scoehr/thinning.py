@@ -87,6 +87,7 @@ class RateModel(nn.Module):
             log factors are ``length(*encoding)`` ``(B,)`` and ``codes(y, *encoding)``.
         blur: standard deviation of the noise on the lengths, relative to them.
         supported: whether the noise is less where patients are many (:func:`blur_lengths`).
+        pooling: patients' worth of the counts of all codes that is added to those of each.
     """
 
     MAX_COUNT, MAX_THINNED = 40, 15  # counts distinguished in whole and in thinned vectors
@@ -103,11 +104,16 @@ class RateModel(nn.Module):
     log_factorials: Tensor  # of 0, 1, … the longest
 
     def __init__(
-        self, network: nn.Module, n_codes: int, blur: float = 0.05, supported: bool = False
+        self,
+        network: nn.Module,
+        n_codes: int,
+        blur: float = 0.05,
+        supported: bool = False,
+        pooling: float = 0.0,
     ):
         super().__init__()
         self.network: Any = network
-        self.blur, self.supported = blur, supported
+        self.blur, self.supported, self.pooling = blur, supported, pooling
         count_pmf = torch.zeros(self.MAX_COUNT + 1, n_codes)
         count_pmf[0] = 1.0
         self.register_buffer("count_pmf", count_pmf)
@@ -126,6 +132,7 @@ class RateModel(nn.Module):
     def set_marginals(self, counts: Tensor, lengths: Tensor) -> None:
         """Set them from patients by count ``(MAX_COUNT + 1, n_codes)`` and length ``(1024,)``."""
         counts = torch.cat([counts[:1], counts[1:2] + 0.3, counts[2:]])
+        counts = pool_counts(counts, self.pooling) if self.pooling else counts
         self.count_pmf.copy_(counts / counts.sum(0))
         support = lengths if self.supported else torch.ones(())
         self.length_pmf.copy_(blur_lengths(lengths / lengths.sum(), self.blur, support))
@@ -134,13 +141,14 @@ class RateModel(nn.Module):
     def build_tables(self) -> None:
         """Make the tables that follow from the distributions.
 
-        The rate of a code present k times is kept between 0.01 and 5 (k + 1): gaps between the
-        counts of few patients would pass for certainty.
+        The rate of a code present k times is kept below 5 (k + 1), and above 0.01 where counts are
+        not pooled: gaps between the counts of few patients would pass for certainty.
         """
         levels = torch.linspace(0, 1, self.LEVELS, dtype=torch.float64)
         rates = marginal_rates(self.count_pmf.double(), levels, self.MAX_THINNED)
         k = torch.arange(1, self.MAX_THINNED + 1)[:, None]
-        rates[:, 1:] = rates[:, 1:].clamp(min=0.01).minimum(5.0 * (k + 1))
+        least = 0.0 if self.pooling else 0.01
+        rates[:, 1:] = rates[:, 1:].clamp(min=least).minimum(5.0 * (k + 1))
         self.marginal_log_rates.copy_(rates.clamp(min=1e-6).log())
         seen = torch.arange(len(self.count_pmf))[:, None] * (self.count_pmf > 0)
         unbounded = self.count_pmf[-1] > 0  # counts from MAX_COUNT on are not distinguished
@@ -226,6 +234,19 @@ def marginal_rates(count_pmf: Tensor, levels: Tensor, most: int) -> Tensor:
     weights = choose * removal**missing  # (n_levels, most + 1, M + 1)
     total, removed = weights @ count_pmf, (weights * missing / removal) @ count_pmf
     return torch.where(total > 0, removed / total.clamp(min=1e-300), torch.zeros_like(total))
+
+
+def pool_counts(counts: Tensor, pooling: float) -> Tensor:
+    """Patients by count ``(M + 1, n_codes)``, of those with a code drawn towards all codes' counts.
+
+    As many have a code as before; how often, they have it as if ``pooling`` patients more had, with
+    the counts of all codes together. So no count of one patient alone stands out, and none is
+    impossible that another code has.
+    """
+    present = counts[1:]
+    common = present.sum(1, keepdim=True) / present.sum()
+    held = present.sum(0)
+    return torch.cat([counts[:1], (present + pooling * common) * (held / (held + pooling))])
 
 
 def count_lengths(x: Data) -> Tensor:

@@ -45,6 +45,7 @@ class TrainingConfig:
     clip: float | None = None  # norm of the gradient
     ema: float = 0.0  # decay a step of the averaged weights; 0 is no average
     patience: int | None = None  # epochs without a better one, after which the best is taken
+    least_gain: float = 0.0  # share of the loss by which a later epoch is better, at least
     divergence_factor: float = 100.0  # times the untrained module's loss is divergence
 
     def __post_init__(self) -> None:
@@ -179,7 +180,7 @@ def train(
         start = time.perf_counter()
         row = {"epoch": epoch + 1, "train_loss": _epoch(state, loss, data, config, rates[epoch])}
         if judge and config.patience:
-            row |= _choose(state, judge)
+            row |= _choose(state, judge, config.least_gain)
         else:
             row["validation_loss"] = _mean_loss(module, loss, validation, config.batch, seed)
         row |= {"learning_rate": rates[epoch], "seconds": time.perf_counter() - start}
@@ -203,7 +204,7 @@ def _check_size(n: int, config: TrainingConfig) -> None:
         )
 
 
-def _choose(state: Checkpoint, judge: Judge) -> Row:
+def _choose(state: Checkpoint, judge: Judge, least_gain: float) -> Row:
     """Judge the averaged weights, and take them where they are better: entries of the row."""
     current = {key: value.clone() for key, value in state.module.state_dict().items()}
     averaged = state.kept or current
@@ -212,7 +213,8 @@ def _choose(state: Checkpoint, judge: Judge) -> Row:
     with torch.no_grad():
         found = float(judge())
     state.module.load_state_dict(current)
-    better = found < min((row["validation_loss"] for row in state.history), default=math.inf)
+    taken = [row["validation_loss"] for row in state.history if row["chosen"]]
+    better = not taken or found < taken[-1] - least_gain * abs(taken[-1])
     if better:
         state.chosen = {key: value.clone() for key, value in averaged.items()}
     return {"validation_loss": found, "chosen": better}

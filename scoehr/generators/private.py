@@ -59,7 +59,9 @@ class PrivateConfig(ThinningConfig):
     epochs: int = 40
     batch: int = 1024  # on average: every patient is in each batch with the same probability
     learning_rate: float = 5e-4
+    pooling: float = since(0.0, before=0.0)
     patience: int | None = since(None, before=None)  # losses are not looked at
+    least_gain: float = since(0.0, before=0.0)
     epsilon: float = 8.0
     delta: float = 1e-5
     max_gradient_norm: float = 100.0  # of a patient; a lower one biases rates of long vectors

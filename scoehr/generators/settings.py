@@ -30,6 +30,7 @@ LIMITS = {
     "epsilon": "(0, inf)",
     "latent": "[1, 16384]",
     "learning_rate": "(0, inf)",
+    "least_gain": "[0, 1)",
     "marginals_noise": "(0, inf)",
     "max_codes": "[1, 1000000]",
     "max_gradient_norm": "(0, inf)",

@@ -41,7 +41,9 @@ class ThinningConfig(Settings):
     blur: float = 0.05  # of the lengths of the training patients, relative to them
     lengths: Literal["blurred", "supported"] = since("blurred", before="blurred")  # less if common
     ema: float = 0.999
-    patience: int | None = since(60, before=None)  # epochs without a better; None: the last
+    pooling: float = since(5.0, before=0.0)  # patients of the counts of all codes, for each code
+    patience: int | None = since(10, before=None)  # epochs without a better; None: the last
+    least_gain: float = since(0.002, before=0.0)  # of the loss, by which an epoch is better
     sampler: Literal["exact_jumps", "tau_leaping"] = "exact_jumps"
     steps: int | None = None  # of tau_leaping
     sample_batch: int = 4096  # grown together; at the end few are left to fill the processor
@@ -76,8 +78,12 @@ class Thinning(Generator):
 
     def _make_networks(self, n_codes: int) -> None:
         network = self.layers(n_codes, self.config.width, self.config.depth)
-        supported = self.config.lengths == "supported"
-        self.rate = RateModel(network, n_codes, self.config.blur, supported)
+        config = self.config
+        how: dict[str, Any] = {
+            "supported": config.lengths == "supported",
+            "pooling": config.pooling,
+        }
+        self.rate = RateModel(network, n_codes, config.blur, **how)
 
     @property
     def network(self) -> nn.Module:
@@ -85,7 +91,8 @@ class Thinning(Generator):
 
     def _train(self, fitting: Fitting) -> list[Row]:
         self.rate.fit_marginals(fitting.data)
-        config = self._training_config(len(fitting.data), patience=self.config.patience)
+        stopping = {name: getattr(self.config, name) for name in ("patience", "least_gain")}
+        config = self._training_config(len(fitting.data), **stopping)
         how: dict[str, Any] = {"device": self.device, "losses": self._losses}
         return fitting.train("rate", self.rate, self.rate.loss, config, **how)
 

@@ -30,7 +30,7 @@ from scoehr.metrics.registry import SMALLEST, Members, Metric, Pair, Registry
 
 ATTACKS = Registry()
 #: False-positive rates at which attacks are judged, by the name in the results.
-RATES = {"tpr_1": 0.01, "tpr_01": 0.001}
+RATES = {"tpr_10": 0.1, "tpr_1": 0.01, "tpr_01": 0.001}
 #: Bandwidths that are tried: log odds that a code is as in the patient beside.
 BANDWIDTHS = np.arange(1.5, 8, 0.5)
 TRIED = 500  # reference patients on whom the bandwidth is chosen
@@ -62,9 +62,9 @@ class Target(Pair):
 
 
 def exposure(name: str, members: np.ndarray, others: np.ndarray) -> dict[str, float]:
-    """AUC of an attack, and its true-positive rates at false-positive rates of 1 % and .1 %.
+    """AUC of an attack, and its true-positive rates at false-positive rates of 10, 1 and .1 %.
 
-    Floats in [0, 1], lower is better; ideal .5, .01 and .001. Ties are broken at random.
+    Floats in [0, 1], lower is better; ideal .5, .1, .01 and .001. Ties are broken at random.
     Source: Carlini et al. (2022), Membership Inference Attacks From First Principles, S&P.
     """
     found = {f"{name}_auc": utility.area(members, others)}
@@ -82,7 +82,7 @@ def _rates(members: np.ndarray, others: np.ndarray, at: np.ndarray) -> np.ndarra
 def _attack(
     name: str, title: str, source: str
 ) -> Callable[[Callable[[Target], Scores]], Callable[[Target], Scores]]:
-    """Register the three scores of an attack."""
+    """Register the scores of an attack."""
     metrics = {f"{name}_auc": Metric(f"{title}, AUC", 0, 1, "lower", 0.5, source)}
     for rate, at in RATES.items():
         shown = f"{title}, TPR at {100 * at:g} % FPR"
@@ -281,7 +281,7 @@ def attack(
     Returns:
         dict of plain JSON values:
 
-        - scores: {attack_auc, attack_tpr_1, attack_tpr_01: value}
+        - scores: {attack_auc, attack_tpr_10, attack_tpr_1, attack_tpr_01: value}
         - floor: the same with fresh training patients in place of the table
         - interval: {score: [low, high]}, 95 % over patients
         - risks: scores, floor and interval of :data:`~scoehr.metrics.disclosure.RISKS`

@@ -17,6 +17,7 @@ from scoehr.thinning import (
     count_lengths,
     exact_jumps,
     marginal_rates,
+    pool_counts,
     tau_leaping,
     thin,
     thinning_levels,
@@ -113,6 +114,25 @@ class TestThinning:
             binary[:, 0, 0], 0.2 / (0.8 + 0.2 * (1 - levels)), rtol=1e-5, atol=0
         )
         assert not binary[:, 1:].any()  # who has it cannot get it again
+
+    def test_pooled_counts_are_a_patients_worth_of_those_of_all_codes(self):
+        """By hand: ten patients have one code once, one patient has another three times."""
+        counts = torch.tensor([[89.0, 98.0], [10.0, 0.0], [0.0, 0.0], [0.0, 1.0]])
+        pooled = pool_counts(counts, 5.0)
+        once = torch.tensor([10 + 5 * 10 / 11, 5 * 10 / 11]) * torch.tensor([10 / 15, 1 / 6])
+        torch.testing.assert_close(pooled[1], once)
+        torch.testing.assert_close(pooled.sum(0), counts.sum(0))  # as many have each code
+        assert not pooled[2].any() and pooled[3].all()
+
+    def test_no_count_of_one_patient_alone_stands_out_once_counts_are_pooled(self):
+        x = torch.zeros(200, 3)
+        x[:100, 0], x[50:, 1], x[0, 2] = 1, 2, 9
+        networks = [RateModel(Alone(), 3, pooling=pooling) for pooling in (0.0, 5.0)]
+        for model in networks:
+            model.fit_marginals(x)
+        assert [model.max_count.tolist() for model in networks] == [[1, 2, 9], [9, 9, 9]]
+        alone, pooled = (model.count_pmf[9, 2] for model in networks)
+        assert pooled < alone / 3
 
     def test_how_many_more_follows_by_bayes_rule(self):
         """Against the definition, summed by hand over the lengths that records may have."""

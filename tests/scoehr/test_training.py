@@ -320,6 +320,15 @@ def test_validation_patients_choose_the_epoch_and_end_the_training():
     assert "chosen" not in every[0], "without patience nothing is chosen"
 
 
+def test_an_epoch_that_gains_too_little_is_not_taken():
+    net, loss = regression()
+    judged = iter([10.0, 9.95, 9.6, 9.59, 9.55, 9.51, 9.0])
+    config = TrainingConfig(60, batch=20, patience=3, least_gain=0.01)
+    judge = lambda: torch.tensor(next(judged))  # noqa: E731
+    history = train(net, loss, X, config, seed=1, judge=judge, progress=False)
+    assert [row["chosen"] for row in history] == [True, False, True, False, False, False]
+
+
 def test_an_interrupted_choice_is_the_same_as_one_that_was_not(tmp_path):
     history, taken, ended = overfitting(5)
     with pytest.raises(KeyboardInterrupt):

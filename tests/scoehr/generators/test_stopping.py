@@ -58,12 +58,13 @@ def test_patients_are_judged_under_the_same_noise():
 
 
 def test_settings_that_came_later_leave_earlier_names_and_models_as_they_were():
-    before = ThinningConfig(patience=None)
-    assert "patience" not in before.distinguishing()
+    then: dict = {"patience": None, "least_gain": 0.0, "pooling": 0.0}
+    before = ThinningConfig(**then)
+    assert not set(then) & set(before.distinguishing())
     assert ThinningConfig().distinguishing()["patience"] == ThinningConfig().patience
-    assert ThinningConfig.from_saved({"width": 32}) == ThinningConfig(width=32, patience=None)
+    assert ThinningConfig.from_saved({"width": 32}) == ThinningConfig(width=32, **then)
     assert ThinningConfig.from_saved({"patience": 3}).patience == 3
-    later = {"patience", "vocabulary", "vocabulary_noise"}
+    later = {*then, "vocabulary", "vocabulary_noise"}
     assert not later & set(PrivateConfig().distinguishing())
 
 

@@ -42,8 +42,8 @@ def planted(sets) -> tuple[Target, np.ndarray]:
     return Target(real[:N], made, Members(train, train[:N]), reference=real[N:]), copied
 
 
-def test_there_are_eight_attacks_with_three_scores_each():
-    assert len(NAMES) == 8 and len(ATTACKS) == 24
+def test_there_are_eight_attacks_with_four_scores_each():
+    assert len(NAMES) == 8 and len(ATTACKS) == 32
 
 
 def test_six_of_eight_attacks_find_a_copy_of_one_in_a_hundred_patients(sets):
@@ -98,14 +98,17 @@ def test_a_model_without_losses_is_refused(sets):
 def test_rates_by_hand():
     members, others = np.r_[np.full(10, 3.0), np.zeros(90)], np.r_[2.0, np.zeros(99)]
     found = exposure("a", members, others)
+    assert found["a_tpr_10"] >= found["a_tpr_1"]
     assert found["a_tpr_1"] == pytest.approx(0.1)  # ten above the one in a hundred
     assert found["a_tpr_01"] == pytest.approx(0.1)
     chance = exposure("a", np.zeros(50), np.zeros(70))
-    assert chance == pytest.approx({"a_auc": 0.5, "a_tpr_1": 0.01, "a_tpr_01": 0.001})
+    assert chance == pytest.approx(
+        {"a_auc": 0.5, "a_tpr_10": 0.1, "a_tpr_1": 0.01, "a_tpr_01": 0.001}
+    )
 
 
 @settings(max_examples=30, deadline=None)
 @given(arrays(float, 15, elements=st.floats(-5, 5)), arrays(float, 20, elements=st.floats(-5, 5)))
 def test_rates_stay_in_range_and_in_order(members, others):
     found = exposure("a", members, others)
-    assert 0 <= found["a_tpr_01"] <= found["a_tpr_1"] <= 1
+    assert 0 <= found["a_tpr_01"] <= found["a_tpr_1"] <= found["a_tpr_10"] <= 1
