@@ -532,8 +532,9 @@ def _bridge(experiment: Experiment, progress: bool) -> dict[str, Any]:
     number = np.asarray((found.visit_codes[rows] > 0).sum(axis=0)).ravel()
     codes = np.sort(np.argsort(-number, kind="stable")[: scale.bridge_codes])
     real = bridge.admissions(found, rows, codes)
+    whole: dict[str, Any] = {"patience": None, "least_gain": 0.0, "pooling": 0.0}  # all epochs
     model = generators.preset(
-        "thinning", kind="binary", epochs=scale.bridge_epochs, width=4 * scale.model.width
+        "thinning", kind="binary", epochs=scale.bridge_epochs, width=4 * scale.model.width, **whole
     )
     model.fit(real, seed=experiment.seed, progress=progress)
     made = model.sample(len(real), seed=experiment.seed, progress=progress)
