@@ -138,8 +138,8 @@ for name, run in results.weighted(found).items():
     latents = model.autoencoder.encode(torch.from_numpy(people.dense()))
     back = model.reconstruct(people)
     before, after = (each.counts.sum() / len(each) for each in (people, back))
-    print(f"{name}: {latents.shape[1]} dimensions, codes per patient {before:.1f} before,", end=" ")
-    print(f"{after:.1f} after, {len(model.unreachable())} out of reach")
+    print(f"{name}: {latents.shape[1]} dimensions, codes per patient", end=" ")
+    print(f"{before:.1f} before, {after:.1f} after, {len(model.unreachable())} out of reach")
 
 # %% [markdown]
 # The same for all autoencoders, from what each run recorded:

@@ -155,10 +155,11 @@ for name, run in small.items():
     for sampler, steps in flows if name in results.scored(runs) else jumps:
         drawn = model.sample(size, sampler=sampler, steps=steps, **how)
         error = np.abs(results.shares(drawn) - present).mean()
-        rows.append((f"{name}: {sampler.replace('_', ' ')}", model.evaluations, error))
+        rows.append((f"{name}: {sampler}", model.evaluations, error))
 
 # %% tags=["hide-input"]
 trials = pd.DataFrame(rows, columns=["sampler", "evaluations", "score"])
+trials["sampler"] = trials["sampler"].str.replace("_", " ")
 fresh = cohort.train.take(np.random.default_rng(seed).permutation(len(cohort.train))[:size])
 floor = np.abs(results.shares(fresh) - present).mean()
 best = trials.loc[trials["score"].idxmin()]

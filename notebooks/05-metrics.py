@@ -60,14 +60,17 @@ train, *fresh = (cohort.train.take(part) for part in parts)
 
 # %%
 counts = fresh[0].dense(np.int64)
-rarest = np.argsort(cohort.train.counts.sum(axis=0), kind="stable")[: counts.shape[1] // 3]
+recorded = cohort.train.counts.sum(axis=0)
+rarest = np.argsort(recorded, kind="stable")[: len(recorded) // 3]
+kept = ~np.isin(np.arange(len(recorded)), rarest)
 faults = {
     "36 % dropped": rng.binomial(counts, 0.64),
-    "rarest third gone": np.where(np.isin(np.arange(counts.shape[1]), rarest), 0, counts),
+    "rarest third gone": counts * kept,
     "a thousand-fold": 1000 * counts,
 }
 sets = {f"fresh {place + 2}": part for place, part in enumerate(fresh)}
-sets |= {name: CodeMatrix.from_array(made, test.codes) for name, made in faults.items()}
+for name, spoiled in faults.items():
+    sets[name] = CodeMatrix.from_array(spoiled, test.codes)
 
 # %%
 points = references(test, train=train, n=size, seed=seed)

@@ -102,7 +102,8 @@ Words(
 
 # %%
 facts = pd.Series(run.experiment).astype(str).to_frame("value")
-Table(facts[~facts["value"].str.startswith(("[", "{"))], f"The experiment of {run.id}")
+plain = ~facts["value"].str.startswith(("[", "{"))
+Table(facts[plain], f"The experiment of {run.id}")
 
 # %%
 print(run.stored.environment)

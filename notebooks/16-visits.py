@@ -67,7 +67,8 @@ for table in (folder / "few").glob("*.parquet"):
 
 # %%
 hospital = patients.load("table", folder).patients
-model = Whole(WholeConfig(width=32, epochs=2)).fit(hospital, seed=seed, progress=False)
+model = Whole(WholeConfig(width=32, epochs=2))
+model.fit(hospital, seed=seed, progress=False)
 model.save(folder / "model")
 made = Whole.load(folder / "model").sample(500, seed=seed, progress=False)
 made.write(folder / "synthetic")
