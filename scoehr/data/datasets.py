@@ -181,7 +181,8 @@ def source_of(name: str, source: str | Path | None) -> Path:
         )
     if source is None:
         names = (f"{table}.csv.gz" for table in simulate.TABLES)
-        return writing.written(ROOT / "data" / "simulated", names, simulate.write_tables)
+        write, law = simulate.write_tables, simulate.LAW_ID
+        return writing.written(ROOT / "data" / "simulated", names, write, law)
     place = user_path(source)
     if not place.exists():
         raise InputError(f"{place}: no such file or folder; check the path")

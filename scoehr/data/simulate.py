@@ -33,6 +33,7 @@ care.
 from __future__ import annotations
 
 import csv
+import hashlib
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -68,7 +69,10 @@ COMPLEXITY = ((0.50, 0.20), (0.75, 0.25), (1.00, 0.25), (1.35, 0.20), (1.75, 0.1
 
 
 #: The law's numbers: phenotypes, populations, tails and the values of descriptive columns.
-LAW = tomllib.loads(resources.files(__package__).joinpath("law.toml").read_text(encoding="utf-8"))
+_LAW_FILE = resources.files(__package__).joinpath("law.toml").read_bytes()
+LAW = tomllib.loads(_LAW_FILE.decode())
+#: By which tables that were written before another law are known.
+LAW_ID = hashlib.sha256(_LAW_FILE).hexdigest()[:16]
 
 
 class Phenotype(NamedTuple):
@@ -724,7 +728,7 @@ def write_tables(folder: str | Path, *, patients: int = PATIENTS, seed: int = 0)
         columns = tables[name]
         rows = {"ROW_ID": np.arange(1, len(next(iter(columns.values()))) + 1)} | columns
         write_table(Path(folder) / f"{name}.csv.gz", [rows])
-    seal(folder)
+    seal(folder, LAW_ID)
     return {
         "patients": patients,
         "admissions": len(visits),

@@ -51,9 +51,12 @@ def timestamps(seconds: np.ndarray, known: np.ndarray | None = None) -> pa.Array
 # The seal -------------------------------------------------------------------------------------
 
 
-def seal(folder: str | Path) -> None:
-    """Write the hash of every file of a folder of simulated tables into its seal."""
-    found = {"written by": "scoehr simulate", "files": _hashes(Path(folder))}
+def seal(folder: str | Path, law: str = "") -> None:
+    """Write the hash of every file of a folder of simulated tables into its seal.
+
+    ``law``: the law that they were drawn from.
+    """
+    found = {"written by": "scoehr simulate", "law": law, "files": _hashes(Path(folder))}
     write_json(Path(folder) / SEAL, found)
 
 
@@ -80,13 +83,19 @@ def check_seal(folder: str | Path) -> None:
         raise InputError(f"{folder}: {strange} is not what scoehr simulate wrote; {remedy}")
 
 
-def written(folder: Path, names: Iterable[str], write: Callable[[Path], Any]) -> Path:
-    """The folder, sealed, of simulated tables; ``write`` writes them unless all ``names`` exist."""
+def written(folder: Path, names: Iterable[str], write: Callable[[Path], Any], law: str) -> Path:
+    """The folder, sealed, of simulated tables.
+
+    ``write`` writes them unless all ``names`` exist, and anew where those that exist are sealed as
+    of another ``law``.
+    """
     if not all((folder / name).exists() for name in names):
         write(folder)
     elif not (folder / SEAL).exists():
         seal_again(folder, write)
     check_seal(folder)
+    if read_json(folder / SEAL).get("law") != law:
+        write(folder)
     return folder
 
 

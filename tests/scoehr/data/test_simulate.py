@@ -93,6 +93,19 @@ def test_tables_written_before_there_was_a_seal_are_known_by_their_bytes(sealed)
         writing.seal_again(sealed, write)
 
 
+def test_tables_of_an_earlier_law_are_written_anew(sealed):
+    write = partial(simulate.write_tables, patients=500, seed=2)
+    names = [f"{name}.csv.gz" for name in simulate.TABLES]
+    (sealed / "PATIENTS.csv.gz").write_bytes(gzip.compress(b"a"))
+    before = simulate.LAW_ID
+    writing.seal(sealed, before)
+    writing.written(sealed, names, write, before)
+    assert gzip.decompress((sealed / "PATIENTS.csv.gz").read_bytes()) == b"a"
+    writing.seal(sealed, "another")
+    writing.written(sealed, names, write, before)
+    assert len(datasets.load("simulated", sealed).matrix) == 500
+
+
 def test_real_tables_are_refused_under_the_name_of_simulated_ones(shared_data):
     for read in (datasets.load, patients.load):
         with pytest.raises(InputError, match="read real tables by the name of their data set"):
