@@ -73,9 +73,9 @@ def tables_of(dataset: str, source: str | Path | None, patients: int, seed: int)
             f"data set {dataset!r} needs the folder of its tables; give it by --source"
         )
     if source is None:
-        name = f"{patients}-patients-seed-{seed}-{simulate.FORM}"
+        folder = ROOT / "data" / "dualk-simulated" / f"{patients}-patients-seed-{seed}"
         write = partial(simulate.write_tables, patients=patients, seed=seed)
-        return written(ROOT / "data" / "dualk-simulated" / name, [simulate.LAW], write)
+        return written(folder, [simulate.LAW], write, simulate.FORM)
     place = user_path(source)
     if not place.exists():
         raise InputError(f"{place}: no such file or folder; check the path")

@@ -59,7 +59,7 @@ ICD10_SINCE = 2015
 LAW = "simulated.json"
 #: Changes whenever tables of the same cohort are written otherwise, so that those of before are not
 #: read.
-FORM = 2
+FORM = "2"
 
 
 @dataclass(frozen=True)
@@ -274,7 +274,7 @@ def write_tables(folder: str | Path, *, patients: int, seed: int = 0) -> dict[st
             path = scratch / "hosp" / f"{name}.csv.gz"
             rows[name] = write_table(path, parts, quoted=False, level=1)
         write_json(scratch / LAW, {"patients": patients, "seed": seed})
-        seal(scratch)
+        seal(scratch, FORM)
     numbers["labevents"] = rows["labevents"]
     return numbers | {"diagnoses": len(diagnoses["icd_code"])}
 
