@@ -74,15 +74,16 @@ def models(folder: Path) -> dict[str, Path]:
     for name, settings in PRESETS.items():
         found[name] = folder / name
         if not found[name].exists():
-            _fitted(name, settings).save(found[name])
+            fitted(name, settings).save(found[name])
     return found
 
 
-def _fitted(name: str, settings: dict[str, Any]) -> Any:
+def fitted(name: str, settings: dict[str, Any], seed: int = 0) -> Any:
+    """A model of a preset, of a few patients."""
     if name == generators.Whole.name:
         model = generators.Whole(generators.WholeConfig(**settings))
-        return model.fit(whole_patients(), seed=0, progress=False)
-    return generators.preset(name, **settings).fit(patients(), seed=0, progress=False)
+        return model.fit(whole_patients(), seed=seed, progress=False)
+    return generators.preset(name, **settings).fit(patients(), seed=seed, progress=False)
 
 
 def drawn(folder: Path) -> CodeMatrix | Patients:

@@ -99,12 +99,8 @@ def twins(number: int, seed: int, folder: Path) -> Iterator[Outcome]:
 def repeats(number: int, seed: int, folder: Path) -> Iterator[Outcome]:
     """The same training and sample, twice."""
     del folder
-    data = altered_models.patients()
     for name in list(TINY)[:number]:
-        drawn = [
-            generators.preset(name, **TINY[name]).fit(data, seed=seed, progress=False)
-            for _ in range(2)
-        ]
+        drawn = [altered_models.fitted(name, TINY[name], seed) for _ in range(2)]
         same = _same(drawn[0]._weights(), drawn[1]._weights())
         samples = [model.sample(30, seed=seed, progress=False) for model in drawn]
         fault = "other patients" if not samples[0].equals(samples[1]) else ""
