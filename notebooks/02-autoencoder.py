@@ -139,7 +139,8 @@ for name, run in results.weighted(found).items():
     back = model.reconstruct(people)
     before, after = (each.counts.sum() / len(each) for each in (people, back))
     print(f"{name}: {latents.shape[1]} dimensions, codes per patient", end=" ")
-    print(f"{before:.1f} before, {after:.1f} after, {len(model.unreachable())} out of reach")
+    print(f"{before:.1f} before, {after:.1f} after,", end=" ")
+    print(f"{len(model.unreachable())} out of reach")
 
 # %% [markdown]
 # The same for all autoencoders, from what each run recorded:

@@ -29,7 +29,7 @@ import pandas as pd
 from IPython.display import display
 
 from reproduction import figures
-from reproduction.synthesis import ablations, contest, reported, results, scores
+from reproduction.synthesis import ablations, contest, reported, results, scores, validity
 from reproduction.tables import Table, Words, folded, origin
 from scoehr.files import CHECKOUT, check_seed, read_json
 from scoehr.metrics import METRICS
@@ -163,26 +163,18 @@ titles = {key.removesuffix("_auc"): ATTACKS[key].title for key in ATTACKS if key
 titles = {name: titles[name].removesuffix(", AUC") for name in study["attacked"]}
 
 
-def attacked(row):
-    """What a column of the table shows."""
-    found, shown = row["attacks"], {}
-    for name, title in titles.items():
-        at = " / ".join(f"{100 * found[f'{name}_{rate}']:.2g}" for rate in RATES)
-        shown[title] = f"{found[f'{name}_auc']:.3f}; {at}"
-    return shown | {
-        "loss of members, of others": f"{row['loss_of_members']:.2f}, {row['loss_of_others']:.2f}",
-        "epoch": row["epochs"],
-        "discriminator AUC": f"{row['discriminator_auc']:.3f}",
-    }
-
-
 for place, settings in study["rows"].items():
     caption = (
         f"{place}: AUC of each attack, and members found (%) where 10, 1 and .1 % of others are "
         f"taken for one; chance finds as many. {study['judged']:,} members and as many others at "
         "most."
     )
-    display(Table(pd.DataFrame({name: attacked(row) for name, row in settings.items()}), caption))
+    display(
+        Table(
+            pd.DataFrame({name: validity.attacked(row, titles) for name, row in settings.items()}),
+            caption,
+        )
+    )
 
 # %% tags=["hide-input"]
 worst = {

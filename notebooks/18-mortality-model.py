@@ -132,9 +132,6 @@ figures.show(
 names = ["bilstm-study", "tuned-study", "curve"]
 searched = results.runs(dataset, source, profile, seed, names)
 tuned = searched["tuned-study"]
-Table(results.search_table(tuned), "The best trials of the search, best first")
-
-# %% tags=["hide-input"]
 figures.show(
     results.search_curves(tuned),
     "Every trial of the search: cross-entropy on the stays left out, mean over folds. Trials end "

@@ -332,22 +332,6 @@ SPACE = {
 }
 
 
-def search_table(found: Run, most: int = 5) -> pd.DataFrame:
-    """The best trials of a search, a column a trial: what was chosen, and the means over folds."""
-    columns = {}
-    for trial in found.metrics["search"]["trials"][:most]:
-        sizes = {
-            name: 2**value if name.startswith("log2") else value for name, value in trial.items()
-        }
-        chosen = {title: cell(sizes[name]) for name, title in SPACE.items()}
-        scores = {"loss, mean over folds": trial["value"], "AUROC, mean over folds": trial["auroc"]}
-        columns[f"trial {trial['trial'] + 1}"] = chosen | {
-            title: f"{value:.3f}" for title, value in scores.items()
-        }
-    return pd.DataFrame(columns)
-
-
-@figures.styled
 def search_curves(found: Run) -> Figure:
     """Mean validation loss of every trial of a search over its epochs, the best one in colour."""
     search, config = found.metrics["search"], found.experiment.tuning

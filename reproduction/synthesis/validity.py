@@ -13,6 +13,7 @@ from scoehr.data.matrix import CodeMatrix
 from scoehr.metrics import METRICS, Undefined
 from scoehr.metrics import validity as measured
 from scoehr.metrics.arrays import checked
+from scoehr.metrics.attacks import RATES
 from scoehr.metrics.registry import Members, Pair
 
 FRESH = "fresh real patients"
@@ -99,3 +100,16 @@ LAW = {
 
 def _number(value: Any) -> float:
     return np.nan if isinstance(value, Undefined) else float(value)
+
+
+def attacked(row: Mapping[str, Any], titles: Mapping[str, str]) -> dict[str, Any]:
+    """What each attack finds of a model of ``benchmarks/overfitting.json``, and what it costs."""
+    found, shown = row["attacks"], {}
+    for name, title in titles.items():
+        at = " / ".join(f"{100 * found[f'{name}_{rate}']:.2g}" for rate in RATES)
+        shown[title] = f"{found[f'{name}_auc']:.3f}; {at}"
+    return shown | {
+        "loss of members, of others": f"{row['loss_of_members']:.2f}, {row['loss_of_others']:.2f}",
+        "epoch": row["epochs"],
+        "discriminator AUC": f"{row['discriminator_auc']:.3f}",
+    }

@@ -62,7 +62,8 @@ def scores(runs: Sequence[WholeRun]) -> pd.DataFrame:
     """A row a score: the generator with its interval, reference points, floor-normalised gap."""
     sheet = {}
     for key, metric in scores_of.WHOLE.items():
-        point = {NAMES[name]: reference(runs, name, key) for name in scores_of.REFERENCES}
+        named = [name for name in scores_of.REFERENCES if name != "resampled"]  # as copies score
+        point = {NAMES[name]: reference(runs, name, key) for name in named}
         gap = str(student(_known(run.metrics["gap"][key] for run in runs)))
         sheet[metric.title] = {"synthetic": str(estimate(runs, key))} | point | {"gap": gap}
     table = pd.DataFrame.from_dict(sheet, orient="index")

@@ -140,7 +140,8 @@ def problems(driver, page):
     written, drawn = driver.execute_script(formulas)
     if written > drawn:
         yield f"{written} formulas, {drawn} drawn"
-    if page.name not in LISTS:
+    of_book = driver.execute_script("return Boolean(document.querySelector('article'))")
+    if of_book and page.name not in LISTS:
         yield from crowded(driver)
     for size in (DESKTOP, PHONE):
         resize(driver, size)

@@ -319,7 +319,6 @@ def test_the_search_and_the_learning_curve_are_made_and_shown(root):
     config = tuned.load()[0][0].config
     assert (config.hidden, config.dropout) == (2 ** best["log2_hidden"], best["dropout"])
     assert len(tuned.metrics["search"]["courses"]) == tuned.experiment.tuning.trials
-    assert results.search_table(tuned).loc["hidden units"].iloc[0] == str(config.hidden)
     assert f"{best['auroc']:.3f}" in results.search_words(found)
     assert claims.flat(found).verdict in (claims.HOLDS, claims.FAILS, claims.OPEN)
     sizes = [stays for stays, _ in curve.metrics["sizes"].values()]

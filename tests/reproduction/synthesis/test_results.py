@@ -310,7 +310,6 @@ def test_quoted_values():
     assert headline["fidelity.density_ratio"] == pytest.approx(0.0085 / 0.0132)
     assert ablations.of_report(None) == {}
     assert ablations.of_paper()["utility.sra"] == "0.87 ± 0.02"
-    assert ablations.reported_density("reported") == [0.0085, 0.0094]
     curve = ablations.reported_curves("score")["144"]
     assert curve[curve["set"] == "test"]["loss"].iloc[[0, -1]].tolist() == [12.8265, 10.1112]
 

