@@ -616,7 +616,7 @@ def test_a_notebook_without_a_fingerprint_is_refused(tree):
 
 def test_a_notebook_changed_by_hand_is_told(tree):
     stamped(tree)
-    edit(NOTEBOOK, "far from a bell curve", "far from a curve")(tree)
+    edit(NOTEBOOK, "has a long tail of", "has a short tail of")(tree)
     assert [complaint.reason.split(";")[0] for complaint in publishing.check(tree)] == [
         "changed since it was executed"
     ]
