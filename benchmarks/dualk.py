@@ -52,9 +52,10 @@ def step(folder: Path) -> dict[str, Any]:
     import torch
 
     from companions.dualk import prepare as phases
+    from companions.dualk.batches import dense
     from companions.dualk.models import ModelConfig
     from companions.dualk.protocols import CORRECTED
-    from companions.dualk.train import Learner, TrainingConfig, cross_entropy, dense
+    from companions.dualk.train import Learner, TrainingConfig, cross_entropy
 
     records = phases.load("simulated", folder)
     parts = phases.split(records)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from companions.dualk import rates
-from companions.dualk.batches import Feed
+from companions.dualk.batches import Feed, dense, in_parts
 from companions.dualk.cohorts import Records, Split
 from companions.dualk.models import Batch
 from companions.dualk.train import (
@@ -26,10 +26,9 @@ from companions.dualk.train import (
     Stage,
     contents,
     cross_entropy,
-    dense,
     everything,
     fit,
-    scored,
+    judged,
 )
 from scoehr.checkpoints import CODE_VERSION
 
@@ -58,13 +57,9 @@ def copy_forward(feed: Feed, parts: Split, patients: np.ndarray) -> np.ndarray:
     state, common = rates.of(feed, patients), rates.overall(feed, parts.train)
     within = 0.1 * special.expit(common)  # orders a group, and never reaches the next
     top = level[1] - 0.2
-    rest = top - np.logaddexp(
-        0, top - common
-    )  # below the other groups, and in the order of frequency
-    found = np.select(
-        [state == 0, state == 1], [max(level[0], level[1] + 0.2) + within, level[1] + within], rest
-    )
-    return found.astype(np.float32)
+    rest = top - np.logaddexp(0, top - common)  # below the other groups, in the order of frequency
+    groups = [max(level[0], level[1] + 0.2) + within, level[1] + within]
+    return np.select([state == 0, state == 1], groups, rest).astype(np.float32)
 
 
 def recurrence(feed: Feed, parts: Split, patients: np.ndarray) -> np.ndarray:
@@ -94,10 +89,8 @@ class Retain(nn.Module):
     def __init__(self, targets: int, codes: int, width: int = 128, dropout: float = 0.3):
         super().__init__()
         self.embed = nn.Embedding(codes + 1, width, padding_idx=0)
-        self.alpha, self.beta = (
-            nn.GRU(width, width, batch_first=True),
-            nn.GRU(width, width, batch_first=True),
-        )
+        self.alpha = nn.GRU(width, width, batch_first=True)
+        self.beta = nn.GRU(width, width, batch_first=True)
         self.visit, self.channel = nn.Linear(width, 1), nn.Linear(width, width)
         self.linear, self.dropout = nn.Linear(width, targets), nn.Dropout(dropout)
         nn.init.normal_(self.embed.weight, std=0.1)
@@ -109,9 +102,8 @@ class Retain(nn.Module):
         back = (length - 1 - torch.arange(there.shape[1])).clamp(min=0)  # the last visit first
         values = self.dropout(functional.embedding(batch.visits, visits))
         turned = values.gather(1, back[..., None].expand_as(values))
-        weight = (
-            self.visit(self.alpha(turned)[0]).masked_fill(~there[..., None], -1e30).softmax(dim=1)
-        )
+        scores = self.visit(self.alpha(turned)[0])
+        weight = scores.masked_fill(~there[..., None], -1e30).softmax(dim=1)
         context = weight * torch.tanh(self.channel(self.beta(turned)[0])) * turned
         return self.linear(self.dropout(context.sum(dim=1)))
 
@@ -152,16 +144,15 @@ def facts(records: Records, parts: Split) -> list[Any]:
 @torch.no_grad()
 def logits_of(module: nn.Module, feed: Feed, patients: np.ndarray) -> np.ndarray:
     """(n, targets) what a network that needs no graph says of patients."""
-    parts = np.array_split(patients, -(-len(patients) // 512))
-    return torch.cat([module(feed.batch(part)) for part in parts]).numpy()
+    return torch.cat([module(feed.batch(part)) for part in in_parts(patients, 512)]).numpy()
 
 
 def validated(module: nn.Module, feed: Feed, parts: Split) -> Row:
     """The figures on validation patients, whose loss chooses the epoch."""
     held = parts.validation if len(parts.validation) else parts.train
     truth, logits = feed.answers(held).toarray() > 0, logits_of(module, feed, held)
-    value = float(cross_entropy(torch.from_numpy(logits), torch.from_numpy(truth).float()))
-    return scored(logits, truth, value, "validation patients") | {"merit": -value}
+    found = judged(logits, truth, "validation patients")
+    return found | {"merit": -found["loss"]}
 
 
 def all_of(

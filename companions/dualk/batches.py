@@ -10,6 +10,7 @@ from scipy import sparse
 from torch import Tensor
 
 from companions.dualk.cohorts import CATEGORIES, Records
+from companions.dualk.graph import Edges
 from companions.dualk.models import Batch, Graph
 from companions.dualk.protocols import Labs
 
@@ -33,9 +34,7 @@ class Feed:
     def _codes(self) -> tuple[np.ndarray, np.ndarray]:
         """(n_visits + 1, C) nodes of each visit, row 0 empty; and how many each has."""
         counts = self.records.visit_codes
-        times = (
-            counts.data.astype(np.int64) if self.repeated else np.ones(counts.nnz, dtype=np.int64)
-        )
+        times = counts.data.astype(np.int64) if self.repeated else np.ones(counts.nnz, np.int64)
         visit = np.repeat(np.repeat(np.arange(counts.shape[0]), np.diff(counts.indptr)), times)
         node = np.repeat(counts.indices + 1, times)
         sizes = np.bincount(visit, minlength=counts.shape[0])
@@ -59,10 +58,8 @@ class Feed:
         seen = visit < (records.first[1:] - hidden)[records.owner]
         weight = (1 / np.maximum(number, 1))[records.owner[seen]].astype(np.float32)
         shape = (len(records.patients), len(records.days))
-        return (
-            sparse.csr_array((weight, (records.owner[seen], visit[seen])), shape=shape)
-            @ self.present
-        ).tocsr()
+        shares = sparse.csr_array((weight, (records.owner[seen], visit[seen])), shape=shape)
+        return (shares @ self.present).tocsr()
 
     @cached_property
     def _days(self) -> np.ndarray:
@@ -87,20 +84,16 @@ class Feed:
             visits, places = np.append(0, visits), places + 1
         table, sizes = self._codes
         codes = table[visits[1:], : sizes[visits].max()]
-        since = (
-            np.where(
-                rows > 0, self._days[self.last_seen(patients) + 1][:, None] - self._days[rows], 0
-            )
-            / YEAR
-        )
+        days = self._days[self.last_seen(patients) + 1][:, None] - self._days[rows]
+        since = np.where(rows > 0, days, 0) / YEAR
         ever, last = self.history(patients)
         return Batch(
             torch.from_numpy(codes.astype(np.int64)),
             torch.from_numpy(places.reshape(rows.shape)),
             torch.from_numpy(since.astype(np.float32)),
             self.laboratory(patients),
-            _dense(last),
-            _dense(ever),
+            dense(last),
+            dense(ever),
         )
 
     def history(self, patients: np.ndarray) -> tuple[sparse.csr_array, sparse.csr_array]:
@@ -113,8 +106,8 @@ class Feed:
         if self.labs == "none":
             return torch.zeros(len(patients), len(records.items))
         if self.labs == "previous visit":
-            return _dense(records.labs[last - 1])
-        return _dense((records.first_day if self.labs == "first day" else records.labs)[last])
+            return dense(records.labs[last - 1])
+        return dense((records.first_day if self.labs == "first day" else records.labs)[last])
 
     def answers(self, patients: np.ndarray) -> sparse.csr_array:
         """(n, targets) codes of the last visit."""
@@ -122,30 +115,26 @@ class Feed:
 
     def abnormal(self, patients: np.ndarray) -> dict[str, Tensor]:
         """Items of each category that are abnormal at any visit, (n, items of the category)."""
-        rows = (
-            self.seen(patients) if not self.whole else Feed(self.records, whole=True).seen(patients)
-        )
+        rows = self.seen(patients)
         member, place = np.nonzero(rows)
-        sums = sparse.csr_array(
-            (np.ones(len(member)), (member, rows[member, place] - 1)),
-            shape=(len(patients), len(self.records.days)),
-        )
-        found = _dense((sums @ self.records.labs.astype(np.float32)) > 0)
-        return {
-            name: found[:, self.records.category(name)]
-            for name in CATEGORIES
-            if name in self.records.categories
-        }
+        cells, shape = (member, rows[member, place] - 1), (len(patients), len(self.records.days))
+        sums = sparse.csr_array((np.ones(len(member)), cells), shape=shape)
+        found = dense((sums @ self.records.labs.astype(np.float32)) > 0)
+        known = [name for name in CATEGORIES if name in self.records.categories]
+        return {name: found[:, self.records.category(name)] for name in known}
 
 
-def _dense(matrix: sparse.csr_array) -> Tensor:
+def dense(matrix: sparse.csr_array) -> Tensor:
+    """A sparse matrix as float32."""
     return torch.from_numpy(matrix.toarray().astype(np.float32))
 
 
-def as_graph(edges: object, weighted: bool) -> Graph:
-    """Edges of :mod:`companions.dualk.graph` for the network."""
-    from companions.dualk.graph import Edges
+def in_parts(rows: np.ndarray, size: int) -> list[np.ndarray]:
+    """Rows cut into batches of about equal size, none larger than ``size``."""
+    return np.array_split(rows, max(1, -(-len(rows) // size)))
 
-    assert isinstance(edges, Edges)
+
+def as_graph(edges: Edges, weighted: bool) -> Graph:
+    """Edges for the network."""
     index = torch.from_numpy(np.stack([edges.source, edges.target]).astype(np.int64))
     return Graph(index, torch.from_numpy(edges.weight)[:, None] if weighted else None)

@@ -362,7 +362,7 @@ def _model(experiment: Experiment, progress: bool) -> dict[str, Any]:
     hearts = _hearts(teacher, experiment.seed) if main else {}
     files = {
         "config": {"parameters": parameter_table(model), "training_seconds": seconds},
-        "history.csv": train.as_table(teacher.history),
+        "history.csv": pd.DataFrame(teacher.history),
     }
     files |= scores
     files["metrics.json"]["heart_failure"] = hearts
@@ -399,7 +399,7 @@ def _control(experiment: Experiment, progress: bool) -> dict[str, Any]:
     model = teacher.learn()
     feed = Feed(found, labs=teacher.feed.labs, repeated=experiment.protocol.repeated_codes)
     logits = train.predict(model, teacher.graph, feed, parts.test)
-    return _scored(experiment, feed, logits) | {"history.csv": train.as_table(teacher.history)}
+    return _scored(experiment, feed, logits) | {"history.csv": pd.DataFrame(teacher.history)}
 
 
 def shuffled(found: Records, patients: np.ndarray, seed: int) -> Records:
@@ -427,7 +427,7 @@ def _history(experiment: Experiment, progress: bool) -> dict[str, Any]:
     number = sum(part.numel() for part in net.parameters())
     return _scored(experiment, feed, logits, {"retain, every visit": alone}) | {
         "config": {"parameters": {"in all": number}, "history": asdict(experiment.history)},
-        "history.csv": train.as_table(rows),
+        "history.csv": pd.DataFrame(rows),
     }
 
 

@@ -27,11 +27,11 @@ from torch.nn import functional
 
 from companions.dualk import baselines, rates
 from companions.dualk.baselines import Retain, validated
-from companions.dualk.batches import Feed
+from companions.dualk.batches import Feed, dense
 from companions.dualk.cohorts import Records, Split
 from companions.dualk.graph import visits_of
-from companions.dualk.models import Batch
-from companions.dualk.train import Row, Stage, cross_entropy, dense, fit
+from companions.dualk.models import Batch, recurrence
+from companions.dualk.train import Row, Stage, cross_entropy, fit
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,7 @@ class HistoryNet(nn.Module):
         codes = batch.last.sum(dim=1, keepdim=True) / 10
         seen = [self.hide(batch.last), self.hide(batch.ever), batch.labs, visits, codes]
         hidden = functional.relu(self.inputs(torch.cat(seen, dim=1)))
-        last, earlier, never = self.rates + self.shift
-        start = torch.where(batch.last > 0, last, torch.where(batch.ever > 0, earlier, never))
-        return start + self.linear(self.dropout(hidden))
+        return recurrence(self.rates + self.shift, batch) + self.linear(self.dropout(hidden))
 
 
 class Mean(nn.Module):
@@ -126,9 +124,8 @@ def pretrain(
 
     epochs, rate = config.pretraining_epochs, config.learning_rate
     stage = Stage("masked codes", epochs, 256, lambda _: rate, decay=0.1)
-    return fit(
-        net, loss, np.arange(visits.shape[0]), stage, partial(validated, net, feed, parts), **how
-    )
+    score = partial(validated, net, feed, parts)
+    return fit(net, loss, np.arange(visits.shape[0]), stage, score, **how)
 
 
 def learn(

@@ -21,9 +21,7 @@ STEPS = 50
 
 
 class Attention(NamedTuple):
-    """Weights of one patient, averaged over feature channels: a row a visit, and a row a code of a
-    visit.
-    """
+    """Weights of one patient, averaged over feature channels."""
 
     visits: pd.DataFrame  # visit (1 is the oldest), weight
     codes: pd.DataFrame  # visit, code, title, weight
@@ -36,17 +34,12 @@ def attention(model: DuaLK, graph: Graph, feed: Feed, patient: int) -> Attention
     model.eval()
     nodes = model.graph(graph)
     per_code = model.visit_attention.weights(nodes, batch.codes).mean(dim=2).numpy()
-    visits = model.visit_vectors(nodes, batch)
-    index = batch.visits
-    if model.config.ordered:
-        visits = model._placed(visits, batch)
-        index = torch.where(index > 0, torch.arange(1, index.numel() + 1).view_as(index), 0)
-    per_visit = model.patient_attention.weights(visits, index).mean(dim=2)[0].numpy()
+    found = model.patient_attention.weights(*model.visits(nodes, batch))
+    per_visit = found.mean(dim=2)[0].numpy()
     rows = []
     for number, row in enumerate(batch.visits[0].tolist(), start=1):
-        for node, weight in zip(
-            batch.codes[row - 1].tolist(), per_code[row - 1].tolist(), strict=True
-        ):
+        codes, shares = batch.codes[row - 1].tolist(), per_code[row - 1].tolist()
+        for node, weight in zip(codes, shares, strict=True):
             if row and node:
                 rows.append((number, records.codes[node - 1], records.titles[node - 1], weight))
     there = batch.visits[0].numpy() > 0
@@ -74,22 +67,18 @@ def decoder_gradients(
 
     def logit(*embeddings: Tensor) -> Tensor:
         times = len(embeddings[0]) // len(patient)
-        return model.head(list(embeddings), patient.repeat(times, 1), batch.labs.repeat(times, 1))[
-            :, code
-        ]
+        others = (part.repeat(times, 1) for part in (patient, batch.labs))
+        return model.head(list(embeddings), *others)[:, code]
 
     found = IntegratedGradients(logit).attribute(inputs, n_steps=steps)
-    rows: list[tuple[str, str, float]] = []
+    tables = []
     for part, key in zip(found, model.decoders, strict=True):
         name = key.replace("_", " ")
         items = (part @ model.decoder(key).fc3.weight.T).mean(dim=0).detach().numpy()
-        rows += zip(
-            [name] * len(items),
-            feed.records.labels[feed.records.category(name)],
-            items.tolist(),
-            strict=True,
-        )
-    return pd.DataFrame(rows, columns=["category", "item", "attribution"])
+        labels = feed.records.labels[feed.records.category(name)]
+        columns = {"category": name, "item": labels, "attribution": items.tolist()}
+        tables.append(pd.DataFrame(columns))
+    return pd.concat(tables, ignore_index=True)
 
 
 def by_category(table: pd.DataFrame) -> pd.Series:
@@ -101,11 +90,10 @@ def by_category(table: pd.DataFrame) -> pd.Series:
 def embedding_map(
     records: Records, vectors: np.ndarray, prefixes: Sequence[str], seed: int = 0, most: int = 40
 ) -> pd.DataFrame:
-    """Two coordinates (t-SNE; van der Maaten & Hinton 2008) of the most frequent codes that begin
-    so.
+    """Two coordinates (t-SNE; van der Maaten & Hinton 2008) of the most frequent codes of prefixes.
 
-    ``vectors`` (n_codes + 1, d) as the encoder has them. Columns x, y, code, title, group (the
-    prefix).
+    ``vectors`` (n_codes + 1, d) as the encoder has them. Columns x, y, code, title and group, the
+    prefix.
     """
     from sklearn.manifold import TSNE
 
@@ -113,15 +101,12 @@ def embedding_map(
     chosen = []
     for prefix in prefixes:
         mine = np.flatnonzero(np.char.startswith(records.codes, prefix))
-        chosen += [
-            (code, prefix)
-            for code in mine[np.argsort(-number[mine], kind="stable")][: most // len(prefixes)]
-        ]
+        frequent = mine[np.argsort(-number[mine], kind="stable")][: most // len(prefixes)]
+        chosen += [(code, prefix) for code in frequent]
     places = np.array([code for code, _ in chosen])
     perplexity = min(30.0, max(2.0, (len(places) - 1) / 3))
-    points = TSNE(perplexity=perplexity, random_state=seed, init="pca").fit_transform(
-        vectors[places + 1]
-    )
+    fit = TSNE(perplexity=perplexity, random_state=seed, init="pca")
+    points = fit.fit_transform(vectors[places + 1])
     return pd.DataFrame(
         {
             "x": points[:, 0],

@@ -54,9 +54,7 @@ class ModelConfig:
     attention: Literal["normal", "scaled"] = "normal"
     weighted: bool = False
     ordered: bool = False
-    copies: bool = (
-        False  # what the network says is added to a learned rate of recurrence of each code
-    )
+    copies: bool = False  # adds the network's logits to a learned rate of recurrence of each code
 
 
 class Attention(nn.Module):
@@ -69,12 +67,8 @@ class Attention(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def weights(self, items: Tensor, index: Tensor) -> Tensor:
-        """(n, h), (rows, k) -> (rows, k, h), zero where ``index`` is 0 and else summing to 1 over
-        k.
-        """
-        scores = functional.embedding(
-            index, items @ self.scores
-        )  # scored once an item, then looked up
+        """(n, h), (rows, k) -> (rows, k, h), 0 where ``index`` is 0, else summing to 1 over k."""
+        scores = functional.embedding(index, items @ self.scores)  # once an item, then looked up
         empty = (index == 0)[..., None]
         weights = functional.softmax(scores.masked_fill(empty, -1e30), dim=1)
         return weights.masked_fill(empty, 0.0)
@@ -105,11 +99,8 @@ class Decoder(nn.Module):
 
     def __init__(self, width: int, inner: int, items: int, dropout: float):
         super().__init__()
-        self.fc1, self.fc2, self.fc3 = (
-            nn.Linear(width, width),
-            nn.Linear(width, inner),
-            nn.Linear(inner, items),
-        )
+        self.fc1, self.fc2 = nn.Linear(width, width), nn.Linear(width, inner)
+        self.fc3 = nn.Linear(inner, items)
         self.dropout = nn.Dropout(dropout)
 
     def embed(self, patient: Tensor) -> Tensor:
@@ -127,11 +118,8 @@ class LaboratoryNet(nn.Module):
 
     def __init__(self, items: int, width: int, codes: int, dropout: float = 0.4):
         super().__init__()
-        self.first, self.second, self.dropout = (
-            nn.Linear(items, width),
-            nn.Linear(width, codes),
-            nn.Dropout(dropout),
-        )
+        self.first, self.second = nn.Linear(items, width), nn.Linear(width, codes)
+        self.dropout = nn.Dropout(dropout)
 
     def forward(self, labs: Tensor) -> Tensor:
         return self.second(self.dropout(functional.relu(self.first(labs))))
@@ -139,9 +127,7 @@ class LaboratoryNet(nn.Module):
 
 @dataclass(frozen=True)
 class Sizes:
-    """What the data say: items of each laboratory category in the order of the vector, and codes to
-    predict.
-    """
+    """Codes to predict, and items of each laboratory category in the order of the vector."""
 
     targets: int
     items: Mapping[str, int] = field(default_factory=dict)
@@ -161,13 +147,10 @@ class DuaLK(nn.Module):
         self.graph = GraphEncoder(features, h, config.weighted)
         self.visit_attention = Attention(h, config.attention_dropout, config.attention)
         self.patient_attention = Attention(h, config.attention_dropout, config.attention)
-        parts = {name.replace(" ", "_"): n for name, n in sizes.items.items()}
-        self.decoders = nn.ModuleDict(
-            {
-                name: Decoder(h, config.decoder, n, config.decoder_dropout)
-                for name, n in parts.items()
-            }
-        )
+        self.decoders = nn.ModuleDict()
+        for name, n in sizes.items.items():
+            decoder = Decoder(h, config.decoder, n, config.decoder_dropout)
+            self.decoders[name.replace(" ", "_")] = decoder
         inputs = h + config.decoder * len(self.decoders)
         if sizes.uses_labs:
             self.lab_layer = nn.Linear(sum(sizes.items.values()), h).requires_grad_(False)
@@ -178,40 +161,30 @@ class DuaLK(nn.Module):
             self.place = nn.Embedding(PLACES + 1, h)
             self.since = nn.Linear(1, h, bias=False)
             nn.init.normal_(self.place.weight, std=0.02)
-        if (
-            config.copies
-        ):  # starts as the rates of recurrence alone, see companions.dualk.rates.table
+        if config.copies:  # starts as the rates of recurrence alone, companions.dualk.rates.table
             self.rates = nn.Parameter(torch.zeros(3, sizes.targets))
             nn.init.zeros_(self.classifier.weight)
             nn.init.zeros_(self.classifier.bias)
 
-    def visit_vectors(self, nodes: Tensor, batch: Batch) -> Tensor:
-        """(nodes, h) -> (V + 1, h), row 0 zero."""
-        return functional.pad(self.visit_attention(nodes, batch.codes), (0, 0, 1, 0))
+    def visits(self, nodes: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """(nodes, h) -> visits (n + 1, h), row 0 zero, and those of each patient, (B, T).
+
+        Where the order counts, every patient's visits have their own rows, moved by place and time.
+        """
+        visits = functional.pad(self.visit_attention(nodes, batch.codes), (0, 0, 1, 0))
+        if not self.config.ordered:
+            return visits, batch.visits
+        there = batch.visits > 0
+        back = there.flip(1).cumsum(1).flip(1).clamp(max=PLACES)  # 1 for the last visit
+        time = self.since(torch.log1p(batch.since)[..., None])
+        moved = functional.embedding(batch.visits, visits) + self.place(back) + time
+        rows = functional.pad((moved * there[..., None]).flatten(0, 1), (0, 0, 1, 0))
+        number = torch.arange(1, there.numel() + 1).view_as(batch.visits)
+        return rows, torch.where(there, number, 0)
 
     def patient(self, nodes: Tensor, batch: Batch) -> Tensor:
         """(nodes, h) -> (B, h)."""
-        visits = self.visit_vectors(nodes, batch)
-        if (
-            self.config.ordered
-        ):  # every patient's visits get their own rows, moved by place and time
-            visits = self._placed(visits, batch)
-            index = torch.where(
-                batch.visits > 0, torch.arange(1, batch.visits.numel() + 1).view_as(batch.visits), 0
-            )
-            return self.patient_attention(visits, index)
-        return self.patient_attention(visits, batch.visits)
-
-    def _placed(self, visits: Tensor, batch: Batch) -> Tensor:
-        there = batch.visits > 0
-        back = (
-            there.flip(1).cumsum(1).flip(1).clamp(max=PLACES)
-        )  # 1 for the last visit, 2 for the one before, …
-        time = self.since(torch.log1p(batch.since)[..., None])
-        moved = (functional.embedding(batch.visits, visits) + self.place(back) + time) * there[
-            ..., None
-        ]
-        return functional.pad(moved.flatten(0, 1), (0, 0, 1, 0))
+        return self.patient_attention(*self.visits(nodes, batch))
 
     def laboratory(self, patient: Tensor) -> dict[str, Tensor]:
         """(B, h) -> logits of the items of each category."""
@@ -228,9 +201,7 @@ class DuaLK(nn.Module):
         return found
 
     def head(self, embeddings: list[Tensor], patient: Tensor, labs: Tensor) -> Tensor:
-        """What the classifier makes of decoder embeddings, patient and laboratory items: (B,
-        targets) logits.
-        """
+        """(B, targets) logits of the classifier from decoder embeddings, patient and items."""
         parts = [*embeddings, patient]
         if self.sizes.uses_labs:
             parts.append(functional.relu(self.lab_layer(labs)))
@@ -241,30 +212,26 @@ class DuaLK(nn.Module):
         return self.from_nodes(self.graph(graph), batch)
 
     def from_nodes(self, nodes: Tensor, batch: Batch) -> Tensor:
-        """The same from encoded nodes (nodes, h), which are the same for every batch of an
-        evaluation.
-        """
+        """The same from encoded nodes (nodes, h), the same for every batch of an evaluation."""
         patient = self.patient(nodes, batch)
         logits = self.head(self.laboratory_embeddings(patient), patient, batch.labs)
-        if self.config.copies:
-            last, earlier, never = self.rates
-            logits = logits + torch.where(
-                batch.last > 0, last, torch.where(batch.ever > 0, earlier, never)
-            )
-        return logits
+        return logits + recurrence(self.rates, batch) if self.config.copies else logits
+
+
+def recurrence(rates: Tensor, batch: Batch) -> Tensor:
+    """(3, targets) rates by the state of a code in a history -> (B, targets)."""
+    last, earlier, never = rates
+    return torch.where(batch.last > 0, last, torch.where(batch.ever > 0, earlier, never))
 
 
 def parameter_table(model: DuaLK) -> dict[str, int]:
     """Parameters of each part, in the order of the study's account."""
 
-    def count(*modules: nn.Module | nn.Parameter) -> int:
-        tensors = [
-            t for m in modules for t in ([m] if isinstance(m, nn.Parameter) else m.parameters())
-        ]
-        return sum(tensor.numel() for tensor in tensors)
+    def count(*modules: nn.Module) -> int:
+        return sum(part.numel() for module in modules for part in module.parameters())
 
     found = {
-        "node features": count(model.graph.features),
+        "node features": model.graph.features.numel(),
         "graph attention": count(model.graph.conv1, model.graph.conv2),
         "attention over codes and visits": count(model.visit_attention, model.patient_attention),
         "laboratory decoders": count(model.decoders),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import special
 
-from companions.dualk.batches import Feed
+from companions.dualk.batches import Feed, in_parts
 
 #: Training patients that a code's rate is drawn to the mean of all codes by, as if so many more had
 #: been seen.
@@ -15,9 +15,7 @@ STATES = 3
 
 
 def states(last: np.ndarray, ever: np.ndarray) -> np.ndarray:
-    """0, 1 or 2 for each patient and code, from whether the last visit has it and how many visits
-    do.
-    """
+    """0, 1 or 2 for each patient and code: at the last visit, at an earlier one only, at none."""
     return np.where(last > 0, 0, np.where(ever > 0, 1, 2))
 
 
@@ -28,11 +26,9 @@ def of(feed: Feed, patients: np.ndarray) -> np.ndarray:
 
 
 def counts(feed: Feed, patients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Patients in each state of each code, and those of them whose next visit has it; (3, targets)
-    each.
-    """
+    """Patients in each state of each code, and those whose next visit has it; (3, targets) each."""
     there, positive = np.zeros((2, STATES, feed.records.targets))
-    for part in np.array_split(patients, max(1, -(-len(patients) // 2048))):
+    for part in in_parts(patients, 2048):
         state, answer = of(feed, part), feed.answers(part).toarray() > 0
         for number in range(STATES):
             there[number] += (state == number).sum(axis=0)

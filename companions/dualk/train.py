@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
 import torch
 from scipy import sparse
 from torch import Tensor, nn
@@ -20,7 +19,7 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from companions.dualk import evaluate, graph, rates
-from companions.dualk.batches import Feed, as_graph
+from companions.dualk.batches import Feed, as_graph, dense, in_parts
 from companions.dualk.cohorts import CATEGORIES, Records, Split, heart_failure
 from companions.dualk.models import Batch, DuaLK, Graph, LaboratoryNet, ModelConfig, Sizes
 from companions.dualk.protocols import Protocol
@@ -102,9 +101,8 @@ def fit(
     """
     trained = [name for name, part in module.named_parameters() if part.requires_grad]
     settings = [stage.batch, stage.keep, stage.loses_dropout, stage.rates(0), seed]
-    path = store and store / (
-        f"{stage.name.replace(' ', '-')}-{facts_hash(facts, settings, module, trained)}.safetensors"
-    )
+    name = f"{stage.name.replace(' ', '-')}-{facts_hash(facts, settings, module, trained)}"
+    path = store and store / f"{name}.safetensors"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         parts = [part for part in module.parameters() if part.requires_grad]
@@ -112,11 +110,9 @@ def fit(
         state = Checkpoint(module, {"adam": adam}, torch.default_generator)
         state.read(path)
         state.history = state.history[: stage.epochs]
-        done = len(state.history)
+        done, quiet = len(state.history), not progress or None
         bar = range(done, stage.epochs)
-        for epoch in tqdm(
-            bar, stage.name, stage.epochs, initial=done, disable=not progress or None
-        ):
+        for epoch in tqdm(bar, stage.name, stage.epochs, initial=done, disable=quiet):
             row = _epoch(state, loss, rows, stage, epoch)
             module.eval()
             row |= score() | {"learning_rate": stage.rates(epoch)}
@@ -144,7 +140,7 @@ def _epoch(
     adam = state.optimisers["adam"]
     adam.param_groups[0]["lr"] = stage.rates(epoch)
     order = torch.randperm(len(rows)).numpy()
-    for chosen in np.array_split(order, max(1, -(-len(rows) // stage.batch))):
+    for chosen in in_parts(order, stage.batch):
         adam.zero_grad()
         value = loss(rows[chosen])
         value.backward()
@@ -187,6 +183,12 @@ def scored(logits: np.ndarray, truth: np.ndarray, loss: float, on: str) -> Row:
     return {"scored_on": on, "loss": loss, "f1": f1} | recalls | {"merit": recalls["recall@20"]}
 
 
+def judged(logits: np.ndarray, truth: np.ndarray, on: str) -> Row:
+    """:func:`scored` by the mean binary cross-entropy."""
+    value = cross_entropy(torch.from_numpy(logits), torch.from_numpy(truth).float())
+    return scored(logits, truth, float(value), on)
+
+
 # Losses ------------------------------------------------------------------------------------------
 
 
@@ -221,18 +223,14 @@ class Learner:
 
     def __post_init__(self) -> None:
         p = self.protocol
-        self.config = replace(
-            self.config, attention=p.attention, weighted=p.weighted, ordered=p.ordered
-        )
+        given = {name: getattr(p, name) for name in ("attention", "weighted", "ordered")}
+        self.config = replace(self.config, **given)
         self.history: list[Row] = []
         self.chooses = self.parts.test if p.selection == "test" else self.parts.validation
         self.graph = disease_graph(self.records, self.parts, p)
         self.whole = Feed(self.records, repeated=p.repeated_codes, whole=True)
-        self.feed = Feed(
-            self.records,
-            labs=p.labs if self.records.has_labs else "none",
-            repeated=p.repeated_codes,
-        )
+        labs = p.labs if self.records.has_labs else "none"
+        self.feed = Feed(self.records, labs=labs, repeated=p.repeated_codes)
         found = set(self.records.categories.tolist())
         items = {name: len(self.records.category(name)) for name in CATEGORIES if name in found}
         self.sizes = Sizes(self.records.targets, items, self.feed.labs != "none")
@@ -279,6 +277,9 @@ class Learner:
             store=self.store,
             progress=self.progress,
         )
+        self._note(made)
+
+    def _note(self, made: list[Row]) -> None:
         self.history += made
         for row in made if self.verbose else ():
             print(line(row), file=sys.stderr)
@@ -300,9 +301,8 @@ class Learner:
             nodes = model.graph(self.graph)
             found = model.laboratory(model.patient(nodes, self.whole.batch(patients)))
             answers = self.whole.abnormal(patients)
-            return torch.stack(
-                [cross_entropy(found[_key(name)], answers[name]) for name in answers]
-            ).sum()
+            parts = [cross_entropy(found[_key(name)], answers[name]) for name in answers]
+            return torch.stack(parts).sum()
 
         def score() -> Row:
             vectors = patient_vectors(model, self.graph, self.whole, held)
@@ -332,7 +332,7 @@ class Learner:
         def score() -> Row:
             with torch.no_grad():
                 logits = decoder(others)
-            return scored(*_pair(logits, truth), float(cross_entropy(logits, truth)), on)
+            return judged(*_pair(logits, truth), on)
 
         def loss(chosen: np.ndarray) -> Tensor:
             return cross_entropy(decoder(inputs[chosen]), answers[chosen])
@@ -356,9 +356,7 @@ class Learner:
             store=self.store,
             progress=self.progress,
         )
-        self.history += history
-        for row in history if self.verbose else ():
-            print(line(row), file=sys.stderr)
+        self._note(history)
         return net
 
     def finetune(self, model: DuaLK) -> DuaLK:
@@ -373,9 +371,7 @@ class Learner:
             return cross_entropy(logits, dense(self.feed.answers(patients)), self.protocol.loss)
 
         def score() -> Row:
-            logits = predict(model, self.graph, self.feed, chooses)
-            value = float(cross_entropy(torch.from_numpy(logits), torch.from_numpy(truth).float()))
-            return scored(logits, truth, value, on)
+            return judged(predict(model, self.graph, self.feed, chooses), truth, on)
 
         stage = Stage("fine-tuning", t.epochs, t.batch, lambda e: fine_rate(t.rate, e), keep="best")
         self._fit(model, loss, self.parts.train, stage, score, self.protocol.describe(), on)
@@ -400,11 +396,10 @@ class Learner:
 
         def score() -> Row:
             logits = predict(model, self.graph, feed, self.chooses)
-            value = float(cross_entropy(torch.from_numpy(logits), torch.from_numpy(truth).float()))
-            found = scored(logits, truth, value, on)
+            found = judged(logits, truth, on)
             right = float(((logits > 0) & truth).sum())
             f1 = 2 * right / max(1.0, float((logits > 0).sum() + truth.sum()))
-            return found | {"f1": f1, "merit": -value}
+            return found | {"f1": f1, "merit": -found["loss"]}
 
         stage = Stage("heart failure", t.heart_failure_epochs, t.heart_failure_batch,
                       lambda e: max(1e-6, fine_rate(t.rate, e)), keep="best")  # fmt: skip
@@ -447,30 +442,15 @@ def train_laboratory(
 
     def score() -> Row:
         with torch.no_grad():
-            logits = net(others)
-        value = (
-            float(cross_entropy(logits, torch.from_numpy(truth).float()))
-            if len(truth)
-            else float("nan")
-        )
-        return scored(logits.numpy(), truth, value, "held-out admissions")
+            return judged(net(others).numpy(), truth, "held-out admissions")
 
     def loss(rows: np.ndarray) -> Tensor:
         return cross_entropy(net(dense(labs[rows])), dense(codes[rows]))
 
-    t = training
-    stage = Stage(
-        "laboratory",
-        t.laboratory_epochs,
-        t.laboratory_batch,
-        lambda e: laboratory_rate(t.rate, e),
-        keep,
-    )
-    facts = contents(labs, codes)
-    rows = np.arange(end)
-    return net, fit(
-        net, loss, rows, stage, score, facts=facts, seed=seed, store=store, progress=progress
-    )
+    epochs, batch = training.laboratory_epochs, training.laboratory_batch
+    stage = Stage("laboratory", epochs, batch, partial(laboratory_rate, training.rate), keep)
+    how: dict[str, Any] = {"facts": contents(labs, codes), "seed": seed, "store": store}
+    return net, fit(net, loss, np.arange(end), stage, score, **how, progress=progress)
 
 
 # Helpers -----------------------------------------------------------------------------------------
@@ -485,60 +465,38 @@ def disease_graph(records: Records, parts: Split, protocol: Protocol) -> Graph:
     return as_graph(make(records, parts.pretrain), protocol.weighted)
 
 
-def predict(
-    model: DuaLK, graph: Graph, feed: Feed, patients: np.ndarray, batch: int = 512
-) -> np.ndarray:
-    """(n, targets) logits in evaluation mode; the graph is encoded once."""
-    return np.concatenate([part.numpy() for _, part in _each(model, graph, feed, patients, batch)])
+def predict(model: DuaLK, graph: Graph, feed: Feed, patients: np.ndarray) -> np.ndarray:
+    """(n, targets) logits in evaluation mode."""
+    return _each(model, model.from_nodes, graph, feed, patients).numpy()
 
 
-def patient_vectors(
-    model: DuaLK, graph: Graph, feed: Feed, patients: np.ndarray, batch: int = 512
-) -> Tensor:
+def patient_vectors(model: DuaLK, graph: Graph, feed: Feed, patients: np.ndarray) -> Tensor:
     """(n, h) patients in evaluation mode."""
-    with _evaluating(model), torch.no_grad():
-        nodes = model.graph(graph)
-        return torch.cat(
-            [model.patient(nodes, feed.batch(part)) for part in _split(patients, batch)]
-        )
+    return _each(model, model.patient, graph, feed, patients)
 
 
+@torch.no_grad()
 def _each(
-    model: DuaLK, graph: Graph, feed: Feed, patients: np.ndarray, batch: int
-) -> Iterator[tuple[Batch, Tensor]]:
-    with _evaluating(model), torch.no_grad():
-        nodes = model.graph(graph)
-        for part in _split(patients, batch):
-            given = feed.batch(part)
-            yield given, model.from_nodes(nodes, given)
-
-
-def _split(patients: np.ndarray, batch: int) -> Iterable[np.ndarray]:
-    return np.array_split(patients, max(1, -(-len(patients) // batch)))
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
+    model: DuaLK,
+    part: Callable[[Tensor, Batch], Tensor],
+    graph: Graph,
+    feed: Feed,
+    patients: np.ndarray,
+) -> Tensor:
+    """What a part of the network says of patients, batch by batch; the graph is encoded once."""
     was = model.training
     model.eval()
-    yield
+    nodes = model.graph(graph)
+    found = torch.cat([part(nodes, feed.batch(chosen)) for chosen in in_parts(patients, 512)])
     model.train(was)
-
-
-def dense(matrix: sparse.csr_array) -> Tensor:
-    """A sparse matrix as float32."""
-    return torch.from_numpy(matrix.toarray().astype(np.float32))
+    return found
 
 
 def fingerprint(records: Records) -> str:
     """Sixteen hexadecimal digits of the visits, codes and laboratory items."""
     found = hashlib.sha256()
-    for part in (
-        records.first,
-        records.visit_codes.indices,
-        records.visit_codes.indptr,
-        records.labs.indices,
-    ):
+    codes = records.visit_codes
+    for part in (records.first, codes.indices, codes.indptr, records.labs.indices):
         found.update(np.ascontiguousarray(part, dtype=np.int64).tobytes())
     found.update("|".join(records.codes.tolist()).encode())
     return found.hexdigest()[:16]
@@ -553,18 +511,11 @@ def contents(*parts: Any) -> str:
     """SHA-256 of every value of these dense and sparse arrays, numbers and texts."""
     found = hashlib.sha256()
     for part in parts:
-        arrays = (
-            (part.data, part.indices, part.indptr) if sparse.issparse(part) else (np.asarray(part),)
-        )
-        for array in arrays:
+        is_sparse = sparse.issparse(part)
+        for array in (part.data, part.indices, part.indptr) if is_sparse else (np.asarray(part),):
             values = array.astype(str) if array.dtype == object else array
             found.update(f"{values.dtype} {values.shape}".encode() + values.tobytes())
     return found.hexdigest()
-
-
-def as_table(history: list[Row]) -> pd.DataFrame:
-    """The history as a table, a row an epoch of a stage."""
-    return pd.DataFrame(history)
 
 
 def _pair(logits: Tensor, truth: Tensor) -> tuple[np.ndarray, np.ndarray]:
