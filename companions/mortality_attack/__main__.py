@@ -130,7 +130,9 @@ def evaluate_(
     if "line" in config:
         chance = evaluate.on_line(chance, config["line"])
     threshold = float(config.get("threshold", 0.5))
-    found = evaluate.with_intervals(chance, series.died > 0, series.patients, threshold, seed=seed)
+    found = evaluate.estimates(
+        evaluate.drawn(chance, series.died > 0, series.patients, threshold, seed=seed)
+    )
     _print(found)
     facts = {
         "threshold": {"value": threshold, "interval": None},

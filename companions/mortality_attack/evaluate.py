@@ -95,7 +95,7 @@ def interval(values: list[float] | np.ndarray) -> list[float]:
     return [float(v) for v in np.percentile(known, [2.5, 97.5])] if len(known) else [np.nan, np.nan]
 
 
-def with_intervals(
+def drawn(
     probability: np.ndarray,
     died: np.ndarray,
     patients: np.ndarray,
@@ -103,16 +103,22 @@ def with_intervals(
     *,
     seed: int = 0,
     draws: int = DRAWS,
-) -> dict[str, dict[str, Any]]:
-    """Each score as ``{"value", "interval"}``: the 95 % percentile bootstrap over patients."""
-    point = scores(probability, died, threshold)
-    again = [
-        scores(probability[rows], died[rows], threshold) for rows in resample(patients, draws, seed)
-    ]
-    return {
-        name: {"value": value, "interval": interval([draw[name] for draw in again])}
-        for name, value in point.items()
-    }
+) -> list[Scores]:
+    """The scores of all stays, then those of each bootstrap draw of patients; models of the same
+    stays and seed have the same draws.
+    """
+    rows = [slice(None), *resample(patients, draws, seed)]
+    return [scores(probability[some], died[some], threshold) for some in rows]
+
+
+def estimate(values: Sequence[float]) -> dict[str, Any]:
+    """The first value, with the 95 % interval of the others, bootstrap draws of it."""
+    return {"value": float(values[0]), "interval": interval(list(values[1:]))}
+
+
+def estimates(found: Sequence[Scores]) -> dict[str, dict[str, Any]]:
+    """Each score of :func:`drawn` as ``{"value", "interval"}``."""
+    return {name: estimate([one[name] for one in found]) for name in found[0]}
 
 
 def best_threshold(probability: np.ndarray, died: np.ndarray) -> float:

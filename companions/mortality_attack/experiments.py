@@ -62,8 +62,8 @@ Model = Classifier | peers.Peer
 Task = Literal["cohort", "model", "attack", "worst", "signal", "curve"]
 #: Random seed of the simulated stays, whatever that of the study.
 STAYS_SEED = 0
-#: Rungs of the ladder are rows named so.
-RUNG = "ladder-{}-{}"
+#: The group of the ladder's rows, and how its rungs are named.
+LADDER, RUNG = "ladder", "ladder-{}-{}"
 
 
 PLAN = plans.Plan(Path(__file__).with_name("plan.yaml"))
@@ -274,6 +274,7 @@ def _ladder(
 ) -> dict[str, Experiment]:
     """A row a rung, but the last, which scores the model of the one before: ``reported``."""
     rungs = list(ladder().items())[:-1]
+    base = replace(base, group=LADDER, seeds=PLAN.seeds(base.profile, LADDER))
     rows = {}
     for place, (flaw, protocol) in enumerate(rungs):
         name = "reported" if place == len(rungs) - 1 else RUNG.format(place, flaw)
@@ -491,7 +492,7 @@ def _train(study: Experiment, folder: Path, progress: bool) -> dict[str, Any]:
         both = [trace(part) for part in (data.train, data.validation)]
         save_file({"stays": np.unique(np.concatenate(both))}, folder / TRAINED)
     save_file({name: chance[name].astype(np.float32) for name in KEPT}, _predictions(study))
-    return facts | _scores(study, data, chance)
+    return facts | _scores(study, data, chance, folder)
 
 
 def _tuned(study: Experiment, data: Prepared, progress: bool) -> tuple[Experiment, dict[str, Any]]:
@@ -507,25 +508,41 @@ def _tuned(study: Experiment, data: Prepared, progress: bool) -> tuple[Experimen
     return replace(study, model=model, training=training), found
 
 
-def _scores(study: Experiment, data: Prepared, chance: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Scores of test stays, of those held back to stop by, and of training stays as reported."""
-    threshold = 0.5
+def _scores(
+    study: Experiment, data: Prepared, chance: dict[str, np.ndarray], folder: Path
+) -> dict[str, Any]:
+    """Scores of test stays, of those held back to stop by, and of training stays as reported; the
+    bootstrap draws of some become a table.
+    """
+    threshold, seed, test = 0.5, study.seed, data.test
     if not study.protocol.balanced_training:
         threshold = evaluate.best_threshold(chance["held"], chance["held_died"])
-    test, rng = data.test, np.random.default_rng([study.seed, 7])
-    drawn = evaluate.balanced_draw(data.train.died, rng)
-    again, seed = data.train.take(drawn), study.seed
-    scored = evaluate.with_intervals
+    again = evaluate.balanced_draw(data.train.died, np.random.default_rng([seed, 7]))
+    judged = {
+        "test": (chance["test"], test, threshold),
+        "reported": (chance["train"][again], data.train.take(again), 0.5),
+    }
+    drawn = {
+        part: evaluate.drawn(chances, stays.died, stays.patients, limit, seed=seed)
+        for part, (chances, stays, limit) in judged.items()
+    }
+    columns = {
+        f"{part}.{score}": [one[score] for one in found[1:]]
+        for part, found in drawn.items()
+        for score in DRAWN[part]
+    }
+    pd.DataFrame(columns).to_csv(folder / "draws.csv", index=False, float_format="%.5g")
     return {
         "threshold": threshold,
         "held": evaluate.scores(chance["held"], chance["held_died"], threshold),
-        "test": scored(chance["test"], test.died, test.patients, threshold, seed=seed),
-        "reported": scored(chance["train"][drawn], again.died, again.patients, 0.5, seed=seed),
+        **{part: evaluate.estimates(found) for part, found in drawn.items()},
         "calibration": evaluate.calibration(chance["test"], test.died),
         "subgroups": evaluate.subgroups(chance["test"], test, data.statistics, seed=seed),
     }
 
 
+#: Scores whose bootstrap draws are kept, by part: of differences between models of the same stays.
+DRAWN = {"test": ("auroc", "auprc", "f1", "brier"), "reported": ("auroc", "f1")}
 PARTS = ("train", "validation", "test")
 #: Predictions kept beside the runs, never in them: of training, test and held-out stays.
 KEPT = ("train", "test", "held", "held_died")

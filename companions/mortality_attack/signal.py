@@ -14,7 +14,7 @@ the floor of every difference.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -122,26 +122,20 @@ def scored(chances: Predictions, test: Series, seed: int) -> dict[str, Any]:
     """Scores of each set's models, and less those of the other real half: {set: {model: {score:
     {value, interval, less: {value, interval}}}}}.
     """
-    draws = [np.arange(len(test)), *evaluate.resample(test.patients, evaluate.DRAWS, seed)]
     drawn = {
-        (name, model): [evaluate.scores(chance[rows], test.died[rows], 0.5) for rows in draws]
+        (name, model): evaluate.drawn(chance, test.died, test.patients, 0.5, seed=seed)
         for name, of_set in chances.items()
         for model, chance in of_set.items()
     }
     table: dict[str, Any] = {name: {} for name in chances}
     for (name, model), mine in drawn.items():
+        pairs = list(zip(mine, drawn[OTHER, model], strict=True))
         table[name][model] = {
-            key: _estimate([one[key] for one in mine])
-            | {"less": _estimate([a[key] - b[key] for a, b in zip(mine, base, strict=True)])}
+            key: evaluate.estimate([one[key] for one in mine])
+            | {"less": evaluate.estimate([one[key] - other[key] for one, other in pairs])}
             for key in SCORES
-            for base in [drawn[OTHER, model]]
         }
     return table
-
-
-def _estimate(values: Sequence[float]) -> dict[str, Any]:
-    """The first value with the interval of the others, bootstrap draws of it."""
-    return {"value": float(values[0]), "interval": evaluate.interval(list(values[1:]))}
 
 
 def growing(data: Prepared, seed: int) -> dict[str, Series]:
@@ -180,10 +174,11 @@ def by_size(chances: Predictions, test: Series, seed: int) -> dict[str, dict[str
                 [evaluate.scores(some[k][model][rows], test.died[rows], 0.5) for k in pick]
                 for rows, pick in zip(draws, picks, strict=True)
             ]
-            table.setdefault(str(parts), {})[model] = {
-                key: _estimate([float(np.mean([one[key] for one in draw])) for draw in drawn])
-                for key in SCORES
-            }
+            means = [
+                {key: float(np.mean([one[key] for one in draw])) for key in SCORES}
+                for draw in drawn
+            ]
+            table.setdefault(str(parts), {})[model] = evaluate.estimates(means)
     return table
 
 
@@ -287,7 +282,7 @@ def carried(
     }
     draws = evaluate.resample(some.patients, evaluate.DRAWS, seed)
     apart = turned[SYNTHETIC].astype(float) - turned[OTHER]
-    less = _estimate([apart.mean(), *(apart[rows].mean() for rows in draws)])
+    less = evaluate.estimate([apart.mean(), *(apart[rows].mean() for rows in draws)])
     return {"shares": shares, "less": less}
 
 

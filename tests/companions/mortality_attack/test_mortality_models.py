@@ -306,8 +306,11 @@ def test_intervals_hold_the_value_and_widen_with_few_patients():
     rng = np.random.default_rng(2)
     died = rng.random(400) < 0.3
     chance = np.clip(0.2 * died + rng.random(400) * 0.8, 0, 1)
-    alone = evaluate.with_intervals(chance, died, np.arange(400), 0.5, draws=200)["auroc"]
-    shared = evaluate.with_intervals(chance, died, np.arange(400) // 20, 0.5, draws=200)
+    alone, shared = (
+        evaluate.estimates(evaluate.drawn(chance, died, patients, 0.5, draws=200))
+        for patients in (np.arange(400), np.arange(400) // 20)
+    )
+    alone = alone["auroc"]
     assert alone["interval"][0] < alone["value"] < alone["interval"][1]
     rows = evaluate.resample(np.array([1, 1, 2, 3]), 50, 0)
     assert all((np.isin([0, 1], draw).all() or not np.isin([0, 1], draw).any()) for draw in rows)
