@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -27,7 +26,8 @@ from companions.mortality_attack.protocol import (
 from companions.mortality_attack.queries import HOURS
 from companions.mortality_attack.train import TuningConfig
 from reproduction import figures, tables
-from reproduction.estimates import Estimate
+from reproduction.estimates import Estimate, bootstrap
+from reproduction.plan import done
 from reproduction.tables import Html, cell
 from scoehr.files import CHECKOUT, read_json
 
@@ -190,52 +190,105 @@ def quoted() -> pd.DataFrame:
     return pd.DataFrame(columns, index=frame.index)
 
 
-def rungs(found: Runs) -> dict[str, Run]:
-    """The run of each step of the ladder, by the flaw added; the last two are one model."""
+def rungs(found: Runs) -> dict[str, list[Run]]:
+    """The runs of each step of the ladder, a random seed each, by the flaw added; the last two
+    steps are one model.
+    """
     named = {}
     for place, flaw in enumerate(ladder()):
-        name = experiments.RUNG.format(place, flaw)
-        named[flaw] = found[name] if name in found else found["reported"]
+        row = found.get(experiments.RUNG.format(place, flaw), found["reported"]).experiment
+        named[flaw] = [each.result for each in done(row)]
     return named
+
+
+def _as_scored(flaw: str) -> str:
+    """The part of a run's scores that the protocol of a step prints."""
+    return "reported" if flaw == "scored_on_training" else "test"
+
+
+def _failed(run: Run) -> bool:
+    """Whether a training failed: its AUROC is not above that of chance."""
+    return not Estimate.read(run.metrics["test"]["auroc"]).above(0.5)
 
 
 def ladder_table(found: Runs) -> pd.DataFrame:
     """A row a flaw added: scores as its protocol takes them, and of the held-out stays."""
     rows = {}
-    for flaw, run in rungs(found).items():
-        as_scored = run.metrics["reported" if flaw == "scored_on_training" else "test"]
+    for flaw, (run, *_) in rungs(found).items():
+        as_scored, unseen = run.metrics[_as_scored(flaw)], run.metrics["test"]
         rows[f"+ {FLAWS[flaw]}" if flaw != "corrected" else FLAWS[flaw]] = {
-            "AUROC, as scored": text(as_scored["auroc"]),
-            "F1, as scored": text(as_scored["f1"]),
-            "AUROC, held out": text(run.metrics["test"]["auroc"]),
-            "AUPRC, held out": text(run.metrics["test"]["auprc"]),
-            "F1, held out": text(run.metrics["test"]["f1"]),
-            "Brier, held out": text(run.metrics["test"]["brier"]),
+            f"{SCORES[score]}, as scored": text(as_scored[score]) for score in ("auroc", "f1")
+        } | {
+            f"{SCORES[score].removesuffix(' score')}, held out": text(unseen[score])
+            for score in ("auroc", "auprc", "f1", "brier")
         }
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
+def worth(found: Runs) -> dict[str, list[Estimate]]:
+    """What each flaw adds to the AUROC as scored, at each random seed: less the last row above
+    whose training did not fail, over the same bootstrap draws of patients where the stays are the
+    same, and over independent ones where they differ.
+    """
+    steps = rungs(found)
+    changes: dict[str, list[Estimate]] = {flaw: [] for flaw in list(steps)[1:]}
+    for runs_of_seed in zip(*steps.values(), strict=False):
+        base, *_ = ends = [
+            (run.metrics[part]["auroc"]["value"], run.draws[f"{part}.auroc"].to_numpy())
+            for flaw, run in zip(steps, runs_of_seed, strict=True)
+            for part in [_as_scored(flaw)]
+        ]
+        for flaw, run, end in zip(changes, runs_of_seed[1:], ends[1:], strict=True):
+            changes[flaw].append(bootstrap(end[0] - base[0], end[1] - base[1]))
+            base = base if _failed(run) else end
+    return changes
+
+
+def worth_figure(found: Runs) -> Figure:
+    """What each flaw adds to the AUROC as scored, a panel a random seed."""
+    first, changes = found["reported"].experiment.seed, worth(found)
+    number = min(map(len, changes.values()))
+    panels = {f"change of the AUROC, random seed {first + k}": k for k in range(number)}
+    return figures.dots(
+        {title: {FLAWS[flaw]: each[k] for flaw, each in changes.items()}
+         for title, k in panels.items()},
+        references={"none": dict.fromkeys(panels, 0.0)},
+    )  # fmt: skip
+
+
 def ladder_words(found: Runs) -> str:
-    """What the steps of the ladder do not show, in sentences that follow the numbers."""
-    same, failed = [], []
-    for (_, before), (flaw, run) in pairwise(list(rungs(found).items())[:-1]):
-        if run.metrics["test"] == before.metrics["test"]:
-            same.append(FLAWS[flaw])
-        elif not Estimate.read(run.metrics["test"]["auroc"]).above(0.5):
-            failed.append(FLAWS[flaw])
-    words = "One random seed is behind each row, and the intervals are not of differences. "
-    if same:
-        words += f"On these stays a flaw changes nothing: {_listed(same)}. "
+    """Which steps of the ladder can be told from none, in sentences that follow the numbers."""
+    changes, steps = worth(found), rungs(found)
+    failed = [flaw for flaw in changes if any(_failed(run) for run in steps[flaw])]
+    said = {
+        "raise the AUROC as scored under every random seed": [
+            flaw for flaw, each in changes.items() if all(change.above() for change in each)
+        ],
+        "lower it": [
+            flaw for flaw, each in changes.items()
+            if flaw not in failed and all(change.below() for change in each)
+        ],
+        "change nothing at all on these stays": [
+            flaw for flaw, each in changes.items()
+            if all(change.low == change.value == change.high == 0 for change in each)
+        ],
+    }  # fmt: skip
+    parts = [f"{_listed(flaws)} {verb}" for verb, flaws in said.items() if flaws]
+    told = {flaw for flaws in said.values() for flaw in flaws}
+    rest = [flaw for flaw in changes if flaw not in told and flaw not in failed]
+    words = f"Of the flaws {'; '.join(parts)}. " if parts else ""
+    if rest:
+        words += f"No effect that has one sign under every seed can be shown of {_listed(rest)}. "
     if failed:
         words += (
-            f"Training failed, with an AUROC no better than chance: {_listed(failed)}. The step "
-            "after it repairs the training; its flaw gains nothing."
+            f"Training failed, with an AUROC no better than chance, with {_listed(failed)}; the "
+            "step after it is compared with the step before."
         )
     return words.strip()
 
 
-def _listed(titles: Sequence[str]) -> str:
-    return ", ".join(f"*{title}*" for title in titles)
+def _listed(flaws: Sequence[str]) -> str:
+    return ", ".join(f"*{FLAWS[flaw]}*" for flaw in flaws)
 
 
 def artefact(found: Runs) -> str:
@@ -317,19 +370,6 @@ def target(found: Runs) -> str:
         f"Its AUROC on held-out stays is {text(best.metrics['test']['auroc'])}, its area under the "
         f"precision-recall curve {text(best.metrics['test']['auprc'])}."
     )
-
-
-#: Settings of a trial in the order of tables, with the study's ranges.
-SPACE = {
-    "log2_hidden": "hidden units",
-    "activation": "activation",
-    "dropout": "dropout",
-    "log2_dense": "units of the dense layer",
-    "dense_activation": "its activation",
-    "optimiser": "optimiser",
-    "rate": "learning rate",
-    "log2_batch": "batch",
-}
 
 
 def search_curves(found: Run) -> Figure:

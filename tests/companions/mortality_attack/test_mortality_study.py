@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 from shell import inside
 
@@ -329,6 +330,48 @@ def test_the_search_and_the_learning_curve_are_made_and_shown(root):
     assert f"{more:.3f}" in results.learning_words(curve)
     for figure in (results.search_curves(tuned), results.learning_curve(curve)):
         assert figure.axes[0].lines
+
+
+def test_a_flaw_is_worth_its_difference_over_the_same_patients(monkeypatch):
+    shared = np.random.default_rng(0).normal(0, 0.02, 500)
+
+    def run(auroc, apart=0.0):
+        draws = auroc + shared + apart * np.random.default_rng(1).normal(size=500)
+        low, high = np.quantile(draws, [0.025, 0.975])
+        entry = {"auroc": {"value": auroc, "interval": [low, high]}}
+        return SimpleNamespace(
+            metrics={"test": entry, "reported": {"auroc": {"value": auroc + 0.2}}},
+            draws=pd.DataFrame({"test.auroc": draws, "reported.auroc": draws + 0.2}),
+        )
+
+    steps = {
+        "corrected": [run(0.8)],
+        "mixed_patients": [run(0.8)],
+        "clipped": [run(0.78, 0.002)],
+        "double_softmax": [run(0.5)],
+        "balanced_training": [run(0.775, 0.005)],
+        "fixed_epochs": [run(0.75, 0.001)],
+        "scored_on_training": [run(0.75, 0.001)],
+    }
+    monkeypatch.setattr(results, "rungs", lambda found: steps)
+    worth = {flaw: change for flaw, (change,) in results.worth({}).items()}
+    assert worth["mixed_patients"][:3] == (0, 0, 0)
+    clipped = steps["clipped"][0].metrics["test"]["auroc"]["interval"]
+    assert clipped[1] > 0.8 and worth["clipped"].below()  # its own interval holds the other value
+    assert worth["clipped"].value == pytest.approx(-0.02)
+    assert worth["balanced_training"].value == pytest.approx(-0.005)  # less clipped, not the failed
+    assert worth["scored_on_training"].value == pytest.approx(0.2)
+    words = results.ladder_words({})
+    assert words.startswith("Of the flaws *scored on training stays, balanced draw: as reported* ")
+    assert (
+        "*values cut off at the 5th and 95th percentile*, *trained to the last epoch* lower it"
+        in words
+    )
+    assert "*stays, not patients, are split* change nothing at all" in words
+    assert "be shown of *deaths drawn as often as survivals*. Training failed" in words
+    steps["clipped"].append(run(0.9))
+    steps["corrected"].append(run(0.8))
+    assert len(results.worth({})["clipped"]) == 1  # a seed counts once all its steps are there
 
 
 @pytest.mark.parametrize(
