@@ -30,7 +30,7 @@ from scoehr.files import write_json
 COMMAND = "python -m benchmarks.attack"
 STAYS, STEPS, HIDDEN, BATCH = 100, 1000, 64, 64  # 1,000 steps as reported
 CONFIG = AttackConfig(
-    penalty=0.005, rate=1.0, steps=STEPS, patience=60, measured_only=False, batch=BATCH
+    penalty=0.005, step_size=1.0, steps=STEPS, patience=60, measured_only=False, batch=BATCH
 )
 LIMIT = 3.0  # times as many stays a second
 
@@ -70,7 +70,7 @@ def reported_loop(
     for batch in np.array_split(rows, max(1, len(rows) // config.batch)):
         x, y = torch.as_tensor(series.values[batch]), torch.as_tensor(series.died[batch]).long()
         change = torch.zeros_like(x, requires_grad=True)
-        optimiser = torch.optim.SGD([change], lr=config.rate)
+        optimiser = torch.optim.SGD([change], lr=config.step_size)
         best: list[tuple[float, Tensor] | None] = [None] * len(batch)
         for _ in range(config.steps):
             optimiser.zero_grad()
@@ -86,7 +86,9 @@ def reported_loop(
             margin.clamp(min=-config.kappa).sum().backward()
             optimiser.step()
             with torch.no_grad():
-                change.copy_(soft_threshold(change, config.rate * config.penalty).clamp(-x, 1 - x))
+                change.copy_(
+                    soft_threshold(change, config.step_size * config.penalty).clamp(-x, 1 - x)
+                )
         for kept in best:
             success.append(kept is not None)
             norms.append(float(kept[1].abs().sum()) if kept else np.nan)
@@ -104,7 +106,7 @@ def measure(stays: int = STAYS, config: AttackConfig = CONFIG, epochs: int = 15)
     train.train(
         model,
         data,
-        train.TrainingConfig(epochs=epochs, rate=2e-3),
+        train.TrainingConfig(epochs=epochs, learning_rate=2e-3),
         REPORTED,
         progress=True,
         name="victim",

@@ -56,7 +56,8 @@ TABLES = {
 SEALS = ("format", "weights", "vocabulary", "history", "pairs", "sha256")
 #: Entries of config.json that belong to the weights alone.
 LEARNED = ("columns", "rules")
-#: Files of a run that a bundle gathers, or that lie elsewhere; all others belong to its model.
+#: Files of a run that a bundle gathers, that lie elsewhere, or that are of single stays and never
+#: published (``trained``: hashes of the stays a model saw); all others belong to its model.
 GATHERED = (
     "metrics.json",
     "costs.json",
@@ -65,6 +66,7 @@ GATHERED = (
     "draws.csv",
     "maps.safetensors",
     "synthetic.parquet",
+    "trained.safetensors",
 )
 #: Keys under which runs count people.
 PEOPLE = ("stays", "deaths", "patients")

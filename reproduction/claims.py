@@ -28,10 +28,11 @@ Found: TypeAlias = Mapping[str, Any]
 Test = TypeVar("Test", bound=Callable[..., "Finding"])
 
 HOLDS, FAILS, OPEN = "holds", "fails", "cannot be tested"
+UNSUPPORTED = "not supported"  # a test that fails on other data than the claim is about
 
 
 class Finding(NamedTuple):
-    """A verdict ("holds", "fails" or "cannot be tested"), the reason, and our values in words."""
+    """A verdict (:data:`HOLDS` and the like), the reason, and our values in words."""
 
     verdict: str
     why: str
@@ -49,6 +50,7 @@ class Ledger:
         path: the YAML file of the claims
         quotes: the values that the study reported
         unfit: why the runs at hand must not decide a claim, empty where they may
+        elsewhere: whether they are of other data than the study's, on which no claim can fail
     """
 
     def __init__(
@@ -56,8 +58,9 @@ class Ledger:
         path: Path,
         quotes: Quotes,
         unfit: Callable[[Claim, Found], str] = lambda claim, found: "",
+        elsewhere: Callable[[Found], bool] = lambda found: False,
     ):
-        self.path, self.quotes, self.unfit = path, quotes, unfit
+        self.path, self.quotes, self.unfit, self.elsewhere = path, quotes, unfit, elsewhere
         self.tests: dict[str, Callable[..., Finding]] = {"beyond_reach": _beyond_reach}
 
     @cached_property
@@ -95,8 +98,8 @@ class Ledger:
         """Every claim with its verdict by the finished runs ``found``.
 
         Returns a DataFrame indexed by id with the columns study, source, statement, evidence,
-        reported, verdict, why and ours. The verdict is "holds", "fails", "cannot be tested", or
-        "not run yet: …" with the rows that are missing.
+        reported, verdict, why and ours. The verdict is "holds", "fails", "not supported", "cannot
+        be tested", or "not run yet: …" with the rows that are missing.
         """
         rows: dict[str, dict[str, str]] = {}
         for claim in self.claims:
@@ -116,9 +119,12 @@ class Ledger:
         if others := claim.get("rests_on"):
             return _together({name: verdicts[name] for name in others})
         try:
-            return self.tests[claim["test"]](found, **claim.get("given", {}))
+            finding = self.tests[claim["test"]](found, **claim.get("given", {}))
         except Untestable as reason:
             return Finding(OPEN, str(reason))
+        if finding.verdict == FAILS and self.elsewhere(found):
+            return finding._replace(verdict=UNSUPPORTED)
+        return finding
 
 
 def _beyond_reach(found: Found, *, why: str) -> Finding:
@@ -138,9 +144,19 @@ def _together(verdicts: Mapping[str, str]) -> Finding:
 # The page -----------------------------------------------------------------------------------------
 
 #: A mark for each verdict, and the class that gives it a colour (``book/_static/style.css``).
-MARKS = {HOLDS: ("✓", "holds"), FAILS: ("✗", "fails"), OPEN: ("?", "open")}
+MARKS = {
+    HOLDS: ("✓", "holds"),
+    FAILS: ("✗", "fails"),
+    UNSUPPORTED: ("✗", "fails"),
+    OPEN: ("?", "open"),
+}
 #: Verdicts on several claims.
-PLURAL = {HOLDS: "hold", FAILS: "fail", "not run yet": "are not run yet"}
+PLURAL = {
+    HOLDS: "hold",
+    FAILS: "fail",
+    UNSUPPORTED: "are not supported",
+    "not run yet": "are not run yet",
+}
 HEADS = ("claim", "verdict", "reported", "here", "evidence")
 
 

@@ -161,7 +161,9 @@ def attack_(
     stays: Annotated[int | None, typer.Option(min=1, help="Attack at most so many stays.")] = None,
     kappa: Annotated[float, typer.Option(min=0, help="Confidence κ.")] = 0.0,
     penalty: Annotated[float | None, typer.Option(min=0, help="λ of the L1 norm.")] = None,
-    rate: Annotated[float | None, typer.Option(help="Step size.")] = None,
+    step_size: Annotated[
+        float | None, typer.Option("--step-size", "--rate", help="Of a step against the slope.")
+    ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Steps at most.")] = None,
     optimiser: Annotated[
         Literal["sgd", "adam", "rmsprop"], typer.Option(help="Of the margin.")
@@ -187,7 +189,7 @@ def attack_(
     config = attack.AttackConfig(
         kappa=kappa,
         penalty=base["penalty"] if penalty is None else penalty,
-        rate=base["rate"] if rate is None else rate,
+        step_size=base["step_size"] if step_size is None else step_size,
         steps=steps or max(5, round(base["steps"] * text["profiles"][profile]["steps"])),
         patience=base["patience"],
         optimiser=optimiser,

@@ -49,16 +49,17 @@ SMOOTHING = 0.99  # of RMSprop
 class AttackConfig:
     """Everything that determines an attack but the model and the stays.
 
-    ``kappa`` κ and ``penalty`` λ as above; ``momentum``: FISTA, for plain gradient steps; ``box``:
-    changed values stay in [0, 1] in units of models or where they were, or within the plausible
-    clinical values; ``measured_only``: cells that were filled in are left alone; ``direction``:
-    which verdicts are attacked, those of survival (0to1) or of death; ``patience``: steps without a
-    worthwhile fall of the objective after which a stay is finished, turned or not, 0 for never.
+    ``kappa`` κ and ``penalty`` λ as above; ``step_size``: of each step; ``momentum``:
+    FISTA, for plain gradient steps; ``box``: changed values stay in [0, 1] in units of models or
+    where they were, or within the plausible clinical values; ``measured_only``: cells that were
+    filled in are left alone; ``direction``: which verdicts are attacked, those of survival (0to1)
+    or of death; ``patience``: steps without a worthwhile fall of the objective after which a stay
+    is finished, turned or not, 0 for never.
     """
 
     kappa: float = 0.0
     penalty: float = 0.1
-    rate: float = 0.05
+    step_size: float = 0.05
     steps: int = 300
     optimiser: Optimiser = "sgd"
     momentum: bool = False
@@ -76,12 +77,12 @@ class AttackConfig:
                 )
         if (
             min(self.kappa, self.penalty, self.patience) < 0
-            or self.rate <= 0
+            or self.step_size <= 0
             or min(self.steps, self.batch) < 1
         ):
             raise InputError(
                 "kappa, penalty and patience must not be negative; "
-                "rate, steps and batch be positive"
+                "step size, steps and batch be positive"
             )
         if self.momentum and self.optimiser != "sgd":
             raise InputError(f"momentum is that of FISTA, for sgd; {self.optimiser} has its own")
@@ -273,8 +274,8 @@ class ProximalAttack:
         """
         part, config, problem = self.parts, self.config, self.problem
         slope = self._scaled(slope, step)
-        moved = part["change"] - config.rate * slope
-        moved = soft_threshold(moved, config.rate * config.penalty)
+        moved = part["change"] - config.step_size * slope
+        moved = soft_threshold(moved, config.step_size * config.penalty)
         part["change"] = moved = torch.clamp(moved, problem.low, problem.high)
         if config.momentum:
             ahead = moved + (step - 1) / (step + 2) * (moved - part["last"])

@@ -187,7 +187,7 @@ def _proximal(
     base = replace(base, patience=0)
     found = _Recorded(record, base).run()
     others = [replace(base, penalty=penalty) for penalty in config.penalties]
-    for other in (*others, replace(base, rate=base.rate * LONG)):
+    for other in (*others, replace(base, step_size=base.step_size * LONG)):
         _Recorded(record, other).run()
     for _ in range(config.restarts):
         start = _random_start(record.problem, STARTED, generator)
@@ -197,7 +197,7 @@ def _proximal(
 
 def _refine(record: Record, base: AttackConfig, config: EnsembleConfig) -> None:
     """Short steps from what was kept, then the line and the cells."""
-    fine = replace(base, patience=0, rate=base.rate * SHORT)
+    fine = replace(base, patience=0, step_size=base.step_size * SHORT)
     for start in (record.best.clone(), record.sparsest.clone()):
         for penalty in (fine.penalty, *config.penalties):
             _Recorded(record, replace(fine, penalty=penalty), start).run()

@@ -144,11 +144,15 @@ class Experiment(runs.Experiment[Run]):
         {"calibrated", "ensemble", "ablation", "tuning", "generator", "severity"}
     )
 
+    #: What ids still call settings that have another name now.
+    FORMER: ClassVar[dict[str, str]] = {"learning_rate": "rate", "step_size": "rate"}
+
     @property
     def settings(self) -> dict[str, Any]:
-        return {
-            key: value for key, value in super().settings.items() if value or key not in self.LATER
-        }
+        found = super().settings
+        for part in ("training", "attack"):
+            found[part] = {self.FORMER.get(key, key): value for key, value in found[part].items()}
+        return {key: value for key, value in found.items() if value or key not in self.LATER}
 
     @property
     def result(self) -> Run:

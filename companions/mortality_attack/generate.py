@@ -160,7 +160,7 @@ class StayDiffusion:
         self.used = np.flatnonzero(series.mask.any((0, 1)))
         self.limits = [side[self.used] for side in statistics.limits()]
         self.static = series.static
-        self.rate = float(series.died.mean())
+        self.deaths = float(series.died.mean())
         vectors = self._vectors(series, rng)
         self.together = _together(series.mask[..., self.used])
         count = min(QUANTILES, len(series))
@@ -197,7 +197,7 @@ class StayDiffusion:
         """The leading components and the outcome, each of mean 0 and spread 1, ``(n, d + 1)``."""
         rest = normal - self.means[died.astype(int)]
         leading = (rest @ self.axes / self.scale)[:, : self.diffused]
-        outcome = (died - self.rate) / np.sqrt(self.rate * (1 - self.rate))
+        outcome = (died - self.deaths) / np.sqrt(self.deaths * (1 - self.deaths))
         outcome = outcome + JITTER * rng.normal(size=len(died))
         return torch.as_tensor(np.column_stack([leading, outcome]), dtype=torch.float32)
 
@@ -234,7 +234,7 @@ class StayDiffusion:
             start = torch.randn(n, self.diffused + 1, generator=torch_rng)
             drawn = solve("heun", self.model, self.sde, start, self.config.steps, rng=torch_rng)
             latent[:, : self.diffused], likely = drawn[:, :-1].numpy(), drawn[:, -1].numpy()
-        died = np.argsort(np.argsort(-likely, kind="stable")) < round(self.rate * n)
+        died = np.argsort(np.argsort(-likely, kind="stable")) < round(self.deaths * n)
         normal = latent * self.scale @ self.axes.T + self.means[died.astype(int)]
         vectors = self.ranks.inverse_transform(normal)
         return self._series(vectors, died, rng)

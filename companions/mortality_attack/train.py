@@ -44,7 +44,7 @@ class TrainingConfig:
 
     epochs: int = 40
     batch: int = 128
-    rate: float = 2e-3
+    learning_rate: float = 2e-3
     optimiser: Optimiser = "adam"
     weight_decay: float = 1e-4
     patience: int = 8
@@ -57,8 +57,10 @@ class TrainingConfig:
             raise InputError(
                 f"optimiser {self.optimiser!r} is unknown; choose one of {get_args(Optimiser)}"
             )
-        if min(self.epochs, self.batch, self.patience) < 1 or self.rate <= 0:
-            raise InputError("epochs, batch and patience must be at least 1 and the rate positive")
+        if min(self.epochs, self.batch, self.patience) < 1 or self.learning_rate <= 0:
+            raise InputError(
+                "epochs, batch and patience must be at least 1, the learning rate positive"
+            )
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ def verdicts(model: Classifier, series: Series) -> np.ndarray:
 
 def _optimiser(model: Classifier, config: TrainingConfig) -> torch.optim.Optimizer:
     return OPTIMISERS[config.optimiser](
-        model.parameters(), lr=config.rate, weight_decay=config.weight_decay
+        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
     )
 
 
@@ -166,7 +168,7 @@ def train(
         start = time.perf_counter()
         loss = _epoch(model, optimiser, whole, config, protocol, [seed, epoch])
         row = {"epoch": epoch + 1.0, "train_loss": loss}
-        row |= _held_out(model, data.validation) | {"learning_rate": config.rate}
+        row |= _held_out(model, data.validation) | {"learning_rate": config.learning_rate}
         if epoch + 1 in look_at:
             row |= look(model, data, seed)
         judged = (

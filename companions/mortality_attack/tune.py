@@ -130,7 +130,7 @@ def propose_model(
     trial: optuna.trial.BaseTrial, features: FeatureSet = "study"
 ) -> tuple[ModelConfig, TrainingConfig]:
     """A point of the study's space: hidden 2⁵-2⁷, dense 2⁴-2⁸, dropout 0-0.5, activations,
-    optimiser, rate, batch.
+    optimiser, learning rate, batch.
     """
     chosen = ModelConfig(
         features=features,
@@ -142,7 +142,7 @@ def propose_model(
     )
     training = TrainingConfig(
         optimiser=_choice(trial, "optimiser", OPTIMISERS),
-        rate=trial.suggest_float("rate", 1e-5, 1e-1, log=True),
+        learning_rate=trial.suggest_float("learning_rate", 1e-5, 1e-1, log=True),
         batch=2 ** trial.suggest_int("log2_batch", 5, 8),
         weight_decay=0.0,
     )
@@ -209,14 +209,14 @@ def tuned(
 
 
 def propose_attack(trial: optuna.Trial, base: AttackConfig) -> AttackConfig:
-    """A point of the study's space: κ 0-2, λ 1e-7-1 and rate 1e-5-1 on log scales, optimiser, batch
-    2⁵-2⁷.
+    """A point of the study's space: κ 0-2, λ 1e-7-1 and step size 1e-5-1 on log scales, optimiser,
+    batch 2⁵-2⁷.
     """
     return replace(
         base,
         kappa=trial.suggest_float("kappa", 0.0, 2.0),
         penalty=trial.suggest_float("penalty", 1e-7, 1.0, log=True),
-        rate=trial.suggest_float("rate", 1e-5, 1.0, log=True),
+        step_size=trial.suggest_float("step_size", 1e-5, 1.0, log=True),
         optimiser=_choice(trial, "optimiser", OPTIMISERS),
         batch=2 ** trial.suggest_int("log2_batch", 5, 7),
     )

@@ -102,6 +102,14 @@ def test_the_same_runs_give_the_same_bytes_in_whatever_order_and_from_a_bundle(t
     ]
 
 
+def test_hashes_of_single_stays_are_not_published_with_a_model(tmp_path):
+    store = folder(tmp_path, "one", 0, weights=True)
+    save_file({"stays": np.arange(9, dtype=np.uint32)}, store.path / "trained.safetensors")
+    gather(tmp_path / "saved_models" / "a", [store], {store.id})
+    files = [path.name for path in (tmp_path / "saved_models" / "a" / "models").rglob("*.*")]
+    assert "model.safetensors" in files and "trained.safetensors" not in files
+
+
 def test_runs_of_different_versions_are_not_gathered(tmp_path):
     stores = [folder(tmp_path, "one", 0), folder(tmp_path, "two", 0, versions="torch 3\n")]
     with pytest.raises(InputError, match="different versions"):

@@ -46,7 +46,11 @@ def data():
 def victim(data):
     model = Classifier(ModelConfig(hidden=8, dense=4, dropout=0.0), data.statistics)
     train.train(
-        model, data, train.TrainingConfig(epochs=8, batch=32, rate=1e-2), CORRECTED, progress=False
+        model,
+        data,
+        train.TrainingConfig(epochs=8, batch=32, learning_rate=1e-2),
+        CORRECTED,
+        progress=False,
     )
     return model
 
@@ -57,7 +61,7 @@ def found(victim, data):
         victim,
         data.test,
         data.statistics,
-        AttackConfig(penalty=0.05, rate=0.5, steps=150),
+        AttackConfig(penalty=0.05, step_size=0.5, steps=150),
         progress=False,
     )
 
@@ -97,7 +101,7 @@ def closed_form(weight, margin, room=0.5):
 @pytest.mark.parametrize("bias", [-0.5, -1.0])
 def test_the_closed_form_optimum_on_a_linear_victim(data, bias, momentum):
     model, weight = linear_case(bias=bias)
-    config = AttackConfig(penalty=0.9, rate=0.01, steps=400, patience=0, momentum=momentum)
+    config = AttackConfig(penalty=0.9, step_size=0.01, steps=400, patience=0, momentum=momentum)
     result = attack(model, stays(2), data.statistics, config, progress=False)
     best = np.abs(result.best).sum((1, 2))
     # one cell is steep enough for λ and suffices or is moved to the edge
@@ -110,7 +114,7 @@ def test_the_closed_form_optimum_on_a_linear_victim(data, bias, momentum):
 
 def test_a_smaller_penalty_frees_flatter_cells_and_stays_near_the_optimum(data):
     model, weight = linear_case(bias=-1.5)
-    config = AttackConfig(penalty=0.2, rate=0.005, steps=600, patience=0)
+    config = AttackConfig(penalty=0.2, step_size=0.005, steps=600, patience=0)
     result = attack(model, stays(1), data.statistics, config, progress=False)
     best = np.abs(result.best).sum()
     optimum = closed_form(weight, 1.5)
@@ -134,7 +138,7 @@ def test_it_agrees_with_the_elastic_net_attack_of_foolbox(data):
     x = torch.full((2, n), 0.5)
     _, clipped, success = oracle(wrapped, x, foolbox.criteria.Misclassification(torch.zeros(2, dtype=torch.long)),
                                  epsilons=None)  # fmt: skip
-    config = AttackConfig(penalty=0.9, rate=0.01, steps=400, patience=0)
+    config = AttackConfig(penalty=0.9, step_size=0.01, steps=400, patience=0)
     ours = attack(model, stays(2), data.statistics, config, progress=False)
     theirs = (clipped - x).abs().sum(1).numpy()
     mine = np.abs(ours.best).sum((1, 2))
@@ -192,7 +196,7 @@ def test_measured_cells_of_features_that_exist_and_the_box(victim, data, found):
 
 
 def test_the_clinical_box_is_one_of_plausible_values(victim, data):
-    config = AttackConfig(penalty=0.01, rate=5.0, steps=30, box="clinical")
+    config = AttackConfig(penalty=0.01, step_size=5.0, steps=30, box="clinical")
     result = attack(victim, data.test, data.statistics, config, progress=False)
     after = data.statistics.clinical(data.test.values[result.rows] + result.best)
     mask = data.test.mask[result.rows]
@@ -211,9 +215,13 @@ def test_absent_features_are_left_alone_where_gaps_may_be_changed():
     data = protocol.apply(made, flawed)
     model = Classifier(ModelConfig(hidden=8, dense=4, dropout=0.0, filled=True), data.statistics)
     train.train(
-        model, data, train.TrainingConfig(epochs=4, batch=32, rate=1e-2), flawed, progress=False
+        model,
+        data,
+        train.TrainingConfig(epochs=4, batch=32, learning_rate=1e-2),
+        flawed,
+        progress=False,
     )
-    config = AttackConfig(penalty=0.001, rate=1.0, steps=60, measured_only=False)
+    config = AttackConfig(penalty=0.001, step_size=1.0, steps=60, measured_only=False)
     result = attack(model, data.test, data.statistics, config, progress=False)
     assert result.success.any()
     assert not result.best[..., gone].any() and not result.first[..., gone].any()
@@ -223,7 +231,7 @@ def test_absent_features_are_left_alone_where_gaps_may_be_changed():
 @pytest.mark.parametrize("batch", [5, 17])
 def test_batches_and_compaction_change_no_result(victim, data, found, batch):
     some = data.test.take(np.arange(18))
-    config = AttackConfig(penalty=0.05, rate=0.5, steps=120, patience=15)
+    config = AttackConfig(penalty=0.05, step_size=0.5, steps=120, patience=15)
     one = attack(victim, some, data.statistics, replace(config, batch=batch), progress=False)
     all_ = attack(victim, some, data.statistics, replace(config, batch=64), progress=False)
     assert np.array_equal(one.success, all_.success)
@@ -238,20 +246,20 @@ def test_batches_and_compaction_change_no_result(victim, data, found, batch):
 
 def test_directions_and_confidence(victim, data, found):
     for direction, verdict in (("0to1", 0), ("1to0", 1)):
-        config = AttackConfig(penalty=0.05, rate=0.5, steps=30, direction=direction)
+        config = AttackConfig(penalty=0.05, step_size=0.5, steps=30, direction=direction)
         result = attack(victim, data.test, data.statistics, config, progress=False)
         assert (result.verdict == verdict).all() and len(result) == (found.verdict == verdict).sum()
 
 
 @pytest.mark.parametrize("optimiser", ["adam", "rmsprop"])
 def test_other_optimisers_turn_verdicts_too(victim, data, optimiser):
-    config = AttackConfig(penalty=0.2, rate=0.02, steps=80, optimiser=optimiser)
+    config = AttackConfig(penalty=0.2, step_size=0.02, steps=80, optimiser=optimiser)
     assert attack(victim, data.test, data.statistics, config, progress=False).success.mean() > 0.5
 
 
 def test_settings_out_of_range_are_refused():
     for wrong in (
-        {"rate": 0},
+        {"step_size": 0},
         {"kappa": -1},
         {"optimiser": "newton"},
         {"momentum": True, "optimiser": "adam"},
@@ -309,7 +317,11 @@ def test_noise_turns_fewer_verdicts_than_the_attack(victim, data, found):
 def test_changes_carry_over_to_the_model_they_were_made_against(victim, data, found):
     other = Classifier(ModelConfig("grud", hidden=8, dense=4, dropout=0.0), data.statistics)
     train.train(
-        other, data, train.TrainingConfig(epochs=6, batch=32, rate=1e-2), CORRECTED, progress=False
+        other,
+        data,
+        train.TrainingConfig(epochs=6, batch=32, learning_rate=1e-2),
+        CORRECTED,
+        progress=False,
     )
     table = susceptibility.transfer({"one": found}, {"one": victim, "other": other}, data.test)[
         "one"

@@ -14,7 +14,7 @@ from companions.mortality_attack.models import Classifier, ModelConfig
 from companions.mortality_attack.protocol import CORRECTED
 
 F = len(features.table())
-BASE = AttackConfig(rate=0.2, steps=150)
+BASE = AttackConfig(step_size=0.2, steps=150)
 CONFIG = EnsembleConfig(sparse_steps=20, queries=30)
 
 
@@ -26,7 +26,7 @@ def data():
 @pytest.fixture(scope="module")
 def victim(data):
     model = Classifier(ModelConfig(hidden=8, dense=4, dropout=0.0), data.statistics)
-    config = train.TrainingConfig(epochs=8, batch=32, rate=1e-2)
+    config = train.TrainingConfig(epochs=8, batch=32, learning_rate=1e-2)
     train.train(model, data, config, CORRECTED, progress=False)
     return model
 
@@ -79,7 +79,7 @@ def test_it_is_never_weaker_than_the_elastic_net_attack_of_foolbox(victim, serie
     assert len(found) > 5 and np.isfinite(theirs).mean() > 0.8
     assert not weaker(found, theirs)
     # the same comparison sees an attack that was weakened: long steps, one penalty, an early stop
-    blunt = AttackConfig(rate=2.0, penalty=0.02, steps=40, patience=10)
+    blunt = AttackConfig(step_size=2.0, penalty=0.02, steps=40, patience=10)
     weakened = attack(victim, series, data.statistics, blunt, progress=False)
     assert np.array_equal(weakened.rows, found.rows) and weaker(weakened, theirs)
 

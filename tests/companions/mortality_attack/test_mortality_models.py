@@ -136,7 +136,7 @@ def bits(model):
 
 
 def test_training_comes_near_the_best_possible_ranking(cohort, data):
-    model, _ = fit(data, TrainingConfig(epochs=25, batch=32, rate=5e-3))
+    model, _ = fit(data, TrainingConfig(epochs=25, batch=32, learning_rate=5e-3))
     reached = evaluate.scores(train.probability(model, data.test), data.test.died, 0.5)["auroc"]
     risk = cohort.risk[np.searchsorted(cohort.stays.ids, data.test.ids)]
     assert evaluate.scores(risk, data.test.died, 0.5)["auroc"] - reached < 0.1
@@ -166,7 +166,7 @@ def test_the_same_seed_gives_the_same_bits_and_a_killed_training_too(data, tmp_p
 
 
 def test_early_stopping_keeps_the_lowest_validation_loss(data):
-    model, history = fit(data, TrainingConfig(epochs=30, batch=32, rate=2e-2, patience=3))
+    model, history = fit(data, TrainingConfig(epochs=30, batch=32, learning_rate=2e-2, patience=3))
     losses = [row["validation_loss"] for row in history]
     assert len(losses) < 30
     assert train._held_out(model, data.validation)["validation_loss"] == pytest.approx(
@@ -182,7 +182,7 @@ def test_the_reported_scores_are_those_of_memory(cohort):
     model = Classifier(
         ModelConfig(hidden=32, dense=16, dropout=0.0, **AS_REPORTED), data.statistics
     )
-    config = TrainingConfig(epochs=60, batch=32, rate=5e-3, weight_decay=0.0, looks=4)
+    config = TrainingConfig(epochs=60, batch=32, learning_rate=5e-3, weight_decay=0.0, looks=4)
     history = train.train(model, data, config, REPORTED, progress=False)
     found = train.look(model, data, 0)
     assert found["reported_auroc"] > 0.85 and found["reported_f1"] > 0.8
@@ -197,7 +197,7 @@ def test_the_balanced_draw_is_balanced():
 
 
 def test_adversarial_values_stay_within_their_radius_and_raise_the_loss(data, batch):
-    model, _ = fit(data, TrainingConfig(epochs=3, batch=32, rate=5e-3))
+    model, _ = fit(data, TrainingConfig(epochs=3, batch=32, learning_rate=5e-3))
     values, mask, static, died = batch
     worse = train.worsened(model, values, mask, static, died, 0.05)
     assert (worse - values).abs().max() <= 0.05 + 1e-6 and torch.equal(worse[~mask], values[~mask])

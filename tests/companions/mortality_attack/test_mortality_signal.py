@@ -107,7 +107,7 @@ def networks(data):
     found = {}
     for seed, name in enumerate(signal.ATTACKED):
         network = Classifier(ModelConfig(hidden=8, dense=4, dropout=0.0), data.statistics, seed)
-        config = train.TrainingConfig(epochs=6, batch=32, rate=1e-2)
+        config = train.TrainingConfig(epochs=6, batch=32, learning_rate=1e-2)
         train.train(network, data, config, CORRECTED, seed=seed, progress=False)
         found[name] = network
     return found

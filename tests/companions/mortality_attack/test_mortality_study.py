@@ -167,7 +167,7 @@ def test_extract_says_what_was_kept(root, shared_data, tmp_path):
         (["evaluate", "--source", "/nowhere"], "no such file"),
         (["evaluate", "--model", "/nowhere"], "no trained model"),
         (["train", "--row", "none", "--profile", "tiny"], "choose one of"),
-        (["attack", "--rate", "-1", "--profile", "tiny"], "rate"),
+        (["attack", "--step-size", "-1", "--profile", "tiny"], "step size"),
         (["attack", "--optimiser", "newton"], "newton"),
     ],
 )
@@ -246,6 +246,23 @@ def test_every_row_of_the_results_table_and_every_test_is_in_the_claims():
         assert f"({file[2]})=" in text
 
 
+@pytest.mark.parametrize(
+    ("dataset", "verdict"), [("mimic3", "fails"), ("physionet2012", "not supported")]
+)
+def test_a_claim_can_fail_on_the_data_of_its_study_alone(dataset, verdict):
+    def entry(value):
+        return {"auroc": {"value": value, "interval": [value - 0.04, value + 0.04]}}
+
+    run = SimpleNamespace(
+        metrics={"test": entry(0.74), "reported": entry(0.89)},
+        experiment=SimpleNamespace(dataset=dataset),
+    )
+    claim = next(each for each in claims.LEDGER.claims if each["id"] == "M4.auroc")
+    finding = claims.LEDGER.judge(claim, {"reported": run}, {})
+    assert finding.verdict == verdict
+    assert "gives 0.15 more to the same weights" in finding.why
+
+
 def test_a_claim_without_its_runs_has_no_verdict():
     ledger = claims.LEDGER.table({})
     assert ledger.loc["M4.auroc", "verdict"] == "not run yet: reported"
@@ -263,7 +280,7 @@ def test_a_search_of_models_is_resumed(tmp_path):
         tune.search(opened, goal, trials, logs=tmp_path / "board", progress=False)
         assert len(opened.trials) == trials
     best = tune.table(opened)[0]
-    assert np.isfinite(best["value"]) and 1e-5 <= best["rate"] <= 1e-1
+    assert np.isfinite(best["value"]) and 1e-5 <= best["learning_rate"] <= 1e-1
     assert list((tmp_path / "board").rglob("events*"))
 
 
@@ -294,7 +311,13 @@ def test_workers_that_share_a_storage_repeat_no_trial(tmp_path):
 def test_a_search_of_attacks_maximises_its_objective_in_sqlite(tmp_path):
     data = protocol.apply(simulate.simulate(150, seed=2).stays, CORRECTED)
     model = Classifier(ModelConfig(hidden=8, dense=4, dropout=0.0), data.statistics)
-    train(model, data, TrainingConfig(epochs=4, batch=32, rate=1e-2), CORRECTED, progress=False)
+    train(
+        model,
+        data,
+        TrainingConfig(epochs=4, batch=32, learning_rate=1e-2),
+        CORRECTED,
+        progress=False,
+    )
     goal = tune.attack_objective(
         model, data.test, data.statistics, AttackConfig(steps=15), "sparsity"
     )
