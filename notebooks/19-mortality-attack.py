@@ -92,6 +92,9 @@ figures.show(
 )
 
 # %% tags=["hide-input"]
+Words(results.beside_library())
+
+# %% tags=["hide-input"]
 Words(results.defence(runs))
 
 # %% [markdown]

@@ -23,7 +23,7 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 import torch
@@ -35,6 +35,7 @@ from companions.mortality_attack.models import Classifier
 from companions.mortality_attack.protocol import Series, Statistics
 from companions.mortality_attack.train import Optimiser, device, tensors, verdicts
 from scoehr.files import InputError
+from scoehr.generators.settings import Settings, within
 
 Box = Literal["normalised", "clinical"]
 Direction = Literal["both", "0to1", "1to0"]
@@ -46,7 +47,7 @@ SMOOTHING = 0.99  # of RMSprop
 
 
 @dataclass(frozen=True)
-class AttackConfig:
+class AttackConfig(Settings):
     """Everything that determines an attack but the model and the stays.
 
     ``kappa`` κ and ``penalty`` λ as above; ``step_size``: of each step; ``momentum``:
@@ -59,31 +60,18 @@ class AttackConfig:
 
     kappa: float = 0.0
     penalty: float = 0.1
-    step_size: float = 0.05
+    step_size: float = within("(0, inf)", 0.05)
     steps: int = 300
     optimiser: Optimiser = "sgd"
     momentum: bool = False
     box: Box = "normalised"
     measured_only: bool = True
     direction: Direction = "both"
-    patience: int = 40
+    patience: int = within("[0, 1000000]", 40)
     batch: int = 256
 
     def __post_init__(self) -> None:
-        for name, allowed in (("optimiser", Optimiser), ("box", Box), ("direction", Direction)):
-            if getattr(self, name) not in get_args(allowed):
-                raise InputError(
-                    f"{name} {getattr(self, name)!r} is unknown; choose one of {get_args(allowed)}"
-                )
-        if (
-            min(self.kappa, self.penalty, self.patience) < 0
-            or self.step_size <= 0
-            or min(self.steps, self.batch) < 1
-        ):
-            raise InputError(
-                "kappa, penalty and patience must not be negative; "
-                "step size, steps and batch be positive"
-            )
+        super().__post_init__()
         if self.momentum and self.optimiser != "sgd":
             raise InputError(f"momentum is that of FISTA, for sgd; {self.optimiser} has its own")
 

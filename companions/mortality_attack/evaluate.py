@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -107,13 +107,30 @@ def drawn(
     """The scores of all stays, then those of each bootstrap draw of patients; models of the same
     stays and seed have the same draws.
     """
-    rows = [slice(None), *resample(patients, draws, seed)]
+    rows = [np.arange(len(died)), *resample(patients, draws, seed)]
     return [scores(probability[some], died[some], threshold) for some in rows]
 
 
 def estimate(values: Sequence[float]) -> dict[str, Any]:
     """The first value, with the 95 % interval of the others, bootstrap draws of it."""
     return {"value": float(values[0]), "interval": interval(list(values[1:]))}
+
+
+def over_patients(
+    statistic: Callable[[np.ndarray], Any],
+    values: np.ndarray,
+    patients: np.ndarray,
+    *,
+    seed: int = 0,
+    draws: int = DRAWS,
+) -> dict[str, Any]:
+    """A statistic of ``values`` ``(n,)`` with its 95 % bootstrap interval over patients, NaN of
+    nothing.
+    """
+    if not len(values):
+        return {"value": np.nan, "interval": [np.nan, np.nan]}
+    rows = [np.arange(len(values)), *resample(patients, draws, seed)]
+    return estimate([statistic(values[some]) for some in rows])
 
 
 def estimates(found: Sequence[Scores]) -> dict[str, dict[str, Any]]:

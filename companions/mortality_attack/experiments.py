@@ -277,30 +277,16 @@ def _ladder(
     base: Experiment, text: Mapping[str, Any], scale: Mapping[str, Any]
 ) -> dict[str, Experiment]:
     """A row a rung, but the last, which scores the model of the one before: ``reported``."""
-    rungs = list(ladder().items())[:-1]
-    base = replace(base, group=LADDER, seeds=PLAN.seeds(base.profile, LADDER))
-    rows = {}
-    for place, (flaw, protocol) in enumerate(rungs):
-        name = "reported" if place == len(rungs) - 1 else RUNG.format(place, flaw)
-        chosen = ModelConfig(
-            **text["model"],
-            filled=protocol.future_values,
-            last_step=protocol.last_step,
-            double_softmax=protocol.double_softmax,
-        )
-        training = TrainingConfig(**text["training"])
-        if protocol.fixed_epochs:
-            training = replace(training, epochs=text["fixed_epochs"], looks=text["looks"])
-        study = replace(
-            base,
-            name=name,
-            title=flaw,
-            task="model",
-            protocol=protocol,
-            model=chosen,
-            training=training,
-        )
-        rows[name] = _scaled(study, scale, "ladder")
+    base = replace(base, task="model", group=LADDER, seeds=PLAN.seeds(base.profile, LADDER))
+    training, rows = TrainingConfig(**text["training"]), {}
+    long = replace(training, epochs=text["fixed_epochs"], looks=text["looks"])
+    for place, (flaw, protocol) in enumerate(list(ladder().items())[:-1]):
+        name = "reported" if protocol.fixed_epochs else RUNG.format(place, flaw)
+        row = replace(base, name=name, title=flaw, protocol=protocol)
+        row = replace(row, training=long if protocol.fixed_epochs else training)
+        flaws = {key: getattr(protocol, key) for key in ("last_step", "double_softmax")}
+        model = ModelConfig(**text["model"], filled=protocol.future_values, **flaws)
+        rows[name] = _scaled(replace(row, model=model), scale, "ladder")
     return rows
 
 
@@ -797,7 +783,9 @@ def summary(found: Attacked, series: Series, steps: int, seed: int = 0) -> dict[
             sizes = susceptibility.per_example(changes)
             entry[which] = {
                 "median": {
-                    key: _median(value[success], patients[rows][success], seed)
+                    key: evaluate.over_patients(
+                        np.median, value[success], patients[rows][success], seed=seed, draws=200
+                    )
                     for key, value in sizes.items()
                 },
                 "curves": {
@@ -812,14 +800,6 @@ def summary(found: Attacked, series: Series, steps: int, seed: int = 0) -> dict[
             }
         table[name] = entry
     return table
-
-
-def _median(values: np.ndarray, patients: np.ndarray, seed: int) -> dict[str, Any]:
-    """The middle value with its 95 % bootstrap interval over patients."""
-    if not len(values):
-        return {"value": np.nan, "interval": [np.nan, np.nan]}
-    drawn = [float(np.median(values[rows])) for rows in evaluate.resample(patients, 200, seed)]
-    return {"value": float(np.median(values)), "interval": evaluate.interval(drawn)}
 
 
 def arrays(found: Attacked) -> dict[str, np.ndarray]:

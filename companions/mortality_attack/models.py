@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from companions.mortality_attack.features import FeatureSet
 from companions.mortality_attack.protocol import Statistics
 from companions.mortality_attack.queries import HOURS
 from scoehr.files import InputError, read_json, replacing, write_json
+from scoehr.generators.settings import Settings, within
 
 Network = Literal["bilstm", "grud", "transformer"]
 Activation = Literal["relu", "tanh"]
@@ -31,7 +32,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
 
 
 @dataclass(frozen=True)
-class ModelConfig:
+class ModelConfig(Settings):
     """Everything that determines an untrained network but its random numbers.
 
     ``hidden``, ``dense``, ``dropout`` and the activations are the study's search space; ``filled``:
@@ -41,31 +42,14 @@ class ModelConfig:
 
     network: Network = "bilstm"
     features: FeatureSet = "study"
-    hidden: int = 128
-    dense: int = 16
-    dropout: float = 0.3
+    hidden: int = within("[1, 16384]", 128)
+    dense: int = within("[1, 16384]", 16)
+    dropout: float = within("[0, 1)", 0.3)
     activation: Activation = "tanh"
     dense_activation: Activation = "relu"
     filled: bool = False
     last_step: bool = False
     double_softmax: bool = False
-
-    def __post_init__(self) -> None:
-        for name, allowed in (
-            ("network", Network),
-            ("activation", Activation),
-            ("dense_activation", Activation),
-        ):
-            if getattr(self, name) not in get_args(allowed):
-                raise InputError(
-                    f"{name} {getattr(self, name)!r} is unknown; choose one of {get_args(allowed)}"
-                )
-        if self.hidden < 1 or self.dense < 1 or not 0 <= self.dropout < 1:
-            raise InputError(
-                f"hidden {self.hidden}, dense {self.dense}, dropout {self.dropout}: give sizes "
-                "from 1 up "
-                "and a dropout in [0, 1)"
-            )
 
 
 class Inputs(nn.Module):

@@ -53,6 +53,8 @@ FLAWS = {
 }
 #: Budgets of cells that the table of robust accuracy shows.
 SHOWN_CELLS = (0, 1, 2, 5, 10, 20)
+#: What the recommended model was meant to reach on held-out stays.
+AIMS = {"auroc": 0.875, "auprc": 0.58}
 #: Rows of models that were trained to withstand attacks.
 DEFENDED = ("defended", "sparse-all")
 #: What is asked of a defence: AUROC, and the share of stays right under changes of so many cells.
@@ -365,10 +367,17 @@ def target(found: Runs) -> str:
     judged = found["best-all"].metrics["candidates"]
     name = min(judged, key=lambda row: judged[row]["brier"])
     best = found[name]
+    reached = []
+    for score, aim in AIMS.items():
+        made = Estimate.read(best.metrics["test"][score])
+        verdict = "reached" if made.value >= aim else "missed"
+        within = ", though within the interval" if made.value < aim <= made.high else ""
+        reached.append(f"{SCORES[score]} {aim:.3f} {verdict}{within}")
     return (
         f"The lowest Brier score on the stays held back to choose by has: {best.experiment.title}. "
         f"Its AUROC on held-out stays is {text(best.metrics['test']['auroc'])}, its area under the "
-        f"precision-recall curve {text(best.metrics['test']['auprc'])}."
+        f"precision-recall curve {text(best.metrics['test']['auprc'])}. Aimed at: "
+        f"{'; '.join(reached)}."
     )
 
 
@@ -609,7 +618,7 @@ def discovery(found: Runs) -> Figure:
     for ax, (direction, words) in zip(axes, DIRECTIONS.items(), strict=True):
         for title, run in made.items():
             for which, style in (("first", "--"), ("best", "-")):
-                curve = _numbers(run.metrics[direction][which]["discovery"])
+                curve = np.array(run.metrics[direction][which]["discovery"], float)
                 ax.plot(np.arange(1, len(curve) + 1), 100 * curve, style, color=shades[title],
                         label=title if which == "best" else None)  # fmt: skip
         ax.set(title=words, xlabel="step", ylim=(0, 102))
@@ -642,7 +651,7 @@ def robust_curves(found: Runs) -> Figure:
         style: Any = {"color": shades[title], "label": title, "marker": marker, "markersize": 3.5}
         curve = run.metrics["robust"]
         cells.plot([int(k) for k in curve], [share["value"] for share in curve.values()], **style)
-        turned = _numbers([0.0, *run.metrics["both"]["best"]["curves"]["l1"]])
+        turned = np.array([0.0, *run.metrics["both"]["best"]["curves"]["l1"]], float)
         stands = curve["0"]["value"] * (1 - turned)
         norms.plot([0.0, *experiments.BUDGETS["l1"]], stands, **style)
     if ablated:
@@ -747,12 +756,31 @@ def subgroups_table(found: Run) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
+def _benchmark(name: str) -> dict[str, Any] | None:
+    """What ``python -m benchmarks.NAME`` measured, None if it has not."""
+    path = CHECKOUT / "benchmarks" / f"{name}.json"
+    return read_json(path) if path.exists() else None
+
+
+def beside_library() -> str:
+    """How small a change is needed beside the attack of a library, in a sentence."""
+    found = _benchmark("elastic_net")
+    if found is None:
+        return "No library is compared yet: `python -m benchmarks.elastic_net` does."
+    return (
+        f"Beside the elastic-net attack of foolbox {found['foolbox']} ({found['searches']} "
+        f"searches of {found['steps']} steps), on the same {found['stays']} stays that the bi-LSTM "
+        f"has right, the ensemble needs a median L1 norm of {found['ours']:.2f} against "
+        f"{found['theirs']:.2f}; stay by stay it needs {found['ratio']:.2f} times as much in the "
+        f"middle, and {found['largest']:.2f} times at most."
+    )
+
+
 def speed() -> str:
     """Attacked stays a second beside the reported loop, from ``benchmarks/attack.json``."""
-    path = CHECKOUT / "benchmarks" / "attack.json"
-    if not path.exists():
+    found = _benchmark("attack")
+    if found is None:
         return "The speed has not been measured: `python -m benchmarks.attack` does."
-    found = read_json(path)
     ours, theirs = found["package"], found["reported_loop"]
     return (
         f"Beside a plain transcription of the reported loop, on one machine, {found['threads']} "
@@ -895,10 +923,3 @@ def weak_points(found: Run) -> Figure:
         ax.set_aspect("equal")
     axes[0].set_ylabel("share of stays whose series is changed")
     return figure
-
-
-# Helpers ------------------------------------------------------------------------------------------
-
-
-def _numbers(values: Sequence[float | None]) -> np.ndarray:
-    return np.array([np.nan if value is None else value for value in values], dtype=float)

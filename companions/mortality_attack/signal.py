@@ -280,9 +280,8 @@ def carried(
     shares = {
         name: susceptibility.share(hit, some.patients, seed=seed) for name, hit in turned.items()
     }
-    draws = evaluate.resample(some.patients, evaluate.DRAWS, seed)
     apart = turned[SYNTHETIC].astype(float) - turned[OTHER]
-    less = evaluate.estimate([apart.mean(), *(apart[rows].mean() for rows in draws)])
+    less = evaluate.over_patients(np.mean, apart, some.patients, seed=seed)
     return {"shares": shares, "less": less}
 
 

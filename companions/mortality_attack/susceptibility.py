@@ -119,18 +119,10 @@ def curve(measure: np.ndarray, success: np.ndarray, points: Sequence[float]) -> 
     )
 
 
-def share(
-    success: np.ndarray, patients: np.ndarray, *, seed: int = 0, draws: int = 500
-) -> dict[str, Any]:
+def share(success: np.ndarray, patients: np.ndarray, *, seed: int = 0) -> dict[str, Any]:
     """Share of attacked stays that were turned, with its 95 % bootstrap interval over patients."""
-    if not len(success):
-        return {"value": np.nan, "interval": [np.nan, np.nan], "stays": 0}
-    drawn = [float(success[rows].mean()) for rows in evaluate.resample(patients, draws, seed)]
-    return {
-        "value": float(success.mean()),
-        "interval": evaluate.interval(drawn),
-        "stays": len(success),
-    }
+    found = evaluate.over_patients(np.mean, success, patients, seed=seed)
+    return found | {"stays": len(success)}
 
 
 def turned(model: Any, series: Series, changes: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from companions.mortality_attack.models import Classifier
 from companions.mortality_attack.peers import Peer
 from companions.mortality_attack.protocol import Prepared, Protocol, Series
 from scoehr.checkpoints import Checkpoint, facts_hash
-from scoehr.files import InputError
+from scoehr.generators.settings import Settings
 
 Optimiser = Literal["adam", "rmsprop", "sgd"]
 OPTIMISERS: dict[str, Any] = {
@@ -32,7 +32,7 @@ Row = dict[str, float]
 
 
 @dataclass(frozen=True)
-class TrainingConfig:
+class TrainingConfig(Settings):
     """Everything that determines a training but network, data and seed.
 
     ``patience``: epochs without a lower validation loss after which training ends; ``looks``: how
@@ -51,16 +51,6 @@ class TrainingConfig:
     looks: int = 0
     adversarial: float = 0.0
     hide: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.optimiser not in get_args(Optimiser):
-            raise InputError(
-                f"optimiser {self.optimiser!r} is unknown; choose one of {get_args(Optimiser)}"
-            )
-        if min(self.epochs, self.batch, self.patience) < 1 or self.learning_rate <= 0:
-            raise InputError(
-                "epochs, batch and patience must be at least 1, the learning rate positive"
-            )
 
 
 @dataclass(frozen=True)

@@ -167,7 +167,7 @@ def test_extract_says_what_was_kept(root, shared_data, tmp_path):
         (["evaluate", "--source", "/nowhere"], "no such file"),
         (["evaluate", "--model", "/nowhere"], "no trained model"),
         (["train", "--row", "none", "--profile", "tiny"], "choose one of"),
-        (["attack", "--step-size", "-1", "--profile", "tiny"], "step size"),
+        (["attack", "--step-size", "-1", "--profile", "tiny"], "step_size"),
         (["attack", "--optimiser", "newton"], "newton"),
     ],
 )
