@@ -263,8 +263,7 @@ def tune_(
     direction: tune.Direction = "minimize" if what == "model" else "maximize"
     opened = tune.open_study(name, direction=direction, storage=storage, seed=seed)
     if what == "model":
-        given = (source, str(outcomes) if outcomes else None)
-        data = experiments.plan(kind, profile, seed, *given)[row].prepared()
+        data = _rows(source, outcomes, profile, seed)[row].prepared()
         config = train.TuningConfig(trials, folds, epochs, blocks)
         goal = tune.model_objective(data, config, seed=seed)
     else:
@@ -287,8 +286,7 @@ def run(
     """Make every run of the plan, or go on with them."""
     from companions.mortality_attack import experiments
 
-    given = (source, str(outcomes) if outcomes else None)
-    for planned in experiments.plan(_kind(source), profile, seed, *given).values():
+    for planned in _rows(source, outcomes, profile, seed).values():
         made = experiments.run(planned)
         print(
             f"{made.id}: {made.metrics['costs']['processor_seconds']:.0f} s of a processor",
@@ -317,11 +315,18 @@ def _stays(source: str | None, outcomes: Path | None, profile: str) -> Any:
     return experiments.stays(_kind(source), source, str(outcomes) if outcomes else None, number)
 
 
+def _rows(source: str | None, outcomes: Path | None, profile: str, seed: int) -> dict[str, Any]:
+    """The rows of the plan on a source."""
+    from companions.mortality_attack import experiments
+
+    at = (source, str(outcomes) if outcomes else None)
+    return dict(experiments.plan(_kind(source), profile, seed, *at))
+
+
 def _trained(source: str | None, outcomes: Path | None, profile: str, row: str, seed: int) -> Any:
     from companions.mortality_attack import experiments
 
-    given = (source, str(outcomes) if outcomes else None)
-    rows = experiments.plan(_kind(source), profile, seed, *given)
+    rows = _rows(source, outcomes, profile, seed)
     if row not in rows or rows[row].task != "model":
         able = [name for name, planned in rows.items() if planned.task == "model"]
         raise InputError(f"no row {row!r} to train; choose one of {', '.join(able)}")

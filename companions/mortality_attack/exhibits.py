@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from companions.mortality_attack.claims import QUOTES
+from companions.mortality_attack.experiments import PLAN
 from companions.mortality_attack.results import Runs
+from companions.mortality_attack.train import TuningConfig
 from reproduction.estimates import Estimate
 from reproduction.exhibits import Exhibit, apart, beside
 
@@ -23,7 +25,7 @@ def all_exhibits(found: Runs) -> dict[str, list[Exhibit]]:
     drawn = [
         Exhibit(title, source, place, None, unquoted) for title, (source, place) in DRAWN.items()
     ]
-    return {"The LSTM attack study": [_cohort(found), _table(found), *drawn]}
+    return {"The LSTM attack study": [_cohort(found), _table(found), *_search(found), *drawn]}
 
 
 def _cohort(found: Runs) -> Exhibit:
@@ -39,6 +41,32 @@ def _cohort(found: Runs) -> Exhibit:
     )
     place = "notebooks/17-mortality-cohort#m1"
     return Exhibit("The stays", "line 308", place, beside(reported, here), meaning)
+
+
+def _search(found: Runs) -> list[Exhibit]:
+    """The study's network and the search that it came from beside ours, if there is one."""
+    tuned, theirs = found.get("tuned-study"), TuningConfig()
+    if tuned is None or not (config := tuned.experiment.tuning):
+        return []
+    best, network = tuned.metrics["search"]["trials"][0], PLAN.text["ladder"]["model"]
+    reported = {
+        "trials": theirs.trials, "folds": theirs.folds, "epochs": theirs.blocks * theirs.epochs,
+        "hidden units": network["hidden"], "units of the dense layer": network["dense"],
+        "parameters": QUOTES.value("parameters/value"),
+    }  # fmt: skip
+    here = {
+        "trials": config.trials, "folds": config.folds, "epochs": config.blocks * config.epochs,
+        "hidden units": 2 ** best["log2_hidden"],
+        "units of the dense layer": 2 ** best["log2_dense"],
+        "parameters": tuned.metrics["parameters"],
+    }  # fmt: skip
+    meaning = (
+        "The same space is searched; the best trial here has an AUROC of "
+        f"{best['auroc']:.3f} on the folds that chose it, and "
+        f"{Estimate.read(tuned.metrics['test']['auroc']):.3f} on unseen stays."
+    )
+    place, title = "notebooks/18-mortality-model#m12", "Tables: network and search"
+    return [Exhibit(title, "section 9", place, beside(reported, here), meaning)]
 
 
 def _table(found: Runs) -> Exhibit:
