@@ -185,7 +185,7 @@ def attack_(
 
     _may_write(json, source, outcomes, model)
     text = experiments.PLAN.text
-    base = text["attacks"]["settings"]
+    base = text["attacks"]["settings"]["attack"]
     config = attack.AttackConfig(
         kappa=kappa,
         penalty=base["penalty"] if penalty is None else penalty,

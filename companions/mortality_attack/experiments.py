@@ -257,9 +257,10 @@ def plan(
         for name, row in text["models"].items()
         if "severity" not in row or dataset == "physionet2012"
     }
-    for kind in ("main", "worst"):
-        for name, row in text["attacks"][kind].items():
-            attacked = _attack(base, kind, name, row, text["attacks"], scale)
+    tasks: tuple[Task, ...] = ("attack", "worst")
+    for task in tasks:
+        for name, row in text["attacks"][task].items():
+            attacked = _attack(replace(base, task=task), name, row, text["attacks"], scale)
             rows[attacked.name] = attacked
     rows["signal"] = _of_signal(base, text["signal"], rows, text["attacks"], scale)
     like = rows[text["curve"]["network"]]
@@ -323,32 +324,23 @@ def _scaled(study: Experiment, scale: Mapping[str, Any], group: str) -> Experime
 
 
 def _attack(
-    base: Experiment,
-    kind: str,
-    name: str,
-    row: Mapping[str, Any],
-    text: Mapping[str, Any],
+    base: Experiment, name: str, row: Mapping[str, Any], text: Mapping[str, Any],
     scale: Mapping[str, Any],
-) -> Experiment:
-    settings = text["worst_settings" if kind == "worst" else "settings"]
-    config = AttackConfig(**settings | row.get("settings", {}))
-    config = replace(config, steps=_steps(config.steps, scale))
-    main = [other["victim"] for other in text["main"].values()]
-    others = main if kind == "main" else text["transfer"]
-    victims = (
-        row["victim"],
-        *(other for other in others if other not in (row["victim"], "reported")),
-    )
-    task: Task = "attack" if kind == "main" else "worst"
+) -> Experiment:  # fmt: skip
+    """An attack of the task of ``base``, tried on the other victims too."""
+    first, others = row["victim"], text["transfer"]
+    if base.task == "attack":
+        others = [other["victim"] for other in text["attack"].values()]
+    others = [other for other in others if "reported" not in (first, other) and other != first]
+    config = AttackConfig(**text["settings"][base.task] | row.get("settings", {}))
     return replace(
         base,
-        name=f"{task}-{name}",
+        name=f"{base.task}-{name}",
         title=row["title"],
-        task=task,
-        attack=config,
-        attacked=scale["attacked" if kind == "main" else "worst"],
-        ensemble=_ensemble(scale) if kind == "worst" else None,
-        victims=victims if row["victim"] != "reported" else victims[:1],
+        attack=replace(config, steps=_steps(config.steps, scale)),
+        attacked=scale["attacked"][base.task],
+        ensemble=_ensemble(scale) if base.task == "worst" else None,
+        victims=(first, *others),
     )
 
 
@@ -359,7 +351,7 @@ def _of_signal(
     """Synthetic stays: the network of another row, trained on them, and the attack of the worst
     case.
     """
-    like, config = rows[row["network"]], AttackConfig(**attack["worst_settings"])
+    like, config = rows[row["network"]], AttackConfig(**attack["settings"]["worst"])
     generator = GeneratorConfig(**row["generator"])
     epochs = max(2, round(generator.epochs * scale["epochs"]))
     return replace(
@@ -372,7 +364,7 @@ def _of_signal(
         generator=replace(generator, epochs=epochs),
         attack=replace(config, steps=_steps(config.steps, scale)),
         ensemble=_ensemble(scale),
-        attacked=scale["signal"],
+        attacked=scale["attacked"]["signal"],
     )
 
 
@@ -651,9 +643,7 @@ def _fit(
     if study.members > 1:
         chances = [train.probability(model, data.test) for model in fitted]
         single = [evaluate.scores(chance, data.test.died, 0.5) for chance in chances]
-        facts["single"] = {
-            name: [found[name] for found in single] for name in ("auroc", "auprc", "brier")
-        }
+        facts["single"] = {name: [found[name] for found in single] for name in signal.SCORES}
     return _predict(fitted, data, parts)
 
 

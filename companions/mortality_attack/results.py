@@ -328,25 +328,18 @@ def two_curves(found: Runs) -> Figure:
 def peers_table(found: Runs) -> pd.DataFrame:
     """A row a model under the corrected protocol: scores of held-out stays."""
     kinds = {"study": "the study's", "all": "all", "": "–"}
-    rows = []
-    for which, title in kinds.items():
-        for run in found.values():
-            made = run.experiment
-            if made.task != "model" or made.protocol != CORRECTED:
-                continue
-            if which != ("" if made.severity else made.model.features) or _is_rung(made.name):
-                continue
-            number = f", {made.members} averaged" if made.members > 1 else ""
-            scores = {
-                SCORES[key]: text(run.metrics["test"][key]) for key in ("auroc", "auprc", "brier")
-            }
-            row = {"model": made.title + number, "series": title} | scores | challenge(run)
-            rows.append(row)
+    rows: list[dict[str, str]] = []
+    for run in found.values():
+        made = run.experiment
+        if made.task != "model" or made.protocol != CORRECTED or made.group == experiments.LADDER:
+            continue
+        number = f", {made.members} averaged" if made.members > 1 else ""
+        which = "" if made.severity else made.model.features
+        row = {"model": made.title + number, "series": kinds[which]}
+        scores = {SCORES[key]: text(run.metrics["test"][key]) for key in signal.SCORES}
+        rows.append(row | scores | challenge(run))
+    rows.sort(key=lambda row: list(kinds.values()).index(row["series"]))
     return pd.DataFrame(rows).set_index("model").rename_axis(None)
-
-
-def _is_rung(name: str) -> bool:
-    return name.startswith("ladder")
 
 
 def challenge(run: Run) -> dict[str, str]:
