@@ -250,11 +250,11 @@ def worth_figure(found: Runs) -> Figure:
     """What each flaw adds to the AUROC as scored, a panel a random seed."""
     first, changes = found["reported"].experiment.seed, worth(found)
     number = min(map(len, changes.values()))
-    panels = {f"change of the AUROC, random seed {first + k}": k for k in range(number)}
+    panels = {f"random seed {first + k}": k for k in range(number)}
     return figures.dots(
         {title: {FLAWS[flaw]: each[k] for flaw, each in changes.items()}
          for title, k in panels.items()},
-        references={"none": dict.fromkeys(panels, 0.0)},
+        references={"no change": dict.fromkeys(panels, 0.0)},
     )  # fmt: skip
 
 
@@ -262,25 +262,25 @@ def ladder_words(found: Runs) -> str:
     """Which steps of the ladder can be told from none, in sentences that follow the numbers."""
     changes, steps = worth(found), rungs(found)
     failed = [flaw for flaw in changes if any(_failed(run) for run in steps[flaw])]
-    said = {
-        "raise the AUROC as scored under every random seed": [
-            flaw for flaw, each in changes.items() if all(change.above() for change in each)
-        ],
-        "lower it": [
-            flaw for flaw, each in changes.items()
-            if flaw not in failed and all(change.below() for change in each)
-        ],
-        "change nothing at all on these stays": [
-            flaw for flaw, each in changes.items()
-            if all(change.low == change.value == change.high == 0 for change in each)
-        ],
-    }  # fmt: skip
-    parts = [f"{_listed(flaws)} {verb}" for verb, flaws in said.items() if flaws]
-    told = {flaw for flaws in said.values() for flaw in flaws}
-    rest = [flaw for flaw in changes if flaw not in told and flaw not in failed]
-    words = f"Of the flaws {'; '.join(parts)}. " if parts else ""
+    told = {
+        "rises": lambda change: change.above(),
+        "falls": lambda change: change.below(),
+        "is the very same": lambda change: change.low == change.high == 0,
+    }
+    rest = [flaw for flaw in changes if flaw not in failed]
+    parts = []
+    for verb, of in told.items():
+        flaws = [flaw for flaw in rest if all(map(of, changes[flaw]))]
+        rest = [flaw for flaw in rest if flaw not in flaws]
+        parts += [f"{verb} with {_listed(flaws)}"] if flaws else []
+    number = min(map(len, changes.values()))
+    seeds = f"each of {number} random seeds" if number > 1 else "the one random seed here"
+    words = f"Under {seeds} the AUROC as scored {'; it '.join(parts)}. " if parts else ""
     if rest:
-        words += f"No effect that has one sign under every seed can be shown of {_listed(rest)}. "
+        words += (
+            f"No change of one sign can be shown with {_listed(rest)}; intervals are over "
+            "patients, not over trainings. "
+        )
     if failed:
         words += (
             f"Training failed, with an AUROC no better than chance, with {_listed(failed)}; the "

@@ -385,13 +385,15 @@ def test_a_flaw_is_worth_its_difference_over_the_same_patients(monkeypatch):
     assert worth["balanced_training"].value == pytest.approx(-0.005)  # less clipped, not the failed
     assert worth["scored_on_training"].value == pytest.approx(0.2)
     words = results.ladder_words({})
-    assert words.startswith("Of the flaws *scored on training stays, balanced draw: as reported* ")
-    assert (
-        "*values cut off at the 5th and 95th percentile*, *trained to the last epoch* lower it"
-        in words
+    scored = "rises with *scored on training stays, balanced draw: as reported*; it falls with "
+    lower = (
+        "*values cut off at the 5th and 95th percentile*, *trained to the last epoch*; it is the "
     )
-    assert "*stays, not patients, are split* change nothing at all" in words
-    assert "be shown of *deaths drawn as often as survivals*. Training failed" in words
+    assert (
+        f"AUROC as scored {scored}{lower}very same with *stays, not patients, are split*." in words
+    )
+    assert "be shown with *deaths drawn as often as survivals*; intervals" in words
+    assert "chance, with *softmax twice*; the step after" in words
     steps["clipped"].append(run(0.9))
     steps["corrected"].append(run(0.8))
     assert len(results.worth({})["clipped"]) == 1  # a seed counts once all its steps are there
