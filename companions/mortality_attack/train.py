@@ -114,10 +114,61 @@ def verdicts(model: Classifier, series: Series) -> np.ndarray:
     return model.margin(torch.as_tensor(predict(model, series))).numpy() >= 0
 
 
-def _optimiser(model: Classifier, config: TrainingConfig) -> torch.optim.Optimizer:
-    return OPTIMISERS[config.optimiser](
-        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
-    )
+class Trainer:
+    """A training that goes on by some epochs at a time, as tuning does to compare folds while they
+    run.
+    """
+
+    def __init__(
+        self, model: Classifier, data: Prepared, config: TrainingConfig, protocol: Protocol,
+        seed: int = 0,
+    ):  # fmt: skip
+        self.data, self.config, self.protocol, self.seed = data, config, protocol, seed
+        self.model, self.whole, self.done = model.to(device()), tensors(data.train, device()), 0
+        self.optimiser: torch.optim.Optimizer = OPTIMISERS[config.optimiser](
+            model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        )
+
+    def epochs(self, number: int) -> Row:
+        """Train on, and return the validation loss and AUROC after that."""
+        for _ in range(number):
+            self.epoch(self.done)
+            self.done += 1
+        return _held_out(self.model, self.data.validation)
+
+    def epoch(self, number: int) -> float:
+        """One pass over the data, or over as many draws of the balanced sampler; mean loss."""
+        rng, model = np.random.default_rng([self.seed, number, 1]), self.model
+        died = self.whole[3].cpu().numpy()
+        balanced = self.protocol.balanced_training
+        order = evaluate.balanced_draw(died, rng) if balanced else rng.permutation(len(died))
+        model.train()
+        total = 0.0
+        with torch.random.fork_rng():
+            torch.manual_seed(int(rng.integers(2**31)))
+            for rows in torch.as_tensor(order).to(self.whole[0].device).split(self.config.batch):
+                outcome = self.whole[3][rows]
+                logits = model(*self._changed(rows))
+                self.optimiser.zero_grad()
+                loss = model.loss(logits, outcome)
+                loss.backward()
+                nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+                self.optimiser.step()
+                total += loss.item() * len(rows)
+        return total / len(order)
+
+    def _changed(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """values, mask and static of a batch, with what the settings hide or move."""
+        config, model = self.config, self.model
+        values, mask, static, outcome = (part[rows] for part in self.whole)
+        if config.hide:
+            mask = mask & (torch.rand(mask.shape, device=mask.device) >= config.hide)
+            values = values * mask
+        if config.adversarial:
+            values = worsened(model, values, mask, static, outcome, config.adversarial)
+        if isinstance(config, SparseTraining):
+            values = values + sparse_change(model, values, mask, static, outcome, config.cells)
+        return values, mask, static
 
 
 def train(
@@ -139,15 +190,13 @@ def train(
     same bits as one that was not. Rows hold epoch, train_loss, validation_loss, validation_auroc,
     learning_rate, seconds, and at each look the scores of :func:`look`.
     """
-    model.to(device())
-    optimiser = _optimiser(model, config)
-    state = Checkpoint(model, {"optimiser": optimiser}, numbers={"lowest": np.inf})
+    going = Trainer(model, data, config, protocol, seed)
+    state = Checkpoint(model, {"optimiser": going.optimiser}, numbers={"lowest": np.inf})
     if checkpoint:
         sets = [tensors(series) for series in (data.train, data.validation, data.test)]
         facts = facts_hash(sets, config, protocol, seed, model)
         checkpoint = checkpoint.with_stem(f"{checkpoint.stem}-{facts}")
     state.read(checkpoint)
-    whole = tensors(data.train, device())
     look_at = {round(share * config.epochs / config.looks) for share in range(1, config.looks + 1)}
     done = len(state.history)
     for epoch in tqdm(
@@ -156,8 +205,7 @@ def train(
         if not protocol.fixed_epochs and _stale(state.history, config.patience):
             break
         start = time.perf_counter()
-        loss = _epoch(model, optimiser, whole, config, protocol, [seed, epoch])
-        row = {"epoch": epoch + 1.0, "train_loss": loss}
+        row = {"epoch": epoch + 1.0, "train_loss": going.epoch(epoch)}
         row |= _held_out(model, data.validation) | {"learning_rate": config.learning_rate}
         if epoch + 1 in look_at:
             row |= look(model, data, seed)
@@ -181,75 +229,9 @@ def train(
     return state.history
 
 
-class Trainer:
-    """A training that is gone on with some epochs at a time, as tuning does to compare folds while
-    they run.
-    """
-
-    def __init__(
-        self,
-        model: Classifier,
-        data: Prepared,
-        config: TrainingConfig,
-        protocol: Protocol,
-        seed: int = 0,
-    ):
-        self.data, self.config, self.protocol, self.seed = data, config, protocol, seed
-        self.model, self.optimiser = model, _optimiser(model, config)
-        self.whole = tensors(data.train)
-        self.done = 0
-
-    def epochs(self, number: int) -> Row:
-        """Train on, and return the validation loss and AUROC after that."""
-        for _ in range(number):
-            seed = [self.seed, self.done]
-            _epoch(self.model, self.optimiser, self.whole, self.config, self.protocol, seed)
-            self.done += 1
-        return _held_out(self.model, self.data.validation)
-
-
 def _stale(history: list[Row], patience: int) -> bool:
     losses = [row["validation_loss"] for row in history]
     return len(losses) > patience and min(losses[-patience:]) > min(losses[:-patience])
-
-
-def _epoch(
-    model: Classifier,
-    optimiser: torch.optim.Optimizer,
-    whole: tuple[Tensor, Tensor, Tensor, Tensor],
-    config: TrainingConfig,
-    protocol: Protocol,
-    seed: list[int],
-) -> float:
-    """One pass over the data, or over as many draws of the balanced sampler; mean loss."""
-    rng = np.random.default_rng([*seed, 1])
-    died = whole[3].cpu().numpy()
-    order = (
-        evaluate.balanced_draw(died, rng)
-        if protocol.balanced_training
-        else rng.permutation(len(died))
-    )
-    model.train()
-    total = 0.0
-    with torch.random.fork_rng():
-        torch.manual_seed(int(rng.integers(2**31)))
-        for rows in torch.as_tensor(order).to(whole[0].device).split(config.batch):
-            values, mask, static, outcome = (part[rows] for part in whole)
-            if config.hide:
-                mask = mask & (torch.rand(mask.shape, device=mask.device) >= config.hide)
-                values = values * mask
-            if config.adversarial:
-                values = worsened(model, values, mask, static, outcome, config.adversarial)
-            if isinstance(config, SparseTraining):
-                part = (values, mask, static, outcome)
-                values = values + sparse_change(model, *part, config.cells)
-            optimiser.zero_grad()
-            loss = model.loss(model(values, mask, static), outcome)
-            loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), 5.0)
-            optimiser.step()
-            total += loss.item() * len(rows)
-    return total / len(order)
 
 
 def worsened(
