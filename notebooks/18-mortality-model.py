@@ -65,8 +65,8 @@ Table(
 # %% tags=["hide-input"]
 figures.show(
     results.worth_figure(runs),
-    "What each flaw adds to the AUROC as scored, less the row above it (the last one whose training "
-    "did not fail). 95 % intervals over the same draws of patients.",
+    "What each flaw adds to the AUROC as scored, less the row above it (the last one whose "
+    "training did not fail), at each random seed. 95 % intervals over the same draws of patients.",
 )
 
 # %% tags=["hide-input"]
