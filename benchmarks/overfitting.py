@@ -40,9 +40,14 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "chosen epoch": {"pooling": 0.0, "least_gain": 0.0},
     "counts pooled": {"patience": None},
     "now": {},
+    "rare codes learned less": {"support": 100.0},
 }
 #: Training patients, and the settings that are run; of small tables all.
-SCALES = {1_500: tuple(SETTINGS), 20_000: ("before", "now")}
+SCALES = {
+    1_500: tuple(SETTINGS),
+    5_000: ("now", "rare codes learned less"),
+    20_000: ("before", "now", "rare codes learned less"),
+}
 #: The attacks that read losses.
 ATTACKED = ("own_loss", "calibrated_loss", "reference_loss", "quantile_regression")
 OUT = Path(__file__).with_suffix(".json")

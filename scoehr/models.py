@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
@@ -373,8 +373,11 @@ class RecordMLP(ResidualMLP):
 
     EMBEDDING, MAX_COUNT = 64, 16  # of each number; counts of a code that are distinguished
 
+    trust: Tensor | None  # (n_codes,) in [0, 1], by which the weights of each code are multiplied
+
     def __init__(self, n_codes: int, width: int = 256, depth: int = 2):
         super().__init__(n_codes, width, depth, context=self.EMBEDDING)
+        self.register_buffer("trust", None)
         wide, narrow = 5 * self.EMBEDDING, self.EMBEDDING
         self.time = nn.Sequential(
             nn.Linear(wide, wide), nn.SiLU(), nn.Linear(wide, narrow), nn.SiLU()
@@ -402,7 +405,8 @@ class RecordMLP(ResidualMLP):
         values = x[rows, codes]
         context = self.time(self._embed_size(x, t, rows, values))
         h = self.in_proj.bias.expand(len(x), -1)  # (B, width)
-        return h.index_add(0, rows, values[:, None] * self.in_proj.weight.T[codes]), context
+        values = self._trusted(values, codes)[:, None]
+        return h.index_add(0, rows, values * self.in_proj.weight.T[codes]), context
 
     def deepen(self, h: Tensor, context: Tensor) -> Tensor:
         """The other layers but the last, ``(B, width)``."""
@@ -426,8 +430,13 @@ class RecordMLP(ResidualMLP):
         weights = self.recurrence_head(codes)  # (occupied cells, width + 1)
         count_context = self.count_embedding(counts.clamp(max=self.MAX_COUNT).long())
         by_size = (context[rows] * count_context).sum(dim=1)
-        recurring = (h[rows] * weights[:, :-1]).sum(dim=1) + weights[:, -1] + by_size
-        return self.out_proj[1](h).index_put_((rows, codes), recurring)
+        recurring = (h[rows] * weights[:, :-1]).sum(dim=1) + weights[:, -1]
+        recurring = self._trusted(recurring, codes) + by_size
+        return self._trusted(self.out_proj[1](h)).index_put_((rows, codes), recurring)
+
+    def _trusted(self, values: Tensor, codes: Any = ...) -> Tensor:
+        """Values of these codes, ``(..., codes)``, each as far as it is trusted."""
+        return values if self.trust is None else values * self.trust[codes]
 
     def length(self, h: Tensor, context: Tensor) -> Tensor:
         """A number a patient, ``(B,)``, from what was read."""

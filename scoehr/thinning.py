@@ -39,6 +39,7 @@ MAX_LEVEL = 1 - 1e-3  # the largest level that training and exact sampling visit
 #: Lengths (sums of counts) of patient vectors: each up to 512, then in steps of 2 %.
 LENGTHS = torch.cat([torch.arange(512), (512 * 1.02 ** torch.arange(512)).round()]).double()
 ROWS = 1024  # patients that one evaluation takes at most, which bounds the memory
+FEW = 11  # patients with a code at whom it is as frequent as they say
 
 # Process and loss ---------------------------------------------------------------------------------
 
@@ -88,6 +89,8 @@ class RateModel(nn.Module):
         blur: standard deviation of the noise on the lengths, relative to them.
         supported: whether the noise is less where patients are many (:func:`blur_lengths`).
         pooling: patients' worth of the counts of all codes that is added to those of each.
+        support: patients with a code at whom half of what the network learns of it counts; above 0,
+            codes of fewer than :data:`FEW` patients are as frequent as one another.
     """
 
     MAX_COUNT, MAX_THINNED = 40, 15  # counts distinguished in whole and in thinned vectors
@@ -110,10 +113,13 @@ class RateModel(nn.Module):
         blur: float = 0.05,
         supported: bool = False,
         pooling: float = 0.0,
+        support: float = 0.0,
     ):
         super().__init__()
         self.network: Any = network
-        self.blur, self.supported, self.pooling = blur, supported, pooling
+        self.blur, self.supported, self.pooling, self.support = blur, supported, pooling, support
+        if support:
+            network.trust = torch.ones(n_codes)
         count_pmf = torch.zeros(self.MAX_COUNT + 1, n_codes)
         count_pmf[0] = 1.0
         self.register_buffer("count_pmf", count_pmf)
@@ -131,6 +137,10 @@ class RateModel(nn.Module):
 
     def set_marginals(self, counts: Tensor, lengths: Tensor) -> None:
         """Set them from patients by count ``(MAX_COUNT + 1, n_codes)`` and length ``(1024,)``."""
+        if self.support:
+            counts = level_few(counts)
+            held = counts[1:].sum(0)
+            self.network.trust.copy_(held / (held + self.support))
         counts = torch.cat([counts[:1], counts[1:2] + 0.3, counts[2:]])
         counts = pool_counts(counts, self.pooling) if self.pooling else counts
         self.count_pmf.copy_(counts / counts.sum(0))
@@ -162,8 +172,11 @@ class RateModel(nn.Module):
 
     def loss(self, x: Tensor, rng: torch.Generator) -> Tensor:
         """Mean loss of patients ``x`` ``(B, n_codes)`` thinned to random levels: one value."""
-        level = thinning_levels(len(x), rng)
-        return thinning_loss(self, x, thin(x.cpu(), level, rng).to(x), level.to(x)).mean()
+        return self.losses(x, thinning_levels(len(x), rng), rng).mean()
+
+    def losses(self, x: Tensor, level: Tensor, rng: torch.Generator) -> Tensor:
+        """Loss of each, thinned to its level, both ``(B,)``."""
+        return thinning_loss(self, x, thin(x.cpu(), level, rng).to(x), level.to(x))
 
     def forward(self, x: Tensor, level: Tensor) -> Tensor:
         """Rates of ``x``, both ``(B, n_codes)``, at levels in [0, 1), ``(B,)`` or ``(1,)``."""
@@ -247,6 +260,15 @@ def pool_counts(counts: Tensor, pooling: float) -> Tensor:
     common = present.sum(1, keepdim=True) / present.sum()
     held = present.sum(0)
     return torch.cat([counts[:1], (present + pooling * common) * (held / (held + pooling))])
+
+
+def level_few(counts: Tensor) -> Tensor:
+    """Patients by count ``(M + 1, n_codes)``, the mean in place of codes of fewer than :data:`FEW`.
+
+    So it does not show that one patient alone has a code, or that nobody has it.
+    """
+    few = counts[1:].sum(0) < FEW
+    return torch.where(few, counts[:, few].mean(1, keepdim=True), counts)
 
 
 def count_lengths(x: Data) -> Tensor:

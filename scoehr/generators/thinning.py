@@ -22,7 +22,7 @@ from scoehr.generators import conditions
 from scoehr.generators.base import Fitting, Generator, Sampling, Settings, Weights
 from scoehr.generators.settings import since
 from scoehr.models import RecordMLP, ResidualMLP
-from scoehr.thinning import RateModel, thin, thinning_levels, thinning_loss
+from scoehr.thinning import RateModel, thinning_levels
 from scoehr.training import Schedule
 
 
@@ -42,6 +42,7 @@ class ThinningConfig(Settings):
     lengths: Literal["blurred", "supported"] = since("blurred", before="blurred")  # less if common
     ema: float = 0.999
     pooling: float = since(5.0, before=0.0)  # patients of the counts of all codes, for each code
+    support: float = since(0.0, before=0.0)  # patients with a code at whom half is learned of it
     patience: int | None = since(10, before=None)  # epochs without a better; None: the last
     least_gain: float = since(0.002, before=0.0)  # of the loss, by which an epoch is better
     sampler: Literal["exact_jumps", "tau_leaping"] = "exact_jumps"
@@ -78,12 +79,10 @@ class Thinning(Generator):
 
     def _make_networks(self, n_codes: int) -> None:
         network = self.layers(n_codes, self.config.width, self.config.depth)
-        config = self.config
-        how: dict[str, Any] = {
-            "supported": config.lengths == "supported",
-            "pooling": config.pooling,
-        }
-        self.rate = RateModel(network, n_codes, config.blur, **how)
+        config, supported = self.config, self.config.lengths == "supported"
+        self.rate = RateModel(
+            network, n_codes, config.blur, supported, config.pooling, config.support
+        )
 
     @property
     def network(self) -> nn.Module:
@@ -98,8 +97,7 @@ class Thinning(Generator):
 
     def _losses(self, x: Tensor, draws: int, rng: torch.Generator) -> Tensor:
         levels = thinning_levels(draws, rng).expand(len(x), -1).T
-        draw = lambda level: (thin(x.cpu(), level, rng).to(x), level.to(x))  # noqa: E731
-        return torch.stack([thinning_loss(self.rate, x, *draw(a)) for a in levels]).mean(0)
+        return torch.stack([self.rate.losses(x, level, rng) for level in levels]).mean(0)
 
     def _floats(self, n: int, n_codes: int) -> int:
         tables = 10 * RateModel.LEVELS * (RateModel.MAX_THINNED + 1) * n_codes
@@ -109,10 +107,7 @@ class Thinning(Generator):
     def _draw(self, size: int, rng: torch.Generator, how: Sampling) -> Tensor:
         start = torch.zeros(1, len(self.vocabulary.codes))
         start[:, list(how.columns)] = 1.0
-
-        def grow(n: int) -> tuple[Tensor, int]:
-            return self._grow(start.expand(n, -1), rng, how.steps)
-
+        grow = lambda n: self._grow(start.expand(n, -1), rng, how.steps)  # noqa: E731
         if not how.columns:
             x, self.evaluations = grow(size)
             return x

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from scoehr import generators
+from scoehr.data.matrix import CodeMatrix
 from scoehr.generators import ThinningConfig, preset, stopping
 from scoehr.generators.private import PrivateConfig
 from scoehr.minibatches import SparseRows
@@ -66,6 +67,27 @@ def test_settings_that_came_later_leave_earlier_names_and_models_as_they_were():
     assert ThinningConfig.from_saved({"patience": 3}).patience == 3
     later = {*then, "vocabulary", "vocabulary_noise"}
     assert not later & set(PrivateConfig().distinguishing())
+
+
+def test_support_hides_who_alone_has_a_code(tmp_path):
+    """Twenty patients have a code of their own; twenty like them one that nobody had in training."""
+    common = np.random.default_rng(0).random((400, 4)) < 0.4
+    own = np.eye(400, 40)  # of the first forty patients
+    codes = [f"c{k}" for k in range(44)]
+    members = CodeMatrix.from_array(np.c_[common, own * (np.arange(40) < 20)].astype(int), codes)
+    others = CodeMatrix.from_array(np.c_[common, np.roll(own, 20, 1)].astype(int)[:20], codes)
+    gaps = []
+    for support in (0.0, 100.0):
+        model = preset("thinning", **SMALL | {"epochs": 30}, patience=None, support=support)
+        model.fit(members, seed=1, progress=False)
+        known, fresh = (model.losses(who, seed=2) for who in (members.take(np.arange(20)), others))
+        gaps.append(np.mean(fresh) - np.mean(known))
+    assert gaps[0] > 1 and abs(gaps[1]) < gaps[0] / 4
+    network = model.rate.network
+    assert (network.trust[4:] == network.trust[4]).all() and network.trust[4] < 0.01
+    assert (network.trust[:4] > 0.5).all(), "codes of many patients are learned"
+    again = generators.load(model.save(tmp_path / "model"))
+    np.testing.assert_array_equal(again.losses(others, seed=2), fresh)
 
 
 def test_a_small_table_is_not_learned_by_heart():
