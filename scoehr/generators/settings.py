@@ -57,14 +57,20 @@ def since(default: Any, *, before: Any) -> Any:
     return field(default=default, metadata={"before": before})
 
 
+def within(limits: str, default: Any) -> Any:
+    """A field with limits of its own, such as ``[0, 1)``."""
+    return field(default=default, metadata={"limits": limits})
+
+
 class Settings:
-    """Base of the frozen settings of a generator, which are plain data both ways.
+    """Base of frozen settings, which are plain data both ways.
 
     :class:`InputError` if a value is not of the type its field declares, not finite, or outside
-    :data:`LIMITS`.
+    its limits (:func:`within`, else :data:`LIMITS`).
     """
 
     def __post_init__(self) -> None:
+        own = {each.name: each.metadata.get("limits") for each in _fields(type(self))}
         for name, kind in get_type_hints(type(self)).items():
             value = getattr(self, name)
             if isinstance(value, np.generic):
@@ -74,7 +80,7 @@ class Settings:
             object.__setattr__(self, name, value)
             _check_type(name, value, kind)
             for number in value if isinstance(value, tuple) else [value]:
-                check_limits(name, number, LIMITS.get(name, "[0, inf)"))
+                check_limits(name, number, own[name] or LIMITS.get(name, "[0, inf)"))
 
     @classmethod
     def from_dict(cls, settings: dict[str, Any]) -> Self:
