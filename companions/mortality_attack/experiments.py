@@ -431,21 +431,13 @@ def cohort(data: Stays) -> dict[str, Any]:
     values, mask = data.window()
     rows = []
     for place, feature in enumerate(features.table()):
-        known = values[..., place][mask[..., place]]
-        low, middle, high = np.percentile(known, [5, 50, 95]) if len(known) else [np.nan] * 3
-        rows.append(
-            {
-                "feature": feature.name,
-                "title": feature.title,
-                "group": feature.group,
-                "unit": feature.unit,
-                "stays": float(mask[..., place].any(1).mean()),
-                "cells": float(mask[..., place].mean()),
-                "low": low,
-                "middle": middle,
-                "high": high,
-            }
-        )
+        found = values[..., place][mask[..., place]]
+        low, middle, high = np.percentile(found, [5, 50, 95]) if len(found) else [np.nan] * 3
+        facts = {key: getattr(feature, key) for key in ("title", "group", "unit")}
+        known = {"low": low, "middle": middle, "high": high}
+        there = mask[..., place]
+        shares = {"stays": float(there.any(1).mean()), "cells": float(there.mean())}
+        rows.append({"feature": feature.name} | facts | shares | known)
     return {
         "account": data.account,
         "stays": len(data),
@@ -764,27 +756,22 @@ def summary(found: Attacked, series: Series, steps: int, seed: int = 0) -> dict[
     }
     table: dict[str, Any] = {"stays": len(series), "attacked": len(found), "steps": steps}
     for name, rows in picked.items():
-        success = found.success[rows]
-        entry: dict[str, Any] = {
-            "success": susceptibility.share(success, patients[rows], seed=seed)
-        }
+        success, some = found.success[rows], patients[rows]
+        entry: dict[str, Any] = {"success": susceptibility.share(success, some, seed=seed)}
         for which in ("first", "best"):
-            changes = getattr(found, which)[rows]
-            sizes = susceptibility.per_example(changes)
+            sizes = susceptibility.per_example(getattr(found, which)[rows])
+            first = getattr(found, f"{which}_step")[rows]
+            median: dict[str, Any] = {"seed": seed, "draws": 200}
             entry[which] = {
                 "median": {
-                    key: evaluate.over_patients(
-                        np.median, value[success], patients[rows][success], seed=seed, draws=200
-                    )
-                    for key, value in sizes.items()
+                    key: evaluate.over_patients(np.median, of[success], some[success], **median)
+                    for key, of in sizes.items()
                 },
                 "curves": {
                     key: susceptibility.curve(sizes[key], success, points).tolist()
                     for key, points in BUDGETS.items()
                 },
-                "discovery": susceptibility.curve(
-                    getattr(found, f"{which}_step")[rows], success, list(range(1, steps + 1))
-                )
+                "discovery": susceptibility.curve(first, success, range(1, steps + 1))
                 .round(4)
                 .tolist(),
             }

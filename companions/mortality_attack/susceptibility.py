@@ -212,20 +212,10 @@ def clinical(found: Attacked, series: Series, statistics: Statistics) -> list[di
     rows = []
     for place, feature in enumerate(features.table()):
         where = changed[..., place]
-        if (touched := int(where.any(1).sum())) >= FEWEST:
-            pairs = old[..., place][where], new[..., place][where]
-            middle = {
-                name: float(np.median(side))
-                for name, side in zip(("before", "after"), pairs, strict=True)
-            }
-            moved = float(np.median(np.abs(pairs[1] - pairs[0])))
-            rows.append(
-                {
-                    "feature": feature.title,
-                    "unit": feature.unit,
-                    "stays": touched / len(changes),
-                    **middle,
-                    "moved": moved,
-                }
-            )
+        if (touched := int(where.any(1).sum())) < FEWEST:
+            continue
+        one, other = old[..., place][where], new[..., place][where]
+        sides = {"before": one, "after": other, "moved": np.abs(other - one)}
+        facts = {"feature": feature.title, "unit": feature.unit, "stays": touched / len(changes)}
+        rows.append(facts | {key: float(np.median(side)) for key, side in sides.items()})
     return rows
