@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -184,19 +184,14 @@ def attack_(
     from companions.mortality_attack import attack, experiments, susceptibility
 
     _may_write(json, source, outcomes, model)
-    text = experiments.PLAN.text
-    base = text["attacks"]["settings"]["attack"]
+    base = experiments.PLAN.text["attacks"]["settings"]["attack"]
+    scaled = experiments.scaled_steps(base["steps"], experiments.PLAN.scale(profile))
+    asked = {"penalty": penalty, "step_size": step_size, "steps": steps}
     config = attack.AttackConfig(
-        kappa=kappa,
-        penalty=base["penalty"] if penalty is None else penalty,
-        step_size=base["step_size"] if step_size is None else step_size,
-        steps=steps or max(5, round(base["steps"] * text["profiles"][profile]["steps"])),
-        patience=base["patience"],
-        optimiser=optimiser,
-        momentum=momentum,
-        box=box,
-        measured_only=measured_only,
-        direction=direction,
+        **base
+        | {"steps": scaled, "kappa": kappa, "optimiser": optimiser, "momentum": momentum}
+        | {"box": box, "measured_only": measured_only, "direction": direction}
+        | {key: value for key, value in asked.items() if value is not None}
     )
     folder, fitted, statistics, series = _judged(source, outcomes, model, profile, row, part, seed)
     series = series.take(np.arange(len(series))[:stays])
@@ -268,10 +263,12 @@ def tune_(
         goal = tune.model_objective(data, config, seed=seed)
     else:
         _, fitted, statistics, series = _judged(source, outcomes, model, profile, row, "auto", seed)
-        steps = max(5, round(300 * experiments.PLAN.text["profiles"][profile]["steps"]))
-        base = attack.AttackConfig(steps=steps)
+        base = attack.AttackConfig()
+        steps = experiments.scaled_steps(base.steps, experiments.PLAN.scale(profile))
         some = series.take(np.arange(len(series))[:stays])
-        goal = tune.attack_objective(fitted[0], some, statistics, base, objective)
+        goal = tune.attack_objective(
+            fitted[0], some, statistics, replace(base, steps=steps), objective
+        )
     tune.search(opened, goal, trials, logs=logs)
     for entry in tune.table(opened, 5):
         print("  ".join(f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"

@@ -312,7 +312,7 @@ def _model(base: Experiment, row: Mapping[str, Any], scale: Mapping[str, Any]) -
 
 def _ablation(row: Mapping[str, Any], scale: Mapping[str, Any]) -> AblationConfig:
     config = AblationConfig(**row["ablation"])
-    return replace(config, draws=2 * (_steps(config.draws, scale) // 2) + 1)
+    return replace(config, draws=2 * (scaled_steps(config.draws, scale) // 2) + 1)
 
 
 def _scaled(study: Experiment, scale: Mapping[str, Any], group: str) -> Experiment:
@@ -337,7 +337,7 @@ def _attack(
         base,
         name=f"{base.task}-{name}",
         title=row["title"],
-        attack=replace(config, steps=_steps(config.steps, scale)),
+        attack=replace(config, steps=scaled_steps(config.steps, scale)),
         attacked=scale["attacked"][base.task],
         ensemble=_ensemble(scale) if base.task == "worst" else None,
         victims=(first, *others),
@@ -362,7 +362,7 @@ def _of_signal(
         model=like.model,
         training=like.training,
         generator=replace(generator, epochs=epochs),
-        attack=replace(config, steps=_steps(config.steps, scale)),
+        attack=replace(config, steps=scaled_steps(config.steps, scale)),
         ensemble=_ensemble(scale),
         attacked=scale["attacked"]["signal"],
     )
@@ -370,11 +370,12 @@ def _of_signal(
 
 def _ensemble(scale: Mapping[str, Any]) -> EnsembleConfig:
     hard = EnsembleConfig()
-    steps, queries = (_steps(number, scale) for number in (hard.sparse_steps, hard.queries))
+    steps, queries = (scaled_steps(number, scale) for number in (hard.sparse_steps, hard.queries))
     return replace(hard, sparse_steps=steps, queries=queries)
 
 
-def _steps(number: int, scale: Mapping[str, Any]) -> int:
+def scaled_steps(number: int, scale: Mapping[str, Any]) -> int:
+    """Steps of an attack at the scale of a profile."""
     return max(5, round(number * scale["steps"]))
 
 

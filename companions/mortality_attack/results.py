@@ -236,7 +236,7 @@ def worth(found: Runs) -> dict[str, list[Estimate]]:
     changes: dict[str, list[Estimate]] = {flaw: [] for flaw in list(steps)[1:]}
     for runs_of_seed in zip(*steps.values(), strict=False):
         base, *_ = ends = [
-            (run.metrics[part]["auroc"]["value"], run.draws[f"{part}.auroc"].to_numpy())
+            (run.metrics[part]["auroc"]["value"], np.array(run.draws.get(f"{part}.auroc", np.nan)))
             for flaw, run in zip(steps, runs_of_seed, strict=True)
             for part in [_as_scored(flaw)]
         ]

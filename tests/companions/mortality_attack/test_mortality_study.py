@@ -397,6 +397,8 @@ def test_a_flaw_is_worth_its_difference_over_the_same_patients(monkeypatch):
     steps["clipped"].append(run(0.9))
     steps["corrected"].append(run(0.8))
     assert len(results.worth({})["clipped"]) == 1  # a seed counts once all its steps are there
+    steps["clipped"][0].draws = pd.DataFrame()  # of a run that kept none
+    assert not results.worth({})["clipped"][0].has_interval
 
 
 @pytest.mark.parametrize(
