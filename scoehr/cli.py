@@ -9,18 +9,20 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Mapping
 from json import loads
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from scoehr.files import InputError, replacing, warn, write_json
+from scoehr.files import InputError, about, replacing, warn, write_json
 from scoehr.shell import PATH, SEED, SOURCE, may_replace, may_write, new_shell, run_shell
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from scoehr.data.kinds import Wish
     from scoehr.data.matrix import CodeMatrix
     from scoehr.data.patients import Patients
     from scoehr.generators import Generator, Whole
@@ -295,17 +297,12 @@ def complete(
 ) -> None:
     """Fill in what partial patients lack; what they have is kept."""
     from scoehr import generators
-    from scoehr.data import folder
-    from scoehr.data.interchange import about
-    from scoehr.data.patients import load
 
     generator = generators.load_any(model)
     if not isinstance(generator, generators.Whole):
         raise InputError(f"{model}: is of codes alone; fit preset whole")
     _may_write_patients(out, model, partial)
-    there = folder.named_columns(partial) if partial.is_dir() else []
-    said = {name: wish for name, wish in generator.said.items() if name in there}
-    found = load("table", partial, digits="full", said=said).patients
+    found = read_patients(partial, generator.said)
     with about(partial):
         made = generator.complete(found, visits=visits, seed=seed)
     _write_patients(made, generator, out)
@@ -390,11 +387,14 @@ def _of_kind(matrix: CodeMatrix, kind: Kind) -> CodeMatrix:
     return matrix.to_binary() if kind == "binary" else matrix
 
 
-def read_patients(folder: Path) -> Patients:
-    """The whole patients of a user's own tables."""
+def read_patients(path: Path, said: Mapping[str, Wish] | None = None) -> Patients:
+    """The whole patients of a user's own tables; ``said`` of those of its columns that it has."""
+    from scoehr.data.folder import named_columns
     from scoehr.data.patients import load
 
-    return load("table", folder).patients
+    there = named_columns(path) if said else []
+    found = {name: wish for name, wish in (said or {}).items() if name in there}
+    return load("table", path, said=found).patients
 
 
 def _checkpoints(out: Path) -> Path:
@@ -446,15 +446,11 @@ def _held_out_whole(path: Path, patients: Patients) -> Patients:
     """The patients of --validation over the columns and codes of training; a warning names codes
     that are left out.
     """
-    from scoehr.data import folder
     from scoehr.data.kinds import Wish
-    from scoehr.data.patients import load
 
     columns = (*patients.columns.columns, *patients.visit_columns.columns)
-    there = folder.named_columns(path) if path.is_dir() else []
-    said = {each.name: Wish(each.name, each.kind) for each in columns if each.name in there}
-    found = load("table", path, digits="full", said=said).patients
-    held_out, lost = found.restrict(patients.codes)
+    said = {each.name: Wish(each.name, each.kind) for each in columns}
+    held_out, lost = read_patients(path, said).restrict(patients.codes)
     _warn_left_out(path, lost)
     return held_out
 

@@ -44,12 +44,12 @@ class InputError(ValueError):
 
 
 @contextmanager
-def about(path: Path) -> Iterator[None]:
-    """Put the path in front of what an InputError says."""
+def about(what: str | Path) -> Iterator[None]:
+    """Put a path, or another place, in front of what an InputError says."""
     try:
         yield
     except InputError as error:
-        raise InputError(f"{path}: {error}") from None
+        raise InputError(f"{what}: {error}") from None
 
 
 def warn(text: str) -> None:

@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from scipy import sparse
 
-from scoehr.data import cells, interchange, kinds, own, reading
+from scoehr.data import interchange, kinds, own, reading
 from scoehr.data.columns import DAYS, KEYS, Column, Columns
 from scoehr.data.interchange import AGAIN
 from scoehr.data.kinds import Wish
@@ -46,12 +46,12 @@ METADATA_KEY = b"scoehr.table"
 
 def write(patients: Patients, folder: str | Path) -> None:
     """Write the three tables, all of them Parquet."""
-    counts = patients.counts
-    rows = np.repeat(np.arange(counts.shape[0]), np.diff(counts.indptr))
+    rows, columns = patients.counts.tocoo().coords
     owner, order = patients.patients[patients.owner], patients.order.astype(np.int32)
-    codes = {"code": interchange.code_column(counts.indices, patients.codes), "count": counts.data}
+    codes = {"code": interchange.code_column(columns, patients.codes)}
+    codes |= {"count": patients.counts.data}
     if patients.systems.any():
-        codes["system"] = patients.systems[counts.indices]
+        codes["system"] = patients.systems[columns]
     words = {name: getattr(patients, name).tolist() for name in ("codes", "titles", "systems")}
     with replacing(folder) as scratch:
         scratch.mkdir()
@@ -78,73 +78,47 @@ def _write(
 class Sheet(NamedTuple):
     """One table, its cells as texts.
 
-    ``names``: as they are written, by their small letters; ``facts``: what the metadata of a table
-    written here say.
+    ``beside``: the columns beside the keys, as they are written; ``facts``: what the metadata of a
+    table written here say; ``counts``: of the rows of codes, and ``account``: of these.
     """
 
     path: Path
-    names: dict[str, str]
-    texts: dict[str, own.Column]
+    columns: dict[str, own.Column]
+    beside: list[str]
     facts: dict[str, Any]
+    counts: np.ndarray
+    account: Account
 
     @classmethod
-    def read(cls, folder: Path, name: str) -> Sheet | None:
-        """The table of this name, its keys checked; None if there is none."""
-        endings = [folder / f"{name}{ending}" for ending in own.ENDINGS]
-        found = [path for path in endings if path.is_file()]
-        if len(found) > 1:
-            raise InputError(f"{folder}: has {found[0].name} and {found[1].name}; keep one")
-        return cls.of(found[0], name) if found else None
-
-    @classmethod
-    def of(cls, path: Path, name: str) -> Sheet:
+    def read(cls, path: Path, name: str) -> Sheet:
         """A file as the table of this name."""
-        names = own.named_columns(path)
+        names, facts = own.named_columns(path), _facts(path)
+        beside = [written for key, written in names.items() if key not in KEYS]
         if name == "codes":
-            names = [each for each in names if each in (*KEYS, *_OF_CODES)]
+            columns, counts, account = own.long(path, names, ("visit", "title", "system"))
+            return cls(path, columns, beside, facts, counts, account)
         if name == "visits" and "visit" not in names:
             raise InputError(
                 f"{path}: has no column visit (it has {reading.listed(names)}); "
                 "number the visits of each patient in it"
             )
-        texts, facts = own.texts(path, names), _facts(path)
-        if not len(texts["patient_id"].place) and not facts:
-            raise InputError(f"{path}: is empty but for its header; give the whole table")
-        written = {each.lower(): each for each in reading.header(path, casefold=False)}
-        written = {each: written[each] for each in names}
-        sheet = cls(path, written, texts, facts)
-        for key in [key for key in KEYS if key in names]:
-            own.refuse_missing(path, key, sheet.texts[key], f"give every row a {key}")
-            own.refuse_faults(path, key, sheet.texts[key], key)
-        return sheet
+        return cls(path, own.columns(path, list(names)), beside, facts, np.empty(0), {})
 
-    @property
-    def patients(self) -> np.ndarray:
-        """The patient's id in each row, as text."""
-        return self.column("patient_id")
-
-    def among(self, places: pd.Index) -> np.ndarray:
+    def among(self, ids: np.ndarray) -> np.ndarray:
         """Which of these patients each row is of, -1 where of none."""
-        found = self.texts["patient_id"]
-        return places.get_indexer(pd.Index(found.words, dtype=object))[found.place]
-
-    def column(self, name: str) -> np.ndarray:
-        """The cells of a column as texts, None where missing."""
-        found = self.texts[name]
-        return np.array([*found.words, None], dtype=object)[found.place]
+        return self.columns["patient_id"].among(ids)
 
     def refuse(self, wrong: np.ndarray, what: str) -> None:
-        """InputError at the first row that is wrong; ``what`` says why, of its {patient}."""
+        """InputError at the first row that is wrong; ``what`` says why, of its patient."""
+        patient = self.columns["patient_id"]
         own.refuse(
-            self.path, "", wrong, lambda row: what.format(patient=f"patient {self.patients[row]}")
+            self.path, wrong, lambda row: f"patient {patient.words[patient.place[row]]} {what}"
         )
 
-    def columns(
-        self, said: Mapping[str, Wish], order: np.ndarray
-    ) -> tuple[Columns, dict[str, str]]:
+    def typed(self, said: Mapping[str, Wish], order: np.ndarray) -> tuple[Columns, dict[str, str]]:
         """The columns beside the keys, rows in this order, and what each was taken for."""
-        frame = pd.DataFrame({name: self.column(name.lower())[order] for name in self.beside})
-        frame = frame.set_axis(pd.RangeIndex(len(order)))
+        texts = {name: self.columns[name.casefold()].texts()[order] for name in self.beside}
+        frame = pd.DataFrame(texts, index=pd.RangeIndex(len(order)))
         known = {column.name: column for column in self.facts.get("columns", ())}
         with about(self.path):
             if known and not said.keys() & known.keys():
@@ -153,27 +127,34 @@ class Sheet(NamedTuple):
             wishes = {name: Wish.of(column) for name, column in known.items()}
             return kinds.infer(frame, {**wishes, **said})
 
-    @property
-    def beside(self) -> list[str]:
-        """The columns beside the keys, as they are written."""
-        return [written for name, written in self.names.items() if name not in KEYS]
-
 
 def _facts(path: Path) -> dict[str, Any]:
     """The metadata of a table written here, checked; {} for those of others."""
-    if not own.is_ours(path, METADATA_KEY):
+    raw = reading.metadata(path).get(METADATA_KEY)
+    if raw is None:
         return {}
     damaged = InputError(f"{path}: its metadata are damaged; {AGAIN}")
     try:
-        found = json.loads(reading.schema(path).metadata[METADATA_KEY])
+        found = json.loads(raw)
         if "columns" in found:
             return {"columns": [Column(**each) for each in found["columns"]]}
-        words = [found[name] for name in ("codes", "titles", "systems")]
+        words = {name: found[name] for name in ("codes", *_WORDS)}
     except (ValueError, TypeError, KeyError, RecursionError):
         raise damaged from None
-    if not all(isinstance(each, list) and len(each) == len(words[0]) for each in words):
+    if not all(isinstance(each, list) for each in words.values()):
         raise damaged
-    return {"codes": words[0], "titles": words[1], "systems": words[2]}
+    if len({*map(len, words.values())}) > 1:
+        raise damaged
+    return words
+
+
+def _file(folder: Path, name: str) -> Path | None:
+    """The table of this name in a folder, None if there is none."""
+    endings = [folder / f"{name}{ending}" for ending in own.ENDINGS]
+    found = [path for path in endings if path.is_file()]
+    if len(found) > 1:
+        raise InputError(f"{folder}: has {found[0].name} and {found[1].name}; keep one")
+    return found[0] if found else None
 
 
 def read(folder: Path, said: Mapping[str, Wish] | None = None) -> tuple[dict[str, Any], Account]:
@@ -186,67 +167,65 @@ def read(folder: Path, said: Mapping[str, Wish] | None = None) -> tuple[dict[str
     Raises:
         InputError: No table is there, one cannot be used, or they do not fit each other.
     """
-    found = {name: Sheet.read(folder, name) for name in TABLES}
-    if not any(found.values()):
+    files = {name: path for name in TABLES if (path := _file(folder, name))}
+    if not files:
         raise InputError(
             f"{folder}: has no patients, visits or codes (.parquet, .csv or .csv.gz); "
             "give a folder with one of these tables"
         )
+    found = {name: Sheet.read(path, name) for name, path in files.items()}
     parts, account = _parts(found, said or {})
     return parts, account | {"form": "folder"}
 
 
-def named_columns(folder: Path) -> list[str]:
-    """The columns beside the keys of all tables, as they are written."""
-    sheets = [Sheet.read(folder, name) for name in ("patients", "visits")]
-    return [name for sheet in sheets if sheet for name in sheet.beside]
+def named_columns(path: Path) -> list[str]:
+    """The columns beside the keys that a folder's tables of patients and visits have, as written.
+
+    A file has none.
+    """
+    files = [_file(path, name) for name in ("patients", "visits")] if path.is_dir() else []
+    names = [own.named_columns(file) for file in files if file]
+    return [written for each in names for name, written in each.items() if name not in KEYS]
 
 
 def long(path: Path) -> tuple[dict[str, Any], Account]:
-    """The same of a table of codes and visits alone, a file of any name."""
-    return _parts({"codes": Sheet.of(path, "codes")}, {})
+    """The same as :func:`read` of a table of codes and visits alone, a file of any name."""
+    return _parts({"codes": Sheet.read(path, "codes")}, {})
 
 
-def _parts(
-    found: Mapping[str, Sheet | None], said: Mapping[str, Wish]
-) -> tuple[dict[str, Any], Account]:
+def _parts(found: Mapping[str, Sheet], said: Mapping[str, Wish]) -> tuple[dict[str, Any], Account]:
     people, stays, coded = map(found.get, TABLES)
-    ids, places = _ids(people, [sheet for sheet in found.values() if sheet])
-    visits = _Visits.of(stays, coded, places)
+    ids, texts = _ids(people, list(found.values()))
+    visits = _Visits.of(stays, coded, texts)
     parts: dict[str, Any] = {"patients": ids, "starts": visits.starts}
-    words, account = _codes(coded, visits, places)
+    words, account = _codes(coded, visits, texts)
     columns = Columns.none(int(visits.starts[-1]))
     if people:
-        order = np.argsort(people.among(places))
-        parts["columns"], account["columns_of_patients"] = people.columns(said, order)
+        order = np.argsort(people.among(texts))
+        parts["columns"], account["columns_of_patients"] = people.typed(said, order)
     if stays:
         days = {DAYS: Wish(DAYS, "number")}
-        columns, account["columns_of_visits"] = stays.columns({**days, **said}, visits.order)
+        columns, account["columns_of_visits"] = stays.typed({**days, **said}, visits.order)
     parts["visit_columns"] = visits.with_days(columns)
     names = {"patient": people.beside if people else (), "visit": stays.beside if stays else ()}
     kinds.check_names(said, names)
     return parts | words, {name: value for name, value in account.items() if value != {}}
 
 
-def _ids(people: Sheet | None, sheets: Sequence[Sheet]) -> tuple[np.ndarray, pd.Index]:
+def _ids(people: Sheet | None, sheets: Sequence[Sheet]) -> tuple[np.ndarray, np.ndarray]:
     """The patients' ids, and their texts in this order: sorted, or as a table of ours has them."""
-    if people is None:
-        words = sorted({word for sheet in sheets for word in sheet.texts["patient_id"].words})
-    else:
-        words = people.patients.tolist()
-        people.refuse(pd.Series(words).duplicated().to_numpy(), "{patient} has a row already")
-    whole = all(cells.is_whole(word) for word in words)
-    ours = people is not None and bool(people.facts)
-    if people is not None and ours:
+    patients = [sheet.columns["patient_id"] for sheet in ([people] if people else sheets)]
+    words = list(dict.fromkeys(word for patient in patients for word in patient.words))
+    if people:
+        people.refuse(pd.Series(patients[0].place).duplicated().to_numpy(), "has a row already")
+    ids, texts = own.ordered_ids(words)
+    if people and people.facts:
         whole = pa.types.is_integer(reading.schema(people.path).field("patient_id").type)
-    ids = np.array([int(word) for word in words] if whole else words, dtype=None if words else int)
-    order = np.arange(len(ids)) if ours else np.argsort(ids, kind="stable")
-    places = pd.Index(np.array(words, dtype=object)[order])
+        texts = np.array(words, dtype=object)
+        ids = texts.astype(np.int64 if whole else str)
     for sheet in sheets:
-        sheet.refuse(
-            sheet.among(places) < 0, "{patient} has no row in the table of patients; add it"
-        )
-    return ids[order], places
+        sheet.refuse(sheet.among(texts) < 0, "has no row in the table of patients; add it")
+    return ids, texts
 
 
 class _Visits(NamedTuple):
@@ -264,21 +243,21 @@ class _Visits(NamedTuple):
     days: np.ndarray | None
 
     @classmethod
-    def of(cls, stays: Sheet | None, coded: Sheet | None, places: pd.Index) -> _Visits:
+    def of(cls, stays: Sheet | None, coded: Sheet | None, patients: np.ndarray) -> _Visits:
         """From the table of visits, else of codes; one visit a patient where neither has any."""
-        sheet = stays or (coded if coded and "visit" in coded.texts else None)
+        sheet = stays or (coded if coded and "visit" in coded.columns else None)
         if sheet is None:
-            one = np.arange(len(places))
-            return cls(np.arange(len(places) + 1), one, one, {}, None)
-        visit = sheet.texts["visit"]
-        ranks, dates = own.ranks(sheet.path, visit)
+            one = np.arange(len(patients))
+            return cls(np.arange(len(patients) + 1), one, one, {}, None)
+        visit = sheet.columns["visit"]
+        ranks, dates = own.ranks(visit)
         many = int(ranks.max(initial=0)) + 1
-        rows = sheet.among(places) * many + ranks[visit.place]
+        rows = sheet.among(patients) * many + ranks[visit.place]
         if stays is not None:
             again = pd.Series(rows).duplicated().to_numpy()
-            stays.refuse(again, "{patient} has a row for this visit already; give each visit one")
+            stays.refuse(again, "has a row for this visit already; give each visit one")
         keys, order = np.unique(rows, return_index=True)
-        starts = np.searchsorted(keys // many, np.arange(len(places) + 1))
+        starts = np.searchsorted(keys // many, np.arange(len(patients) + 1))
         rank = dict(zip(visit.words, ranks.tolist(), strict=True))
         if dates is None:
             return cls(starts, order, keys, rank, None)
@@ -296,64 +275,58 @@ class _Visits(NamedTuple):
 
     def rows(self, coded: Sheet, patient: np.ndarray) -> np.ndarray:
         """The visit of each row of the table of codes."""
-        if "visit" not in coded.texts:
+        if "visit" not in coded.columns:
             if self.rank:
                 what = "has no column visit, as the table of visits has; add it"
                 raise InputError(f"{coded.path}: {what}")
             return patient
-        visit = coded.texts["visit"]
+        visit = coded.columns["visit"]
         many = max(self.rank.values(), default=0) + 1
         ranks = np.array([self.rank.get(word, -1) for word in visit.words], dtype=np.int64)
         keys = patient * many + ranks[visit.place]
         found = np.searchsorted(self.keys, keys)
         wrong = (ranks[visit.place] < 0) | (np.append(self.keys, -1)[found] != keys)
-        coded.refuse(wrong, "{patient} has no such visit in the table of visits; add it")
+        coded.refuse(wrong, "has no such visit in the table of visits; add it")
         return found
 
 
 def _codes(
-    coded: Sheet | None, visits: _Visits, places: pd.Index
+    coded: Sheet | None, visits: _Visits, patients: np.ndarray
 ) -> tuple[dict[str, Any], Account]:
     """Counts, codes, titles and systems of the table of codes."""
     many = int(visits.starts[-1])
-    if coded is None or not len(coded.among(places)):
+    if coded is None or not len(coded.counts):
         facts = coded.facts if coded else {}
         words = {name: np.array(facts.get(name, []), dtype=str) for name in ("codes", *_WORDS)}
         shape = (many, len(words["codes"]))
         return {"counts": sparse.csr_array(shape, dtype=np.int32)} | words, {}
-    names = own.named_columns(coded.path)
-    columns, counts, account = own.long(coded.path, names, visit="visit" in names)
-    code = columns["code"]
-    rows = visits.rows(coded, coded.among(places))
+    code = coded.columns["code"]
+    rows = visits.rows(coded, coded.among(patients))
     known = coded.facts.get("codes") or sorted(code.words)
-    column = pd.Index(known, dtype=object).get_indexer(pd.Index(code.words, dtype=object))
-    if (column < 0).any():
+    column, kept = code.among(known), code.place >= 0
+    if (column[kept] < 0).any():
         raise InputError(f"{coded.path}: a code is not among its metadata; {AGAIN}")
-    kept = code.place >= 0
-    entries = (counts[kept], (rows[kept], column[code.place[kept]]))
+    entries = (coded.counts[kept], (rows[kept], column[kept]))
     found = {"counts": sparse.csr_array(entries, shape=(many, len(known)))}
     texts = {name: coded.facts.get(name) or _of_codes(coded, name[:-1], known) for name in _WORDS}
     words = {name: np.array(text, dtype=str) for name, text in (texts | {"codes": known}).items()}
-    return found | words, account
+    return found | words, dict(coded.account)
 
 
 _WORDS = ("titles", "systems")
-_OF_CODES = ("code", "count", "title", "system")
 
 
 def _of_codes(coded: Sheet, name: str, known: Sequence[str]) -> list[str]:
     """The title or the system of each code: "" where unknown, and never two."""
-    if name not in coded.texts:
+    if name not in coded.columns:
         return [""] * len(known)
-    pairs = pd.DataFrame({"code": coded.column("code"), "text": coded.column(name)})
-    first = pairs.groupby("code")["text"].transform("first")
-    wrong = (pairs["text"].notna() & first.notna() & (pairs["text"] != first)).to_numpy()
-    own.refuse(
-        coded.path,
-        name,
+    pairs = pd.DataFrame({key: coded.columns[key].texts() for key in ("code", name)})
+    first = pairs.groupby("code")[name].transform("first")
+    wrong = (pairs[name].notna() & first.notna() & (pairs[name] != first)).to_numpy()
+    coded.columns[name].refuse(
         wrong,
         lambda row: (
-            f"code {pairs['code'][row]} stands under {first[row]!r} and {pairs['text'][row]!r}; "
+            f"code {pairs['code'][row]} stands under {first[row]!r} and {pairs[name][row]!r}; "
             f"give each code one {name}, or write the {name} in front of it"
         ),
     )

@@ -11,20 +11,20 @@ models of sequences take.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from scoehr.data import cells, reading
 from scoehr.files import InputError, about, replacing, user_path
 
 Kind = Literal["count", "binary", "signed"]
 Record = dict[str, Any]
-T = TypeVar("T")
 AGAIN = "write the file again"
 
 
@@ -48,42 +48,66 @@ def described(table: pa.Table, key: bytes, **facts: Any) -> pa.Schema:
     return table.schema.with_metadata({key: json.dumps(facts, ensure_ascii=False).encode()})
 
 
-class Facts(NamedTuple):
-    """What the metadata of a long table say; ``visits``: how many each patient has."""
+class Stored(NamedTuple):
+    """A long table written here, found to fit its metadata.
 
-    codes: list[str]
-    titles: list[str]
-    patients: int | list[int] | list[str]
-    kind: Kind = "count"
-    visits: Sequence[int] = ()
+    ``facts``: these, ``patients`` as an array of ids; ``rows``, ``columns``, ``numbers``: the
+    patient, the code and the count or visit of each row.
+    """
 
-    def ids(self) -> np.ndarray:
-        """The patients' ids."""
-        if isinstance(self.patients, int):
-            return np.arange(self.patients)
-        return cells.ids(self.patients)
+    facts: dict[str, Any]
+    rows: np.ndarray
+    columns: np.ndarray
+    numbers: np.ndarray
 
-    def fault(self, most: int) -> str:
-        """What cannot be used, "" if all can.
 
-        ``most`` patients and visits are no more than that.
-        """
-        few = "for its few rows"
-        if self.kind not in get_args(Kind):
-            return f"name the kind {str(self.kind)[:40]!r}"
-        named = _are(self.codes, str) and _are(self.titles, str)
-        if not named or len(self.codes) != len(self.titles):
-            return "do not hold a title for each code"
-        numbered = type(self.patients) is int
-        if not (numbered or _are(self.patients, str) or _are(self.patients, int)):
-            return "do not list the patients"
-        if numbered and not 0 <= self.patients <= most:  # type: ignore[operator]
-            return f"say {self.patients} patients {few}"
-        if self.visits != () and not _are(self.visits, int):
-            return "do not say how many visits each patient has"
-        if any(number < 0 for number in self.visits) or sum(self.visits) > most:
-            return f"say {sum(self.visits)} visits {few}"
-        return ""
+@contextmanager
+def stored(path: str | Path, key: bytes, fact: str, number: str) -> Iterator[Stored]:
+    """A long table whose metadata say ``fact`` ("kind" or "visits") beside the vocabulary.
+
+    All is checked before memory is taken for patients; ``number`` is its third column. What is
+    wrong, in the block too, is said of the file.
+    """
+    place = user_path(path)
+    metadata = reading.metadata(place).get(key)
+    if metadata is None:
+        what = "vocabulary of visits" if fact == "visits" else "vocabulary"
+        raise InputError(f"{place}: has no {what} in its metadata; read it as the data set 'table'")
+    table = reading.parquet(place)
+    with about(place):
+        if any(table.column_names.count(name) != 1 for name in ("patient_id", "code", number)):
+            raise InputError(f"has no one column patient_id, code and {number}; {AGAIN}")
+        facts = _facts(metadata, fact, 1000 * (len(table) + 1000))
+        numbers = table.column(number)
+        if numbers.null_count or not pa.types.is_integer(numbers.type):
+            raise InputError(f"column {number}: holds other than whole numbers; {AGAIN}")
+        rows = _places(table, "patient_id", pa.array(facts["patients"]))
+        columns = _places(table, "code", pa.array(facts["codes"], pa.string()))
+        yield Stored(facts, rows, columns, numbers.to_numpy())
+
+
+def _facts(metadata: bytes, fact: str, most: int) -> dict[str, Any]:
+    """The metadata of a long table; more than ``most`` patients or visits are not believed."""
+    damaged = InputError(f"its metadata are damaged; {AGAIN}")
+    try:
+        found = json.loads(metadata)
+        codes, titles, patients, said = (found[name] for name in (*_FACTS, fact))
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise damaged from None
+    numbered = type(patients) is int and 0 <= patients <= most
+    visits = said if fact == "visits" else []
+    sound = (
+        (numbered or _are(patients, str) or _are(patients, int))
+        and (_are(codes, str) and _are(titles, str) and len(codes) == len(titles))
+        and (_are(visits, int) and min(visits, default=0) >= 0 and sum(visits) <= most)
+        and (fact == "visits" or said in get_args(Kind))
+    )
+    if not sound:
+        raise damaged
+    return found | {"patients": np.arange(patients) if numbered else cells.ids(patients)}
+
+
+_FACTS = ("codes", "titles", "patients")
 
 
 def _are(values: Any, kind: type) -> bool:
@@ -91,94 +115,19 @@ def _are(values: Any, kind: type) -> bool:
     return isinstance(values, list) and all(type(value) is kind for value in values)
 
 
-class Stored(NamedTuple):
-    """A long table with what its metadata say, checked before memory is taken for patients."""
-
-    table: pa.Table
-    facts: Facts
-
-    @classmethod
-    def read(cls, path: Path, key: bytes, last: str) -> Stored:
-        """From a Parquet file; ``last`` ("kind" or "visits") stands in its metadata, too."""
-        metadata = (reading.schema(path).metadata or {}).get(key)
-        if metadata is None:
-            what = "vocabulary of visits" if last == "visits" else "vocabulary"
-            raise InputError(
-                f"{path}: has no {what} in its metadata; read it as the data set 'table'"
-            )
-        table = reading.parquet(path)
-        names = ["codes", "titles", "patients", last]
-        with about(path):
-            try:
-                found = json.loads(metadata)
-            except (ValueError, RecursionError):
-                raise InputError(f"its metadata are damaged; {AGAIN}") from None
-            if not isinstance(found, dict) or not set(names) <= set(found):
-                raise InputError(f"its metadata lack codes, titles, patients or {last}; {AGAIN}")
-            facts = Facts(**{name: found[name] for name in names})
-            wrong = facts.fault(1000 * (len(table) + 1000))
-            if wrong:
-                raise InputError(f"its metadata {wrong}; {AGAIN}")
-        return cls(table, facts)
-
-    @classmethod
-    def built(cls, path: str | Path, key: bytes, last: str, make: Callable[[Stored], T]) -> T:
-        """What ``make`` makes of a file; what is wrong is said of the file."""
-        place = user_path(path)
-        long = cls.read(place, key, last)
-        with about(place):
-            return make(long)
-
-    def entries(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The patients' ids, and which patient and code each row has."""
-        patients = self.facts.ids()
-        rows = self.places("patient_id", patients)
-        return patients, rows, self.places("code", np.array(self.facts.codes, dtype=object))
-
-    def places(self, name: str, known: np.ndarray) -> np.ndarray:
-        """Where each value of a column stands among those that the metadata list."""
-        column = self._column(name)
-        kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-        numbers = pa.types.is_integer(column.type)
-        text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
-        if not (numbers or text) and len(column):
-            raise InputError(
-                f"column {name}: holds {column.type}, neither text nor whole numbers; {AGAIN}"
-            )
-        twice = cells.repeated(known)
-        if twice is not None:
-            raise InputError(f"its metadata list {twice} more than once; {AGAIN}")
-        if numbers != (known.dtype.kind == "i") and len(column):
-            raise InputError(
-                f"column {name}: holds {column.type} where the metadata list others; {AGAIN}"
-            )
-        places = pd.Index(known).get_indexer(
-            pd.Index(column.to_numpy() if numbers else column.to_pylist())
-        )
-        if (places < 0).any():
-            row = int((places < 0).argmax()) + 1
-            raise InputError(
-                f"column {name}, row {row}: is not listed in the file's metadata; {AGAIN}"
-            )
-        return places
-
-    def integers(self, name: str) -> np.ndarray:
-        """A column of whole numbers, none of them missing."""
-        column = self._column(name)
-        if not pa.types.is_integer(column.type):
-            raise InputError(f"column {name}: holds {column.type}, not whole numbers; {AGAIN}")
-        return column.to_numpy()
-
-    def _column(self, name: str) -> pa.ChunkedArray:
-        place = self.table.schema.get_field_index(name)
-        if place < 0:
-            names = reading.listed(self.table.column_names)
-            raise InputError(f"has no one column {name} (it has {names}); {AGAIN}")
-        column = self.table.column(place)
-        if column.null_count:
-            row = column.is_null().to_pylist().index(True) + 1
-            raise InputError(f"column {name}, row {row}: is empty; {AGAIN}")
-        return column
+def _places(table: pa.Table, name: str, known: pa.Array) -> np.ndarray:
+    """Where each value of a column stands among those that the metadata list."""
+    column = table.column(name)
+    wrong = InputError(f"column {name}: does not fit the file's metadata; {AGAIN}")
+    if len(column) and pa.types.is_integer(column.type) != pa.types.is_integer(known.type):
+        raise wrong
+    try:
+        found = pc.index_in(column.cast(known.type), value_set=known)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        raise wrong from None
+    if found.null_count or len(known.unique()) < len(known):
+        raise wrong
+    return found.to_numpy()
 
 
 # Records --------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ titles of the codes, so that a column never loses its meaning between data, mode
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -21,8 +21,8 @@ from scipy import sparse
 
 from scoehr.data import cells, interchange, reading
 from scoehr.data.cells import LARGEST_COUNT, ids
-from scoehr.data.interchange import Kind, Stored
-from scoehr.files import InputError, check_seed, replacing, small_seed
+from scoehr.data.interchange import Kind
+from scoehr.files import InputError, about, check_seed, replacing, small_seed
 
 __all__ = ["CodeMatrix", "Split"]
 
@@ -129,7 +129,7 @@ class CodeMatrix:
         if titles is None:
             titles = np.full(len(codes), "", dtype=object)
             titles[place[place >= 0]] = self.titles[place >= 0]
-        rows, columns = _entries(self.counts)
+        rows, columns = self.counts.tocoo().coords
         cells_of = (self.counts.data, (rows, place[columns]))
         counts = sparse.csr_array(cells_of, shape=(len(self), len(codes)))
         return replace(self, counts=counts, codes=codes, titles=strings(titles))
@@ -159,9 +159,7 @@ class CodeMatrix:
             raise InputError(
                 f"{len(self)} patients are too few to split; give more patients or larger fractions"
             )
-        from sklearn.model_selection import (
-            train_test_split,
-        )  # a second to import, and only wanted here
+        from sklearn.model_selection import train_test_split  # takes a second to import
 
         seed = small_seed(check_seed(seed))
         rest, held_out = train_test_split(np.arange(len(self)), test_size=test, random_state=seed)
@@ -186,7 +184,7 @@ class CodeMatrix:
 
     def _table(self) -> pa.Table:
         """Columns ``patient_id, code, count`` of the cells that are not empty."""
-        rows, columns = _entries(self.counts)
+        rows, columns = self.counts.tocoo().coords
         code = interchange.code_column(columns, self.codes)
         patient = pa.array(self.patients[rows])
         return pa.table({"patient_id": patient, "code": code, "count": pa.array(self.counts.data)})
@@ -197,22 +195,13 @@ class CodeMatrix:
 
         InputError if the file is missing, damaged, or was not written by :meth:`write`.
         """
-        return Stored.built(path, METADATA_KEY, "kind", cls._from_file)
-
-    @classmethod
-    def _from_file(cls, long: Stored) -> CodeMatrix:
-        facts = long.facts
-        patients, rows, columns = long.entries()
-        counts = long.integers("count")
-        again = pd.Series(rows.astype(np.int64) * max(1, len(facts.codes)) + columns).duplicated()
-        if again.any():
-            raise InputError(
-                f"row {int(again.argmax()) + 1} repeats a patient and a code; write the file again"
-            )
-        shape = (len(patients), len(facts.codes))
-        found = sparse.csr_array((counts, (rows, columns)), shape=shape)
-        codes = cells.names(facts.codes, "code")
-        return cls(found, patients, codes, strings(facts.titles), facts.kind)
+        with interchange.stored(path, METADATA_KEY, "kind", "count") as long:
+            facts, entries = long.facts, (long.numbers, (long.rows, long.columns))
+            shape = (len(facts["patients"]), len(facts["codes"]))
+            counts = sparse.csr_array(entries, shape=shape)
+            if counts.nnz < len(long.rows):
+                raise InputError(f"a row repeats a patient and a code; {interchange.AGAIN}")
+            return cls(counts, facts["patients"], facts["codes"], facts["titles"], facts["kind"])
 
     # Other forms ------------------------------------------------------------------------------
 
@@ -268,7 +257,7 @@ class CodeMatrix:
 
         One row a non-zero cell, in the order of the matrix.
         """
-        rows, columns = _entries(self.counts)
+        rows, columns = self.counts.tocoo().coords
         return pd.DataFrame(
             {
                 "patient_id": self.patients[rows],
@@ -344,20 +333,10 @@ class CodeMatrix:
         Events whose code begins with ``prefix`` count, and it is cut off. Every subject of the
         table is a patient, with or without such events.
         """
-        for column in ("subject_id", "code"):
-            if column not in frame:
-                raise InputError(
-                    f"the table has no column {column!r} (it has {_listed(frame)}); "
-                    "give MEDS events"
-                )
-        chosen = frame[frame["code"].astype(str).str.startswith(prefix)]
-        events = pd.DataFrame(
-            {
-                "patient_id": chosen["subject_id"],
-                "code": chosen["code"].astype(str).str[len(prefix) :],
-            }
-        )
-        return cls.from_long(events, patients=np.sort(ids(frame["subject_id"].unique())))
+        codes, subjects = _column(frame, "code").astype(str), _column(frame, "subject_id")
+        events = pd.DataFrame({"patient_id": subjects, "code": codes.str[len(prefix) :]})
+        chosen = events[codes.str.startswith(prefix)]
+        return cls.from_long(chosen, patients=np.sort(ids(subjects.unique())))
 
     def to_meds(self, *, prefix: str = MEDS_PREFIX) -> pd.DataFrame:
         """A MEDS event table: one row an occurrence, without time.
@@ -366,7 +345,7 @@ class CodeMatrix:
         """
         if self.patients.dtype.kind != "i":
             raise InputError("MEDS wants whole-number subject ids; renumber the patients first")
-        rows, columns = (np.repeat(index, self.counts.data) for index in _entries(self.counts))
+        rows, columns = (np.repeat(index, self.counts.data) for index in self.counts.tocoo().coords)
         return pd.DataFrame(
             {
                 "subject_id": self.patients[rows],
@@ -485,23 +464,23 @@ def strings(values: Any) -> np.ndarray:
     )
 
 
-def _entries(counts: sparse.csr_array) -> tuple[np.ndarray, np.ndarray]:
-    """Row and column of each stored cell, row by row."""
-    return np.repeat(np.arange(counts.shape[0]), np.diff(counts.indptr)), counts.indices
+def _column(frame: pd.DataFrame, name: str) -> pd.Series:
+    """A column of a table; InputError if it is not there once."""
+    if name not in frame:
+        listed = reading.listed(frame)
+        raise InputError(f"the table has no column {name!r} (it has {listed}); name it so")
+    if frame[name].ndim > 1:
+        raise InputError(f"the table has the column {name!r} twice; give each column one name")
+    return frame[name]
 
 
-def _positions(frame: pd.DataFrame, column: str, names: Any) -> tuple[np.ndarray, np.ndarray]:
+def _positions(frame: pd.DataFrame, name: str, names: Any) -> tuple[np.ndarray, np.ndarray]:
     """Places of a column's values in ``names`` (default: the sorted values), and the names."""
-    if column not in frame:
-        raise InputError(
-            f"the table has no column {column!r} (it has {_listed(frame)}); name it so"
-        )
-    if frame[column].ndim > 1:
-        raise InputError(f"the table has the column {column!r} twice; give each column one name")
-    if frame[column].isna().any():
-        row = int(frame[column].isna().argmax()) + 1
-        raise InputError(f"column {column!r}, row {row}: is empty; fill or drop the row")
-    return _places(frame[column].to_numpy(), column, names)
+    column = _column(frame, name)
+    if column.isna().any():
+        row = int(column.isna().argmax()) + 1
+        raise InputError(f"column {name!r}, row {row}: is empty; fill or drop the row")
+    return _places(column.to_numpy(), name, names)
 
 
 def _places(values: np.ndarray, column: str, names: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -510,8 +489,10 @@ def _places(values: np.ndarray, column: str, names: Any) -> tuple[np.ndarray, np
         places, distinct = pd.factorize(values, use_na_sentinel=False)
         found = tidy(distinct)
     except (TypeError, InputError):
-        row, error = _first_fault(values, tidy)
-        raise InputError(f"column {column!r}, row {row}: {error}") from None
+        for row, value in enumerate(values, 1):
+            with about(f"column {column!r}, row {row}"):
+                tidy([value])
+        raise
     if names is None:
         known, again = np.unique(found, return_inverse=True)
         return again[places], known
@@ -524,34 +505,12 @@ def _places(values: np.ndarray, column: str, names: Any) -> tuple[np.ndarray, np
     return again[places], known
 
 
-def _first_fault(values: np.ndarray, tidy: Callable[[Any], np.ndarray]) -> tuple[int, str]:
-    """The first row that is no id or code by itself, and why."""
-    for row, value in enumerate(values, 1):
-        try:
-            tidy([value])
-        except InputError as error:
-            return row, str(error)
-    return 1, f"the ids or codes are of type {values.dtype}; write them as text"
-
-
 def _whole(values: pd.Series) -> np.ndarray:
-    """The counts of a column as int64.
-
-    InputError names the first that is not a whole number >= 0.
-    """
-    array = values.to_numpy()
-    if array.dtype.kind in "biuf":
-        wrong = cells.whole(array)
-        numbers = np.where(wrong, 0, array).astype(np.int64)
-    else:
-        numbers = cells.counts([str(value) for value in array])
-        wrong = numbers < 0
-    if wrong.any():
-        row = int(wrong.argmax())
+    """The counts of a column as int64; InputError names the first that is no count."""
+    places, words = pd.factorize(values.map(str))
+    numbers = cells.counts([word.lower() for word in words])[places]
+    if (numbers < 0).any():
+        row = int((numbers < 0).argmax())
         where = f"column {str(values.name)!r}, row {row + 1}"
-        raise InputError(f"{where}: {str(array[row])[:60]!r} is not a whole number from 0")
+        raise InputError(f"{where}: {words[places[row]][:60]!r} is not a whole number from 0")
     return numbers
-
-
-def _listed(names: Iterable[Any]) -> str:
-    return reading.listed([str(name) for name in names])

@@ -9,7 +9,7 @@ words were read as missing. The cells are those of :mod:`scoehr.data.cells`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,9 +18,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import ArrayLike
 from scipy import sparse
 
 from scoehr.data import cells, reading
+from scoehr.data.columns import KEYS
 from scoehr.data.matrix import METADATA_KEY, CodeMatrix
 from scoehr.files import InputError
 
@@ -67,10 +69,11 @@ def read(path: Path) -> tuple[CodeMatrix, Account]:
     """
     if path.is_dir() or not path.name.lower().endswith(ENDINGS):
         raise InputError(f"{path}: not a table; give one .parquet, .csv or .csv.gz file")
-    reading.regular(path)
-    names = [] if is_ours(path, METADATA_KEY) else named_columns(path)
-    form = _ours_matrix if not names else _long_matrix if "code" in names else _wide_matrix
-    matrix, account = form(path, names)
+    if METADATA_KEY in reading.metadata(path):
+        matrix, account = _ours_matrix(path)
+    else:
+        names = named_columns(path)
+        matrix, account = (_long_matrix if "code" in names else _wide_matrix)(path, names)
     if not len(matrix.codes):
         raise InputError(
             f"{path}: has no code in any row; give a table of patients and their codes"
@@ -78,13 +81,7 @@ def read(path: Path) -> tuple[CodeMatrix, Account]:
     return matrix, account
 
 
-def is_ours(path: Path, key: bytes) -> bool:
-    """Whether a file is Parquet with our metadata under this key."""
-    return path.suffix.lower() == ".parquet" and key in (reading.schema(path).metadata or {})
-
-
-def _ours_matrix(path: Path, names: Sequence[str]) -> tuple[CodeMatrix, Account]:
-    del names
+def _ours_matrix(path: Path) -> tuple[CodeMatrix, Account]:
     matrix = CodeMatrix.read(path)
     if matrix.kind == "signed":
         raise InputError(
@@ -94,9 +91,9 @@ def _ours_matrix(path: Path, names: Sequence[str]) -> tuple[CodeMatrix, Account]
     return matrix, {"form": "scoehr", "rows_read": rows, "rows_kept": rows}
 
 
-def named_columns(path: Path) -> list[str]:
-    """The names of the columns, in small letters, patient_id among them."""
-    names = reading.header(path)
+def named_columns(path: Path) -> dict[str, str]:
+    """The columns, as they are written by their small letters, patient_id among them."""
+    names = {name.casefold(): name for name in reading.header(path, casefold=False)}
     if "patient_id" not in names:
         raise InputError(
             f"{path}: has no column patient_id (it has {reading.listed(names)}); "
@@ -109,93 +106,123 @@ def named_columns(path: Path) -> list[str]:
 
 
 class Column(NamedTuple):
-    """A column of texts.
+    """A column of a file as texts.
 
     ``words``: the distinct ones, trimmed; ``place``: which of them each row holds, -1 where it is
     missing; ``missing``: words that mean missing, with how many rows hold each; ``written``: the
     place of each row among ``raw``, the distinct texts as written, -1 for null.
     """
 
+    where: str
     words: list[str]
     place: np.ndarray
     missing: dict[str, int]
     raw: list[Any]
     written: np.ndarray
 
-    def sorted_words(self) -> tuple[list[str], np.ndarray]:
-        """The words sorted, and the position of each word among them."""
-        found = sorted(self.words)
-        known = pd.Index(found, dtype=object)
-        return found, known.get_indexer(pd.Index(self.words, dtype=object))
+    @classmethod
+    def of(cls, where: str, parts: list[pa.DictionaryArray]) -> Column:
+        """From the parts of a column, one a batch."""
+        chunks = pa.chunked_array(parts, _TEXTS).unify_dictionaries().chunks
+        raw = chunks[-1].dictionary.to_pylist() if chunks else []
+        indices = [chunk.indices.fill_null(-1).to_numpy(zero_copy_only=False) for chunk in chunks]
+        written = np.concatenate([np.empty(0, dtype=np.int64), *indices])
+        words: dict[str, int] = {}
+        missing: dict[str, int] = {}
+        rows = np.bincount(written[written >= 0], minlength=len(raw))
+        new = np.full(len(raw) + 1, -1, dtype=np.int64)
+        for number, text in enumerate(raw):
+            word = cells.trimmed(text)
+            if not cells.is_missing(word):
+                new[number] = words.setdefault(word, len(words))
+            elif word and len(missing) < 20:
+                missing[word] = missing.get(word, 0) + int(rows[number])
+        return cls(where, list(words), new[written], missing, raw, written)
 
-    def sorted_ids(self) -> tuple[np.ndarray, np.ndarray]:
-        """The same of ids, which are int64 where all are whole numbers."""
-        whole = all(cells.is_whole(word) for word in self.words)
-        numbers = [int(word) for word in self.words] if whole else self.words
-        ids = np.array(numbers, dtype=np.int64 if whole else str)
-        order = np.argsort(ids, kind="stable")
-        place = np.empty(len(ids), dtype=np.int64)
-        place[order] = np.arange(len(ids))
-        return ids[order], place
+    def texts(self) -> np.ndarray:
+        """The text of each row, None where missing."""
+        return np.array([*self.words, None], dtype=object)[self.place]
+
+    def among(self, known: ArrayLike) -> np.ndarray:
+        """Which of these texts each row holds, -1 for none of them."""
+        found = pd.Index(known, dtype=object).get_indexer(pd.Index(self.words, dtype=object))
+        return np.append(found, -1)[self.place]
+
+    def refuse(self, wrong: np.ndarray, what: Callable[[int], str]) -> None:
+        """:func:`refuse` of rows of this column."""
+        refuse(self.where, wrong, what)
+
+    def refuse_missing(self, remedy: str) -> None:
+        """InputError at the first row in which the column is missing, with the remedy."""
+
+        def what(row: int) -> str:
+            place = self.written[row]
+            word = cells.trimmed(self.raw[place]) if place >= 0 else ""
+            return f"{f'{word!r} means missing' if word else 'is empty'}; {remedy}"
+
+        self.refuse(self.place < 0, what)
+
+    def refuse_faults(self, what: str) -> None:
+        """Every text is a ``what``, by the rule of :func:`scoehr.data.cells.fault`."""
+        faults = [*(cells.fault(word, what) for word in self.words), None]
+        wrong = np.array([bool(fault) for fault in faults])[self.place]
+        self.refuse(wrong, lambda row: str(faults[self.place[row]]))
 
 
-def _columns(path: Path, wanted: Sequence[str]) -> dict[str, Column]:
-    """Some columns; InputError if one is of a type that holds no texts, or there are no rows."""
+_TEXTS = pa.dictionary(pa.int32(), pa.string())
+
+
+def refuse(where: str | Path, wrong: np.ndarray, what: Callable[[int], str]) -> None:
+    """InputError at the first row that is wrong; ``what`` says of its position what it is."""
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise InputError(f"{where}, row {row + 1}: {what(row)}")
+
+
+def _as_texts(where: str, column: pa.Array) -> pa.DictionaryArray:
+    """A column as texts; InputError for a type that has none."""
+    plain = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+    try:
+        return pc.dictionary_encode(plain.cast(pa.string()))
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        what = f"is of the type {column.type}; write it as text or as numbers"
+        raise InputError(f"{where}: {what}") from None
+
+
+#: What to do where a row lacks a key.
+_REMEDIES = {
+    "patient_id": "give every row a patient id",
+    "visit": "give every row the number or date of its visit",
+}
+
+
+def columns(path: Path, wanted: Sequence[str]) -> dict[str, Column]:
+    """Some columns of a table as texts, ``patient_id`` among them.
+
+    InputError for a key, code or count of a type that holds no texts, a row without a key, or a
+    table without rows, unless it was written here.
+    """
     if path.suffix.lower() == ".parquet":
         _refuse_types(path, wanted)
-    found = texts(path, wanted)
-    if not len(found["patient_id"].place):
-        raise InputError(f"{path}: is empty but for its header; give the whole table")
-    return found
-
-
-def texts(path: Path, wanted: Sequence[str]) -> dict[str, Column]:
-    """Some columns, of any type that can be written as text."""
-    parts: dict[str, list[pa.Array]] = {name: [] for name in wanted}
+    parts: dict[str, list[pa.DictionaryArray]] = {name: [] for name in wanted}
     with reading.batches(path, wanted) as found:
         for batch in found:
             for name, column in zip(wanted, batch.columns, strict=True):
-                parts[name].append(pc.dictionary_encode(_written(path, name, column)))
-    return {name: _cleaned(arrays) for name, arrays in parts.items()}
-
-
-def _written(path: Path, name: str, column: pa.Array) -> pa.Array:
-    """A column as text; InputError for a type that has no texts."""
-    plain = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
-    try:
-        return plain.cast(pa.string())
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        what = f"is of the type {column.type}; write it as text or as numbers"
-        raise InputError(f"{path}, column {name}: {what}") from None
-
-
-def _cleaned(arrays: list[pa.Array]) -> Column:
-    """The texts trimmed, those that mean missing put apart."""
-    if not arrays:
-        return Column([], np.empty(0, dtype=np.int64), {}, [], np.empty(0, dtype=np.int64))
-    chunks = pa.chunked_array(arrays).unify_dictionaries().chunks
-    raw = chunks[-1].dictionary.to_pylist()
-    written = np.concatenate(
-        [chunk.indices.fill_null(-1).to_numpy(zero_copy_only=False) for chunk in chunks]
-    )
-    words: dict[str, int] = {}
-    missing: dict[str, int] = {}
-    rows = np.bincount(written[written >= 0], minlength=len(raw))
-    new = np.full(len(raw) + 1, -1, dtype=np.int64)
-    for number, text in enumerate(raw):
-        word = cells.trimmed(text)
-        if not cells.is_missing(word):
-            new[number] = words.setdefault(word, len(words))
-        elif word and len(missing) < 20:
-            missing[word] = missing.get(word, 0) + int(rows[number])
-    return Column(list(words), new[written], missing, raw, written)
+                parts[name].append(_as_texts(f"{path}, column {name}", column))
+    read = {name: Column.of(f"{path}, column {name}", part) for name, part in parts.items()}
+    if not len(read["patient_id"].place) and not reading.metadata(path):
+        raise InputError(f"{path}: is empty but for its header; give the whole table")
+    for key in [key for key in KEYS if key in read]:
+        read[key].refuse_missing(_REMEDIES[key])
+        read[key].refuse_faults(key.removesuffix("_id"))
+    return read
 
 
 def _refuse_types(path: Path, wanted: Sequence[str]) -> None:
     """A column of Parquet is of a type whose values have one way to be written."""
-    schema = reading.schema(path)
-    for name, field in zip(reading.header(path), schema, strict=True):
-        wrong = _wrong_type(name, field.type) if name in wanted else None
+    for name, field in zip(reading.header(path), reading.schema(path), strict=True):
+        checked = name in wanted and name in (*KEYS, "code", "count")
+        wrong = _wrong_type(name, field.type) if checked else None
         if wrong:
             raise InputError(f"{path}, column {name}: {wrong}")
 
@@ -220,85 +247,57 @@ def _wrong_type(name: str, kind: pa.DataType) -> str | None:
     return f"is of the type {kind}; write it as text"
 
 
-def refuse(path: Path, name: str, wrong: np.ndarray, what: Callable[[int], str]) -> None:
-    """InputError at the first row that is wrong; ``what`` says of its position what it is."""
-    if wrong.any():
-        row = int(wrong.argmax())
-        where = f"{path}, column {name}" if name else path
-        raise InputError(f"{where}, row {row + 1}: {what(row)}")
-
-
-def refuse_missing(path: Path, name: str, column: Column, remedy: str) -> None:
-    """InputError at the first row in which the column is missing, with the remedy."""
-
-    def what(row: int) -> str:
-        place = column.written[row]
-        word = cells.trimmed(column.raw[place]) if place >= 0 else ""
-        return f"{f'{word!r} means missing' if word else 'is empty'}; {remedy}"
-
-    refuse(path, name, column.place < 0, what)
-
-
-def refuse_faults(path: Path, name: str, column: Column, what: str) -> None:
-    """Every text of the column is a ``what``, by the rule of :func:`scoehr.data.cells.fault`."""
-    faults = [cells.fault(word, what) for word in column.words]
-    wrong = np.array([bool(fault) for fault in faults] + [False])[column.place]
-    refuse(path, name, wrong, lambda row: str(faults[column.place[row]]))
+def ordered_ids(words: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Patient ids in order, int64 where all are whole numbers, and their texts in this order."""
+    whole = all(map(cells.is_whole, words))
+    ids = np.array([int(word) for word in words] if whole else words, dtype=int if whole else str)
+    order = np.argsort(ids, kind="stable")
+    return ids[order], np.array(words, dtype=object)[order]
 
 
 # Long -----------------------------------------------------------------------------------------
 
 
-class Long(NamedTuple):
-    """The rows of a long table that have a code, or all of them where it has visits."""
+def long(
+    path: Path, names: Collection[str], more: Sequence[str] = ()
+) -> tuple[dict[str, Column], np.ndarray, Account]:
+    """patient_id, code and ``more`` of the columns, checked, and the count of each row, 1 if none.
 
-    columns: dict[str, Column]
-    counts: np.ndarray  # a row; 1 where there is no column count
-    account: Account
-
-
-def long(path: Path, names: Sequence[str], *, visit: bool = False) -> Long:
-    """The columns patient_id, code, count and perhaps visit of a long table, checked."""
+    ``names``: of all columns.
+    """
     if "code" not in names:
         raise InputError(
             f"{path}: has no column code (it has {reading.listed(names)}); "
             "name the column of codes so"
         )
-    if not visit:
+    wanted = [name for name in ("patient_id", "code", *more, "count") if name in names]
+    if "visit" not in wanted:
         refuse_other_name(path, names, "count", COUNT_NAMES)
-    keys = ("patient_id", "code", "visit") if visit else ("patient_id", "code")
-    wanted = [name for name in (*keys, "count") if name in names]
-    found = _columns(path, wanted)
+    found = columns(path, wanted)
     count = found.pop("count", None)
+    code = found["code"]
     _refuse_header_inside(path, found)
-    refuse_missing(path, "patient_id", found["patient_id"], "give every row a patient id")
-    if visit:
-        remedy = "give every row the number or date of its visit"
-        refuse_missing(path, "visit", found["visit"], remedy)
-    for name, column in found.items():
-        refuse_faults(path, name, column, name.removesuffix("_id"))
-    _refuse_floats(path, found["code"])
-    counts = np.ones(len(found["code"].place), dtype=np.int64)
+    code.refuse_faults("code")
+    _refuse_floats(code)
+    counts = np.ones(len(code.place), dtype=np.int64)
     if count:
-        counts = _counts(path, count, found["code"])
-        _refuse_repeated_cells(path, found)
-    return Long(found, counts, _account(names, wanted, found["code"]))
+        counts = _counts(count, code)
+        _refuse_repeated_cells(path, {key: found[key] for key in found if key in (*KEYS, "code")})
+    return found, counts, _account(names, wanted, code)
 
 
-def _long_matrix(path: Path, names: Sequence[str]) -> tuple[CodeMatrix, Account]:
-    columns, counts, account = long(path, names)
+def _long_matrix(path: Path, names: Mapping[str, str]) -> tuple[CodeMatrix, Account]:
+    found, counts, account = long(path, names)
+    patient, code = found["patient_id"], found["code"]
     if "count" not in names:
-        _refuse_wide_with_code(path, names, columns)
-    patient, code = columns["patient_id"], columns["code"]
-    ids, row_of = patient.sorted_ids()
-    codes, column_of = code.sorted_words()
-    kept = code.place >= 0
-    entries = (row_of[patient.place[kept]], column_of[code.place[kept]])
-    found = sparse.csr_array((counts[kept], entries), shape=(len(ids), len(codes)))
-    return _built(found, ids, codes), account
+        _refuse_wide_with_code(path, names, patient, code)
+    ids, words = ordered_ids(patient.words)
+    codes, kept = sorted(code.words), code.place >= 0
+    entries = (counts[kept], (patient.among(words)[kept], code.among(codes)[kept]))
+    return _matrix(sparse.csr_array(entries, shape=(len(ids), len(codes))), ids, codes), account
 
 
-def _account(names: Sequence[str], wanted: Sequence[str], code: Column) -> Account:
+def _account(names: Collection[str], wanted: Sequence[str], code: Column) -> Account:
     ignored = [name for name in names if name not in wanted]
     rows, empty = len(code.place), int((code.place < 0).sum())
     account: Account = {"form": "long", "columns": ", ".join(wanted)}
@@ -307,7 +306,9 @@ def _account(names: Sequence[str], wanted: Sequence[str], code: Column) -> Accou
     return account | ({"read_as_no_code": code.missing} if code.missing else {})
 
 
-def refuse_other_name(path: Path, names: Sequence[str], name: str, others: re.Pattern[str]) -> None:
+def refuse_other_name(
+    path: Path, names: Collection[str], name: str, others: re.Pattern[str]
+) -> None:
     """No column has one of the names that people give to the column ``name``, which is missing."""
     found = [other for other in names if others.fullmatch(other)]
     if found and name not in names:
@@ -317,17 +318,17 @@ def refuse_other_name(path: Path, names: Sequence[str], name: str, others: re.Pa
         )
 
 
-def _refuse_wide_with_code(path: Path, names: Sequence[str], columns: dict[str, Column]) -> None:
+def _refuse_wide_with_code(
+    path: Path, names: Collection[str], patient: Column, code: Column
+) -> None:
     """A table whose every column but patient_id holds counts may be wide, with a code "code"."""
-    known = ("patient_id", "code", "count", "visit")
-    others = [name for name in names if name not in known]
+    others = [name for name in names if name not in (*KEYS, "code", "count")]
     others = [name for name in others if not is_heading(name) and not _unnamed(name)]
-    code, patient = columns["code"], columns["patient_id"]
     once = len(np.unique(patient.place)) == len(patient.place)
     if not others or not once or (cells.counts(code.words) < 0).any():
         return
     try:
-        _wide_cells(path, others, others)
+        _wide_counts(path, others, others)
     except InputError:
         return
     raise InputError(
@@ -347,10 +348,10 @@ def _refuse_repeated_cells(path: Path, columns: dict[str, Column]) -> None:
         key = " and ".join(f"{name.removesuffix('_id')} {word}" for name, word in words.items())
         return f"{key} have a row already; put their counts in one row"
 
-    refuse(path, "", again, what)
+    refuse(path, again, what)
 
 
-def _counts(path: Path, count: Column, code: Column) -> np.ndarray:
+def _counts(count: Column, code: Column) -> np.ndarray:
     """The counts of the rows, -1 where a row without a code has none."""
     values = np.append(cells.counts(count.raw), -1)[count.written]
 
@@ -358,7 +359,7 @@ def _counts(path: Path, count: Column, code: Column) -> np.ndarray:
         place = count.written[row]
         return cells.bad_count(count.raw[place] if place >= 0 else None)
 
-    refuse(path, "count", (values < 0) & (code.place >= 0), what)
+    count.refuse((values < 0) & (code.place >= 0), what)
     return values
 
 
@@ -369,10 +370,10 @@ def _refuse_header_inside(path: Path, columns: dict[str, Column]) -> None:
         same = [word.casefold().strip("\"'") == name for word in column.words]
         again &= np.array([*same, False])[column.place]
     what = "repeats the header, as in files pasted together; take the row out"
-    refuse(path, "", again, lambda row: what)
+    refuse(path, again, lambda row: what)
 
 
-def _refuse_floats(path: Path, code: Column) -> None:
+def _refuse_floats(code: Column) -> None:
     beside_missing = bool((code.place < 0).any())
     found = cells.were_floats(code.words, beside_missing=beside_missing)
     if found:
@@ -380,19 +381,15 @@ def _refuse_floats(path: Path, code: Column) -> None:
             f"{found!r} was a decimal number in some program, as all codes here, "
             "and may have lost its zeros; write the codes as text"
         )
-        refuse(path, "code", code.place == code.words.index(found), lambda row: what)
+        code.refuse(code.place == code.words.index(found), lambda row: what)
 
 
-def _built(counts: sparse.csr_array, ids: np.ndarray, codes: Sequence[str]) -> CodeMatrix:
-    if counts.nnz and counts.max() > cells.LARGEST_COUNT:
-        raise InputError(
-            f"a count is {counts.max()}; the largest that fits is {cells.LARGEST_COUNT}, "
-            "so scale it"
-        )
-    return CodeMatrix(counts, ids, np.array(codes, dtype=str), np.full(len(codes), "", dtype=str))
+def _matrix(counts: sparse.csr_array, ids: np.ndarray, codes: ArrayLike) -> CodeMatrix:
+    names = np.array(codes, dtype=str)
+    return CodeMatrix(counts, ids, names, np.full(len(names), "", dtype=str))
 
 
-def ranks(path: Path, visit: Column) -> tuple[np.ndarray, np.ndarray | None]:
+def ranks(visit: Column) -> tuple[np.ndarray, np.ndarray | None]:
     """The rank of each word for a visit, by number or by date, and the date of each in days.
 
     The dates are None where the words are numbers. InputError if they are neither.
@@ -412,17 +409,17 @@ def ranks(path: Path, visit: Column) -> tuple[np.ndarray, np.ndarray | None]:
             if not wrong.any():
                 rank = np.asarray(found["rank"]).astype(np.int64)
                 return rank, np.floor(np.asarray(found["days"])) if dated else None
-    row = int((visit.place == int(wrong.argmax())).argmax())
-    raise InputError(
-        f"{path}, column visit, row {row + 1}: {visit.words[visit.place[row]]!r} is not a date as "
-        "2150-01-31, nor are all visits numbers; number the visits of each patient"
-    )
+    what = "is not a date as 2150-01-31, nor are all visits numbers"
+    remedy = "number the visits of each patient"
+    word = int(wrong.argmax())
+    visit.refuse(visit.place == word, lambda row: f"{visit.words[word]!r} {what}; {remedy}")
+    raise AssertionError("a word without a row")
 
 
 # Wide -----------------------------------------------------------------------------------------
 
 
-def _wide_matrix(path: Path, names: Sequence[str]) -> tuple[CodeMatrix, Account]:
+def _wide_matrix(path: Path, names: Mapping[str, str]) -> tuple[CodeMatrix, Account]:
     others = [name for name in names if name != "patient_id" and not _unnamed(name)]
     ignored = [name for name in names if _unnamed(name)]
     if not others:
@@ -431,30 +428,24 @@ def _wide_matrix(path: Path, names: Sequence[str]) -> tuple[CodeMatrix, Account]
             "add one for each code, or columns code and count"
         )
     _refuse_headings(path, others)
-    patient = _columns(path, ["patient_id"])["patient_id"]
-    refuse_missing(path, "patient_id", patient, "give every row a patient id")
-    refuse_faults(path, "patient_id", patient, "patient")
-    refuse(
-        path,
-        "patient_id",
+    patient = columns(path, ["patient_id"])["patient_id"]
+    patient.refuse(
         pd.Series(patient.place).duplicated().to_numpy(),
         lambda row: (
             f"{patient.words[patient.place[row]]} has a row already; "
             "give each patient one row, or name the column that holds the codes code"
         ),
     )
-    written = {name.casefold(): name for name in reading.header(path, casefold=False)}
-    codes = [_code_name(path, written[name]) for name in others]
-    counts, empty = _wide_cells(path, others, codes)
+    codes = [_code_name(path, names[name]) for name in others]
+    counts, empty = _wide_counts(path, others, codes)
     _refuse_no_counts(path, counts, codes)
-    ids, row_of = patient.sorted_ids()
-    order = sorted(range(len(codes)), key=codes.__getitem__)
-    rows = np.argsort(row_of[patient.place], kind="stable")
+    ids, words = ordered_ids(patient.words)
+    order = np.argsort(np.array(codes, dtype=object), kind="stable")
+    rows = np.argsort(patient.among(words))
     account: Account = {"form": "wide", "columns": f"patient_id, {len(codes)} codes"}
     account |= {"columns_ignored": ", ".join(ignored)} if ignored else {}
     account |= {"rows_read": len(rows), "rows_kept": len(rows), "empty_cells_read_as_0": empty}
-    sorted_counts = sparse.csr_array(counts.tocsc()[:, order]).tocsr()[rows]
-    return _built(sorted_counts, ids, [codes[place] for place in order]), account
+    return _matrix(counts[:, order].tocsr()[rows], ids, np.array(codes)[order]), account
 
 
 def _code_name(path: Path, name: str) -> str:
@@ -467,9 +458,9 @@ def _code_name(path: Path, name: str) -> str:
     return word
 
 
-def _wide_cells(
+def _wide_counts(
     path: Path, names: Sequence[str], codes: Sequence[str]
-) -> tuple[sparse.coo_array, int]:
+) -> tuple[sparse.csc_array, int]:
     """The counts of the columns, rows of the file × names, and how many cells are empty.
 
     Refusals name ``codes``.
@@ -478,45 +469,35 @@ def _wide_cells(
     parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     with reading.batches(path, names) as found:
         for batch in found:
-            slab = max(1, 4_000_000 // max(1, len(batch)))
-            for first in range(0, len(names), slab):
-                chosen = slice(first, min(first + slab, len(names)))
-                values, blank = _slab(path, batch, codes, chosen, rows)
-                column, row = values.nonzero()
-                parts.append((values[column, row], row + rows, column + first))
+            for column, (code, part) in enumerate(zip(codes, batch.columns, strict=True)):
+                values, blank = _wide_column(f"{path}, column {code}", part, rows)
+                (row_of,) = values.nonzero()
+                parts.append((values[row_of], row_of + rows, np.full(len(row_of), column)))
                 empty += blank
             rows += len(batch)
-    data, row, column = (np.concatenate(each) for each in zip(*parts, strict=True))
-    return sparse.coo_array((data, (row, column)), shape=(rows, len(names))), empty
+    data, row_of, column_of = (np.concatenate(each) for each in zip(*parts, strict=True))
+    shape = (rows, len(names))
+    return sparse.csc_array((data, (row_of, column_of)), shape=shape), empty
 
 
-def _slab(
-    path: Path, batch: pa.RecordBatch, names: Sequence[str], chosen: slice, before: int
-) -> tuple[np.ndarray, int]:
-    """The counts of some columns of a batch, (columns, rows), and how many cells are empty."""
-    names = names[chosen]
-    columns = [_written(path, *each) for each in zip(names, batch.columns[chosen], strict=True)]
-    texts = pc.dictionary_encode(pa.concat_arrays(columns))
-    words = texts.dictionary.to_pylist()
-    blank = np.array([*(cells.trimmed(word) == "" for word in words), True])
-    numbers = np.where(blank, 0, np.append(cells.counts(words), 0))
-    place = texts.indices.fill_null(len(words)).to_numpy(zero_copy_only=False)
-    values = numbers[place].reshape(len(names), len(batch))
-    if (numbers < 0).any():
-        row = int((values < 0).any(axis=0).argmax())
-        column = int((values[:, row] < 0).argmax())
-        word = words[place.reshape(values.shape)[column, row]]
-        raise InputError(
-            f"{path}, column {names[column]}, row {before + row + 1}: {cells.bad_count(word)}, "
-            "or name the column that holds the codes code"
-        )
+def _wide_column(where: str, column: pa.Array, before: int) -> tuple[np.ndarray, int]:
+    """The counts of a part of a column, and how many cells are empty; ``before``: rows above it."""
+    texts = _as_texts(where, column)
+    words = [*map(cells.trimmed, texts.dictionary.to_pylist()), ""]
+    place = texts.indices.fill_null(len(words) - 1).to_numpy(zero_copy_only=False)
+    blank = np.array([not word for word in words])
+    values = np.where(blank, 0, cells.counts(words))[place]
+    if (values < 0).any():
+        row = int((values < 0).argmax())
+        what = cells.bad_count(words[place[row]])
+        remedy = "or name the column that holds the codes code"
+        raise InputError(f"{where}, row {before + row + 1}: {what}, {remedy}")
     return values, int(blank[place].sum())
 
 
-def _refuse_no_counts(path: Path, counts: sparse.coo_array, codes: Sequence[str]) -> None:
+def _refuse_no_counts(path: Path, found: sparse.csc_array, codes: Sequence[str]) -> None:
     """No column holds ids, years or codes in place of counts, or the numbers of the rows."""
-    found = counts.tocsc()
-    rows = counts.shape[0]
+    rows = found.shape[0]
     sizes = np.diff(found.indptr)
     most = np.asarray(found.max(axis=0).todense()).ravel()
     numbered = np.array([_is_numbered(code) for code in codes])

@@ -22,7 +22,6 @@ from scipy import sparse
 from scoehr.data import cells, datasets, folder, interchange, kinds, own, reading
 from scoehr.data.columns import DAYS, KEYS, Columns
 from scoehr.data.datasets import Account, Digits, Tables
-from scoehr.data.interchange import Stored
 from scoehr.data.kinds import Wish
 from scoehr.data.matrix import METADATA_KEY as MATRIX_KEY
 from scoehr.data.matrix import CodeMatrix, strings
@@ -299,10 +298,7 @@ class Patients:
         if ending == ".jsonl":
             interchange.write(self.to_records(), path)
             return
-        entries = np.repeat(np.arange(self.counts.shape[0]), np.diff(self.counts.indptr))
-        rows, columns = (
-            np.repeat(index, self.counts.data) for index in (entries, self.counts.indices)
-        )
+        rows, columns = (np.repeat(index, self.counts.data) for index in self.counts.tocoo().coords)
         table = pa.table(
             {
                 "patient_id": pa.array(self.patients[self.owner[rows]]),
@@ -324,23 +320,17 @@ class Patients:
         path = user_path(path)
         if path.is_dir():
             return cls(**folder.read(path)[0])
-        return Stored.built(path, METADATA_KEY, "visits", cls._from_file)
-
-    @classmethod
-    def _from_file(cls, long: Stored) -> Patients:
-        facts = long.facts
-        patients, rows, columns = long.entries()
-        visit = long.integers("visit")
-        numbers = np.array(facts.visits, dtype=np.int64)
-        if len(numbers) != len(patients) or (visit < 0).any() or (visit >= numbers[rows]).any():
-            raise InputError("a row has a visit that the metadata lack; write the file again")
-        starts = np.concatenate([[0], np.cumsum(numbers)])
-        entries = (np.ones(len(rows), dtype=np.int32), (starts[rows] + visit, columns))
-        counts = sparse.csr_array(entries, shape=(int(starts[-1]), len(facts.codes)))
-        return cls(counts, starts, patients, strings(facts.codes), strings(facts.titles))
-
-
-# Loading --------------------------------------------------------------------------------------
+        with interchange.stored(path, METADATA_KEY, "visits", "visit") as long:
+            facts, visit = long.facts, long.numbers
+            numbers = np.array(facts["visits"], dtype=np.int64)
+            strange = len(numbers) != len(facts["patients"]) or (visit < 0).any()
+            if strange or (visit >= numbers[long.rows]).any():
+                raise InputError(f"a row has a visit that the metadata lack; {interchange.AGAIN}")
+            starts = np.concatenate([[0], np.cumsum(numbers)])
+            cells_of = (starts[long.rows] + visit, long.columns)
+            entries = (np.ones(len(visit), dtype=np.int32), cells_of)
+            counts = sparse.csr_array(entries, shape=(int(starts[-1]), len(facts["codes"])))
+            return cls(counts, starts, facts["patients"], facts["codes"], facts["titles"])
 
 
 def _check_starts(starts: np.ndarray, patients: int, visits: int) -> None:
@@ -368,6 +358,9 @@ def _rows_of(columns: Columns, rows: int, what: str) -> Columns:
     return columns
 
 
+# Loading --------------------------------------------------------------------------------------
+
+
 def load(
     name: str,
     source: str | Path | None = None,
@@ -389,8 +382,7 @@ def load(
     if datasets.DATASETS[name].reader is None:
         return _table(place, source, said)
     with datasets.tables(name, place, digits=digits) as found:
-        patients, account = _patients(found, said)
-    return LoadedPatients(patients, {"dataset": name} | account | _shape(patients, "of the tables"))
+        return _loaded(*_patients(found, said), "of the tables", name)
 
 
 def _patients(found: Tables, said: Mapping[str, Wish] | None) -> tuple[Patients, Account]:
@@ -420,27 +412,23 @@ def _table(
 ) -> LoadedPatients:
     if path.is_dir():
         parts, account = folder.read(path, said)
-        patients = Patients(**parts)
-        shape = _shape(patients, "of the tables")
-        return LoadedPatients(patients, {"dataset": "table"} | account | shape)
+        return _loaded(Patients(**parts), account, "of the tables")
     kinds.check_names(said or {}, {})
-    if own.is_ours(path, METADATA_KEY):
-        visits = Patients.read(path)
-        return LoadedPatients(
-            visits, {"dataset": "table", "form": "scoehr"} | _shape(visits, "of the table")
-        )
-    names = [] if own.is_ours(path, MATRIX_KEY) else reading.header(path)
-    if "visit" not in names:
-        own.refuse_other_name(path, names, "visit", own.VISIT_NAMES)
-        matrix, account = datasets.load("table", source)
-        visits = Patients.from_records(matrix.to_records(), codes=matrix.codes)
-        return LoadedPatients(
-            replace(visits, titles=matrix.titles), account | _shape(visits, "made")
-        )
-    parts, account = folder.long(path)
-    patients = Patients(**parts)
-    account |= _shape(patients, "of the table")
-    return LoadedPatients(patients, {"dataset": "table"} | account)
+    ours = reading.metadata(path)
+    if METADATA_KEY in ours:
+        return _loaded(Patients.read(path), {"form": "scoehr"}, "of the table")
+    names = [] if MATRIX_KEY in ours else reading.header(path)
+    if "visit" in names:
+        parts, account = folder.long(path)
+        return _loaded(Patients(**parts), account, "of the table")
+    own.refuse_other_name(path, names, "visit", own.VISIT_NAMES)
+    matrix, account = datasets.load("table", source)
+    found = Patients.from_records(matrix.to_records(), codes=matrix.codes)
+    return _loaded(replace(found, titles=matrix.titles), account, "made")
+
+
+def _loaded(found: Patients, account: Account, made: str, name: str = "table") -> LoadedPatients:
+    return LoadedPatients(found, {"dataset": name} | account | _shape(found, made))
 
 
 def _shape(visits: Patients, made: str) -> Account:

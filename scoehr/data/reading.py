@@ -720,6 +720,12 @@ def schema(path: Path) -> pa.Schema:
         return pq.read_schema(file)
 
 
+def metadata(path: Path) -> dict[bytes, bytes]:
+    """What a Parquet file says of itself; {} for a CSV."""
+    is_parquet = regular(path) and path.suffix.lower() == ".parquet"
+    return dict(schema(path).metadata or {}) if is_parquet else {}
+
+
 def parquet(path: Path) -> pa.Table:
     """The whole of a Parquet file."""
     place = regular(path)
@@ -756,6 +762,7 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def listed(names: Sequence[str]) -> str:
+def listed(names: Iterable[Any]) -> str:
     """The first few names."""
-    return ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
+    found = [str(name) for name in names]
+    return ", ".join(found[:8]) + (", …" if len(found) > 8 else "")
