@@ -17,11 +17,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from scoehr.files import InputError, about, replacing, warn, write_json
-from scoehr.shell import PATH, SEED, SOURCE, may_replace, may_write, new_shell, run_shell
+from scoehr.shell import PATH, SEED, SOURCE, may_replace, may_write, new_shell, place, run_shell
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from scoehr.data.kinds import Wish
     from scoehr.data.matrix import CodeMatrix
     from scoehr.data.patients import Patients
@@ -46,14 +44,9 @@ Table = Annotated[
     Path,
     typer.Argument(parser=PATH, help="Parquet or CSV; long (patient_id, code, count) or wide."),
 ]
-
 ColumnsFile = Annotated[
     Path | None,
-    typer.Option(
-        "--columns",
-        parser=PATH,
-        help="What columns are: CSV (name, kind, levels) or YAML; else found.",
-    ),
+    place("What columns are: CSV (name, kind, levels) or YAML; else found.", "--columns"),
 ]
 
 
@@ -62,7 +55,7 @@ ColumnsFile = Annotated[
 
 @app.command()
 def simulate(
-    out: Annotated[Path, typer.Option(parser=PATH, help="Folder for the tables.")],
+    out: Annotated[Path, place("Folder for the tables.")],
     patients: Annotated[int, typer.Option(min=1, help="Number of patients.")] = 46_520,
     seed: Seed = 0,
 ) -> None:
@@ -89,44 +82,29 @@ def data(
     kind: KindName = "count",
     columns: ColumnsFile = None,
     out: Annotated[
-        Path | None,
-        typer.Option(
-            parser=PATH,
-            help="Write codes (.parquet or .csv), or whole patients (a folder).",
-        ),
+        Path | None, place("Write codes (.parquet or .csv), or whole patients (a folder).")
     ] = None,
 ) -> None:
     """Read a data set; print what was kept and dropped.
 
     With --columns, or a folder as --out or as table, also what each column was taken for.
     """
-    from scoehr.data import datasets
+    from scoehr.data import datasets, folder, kinds, patients
 
     folders = (out and not out.suffix, name == "table" and source and Path(source).is_dir())
-    if columns or any(folders):
-        _whole_patients(name, source, digits, columns, out)
-        return
-    if out:
-        may_write(out, source, endings=TABLES)
-    loaded = datasets.load(name, source, digits=digits, kind=kind)
-    _print_account(loaded.account)
-    if out:
-        loaded.matrix.write(out)
-        print(f"wrote {out}")
-
-
-def _whole_patients(
-    name: str, source: str | None, digits: Digits, columns: Path | None, out: Path | None
-) -> None:
-    """Read a data set with its columns and visits, and write it as a folder."""
-    from scoehr.data import folder, kinds, patients
-
-    if out and out.suffix:
+    whole = bool(columns or any(folders))
+    if out and whole and out.suffix:
         raise InputError(f"{out}: whole patients are several tables; give --out a folder")
-    if out:
+    if out and whole:
         may_replace(out, folder.FILES, source, columns)
-    said = kinds.wishes(columns) if columns else None
-    found, account = patients.load(name, source, digits=digits, said=said)
+    elif out:
+        may_write(out, source, endings=TABLES)
+    found: Patients | CodeMatrix
+    if whole:
+        said = kinds.wishes(columns) if columns else None
+        found, account = patients.load(name, source, digits=digits, said=said)
+    else:
+        found, account = datasets.load(name, source, digits=digits, kind=kind)
     _print_account(account)
     if out:
         found.write(out)
@@ -136,12 +114,7 @@ def _whole_patients(
 @app.command()
 def split(
     table: Table,
-    out: Annotated[
-        Path,
-        typer.Option(
-            parser=PATH, help="Folder for train, validation and test (.parquet, or folders)."
-        ),
-    ],
+    out: Annotated[Path, place("Folder for train, validation and test (.parquet, or folders).")],
     test: Annotated[
         float, typer.Option(min=0, max=1, help="Fraction of the patients held out.")
     ] = 0.30,
@@ -169,7 +142,7 @@ def split(
 @app.command()
 def fit(
     table: Table,
-    out: Annotated[Path, typer.Option(parser=PATH, help="Folder for the trained generator.")],
+    out: Annotated[Path, place("Folder for the trained generator.")],
     preset: Annotated[
         str,
         typer.Option(
@@ -178,8 +151,7 @@ def fit(
         ),
     ] = "thinning",
     validation: Annotated[
-        Path | None,
-        typer.Option(parser=PATH, help="Table whose loss is recorded; thinning stops by it."),
+        Path | None, place("Table whose loss is recorded; thinning stops by it.")
     ] = None,
     kind: Annotated[
         Kind | None, typer.Option(help="Learn occurrences or 0/1, in place of the preset's.")
@@ -190,11 +162,7 @@ def fit(
         typer.Option("--set", metavar="NAME=VALUE", help="Change a setting of the preset."),
     ] = None,
     codes: Annotated[
-        Path | None,
-        typer.Option(
-            parser=PATH,
-            help="Public list of codes (column code) to learn; preset private needs it.",
-        ),
+        Path | None, place("Public list of codes (column code) to learn; preset private needs it.")
     ] = None,
     columns: ColumnsFile = None,
 ) -> None:
@@ -206,24 +174,29 @@ def fit(
 
     may_replace(out, generators.model_files(), table, validation, codes, columns)
     settings = _settings(change or []) | ({"kind": kind} if kind else {})
-    if preset == generators.Whole.name:
-        if codes:
-            raise InputError(f"--codes {codes}: is for preset private; whole learns those it reads")
-        return _fit_whole(table, validation, out, settings, seed, columns)
-    if columns:
+    whole = preset == generators.Whole.name
+    if whole and codes:
+        raise InputError(f"--codes {codes}: is for preset private; whole learns those it reads")
+    if columns and not whole:
         raise InputError(f"--columns {columns}: only preset whole learns columns")
-    generator = generators.preset(preset, **settings)
+    generator: Any
+    if whole:
+        generator = generators.Whole(generators.WholeConfig.from_dict(settings))
+    else:
+        generator = generators.preset(preset, **settings)
     private = isinstance(generator, generators.Private)
     public = _public_codes(codes, validation, generator.config.vocabulary if private else None)
     with replacing(out) as scratch:  # first: a place that cannot be written is found at once
-        matrix = _to_learn(table, public, private)
-        held_out = _held_out(validation, matrix) if validation else None
-        _train(generator, matrix, held_out, seed, _checkpoints(out), scratch)
+        read = _whole_to_learn(table, columns) if whole else _to_learn(table, public, private)
+        held_out = _held_out(validation, read) if validation else None
+        _train(generator, read, held_out, seed, _checkpoints(out), scratch)
     shutil.rmtree(_checkpoints(out), ignore_errors=True)  # not before the model stands in place
     if private:
         _print_promise(generator)
-    n = 1000 if private else len(matrix)
-    print(f"wrote {out}: to sample, scoehr sample {out} -n {n} --out synthetic.parquet")
+    if whole:
+        print(f"{sum(map(len, generator.rules.values()))} rules that every patient keeps")
+    n, ending = 1000 if private else len(read), "" if whole else ".parquet"
+    print(f"wrote {out}: to sample, scoehr sample {out} -n {n} --out synthetic{ending}")
 
 
 @app.command()
@@ -234,10 +207,7 @@ def sample(
     n: Annotated[
         int, typer.Option("-n", "--patients", min=1, help="Number of synthetic patients.")
     ],
-    out: Annotated[
-        Path,
-        typer.Option(parser=PATH, help="Long table patient_id, code, count: .parquet, or .csv."),
-    ],
+    out: Annotated[Path, place("Long table patient_id, code, count: .parquet, or .csv.")],
     seed: Seed = 0,
     sampler: Annotated[
         str | None,
@@ -289,7 +259,7 @@ def complete(
         Path, typer.Argument(parser=PATH, help="Folder that `scoehr fit --preset whole` wrote.")
     ],
     partial: Annotated[Path, typer.Argument(parser=PATH, help="Patients of whom parts are known.")],
-    out: Annotated[Path, typer.Option(parser=PATH, help="Whole patients, as sample writes them.")],
+    out: Annotated[Path, place("Whole patients, as sample writes them.")],
     visits: Annotated[
         bool, typer.Option("--visits", help="Go on with further visits after the last.")
     ] = False,
@@ -314,22 +284,15 @@ def evaluate(
         Path, typer.Argument(parser=PATH, help="Table of real patients that training has not seen.")
     ],
     synthetic: Annotated[Path, typer.Argument(parser=PATH, help="Table of synthetic patients.")],
-    train: Annotated[
-        Path | None, typer.Option(parser=PATH, help="Table that the generator was trained on.")
-    ] = None,
+    train: Annotated[Path | None, place("Table that the generator was trained on.")] = None,
     html: Annotated[
-        Path | None,
-        typer.Option(parser=PATH, help="Write a report here, a page that needs nothing else."),
+        Path | None, place("Write a report here, a page that needs nothing else.")
     ] = None,
-    json: Annotated[
-        Path | None, typer.Option(parser=PATH, help="Write every score, reference and gap here.")
-    ] = None,
+    json: Annotated[Path | None, place("Write every score, reference and gap here.")] = None,
     attacks: Annotated[
         bool, typer.Option("--attacks", help="Attack the table; done for --html with --train.")
     ] = False,
-    model: Annotated[
-        Path | None, typer.Option(parser=PATH, help="Folder of the generator: attack it as well.")
-    ] = None,
+    model: Annotated[Path | None, place("Folder of the generator: attack it as well.")] = None,
     card: Annotated[
         bool, typer.Option("--card", help="Write the numbers into the cards of --model.")
     ] = False,
@@ -417,42 +380,14 @@ def _train(
     generator.write(scratch)
 
 
-def _fit_whole(
-    table: Path,
-    validation: Path | None,
-    out: Path,
-    settings: dict[str, Any],
-    seed: int,
-    columns: Path | None,
-) -> None:
-    """Train a generator of whole patients, and say what each column was taken for."""
-    from scoehr import generators
+def _whole_to_learn(table: Path, columns: Path | None) -> Patients:
+    """The whole patients to train on; says what each column was taken for."""
     from scoehr.data import kinds
     from scoehr.data.patients import load
 
-    generator = generators.Whole(generators.WholeConfig.from_dict(settings))
-    with replacing(out) as scratch:
-        said = kinds.wishes(columns) if columns else {}
-        patients, account = load("table", table, digits="full", said=said)
-        held_out = _held_out_whole(validation, patients) if validation else None
-        _print_account({"table": str(table)} | account)
-        _train(generator, patients, held_out, seed, _checkpoints(out), scratch)
-    shutil.rmtree(_checkpoints(out), ignore_errors=True)  # not before the model stands in place
-    print(f"{sum(map(len, generator.rules.values()))} rules that every patient keeps")
-    print(f"wrote {out}: to sample, scoehr sample {out} -n {len(patients)} --out synthetic")
-
-
-def _held_out_whole(path: Path, patients: Patients) -> Patients:
-    """The patients of --validation over the columns and codes of training; a warning names codes
-    that are left out.
-    """
-    from scoehr.data.kinds import Wish
-
-    columns = (*patients.columns.columns, *patients.visit_columns.columns)
-    said = {each.name: Wish(each.name, each.kind) for each in columns}
-    held_out, lost = read_patients(path, said).restrict(patients.codes)
-    _warn_left_out(path, lost)
-    return held_out
+    patients, account = load("table", table, said=kinds.wishes(columns) if columns else {})
+    _print_account({"table": str(table)} | account)
+    return patients
 
 
 def _may_write_patients(out: Path, *inputs: Path) -> None:
@@ -531,21 +466,26 @@ def _to_learn(table: Path, public: dict[str, str] | None, private: bool) -> Code
     return on_codes(matrix, public)
 
 
-def _held_out(path: Path, matrix: CodeMatrix) -> CodeMatrix:
-    """The patients of --validation over the codes of training; a warning names those that are left
-    out.
+def _held_out(path: Path, learned: Any) -> Any:
+    """The patients of --validation over the columns and codes of training; a warning names codes
+    that are left out.
     """
-    held_out, lost = read_table(path).restrict(matrix.codes)
+    from scoehr.data import CodeMatrix
+    from scoehr.data.kinds import Wish
+
+    held_out: Any
+    if isinstance(learned, CodeMatrix):
+        held_out, lost = read_table(path).restrict(learned.codes)
+    else:
+        columns = (*learned.columns.columns, *learned.visit_columns.columns)
+        said = {each.name: Wish(each.name, each.kind) for each in columns}
+        held_out, lost = read_patients(path, said).restrict(learned.codes)
     if lost.size and not held_out.counts.nnz:
         raise InputError(f"{path}: has no code that training has; give patients of the same codes")
-    _warn_left_out(path, lost)
-    return held_out
-
-
-def _warn_left_out(path: Path, lost: np.ndarray) -> None:
     if lost.size:
         named = ", ".join(lost[:8])
         warn(f"{path}: codes that training lacks are left out: {named} ({len(lost)} in all)")
+    return held_out
 
 
 def _settings(changes: list[str]) -> dict[str, Any]:

@@ -81,6 +81,11 @@ def source(text: str) -> str:
 PATH, SOURCE, SEED = option(files.user_path), option(source), option(files.check_seed)
 
 
+def place(about: str, *names: str) -> Any:
+    """An option of Typer's that takes a path; ``about`` is its help."""
+    return typer.Option(*names, parser=PATH, help=about)
+
+
 # Where may be written -----------------------------------------------------------------------------
 
 
@@ -105,9 +110,7 @@ def may_write(path: Path, *read: Path | str | None, endings: Collection[str]) ->
 
 
 def may_replace(folder: Path, ours: Collection[str], *read: Path | str | None) -> None:
-    """Refuse, before any work, a folder that holds other things than ``ours``, or what the command
-    reads.
-    """
+    """Refuse, before any work, a folder of other things than ``ours``, or what is read."""
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: is a file; give --out a folder")
     others = sorted({path.name for path in folder.iterdir()} - set(ours)) if folder.is_dir() else []
@@ -117,10 +120,8 @@ def may_replace(folder: Path, ours: Collection[str], *read: Path | str | None) -
         )
     for given in _local(read):
         if folder.is_dir() and _within(given, folder):
-            raise InputError(
-                f"{folder}: holds {given}, which is read, and would be replaced; give another "
-                f"folder"
-            )
+            what = f"holds {given}, which is read, and would be replaced; give another folder"
+            raise InputError(f"{folder}: {what}")
     _may_make(folder)
 
 
@@ -201,8 +202,7 @@ def _plain(name: str) -> str:
 
 
 def explain(error: BaseException, name: str = "scoehr") -> str | None:
-    """One sentence for an error that the user or the machine caused; None for a fault of this
-    package.
+    """One sentence for an error of the user or the machine; None for a fault of this package.
 
     ``name`` is that of the command.
     """
@@ -220,18 +220,13 @@ def explain(error: BaseException, name: str = "scoehr") -> str | None:
     if getattr(error, "errno", None) == errno.ENOSPC or re.search(
         "no space left|os error 28", text, re.IGNORECASE
     ):
-        return (
-            "no space left on device; nothing was written, free some space and run the command "
-            "again"
-        )
+        remedy = "nothing was written, free some space and run the command again"
+        return f"no space left on device; {remedy}"
     if isinstance(error, OSError):
-        reason = error.strerror or text
-        return (
-            f"{_seen(str(error.filename))}: {reason}; check the path" if error.filename else reason
-        )
-    if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith(
-        ("scoehr", "reproduction", "companions")
-    ):
+        place = f"{_seen(str(error.filename))}: " if error.filename else ""
+        return f"{place}{error.strerror or text}{'; check the path' if place else ''}"
+    ours = ("scoehr", "reproduction", "companions")
+    if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith(ours):
         return _missing(str(error.name))
     return None
 
@@ -262,9 +257,7 @@ def run_shell(app: typer.Typer, name: str, arguments: list[str] | None = None) -
         message = explain(error, name)
         if message is None:
             raise
-        if isinstance(
-            error, BrokenPipeError
-        ):  # the reader has gone: leave nothing for the interpreter to flush to it
+        if isinstance(error, BrokenPipeError):  # nothing may be left to be flushed to a lost reader
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         print(f"{name}: error: {message}", file=sys.stderr)
         sys.exit(2)
@@ -274,11 +267,10 @@ def run_shell(app: typer.Typer, name: str, arguments: list[str] | None = None) -
 def _command(app: typer.Typer, name: str, arguments: list[str]) -> Any:
     """What a command returns; without arguments, help is printed."""
     for argument in arguments:
-        if not _is_text(argument):
-            raise InputError(
-                f"{_shown(argument)!r} is not UTF-8 text; rename the file, or write the value in "
-                f"UTF-8"
-            )
+        shown = argument.encode("utf-8", "replace").decode()
+        if shown != argument:
+            what = "is not UTF-8 text; rename the file, or write the value in UTF-8"
+            raise InputError(f"{shown!r} {what}")
     files.user_path(os.environ.get("SCOEHR_ROOT") or os.curdir)
     status = typer.main.get_command(app).main(
         arguments or ["--help"], prog_name=name, standalone_mode=False
@@ -286,14 +278,6 @@ def _command(app: typer.Typer, name: str, arguments: list[str]) -> Any:
     if status == CTRL_C:
         raise KeyboardInterrupt
     return status
-
-
-def _is_text(argument: str) -> bool:
-    return not any("\ud800" <= letter <= "\udfff" for letter in argument)
-
-
-def _shown(argument: str) -> str:
-    return argument.encode("utf-8", "replace").decode()
 
 
 def _any_terminal() -> None:

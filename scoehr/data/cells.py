@@ -113,9 +113,7 @@ def name(value: Any, what: str) -> str:
         if wrong:
             raise InputError(f"{what} {wrong}")
         return text
-    if isinstance(value, int | np.integer) and not isinstance(value, bool):
-        return str(value)
-    if isinstance(value, UUID):
+    if _is_integer(value) or isinstance(value, UUID):
         return str(value)
     raise InputError(f"{what} {_wrong_type(value, what)}")
 
@@ -135,27 +133,19 @@ def ids(values: Any) -> np.ndarray:
 
     InputError names the first that is none.
     """
-    array = values if isinstance(values, np.ndarray) else objects(values)
-    if array.dtype.kind in "Mm":
-        raise InputError(
-            f"the patient ids are of type {array.dtype}; write them as text or whole numbers"
-        )
-    if array.dtype.kind in "iu" and (
-        array.dtype.kind == "i" or not len(array) or array.max() <= _LARGEST_ID
-    ):
-        return array.astype(np.int64)
-    if array.dtype.kind == "U":
-        return names(array, "patient")
-    values = array.tolist()
-    whole = all(
-        isinstance(value, int | np.integer) and not isinstance(value, bool) for value in values
-    )
-    if whole and all(-_LARGEST_ID <= value <= _LARGEST_ID for value in values):
-        return np.array(values, dtype=np.int64)
-    return names(values, "patient")
+    kind = values.dtype.kind if isinstance(values, np.ndarray) else "O"
+    if kind in "iU":
+        return values.astype(np.int64) if kind == "i" else names(values, "patient")
+    found = list(values)
+    whole = all(_is_integer(value) and abs(int(value)) <= _LARGEST_ID for value in found)
+    return np.array(found, dtype=np.int64) if whole else names(found, "patient")
 
 
 _LARGEST_ID = 2**63 - 1
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def objects(values: Iterable[Any]) -> np.ndarray:
@@ -186,24 +176,14 @@ def _plain(array: np.ndarray) -> bool:
 
 
 def _wrong_type(value: Any, what: str) -> str:
-    if (
-        value is None
-        or (isinstance(value, float | np.floating) and math.isnan(value))
-        or _is_not_a_value(value)
-    ):
+    shown, kind = _shown(str(value)), type(value).__name__
+    if isinstance(value, list | tuple | set | frozenset | dict | np.ndarray):
+        return f"{shown} is a {kind}, not one {what}; give each {what} a row of its own"
+    if pd.isna(value):
         return "is missing; fill or drop it"
     if isinstance(value, float | np.floating):
         return f"{value} is a decimal number, in which zeros are lost; write the {what}s as text"
-    if isinstance(value, list | tuple | set | frozenset | dict | np.ndarray):
-        kind = type(value).__name__
-        return (
-            f"{_shown(str(value))} is a {kind}, not one {what}; give each {what} a row of its own"
-        )
-    return f"{_shown(str(value))} is of type {type(value).__name__}; write the {what}s as text"
-
-
-def _is_not_a_value(value: Any) -> bool:
-    return type(value).__name__ in ("NAType", "NaTType")
+    return f"{shown} is of type {kind}; write the {what}s as text"
 
 
 def _shown(text: str) -> str:

@@ -244,17 +244,15 @@ def _csv_rows(path: Path) -> Iterable[dict[str, Any]]:
 
 def _yaml_rows(path: Path) -> Iterable[dict[str, Any]]:
     try:
-        text = reading.regular(path).read_text(encoding="utf-8")
-        tree, found = yaml.compose(text, yaml.SafeLoader), yaml.safe_load(text)
+        loader = yaml.SafeLoader(reading.regular(path).read_text(encoding="utf-8"))
+        tree = loader.get_single_node()
+        if not isinstance(tree, yaml.MappingNode):
+            raise InputError(f"{path}: names no columns; write lines as “age: number”")
+        for name, node in tree.value:  # of a name that stands twice, both
+            what = loader.construct_object(node, deep=True)
+            yield {"name": str(name.value)} | (what if isinstance(what, dict) else {"kind": what})
     except (yaml.YAMLError, UnicodeDecodeError):
         raise InputError(f"{path}: is not YAML; write lines as “age: number”") from None
-    if not isinstance(found, dict):
-        raise InputError(f"{path}: names no columns; write lines as “age: number”")
-    twice = cells.repeated([key.value for key, _ in tree.value])
-    if twice is not None:
-        raise InputError(f"{path}: column {twice} stands twice; say once what it is")
-    for name, what in found.items():
-        yield {"name": str(name)} | (what if isinstance(what, dict) else {"kind": what})
 
 
 def _wish(path: Path, row: Mapping[str, Any]) -> Wish:

@@ -79,9 +79,7 @@ class Patients:
     visit_columns: Columns = field(default_factory=Columns)
 
     def __post_init__(self) -> None:
-        rows = CodeMatrix.from_array(
-            self.counts, self.codes, self.titles
-        )  # checks the visits as patients
+        rows = self._visits()  # checked as patients are
         starts = np.asarray(self.starts, dtype=np.int64)
         patients = cells.ids(self.patients)
         _check_starts(starts, len(patients), len(rows))
@@ -213,13 +211,16 @@ class Patients:
 
     def align(self, codes: ArrayLike) -> Patients:
         """The same visits over another vocabulary, as :meth:`CodeMatrix.align` does it."""
-        return self._over(CodeMatrix.from_array(self.counts, self.codes, self.titles).align(codes))
+        return self._over(self._visits().align(codes))
 
     def restrict(self, codes: ArrayLike) -> tuple[Patients, np.ndarray]:
         """The same visits over ``codes``, and the codes with counts that are left out for it."""
-        visits = CodeMatrix.from_array(self.counts, self.codes, self.titles)
-        kept, lost = visits.restrict(codes)
+        kept, lost = self._visits().restrict(codes)
         return self._over(kept), lost
+
+    def _visits(self) -> CodeMatrix:
+        """The visits as if they were patients."""
+        return CodeMatrix.from_array(self.counts, self.codes, self.titles)
 
     def _over(self, rows: CodeMatrix) -> Patients:
         known = dict(zip(self.codes.tolist(), self.systems.tolist(), strict=True))

@@ -1,6 +1,6 @@
 r"""A cohort with a known truth, written as full-size tables in the schema of MIMIC-III.
 
-The law ------- A patient belongs to a population (adults, single newborns, twins), has a number of
+A patient belongs to a population (adults, single newborns, twins), has a number of
 admissions :math:`A`, a complexity :math:`m` (how much is wrong and written down) and phenotypes
 :math:`z_k \in \{0, 1\}`, all independent. *Lasting* phenotypes (heart failure, chronic kidney
 disease, …) are drawn once a patient, the others (sepsis, trauma, …) once an admission. Given these,
@@ -570,7 +570,7 @@ def sample_matrix(n: int = PATIENTS, seed: int = 0) -> CodeMatrix:
     """Draw ``n`` patients: the count matrix over :func:`vocabulary`, patients 0 … n-1.
 
     The same law and the same draws as :func:`write_tables`. The numbers of newborns and of
-    admissions are drawn systematically, so their totals visit_id within a few of what is expected.
+    admissions are drawn systematically, so their totals are within a few of what is expected.
     """
     drawn = sample(n, seed)
     codes = vocabulary()
