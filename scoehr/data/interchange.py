@@ -127,7 +127,7 @@ def _places(table: pa.Table, name: str, known: pa.Array) -> np.ndarray:
         raise wrong from None
     if found.null_count or len(known.unique()) < len(known):
         raise wrong
-    return found.to_numpy()
+    return found.to_numpy().astype(np.int64)
 
 
 # Records --------------------------------------------------------------------------------------
