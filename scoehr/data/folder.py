@@ -124,7 +124,8 @@ class Sheet(NamedTuple):
             if known and not said.keys() & known.keys():
                 account = {name: kinds.described(column) for name, column in known.items()}
                 return Columns.from_frame(frame, known), account
-            wishes = {name: Wish.of(column) for name, column in known.items()}
+            wishes = {DAYS: Wish(DAYS, "number")} if "visit" in self.columns else {}
+            wishes |= {name: Wish.of(column) for name, column in known.items()}
             return kinds.infer(frame, {**wishes, **said})
 
 
@@ -204,8 +205,7 @@ def _parts(found: Mapping[str, Sheet], said: Mapping[str, Wish]) -> tuple[dict[s
         order = np.argsort(people.among(texts))
         parts["columns"], account["columns_of_patients"] = people.typed(said, order)
     if stays:
-        days = {DAYS: Wish(DAYS, "number")}
-        columns, account["columns_of_visits"] = stays.typed({**days, **said}, visits.order)
+        columns, account["columns_of_visits"] = stays.typed(said, visits.order)
     parts["visit_columns"] = visits.with_days(columns)
     names = {"patient": people.beside if people else (), "visit": stays.beside if stays else ()}
     kinds.check_names(said, names)

@@ -80,6 +80,16 @@ def test_the_tables_are_readable_by_anything(tmp_path):
     ]
 
 
+def test_levels_that_look_like_numbers_come_back_beside_days(tmp_path):
+    stays = Columns(
+        (Column("days", "number"), Column("dose", "category", ("1.50", "2.0"))),
+        (np.array([np.nan, 7.0]), np.array([0, 1])),
+    )
+    found = Patients(np.eye(2, dtype=int), [0, 2], [1], ["a", "b"], ["", ""], visit_columns=stays)
+    found.write(tmp_path / "w")
+    assert Patients.read(tmp_path / "w").equals(found)
+
+
 # A person's own -------------------------------------------------------------------------------
 
 PEOPLE = "patient_id,Sex,age,born\n7,F,70,1950-01-01\n03,M,34.5,1990-02-01\n10,F,,1980-02-01\n"
@@ -114,6 +124,11 @@ def test_three_tables_of_a_person(tmp_path):
     assert found.titles.tolist() == ["Heart failure", ""]
     assert account["columns_of_patients"]["born"].startswith("left out: dates")
     assert account["rows_dropped"] == {"no code": 1} and account["admissions"] == 4
+
+
+def test_columns_are_named_as_they_are_written(tmp_path):
+    folder = put(tmp_path / "own", patients="patient_id,Größe\n1,170.5\n2,180\n")
+    assert load("table", folder).patients.columns.names == ("Größe",)
 
 
 def test_patients_alone_have_a_visit_without_codes(tmp_path):
