@@ -202,7 +202,7 @@ def columns(path: Path, wanted: Sequence[str]) -> dict[str, Column]:
     InputError for a key, code or count of a type that holds no texts, a row without a key, or a
     table without rows, unless it was written here.
     """
-    if path.suffix.lower() == ".parquet":
+    if reading.is_parquet(path):
         _refuse_types(path, wanted)
     parts: dict[str, list[pa.DictionaryArray]] = {name: [] for name in wanted}
     with reading.batches(path, wanted) as found:

@@ -28,11 +28,11 @@ from typing import Any, BinaryIO, NamedTuple
 
 import duckdb
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
+from scoehr.data import cells
 from scoehr.files import InputError, scratch_folder
 
 Database = duckdb.DuckDBPyConnection
@@ -323,26 +323,22 @@ def batches(path: Path, columns: Sequence[str] | None = None) -> Iterator[Iterat
     """
     names = header(path)
     chosen = list(names if columns is None else columns)
-    with regular(path).open("rb") as file:
-        if path.suffix.lower() == ".parquet":
-            yield _parquet_batches(path, file, names, chosen)
-            return
+    if is_parquet(path):
+        yield _parquet_batches(path, names, chosen)
+        return
     with _opened(path) as stream:
         yield _csv_batches(path, _Text(path, stream), chosen)
 
 
-def _parquet_batches(
-    path: Path, file: BinaryIO, names: list[str], chosen: list[str]
-) -> Iterator[pa.RecordBatch]:
-    with _whole(path):
-        table = pq.ParquetFile(file)
-        written = table.schema_arrow.names
+def _parquet_batches(path: Path, names: list[str], chosen: list[str]) -> Iterator[pa.RecordBatch]:
+    with _parquet(path) as file:
+        written = file.schema_arrow.names
         few = None  # a dot in a name stands for what lies inside a column
         if len(chosen) < len(names) and not any("." in name for name in written):
             few = [written[names.index(name)] for name in chosen]
         rows = max(1, 2_000_000 // max(1, len(few or names)))
-        for batch in table.iter_batches(batch_size=rows, columns=few):
-            new = dict(zip(written, names, strict=True))
+        new = dict(zip(written, names, strict=True))
+        for batch in file.iter_batches(batch_size=rows, columns=few):
             batch.validate(full=True)
             yield batch.rename_columns([new[name] for name in batch.schema.names]).select(chosen)
 
@@ -359,7 +355,9 @@ def _csv_batches(path: Path, text: _Text, chosen: list[str]) -> Iterator[pa.Reco
         reader = pa_csv.open_csv(
             text,
             read_options=pa_csv.ReadOptions(
-                column_names=_folded(names), block_size=BLOCK, use_threads=False
+                column_names=[name.casefold() for name in names],
+                block_size=BLOCK,
+                use_threads=False,
             ),
             parse_options=pa_csv.ParseOptions(newlines_in_values=True, invalid_row_handler=refuse),
             convert_options=pa_csv.ConvertOptions(
@@ -370,22 +368,15 @@ def _csv_batches(path: Path, text: _Text, chosen: list[str]) -> Iterator[pa.Reco
         )
         yield from reader
     except pa.ArrowInvalid as error:
-        if ragged:
-            row = ragged[0]
-            where, wrong = f"{path}, row {row.number}", f"{row.actual_columns} columns"
-            sentence = (
-                f"{where}: has {wrong} where the header has {row.expected_columns}; mend the row"
-            )
-            raise InputError(sentence) from None
         if "Empty CSV" in str(error):
             return
+        what = f": cannot be read ({_first_line(error)}); write the table again"
         if "straddl" in str(error):
-            raise InputError(
-                f"{path}: has a row of more than {BLOCK >> 20} MiB; close its quotes or its line"
-            ) from None
-        raise InputError(
-            f"{path}: cannot be read ({_first_line(error)}); write the table again"
-        ) from None
+            what = f": has a row of more than {BLOCK >> 20} MiB; close its quotes or its line"
+        for row in ragged[:1]:
+            what = f", row {row.number}: has {row.actual_columns} columns where the header has "
+            what += f"{row.expected_columns}; mend the row"
+        raise InputError(f"{path}{what}") from None
 
 
 @contextmanager
@@ -435,9 +426,7 @@ def regular(path: Path) -> Path:
         raise InputError(f"{place}: no such file; check the path") from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        raise InputError(
-            f"{place}: cannot be opened ({reason}); check the path and its permissions"
-        ) from None
+        raise InputError(f"{place}: cannot be opened ({reason}); {_CHECK}") from None
     if stat.S_ISDIR(kind):
         raise InputError(f"{place}: is a folder; give the file")
     if not stat.S_ISREG(kind):
@@ -456,19 +445,13 @@ def zipped(place: Path, name: str) -> Path:
     file = regular(place)
     try:
         with zipfile.ZipFile(file) as archive:
-            found = next(
-                (
-                    inside
-                    for inside in map(_inside, archive.namelist())
-                    if Path(inside).name == name
-                ),
-                None,
-            )
+            inside = [place / _inside(member) for member in archive.namelist()]
     except (zipfile.BadZipFile, RuntimeError, OSError, ValueError, OverflowError, struct.error):
         raise InputError(f"{place}: the zip file is damaged; fetch it again") from None
-    if found is None:
+    found = [path for path in inside if path.name == name]
+    if not found:
         raise InputError(f"{place}: holds no {name}; give the zip file that holds it")
-    return place / found
+    return found[0]
 
 
 def _inside(name: str) -> str:
@@ -488,6 +471,7 @@ def _zip_of(path: Path) -> tuple[Path, str] | None:
 def _opened(path: Path) -> Iterator[BinaryIO]:
     """The bytes of a file, unpacked if its name ends in .gz or it lies in a zip file."""
     place, inside = regular(path), _zip_of(path)
+    kind, again = "zip" if inside else "gz", "fetch or write it again"
     try:
         if inside:
             with zipfile.ZipFile(place) as archive, _member(archive, *inside) as file:
@@ -497,21 +481,22 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
             yield file  # type: ignore[misc]
     except InputError:
         raise
-    except _PACKING as error:
-        kind = "zip" if inside else "gz"
+    except NotImplementedError:
+        how = "packed in a way that cannot be read here"
+        raise InputError(f"{place}: the {kind} file is {how}; {again}") from None
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, gzip.BadGzipFile):
         how = "damaged" if inside else "truncated or damaged"
-        if isinstance(error, NotImplementedError):
-            how = "packed in a way that cannot be read here"
-        raise InputError(f"{place}: the {kind} file is {how}; fetch or write it again") from None
+        raise InputError(f"{place}: the {kind} file is {how}; {again}") from None
     except (OSError, ValueError, struct.error) as error:
         if inside:
-            raise InputError(f"{place}: the zip file is damaged; fetch or write it again") from None
+            raise InputError(f"{place}: the zip file is damaged; {again}") from None
         if not isinstance(error, OSError):
             raise
         reason = error.strerror or _first_line(error)
-        raise InputError(
-            f"{place}: cannot be opened ({reason}); check the path and its permissions"
-        ) from None
+        raise InputError(f"{place}: cannot be opened ({reason}); {_CHECK}") from None
+
+
+_CHECK = "check the path and its permissions"
 
 
 def _member(archive: zipfile.ZipFile, place: Path, name: str) -> BinaryIO:
@@ -519,21 +504,9 @@ def _member(archive: zipfile.ZipFile, place: Path, name: str) -> BinaryIO:
     if info.flag_bits & 1:
         raise InputError(f"{place}: the zip file is locked by a password; unpack it first")
     if info.file_size > LARGEST_MEMBER:
-        raise InputError(
-            f"{place}: {name} would have {info.file_size:,} bytes; "
-            "give a zip file of the table alone"
-        )
+        what = f"{name} would have {info.file_size:,} bytes; give a zip file of the table alone"
+        raise InputError(f"{place}: {what}")
     return archive.open(info)  # type: ignore[return-value]
-
-
-_PACKING = (
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-    EOFError,
-    NotImplementedError,
-    gzip.BadGzipFile,
-)
 
 
 class _Text(io.RawIOBase):
@@ -580,9 +553,8 @@ class _Text(io.RawIOBase):
                     return self._cells(line), buffer if keep else buffer[place:]
                 start = place
             if len(buffer) > BLOCK:
-                raise InputError(
-                    f"{self.path}: has a line of more than {BLOCK >> 20} MiB; give a table"
-                )
+                what = f"has a line of more than {BLOCK >> 20} MiB; give a table"
+                raise InputError(f"{self.path}: {what}")
             more = self._chunk()
             if not more:
                 line = buffer[start:]
@@ -595,19 +567,16 @@ class _Text(io.RawIOBase):
         try:
             return next(csv.reader(io.StringIO(line.decode("utf-8"), newline="")), [])
         except csv.Error:
-            raise InputError(
-                f"{self.path}: a cell has more than 100,000 letters; give a table"
-            ) from None
+            what = "a cell has more than 100,000 letters; give a table"
+            raise InputError(f"{self.path}: {what}") from None
 
     def _chunk(self) -> bytes:
         chunk = self.stream.read(BLOCK // 4)
         if self.offset == 0:
             chunk = self._without_mark(chunk)
         if b"\0" in chunk:
-            self._refuse(
-                chunk.index(b"\0"),
-                "holds a NUL, so it is no text or damaged; write the table again",
-            )
+            what = "holds a NUL, so it is no text or damaged; write the table again"
+            self._refuse(chunk.index(b"\0"), what)
         self._check_encoding(chunk)
         if self.quoted or self.last == _QUOTE or b'"' in chunk:
             self._check_quotes(chunk)
@@ -617,10 +586,8 @@ class _Text(io.RawIOBase):
 
     def _without_mark(self, chunk: bytes) -> bytes:
         if chunk.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            raise InputError(
-                f"{self.path}: the header is not UTF-8 text but UTF-16; "
-                "save the table as comma-separated UTF-8"
-            )
+            what = "the header is not UTF-8 text but UTF-16"
+            raise InputError(f"{self.path}: {what}; save the table as comma-separated UTF-8")
         marks = len(chunk) - len(chunk.lstrip(codecs.BOM_UTF8))
         whole = marks // 3 * 3 if chunk.startswith(codecs.BOM_UTF8) else 0
         self.offset += whole
@@ -658,11 +625,9 @@ class _Text(io.RawIOBase):
     def _refuse(self, place: int, what: str) -> None:
         row = _row(self.path, self.offset + place)
         if row == 0 and "UTF-8" in what:
-            what = "the header is not UTF-8 text; save the table as comma-separated UTF-8"
-            raise InputError(f"{self.path}: {what}")
-        raise InputError(
-            f"{self.path}, row {row}: {what}" if row else f"{self.path}: the header {what}"
-        )
+            what = "is not UTF-8 text; save the table as comma-separated UTF-8"
+        where = f"{self.path}, row {row}:" if row else f"{self.path}: the header"
+        raise InputError(f"{where} {what}")
 
 
 def _row(path: Path, offset: int) -> int:
@@ -691,16 +656,15 @@ def header(path: Path, *, casefold: bool = True) -> list[str]:
 
     A column without a name is called ``unnamed_`` and its number.
     """
-    if path.suffix.lower() == ".parquet":
-        names = [
-            name.strip() or f"unnamed_{number}" for number, name in enumerate(schema(path).names, 1)
-        ]
+    if is_parquet(path):
+        written = enumerate(schema(path).names, 1)
+        names = [name.strip() or f"unnamed_{number}" for number, name in written]
     else:
         with _opened(path) as stream:
             names = _Text(path, stream).header()
-    folded = _folded(names)
-    if len(set(folded)) < len(folded):
-        twice = pd.Index(folded)[pd.Index(folded).duplicated()][0]
+    folded = [name.casefold() for name in names]
+    twice = cells.repeated(folded)
+    if twice is not None:
         raise InputError(f"{path}: has the column {twice!r} twice; give each column one name")
     if len(names) == 1 and re.search(r"[;\t|]", names[0]):
         raise InputError(
@@ -709,48 +673,41 @@ def header(path: Path, *, casefold: bool = True) -> list[str]:
     return folded if casefold else names
 
 
-def _folded(names: Sequence[str]) -> list[str]:
-    return [name.casefold() for name in names]
+def is_parquet(path: Path) -> bool:
+    """Whether a file is Parquet, by its name; else it is a CSV."""
+    return path.suffix.lower() == ".parquet"
 
 
 def schema(path: Path) -> pa.Schema:
     """The schema of a Parquet file."""
-    place = regular(path)
-    with _whole(path), place.open("rb") as file:
-        return pq.read_schema(file)
+    with _parquet(path) as file:
+        return file.schema_arrow
 
 
 def metadata(path: Path) -> dict[bytes, bytes]:
     """What a Parquet file says of itself; {} for a CSV."""
-    is_parquet = regular(path) and path.suffix.lower() == ".parquet"
-    return dict(schema(path).metadata or {}) if is_parquet else {}
+    return dict(schema(path).metadata or {}) if regular(path) and is_parquet(path) else {}
 
 
 def parquet(path: Path) -> pa.Table:
     """The whole of a Parquet file."""
-    place = regular(path)
-    with _whole(path), place.open("rb") as file:
-        table = pq.read_table(file)
+    with _parquet(path) as file:
+        table = file.read()
         table.validate(full=True)
         return table
 
 
 @contextmanager
-def _whole(path: Path) -> Iterator[None]:
-    """InputError where the reader of Parquet finds that a file is damaged."""
+def _parquet(path: Path) -> Iterator[pq.ParquetFile]:
+    """A Parquet file, open; InputError where its reader finds that it is damaged."""
+    errors = (OSError, ValueError, LookupError, OverflowError, RecursionError)
+    place = regular(path)
     try:
-        yield
-    except (
-        pa.ArrowException,
-        OSError,
-        ValueError,
-        LookupError,
-        OverflowError,
-        RecursionError,
-    ) as error:
-        raise InputError(
-            f"{path}: not a readable Parquet file ({_first_line(error)}); write it again"
-        ) from None
+        with place.open("rb") as file:
+            yield pq.ParquetFile(file)
+    except (pa.ArrowException, *errors) as error:
+        what = f"not a readable Parquet file ({_first_line(error)}); write it again"
+        raise InputError(f"{path}: {what}") from None
 
 
 def _first_line(error: Exception) -> str:
