@@ -450,9 +450,7 @@ def _print_promise(generator: Any) -> None:
 
 
 def _to_learn(table: Path, public: dict[str, str] | None, private: bool) -> CodeMatrix:
-    """The table to train on. Under privacy nothing is said of it, not even how many of its codes
-    the list lacks.
-    """
+    """The table to train on, of which nothing is said under privacy, not even its size."""
     from scoehr.generators import on_codes
 
     matrix = read_table(table)
@@ -467,9 +465,7 @@ def _to_learn(table: Path, public: dict[str, str] | None, private: bool) -> Code
 
 
 def _held_out(path: Path, learned: Any) -> Any:
-    """The patients of --validation over the columns and codes of training; a warning names codes
-    that are left out.
-    """
+    """The patients of --validation over the columns and codes of training; others are named."""
     from scoehr.data import CodeMatrix
     from scoehr.data.kinds import Wish
 
@@ -500,9 +496,7 @@ def _settings(changes: list[str]) -> dict[str, Any]:
 
 
 def _value(text: str) -> Any:
-    """A number in any usual form, true, false, null, or a list as JSON has it; any other text as it
-    is.
-    """
+    """A number in any usual form, true, false, null, or a list of JSON; else the text."""
     words = {"true": True, "false": False, "null": None, "none": None, "~": None}
     if text.lower() in words:
         return words[text.lower()]
@@ -514,28 +508,22 @@ def _value(text: str) -> Any:
     return text
 
 
-def _print_account(account: dict[str, Any]) -> None:
+def _print_account(account: dict[str, Any], indent: str = "") -> None:
     """Names and figures in two columns; a nested dictionary is indented under its name."""
-
-    def show(entries: dict[str, Any], indent: str) -> None:
-        for name, value in entries.items():
-            label = f"{indent}{str(name).replace('_', ' ')}"
-            if isinstance(value, dict):
-                print(label)
-                show(value, indent + "  ")
-            else:
-                print(f"{label:44} {_figure(value)}")
-
-    show(account, "")
+    for name, value in account.items():
+        label = f"{indent}{str(name).replace('_', ' ')}"
+        if isinstance(value, dict):
+            print(label)
+            _print_account(value, indent + "  ")
+        else:
+            print(f"{label:44} {_figure(value)}")
 
 
 def _figure(value: Any) -> str:
     """A number as people read it: 1,234 or .0640."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
-    if isinstance(value, int):
-        return f"{value:,}"
-    return f"{value:,.4f}"
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.4f}"
 
 
 def _scored(
@@ -670,9 +658,7 @@ def score_text(value: Any, digits: int = 4) -> str:
 
 
 def _verdict(gap: float | None) -> str:
-    """The floor-normalised gap in words: 0 is as good as fresh real patients, 1 as bad as
-    independent columns.
-    """
+    """The gap in words: 0 is as good as fresh real patients, 1 as bad as independent columns."""
     if gap is None or gap != gap:
         return ""
     if gap < 0.1:
@@ -685,9 +671,7 @@ def _verdict(gap: float | None) -> str:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the shell on ``arguments`` (default: those of the process) and leave with its exit
-    status.
-    """
+    """Run the shell on ``arguments`` (default: the process's); leave with its exit status."""
     run_shell(app, "scoehr", arguments)
 
 

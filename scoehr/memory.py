@@ -18,14 +18,14 @@ CONTAINERS = [
 ]
 
 
+#: What the system says of this process (a child's resource usage begins with its parent's).
+STATUS = Path("/proc/self/status")
+
+
 def peak_memory() -> int:
-    """Peak memory of this process in bytes: by its status, since a child's resource usage begins
-    with its parent's.
-    """
-    status = Path("/proc/self/status")
-    if status.exists():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024
+    """Peak memory of this process in bytes."""
+    if STATUS.exists():
+        return _stated(STATUS, "VmHWM")
     scale = 1 if platform.system() == "Darwin" else 1024  # bytes there, KiB elsewhere
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
 
@@ -35,17 +35,18 @@ def free_memory() -> int:
     left = [os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
     machine = Path("/proc/meminfo")
     if machine.exists():  # free, or held by files that can be read again
-        line = next(
-            line for line in machine.read_text().splitlines() if line.startswith("MemAvailable")
-        )
-        left = [int(line.split()[1]) * 1024]
+        left = [_stated(machine, "MemAvailable")]
     left += [room for files in CONTAINERS if (room := _container(*files)) is not None]
     most = resource.getrlimit(resource.RLIMIT_AS)[0]
     if most != resource.RLIM_INFINITY:
-        left.append(
-            most - int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        )
+        left.append(most - _stated(STATUS, "VmSize"))
     return max(0, min(left))
+
+
+def _stated(path: Path, name: str) -> int:
+    """The bytes that a line of a file states in KiB."""
+    line = next(line for line in path.read_text().splitlines() if line.startswith(name))
+    return int(line.split()[1]) * 1024
 
 
 def _container(limit: Path, used: Path, parts: Path) -> int | None:

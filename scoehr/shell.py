@@ -232,9 +232,7 @@ def explain(error: BaseException, name: str = "scoehr") -> str | None:
 
 
 def _seen(text: str) -> str:
-    """The text with the user's path in place of the scratch path that
-    :func:`scoehr.files.replacing` makes.
-    """
+    """The text with the user's path in place of its scratch path."""
     return re.sub(r"\.([^/]+)\.[0-9a-f]{8}-\d+-\d+\.[0-9a-f]{8}/\1(?![^/\s:'\"])", r"\1", text)
 
 
@@ -242,9 +240,7 @@ def _seen(text: str) -> str:
 
 
 def run_shell(app: typer.Typer, name: str, arguments: list[str] | None = None) -> None:
-    """Run a shell, ours or a companion's, and leave with 0 when done, 2 with one line where it
-    cannot be done.
-    """
+    """Run a shell; leave with 0 when done, with 2 and one line where it cannot be done."""
     for ending in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(ending) is signal.SIG_DFL:
             signal.signal(ending, signal.default_int_handler)
@@ -281,9 +277,7 @@ def _command(app: typer.Typer, name: str, arguments: list[str]) -> Any:
 
 
 def _any_terminal() -> None:
-    """Print on a terminal that lacks some letters too: they are spelt out, ε as ``epsilon``, ² as
-    ``2``.
-    """
+    """Spell out letters that the terminal lacks, ε as ``epsilon``, ² as ``2``."""
     codecs.register_error("scoehr.spell", _spell)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
