@@ -142,9 +142,8 @@ def _facts(path: Path) -> dict[str, Any]:
         words = {name: found[name] for name in ("codes", *_WORDS)}
     except (ValueError, TypeError, KeyError, RecursionError):
         raise damaged from None
-    if not all(isinstance(each, list) for each in words.values()):
-        raise damaged
-    if len({*map(len, words.values())}) > 1:
+    sizes = {len(each) if isinstance(each, list) else None for each in words.values()}
+    if len(sizes) > 1 or None in sizes:
         raise damaged
     return words
 

@@ -210,7 +210,8 @@ def columns(path: Path, wanted: Sequence[str]) -> dict[str, Column]:
             for name, column in zip(wanted, batch.columns, strict=True):
                 parts[name].append(_as_texts(f"{path}, column {name}", column))
     read = {name: Column.of(f"{path}, column {name}", part) for name, part in parts.items()}
-    if not len(read["patient_id"].place) and not reading.metadata(path):
+    ours = any(key.startswith(b"scoehr") for key in reading.metadata(path))
+    if not ours and not len(read["patient_id"].place):
         raise InputError(f"{path}: is empty but for its header; give the whole table")
     for key in [key for key in KEYS if key in read]:
         read[key].refuse_missing(_REMEDIES[key])

@@ -210,6 +210,12 @@ def test_parquet_of_other_types(tmp_path, column, words):
     ).replace("code;", "")
 
 
+def test_a_table_without_rows_is_refused(tmp_path):
+    table = pd.DataFrame({"patient_id": ["1"], "code": ["401"]})
+    table[:0].to_parquet(tmp_path / "own.parquet")
+    assert "is empty but for its header" in said(tmp_path / "own.parquet")
+
+
 def test_visits_of_another_name_are_asked_for(tmp_path):
     table = put(tmp_path / "own.csv", "patient_id,encounter_id,code\n1,7,401\n")
     with pytest.raises(
