@@ -21,6 +21,7 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import jupytext
 import nbformat
@@ -135,12 +136,8 @@ def execute(
     """
     text, place = load(name), folder(dataset, profile, source)
     target, scratch = place / "notebooks" / f"{name}.ipynb", place / "logs" / f"{name}.ipynb"
-    parameters = {
-        "dataset": dataset,
-        "source": source and str(user_path(source).resolve()),
-        "profile": profile,
-        "seed": seed,
-    }
+    lies = source and str(user_path(source).resolve())
+    parameters = {"dataset": dataset, "source": lies, "profile": profile, "seed": seed}
     scratch.parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(text, scratch)
     try:
@@ -177,12 +174,8 @@ def assemble(place: Path) -> None:
     for old in place.iterdir():
         if old.is_dir() and old.name not in kept:
             shutil.rmtree(old)
-    shutil.copytree(
-        CHECKOUT / "book",
-        place,
-        dirs_exist_ok=True,
-        ignore=shutil.ignore_patterns("notebooks", "_build"),
-    )
+    apart = shutil.ignore_patterns("notebooks", "_build")
+    shutil.copytree(CHECKOUT / "book", place, dirs_exist_ok=True, ignore=apart)
     config = yaml.safe_load((place / "_config.yml").read_text(encoding="utf-8"))
     config["repository"] = {"url": repository(), "path_to_book": "book", "branch": "main"}
     (place / "_config.yml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
@@ -200,31 +193,17 @@ def render(place: Path, builder: str = "html") -> Path:
 
     ``builder``: "html", or "singlehtml" for all pages as one.
     """
-    command = [
-        sys.executable,
-        "-c",
-        "from jupyter_book.cli.main import main; main()",
-        "build",
-        str(place),
-    ]
+    command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build"]
+    command += [str(place), "--builder", builder, "--all", "-W", "-n", "--keep-going"]
     shutil.rmtree(place / "_build" / builder, ignore_errors=True)
-    environment = {
-        **os.environ,
-        "PYTHONWARNINGS": "ignore",
-        "NO_COLOR": "1",
-        "PYTHONIOENCODING": "utf-8",
-    }
-    command += ["--builder", builder, "--all", "-W", "-n", "--keep-going"]
-    done = subprocess.run(
-        command, capture_output=True, env=environment, check=False, encoding="utf-8",
-        errors="replace",
-    )  # fmt: skip
+    environment = {"PYTHONWARNINGS": "ignore", "NO_COLOR": "1", "PYTHONIOENCODING": "utf-8"}
+    how: dict[str, Any] = {"encoding": "utf-8", "errors": "replace", "check": False}
+    done = subprocess.run(command, capture_output=True, env=os.environ | environment, **how)
     (place / "logs").mkdir(exist_ok=True)
     (place / "logs" / "build.txt").write_text(done.stdout + done.stderr, encoding="utf-8")
     if done.returncode:
-        complaints = [
-            line for line in done.stderr.splitlines() if re.search(r"WARNING|ERROR|Error", line)
-        ]
+        lines = done.stderr.splitlines()
+        complaints = [line for line in lines if re.search(r"WARNING|ERROR|Error", line)]
         listed = "\n".join(complaints[-20:]) or done.stderr[-2000:]
         raise RuntimeError(f"the book was not built:\n{listed}")
     return index(place, builder)
@@ -270,9 +249,8 @@ def publishable(dataset: str, profile: str, source: str | None = None) -> dict[s
             raise InputError(f"{path}: no such file; execute the notebook first")
         notebook = nbformat.read(path, as_version=4)
         facts = dict(notebook.metadata.get(publishing.STAMP, {}))
-        others = (
-            [f"executed on {facts['dataset']}"] if facts and facts["dataset"] != dataset else []
-        )
+        other = facts and facts["dataset"] != dataset
+        others = [f"executed on {facts['dataset']}"] if other else []
         if reason := next(chain(others, publishing.provenance(notebook)), None):
             raise InputError(f"{path}: not published: {reason}")
         ready[name] = publishing.stamp(portable(notebook, home), facts)
@@ -282,10 +260,8 @@ def publishable(dataset: str, profile: str, source: str | None = None) -> dict[s
 def release(tree: Path) -> list[Path]:
     """Move what lies in ``tree/book`` to ``book`` if the publishing check has no complaint."""
     if complaints := publishing.check(tree):
-        raise InputError(
-            f"not published: {'; '.join(map(str, complaints[:3]))}; {len(complaints)} complaints "
-            f"in all"
-        )
+        first = "; ".join(map(str, complaints[:3]))
+        raise InputError(f"not published: {first}; {len(complaints)} complaints in all")
     written = []
     for path in sorted(path for path in (tree / "book").rglob("*") if path.is_file()):
         with replacing(CHECKOUT / path.relative_to(tree)) as scratch:
@@ -298,9 +274,7 @@ def portable(notebook: NotebookNode, source: str | None) -> NotebookNode:
     """The notebook with ``source`` in place of the folder of this machine."""
     for cell in notebook.cells:
         if "injected-parameters" in cell.metadata.get("tags", []):
-            cell.source = re.sub(
-                r"^source = .*$", f"source = {source!r}", cell.source, flags=re.MULTILINE
-            )
+            cell.source = re.sub(r"(?m)^source = .*$", f"source = {source!r}", cell.source)
     return notebook
 
 

@@ -59,14 +59,8 @@ LEARNED = ("columns", "rules")
 #: Files of a run that a bundle gathers, that lie elsewhere, or that are of single stays and never
 #: published (``trained``: hashes of the stays a model saw); all others belong to its model.
 GATHERED = (
-    "metrics.json",
-    "costs.json",
-    "environment.txt",
-    "frequency.csv",
-    "draws.csv",
-    "maps.safetensors",
-    "synthetic.parquet",
-    "trained.safetensors",
+    *("metrics.json", "costs.json", "environment.txt", "frequency.csv", "draws.csv"),
+    *("maps.safetensors", "synthetic.parquet", "trained.safetensors"),
 )
 #: Keys under which runs count people.
 PEOPLE = ("stays", "deaths", "patients")

@@ -67,11 +67,8 @@ def _kept(store: bundles.Bundled) -> list[str]:
 
 def searchable(found: pd.DataFrame) -> Html:
     """The table with its titles under the rows; ``book/_static/runs.js`` searches and sorts it."""
-    titles = [
-        row["row"] if row["title"] == row["row"] else f"{row['row']}: {row['title']}"
-        for _, row in found.iterrows()
-    ]
-    table = found.drop(columns="title").assign(row=titles, seed=found["seed"].astype(str))
+    named = found["row"].where(found["title"] == found["row"], found["row"] + ": " + found["title"])
+    table = found.drop(columns="title").assign(row=named, seed=found["seed"].astype(str))
     caption = f"{len(found)} published runs; type to search, click a heading to sort"
     return Html(f'<div class="find-runs">{Table(table, caption)._repr_html_()}</div>')
 
@@ -92,12 +89,7 @@ def find(
     Raises:
         InputError: no such run is published; the message names what is.
     """
-    at = {
-        "name": row,
-        "dataset": dataset,
-        "seed": seed,
-        **({"profile": profile} if profile else {}),
-    }
+    at = {"name": row, "dataset": dataset, "seed": seed} | ({"profile": profile} if profile else {})
     found = [store for store in _stores() if _is(store, study, at)]
     if not found:
         raise InputError(_nothing(study, at))
@@ -127,9 +119,8 @@ def load(row: str, **at: Any) -> Generator | Whole:
     run = find(row, **at)
     if not run.weighted:
         facts = run.config["experiment"]
-        options = {key: facts[key] for key in ("dataset", "profile", "seed")} | {
-            "study": at.get("study", "synthesis")
-        }
+        options = {key: facts[key] for key in ("dataset", "profile", "seed")}
+        options["study"] = at.get("study", "synthesis")
         words = " ".join(f"--{key} {value}" for key, value in options.items())
         raise InputError(
             f"{run.id}: is published with its scores and without its weights; "

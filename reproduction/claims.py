@@ -10,7 +10,7 @@ marks the claims of the first page.
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias, TypeVar
@@ -19,6 +19,7 @@ import pandas as pd
 import yaml
 
 from reproduction import tables
+from reproduction.estimates import Estimate
 from reproduction.quotes import Quotes
 from reproduction.tables import Html
 
@@ -37,6 +38,13 @@ class Finding(NamedTuple):
     verdict: str
     why: str
     ours: str = "–"
+
+
+def verdict(holds: bool, why: str, ours: str = "–", intervals: Iterable[Estimate] = ()) -> Finding:
+    """A finding, unless an interval that it rests on is missing."""
+    if not all(interval.has_interval for interval in intervals):
+        return Finding(OPEN, "one random seed has no interval; run more", ours)
+    return Finding(HOLDS if holds else FAILS, why, ours)
 
 
 class Untestable(Exception):

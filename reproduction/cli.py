@@ -173,9 +173,8 @@ def experiments(
         needs("pipeline", "companions")
         settings = _workflow(dataset, source, profile, seed) | {"studies": studies}
         _snakemake(settings, cores, "experiments", executor)
-        print(
-            f"every run of {dataset} at {profile} is finished: scoehr experiments --list names them"
-        )
+        every = f"every run of {dataset} at {profile} is finished"
+        print(f"{every}: scoehr experiments --list names them")
         return
     for name in studies:
         for row in _rows(name, dataset, source, profile, seed).values():
@@ -284,12 +283,8 @@ def build(
     from reproduction import book
     from reproduction.synthesis import try_it
 
-    setting: dict[str, Any] = {
-        "dataset": dataset,
-        "source": source,
-        "profile": profile,
-        "seed": seed,
-    }
+    setting: dict[str, Any] = {"dataset": dataset, "source": source, "profile": profile}
+    setting["seed"] = seed
     place = book.folder(dataset, profile, source)
     for name in book.notebooks():
         if not (place / "notebooks" / f"{name}.ipynb").is_file():
@@ -352,10 +347,8 @@ def check(
     for complaint in complaints:
         print(complaint)
     if complaints:
-        raise InputError(
-            f"{tree}: {len(complaints)} reasons not to publish stand above; mend each, or move its "
-            f"file"
-        )
+        number = f"{tree}: {len(complaints)} reasons not to publish stand above"
+        raise InputError(f"{number}; mend each, or move its file")
     print(f"{tree}: {len(publishing.committed(tree)):,} files may be published")
 
 
@@ -401,25 +394,14 @@ def _workflow(dataset: str, source: str | None, profile: str, seed: int) -> dict
 
 def _snakemake(settings: dict[str, Any], cores: int, target: str, profile: Path | None) -> None:
     """Run the workflow; locks and half-made files that a killed run left are cleared first."""
-    command = [
-        sys.executable,
-        "-m",
-        "snakemake",
-        target,
-        "--snakefile",
-        str(WORKFLOW),
-        "--directory",
-        str(ROOT),
-    ]
-    command += (
-        ["--cores", str(cores)]
-        if profile is None
-        else ["--workflow-profile", str(profile.resolve())]
-    )
-    given = (
-        ROOT / "logs" / "report.json"
-    )  # a file, since Snakemake reads what stands in a command as YAML
+    command = [sys.executable, "-m", "snakemake", target, "--snakefile", str(WORKFLOW)]
+    command += ["--directory", str(ROOT)]
+    given = ROOT / "logs" / "report.json"  # since what stands in a command is read as YAML
     command += ["--configfile", str(given)]
+    if profile is None:
+        command += ["--cores", str(cores)]
+    else:
+        command += ["--workflow-profile", str(profile.resolve())]
     with alone(ROOT / "logs" / "report.lock", "another report") as lock:
         write_json(given, settings)
         if any((ROOT / ".snakemake" / "locks").glob("*")):
@@ -432,9 +414,7 @@ def _snakemake(settings: dict[str, Any], cores: int, target: str, profile: Path 
 
 
 def _call(command: list[str], lock: int) -> int:
-    """Run a command in a process group of its own, which one interrupt ends as a whole; return its
-    exit status.
-    """
+    """The exit status of a command in a process group of its own, which one interrupt ends."""
     import subprocess
 
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
@@ -456,20 +436,15 @@ def _print_review(found: dict[str, Any]) -> None:
     for name, rule in found["rules"].items():
         print(f"{name:22}" + "".join(f"{f'{share:.3f}':24}" for share in rule.values()).rstrip())
     print()
-    for name, title in {
-        "kappa": "Fleiss' kappa",
-        "accuracy": "right answers",
-        "auc": "AUC",
-    }.items():
+    titles = {"kappa": "Fleiss' kappa", "accuracy": "right answers", "auc": "AUC"}
+    for name, title in titles.items():
         print(f"{title:22}{found[name]:.3f}")
     for sheet, share in found["right answers"].items():
         print(f"right answers of {sheet}: {share:.3f}")
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the shell on ``arguments`` (default: those of the process) and leave with its exit
-    status.
-    """
+    """Run the shell on ``arguments``, by default the process's; leave with its exit status."""
     run_shell(app, "scoehr", arguments)
 
 

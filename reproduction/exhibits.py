@@ -36,11 +36,9 @@ class Exhibit(NamedTuple):
 
 def beside(reported: Values, here: Mapping[str, Estimate | float | str | None]) -> pd.DataFrame:
     """Reported values and ours, a line a name, in the order in which they are reported."""
-    lines = {
-        name: {"reported": _text(value), "here": _text(here.get(name))}
-        for name, value in reported.items()
-    }
-    return pd.DataFrame.from_dict(lines, orient="index")
+    columns = {"reported": reported.values(), "here": map(here.get, reported)}
+    texts = {head: list(map(_text, column)) for head, column in columns.items()}
+    return pd.DataFrame(texts, index=list(reported))
 
 
 def _text(value: Estimate | float | str | None) -> str:
@@ -49,9 +47,8 @@ def _text(value: Estimate | float | str | None) -> str:
 
 def apart(reported: Mapping[str, float], here: Mapping[str, Estimate]) -> str:
     """How far our values lie from the reported ones, in one sentence."""
-    known = {
-        name: found for name in reported if (found := here.get(name)) and np.isfinite(found.value)
-    }
+    run = [name for name in reported if name in here and np.isfinite(here[name].value)]
+    known = {name: here[name] for name in run}
     missing = len(reported) - len(known)
     lacking = f"; without a run here yet: {missing}" if missing else ""
     if not known:
@@ -64,20 +61,12 @@ def apart(reported: Mapping[str, float], here: Mapping[str, Estimate]) -> str:
 
 def _ratio(reported: Mapping[str, float], here: Mapping[str, Estimate]) -> str:
     """Ours over the reported, least, median and most, of values that have a sign in common."""
-    ratios = [
-        here[name].value / reported[name]
-        for name in here
-        if reported[name] and here[name].value * reported[name] > 0
-    ]
-    if not ratios:
-        return ""
-    if len(ratios) == 1:
-        return f"; ours is {ratios[0]:.2g} times the reported one"
-    least, most = min(ratios), max(ratios)
-    middle = float(np.median(ratios))
-    return (
-        f"; ours are {least:.2g} to {most:.2g} times the reported ones, {middle:.2g} in the middle"
-    )
+    pairs = [(each.value, reported[name]) for name, each in here.items() if reported[name]]
+    ratios = [ours / theirs for ours, theirs in pairs if ours / theirs > 0]
+    if len(ratios) < 2:
+        return f"; ours is {ratios[0]:.2g} times the reported one" if ratios else ""
+    ends, middle = f"{min(ratios):.2g} to {max(ratios):.2g}", float(np.median(ratios))
+    return f"; ours are {ends} times the reported ones, {middle:.2g} in the middle"
 
 
 def rest(claims: pd.DataFrame, exhibit: str) -> str:

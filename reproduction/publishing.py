@@ -33,7 +33,7 @@ from matplotlib.ft2font import FT2Font
 from nbformat import NotebookNode
 from safetensors import safe_open
 
-from reproduction import leaks
+from reproduction import bundles, leaks
 from scoehr.data.datasets import OPEN, is_open
 from scoehr.data.folder import FILES
 from scoehr.data.matrix import CodeMatrix
@@ -57,6 +57,7 @@ class Complaint(NamedTuple):
 
 
 Found = Iterator[tuple[str, str]]
+Judge = Callable[[str], Iterable[str]]
 
 
 # The tree ----------------------------------------------------------------------------------------
@@ -127,7 +128,7 @@ HIDES = re.compile(
 HIDDEN = "markup that may hold more than it shows"
 
 
-def _paragraphs(judge: Callable[[str], Iterable[str]]) -> Callable[[Path], Found]:
+def _paragraphs(judge: Judge) -> Callable[[Path], Found]:
     """A check of a text, paragraph by paragraph, by the reasons that ``judge`` gives."""
 
     def checked(path: Path) -> Found:
@@ -137,16 +138,12 @@ def _paragraphs(judge: Callable[[str], Iterable[str]]) -> Callable[[Path], Found
     return checked
 
 
-def _written(text: str) -> Iterator[str]:
-    yield from leaks.written(text)
-    if ACTIVE.search(text):
-        yield HIDDEN
+def _without_markup(judge: Judge) -> Judge:
+    """The reasons of ``judge`` against a text, and whether its markup is active."""
+    return lambda text: [*judge(text), *([HIDDEN] if ACTIVE.search(text) else [])]
 
 
-def _shown(text: str) -> Iterator[str]:
-    yield from leaks.shown(text)
-    if ACTIVE.search(text):
-        yield HIDDEN
+_written, _shown = _without_markup(leaks.written), _without_markup(leaks.shown)
 
 
 def _entry_of_literature(text: str) -> Iterator[str]:
@@ -223,18 +220,16 @@ def _entry(key: str, value: Any, place: str) -> Found:
     if isinstance(value, int | float) and "_per_" not in key:
         if leaks.SINGULAR.fullmatch(key) and value > 60 and value == int(value):
             yield place, "the number of one patient"
-        counts = leaks.COUNTED.fullmatch(key) and key not in (
-            "n",
-            "number",
-            "count",
-            "size",
-            "total",
-        )
+        counts = leaks.COUNTED.fullmatch(key) and key not in PLAIN
         if counts and value is not True and value in range(1, leaks.SMALLEST):
             yield place, "a count of 1 to 10 patients"
     if isinstance(value, dict) and sum(bool(leaks.FACTS.fullmatch(each)) for each in value) > 1:
         yield place, "facts of a single person"
     yield from _value(value, place)
+
+
+#: Keys that may count anything but people.
+PLAIN = ("n", "number", "count", "size", "total")
 
 
 def _name_of_one(name: str) -> Iterator[str]:
@@ -351,13 +346,8 @@ def _titles(codes: Iterable[str], titles: Iterable[str]) -> Found:
 
 def _synthetic(path: Path) -> Found:
     """A table of synthetic patients, numbered from 0, of a run that is published too."""
-    if not _published(path.stem, path.parents[1] / "saved_models"):
-        yield "", "belongs to no run in saved_models, so nothing says what it was made from"
     patients = CodeMatrix.read(path)
-    with tempfile.TemporaryDirectory() as scratch:
-        patients.write(Path(scratch) / path.name)
-        if not _same_table(path, Path(scratch) / path.name):
-            yield "", "holds more than scoehr writes of synthetic patients"
+    yield from _as_written(path, patients, [""])
     known = pq.read_table(path, columns=["patient_id"])["patient_id"].unique()
     if 2 * len(known) < len(patients):
         yield "patient_id", "is not numbered from 0 to the number of patients"
@@ -366,15 +356,8 @@ def _synthetic(path: Path) -> Found:
 
 def _whole(path: Path) -> Found:
     """Whole synthetic patients, of whom this is the table of patients."""
-    folder = path.parent
-    if not _published(folder.name, path.parents[2] / "saved_models"):
-        yield "", "belongs to no run in saved_models, so nothing says what it was made from"
-    patients = Patients.read(folder)
-    with tempfile.TemporaryDirectory() as scratch:
-        patients.write(Path(scratch) / folder.name)
-        for name in FILES:
-            if not _same_table(folder / name, Path(scratch) / folder.name / name):
-                yield name, "holds more than scoehr writes of synthetic patients"
+    patients = Patients.read(path.parent)
+    yield from _as_written(path.parent, patients, FILES)
     yield from _made_up(patients)
     for column in (*patients.columns.columns, *patients.visit_columns.columns):
         reasons = [*_name_of_one(column.name)]
@@ -398,9 +381,16 @@ def _made_up(patients: CodeMatrix | Patients) -> Found:
         yield "columns", "hold numbers that are no counts"
 
 
-def _published(run: str, models: Path) -> bool:
-    """Whether the settings of a run are published."""
-    return any(run in json.loads(_text(path)) for path in models.glob("*/settings.json"))
+def _as_written(path: Path, patients: CodeMatrix | Patients, names: Iterable[str]) -> Found:
+    """Whether the files at a path hold what is written of a published run's patients, no more."""
+    known = (path.parents[1] / "saved_models").glob("*/settings.json")
+    if not any(path.stem in json.loads(_text(settings)) for settings in known):
+        yield "", "belongs to no run in saved_models, so nothing says what it was made from"
+    with tempfile.TemporaryDirectory() as scratch:
+        patients.write(Path(scratch) / path.name)
+        for name in names:
+            if not _same_table(path / name, Path(scratch) / path.name / name):
+                yield name, "holds more than scoehr writes of synthetic patients"
 
 
 def _same_table(one: Path, other: Path) -> bool:
@@ -633,10 +623,8 @@ def _strip_cell(cell: NotebookNode, place: int) -> dict[str, Any]:
     tags = [tag for tag in cell.get("metadata", {}).get("tags", []) if TAG.fullmatch(tag)]
     if {"parameters", "injected-parameters"} & set(tags) and "remove-cell" not in tags:
         tags.append("remove-cell")
-    kept |= {
-        "id": f"cell-{place:03d}",
-        "metadata": {"tags": tags} if "tags" in cell.metadata or tags else {},
-    }
+    kept["id"] = f"cell-{place:03d}"
+    kept["metadata"] = {"tags": tags} if "tags" in cell.metadata or tags else {}
     if "outputs" in kept:
         kept["outputs"] = [_strip_output(output) for output in cell.outputs]
     if alt := _alternative_text(cell):
@@ -660,16 +648,14 @@ def _alternative_text(cell: NotebookNode) -> str:
 
 def stamp(notebook: NotebookNode, facts: dict[str, Any]) -> NotebookNode:
     """Write into a notebook dataset, fingerprint, credentialed, and a hash of its cells."""
-    notebook.metadata[STAMP] = {key: facts[key] for key in STAMPED[:3]} | {
-        "cells": digest(notebook)
-    }
+    known = {key: facts[key] for key in STAMPED[:3]}
+    notebook.metadata[STAMP] = known | {"cells": digest(notebook)}
     return notebook
 
 
 def digest(notebook: NotebookNode) -> str:
     """SHA-256 of the cells: a notebook changed by hand has another than one that was executed."""
-    cells = json.loads(nbformat.writes(notebook, version=4))["cells"]
-    return hashlib.sha256(json.dumps(cells, sort_keys=True).encode()).hexdigest()
+    return bundles.digest(json.loads(nbformat.writes(notebook, version=4))["cells"])
 
 
 def _notebook(path: Path) -> Found:
@@ -712,10 +698,9 @@ def findings(notebook: NotebookNode) -> list[tuple[str, str]]:
 def _cell(cell: NotebookNode) -> Iterator[str]:
     code = cell.cell_type == "code"
     source = _joined(cell.source)
-    reasons = [*leaks.written(source)]
+    yield from (f"source: {reason}" for reason in leaks.written(source))
     if (HIDES if code else ACTIVE).search(source):
-        reasons.append(HIDDEN)
-    yield from (f"source: {reason}" for reason in reasons)
+        yield f"source: {HIDDEN}"
     if code and source.strip() and cell.get("execution_count") is None:
         yield "not executed"
     for output in cell.get("outputs", []):
@@ -738,7 +723,7 @@ def _joined(text: Any) -> str:
     return "".join(text) if isinstance(text, list) else str(text)
 
 
-MIMES: dict[str, Callable[[str], Iterable[str]]] = {
+MIMES: dict[str, Judge] = {
     "text/plain": leaks.shown,
     "text/html": leaks.markup,
     "text/markdown": _shown,

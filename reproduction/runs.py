@@ -8,11 +8,10 @@ process, all or nothing.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import platform
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib import metadata
@@ -29,14 +28,7 @@ from scoehr.files import ROOT, InputError, alone, replacing, restored
 
 #: Packages that bear on results.
 PACKAGES = (
-    "scoehr",
-    "torch",
-    "torchsde",
-    "numpy",
-    "scipy",
-    "pandas",
-    "scikit-learn",
-    "duckdb",
+    *("scoehr", "torch", "torchsde", "numpy", "scipy", "pandas", "scikit-learn", "duckdb"),
     "safetensors",
 )
 
@@ -47,7 +39,7 @@ def mark(settings: Mapping[str, Any]) -> str:
     An entry ``data`` that is empty is left out: the open data set as published is meant.
     """
     named = {key: value for key, value in settings.items() if key != "data" or value}
-    return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:8]
+    return bundles.digest(named)[:8]
 
 
 def own_data(dataset: str, fingerprint: str) -> str:
@@ -226,7 +218,7 @@ def run(experiment: Experiment[Made], *, again: bool = False, progress: bool = T
     if place.finished:
         _refuse_other_data(experiment)
         return experiment.result
-    with alone(ROOT / "runs" / "locks" / f"{experiment.id}.lock", f"the run {experiment.id}"):
+    with _alone(experiment):
         if not place.finished:
             _make(experiment, progress)
     return experiment.result
@@ -238,11 +230,16 @@ def with_weights(experiment: Experiment[Made], *, progress: bool = True) -> Made
     Raises:
         InputError: as :func:`run`.
     """
-    if run(experiment, progress=progress).weighted:
-        return experiment.result
-    with alone(ROOT / "runs" / "locks" / f"{experiment.id}.lock", f"the run {experiment.id}"):
-        _make(experiment, progress)
+    if not run(experiment, progress=progress).weighted:
+        with _alone(experiment):
+            _make(experiment, progress)
     return experiment.result
+
+
+def _alone(experiment: Experiment[Any]) -> AbstractContextManager[Any]:
+    """The lock against another process that makes this run."""
+    lock = ROOT / "runs" / "locks" / f"{experiment.id}.lock"
+    return alone(lock, f"the run {experiment.id}")
 
 
 def _make(experiment: Experiment[Any], progress: bool) -> None:

@@ -26,6 +26,11 @@ Profile = Annotated[
     str, typer.Option("--profile", help="Scale of the run: quick, standard or paper.")
 ]
 Json = Annotated[Path, typer.Option("--json", parser=PATH, help="Write the results here.")]
+#: Figures that ``evaluate`` prints.
+SHOWN = (
+    *("recall@10", "recall@20", "ndcg@20", "auprc", "new.recall@20"),
+    *("reported.f1", "reported.recall@20"),
+)
 #: Runs that ``train`` and ``evaluate`` know by name.
 Which = Annotated[
     str,
@@ -98,26 +103,13 @@ def evaluate(
     made = _made(dataset, source, profile, seed, run)
     patients = made.metrics["patients"]
     if patients < experiments.ENOUGH:
-        print(
-            f"warning: {patients} test patients are too few for these figures to mean anything",
-            file=sys.stderr,
-        )
+        few = f"{patients} test patients are too few for these figures to mean anything"
+        print(f"warning: {few}", file=sys.stderr)
     write_json(json, {"run": made.id, **made.metrics})
     print(f"{'':24}{made.experiment.name:>26}{'copy-forward':>26}")
-    for name in (
-        "recall@10",
-        "recall@20",
-        "ndcg@20",
-        "auprc",
-        "new.recall@20",
-        "reported.f1",
-        "reported.recall@20",
-    ):
-        cells = (made.value(name, of) for of in ("", "copy-forward"))
-        print(
-            f"{name:24}"
-            + "".join(f"{f'{v.value:.3f} [{v.low:.3f}, {v.high:.3f}]':>26}" for v in cells)
-        )
+    for name in SHOWN:
+        cells = (f"{made.value(name, of):.3f}" for of in ("", "copy-forward"))
+        print(f"{name:24}" + "".join(f"{cell:>26}" for cell in cells))
     print(f"wrote {json}")
 
 
@@ -144,9 +136,8 @@ def _made(dataset: str, source: str | None, profile: str, seed: int, name: str) 
     if name not in models:
         raise InputError(f"no run {name!r}; choose one of {', '.join(models)}")
     if not experiments.applies(plan[name]):
-        raise InputError(
-            f"run {name!r} needs a table of laboratory events, which {dataset} lacks here"
-        )
+        lacking = f"a table of laboratory events, which {dataset} lacks here"
+        raise InputError(f"run {name!r} needs {lacking}")
     return experiments.run(replace(plan[name], verbose=True))
 
 

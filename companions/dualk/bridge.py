@@ -8,6 +8,7 @@ columns get, beside the generator.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,9 +26,7 @@ LEAST = 30
 
 
 def admissions(records: Records, rows: np.ndarray, codes: np.ndarray) -> CodeMatrix:
-    """Visits as a binary matrix: abnormal laboratory items, named "lab …", beside the chosen codes
-    (places).
-    """
+    """Visits as a binary matrix: abnormal items, named "lab …", beside codes, by their places."""
     part = (records.visit_codes[rows][:, codes] > 0).astype(np.int32)
     whole = sparse.hstack([records.labs[rows].astype(np.int32), part], format="csr")
     names = np.concatenate([np.char.add("lab ", records.items.astype(str)), records.codes[codes]])
@@ -101,12 +100,7 @@ def transfer(
             matrix.counts[:, :items], matrix.counts[:, items:], width=width, training=training,
             keep="last", seed=seed, held=held, progress=progress,
         )  # fmt: skip
-        last = history[-1]
-        found[name] = {
-            "recall@20": last["recall@20"],
-            "recall@40": last["recall@40"],
-            "loss": last["loss"],
-        }
+        found[name] = {key: history[-1][key] for key in ("recall@20", "recall@40", "loss")}
     return found
 
 
@@ -123,25 +117,12 @@ def compare(
     real, fresh = (admissions(records, rows, codes) for rows in (test, train))
     made = made.align(real.codes).to_binary()
     items = len(records.items)
-    apart = independent(fresh.counts, seed)
-    sets = {
-        "real": fresh,
-        "synthetic": made,
-        "independent columns": CodeMatrix(
-            apart, fresh.patients, fresh.codes, fresh.titles, "binary"
-        ),
-    }
-    graphs = {
-        name: fidelity(real.counts[:, items:], matrix.counts[:, items:])
-        for name, matrix in sets.items()
-    }
-    labs = (
-        transfer(sets, real, items, training, width=width, seed=seed, progress=progress)
-        if items
-        else {}
-    )
+    apart = replace(fresh, counts=independent(fresh.counts, seed))
+    sets = {"real": fresh, "synthetic": made, "independent columns": apart}
+    of_codes = real.counts[:, items:]
+    how: dict[str, Any] = {"width": width, "seed": seed, "progress": progress}
     return {
-        "graph": graphs,
-        "laboratory": labs,
+        "graph": {name: fidelity(of_codes, one.counts[:, items:]) for name, one in sets.items()},
+        "laboratory": transfer(sets, real, items, training, **how) if items else {},
         "n": {name: len(matrix) for name, matrix in sets.items()},
     }

@@ -21,7 +21,7 @@ from companions.dualk.embeddings import HAKE, EmbeddingConfig
 from companions.dualk.experiments import ENOUGH, Run
 from companions.dualk.protocols import REPORTED
 from companions.dualk.train import fine_rate
-from reproduction.claims import FAILS, HOLDS, Finding, Ledger, Untestable
+from reproduction.claims import FAILS, Finding, Ledger, Untestable, verdict
 from reproduction.quotes import Quotes
 from reproduction.tables import patients
 
@@ -32,32 +32,22 @@ LEDGER = Ledger(Path(__file__).with_name("claims.yml"), QUOTES)
 test = LEDGER.test
 
 
-def verdict(holds: bool, why: str, ours: str = "–") -> Finding:
-    """A finding that holds or fails."""
-    return Finding(HOLDS if holds else FAILS, why, ours)
-
-
 # Statements of the text, tried on the code -------------------------------------------------------
 
 
-def _toy(
-    protocol_weighted: bool, ordered: bool = False
-) -> tuple[models.DuaLK, models.Batch, models.Graph]:
+def _toy(weighted: bool, ordered: bool = False) -> tuple[models.DuaLK, models.Batch, models.Graph]:
     """A small network of five codes with one patient of two visits, in evaluation mode."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        config = models.ModelConfig(
-            features=6, width=8, decoder=4, weighted=protocol_weighted, ordered=ordered
-        )
-        model = models.DuaLK(
-            torch.randn(6, 6), models.Sizes(5, {"hematology": 3}, uses_labs=False), config
-        ).eval()
+        config = models.ModelConfig(6, width=8, decoder=4, weighted=weighted, ordered=ordered)
+        sizes = models.Sizes(5, {"hematology": 3}, uses_labs=False)
+        model = models.DuaLK(torch.randn(6, 6), sizes, config).eval()
     edges = torch.tensor([[1, 2, 3, 4, 5, 1], [2, 3, 4, 5, 1, 4]])
     batch = models.Batch(
         torch.tensor([[1, 2, 3], [4, 5, 0]]), torch.tensor([[1, 2]]), torch.tensor([[0.5, 0.0]]),
         torch.zeros(1, 3), torch.zeros(1, 5), torch.zeros(1, 5),
     )  # fmt: skip
-    return model, batch, models.Graph(edges, torch.ones(6, 1) if protocol_weighted else None)
+    return model, batch, models.Graph(edges, torch.ones(6, 1) if weighted else None)
 
 
 @test
@@ -89,9 +79,7 @@ def sequence_matters(found: Found) -> Finding:
     """Whether the disease graph changes with the order of the visits of every patient."""
     run = found["knowledge-forced"]
     cells = np.array([[0, 1, 0, 1], [1, 0, 1, 1], [1, 1, 0, 0]])
-    edges = [
-        graph.cooccurrence(_small(cells[order]), np.array([0])) for order in ([0, 1, 2], [2, 1, 0])
-    ]
+    edges = [graph.cooccurrence(_small(part), np.array([0])) for part in (cells, cells[::-1])]
     ones, others = (sorted(zip(e.source, e.target, e.weight, strict=True)) for e in edges)
     same = np.allclose(ones, others)
     number = run.metrics["account"]["6 graph"]["edges"]

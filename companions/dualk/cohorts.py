@@ -109,15 +109,11 @@ def split(records: Records, how: Splitting = "random", seed: int = 42, train: in
     """
     several = np.flatnonzero(records.visits > 1)
     rng = np.random.default_rng(seed)
-    n_train, small = (
-        min(train, int(0.7 * len(several))),
-        min(SMALL, max(1, int(0.15 * len(several)))),
-    )
+    n_train = min(train, int(0.7 * len(several)))
+    small = min(SMALL, max(1, int(0.15 * len(several))))
     if n_train < 1 or len(several) < 3:
-        raise InputError(
-            f"{len(several)} patients have several visits; "
-            "at least 3 are needed to train and to test"
-        )
+        number = f"{len(several)} patients have several visits"
+        raise InputError(f"{number}; at least 3 are needed to train and to test")
     if how == "random":
         order = rng.permutation(several)
         parts = order[:n_train], order[n_train : n_train + small], order[n_train + small :]

@@ -58,9 +58,8 @@ class HAKE(nn.Module):
         self.modulus = nn.Parameter(torch.empty(entities, d).uniform_(-self.span, self.span))
         self.phase = nn.Parameter(torch.empty(entities, d).uniform_(-self.span, self.span))
         self.relation_modulus = nn.Parameter(torch.ones(relations, d))
-        self.relation_phase = nn.Parameter(
-            torch.empty(relations, d).uniform_(-self.span, self.span)
-        )
+        phase = torch.empty(relations, d).uniform_(-self.span, self.span)
+        self.relation_phase = nn.Parameter(phase)
         self.bias = nn.Parameter(torch.zeros(relations, d))
         self.modulus_weight = nn.Parameter(torch.tensor(1.0))
         self.phase_weight = nn.Parameter(torch.tensor(config.phase_weight * self.span))
@@ -86,9 +85,7 @@ class HAKE(nn.Module):
         return torch.cat([self.modulus, self.phase], dim=1).detach().numpy()
 
     def cartesian(self) -> NDArray[np.float32]:
-        """The same as points of the plane, one a dimension: |m| cos p, |m| sin p; (n_entities, 2
-        d).
-        """
+        """The same as points of planes, |m| cos p and |m| sin p, (n_entities, 2 d)."""
         angle, length = self.phase * (torch.pi / self.span), self.modulus.abs()
         return torch.cat([length * angle.cos(), length * angle.sin()], dim=1).detach().numpy()
 
@@ -103,9 +100,8 @@ class RotatE(nn.Module):
 
         nothing = torch.zeros((0, 3), dtype=torch.long)
         factory = CoreTriplesFactory.create(nothing, num_entities=entities, num_relations=relations)
-        self.model = Model(
-            triples_factory=factory, embedding_dim=config.dimensions, random_seed=seed
-        )
+        sizes: dict[str, Any] = {"embedding_dim": config.dimensions, "random_seed": seed}
+        self.model = Model(triples_factory=factory, **sizes)
         self.entities, self.config = entities, config
 
     def forward(self, head: Tensor, relation: Tensor, tail: Tensor) -> Tensor:
@@ -126,22 +122,21 @@ def train(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = HAKE(len(graph.entities), len(graph.relations), config)
-    return model, _fit(
-        model, len(graph.entities), graph.triples, config, config.rate * model.span, seed, progress
-    )
+    rate = config.rate * model.span
+    return model, _fit(model, graph, graph.triples, config, rate, seed, progress)
 
 
 def _fit(
     model: nn.Module,
-    entities: int,
+    graph: Triples,
     rows: np.ndarray,
     config: EmbeddingConfig,
     rate: float,
     seed: int,
     progress: bool,
 ) -> list[float]:
-    """Adam on the adversarial loss; the mean loss of each epoch."""
-    rng = torch.Generator().manual_seed(seed)
+    """Adam on the adversarial loss of some triples; the mean loss of each epoch."""
+    rng, entities = torch.Generator().manual_seed(seed), len(graph.entities)
     optimiser = torch.optim.Adam(model.parameters(), lr=rate)
     triples, losses = torch.from_numpy(rows), []
     for _ in tqdm(range(config.epochs), type(model).__name__, disable=not progress or None):
@@ -161,9 +156,7 @@ def _fit(
 def adversarial_loss(
     model: nn.Module, triples: Tensor, entities: int, config: EmbeddingConfig, rng: torch.Generator
 ) -> Tensor:
-    """-log σ(s⁺) - Σ wᵢ log σ(-sᵢ⁻), with w the softmax of the negatives' scores; heads or tails
-    are replaced.
-    """
+    """-log σ(s⁺) - Σ wᵢ log σ(-sᵢ⁻), w the softmax of the scores of other heads or other tails."""
     head, relation, tail = triples.T[:, :, None]
     others = torch.randint(entities, (len(triples), config.negatives), generator=rng)
     if torch.rand((), generator=rng) < 0.5:
@@ -215,23 +208,22 @@ class Compared(NamedTuple):
 def compare(
     graph: Triples, config: EmbeddingConfig, *, seed: int = 0, progress: bool = True
 ) -> Compared:
-    """Train HAKE and RotatE on the same triples with as many negatives; rank the held-out ones,
-    also by chance.
-    """
+    """Train HAKE and RotatE alike on triples; rank the held-out ones, also by chance."""
     known, tested = graph.split(config.held_out, seed)
     rest = Triples(graph.entities, graph.relations, known)
     hake, losses = train(rest, config, seed=seed, progress=progress)
     rotate = RotatE(len(graph.entities), len(graph.relations), config, seed)
-    others = _fit(rotate, len(graph.entities), known, config, ROTATE_RATE, seed, progress)
+    others = _fit(rotate, graph, known, config, ROTATE_RATE, seed, progress)
     rng = torch.Generator().manual_seed(seed)
-    chance = ranking(
-        lambda h, r: torch.rand(len(h), len(graph.entities), generator=rng), tested, known
-    )
+
+    def chance(heads: Tensor, _: Tensor) -> Tensor:
+        return torch.rand(len(heads), len(graph.entities), generator=rng)
+
+    rankers = {"HAKE": hake.rank, "RotatE": rotate.rank, "chance": chance}
     scores: dict[str, dict[str, Any]] = {
-        "HAKE": ranking(hake.rank, tested, known) | {"loss": losses},
-        "RotatE": ranking(rotate.rank, tested, known) | {"loss": others},
-        "chance": chance,
+        name: dict(ranking(rank, tested, known)) for name, rank in rankers.items()
     }
+    scores["HAKE"]["loss"], scores["RotatE"]["loss"] = losses, others
     return Compared(hake, scores)
 
 
@@ -246,10 +238,8 @@ def features(model: HAKE, graph: Triples, codes: np.ndarray, width: int) -> NDAr
     they are, as reported; if it is smaller, the points of the plane are projected on their first
     principal components.
     """
-    if width == 2 * model.config.dimensions:
-        vectors = model.vectors()
-    else:
-        vectors = _components(model.cartesian(), width)
+    as_reported = width == 2 * model.config.dimensions
+    vectors = model.vectors() if as_reported else _components(model.cartesian(), width)
     place = {entity: row for row, entity in enumerate(graph.entities.tolist())}
     found = np.zeros((len(codes) + 1, width), dtype=np.float32)
     for row, code in enumerate(codes.tolist(), start=1):

@@ -1,5 +1,4 @@
-"""How good a ranking of codes is: the study's figures under explicit names, beside plain ones, with
-intervals.
+"""How good a ranking of codes is: the study's figures by explicit names, beside plain ones.
 
 Every figure is a mean over patients or a ratio of sums over patients, so its interval comes from
 resampling patients (percentiles of :data:`DRAWS` bootstrap draws). The draws depend on the random
@@ -22,8 +21,7 @@ KS = (10, 20, 30, 40)
 DRAWS = 500
 #: Bins of predicted probabilities, even in logits from -LIMIT to LIMIT.
 BINS, LIMIT = 200, 12.0
-#: Codes are put into this many strata of about equal numbers of answers, by how often training has
-#: them.
+#: Codes are cut by how often training has them into so many strata of about as many answers.
 STRATA = 4
 
 
@@ -44,9 +42,7 @@ class Figures:
 
 
 def hits(scores: np.ndarray, truth: np.ndarray, most: int) -> np.ndarray:
-    """Whether each of the ``most`` best-scored codes is true, best first, (n, most) bool; ties by
-    place.
-    """
+    """Whether each of the ``most`` best-scored codes is true, (n, most); as :func:`ranking`."""
     return np.take_along_axis(truth, ranking(scores, most), axis=1)
 
 
@@ -56,24 +52,18 @@ def ranking(scores: np.ndarray, most: int) -> np.ndarray:
 
 
 def recall(found: np.ndarray, true: np.ndarray, k: int) -> np.ndarray:
-    """|top k ∩ true| / |true| of each patient; NaN where nothing is true. ``found`` from
-    :func:`hits`.
-    """
+    """|top k ∩ true| / |true| of each patient, by :func:`hits`; NaN where nothing is true."""
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(true > 0, found[:, :k].sum(axis=1) / true, np.nan)
 
 
 def capped_recall(found: np.ndarray, true: np.ndarray, k: int) -> np.ndarray:
-    """|top k ∩ true| / min(k, |true|): the study's recall, which a patient with more than k codes
-    cannot spoil.
-    """
+    """|top k ∩ true| / min(k, |true|): the study's recall, 1 even with more than k true codes."""
     return recall(found, np.minimum(true, k), k)
 
 
 def ndcg(found: np.ndarray, true: np.ndarray, k: int) -> np.ndarray:
-    """Discounted cumulative gain of the top k over that of the best order (Järvelin & Kekäläinen
-    2002).
-    """
+    """Discounted gain of the top k over that of the best order (Järvelin & Kekäläinen 2002)."""
     k = min(k, found.shape[1])
     discount = 1 / np.log2(np.arange(2, k + 2))
     best = np.concatenate([[0], np.cumsum(discount)])[np.minimum(true, k).astype(int)]
@@ -82,9 +72,7 @@ def ndcg(found: np.ndarray, true: np.ndarray, k: int) -> np.ndarray:
 
 
 def chosen_by_oracle(scores: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """The study's predictions for F1: as many of the best-scored codes as the patient truly has,
-    (n, codes) bool.
-    """
+    """The study's predictions for F1, (n, codes) bool: as many codes as the patient truly has."""
     true = truth.sum(axis=1)
     order = ranking(scores, int(true.max(initial=0)))
     made = np.zeros_like(truth)
@@ -97,9 +85,7 @@ def chosen_by_oracle(scores: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def weights(n: int, seed: int, draws: int = DRAWS) -> np.ndarray:
-    """How often each of ``n`` patients is drawn, (draws + 1, n); the first row is the patients as
-    they are.
-    """
+    """How often each of ``n`` patients is drawn, (draws + 1, n); in the first row once each."""
     rng = np.random.default_rng([seed, n])
     sampled = rng.multinomial(n, np.full(n, 1 / n), size=draws) if n else np.zeros((draws, 0))
     return np.vstack([np.ones(n), sampled]).astype(np.float32)
@@ -134,16 +120,13 @@ def figures(
     true = np.asarray(truth.toarray() > 0)
     repeats = np.asarray(seen.toarray() > 0)
     draw = weights(len(true), seed)
-    found = {
-        name: _mean(draw, value)
-        for name, value in _per_patient(scores, true, repeats, frequency).items()
-    }
+    each = _per_patient(scores, true, repeats, frequency)
+    found = {name: _mean(draw, value) for name, value in each.items()}
     found["reported.f1"] = _weighted_f1(draw, scores, true)
     found |= _pairs(draw, scores, true)
     values = {name: bootstrap(all_[0], all_[1:]) for name, all_ in found.items()}
-    values["calibration"] = Estimate(
-        values["calibration"].value
-    )  # resampling moves a sum of absolute gaps upwards
+    # no interval, since resampling moves a sum of absolute gaps upwards
+    values["calibration"] = Estimate(values["calibration"].value)
     return Figures(values, {name: all_[1:] for name, all_ in found.items()})
 
 
@@ -161,22 +144,17 @@ def _per_patient(
         found[f"ndcg@{k}"] = ndcg(best, number, k)
     old, top = true & repeats, order[:, :20]
     found["recurring.recall@20"] = recall(np.take_along_axis(old, top, axis=1), old.sum(axis=1), 20)
-    new = true & ~repeats
-    found["new.recall@20"] = recall(
-        hits(np.where(repeats, -np.inf, scores), new, 20), new.sum(axis=1), 20
-    )
+    new, fresh = true & ~repeats, np.where(repeats, -np.inf, scores)
+    found["new.recall@20"] = recall(hits(fresh, new, 20), new.sum(axis=1), 20)
     for number, codes in enumerate(strata(frequency, true.sum(axis=0)), start=1):
         mine = true & codes
-        found[f"stratum {number}.recall@20"] = recall(
-            np.take_along_axis(mine, top, axis=1), mine.sum(axis=1), 20
-        )
+        caught = np.take_along_axis(mine, top, axis=1)
+        found[f"stratum {number}.recall@20"] = recall(caught, mine.sum(axis=1), 20)
     return found
 
 
 def strata(frequency: np.ndarray, answers: np.ndarray) -> list[np.ndarray]:
-    """Codes from the rarest in training to the most frequent, each stratum with about as many
-    answers; bool masks.
-    """
+    """Masks of codes, the rarest in training first, each of about as many answers."""
     order = np.argsort(frequency, kind="stable")
     running = np.cumsum(answers[order])
     bounds = np.searchsorted(running, running[-1] * np.arange(1, STRATA) / STRATA)
@@ -191,14 +169,11 @@ def _mean(draw: np.ndarray, value: np.ndarray) -> np.ndarray:
 
 
 def _weighted_f1(draw: np.ndarray, scores: np.ndarray, true: np.ndarray) -> np.ndarray:
-    """F1 averaged over codes with weights of their number of answers, as scikit-learn's
-    average="weighted".
-    """
+    """F1 of codes weighted by their number of answers: scikit-learn's average="weighted"."""
     made = sparse.csr_array(chosen_by_oracle(scores, true))
     parts = made.multiply(true).tocsr(), made, sparse.csr_array(true)
-    right, predicted, actual = (
-        np.asarray((part.astype(np.float32).T @ draw.T).T) for part in parts
-    )
+    sums = (np.asarray((part.astype(np.float32).T @ draw.T).T) for part in parts)
+    right, predicted, actual = sums
     with np.errstate(invalid="ignore", divide="ignore"):
         f1 = np.where(predicted + actual > 0, 2 * right / (predicted + actual), 1.0)
         return (f1 * actual).sum(axis=1) / actual.sum(axis=1)
@@ -206,21 +181,15 @@ def _weighted_f1(draw: np.ndarray, scores: np.ndarray, true: np.ndarray) -> np.n
 
 def _pairs(draw: np.ndarray, scores: np.ndarray, true: np.ndarray) -> dict[str, np.ndarray]:
     """AUPRC and calibration over all patient-code pairs, from histograms of the logits."""
-    inner = np.linspace(-LIMIT, LIMIT, BINS - 1)
-    place = np.searchsorted(inner, scores.ravel()) + BINS * np.repeat(
-        np.arange(len(true)), true.shape[1]
-    )
-    total = (
-        np.bincount(place, minlength=BINS * len(true)).reshape(len(true), BINS).astype(np.float32)
-    )
-    chance = special.expit(scores.ravel())
-    expected = np.bincount(place, weights=chance, minlength=BINS * len(true)).reshape(
-        len(true), BINS
-    )
-    positive = np.bincount(place, weights=true.ravel(), minlength=BINS * len(true)).reshape(
-        len(true), BINS
-    )
-    all_, right, made = (draw @ part.astype(np.float32) for part in (total, positive, expected))
+    inner, owner = np.linspace(-LIMIT, LIMIT, BINS - 1), np.arange(len(true))
+    place = np.searchsorted(inner, scores.ravel()) + BINS * np.repeat(owner, true.shape[1])
+
+    def drawn(weights: np.ndarray | None) -> np.ndarray:
+        sums = np.bincount(place, weights=weights, minlength=BINS * len(true))
+        return draw @ sums.reshape(len(true), BINS).astype(np.float32)
+
+    all_, right = drawn(None), drawn(true.ravel())
+    made = drawn(special.expit(scores.ravel()))
     above, caught = (np.cumsum(part[:, ::-1], axis=1) for part in (all_, right))
     with np.errstate(invalid="ignore", divide="ignore"):
         precision = np.where(above > 0, caught / above, 0)
@@ -242,19 +211,15 @@ def plain(found: Mapping[str, Estimate]) -> dict[str, Any]:
 
 
 def binary(logits: np.ndarray, truth: np.ndarray, seed: int = 0) -> dict[str, Estimate]:
-    """AUROC, AUPRC and F1 at one half of a yes-or-no answer, with intervals over patients; NaN with
-    one class only.
-    """
+    """AUROC, AUPRC and F1 at one half, with intervals over patients; NaN with one class only."""
     from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
-    def all_of(rows: np.ndarray) -> tuple[float, float, float]:
+    def all_of(rows: np.ndarray) -> tuple[float, ...]:
         if not 0 < truth[rows].sum() < len(rows):
             return (float("nan"),) * 3
-        return (
-            float(roc_auc_score(truth[rows], logits[rows])),
-            float(average_precision_score(truth[rows], logits[rows])),
-            float(f1_score(truth[rows], logits[rows] > 0, zero_division=0)),
-        )
+        true, said = truth[rows], logits[rows]
+        areas = roc_auc_score(true, said), average_precision_score(true, said)
+        return *map(float, areas), float(f1_score(true, said > 0, zero_division=0))
 
     rng, n = np.random.default_rng([seed, len(truth)]), len(truth)
     draws = np.array([all_of(rng.integers(n, size=n)) for _ in range(100)])

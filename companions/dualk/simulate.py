@@ -44,11 +44,8 @@ from scoehr.files import InputError, read_json, replacing, write_json
 
 #: Patients of a cohort with as many diagnosis rows as MIMIC-IV (6.4 million).
 FULL = 265_000
-SINGLE, MORE, MOST = (
-    0.585,
-    1 / 3.15,
-    90,
-)  # shares of MIMIC-IV after the study's filter: mean 4.15 of those with several
+#: Shares of MIMIC-IV after the study's filter: mean 4.15 admissions of those with several.
+SINGLE, MORE, MOST = 0.585, 1 / 3.15, 90
 LATE = 0.3
 #: Items by category: those that the study found in MIMIC-IV.
 ITEMS = {"Hematology": 239, "Chemistry": 191, "Blood Gas": 15}
@@ -57,8 +54,7 @@ FIRST_PATIENT, FIRST_VISIT, FIRST_ITEM = 10_000_000, 20_000_000, 50_000
 ICD10_SINCE = 2015
 #: File beside ``hosp`` that says which cohort this is, so that its truth can be had.
 LAW = "simulated.json"
-#: Changes whenever tables of the same cohort are written otherwise, so that those of before are not
-#: read.
+#: Changes whenever tables of the same cohort are written otherwise: those of before are not read.
 FORM = "2"
 
 
@@ -107,9 +103,8 @@ def columns() -> tuple[np.ndarray, np.ndarray]:
 def draw(patients: int, seed: int = 0) -> Cohort:
     """Draw a cohort; the same seed gives the same patients."""
     if patients < 1 or seed < 0:
-        raise InputError(
-            f"patients={patients}, seed={seed}: give at least 1 patient and a seed from 0"
-        )
+        given = f"patients={patients}, seed={seed}"
+        raise InputError(f"{given}: give at least 1 patient and a seed from 0")
     rng = np.random.default_rng([seed, 7])
     adult, (recurring, _) = law(), columns()
     several = rng.random(patients) >= SINGLE
@@ -119,18 +114,15 @@ def draw(patients: int, seed: int = 0) -> Cohort:
     lasting = rng.random((patients, adult.lasting.sum())) < adult.phenotype_shares[adult.lasting]
     has = np.zeros((patients, len(recurring)), dtype=bool)
     onset = np.zeros((patients, len(recurring)), dtype=np.uint8)
+    base = adult.base[recurring].astype(np.float32)
+    extra = adult.extra[adult.lasting][:, recurring].astype(np.float32)
     for rows in blocks(patients):
-        hazard = lasting[rows].astype(np.float32) @ adult.extra[adult.lasting][:, recurring].astype(
-            np.float32
-        )
-        hazard += adult.base[recurring].astype(np.float32)
-        has[rows] = (
-            rng.standard_exponential(hazard.shape, dtype=np.float32) < level[rows, None] * hazard
-        )
-        later = 1 + (rng.random(hazard.shape) * (admissions[rows, None] - 1)).astype(int)
-        onset[rows] = np.where(
-            (rng.random(hazard.shape) < LATE) & (admissions[rows, None] > 1), later, 0
-        )
+        hazard = lasting[rows].astype(np.float32) @ extra + base
+        drawn = rng.standard_exponential(hazard.shape, dtype=np.float32)
+        has[rows] = drawn < level[rows, None] * hazard
+        others = admissions[rows, None] - 1
+        later = 1 + (rng.random(hazard.shape) * others).astype(int)
+        onset[rows] = np.where((rng.random(hazard.shape) < LATE) & (others > 0), later, 0)
     cohort = Cohort(seed, admissions, level, lasting, has, onset, sparse.csr_array((0, 0)))
     return Cohort(**{**vars(cohort), "codes": _record(cohort, rng)})
 
@@ -143,16 +135,14 @@ def _record(cohort: Cohort, rng: np.random.Generator) -> sparse.csr_array:
     adult, (recurring, acute) = law(), columns()
     owner, number = cohort.visit_patient, cohort.visit_number
     passing = adult.phenotype_shares[~adult.lasting]
-    extra = np.vstack([adult.extra[adult.lasting], adult.extra[~adult.lasting]])[:, acute].astype(
-        np.float32
-    )
+    extra = np.vstack([adult.extra[adult.lasting], adult.extra[~adult.lasting]])[:, acute]
+    extra, base = extra.astype(np.float32), adult.base[acute].astype(np.float32)
     found = []
     for rows in blocks(len(owner)):
         who = owner[rows]
-        acting = np.hstack(
-            [cohort.lasting[who], rng.random((len(who), len(passing))) < passing]
-        ).astype(np.float32)
-        hazard = cohort.level[who, None] * (acting @ extra + adult.base[acute].astype(np.float32))
+        now = rng.random((len(who), len(passing))) < passing
+        acting = np.hstack([cohort.lasting[who], now]).astype(np.float32)
+        hazard = cohort.level[who, None] * (acting @ extra + base)
         present = rng.standard_exponential(hazard.shape, dtype=np.float32) < hazard
         present[~present.any(axis=1), hazard.sum(axis=0).argmax()] = True
         there = cohort.has[who] & (cohort.onset[who] <= number[rows, None])
@@ -171,11 +161,8 @@ def _record(cohort: Cohort, rng: np.random.Generator) -> sparse.csr_array:
 def full_codes(seed: int, patient: np.ndarray, category: np.ndarray) -> np.ndarray:
     """The full code that stands for each (patient, category): the same at every admission."""
     names, first, ends = members()
-    word = (
-        (patient.astype(np.uint64) << np.uint64(24))
-        ^ category.astype(np.uint64)
-        ^ np.uint64(seed << 56)
-    )
+    word = (patient.astype(np.uint64) << np.uint64(24)) ^ category.astype(np.uint64)
+    word ^= np.uint64(seed << 56)
     chosen = np.searchsorted(ends, category + 0.999999 * _uniform(word), side="right")
     return names[np.maximum(chosen, first[category])]
 
@@ -201,9 +188,8 @@ def oracle(cohort: Cohort, patients: np.ndarray, codes: np.ndarray) -> np.ndarra
     adult, (recurring, _) = law(), columns()
     level, lasting = cohort.level[patients, None], cohort.lasting[patients]
     absent = np.exp(-level * (adult.base + lasting @ adult.extra[adult.lasting]))
-    for share, extra in zip(
-        adult.phenotype_shares[~adult.lasting], adult.extra[~adult.lasting], strict=True
-    ):
+    passing = adult.phenotype_shares[~adult.lasting], adult.extra[~adult.lasting]
+    for share, extra in zip(*passing, strict=True):
         absent *= 1 - share + share * np.exp(-level * extra)
     present = np.where(adult.base > 0, 1 - absent, 0)
     there = cohort.has[patients] & (cohort.onset[patients] < cohort.admissions[patients, None])
@@ -214,20 +200,15 @@ def oracle(cohort: Cohort, patients: np.ndarray, codes: np.ndarray) -> np.ndarra
         category = icd.three_digit(code)
         if category in place:
             number = place[category]
-            mine = (
-                full_codes(cohort.seed, patients, np.full(len(patients), number)) == code
-                if code != category
-                else 1
-            )
-            found[:, column] = present[:, number] * mine
+            found[:, column] = present[:, number]
+            if code != category:
+                names = full_codes(cohort.seed, patients, np.full(len(patients), number))
+                found[:, column] *= names == code
     return found
 
 
 def drawn(folder: Path) -> Cohort | None:
-    """The cohort whose tables lie in this folder.
-
-    None if they were not written by :func:`write_tables`.
-    """
+    """The cohort whose tables :func:`write_tables` wrote to this folder, else None."""
     return draw(**read_json(folder / LAW)) if (folder / LAW).exists() else None
 
 
@@ -239,9 +220,8 @@ def item_hazards() -> tuple[np.ndarray, np.ndarray]:
     strength = 4.0 * rng.permutation(np.arange(1, items + 1) ** -0.7)
     hazards = np.zeros((len(vocabulary()), items), dtype=np.float32)
     for item in range(items):
-        hazards[rng.choice(frequent, 4, replace=False), item] = strength[item] * rng.uniform(
-            0.3, 1.5, 4
-        )
+        chosen = rng.choice(frequent, 4, replace=False)
+        hazards[chosen, item] = strength[item] * rng.uniform(0.3, 1.5, 4)
     return (0.02 * strength).astype(np.float32), hazards
 
 
@@ -360,9 +340,8 @@ def _labevents(cohort: Cohort, begin: np.ndarray, end: np.ndarray, rng: np.rando
         normal = rng.poisson(6, len(abnormal))
         clear = np.repeat(np.arange(len(abnormal)), normal)
         visit = np.concatenate([np.repeat(visit, times), clear]) + rows.start
-        item = np.concatenate(
-            [np.repeat(item, times), rng.integers(0, hazard.shape[1], len(clear))]
-        )
+        others = rng.integers(0, hazard.shape[1], len(clear))
+        item = np.concatenate([np.repeat(item, times), others])
         flag = np.repeat([True, False], [times.sum(), len(clear)])
         when = begin[visit] + (rng.random(len(visit)) * (end - begin)[visit]).astype(np.int64)
         yield {

@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import combinations
-from statistics import fmean
+from typing import Any
 
 import pandas as pd
 
@@ -228,9 +228,12 @@ def whole(found: Rows, which: str) -> dict[str, Sequence[Run]]:
 def reported_panels(found: Rows, which: str) -> dict[str, dict[str, float]]:
     """The reported values of the panels: {title of a score: {row: value}}."""
     names = scores.labelled(whole(found, which))
-    theirs = {
-        name: of_report(row.reported) for name, row in zip(names, rows_of(which), strict=True)
-    }
+    return _reported(dict(zip(names, rows_of(which), strict=True)))
+
+
+def _reported(rows: Mapping[Any, TableRow]) -> dict[str, dict[Any, float]]:
+    """The values that the report gives for rows: {title of a score: {name of the row: value}}."""
+    theirs = {name: of_report(row.reported) for name, row in rows.items()}
     return {
         title(key): {name: values[key] for name, values in theirs.items() if key in values}
         for key in DRAWN
@@ -239,30 +242,19 @@ def reported_panels(found: Rows, which: str) -> dict[str, dict[str, float]]:
 
 def lengths(found: Rows, keys: Sequence[str]) -> dict[str, dict[str, dict[float, Estimate]]]:
     """What :func:`reproduction.figures.against` draws: quantities by epochs and schedule."""
-    series = {
-        heading: scores.in_regime(pick(found, which))
-        for heading, which in {
-            "report's schedule": "epochs",
-            "paper's schedule": "official",
-        }.items()
-    }
-    found_: dict[str, dict[str, dict[float, Estimate]]] = {}
-    for key in keys:
-        found_[title(key)] = {
-            heading: {float(label): scores.over_seeds(runs, key) for label, runs in rows.items()}
-            for heading, rows in series.items()
-            if rows
-        }
-    return found_
+    tables = {"report's schedule": "epochs", "paper's schedule": "official"}
+    lines: dict[str, dict[str, dict[float, Estimate]]] = {title(key): {} for key in keys}
+    for heading, which in tables.items():
+        if rows := scores.in_regime(pick(found, which)):
+            for key in keys:
+                line = {float(name): scores.over_seeds(runs, key) for name, runs in rows.items()}
+                lines[title(key)][heading] = line
+    return lines
 
 
 def reported_lengths() -> dict[str, dict[float, float]]:
     """The reported values of :func:`lengths`: {title of a score: {epochs: value}}."""
-    theirs = {float(row.label): of_report(row.reported) for row in rows_of("epochs")}
-    return {
-        title(key): {epochs: values[key] for epochs, values in theirs.items() if key in values}
-        for key in DRAWN
-    }
+    return _reported({float(row.label): row for row in rows_of("epochs")})
 
 
 def show(found: Rows, which: str) -> None:
@@ -431,10 +423,12 @@ def order_summary(pairs: pd.DataFrame) -> str:
 
 def _placed(found: Rows, which: str, key: str) -> dict[str, list[float]]:
     """The rows of a table that have a score, best first, with values turned so that low is good."""
-    rows = scores.in_regime(pick(found, which))
-    worth = {label: scores.badness(key, scores.values(runs, key)) for label, runs in rows.items()}
-    known = [(label, values) for label, values in worth.items() if values]
-    return dict(sorted(known, key=lambda row: fmean(row[1])))
+
+    def worth(run: Run) -> float | None:
+        value = scores.value(run, key)
+        return None if value is None else scores.badness(key, [value])[0]
+
+    return scores.placed(pick(found, which), worth)
 
 
 def leader(found: Rows, which: str, key: str) -> str:
@@ -442,8 +436,8 @@ def leader(found: Rows, which: str, key: str) -> str:
     placed = _placed(found, which, key)
     if len(placed) < 2:
         return "–"
-    (first, worth), (_, others), *_ = placed.items()
-    return first if welch(worth, others).below() else f"({first})"
+    first = next(iter(placed))
+    return first if scores.leads(placed) else f"({first})"
 
 
 def best(found: Rows, which: str, key: str) -> str:
@@ -455,7 +449,7 @@ def best(found: Rows, which: str, key: str) -> str:
     if len(placed) < 2:
         return ""
     rows, (first, second, *_) = pick(found, which), placed
-    apart = "" if welch(placed[first], placed[second]).below() else "not "
+    apart = "" if scores.leads(placed) else "not "
     here = [scores.over_seeds(rows[label], key) for label in (first, second)]
     return (
         f"Best by {title(key)} is {first} ({here[0]}), which is {apart}told apart from the next, "
@@ -476,11 +470,8 @@ def summary(found: Rows, which: str) -> str:
     """
     pairs = order(found, which)
     lines = [level_summary(level(found, which)), order_summary(pairs) if len(pairs) else ""]
-    lines += [
-        best(found, which, SEEING[-1]),
-        scores.divergences(pick(found, which), ""),
-        lacking(found, which),
-    ]
+    lines += [best(found, which, SEEING[-1]), scores.divergences(pick(found, which), "")]
+    lines.append(lacking(found, which))
     return "\n".join(f"- {line}" for line in lines if line)
 
 

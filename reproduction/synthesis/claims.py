@@ -10,14 +10,14 @@ excludes 0. So a claimed difference that cannot be told from chance fails.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 import numpy as np
 
-from reproduction.claims import FAILS, HOLDS, OPEN, Claim, Finding, Ledger, Untestable
+from reproduction.claims import FAILS, HOLDS, OPEN, Claim, Finding, Ledger, Untestable, verdict
 from reproduction.estimates import Estimate, newcombe, pooled, student, welch, wilson
 from reproduction.synthesis import reported, scores
 from reproduction.synthesis.experiments import Run
@@ -53,13 +53,6 @@ def outside(claim: Claim, found: Found) -> str:
 
 LEDGER = Ledger(Path(__file__).with_name("claims.yml"), QUOTES, outside)
 test = LEDGER.test
-
-
-def verdict(holds: bool, why: str, ours: str = "–", intervals: Iterable[Estimate] = ()) -> Finding:
-    """A finding, unless an interval that it rests on is missing."""
-    if not all(interval.has_interval for interval in intervals):
-        return Finding(OPEN, "one random seed has no interval; run more", ours)
-    return Finding(HOLDS if holds else FAILS, why, ours)
 
 
 def values(found: Found, name: str, key: str) -> list[float]:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from reproduction import figures
-from reproduction.estimates import Estimate, student, welch
+from reproduction.estimates import Estimate, student
 from reproduction.synthesis import experiments, results, scores
 from reproduction.synthesis.experiments import Run
 from reproduction.synthesis.scores import Read, Rows
@@ -66,7 +66,7 @@ def _apart(key: str, ideal: float) -> Read:
     return read
 
 
-def _below_replicates(key: str) -> Read:
+def _below(key: str) -> Read:
     """By how much a score is below the least of other draws of fresh real patients, or 0."""
 
     def read(run: Run) -> float | None:
@@ -88,17 +88,10 @@ TARGETS = (
     Target("discriminator AUC", _score(AUC), 0.52, 0.55),
     Target("share of a real sample's codes missing", _codes_short, 0.03, 0.03),
     Target("density ratio, distance from 1", _apart("fidelity.density_ratio", 1.0), 0.01, 0.01),
-    Target(
-        "synthetic ranking agreement, below real replicates",
-        _below_replicates("utility.sra"),
-        0.0,
-        0.0,
-    ),
+    Target("synthetic ranking agreement, below real replicates", _below("utility.sra"), 0.0, 0.0),
     Target(
         "correlation of predictions, below real replicates",
-        _below_replicates("utility.prediction_correlation"),
-        0,
-        0,
+        *(_below("utility.prediction_correlation"), 0.0, 0.0),
     ),
     Target("AUROC lost by training on synthetic", _score("utility.auroc_loss"), 0.01, 0.01),
     Target("membership AUC", _score("privacy.membership_auc"), 0.52, 0.52),
@@ -144,11 +137,10 @@ def reached(dataset: str, source: str | None, profile: str, seed: int) -> Iterat
 
 #: What the contest shows of every generator, and the quantity that orders it.
 ORDER = "median gap"
-MEMBERSHIP = "privacy.membership_auc"
 SCORES = {
     "discriminator AUC": AUC,
     "density ratio": "fidelity.density_ratio",
-    "membership AUC": MEMBERSHIP,
+    "membership AUC": "privacy.membership_auc",
 }
 CONTEST: dict[str, Callable[[Sequence[Run]], Estimate]] = {
     ORDER: partial(scores.estimate, read=_median_gap),
@@ -204,22 +196,22 @@ def show(rows: Rows, heading: str) -> None:
 
 def best(rows: Rows) -> str:
     """One sentence: the generator of the smallest median gap, and whether it is told apart."""
-    placed = _placed(rows, _median_gap)
+    placed = scores.placed(rows, _median_gap)
     if len(placed) < 2:
         return ""
-    (first, gaps), (second, others) = placed[:2]
+    (first, gaps), (second, others), *_ = placed.items()
     return (
         f"The smallest median gap is that of `{first}` ({student(gaps)}), "
-        f"{'told' if _leads(placed) else 'not told'} apart from the next, `{second}` "
+        f"{'told' if scores.leads(placed) else 'not told'} apart from the next, `{second}` "
         f"({student(others)})."
     )
 
 
 def nearest(rows: Rows) -> str:
     """One sentence: the generator that a classifier finds hardest to tell from real patients."""
-    if not (placed := _placed(rows, _score(AUC))):
+    if not (placed := scores.placed(rows, _score(AUC))):
         return ""
-    name, values = placed[0]
+    name, values = next(iter(placed.items()))
     return (
         f"A classifier finds {name} hardest to tell from real patients: AUC {student(values)}, "
         f"fresh real patients {cell(scores.point(rows, 'real', AUC))}."
@@ -230,27 +222,11 @@ def choice(contests: Sequence[Rows]) -> str:
     """One sentence: how often a recommended row is first, by gap and by discriminator."""
     parts = []
     for title, read in {ORDER: _median_gap, "discriminator AUC": _score(AUC)}.items():
-        orders = [order for rows in contests if len(order := _placed(rows, read)) > 1]
-        first = [order for order in orders if order[0][0] in experiments.recommended()]
-        apart = sum(map(_leads, first))
-        parts.append(
-            f"the smallest {title} in {len(first)} of {len(orders)}, told apart from the next in "
-            f"{apart}"
-        )
+        orders = [order for rows in contests if len(order := scores.placed(rows, read)) > 1]
+        first = [order for order in orders if next(iter(order)) in experiments.recommended()]
+        won, apart = f"{len(first)} of {len(orders)}", sum(map(scores.leads, first))
+        parts.append(f"the smallest {title} in {won}, told apart from the next in {apart}")
     return (
         "In the contests of all data sets, on counts and on presence, thinning diffusion has "
         f"{', and '.join(parts)}."
     )
-
-
-def _placed(rows: Rows, read: Read) -> list[tuple[str, list[float]]]:
-    """Rows in the regime with what ``read`` finds in their runs, smallest mean first."""
-    inside = scores.in_regime(rows)
-    found = {name: scores.numbers(runs, read) for name, runs in inside.items()}
-    known = [(name, values) for name, values in found.items() if values]
-    return sorted(known, key=lambda row: statistics.fmean(row[1]))
-
-
-def _leads(placed: Sequence[tuple[str, list[float]]]) -> bool:
-    """Whether the first of an order is told apart from the second."""
-    return welch(placed[0][1], placed[1][1]).below()

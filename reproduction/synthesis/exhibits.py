@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -21,6 +20,8 @@ from reproduction.tables import cell
 SCORES = {key: name for name, key in ablations.REPORTED.items() if name != "density ratio"}
 #: The paper's models, and the rows of the plan that make them again.
 MODELS = {"medGAN": "medgan", "medBGAN": "medbgan", "medWGAN": "medwgan", "ScoEHR": "paper"}
+#: A reported value and ours, by the title of a line.
+Lines = dict[str, tuple[float, Estimate]]
 #: The report's sweeps: exhibit, table of the plan, title.
 SWEEPS = (
     ("T2", "sizes", "Table: with and without the autoencoder"),
@@ -85,17 +86,22 @@ def _cohort(found: Rows, claims: pd.DataFrame) -> Exhibit:
     return _exhibit("D1", "Table: the cohort", "text and workbook", table, meaning, claims)
 
 
+def _beside(name: str, title: str, source: str, lines: Lines, claims: pd.DataFrame) -> Exhibit:
+    """Reported values beside ours, and how far these lie apart."""
+    reported = {words: value for words, (value, _) in lines.items()}
+    here = {words: ours for words, (_, ours) in lines.items()}
+    return _exhibit(name, title, source, beside(reported, here), apart(reported, here), claims)
+
+
+def _ours(found: Rows, row: str, key: str) -> Estimate:
+    return over_seeds(found.get(row, []), key)
+
+
 def _main(found: Rows, claims: pd.DataFrame) -> Exhibit:
     theirs = ablations.of_report("reported")
-    reported = {name: theirs[key] for key, name in SCORES.items()}
-    here = {name: _ours(found, "reported", key) for key, name in SCORES.items()}
-    title, source = "Table: results of the model of 144 dimensions", "results"
-    shown = beside(reported, here)
-    return _exhibit("T1", title, source, shown, apart(reported, here), claims)
-
-
-def _ours(found: Rows, name: str, key: str) -> Estimate:
-    return over_seeds(found[name], key) if found.get(name) else Estimate(n=0)
+    lines = {name: (theirs[key], _ours(found, "reported", key)) for key, name in SCORES.items()}
+    title = "Table: results of the model of 144 dimensions"
+    return _beside("T1", title, "results", lines, claims)
 
 
 def _curves(found: Rows, claims: pd.DataFrame, name: str, stage: str, title: str) -> Exhibit:
@@ -128,16 +134,13 @@ def _last(curve: pd.DataFrame) -> float:
 
 
 def _reconstruction(found: Rows, claims: pd.DataFrame) -> Exhibit:
-    rows = ablations.pick(found, "autoencoders")
-    reported, here = {}, {}
+    rows, lines = ablations.pick(found, "autoencoders"), {}
     for row in QUOTES.values["autoencoder"]:
         name = f"{row['latent']} dimensions: codes per patient after / before"
-        reported[name] = row["density after"] / row["density before"]
-        if runs := rows.get(str(row["latent"])):
-            here[name] = scores.estimate(runs, _kept)
+        ours = scores.estimate(rows.get(str(row["latent"]), []), _kept)
+        lines[name] = (row["density after"] / row["density before"], ours)
     title = "Figures: frequency of codes before and after the autoencoder"
-    shown = beside(reported, here)
-    return _exhibit("A2", title, "histograms", shown, apart(reported, here), claims)
+    return _beside("A2", title, "histograms", lines, claims)
 
 
 def _kept(run: Run) -> float | None:
@@ -148,56 +151,40 @@ def _kept(run: Run) -> float | None:
 
 
 def _sweep(found: Rows, claims: pd.DataFrame, name: str, which: str, title: str) -> Exhibit:
-    rows = ablations.pick(found, which)
-    reported, here = {}, {}
+    lines = {}
     for row in ablations.rows_of(which):
         theirs = ablations.of_report(row.reported)
         for key, score in SCORES.items():
             if key in theirs:
-                reported[f"{row.label}: {score}"] = theirs[key]
-                if row.label in rows:
-                    here[f"{row.label}: {score}"] = over_seeds(rows[row.label], key)
-    shown = beside(reported, here)
-    return _exhibit(name, title, "ablations", shown, apart(reported, here), claims)
+                lines[f"{row.label}: {score}"] = (theirs[key], _ours(found, row.name, key))
+    return _beside(name, title, "ablations", lines, claims)
 
 
 def _density(found: Rows, claims: pd.DataFrame) -> Exhibit:
-    key = "fidelity.density_ratio"
-    rows = {row["title"]: row["experiment"] for row in QUOTES.values["report"]}
-    reported = {title: ablations.of_report(name)[key] for title, name in rows.items()}
-    here = {title: _ours(found, name, key) for title, name in rows.items()}
+    key, lines = "fidelity.density_ratio", {}
+    for row in QUOTES.values["report"]:
+        name = row["experiment"]
+        lines[row["title"]] = (ablations.of_report(name)[key], _ours(found, name, key))
     title = "Table: mean frequency of synthetic data, over that of real data"
-    shown = beside(reported, here)
-    return _exhibit("F1", title, "feature frequency", shown, apart(reported, here), claims)
+    return _beside("F1", title, "feature frequency", lines, claims)
 
 
 def _costs(found: Rows, claims: pd.DataFrame) -> Exhibit:
     """Minutes, the same number of patients sampled; memory in GB."""
-    rows = ablations.pick(found, "sizes")
-    memory = {row["latent"]: row for row in QUOTES.values["memory"]}
-    reported: dict[str, float] = {}
-    here: dict[str, Estimate] = {}
+    rows, lines = ablations.pick(found, "sizes"), {}
+    memory = {row["latent"]: row["training (GB)"] for row in QUOTES.values["memory"]}
+    minutes = QUOTES.value("report_patients_scored") / 1000 / 60
     for row in QUOTES.values["cost"]:
         latent = row["latent"]
-        reported |= {
-            f"{latent}: training (min)": row["training (min)"],
-            f"{latent}: sampling (min)": row["sampling (min)"],
-            f"{latent}: memory of training (GB)": memory[latent]["training (GB)"],
-        }
-        if runs := rows.get(latent):
-            patients = QUOTES.value("report_patients_scored")
-            here |= {
-                f"{latent}: training (min)": scores.estimate(runs, _minutes),
-                f"{latent}: sampling (min)": scores.estimate(runs, results.thousand).times(
-                    patients / 1000 / 60
-                ),
-                f"{latent}: memory of training (GB)": scores.estimate(runs, results.memory).times(
-                    2**20 / 1e9
-                ),
-            }
+        runs = rows.get(latent, [])
+        training, sampling = (row[f"{stage} (min)"] for stage in ("training", "sampling"))
+        thousand = scores.estimate(runs, results.thousand).times(minutes)
+        used = scores.estimate(runs, results.memory).times(2**20 / 1e9)
+        lines[f"{latent}: training (min)"] = (training, scores.estimate(runs, _minutes))
+        lines[f"{latent}: sampling (min)"] = (sampling, thousand)
+        lines[f"{latent}: memory of training (GB)"] = (memory[latent], used)
     title = "Table: hours and memory, on a T4 GPU there and a processor here"
-    shown = beside(reported, here)
-    return _exhibit("C1", title, "computational cost", shown, apart(reported, here), claims)
+    return _beside("C1", title, "computational cost", lines, claims)
 
 
 def _minutes(run: Run) -> float | None:
@@ -209,22 +196,13 @@ def _minutes(run: Run) -> float | None:
 
 
 def _mimic(found: Rows, claims: pd.DataFrame) -> Exhibit:
-    reported, here = _models(found, QUOTES.values["paper"])
-    shown, meaning = beside(reported, here), apart(reported, here)
-    return _exhibit("P1", "Table: MIMIC-III", "main table", shown, meaning, claims)
-
-
-def _models(
-    found: Rows, quoted: Sequence[Mapping[str, Any]]
-) -> tuple[dict[str, float], dict[str, Estimate]]:
-    reported, here = {}, {}
-    for row in quoted:
+    lines = {}
+    for row in QUOTES.values["paper"]:
         for key, name in ablations.PAPER.items():
             if row["title"] in MODELS and name in row:
-                line = f"{row['title']}: {scores.title(key)}"
-                reported[line] = row[name]
-                here[line] = _ours(found, MODELS[row["title"]], key)
-    return reported, here
+                ours = _ours(found, MODELS[row["title"]], key)
+                lines[f"{row['title']}: {scores.title(key)}"] = (row[name], ours)
+    return _beside("P1", "Table: MIMIC-III", "main table", lines, claims)
 
 
 def _emergency(claims: pd.DataFrame) -> Exhibit:
@@ -237,15 +215,12 @@ def _emergency(claims: pd.DataFrame) -> Exhibit:
 
 def _bare(found: Rows, claims: pd.DataFrame) -> Exhibit:
     row = next(row for row in QUOTES.values["paper"] if row["title"].endswith("autoencoder"))
-    keys = {name: key for key, name in ablations.PAPER.items()}
-    reported = {scores.title(keys[name]): row[name] for name in keys if name in row}
-    here = {
-        scores.title(keys[name]): _ours(found, "reported-none-unclipped", keys[name])
-        for name in keys
+    lines = {
+        scores.title(key): (row[name], _ours(found, "reported-none-unclipped", key))
+        for key, name in ablations.PAPER.items()
         if name in row
     }
-    title, shown = "Table: without the autoencoder", beside(reported, here)
-    return _exhibit("P3", title, "ablation", shown, apart(reported, here), claims)
+    return _beside("P3", "Table: without the autoencoder", "ablation", lines, claims)
 
 
 def _clinicians(claims: pd.DataFrame) -> Exhibit:

@@ -8,13 +8,12 @@ their checkpoints.
 from __future__ import annotations
 
 import hashlib
-import json
 import platform
 import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -22,7 +21,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from reproduction import runs
+from reproduction import bundles, runs
 from reproduction.plan import MAIN, Plan, done, whole
 from reproduction.plan import replicates as replicates
 from reproduction.runs import own_data, place_name
@@ -56,12 +55,7 @@ WHOLE = Whole.name  # the preset, and the group, of the generator of whole patie
 OURS = ("thinning", "private", "copula", WHOLE)
 #: Settings that decide whether a model is trained and its process solved, as the preset has them.
 DECISIVE = (
-    "sampler",
-    "steps",
-    "batch",
-    "epoch_fraction",
-    "autoencoder_epochs",
-    "autoencoder_batch",
+    *("sampler", "steps", "batch", "epoch_fraction", "autoencoder_epochs", "autoencoder_batch"),
     "discriminator_steps",
 )
 #: Settings that a profile may scale.
@@ -237,14 +231,9 @@ class WholeExperiment(Experiment):
         else:
             self._draw(parts, folder, progress)
         synthetic = Patients.read(folder / "synthetic")
-        results = whole_scores.evaluate(
-            parts.test,
-            synthetic,
-            parts.train,
-            reference=self.references(parts, progress),
-            n=len(synthetic),
-            progress=progress,
-        )
+        how: dict[str, Any] = {"reference": self.references(parts, progress), "progress": progress}
+        how["n"] = len(synthetic)
+        results = whole_scores.evaluate(parts.test, synthetic, parts.train, **how)
         write_json(folder / "metrics.json", results)
         cards.write(folder, Whole.summary)
 
@@ -252,11 +241,8 @@ class WholeExperiment(Experiment):
         """The five reference points of the data; computed once, then read."""
         n = _drawn(parts)
         facts = [self.fingerprint(), len(parts.train), n, list(whole_scores.WHOLE)]
-        return _kept(
-            self.dataset,
-            facts,
-            lambda: whole_scores.references(parts.test, parts.train, n, progress=progress),
-        )
+        make = partial(whole_scores.references, parts.test, parts.train, n, progress=progress)
+        return _kept(self.dataset, facts, make)
 
     def _draw(self, parts: PatientSplit, folder: Path, progress: bool) -> None:
         """Fit, sample, and write the model, its patients and what they cost."""
@@ -297,15 +283,9 @@ def plan(
             f"data set {dataset!r} is unknown; choose one of {', '.join(datasets.DATASETS)}"
         )
     source = expanded(source)
-    shared = {
-        "dataset": dataset,
-        "source": source,
-        "data": identity(dataset, source, digits),
-        "digits": digits,
-        "profile": profile,
-        "evaluated": size["evaluated"],
-        "seed": seed,
-    }
+    shared: dict[str, Any] = {"dataset": dataset, "source": source, "digits": digits}
+    shared |= {"profile": profile, "evaluated": size["evaluated"], "seed": seed}
+    shared["data"] = identity(dataset, source, digits)
     rows = PLAN.text["experiments"]
     return {name: _row(name, row, shared) for name, row in rows.items()}
 
@@ -528,23 +508,16 @@ def whole_cohort(
 def references(experiment: Experiment) -> dict[str, Any]:
     """The five reference points of an experiment's data; computed once, then read."""
     data = experiment.cohort()
-    facts = [
-        data.fingerprint,
-        len(data.train),
-        experiment.evaluated,
-        data.test.kind,
-        list(metrics.METRICS),
-    ]
+    size, keys = experiment.evaluated, list(metrics.METRICS)
+    facts = [data.fingerprint, len(data.train), size, data.test.kind, keys]
     n = _compared(experiment, data)
-    return _kept(
-        experiment.dataset, facts, lambda: metrics.references(data.test, train=data.train, n=n)
-    )
+    make = partial(metrics.references, data.test, train=data.train, n=n)
+    return _kept(experiment.dataset, facts, make)
 
 
 def _kept(dataset: str, facts: list[Any], make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """Reference points that these facts decide: made where they are not there yet."""
-    key = f"{dataset}-{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]}"
-    path = ROOT / "runs" / "references" / f"{key}.json"
+    path = ROOT / "runs" / "references" / f"{dataset}-{bundles.digest(facts)[:16]}.json"
     if not path.exists():
         write_json(path, make())
     return read_json(path)
@@ -572,13 +545,8 @@ def _scores(experiment: Experiment, synthetic: CodeMatrix) -> dict[str, Any]:
     data = experiment.cohort()
     if experiment.promises:  # training patients, and codes of theirs, would show without noise
         return metrics.evaluate(data.test.restrict(synthetic.codes)[0], synthetic)
-    return metrics.evaluate(
-        data.test,
-        synthetic,
-        train=data.train,
-        reference=references(experiment),
-        n=_compared(experiment, data),
-    )
+    n, reference = _compared(experiment, data), references(experiment)
+    return metrics.evaluate(data.test, synthetic, train=data.train, reference=reference, n=n)
 
 
 def _fit(

@@ -89,9 +89,8 @@ def impossible(score: float, clusters: int, patients: int) -> Clusters:
     first = 2 * patients - (clusters - 1) * size
     sums = (patients / first - 0.5) ** 2 + (clusters - 1) * (patients / size - 0.5) ** 2
     best = int(size[np.abs(np.log(sums / total)).argmin()])
-    synthetic = np.repeat(
-        np.arange(clusters), [patients - (clusters - 1) * best, *[best] * (clusters - 1)]
-    )
+    sizes = [patients - (clusters - 1) * best, *[best] * (clusters - 1)]
+    synthetic = np.repeat(np.arange(clusters), sizes)
     return Clusters(np.concatenate([np.zeros(patients, dtype=int), synthetic]), patients, clusters)
 
 
@@ -103,11 +102,8 @@ def ddm_digits() -> pd.Series:
 
     The report also gives each DDM in percent of the paper's 0.0029, with two decimals.
     """
-    facts = QUOTES.values
-    original = QUOTES.value("paper/ScoEHR/ddm")
-    return pd.Series(
-        {row["title"]: original * (1 + row["ddm_change"] / 100) for row in facts["report"]}
-    )
+    rows = pd.DataFrame(QUOTES.values["report"]).set_index("title").rename_axis(None)
+    return QUOTES.value("paper/ScoEHR/ddm") * (1 + rows["ddm_change"] / 100)
 
 
 def real_codes() -> float:
@@ -127,14 +123,9 @@ def least_error(codes: Any) -> Any:
 
 def scale() -> dict[str, float]:
     """Size of the report's evaluation: mean real count, codes, patients a side, clusters."""
-    facts = QUOTES.values
-    names = {
-        "density": "real_density",
-        "codes": "codes",
-        "patients": "patients_scored",
-        "clusters": "clusters",
-    }
-    return {name: facts[f"report_{key}"] for name, key in names.items()}
+    names = {"density": "real_density", "patients": "patients_scored"}
+    sizes = ("density", "codes", "patients", "clusters")
+    return {name: QUOTES.values[f"report_{names.get(name, name)}"] for name in sizes}
 
 
 def empty(density: float, codes: float, patients: float, clusters: float) -> dict[str, float]:
@@ -206,16 +197,15 @@ def best(which: str) -> pd.DataFrame:
     digits, least = ddm_digits()[rows.index], least_error(rows["codes per patient"])
     read = {"log-cluster": rows["log-cluster"], "DDM": digits, "PCD": rows["PCD"]}
     right = {"log-cluster": rows["log-cluster, corrected"], "DDM": least, "PCD": rows["PCD"]}
-    return pd.DataFrame(
-        {
-            "best as reported": {score: column.idxmin() for score, column in read.items()},
-            "best corrected": {score: column.idxmin() for score, column in right.items()},
-            "corrected rank of the best as reported": {
-                score: f"{int(column.rank()[read[score].idxmin()])} of {len(column)}"
-                for score, column in right.items()
-            },
+    table = {}
+    for score, column in right.items():
+        chosen, ranks = read[score].idxmin(), column.rank()
+        table[score] = {
+            "best as reported": chosen,
+            "best corrected": column.idxmin(),
+            "corrected rank of the best as reported": f"{ranks[chosen]:.0f} of {len(ranks)}",
         }
-    )
+    return pd.DataFrame.from_dict(table, orient="index")
 
 
 def budget(schedule: Schedule, epochs: int, planned: int) -> float:
@@ -242,32 +232,18 @@ def conversion(
     """The published log-cluster against the report's, a dot a model; the paper's as lines.
     ``rows`` as :func:`report` has them; the dots of ``named`` are labelled.
     """
-    figure = Figure(figsize=(6.6, 3.6), layout="constrained")
-    ax = figure.subplots()
-    scores = np.linspace(-8, -0.1, 200)
-    ax.plot(
-        scores, [published(score, clusters) for score in scores], color=figures.GREY, linewidth=1.2
-    )
-    ax.plot(
-        rows["log-cluster"],
-        rows["log-cluster, corrected"],
-        "o",
-        color=figures.PALETTE[1],
-        markersize=5,
-    )
+    figure, ax = figures.axis(6.6, 3.6)
+    scores, (blue, red, *_) = np.linspace(-8, -0.1, 200), figures.PALETTE
+    curve = [published(score, clusters) for score in scores]
+    ax.plot(scores, curve, color=figures.GREY, linewidth=1.2)
+    points = rows[["log-cluster", "log-cluster, corrected"]]
+    ax.plot(*points.to_numpy().T, "o", color=red, markersize=5)
+    style: Any = {"textcoords": "offset points", "fontsize": 9}
     for name in named:
-        place = rows.loc[name, ["log-cluster", "log-cluster, corrected"]]
-        ax.annotate(name, place, (4, 5), textcoords="offset points", fontsize=9)
+        ax.annotate(name, points.loc[name], (4, 5), **style)
     for name, score in rivals.items():
-        ax.axhline(score, color=figures.PALETTE[0], linewidth=1, linestyle=":")
-        ax.annotate(
-            name,
-            (-8, score),
-            (2, 2),
-            textcoords="offset points",
-            fontsize=9,
-            color=figures.PALETTE[0],
-        )
+        ax.axhline(score, color=blue, linewidth=1, linestyle=":")
+        ax.annotate(name, (-8, score), (2, 2), color=blue, **style)
     ax.set(xlabel="log-cluster as the report computes it (read as: lower is better)", xlim=(-8, 0))
     ax.set_ylabel("published log-cluster\n(lower is better)")
     return figure
@@ -278,16 +254,10 @@ def scatter(
     made: pd.Series, ddm: pd.Series, disjoint: pd.Series, *, real: float, empty: float
 ) -> Figure:
     """Reported DDM by codes per patient, beside ``disjoint`` patients and an empty table."""
-    figure = Figure(figsize=(6.6, 3.4), layout="constrained")
-    ax = figure.subplots()
+    figure, ax = figures.axis(6.6, 3.4)
     order = made.sort_values().index
-    ax.plot(
-        [0, *made[order]],
-        [empty, *disjoint[order]],
-        color=figures.GREY,
-        linewidth=1.2,
-        label="no code shared",
-    )
+    style: Any = {"color": figures.GREY, "linewidth": 1.2, "label": "no code shared"}
+    ax.plot([0, *made[order]], [empty, *disjoint[order]], **style)
     ax.plot(made, ddm, "o", color=figures.PALETTE[1], markersize=5, label="reported models")
     ax.plot(0, empty, "s", color=figures.PALETTE[0], label="empty table")
     ax.axvline(real, color="black", linewidth=1, linestyle=":", label="real patients")
@@ -299,8 +269,7 @@ def scatter(
 @figures.styled
 def budgets(spent: Mapping[str, Sequence[float]], lengths: Sequence[int]) -> Figure:
     """Share of the learning spent by each epoch, a line a schedule, dots at ``lengths``."""
-    figure = Figure(figsize=(6.6, 3.0), layout="constrained")
-    ax = figure.subplots()
+    figure, ax = figures.axis(6.6, 3.0)
     titles = {"reported": "the report's schedule", "official": "the paper's schedule"}
     for name, colour in zip(spent, (figures.PALETTE[1], figures.PALETTE[2]), strict=False):
         share = 100 * np.asarray(spent[name]) / spent[name][-1]

@@ -66,13 +66,8 @@ class Packet:
         """Columns code, title, count of one record, in the order of the codes."""
         cells = slice(self.records.counts.indptr[row], self.records.counts.indptr[row + 1])
         columns, counts = self.records.counts.indices[cells], self.records.counts.data[cells]
-        return pd.DataFrame(
-            {
-                "code": self.records.codes[columns],
-                "title": self.records.titles[columns],
-                "count": counts,
-            }
-        )
+        codes, titles = self.records.codes[columns], self.records.titles[columns]
+        return pd.DataFrame({"code": codes, "title": titles, "count": counts})
 
 
 def packet(real: CodeMatrix, synthetic: CodeMatrix, *, n: int = 100, seed: int = 0) -> Packet:
@@ -89,18 +84,14 @@ def packet(real: CodeMatrix, synthetic: CodeMatrix, *, n: int = 100, seed: int =
             f"most codes of the synthetic patients, such as {strange[0]}, are unknown to the real "
             "ones; give tables of one vocabulary"
         )
-    sides = [
-        _drawn(origin, matrix, n, rng)
-        for origin, matrix in zip(ORIGINS, (real, synthetic), strict=True)
-    ]
+    both = {"real": real, "synthetic": synthetic}
+    sides = [_drawn(origin, matrix, n, rng) for origin, matrix in both.items()]
     if "binary" in (real.kind, synthetic.kind):
         sides = [side.to_binary() for side in sides]
-    titles = {
-        code: title
-        for side in sides
-        for code, title in zip(side.codes, side.titles, strict=True)
-        if title
-    }
+    titles: dict[str, str] = {}
+    for side in sides:
+        known = side.titles != ""
+        titles |= zip(side.codes[known], side.titles[known], strict=True)
     codes = sorted({*real.codes.tolist(), *synthetic.codes.tolist()})
     order = rng.permutation(2 * n)
     counts = sparse.csr_array(sparse.vstack([side.align(codes).counts for side in sides]))[order]
@@ -122,9 +113,8 @@ def _drawn(origin: str, matrix: CodeMatrix, n: int, rng: np.random.Generator) ->
 
 def _name(counts: sparse.csr_array) -> str:
     """Four consonants, which spell no word and no number, from what the records hold."""
-    digest = hashlib.sha256(
-        counts.indptr.tobytes() + counts.indices.tobytes() + counts.data.tobytes()
-    ).digest()
+    held = b"".join(part.tobytes() for part in (counts.indptr, counts.indices, counts.data))
+    digest = hashlib.sha256(held).digest()
     return "".join("bcdfghjkmnpqrstvwxz"[byte % 19] for byte in digest[:4])
 
 
@@ -136,11 +126,9 @@ def write(
     if real records would lie where things are published, unless ``dataset`` and ``fingerprint`` are
     known to be open (:func:`scoehr.data.datasets.credentialed`).
     """
-    for path in (folder, key):
-        if path.exists():
-            raise InputError(
-                f"{path}: is there already; give a new path, for a key fits one packet only"
-            )
+    if there := [path for path in (folder, key) if path.exists()]:
+        once = "give a new path, for a key fits one packet only"
+        raise InputError(f"{there[0]}: is there already; {once}")
     if folder.resolve() in key.resolve().parents:
         raise InputError(f"{key}: lies in the folder that reviewers get; put the key elsewhere")
     if credentialed(dataset, fingerprint) and (home := _published(folder)):
@@ -148,20 +136,16 @@ def write(
             f"{folder}: lies in {home}, which is published, and the records are real; write it "
             "elsewhere"
         )
-    lines = pd.concat(
-        {number: _safe(made.lines(row)) for row, number in enumerate(made.records.patients)},
-        names=["record"],
-    )
+    numbers = made.records.patients
+    records = {number: _safe(made.lines(row)) for row, number in enumerate(numbers)}
+    lines = pd.concat(records, names=["record"])
     with replacing(folder) as scratch, replacing(key) as secret:
         scratch.mkdir()
         lines.droplevel(1).to_csv(scratch / "packet.csv")
-        pd.DataFrame({"record": made.records.patients, "realism": ""}).to_csv(
-            scratch / "scores.csv", index=False
-        )
         (scratch / "packet.html").write_text(page(made), encoding="utf-8")
-        pd.DataFrame({"record": made.records.patients, "origin": made.origins}).to_csv(
-            secret, index=False
-        )
+        sheet = pd.DataFrame({"record": numbers, "realism": ""})
+        sheet.to_csv(scratch / "scores.csv", index=False)
+        pd.DataFrame({"record": numbers, "origin": made.origins}).to_csv(secret, index=False)
 
 
 def _safe(lines: pd.DataFrame) -> pd.DataFrame:
@@ -172,10 +156,8 @@ def _safe(lines: pd.DataFrame) -> pd.DataFrame:
 def _published(path: Path) -> str | None:
     """The published folder that a path lies in."""
     homes = [(root / name).resolve() for root in (CHECKOUT, ROOT) for name in PUBLISHED]
-    return next(
-        (f"{home.name}/" for home in homes if home in (path.resolve(), *path.resolve().parents)),
-        None,
-    )
+    within = [home for home in homes if path.resolve().is_relative_to(home)]
+    return f"{within[0].name}/" if within else None
 
 
 def page(made: Packet) -> str:
@@ -235,14 +217,10 @@ def score(sheets: Sequence[Path], key: Path, *, seed: int = 0) -> dict[str, Any]
             "the key"
         )
     given = np.array([_given(path, list(origins)) for path in sheets])
-    votes = [
-        np.bincount(given.sum(axis=0)[side], minlength=len(sheets) + 1)
-        for side in (~synthetic, synthetic)
-    ]
-    right = {
-        str(path): wilson((row != synthetic).sum(), len(row))
-        for path, row in zip(sheets, given, strict=True)
-    }
+    number, most = given.sum(axis=0), len(sheets) + 1
+    votes = [np.bincount(number[side], minlength=most) for side in (~synthetic, synthetic)]
+    answers = zip(sheets, (given != synthetic).sum(axis=1), strict=True)
+    right = {str(path): wilson(sum_, len(synthetic)) for path, sum_ in answers}
     return {**judge(votes, seed=seed), "right answers": right}
 
 
@@ -288,21 +266,16 @@ def _answers(
     found: dict[str, str] = {}
     for row, entry in table:
         record, answer = (str(entry[name] or "").strip() for name in ("record", column))
-        where = f"{path}, column {{}}, row {row}: "
+        wrong, of = "", "record"
         if known is not None and record not in known:
-            raise InputError(
-                where.format("record")
-                + f"{record or 'empty'!r} is not in the key; take both of one packet"
-            )
-        if record in found:
-            raise InputError(
-                where.format("record") + f"{record} has a row already; keep one row a record"
-            )
-        if answer.lower() not in allowed:
-            raise InputError(
-                where.format(column)
-                + f"{answer or 'empty'!r} is neither {allowed[0]} nor {allowed[1]}; write one"
-            )
+            wrong = f"{record or 'empty'!r} is not in the key; take both of one packet"
+        elif record in found:
+            wrong = f"{record} has a row already; keep one row a record"
+        elif answer.lower() not in allowed:
+            choice = f"neither {allowed[0]} nor {allowed[1]}; write one"
+            wrong, of = f"{answer or 'empty'!r} is {choice}", column
+        if wrong:
+            raise InputError(f"{path}, column {of}, row {row}: {wrong}")
         found[record] = answer.lower()
     return found
 
@@ -329,16 +302,13 @@ def judge(votes: ArrayLike, *, seed: int = 0) -> dict[str, Any]:
     draws = np.stack(
         [rng.multinomial(n, row / n, DRAWS) for n, row in zip(totals, table, strict=True)], axis=1
     )
+    number = np.arange(reviewers + 1)
+    measures = {"kappa": _kappa, "accuracy": _accuracy, "auc": _auc}
     return {
         "reviewers": reviewers,
         "records": dict(zip(ORIGINS, totals.tolist(), strict=True)),
-        "rules": {
-            name: _rule(table, rule(np.arange(reviewers + 1), reviewers))
-            for name, rule in RULES.items()
-        },
-        "kappa": _bootstrapped(_kappa, table, draws),
-        "accuracy": _bootstrapped(_accuracy, table, draws),
-        "auc": _bootstrapped(_auc, table, draws),
+        "rules": {name: _rule(table, rule(number, reviewers)) for name, rule in RULES.items()},
+        **{key: bootstrap(float(of(table)), of(draws)) for key, of in measures.items()},
     }
 
 
@@ -375,12 +345,6 @@ def _auc(votes: np.ndarray) -> np.ndarray:
     real, synthetic = np.moveaxis(votes / votes.sum(axis=-1, keepdims=True), -2, 0)
     fewer = synthetic.cumsum(axis=-1) - synthetic / 2
     return (real * fewer).sum(axis=-1)
-
-
-def _bootstrapped(
-    measure: Callable[[np.ndarray], np.ndarray], votes: np.ndarray, draws: np.ndarray
-) -> Estimate:
-    return bootstrap(float(measure(votes)), measure(draws))
 
 
 def _rule(votes: np.ndarray, realistic: np.ndarray) -> dict[str, Estimate]:

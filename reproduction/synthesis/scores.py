@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from statistics import fmean
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -168,6 +169,19 @@ def labelled(rows: Rows) -> dict[str, Sequence[Run]]:
 def in_regime(rows: Rows) -> dict[str, Sequence[Run]]:
     """The rows all of whose runs are in the regime of their study."""
     return {name: runs for name, runs in rows.items() if not departs(runs)}
+
+
+def placed(rows: Rows, read: Read) -> dict[str, list[float]]:
+    """What ``read`` finds in the rows in the regime that have it, smallest mean first."""
+    found = {name: numbers(runs, read) for name, runs in in_regime(rows).items()}
+    known = [(name, values) for name, values in found.items() if values]
+    return dict(sorted(known, key=lambda row: fmean(row[1])))
+
+
+def leads(order: Mapping[str, list[float]]) -> bool:
+    """Whether the first of :func:`placed` is told apart from the second."""
+    first, second, *_ = order.values()
+    return estimates.welch(first, second).below()
 
 
 def ended(rows: Rows) -> dict[str, Sequence[Run]]:

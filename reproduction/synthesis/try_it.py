@@ -91,19 +91,14 @@ def model(run: Run, together: sparse.csr_array) -> dict[str, Any]:
 
 def _rates(rate: RateModel) -> Tensors:
     """The tensors of a rate model, those of 32 bits first."""
-    lengths = rate.lengths
-    whole, plain = (
-        {},
-        {
-            "lengths": lengths.float().numpy(),
-            "length_pmf": (rate.log_length_weights - rate.log_factorials[lengths.long()])
-            .exp()
-            .float()
-            .numpy(),
-            "max_count": rate.max_count.numpy(),
-            "count_pmf": rate.count_pmf.numpy(),
-        },
-    )
+    shares = (rate.log_length_weights - rate.log_factorials[rate.lengths.long()]).exp()
+    plain = {
+        "lengths": rate.lengths.float().numpy(),
+        "length_pmf": shares.float().numpy(),
+        "max_count": rate.max_count.numpy(),
+        "count_pmf": rate.count_pmf.numpy(),
+    }
+    whole = {}
     for name, tensor in rate.network.state_dict(prefix="network.").items():
         values = tensor.T if name == "network.in_proj.weight" else tensor  # a row a code
         if values.ndim == 1:

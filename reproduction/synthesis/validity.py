@@ -33,10 +33,8 @@ def sets(runs: Mapping[str, Run], cohort: Cohort) -> dict[str, CodeMatrix]:
 def scored(found: Mapping[str, CodeMatrix], cohort: Cohort) -> pd.DataFrame:
     """The scores of validity, a row a score, a column a set of :func:`sets`."""
     n = len(found[FRESH])
-    test, train = (
-        checked(part.take(rows).counts)
-        for part, rows in ((cohort.test, np.arange(n)), (cohort.train, np.arange(n, 2 * n)))
-    )
+    test = checked(cohort.test.take(np.arange(n)).counts)
+    train = checked(cohort.train.take(np.arange(n, 2 * n)).counts)
     measures = [one for one in METRICS.measures if next(iter(one.keys.values())) in KEYS]
     columns = {}
     for name, matrix in found.items():
@@ -48,24 +46,18 @@ def scored(found: Mapping[str, CodeMatrix], cohort: Cohort) -> pd.DataFrame:
 
 def against_law(found: Mapping[str, CodeMatrix]) -> pd.DataFrame:
     """What the law of the simulated cohort says of each set, a row a quantity."""
-    return pd.DataFrame(
-        {
-            name: {title: made[key] for key, title in LAW.items()}
-            for name, made in (
-                (name, measured.against_law(matrix)) for name, matrix in found.items()
-            )
-        }
-    )
+    made = pd.DataFrame({name: measured.against_law(matrix) for name, matrix in found.items()})
+    return made.loc[list(LAW)].rename(index=LAW)
 
 
 def coverage(law: pd.DataFrame) -> str:
     """One sentence a set: how often its nominal intervals hold the truth."""
     row = law.loc[LAW["odds_coverage"]]
     fresh = row[FRESH]
-    points = {
-        name: f"{100 * (share - fresh):+.1f}".replace("-", "−") for name, share in row.items()
-    }
-    parts = [f"{name} {row[name]:.1%} ({points[name]} points)" for name in row.drop(FRESH).index]
+    parts = []
+    for name, share in row.drop(FRESH).items():
+        points = f"{100 * (share - fresh):+.1f}".replace("-", "−")
+        parts.append(f"{name} {share:.1%} ({points} points)")
     return (
         f"A nominal 95 % interval holds the true odds ratio for {fresh:.1%} of the pairs among "
         f"fresh real patients; among synthetic ones: {'; '.join(parts)}."

@@ -235,9 +235,8 @@ def test_rotate_of_pykeen_learns_the_same_triples():
     config = EmbeddingConfig(dimensions=8, epochs=60, negatives=8, batch=32, margin=6.0)
     graph_ = tree(3)
     model = embeddings.RotatE(len(graph_.entities), 1, config, 0)
-    embeddings._fit(
-        model, len(graph_.entities), graph_.triples, config, embeddings.ROTATE_RATE, 0, False
-    )
+    rate = embeddings.ROTATE_RATE
+    embeddings._fit(model, graph_, graph_.triples, config, rate, 0, False)
     with torch.no_grad():
         first = model.rank(torch.tensor([3]), torch.tensor([0]))[0] + config.margin
         assert first[1].item() == pytest.approx(
