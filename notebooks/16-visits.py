@@ -32,7 +32,7 @@ import pandas as pd
 from IPython.display import display
 
 from reproduction import estimates, figures
-from reproduction.synthesis import results, whole
+from reproduction.synthesis import results, scores, whole
 from reproduction.tables import Table, Words
 from scoehr.files import CHECKOUT, check_seed, read_json
 
@@ -146,24 +146,17 @@ Words(whole.broken_words(kept))
 # patients and 1 where it is that of independent columns.
 
 # %% tags=["hide-input"]
-Table(whole.scores(runs), estimates.caption([len(runs)]))
+Table(whole.sheet(runs), estimates.caption([len(runs)]))
 
 # %% tags=["hide-input"]
 drawn = [
     f"whole.{name}"
     for name in ("overlap_ks", "moves_variation", "recurrence_mae", "discriminator_auc_returning")
 ]
-points = {
-    whole.NAMES[point]: {
-        whole.title(key): value
-        for key in drawn
-        if (value := whole.reference(runs, point, key)) is not None
-    }
-    for point in ("real", "shuffled", "independent")
-}
-panels = {whole.title(key): {"synthetic": whole.estimate(runs, key)} for key in drawn}
+rows = {"synthetic": runs}
+points = scores.points(rows, drawn, ("real", "shuffled", "independent"))
 figures.show(
-    figures.dots(panels, references=points),
+    figures.dots(scores.panels(rows, drawn), references=points),
     "Scores that need the order of visits; lower is better, and a line is a reference point.",
 )
 
@@ -223,4 +216,4 @@ Table(
 
 # %% tags=["hide-input"]
 for name, those in whole.published().items():
-    display(Table(whole.scores(those), f"{name}. {estimates.caption([len(those)])}"))
+    display(Table(whole.sheet(those), f"{name}. {estimates.caption([len(those)])}"))

@@ -103,7 +103,8 @@ def ddm_digits() -> pd.Series:
     The report also gives each DDM in percent of the paper's 0.0029, with two decimals.
     """
     rows = pd.DataFrame(QUOTES.values["report"]).set_index("title").rename_axis(None)
-    return QUOTES.value("paper/ScoEHR/ddm") * (1 + rows["ddm_change"] / 100)
+    changes = rows["ddm_change"].rename(None)
+    return QUOTES.value("paper/ScoEHR/ddm") * (1 + changes / 100)
 
 
 def real_codes() -> float:

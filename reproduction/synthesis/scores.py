@@ -22,6 +22,8 @@ from reproduction.estimates import NO_LIMITS, Estimate, Limits
 from reproduction.synthesis.experiments import Run
 from reproduction.tables import cell
 from scoehr.metrics import METRICS
+from scoehr.metrics.registry import Metric
+from scoehr.metrics.whole import WHOLE
 
 #: Rows of the plan with the runs of each over its random seeds.
 Rows: TypeAlias = Mapping[str, Sequence[Run]]
@@ -34,9 +36,10 @@ POINTS = {
     "zero": "empty table",
     "copy": "training patients copied",
     "resampled": "training patients resampled",
+    "shuffled": "shuffled visits",
 }
-
-
+#: The scores of patients as rows of codes and as wholes.
+KNOWN: Mapping[str, Metric] = {**METRICS, **WHOLE}
 #: Those of tables and figures.
 FLOORS = ("real", "independent")
 #: Limits of counts, ratios and seconds.
@@ -62,14 +65,14 @@ def value(run: Run, key: str) -> float | None:
 def title(key: str) -> str:
     """A quantity by its name."""
     family, _, name = key.partition(".")
-    if key in METRICS:
-        return METRICS[key].title
+    if key in KNOWN:
+        return KNOWN[key].title
     return f"validation loss of the {name}" if family == "loss" else name.replace("_", " ")
 
 
 def badness(key: str, numbers: Sequence[float]) -> list[float]:
     """Values turned so that lower is better; a score with a target by its distance from it."""
-    score = METRICS.get(key)
+    score = KNOWN.get(key)
     if score is None or score.better == "lower":
         return list(numbers)
     if score.better == "higher":
@@ -79,8 +82,8 @@ def badness(key: str, numbers: Sequence[float]) -> list[float]:
 
 def limits(key: str) -> Limits:
     """The least and the most that a quantity can be; None where there is no limit."""
-    if key in METRICS:
-        return METRICS[key].low, METRICS[key].high
+    if key in KNOWN:
+        return KNOWN[key].low, KNOWN[key].high
     return (0.0 if key.startswith("costs.") else None), None
 
 
@@ -218,7 +221,7 @@ def table(rows: Rows, keys: Iterable[str], *, references: Iterable[str] = ()) ->
     for key in (key for key in keys if not had or key.split(".")[0] in had):
         found = {label(name, runs): str(over_seeds(runs, key)) for name, runs in rows.items()}
         beside = {POINTS[name]: cell(point(rows, name, key)) for name in points}
-        sheet[METRICS[key].title] = found | beside
+        sheet[title(key)] = found | beside
     return pd.DataFrame.from_dict(sheet, orient="index")
 
 
@@ -244,7 +247,7 @@ def gaps(rows: Rows, keys: Iterable[str] = tuple(METRICS)) -> dict[str, dict[str
     for key in keys:
         row = {name: over_seeds(runs, f"gap.{key}") for name, runs in labelled(rows).items()}
         if any(gap.n for gap in row.values()):
-            found[METRICS[key].title] = row
+            found[title(key)] = row
     return found
 
 

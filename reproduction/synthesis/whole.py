@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,16 +14,16 @@ from matplotlib.ticker import MaxNLocator
 from reproduction import figures
 from reproduction.estimates import Estimate, student
 from reproduction.plan import done
-from reproduction.synthesis import experiments
+from reproduction.synthesis import experiments, scores
 from reproduction.synthesis.experiments import WHOLE, WholeRun
-from reproduction.synthesis.scores import POINTS
-from reproduction.tables import Html, cell, folded, patients
+from reproduction.synthesis.scores import over_seeds, reference, value
+from reproduction.tables import Html, folded, patients
 from scoehr.data import datasets
 from scoehr.data.columns import DAYS, Columns
 from scoehr.data.patients import Patients
-from scoehr.metrics import whole as scores_of
+from scoehr.metrics.whole import REFERENCES
+from scoehr.metrics.whole import WHOLE as WHOLE_SCORES
 
-NAMES = POINTS | {"shuffled": "shuffled visits"}
 #: Titles of a visit that a timeline shows; the others are counted.
 SHOWN = 6
 
@@ -58,41 +58,11 @@ def published() -> dict[str, Sequence[WholeRun]]:
 # Scores -------------------------------------------------------------------------------------------
 
 
-def scores(runs: Sequence[WholeRun]) -> pd.DataFrame:
+def sheet(runs: Sequence[WholeRun]) -> pd.DataFrame:
     """A row a score: the generator with its interval, reference points, floor-normalised gap."""
-    sheet = {}
-    for key, metric in scores_of.WHOLE.items():
-        named = [name for name in scores_of.REFERENCES if name != "resampled"]  # as copies score
-        point = {NAMES[name]: reference(runs, name, key) for name in named}
-        gap = str(student(_known(run.metrics["gap"][key] for run in runs)))
-        sheet[metric.title] = {"synthetic": str(estimate(runs, key))} | point | {"gap": gap}
-    table = pd.DataFrame.from_dict(sheet, orient="index")
-    return table.map(lambda value: value if isinstance(value, str) else cell(value))
-
-
-def reference(runs: Sequence[WholeRun], point: str, key: str) -> float | None:
-    """The score of a reference point, beside the first run."""
-    family, name = key.split(".")
-    return runs[0].metrics["reference"][point][family][name]
-
-
-def title(key: str) -> str:
-    """What a score is called."""
-    return scores_of.WHOLE[key].title
-
-
-def estimate(runs: Sequence[WholeRun], key: str) -> Estimate:
-    """A score over random seeds; of one run alone, with its interval over patients."""
-    metric, (family, name) = scores_of.WHOLE[key], key.split(".")
-    alone = runs[0].metrics["interval"].get(key) if len(runs) == 1 else None
-    found = student(
-        _known(run.metrics[family][name] for run in runs), limits=(metric.low, metric.high)
-    )
-    return found._replace(low=alone[0], high=alone[1]) if alone and found.n == 1 else found
-
-
-def _known(values: Iterable[float | None]) -> list[float]:
-    return [value for value in values if value is not None]
+    named = [name for name in REFERENCES if name != "resampled"]  # which scores as copies do
+    table = scores.table({"synthetic": runs}, WHOLE_SCORES, references=named)
+    return table.assign(gap=[str(over_seeds(runs, f"gap.{key}")) for key in WHOLE_SCORES])
 
 
 @figures.styled
@@ -102,9 +72,7 @@ def shares(curves: dict[str, Any]) -> Figure:
     words = {"numbers": ("visits", "patients (%)"), "sizes": ("codes", "visits (%)")}
     for ax, (key, (xlabel, ylabel)) in zip(axes, words.items(), strict=True):
         for side, colour in figures.colours(["real", "synthetic"]).items():
-            values = np.array(
-                [100 * share or np.nan for share in curves[key][side]]
-            )  # no mark for nothing
+            values = [100 * share or np.nan for share in curves[key][side]]  # no mark for nothing
             ax.plot(np.arange(len(values)), values, "o-", markersize=3, color=colour, label=side)
         ax.set(xlabel=xlabel, ylabel=ylabel)
         ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
@@ -154,13 +122,12 @@ def measured(runs: Sequence[WholeRun], key: str) -> Estimate:
     if key == "training":
         return student([cost["training_seconds"] / 60 for cost in costs])
     if key == "sampling":
-        return student(
-            [1e4 * cost["sampling_seconds"] / cost["patients_sampled"] for cost in costs]
-        )
+        seconds = [cost["sampling_seconds"] / cost["patients_sampled"] for cost in costs]
+        return student(seconds).times(1e4)
     if "auroc" not in key:
-        return estimate(runs, key)
-    lost = [(reference([run], "real", key), estimate([run], key).value) for run in runs]
-    return student([floor - value for floor, value in lost if floor is not None])
+        return over_seeds(runs, key)
+    lost = [(reference(run, "real", key), value(run, key)) for run in runs]
+    return student([floor - ours for floor, ours in lost if None not in (floor, ours)])
 
 
 def _reached(found: Estimate, target: Target) -> dict[str, str]:
@@ -200,16 +167,12 @@ def blinded(
     """
     rng = np.random.default_rng(seed)
     sides = {"synthetic": synthetic} if real is None else {"real": real, "synthetic": synthetic}
-    cards = [
-        (timeline(side, row), name)
-        for name, side in sides.items()
-        for row in rng.permutation(len(side))[:n]
-    ]
+    cards = []
+    for name, side in sides.items():
+        cards += [(timeline(side, row), name) for row in rng.permutation(len(side))[:n]]
     shown = {chr(ord("A") + k): cards[row] for k, row in enumerate(rng.permutation(len(cards)))}
-    body = "".join(
-        f"<article><strong>{letter}</strong> {card}</article>"
-        for letter, (card, _) in shown.items()
-    )
+    articles = [f"<strong>{letter}</strong> {card}" for letter, (card, _) in shown.items()]
+    body = "".join(f"<article>{article}</article>" for article in articles)
     made = ", ".join(letter for letter, (_, name) in shown.items() if name == "synthetic")
     answer = f"<p>Synthetic: {made}. All others are held-out patients.</p>"
     return Html(f'<div class="patients">{body}</div>'), folded("Which are synthetic?", answer)

@@ -77,7 +77,7 @@ def made(auc, readmitted, seconds):
     synthetic = values | {"discriminator_auc": auc, "readmission_auroc": readmitted}
     metrics = {"whole": synthetic, "interval": {}, "reference": {"real": {"whole": values}}}
     costs = {"training_seconds": 600.0, "sampling_seconds": seconds, "patients_sampled": 10_000}
-    return SimpleNamespace(metrics=metrics, costs=costs)
+    return SimpleNamespace(id="made", verdict="finished", metrics=metrics, costs=costs)
 
 
 def test_targets_are_reached_or_not_as_the_numbers_say():
