@@ -43,9 +43,7 @@ class Estimate(NamedTuple):
 
     @classmethod
     def read(cls, entry: Mapping[str, Any] | None) -> Estimate:
-        """An estimate from JSON, ``{"value", "interval"}`` or ``{"value", "low", "high"}``, None
-        being NaN.
-        """
+        """From JSON, ``{"value", "interval"}`` or ``{"value", "low", "high"}``, None being NaN."""
         if not entry:
             return cls(n=0)
         low, high = entry.get("interval") or (entry.get("low"), entry.get("high"))

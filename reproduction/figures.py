@@ -318,20 +318,11 @@ def verdicts(sees: pd.DataFrame) -> Figure:
     figure, ax = axis(2.9 + 0.72 * sees.shape[1], 0.8 + 0.3 * len(sees))
     shades = ListedColormap(["#F6C7A8", "#A9D3EA", "#EEEEEE"])
     ax.pcolormesh(codes[::-1], cmap=shades, vmin=-0.5, vmax=2.5, edgecolors="white", linewidth=1.5)
+    style: Any = {"ha": "center", "va": "center", "fontsize": 8.5}
     for (row, column), code in np.ndenumerate(codes[::-1]):
-        ax.text(
-            column + 0.5,
-            row + 0.5,
-            ("blind", "sees", "–")[int(code)],
-            ha="center",
-            va="center",
-            fontsize=8.5,
-        )
-    ax.set_xticks(
-        np.arange(sees.shape[1]) + 0.5,
-        [textwrap.fill(str(name), 9) for name in sees.columns],
-        fontsize=9,
-    )
+        ax.text(column + 0.5, row + 0.5, ("blind", "sees", "–")[int(code)], **style)
+    faults = [textwrap.fill(str(name), 9) for name in sees.columns]
+    ax.set_xticks(np.arange(sees.shape[1]) + 0.5, faults, fontsize=9)
     ax.set_yticks(np.arange(len(sees)) + 0.5, sees.index[::-1])
     ax.xaxis.tick_top()
     ax.tick_params(length=0)
@@ -354,8 +345,7 @@ def bars(values: Mapping[str, float], *, xlabel: str) -> Figure:
 
 @styled
 def answer(real: ArrayLike, synthetic: Mapping[str, ArrayLike], gap: pd.DataFrame) -> Figure:
-    """The study in one picture: prevalence of every code (above) and the floor-normalised gaps
-    (below).
+    """The study in one picture: prevalence of every code above, floor-normalised gaps below.
 
     ``real`` and ``synthetic`` as in :func:`prevalence`, ``gap`` as in :func:`gaps` with a column a
     model.
@@ -584,9 +574,8 @@ def agreement(
 ) -> Figure:
     """Two numbers against each other, such as scores up to 1, a dot a code, a panel a model."""
     figure, axes = panels(len(tables), width=2.7, height=2.8, columns=4)
-    every = np.concatenate(
-        [np.ravel(np.asarray(side, float)) for x in tables.values() for side in x]
-    )
+    sides = [np.ravel(side) for both in tables.values() for side in both]
+    every = np.concatenate(sides).astype(float)
     limits = (float(np.nanmin(every, initial=1)) - 0.03, float(np.nanmax(every, initial=1)))
     for ax, (name, (x, y)) in zip(axes, tables.items(), strict=True):
         ax.plot(limits, limits, color=GREY, linewidth=0.9)

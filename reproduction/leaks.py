@@ -92,6 +92,8 @@ SEPARATED = re.compile(
 IN_THREE = re.compile(
     r"(?<![\w.,/-])(\d{1,4})\s?([-/._])\s?(\d{1,2})\s?\2\s?(\d{4}|\d{2})(?![\d/%-]|\.\d)"
 )
+#: Categories of letters that are not seen.
+INVISIBLE = ("Cf", "Co", "Cc")
 DASHES = re.compile("[\u2010-\u2015\u2212]")
 ENCODED = re.compile(r"(?<![\w+/=-])[A-Za-z0-9+/_-]{12,}={0,2}(?![\w+/-])")
 #: As long as this, a word of letters and digits without a blank is no word.
@@ -119,12 +121,8 @@ def plain(text: str) -> str:
     if re.search(r"%[0-9A-Fa-f]{2}%[0-9A-Fa-f]{2}|%(?:2F|2D|3A|20)", text):
         text = f"{text}\n{urllib.parse.unquote(text)}"
     text = EMPHASIS.sub("", PACKET.sub("record", DASHES.sub("-", text)))
-    invisible = ("Cf", "Co", "Cc")
-    return "".join(
-        letter
-        for letter in text
-        if letter in "\n\t\r" or unicodedata.category(letter) not in invisible
-    )
+    unseen = {one for one in set(text) - set("\n\t\r") if unicodedata.category(one) in INVISIBLE}
+    return "".join(letter for letter in text if letter not in unseen)
 
 
 def masked(found: str) -> str:
@@ -140,31 +138,27 @@ def shown(text: str, *, bare: bool = True) -> tuple[str, ...]:
     column.
     """
     text = plain(text)
-    reasons = [
-        *_broken(text, ANYWHERE + SHOWN),
-        *_ids(text, strict=True, bare=bare),
-        *_encoded(text),
-    ]
-    if len(set(FACT_KEYS.findall(text))) > 1:
-        reasons.append(A_RECORD)
+    reasons = [*_reasons(text, SHOWN, strict=True, bare=bare)]
     named = SERIES.search(text)
     if named and COUNTED.fullmatch(named[1]) and re.search(r"\s(?:[1-9]|10)\n", text):
         reasons.append(FEW_IN_TABLE)
-    for table in tables(text):
-        reasons += judge(table, loose=True)
     return tuple(reasons)
 
 
 def written(text: str) -> Iterator[str]:
     """Reasons why code or prose that a person wrote may not be published."""
-    text = plain(text)
-    yield from _broken(text, ANYWHERE + WRITTEN)
-    yield from _ids(text, strict=False, bare=True)
+    yield from _reasons(plain(text), WRITTEN, strict=False, bare=True)
+
+
+def _reasons(text: str, rules: list[Rule], *, strict: bool, bare: bool) -> Iterator[str]:
+    """Reasons against a text as a reader sees it; ``strict`` where it is shown."""
+    yield from _broken(text, ANYWHERE + rules)
+    yield from _ids(text, strict=strict, bare=bare)
     yield from _encoded(text)
     if len(set(FACT_KEYS.findall(text))) > 1:
         yield A_RECORD
     for table in tables(text):
-        yield from judge(table, headed=False, loose=True)
+        yield from judge(table, headed=strict, loose=True)
 
 
 def _broken(text: str, rules: list[Rule]) -> Iterator[str]:
@@ -380,15 +374,11 @@ def _small_cells(rows: Sequence[Row], caption: str, loose: bool) -> bool:
     elif loose and all(re.match(r"[–\d.-]", head.strip()) for head in rows[0][1:]):
         return False  # the heads are not among the rows
     of_people = bool(OF_PEOPLE.search(caption))
-    cells = (
-        (head, row[0], cell)
-        for row in rows[1:]
-        for head, cell in zip(rows[0][1:], row[1:], strict=False)
-    )
-    return any(
-        SMALL.fullmatch(cell.strip()) and _counts(titles, cell, of_people)
-        for *titles, cell in cells
-    )
+    for label, *cells in rows[1:]:
+        for head, cell in zip(rows[0][1:], cells, strict=False):
+            if SMALL.fullmatch(cell.strip()) and _counts([head, label], cell, of_people):
+                return True
+    return False
 
 
 def _counts(titles: list[str], cell: str, of_people: bool) -> bool:

@@ -119,8 +119,8 @@ def moved(rows: Rows, full: str) -> dict[str, list[str]]:
         half = (known[key].high - known[key].low) / 2
         return abs(scores.over_seeds(runs, key).value - known[key].value) > half
 
-    others = {name: runs for name, runs in rows.items() if name != full}
-    return {name: [title(key) for key in known if far(runs, key)] for name, runs in others.items()}
+    others = [name for name in rows if name != full]
+    return {name: [title(key) for key in known if far(rows[name], key)] for name in others}
 
 
 def converged(rows: Rows, full: str, what: str) -> str:
@@ -173,14 +173,9 @@ PAPER = {
 def of_paper(title: str = "ScoEHR") -> dict[str, str]:
     """The scores that the paper gives for a model on MIMIC-III, by our key, with its margins."""
     row = next(row for row in QUOTES.values["paper"] if row["title"] == title)
-    found = {}
-    for key, name in PAPER.items():
-        if name in row:
-            margin = f" ± {row[f'{name} ±']}" if f"{name} ±" in row else ""
-            found[key] = f"{row[name]}{margin}"
-    if "cosine" in row:
-        found["reported.cosine_share"] = f"{row['cosine']:g} %"
-    return found
+    margins = {name: f" ± {row[f'{name} ±']}" if f"{name} ±" in row else "" for name in row}
+    found = {key: f"{row[name]}{margins[name]}" for key, name in PAPER.items() if name in row}
+    return found | ({"reported.cosine_share": f"{row['cosine']:g} %"} if "cosine" in row else {})
 
 
 def reported_curves(stage: str) -> dict[str, pd.DataFrame]:
@@ -323,11 +318,10 @@ def overview(found: Rows) -> pd.DataFrame:
     table = {}
     for which in SWEEPS:
         values, pairs = level(found, which), order(found, which)
-        counts = pairs["verdict"].value_counts()
         table[experiments.tables()[which].title] = {
             "rows run": f"{len(pick(found, which))} of {len(rows_of(which))}",
-            "values met": _share(int(values["within"].sum()), len(values)),
-            **{name: _share(int(counts.get(name, 0)), len(pairs)) for name in (FOUND, REVERSED)},
+            "values met": _share(values["within"].sum(), len(values)),
+            **{name: _share((pairs["verdict"] == name).sum(), len(pairs)) for name in VERDICTS[:2]},
             "best by discriminator AUC": leader(found, which, SEEING[-1]),
         }
     return pd.DataFrame.from_dict(table, orient="index")
@@ -378,7 +372,7 @@ def level_summary(values: pd.DataFrame) -> str:
 
 # The reported order -------------------------------------------------------------------------------
 
-FOUND, REVERSED, OPEN, GONE = "as reported", "reversed", "not told apart", "no score"
+FOUND, REVERSED, OPEN, GONE = VERDICTS = ("as reported", "reversed", "not told apart", "no score")
 
 
 def order(found: Rows, which: str) -> pd.DataFrame:
@@ -413,8 +407,7 @@ def _verdict(theirs: float, ones: Sequence[float], others: Sequence[float]) -> t
 def order_summary(pairs: pd.DataFrame) -> str:
     """One sentence on how much of the reported order is found."""
     counts = pairs["verdict"].value_counts()
-    verdicts = [name for name in (FOUND, REVERSED, OPEN, GONE) if name in counts]
-    share = ", ".join(f"{counts[name]} {name}" for name in verdicts)
+    share = ", ".join(f"{counts[name]} {name}" for name in VERDICTS if name in counts)
     complete = (pairs["verdict"] == FOUND).groupby(pairs["score"], sort=False).all()
     whole = ", ".join(complete[complete].index)
     kept = f"The whole order is found in {whole}." if whole else "In no score is all of it found."

@@ -236,10 +236,8 @@ def reviewed(found: Found, *, run: str) -> Finding:
     key = "utility.discriminator_auc"
     records = QUOTES.values["clinicians_records"]
     place = "clinicians/real if most clinicians say so"
-    synthetic, real = (
-        wilson(QUOTES.value(f"{place}/{side}"), records) for side in ("synthetic", "real")
-    )
-    apart = newcombe(synthetic, real).times(100)
+    sides = (QUOTES.value(f"{place}/{side}") for side in ("synthetic", "real"))
+    apart = newcombe(*(wilson(side, records) for side in sides)).times(100)
     why = (
         "it needs clinicians; the review is ready to hold. By the reported shares of "
         f"{records} records a side, the difference lies between {apart.low:.0f} and "
@@ -321,10 +319,8 @@ def bounded(found: Found, *, of: str, than: list[str]) -> Finding:
     if not lower:
         return Finding(OPEN, f"{why}; the reported values tell no more")
     empty = reported.empty(**reported.scale())["DDM"]
-    return Finding(
-        FAILS,
-        f"{why}; lower are {', '.join(lower)}. As coded, an empty table wins with {empty:.4f}",
-    )
+    why = f"{why}; lower are {', '.join(lower)}. As coded, an empty table wins with {empty:.4f}"
+    return Finding(FAILS, why)
 
 
 @test

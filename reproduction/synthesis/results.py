@@ -32,9 +32,7 @@ ENOUGH = 100
 
 
 def runs(dataset: str, source: str | None, profile: str, seed: int) -> dict[str, Run]:
-    """The main rows' runs at this profile and random seed, made if they or their patients are not
-    there; diverged ones are left out.
-    """
+    """The main rows' runs but diverged ones, made if they or their patients are not there."""
     plan = experiments.main(experiments.plan(dataset, source, profile, seed))
     made = {name: experiments.run(row, again=_lacks_patients(row)) for name, row in plan.items()}
     return {name: run for name, run in made.items() if run.verdict == "finished"}
@@ -150,9 +148,7 @@ def origin(
 
 def settings(found: Mapping[str, Entry]) -> pd.DataFrame:
     """The settings that distinguish the runs, a column a run; a dash where one has no meaning."""
-    columns = {
-        scores.label(name, _all(entry)): _settings(_first(entry)) for name, entry in found.items()
-    }
+    columns = {scores.label(name, _all(one)): _settings(_first(one)) for name, one in found.items()}
     return pd.DataFrame(columns)
 
 
@@ -211,12 +207,8 @@ def training_seconds(run: Run) -> float | None:
 
 
 def _stages(run: Run, but: Sequence[str]) -> float | None:
-    stages = [
-        seconds
-        for name, seconds in run.costs.items()
-        if name.endswith("_seconds") and name not in but
-    ]
-    return sum(stages) if stages else None
+    stages = [name for name in run.costs if name.endswith("_seconds") and name not in but]
+    return sum(run.costs[name] for name in stages) if stages else None
 
 
 def thousand(run: Run) -> float | None:
@@ -324,11 +316,9 @@ def sees(
     """
     table, faults = {}, [name for name in results if name not in fresh]
     for key in keys:
-        values = [score(results[name], key) for name in fresh]
-        floor = [value for value in values if value is not None]
-        table[METRICS[key].title] = {
-            name: _worse(key, score(results[name], key), floor) for name in faults
-        }
+        values = {name: score(results[name], key) for name in results}
+        floor = [values[name] for name in fresh if values[name] is not None]
+        table[METRICS[key].title] = {name: _worse(key, values[name], floor) for name in faults}
     return pd.DataFrame.from_dict(table, orient="index", dtype=object)
 
 
