@@ -4,7 +4,6 @@ import re
 
 import pandas as pd
 import pytest
-from tiny_study import CHECKOUT
 
 from companions.dualk import exhibits as dualk
 from companions.mortality_attack import exhibits as mortality
@@ -13,6 +12,7 @@ from reproduction.exhibits import Exhibit, apart, beside, page, rest
 from reproduction.synthesis import experiments
 from reproduction.synthesis.claims import LEDGER
 from reproduction.synthesis.exhibits import all_exhibits
+from scoehr.files import CHECKOUT
 
 
 def test_what_is_reported_stands_beside_ours():

@@ -10,9 +10,11 @@ import jupytext
 import nbformat
 import pytest
 import tiny_study
+from bs4 import BeautifulSoup
 from tiny_study import CHECKOUT
 
 from reproduction import book
+from tests.reproduction.synthesis.test_claims import VALUES
 
 pytestmark = pytest.mark.timeout(0)  # processor time is limited, in tiny_study
 
@@ -129,3 +131,20 @@ def test_on_colab_a_notebook_fetches_the_project(tmp_path):
 def test_the_published_address_is_that_of_pyproject():
     first = {book.load(name).cells[0].source for name in NAMES}
     assert len(first) == 1 and book.repository() in first.pop()
+
+
+def test_every_printed_value_is_shown_on_the_pages_that_need_no_data():
+    names = ("08-printed-numbers", "08-paper-tables", "08-all-reported")
+    notebooks = [nbformat.read(tiny_study.executed(name), as_version=4) for name in names]
+    outputs = [
+        output for page in notebooks for cell in page.cells for output in cell.get("outputs", [])
+    ]
+    shown = " ".join(
+        BeautifulSoup(output.data[form], "html.parser").get_text(" ")
+        for output in outputs
+        for form in ("text/html", "text/markdown")
+        if form in output.get("data", {})
+    )
+    seen = {float(number) for number in re.findall(r"-?\d+(?:\.\d+)?", shown.replace(",", ""))}
+    for name, values in VALUES.items():
+        assert [value for value in values if float(value) not in seen] == [], name
