@@ -317,7 +317,7 @@ def sees(
     table, faults = {}, [name for name in results if name not in fresh]
     for key in keys:
         values = {name: score(results[name], key) for name in results}
-        floor = [values[name] for name in fresh if values[name] is not None]
+        floor = [value for name in fresh if (value := values[name]) is not None]
         table[METRICS[key].title] = {name: _worse(key, values[name], floor) for name in faults}
     return pd.DataFrame.from_dict(table, orient="index", dtype=object)
 

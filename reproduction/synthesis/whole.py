@@ -127,7 +127,8 @@ def measured(runs: Sequence[WholeRun], key: str) -> Estimate:
     if "auroc" not in key:
         return over_seeds(runs, key)
     lost = [(reference(run, "real", key), value(run, key)) for run in runs]
-    return student([floor - ours for floor, ours in lost if None not in (floor, ours)])
+    known = [(floor, ours) for floor, ours in lost if floor is not None and ours is not None]
+    return student([floor - ours for floor, ours in known])
 
 
 def _reached(found: Estimate, target: Target) -> dict[str, str]:
