@@ -220,8 +220,8 @@ def item_hazards() -> tuple[np.ndarray, np.ndarray]:
     strength = 4.0 * rng.permutation(np.arange(1, items + 1) ** -0.7)
     hazards = np.zeros((len(vocabulary()), items), dtype=np.float32)
     for item in range(items):
-        chosen = rng.choice(frequent, 4, replace=False)
-        hazards[chosen, item] = strength[item] * rng.uniform(0.3, 1.5, 4)
+        found = strength[item] * rng.uniform(0.3, 1.5, 4)
+        hazards[rng.choice(frequent, 4, replace=False), item] = found
     return (0.02 * strength).astype(np.float32), hazards
 
 
