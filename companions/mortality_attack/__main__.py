@@ -146,6 +146,8 @@ def evaluate_(
     if facts["trained_on"]:
         words = f"{facts['trained_on']} of these {len(series)} stays were trained on"
         print(f"warning: {words}; their scores are too good", file=sys.stderr)
+    elif facts["trained_on"] is None:
+        print("note: the model does not say which stays it was trained on", file=sys.stderr)
     _write(json, found | facts)
 
 

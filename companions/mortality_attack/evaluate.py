@@ -206,24 +206,24 @@ def subgroups(
     for title, some in groups.items():
         if min((died & some).sum(), (~died & some).sum()) < FEWEST:
             continue
-        known = (probability[some], died[some])
-        drawn = [(known[0][r], known[1][r]) for r in resample(series.patients[some], DRAWS, seed)]
-        rows.append(
-            {"group": title, "stays": int(some.sum()), "deaths": int(known[1].sum())}
-            | {
-                name: {"value": score(*known), "interval": interval([score(*d) for d in drawn])}
-                for name, score in (("auroc", _auroc), ("ratio", _ratio))
-            }
-        )
+        known, patients = np.column_stack([probability, died])[some], series.patients[some]
+        facts = {"group": title, "stays": int(some.sum()), "deaths": int((died & some).sum())}
+        scored = {
+            name: over_patients(score, known, patients, seed=seed)
+            for name, score in (("auroc", _auroc), ("ratio", _ratio))
+        }
+        rows.append(facts | scored)
     return rows
 
 
-def _auroc(probability: np.ndarray, died: np.ndarray) -> float:
-    return area(probability[died], probability[~died]) if 0 < died.sum() < len(died) else np.nan
+def _auroc(known: np.ndarray) -> float:
+    """Of probabilities and outcomes, ``(n, 2)``."""
+    died = known[:, 1] > 0
+    return area(known[died, 0], known[~died, 0]) if 0 < died.sum() < len(died) else np.nan
 
 
-def _ratio(probability: np.ndarray, died: np.ndarray) -> float:
-    return float(died.sum() / max(probability.sum(), 1e-9))
+def _ratio(known: np.ndarray) -> float:
+    return float(known[:, 1].sum() / max(known[:, 0].sum(), 1e-9))
 
 
 def balanced_draw(died: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -148,6 +148,10 @@ def test_a_blend_is_copied_with_its_models_and_knows_what_it_was_trained_on(root
     stays = row.prepared()
     assert words["all"][0]["trained_on"] == len(stays.train) + len(stays.validation)
     assert "were trained on" in words["all"][1]
+    for path in out.glob("*trained.safetensors"):
+        path.unlink()  # as in what is published
+    status, _, err = shell("evaluate", "--model", out, "--profile", "tiny", "--part", "test")
+    assert status == 0 and "does not say which stays it was trained on" in err
 
 
 def test_extract_says_what_was_kept(root, shared_data, tmp_path):
