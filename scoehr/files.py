@@ -151,7 +151,7 @@ def clear(path: str | Path) -> None:
     with suppress(OSError):
         for nest in list(target.parent.iterdir()):
             owner = name.fullmatch(nest.name)
-            if owner and owner[1] == _machine() and not _lives(int(owner[2]), owner[3]):
+            if owner and owner[1] == _machine() and _start(int(owner[2])) != owner[3]:
                 _clear_nest(nest, target)
 
 
@@ -244,10 +244,6 @@ def _start(pid: int) -> str | None:
     return None if fields[0] in "ZX" else fields[19]  # a zombie is gone, too
 
 
-def _lives(pid: int, start: str) -> bool:
-    return _start(pid) == start
-
-
 @contextmanager
 def alone(path: Path, what: str) -> Iterator[int]:
     """Hold the lock file ``path``, which one process can, with the children that inherit it.
@@ -281,13 +277,9 @@ def read_json(path: str | Path) -> Any:
         raise InputError(f"{path}: no such file; check the path") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from None
-    except (
-        ValueError,
-        RecursionError,
-    ) as error:  # among them other encodings and numbers of endless length
-        raise InputError(
-            f"{path}: not valid JSON ({error}); restore the file or delete its folder"
-        ) from None
+    except (ValueError, RecursionError) as error:  # other encodings and endless numbers, too
+        what = f"not valid JSON ({error}); restore the file or delete its folder"
+        raise InputError(f"{path}: {what}") from None
 
 
 def sha256(path: str | Path) -> str:

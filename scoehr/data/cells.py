@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -98,6 +99,13 @@ def were_floats(codes: Iterable[str], *, beside_missing: bool) -> str | None:
         return None
     odd = next((code for code in written if code.index(".") != 3), None)
     return odd or (written[0] if beside_missing or len(written) > 2 else None)
+
+
+def refuse(where: str | Path, wrong: np.ndarray, what: Callable[[int], str]) -> None:
+    """InputError at the first row that is wrong; ``what`` says of its position what it is."""
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise InputError(f"{where}, row {row + 1}: {what(row)}")
 
 
 # Values of Python -----------------------------------------------------------------------------

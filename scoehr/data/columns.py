@@ -74,18 +74,13 @@ class Column:
             return self._numbers(array.astype(np.float64))
         places = array.astype(np.int32)
         wrong = (places < -1) | (places >= len(self.levels)) | (places != array)
-        if wrong.any():
-            raise InputError(
-                f"column {self.name}, row {int(wrong.argmax()) + 1}: {array[wrong][0]} is no place "
-                f"among its {len(self.levels)} levels"
-            )
+        what = f"is no place among its {len(self.levels)} levels"
+        cells.refuse(f"column {self.name}", wrong, lambda row: f"{array[row]} {what}")
         return places
 
     def _numbers(self, numbers: np.ndarray) -> np.ndarray:
-        wrong = np.isinf(numbers)
-        if wrong.any():
-            row = int(wrong.argmax()) + 1
-            raise InputError(f"column {self.name}, row {row}: is not finite; mend the number")
+        what = "is not finite; mend the number"
+        cells.refuse(f"column {self.name}", np.isinf(numbers), lambda _: what)
         return numbers
 
     def read(self, found: pd.Series) -> np.ndarray:
@@ -101,10 +96,11 @@ class Column:
         return places.astype(np.int32)
 
     def _refuse(self, found: pd.Series, wrong: np.ndarray, what: str) -> None:
-        if wrong.any():
-            row = int(wrong.argmax())
-            shown = str(found.iloc[row])[:60]
-            raise InputError(f"column {self.name}, row {row + 1}: {shown!r} {what}; mend the cell")
+        cells.refuse(
+            f"column {self.name}",
+            wrong,
+            lambda row: f"{str(found.iloc[row])[:60]!r} {what}; mend the cell",
+        )
 
     def written(self, values: np.ndarray) -> pd.Series:
         """The inverse of :meth:`read`: a Series of categories, or of (whole) numbers."""

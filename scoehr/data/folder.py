@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from scipy import sparse
 
-from scoehr.data import interchange, kinds, own, reading
+from scoehr.data import cells, interchange, kinds, own, reading
 from scoehr.data.columns import DAYS, KEYS, Column, Columns
 from scoehr.data.interchange import AGAIN
 from scoehr.data.kinds import Wish
@@ -111,7 +111,7 @@ class Sheet(NamedTuple):
     def refuse(self, wrong: np.ndarray, what: str) -> None:
         """InputError at the first row that is wrong; ``what`` says why, of its patient."""
         patient = self.columns["patient_id"]
-        own.refuse(
+        cells.refuse(
             self.path, wrong, lambda row: f"patient {patient.words[patient.place[row]]} {what}"
         )
 

@@ -477,9 +477,8 @@ def _column(frame: pd.DataFrame, name: str) -> pd.Series:
 def _positions(frame: pd.DataFrame, name: str, names: Any) -> tuple[np.ndarray, np.ndarray]:
     """Places of a column's values in ``names`` (default: the sorted values), and the names."""
     column = _column(frame, name)
-    if column.isna().any():
-        row = int(column.isna().argmax()) + 1
-        raise InputError(f"column {name!r}, row {row}: is empty; fill or drop the row")
+    empty = column.isna().to_numpy()
+    cells.refuse(f"column {name!r}", empty, lambda _: "is empty; fill or drop the row")
     return _places(column.to_numpy(), name, names)
 
 
@@ -509,8 +508,7 @@ def _whole(values: pd.Series) -> np.ndarray:
     """The counts of a column as int64; InputError names the first that is no count."""
     places, words = pd.factorize(values.map(str))
     numbers = cells.counts([word.lower() for word in words])[places]
-    if (numbers < 0).any():
-        row = int((numbers < 0).argmax())
-        where = f"column {str(values.name)!r}, row {row + 1}"
-        raise InputError(f"{where}: {words[places[row]][:60]!r} is not a whole number from 0")
+    what = "is not a whole number from 0"
+    where = f"column {str(values.name)!r}"
+    cells.refuse(where, numbers < 0, lambda row: f"{words[places[row]][:60]!r} {what}")
     return numbers

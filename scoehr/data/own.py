@@ -149,8 +149,8 @@ class Column(NamedTuple):
         return np.append(found, -1)[self.place]
 
     def refuse(self, wrong: np.ndarray, what: Callable[[int], str]) -> None:
-        """:func:`refuse` of rows of this column."""
-        refuse(self.where, wrong, what)
+        """:func:`scoehr.data.cells.refuse` of rows of this column."""
+        cells.refuse(self.where, wrong, what)
 
     def refuse_missing(self, remedy: str) -> None:
         """InputError at the first row in which the column is missing, with the remedy."""
@@ -170,13 +170,6 @@ class Column(NamedTuple):
 
 
 _TEXTS = pa.dictionary(pa.int32(), pa.string())
-
-
-def refuse(where: str | Path, wrong: np.ndarray, what: Callable[[int], str]) -> None:
-    """InputError at the first row that is wrong; ``what`` says of its position what it is."""
-    if wrong.any():
-        row = int(wrong.argmax())
-        raise InputError(f"{where}, row {row + 1}: {what(row)}")
 
 
 def _as_texts(where: str, column: pa.Array) -> pa.DictionaryArray:
@@ -349,7 +342,7 @@ def _refuse_repeated_cells(path: Path, columns: dict[str, Column]) -> None:
         key = " and ".join(f"{name.removesuffix('_id')} {word}" for name, word in words.items())
         return f"{key} have a row already; put their counts in one row"
 
-    refuse(path, again, what)
+    cells.refuse(path, again, what)
 
 
 def _counts(count: Column, code: Column) -> np.ndarray:
@@ -371,7 +364,7 @@ def _refuse_header_inside(path: Path, columns: dict[str, Column]) -> None:
         same = [word.casefold().strip("\"'") == name for word in column.words]
         again &= np.array([*same, False])[column.place]
     what = "repeats the header, as in files pasted together; take the row out"
-    refuse(path, again, lambda row: what)
+    cells.refuse(path, again, lambda row: what)
 
 
 def _refuse_floats(code: Column) -> None:
@@ -410,11 +403,12 @@ def ranks(visit: Column) -> tuple[np.ndarray, np.ndarray | None]:
             if not wrong.any():
                 rank = np.asarray(found["rank"]).astype(np.int64)
                 return rank, np.floor(np.asarray(found["days"])) if dated else None
-    what = "is not a date as 2150-01-31, nor are all visits numbers"
-    remedy = "number the visits of each patient"
     word = int(wrong.argmax())
-    visit.refuse(visit.place == word, lambda row: f"{visit.words[word]!r} {what}; {remedy}")
-    raise AssertionError("a word without a row")
+    row = int((visit.place == word).argmax())
+    raise InputError(
+        f"{visit.where}, row {row + 1}: {visit.words[word]!r} is not a date as 2150-01-31, nor are "
+        "all visits numbers; number the visits of each patient"
+    )
 
 
 # Wide -----------------------------------------------------------------------------------------

@@ -381,7 +381,7 @@ def load(
     """
     place = datasets.source_of(name, source)
     if datasets.DATASETS[name].reader is None:
-        return _table(place, source, said)
+        return _table(place, said)
     with datasets.tables(name, place, digits=digits) as found:
         return _loaded(*_patients(found, said), "of the tables", name)
 
@@ -408,9 +408,7 @@ def _patients(found: Tables, said: Mapping[str, Wish] | None) -> tuple[Patients,
     return patients, found.account | account
 
 
-def _table(
-    path: Path, source: str | Path | None, said: Mapping[str, Wish] | None
-) -> LoadedPatients:
+def _table(path: Path, said: Mapping[str, Wish] | None) -> LoadedPatients:
     if path.is_dir():
         parts, account = folder.read(path, said)
         return _loaded(Patients(**parts), account, "of the tables")
@@ -423,7 +421,7 @@ def _table(
         parts, account = folder.long(path)
         return _loaded(Patients(**parts), account, "of the table")
     own.refuse_other_name(path, names, "visit", own.VISIT_NAMES)
-    matrix, account = datasets.load("table", source)
+    matrix, account = datasets.load("table", path)
     found = Patients.from_records(matrix.to_records(), codes=matrix.codes)
     return _loaded(replace(found, titles=matrix.titles), account, "made")
 
