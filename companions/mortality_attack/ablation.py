@@ -21,13 +21,14 @@ from companions.mortality_attack.models import Classifier
 from companions.mortality_attack.protocol import Series
 from companions.mortality_attack.queries import HOURS
 from companions.mortality_attack.train import tensors
+from scoehr.generators.settings import Settings
 
 #: Chance that a certificate is wrong, and how sharply slopes see a vote.
 MISTAKE, SHARPNESS = 0.05, 4.0
 
 
 @dataclass(frozen=True)
-class AblationConfig:
+class AblationConfig(Settings):
     """``keep``: probability that a measured cell is seen in a draw; ``draws``: how many vote, an
     odd number.
     """

@@ -37,6 +37,7 @@ from companions.mortality_attack.attack import (
 from companions.mortality_attack.models import Classifier
 from companions.mortality_attack.protocol import Series, Statistics
 from companions.mortality_attack.train import device, nearest, top
+from scoehr.generators.settings import Settings
 
 #: Cells that may be changed, the budgets of the curves.
 CELLS = (1, 2, 3, 5, 8, 10, 12, 20, 32, 48)
@@ -47,7 +48,7 @@ LONG, SHORT = 5.0, 0.2
 
 
 @dataclass(frozen=True)
-class EnsembleConfig:
+class EnsembleConfig(Settings):
     """How hard the members try.
 
     ``penalties``: of the proximal attack beside that of its settings; ``restarts``: random starts

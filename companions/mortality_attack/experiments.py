@@ -56,6 +56,7 @@ from reproduction import plan as plans
 from reproduction import runs
 from reproduction.runs import own_data
 from reproduction.runs import run as run
+from scoehr.data import reading
 from scoehr.files import ROOT, InputError, check_seed, replacing, write_json
 
 Model = Classifier | peers.Peer
@@ -891,15 +892,8 @@ def readable(source: str | None) -> str | None:
     if "://" in source:
         return "mimic3"
     path = Path(source)
-    if path.is_dir() and any(
-        file.name.lower().startswith("chartevents.csv") for file in path.iterdir()
-    ):
+    if path.is_dir() and reading.look_for(path, "CHARTEVENTS"):
         return "mimic3"
-    looks = (
-        path.name
-        if path.is_file()
-        else " ".join(file.name for file in path.iterdir())
-        if path.is_dir()
-        else ""
-    )
+    files = list(path.iterdir()) if path.is_dir() else [path] if path.is_file() else []
+    looks = " ".join(file.name for file in files)
     return "physionet2012" if "set-" in looks.lower() or extract.RECORD.search(looks) else None

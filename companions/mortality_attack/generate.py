@@ -35,6 +35,7 @@ from torch import Tensor
 from companions.mortality_attack import features
 from companions.mortality_attack.protocol import Series, Statistics
 from companions.mortality_attack.queries import HOURS
+from scoehr.generators.settings import Settings
 from scoehr.models import ResidualMLP
 from scoehr.sampling import solve
 from scoehr.sdes import VPSDE, ScoreModel, score_matching_loss, uniform_times
@@ -52,7 +53,7 @@ JITTER = 0.1
 
 
 @dataclass(frozen=True)
-class GeneratorConfig:
+class GeneratorConfig(Settings):
     """``components``: how many principal components are diffused, 0 for the normal law alone;
     ``width``, ``depth``, ``epochs``: of the score network; ``steps``: of the sampler.
     """

@@ -63,7 +63,7 @@ class SparseTraining(TrainingConfig):
 
 
 @dataclass(frozen=True)
-class TuningConfig:
+class TuningConfig(Settings):
     """A search of so many trials: each is trained for ``blocks`` times ``epochs`` epochs on every
     one of ``folds`` folds, and may be pruned after each block.
     """
