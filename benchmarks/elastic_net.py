@@ -25,7 +25,7 @@ from companions.mortality_attack.protocol import Series
 from companions.mortality_attack.train import tensors
 from scoehr.files import write_json
 
-STAYS, STEPS, SEARCHES = 24, 300, 7
+STAYS, STEPS, SEARCHES = 80, 300, 7
 ROW = "worst-bilstm-study"
 
 
