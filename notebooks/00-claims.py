@@ -15,7 +15,7 @@
 #
 # Every number and conclusion of the three studies in our words, with a verdict that is computed
 # each time the book is made: from runs under several random seeds, or from the reported values
-# where they suffice. A claimed difference whose 95 % interval holds 0 *fails*, since chance
+# where they suffice. A claimed difference whose 95 % interval contains 0 *fails*, since chance
 # explains it as well. Reported values can refute a claim; they confirm only what is claimed of the
 # reported patients themselves. The last column leads to the evidence.
 #

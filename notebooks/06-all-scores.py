@@ -13,9 +13,9 @@
 # %% [markdown]
 # # Every score
 #
-# An appendix: all scores of the main models, how far each is from real patients, and the marginals
-# code by code. The same of every run, as files: `scores.parquet` and `frequencies.parquet` in the
-# folders of `saved_models`.
+# Appendix: every score of the main models, its distance from real patients, and the prevalence of
+# each code. The folders of `saved_models` hold the same for every run, as `scores.parquet` and
+# `frequencies.parquet`.
 
 # %% tags=["parameters"]
 dataset = "simulated"
@@ -40,8 +40,8 @@ origin(dataset, profile, seed)
 # %% [markdown]
 # ## How far from real
 #
-# The floor-normalised gap {eq}`gap` of every score that has one. A score has none where it cannot
-# tell shuffled columns from patients.
+# The floor-normalised gap {eq}`gap` of every score that has one. A score has none if it cannot tell
+# independent columns from patients.
 
 # %% tags=["hide-input"]
 gaps = scores.gaps(rows)

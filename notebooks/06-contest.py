@@ -13,10 +13,11 @@
 # %% [markdown]
 # # The contest
 #
-# Which generator to recommend. The paper set its model beside three generative adversarial
-# networks; here they are again, with diffusion on the records themselves, a Gaussian copula, and
-# thinning diffusion. All are ordered by the median of their floor-normalised gaps {eq}`gap` over
-# every score that has one: 0 as good as fresh real patients, 1 as bad as independent columns.
+# Which generator should one use? The paper compared its model with three generative adversarial
+# networks. Here they compete again, together with diffusion on the records themselves, a Gaussian
+# copula and thinning diffusion. The order is by the median of the floor-normalised gaps {eq}`gap`
+# over all scores that have one: 0 is as good as fresh real patients, 1 as bad as independent
+# columns.
 
 # %% tags=["parameters"]
 dataset = "simulated"
@@ -49,10 +50,11 @@ lines = [
 Words("\n".join(f"- {line}" for line in lines if line))
 
 # %% [markdown]
-# Each is trained for the number of epochs that its authors published. *Membership AUC* is that of
-# an attack that asks whose nearest synthetic patient is near; its floor is that of fresh real
-# patients, whom nobody was trained on. Seconds are those of the machine that ran them while other
-# runs shared it. Latent diffusion with a Poisson head that decodes by a draw is `fast`.
+# Each model is trained for as many epochs as its authors published. *Membership AUC* is that of an
+# attack that takes a patient for a training patient if the nearest synthetic patient is near; its
+# floor is the same attack on fresh real patients, which no model has seen. Seconds were measured
+# while other runs shared the machine. `fast` is latent diffusion with a Poisson decoder that draws
+# its counts.
 #
 # (gans)=
 # ## On presence
@@ -73,9 +75,9 @@ if "count" in contests:
 # (targets)=
 # ## Limits set before it was built
 #
-# Thinning diffusion against the limits that were set before it was built, at the largest profile it
-# has been run at. With few patients a side the scores of real patients scatter by more than the
-# limits.
+# These limits were set before thinning diffusion was built. They are compared with its runs at the
+# largest profile. With few patients on each side, the scores of real patients scatter by more than
+# the limits allow.
 
 # %% tags=["hide-input"]
 for targets in contest.reached(dataset, source, profile, seed):

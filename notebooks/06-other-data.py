@@ -13,7 +13,7 @@
 # %% [markdown]
 # # On other data
 #
-# The same generators and the same sweeps on the other open data sets, where they have been run at
+# Do the results hold on other open data? The same generators and sweeps, wherever they were run at
 # this profile and random seed.
 
 # %% tags=["parameters"]

@@ -13,8 +13,9 @@
 # %% [markdown]
 # # The paper's data: presence
 #
-# The paper works on presence of codes, and defines other scores than the report's code computes.
-# Its values for MIMIC-III stand beside those of its model as its published configuration sets it.
+# The paper models whether a patient has a code, not how often, and its scores are not those that
+# the report's code computes. Its values for MIMIC-III stand beside runs of its published
+# configuration.
 
 # %% tags=["parameters"]
 dataset = "simulated"
@@ -53,14 +54,14 @@ if rows:
     }
     figures.show(
         figures.dots(scores.panels(rows, keys), scores.points(rows, keys), said),
-        "Presence: dots are runs here, diamonds what the paper gives for MIMIC-III.",
+        "Presence of codes: dots are runs here, diamonds the paper's values for MIMIC-III.",
     )
 
 # %% tags=["hide-input"]
 if rows:
     keys = [*ablations.PAPER, *ablations.MAIN[1:]]
     table = ablations.main_table(rows, {"the paper": ablations.of_paper()}, keys)
-    display(Table(table, f"Presence. {scores.caption(rows)}"))
+    display(Table(table, f"The paper's scores and ours on presence. {scores.caption(rows)}"))
 
 # %% tags=["hide-input"]
 Table(
@@ -70,6 +71,6 @@ Table(
 )
 
 # %% [markdown]
-# Whether its model or another is to be preferred is asked in the [contest](06-contest.ipynb); what
-# it is worth without an autoencoder, under [size of the autoencoder](09-sizes.ipynb). Both studies
-# also reported a privacy score: see [privacy](10-privacy.ipynb).
+# Which model to prefer: [the contest](06-contest.ipynb). What the model is worth without an
+# autoencoder: [size of the autoencoder](09-sizes.ipynb). The privacy scores of both studies:
+# [privacy](10-privacy.ipynb).

@@ -13,9 +13,10 @@
 # %% [markdown]
 # # Results
 #
-# The table of the report, made again on counts. The same on [presence of codes](06-presence.ipynb),
-# the data of the paper; [all generators](06-contest.ipynb) in one contest; [other
-# data](06-other-data.ipynb); and [every score](06-all-scores.ipynb).
+# How good are the report's models? This page repeats the report's table of results, on counts of
+# codes. Related pages: [presence of codes](06-presence.ipynb), the paper's data; [the
+# contest](06-contest.ipynb) of all generators; [other data](06-other-data.ipynb); [every
+# score](06-all-scores.ipynb).
 
 # %% tags=["parameters"]
 dataset = "simulated"
@@ -49,17 +50,18 @@ ablations.draw(every, "models")
 # (t1)=
 # ## The main table
 #
-# A row a score: what the report gives, our runs, then what fresh real patients and shuffled columns
-# score. The first four are computed *as reported*; the density ratio is the number of codes per
-# synthetic patient over that of real ones. Below are scores that can tell patients from noise.
+# Each row is a score. Its columns are the report's value, our runs, fresh real patients and
+# independent columns. The first four scores are computed *as reported*; those below can tell
+# patients from noise. The density ratio is the number of codes per synthetic patient over that of
+# real ones.
 #
-# Reported values come from MIMIC-III and a U-Net of full width. Ours has the report's batch,
-# updates, schedule, sampler and steps, and a narrower U-Net; {ref}`steps` and {ref}`widths` show
-# what these two change. DDM is inversely proportional to the number of patients scored: look at
-# where a value lies between the reference points.
+# The reported values come from MIMIC-III and a U-Net of full width. Our runs have the report's
+# batch, updates, schedule, sampler and steps, but a narrower U-Net; {ref}`steps` and {ref}`widths`
+# show how much that matters. DDM falls as more patients are scored, so compare where a value lies
+# between the reference points.
 
 # %% tags=["hide-input"]
 Table(
     ablations.main_table(rows, {"the report": ablations.of_report("reported")}),
-    f"Counts. {scores.caption(rows)}",
+    f"The report's table on counts. {scores.caption(rows)}",
 )

@@ -13,10 +13,9 @@
 # %% [markdown]
 # # Feature frequency
 #
-# The report went beyond the paper here: it asked whether synthetic patients have as many codes as
-# real ones, found that they have fewer, and rightly took that as a sign that the scores miss
-# something. Its histograms, however, begin at ten occurrences, and so leave out the codes for which
-# the answer is worst.
+# Do synthetic patients have as many codes as real ones? The report went beyond the paper in asking
+# this. It found fewer, and rightly concluded that the scores miss something. But its histograms
+# start at ten occurrences, and so leave out the rare codes, where models do worst.
 
 # %% tags=["parameters"]
 dataset = "simulated"
@@ -42,10 +41,9 @@ origin(dataset, profile, seed)
 # (f1)=
 # ## Codes per patient
 #
-# How many codes a patient has on average, and how many codes test patients have that no synthetic
-# patient has (*never produced*), which as many fresh real patients lack too by chance. Rows of the
-# report's table have its value beside ours, the mean count that it gives times its number of codes;
-# it gives two runs of its headline model.
+# The table shows the codes per patient and the codes *never produced*: test patients have them, no
+# synthetic patient has. As many fresh real patients lack some codes too, by chance. The reported
+# value is the report's mean count times its number of codes; its headline model has two runs.
 
 # %% tags=["hide-input"]
 table = {}
@@ -86,15 +84,15 @@ Table(density.loc[shown], caption, {"real": "{:.1f}"})
 folded(f"All {len(density)} rows", Table(density, caption, {"real": "{:.1f}"}))
 
 # %% [markdown]
-# The report's text gives 0.0083 for "the synthetic data", which is the model with 256 dimensions;
-# the headline model has 0.0085, and the one without autoencoder, which the report calls the worst,
-# is the nearest to real.
+# The report's text quotes 0.0083 for "the synthetic data". That is its model with 256 dimensions;
+# its headline model has 0.0085. The model without autoencoder, which the report calls the worst, is
+# nearest to real patients.
 
 # %% [markdown]
-# ## The histogram as reported, and whole
+# ## The histogram, as reported and complete
 #
-# How many codes occur how often, in equal numbers of real and synthetic patients. First from ten
-# occurrences, as in the report:
+# The histogram counts codes by how often they occur, in equal numbers of real and synthetic
+# patients. First from ten occurrences on, as in the report:
 
 # %% tags=["hide-input"]
 tests = {name: results.cohort({name: run}, source).test for name, run in runs.items()}
@@ -108,12 +106,12 @@ first = tests[next(iter(group))].take(np.arange(size)).counts.sum(axis=0)
 hidden = (first < 10).mean()
 figures.show(
     figures.frequency(first, counts, start=10),
-    f"What the report looked at. {hidden:.0%} of the codes occur fewer than ten times in these "
-    f"{size:,} real patients and are not in the picture.",
+    f"The report's histogram hides {hidden:.0%} of the codes: they occur fewer than ten times in "
+    f"these {size:,} real patients.",
 )
 
 # %% [markdown]
-# And from one, with the codes that never occur as a bar on the left:
+# Then all codes; those that never occur are the bar on the left:
 
 # %% tags=["hide-input"]
 figures.show(
@@ -125,8 +123,8 @@ figures.show(
 # %% [markdown]
 # ## Code by code
 #
-# Every model of the tables, also those without an autoencoder: how often each code occurs in
-# synthetic patients against how often in real ones.
+# How often each code occurs in synthetic patients against real ones: the main models, the sizes of
+# the autoencoder and the decoders.
 
 # %% tags=["hide-input"]
 group = results.by_kind(rows)["count"]
@@ -178,9 +176,9 @@ Table(
 )
 
 # %% [markdown]
-# ## Codes that never come
+# ## Codes that are never produced
 #
-# The most common codes among those that a model never produces, by their share of test patients.
+# Of the codes that a model never produces, the most common ones in test patients.
 
 # %% tags=["hide-input"]
 lost = results.never_produced(runs, source, most=6)

@@ -13,7 +13,7 @@
 # %% [markdown]
 # # All other reported values
 #
-# An appendix: what the other pages set beside their runs, in one place.
+# Appendix: the reported values that other pages show beside their runs, in one place.
 
 # %% tags=["parameters"]
 dataset = "simulated"
@@ -39,12 +39,13 @@ origin(dataset, profile, seed)
 captions = {
     "cohort": "Three counts of one data set: in the text, in the reported shape of the matrix, in "
     "a workbook. Those of the text belong to another, a synthetic one that PyHealth offers",
-    "autoencoder": "Mean cell before and after the autoencoder, and losses after 200 epochs",
+    "autoencoder": "Mean count of a cell before and after the autoencoder, and losses after 200 "
+    "epochs",
     "score": "Losses of the score networks after 50 epochs",
     "cost": "Minutes on a T4 GPU",
     "memory": "Memory on that GPU",
-    "weights": f"Read from the published autoencoders: of {codes:,} codes those that no code "
-    "vector makes, those that are always 0, and those that come back right when a patient has no "
+    "weights": f"Read from the published autoencoders: of {codes:,} codes those that no latent "
+    "vector makes, those that are always 0, and those that are restored for a patient who has no "
     "other",
 }
 for name, caption in captions.items():

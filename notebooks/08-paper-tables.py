@@ -13,8 +13,8 @@
 # %% [markdown]
 # # The paper's tables, read again
 #
-# The paper gives a margin with each value, and does not state its kind: a standard deviation, a
-# standard error or an interval. So ranges that lie apart or overlap are a hint and no test. Its
+# The paper gives each value with a margin, and does not say whether it is a standard deviation, a
+# standard error or an interval. So ranges that overlap, or do not, are a hint and no test. Its
 # second data set, records of an emergency department, is not public in this form.
 
 # %% tags=["parameters"]
@@ -89,6 +89,6 @@ Table(
     rules,
     f"Share of {records} real and {records} synthetic patients whom clinicians called real (%), "
     "published by the paper. "
-    "An interval that holds 0 shows no difference, and its ends show how large a one may have been "
-    "missed",
+    "An interval that contains 0 shows no difference; its ends show how large a difference may "
+    "have been missed",
 )

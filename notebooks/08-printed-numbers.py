@@ -13,9 +13,8 @@
 # %% [markdown]
 # # The reported numbers, read again
 #
-# Much of what the report concludes can be checked without its data and without a run: by arithmetic
-# on the numbers that it gives. This page does that, a step at a time. All it reads is one file of
-# quoted values.
+# Much of what the report concludes can be checked without its data and without a run, by arithmetic
+# on its own numbers. This page does so step by step. It reads one file of quoted values.
 
 # %% tags=["parameters"]
 dataset = "simulated"
@@ -62,7 +61,7 @@ folded(
 
 # %% [markdown]
 # (printed-log-cluster)=
-# ## Log-cluster: a sign turned round
+# ## Log-cluster: a reversed sign
 #
 # Cluster real and synthetic rows together into $G$ clusters. With $n_j$ rows in cluster $j$,
 # $n_j^R$ of them real, and $c$ the share of real rows among all, let
@@ -71,8 +70,8 @@ folded(
 #
 # The published score {cite:p}`goncalves2020` is $U = \log(S / G)$, the lower the better. The
 # report's code computes $U' = \log(1/G)\, S$. Since $\log(1/G)$ is negative, the *worse* the
-# clusters match, the *lower* is $U'$; and the report reads low as good. Nothing is lost, though:
-# $S = U' / \log(1/G)$, so that each reported value turns into the published one exactly.
+# clusters match, the *lower* is $U'$; and the report reads low as good. Still, nothing is lost: $S
+# = U' / \log(1/G)$, so each reported value converts exactly to the published score.
 
 # %% tags=["hide-input"]
 ranking = table[["log-cluster", "log-cluster, corrected"]].copy()
@@ -93,10 +92,9 @@ possible = table.dropna().sort_values("log-cluster")
 labelled = [possible.index[0], reported.named(["reported"])[0], possible.index[-1]]
 figures.show(
     reported.conversion(possible, labelled, rivals, clusters),
-    f"The line is the conversion, the dots are the {len(possible)} possible values, the dotted "
-    "lines are the paper's. "
-    f"The order is turned round: {labelled[0]}, first as reported, is last, and {labelled[-1]} is "
-    "first.",
+    f"The conversion reverses the order: {labelled[0]}, first as reported, is last, and "
+    f"{labelled[-1]} is first. The line is the conversion, the dots are the {len(possible)} "
+    "possible values, the dotted lines are the paper's.",
 )
 
 # %% tags=["hide-input"]
@@ -108,8 +106,8 @@ Words(
     f"values are published scores already, so of its {len(rivals)} models {len(ahead)} are ahead "
     "of it: "
     + ", ".join(f"{name} ({rivals[name]})" for name in ahead)
-    + ". The comparison stays crooked, counts against presence of codes, but the ground for "
-    "calling the report's model better than two of three GANs is gone."
+    + ". The comparison is still of counts with presence of codes, but the reason to call "
+    "the report's model better than two of three GANs is gone."
 )
 
 # %% [markdown]
@@ -130,11 +128,11 @@ Words(
 )
 
 # %% [markdown]
-# How it came about: rows of a cluster are counted with `np.bincount` without `minlength`, so that
-# the list of counts ends with the last cluster that has a row. If *all* real rows lie in cluster 0,
-# the list of real counts has one entry. Divided by the sizes of all clusters, the one number is
-# spread over them: every cluster is credited with all real patients at once. (If the real rows fill
-# some clusters but not the last ones, the lengths do not fit and the code stops instead.)
+# The cause: the code counts the rows of each cluster by `np.bincount` without `minlength`, so the
+# list of counts ends with the last cluster that has a row. If *all* real rows lie in cluster 0, the
+# list of real counts has one entry. Division by the sizes of all clusters then spreads this number
+# over them: every cluster is credited with all real patients. (If real rows fill some clusters but
+# not the last ones, the lengths differ and the code stops.)
 
 # %%
 labels = np.array(
@@ -144,9 +142,9 @@ real, total = np.bincount(labels[:4]), np.bincount(labels)
 print("rows by cluster: real", real, "all", total, "shares", real / total)
 
 # %% [markdown]
-# Shares of 2 and 4 are no shares. The reported value can be made again: put all real rows and some
-# synthetic ones into the first cluster, spread the rest evenly over the others, and ask at which
-# size the report's formula gives the value.
+# No share can be 2 or 4. The reported value can be reproduced: put all real rows and some synthetic
+# ones into the first cluster, spread the rest evenly over the others, and find the size at which
+# the report's formula gives the value.
 
 # %%
 remade = reported.impossible(exact, clusters, patients)
@@ -156,11 +154,11 @@ print(f"{remade.total[1]} rows in each of the other clusters")
 print(f"{value:,.1f} by the report's formula, {exact:,.1f} as reported")
 
 # %% [markdown]
-# And it arises by itself where a model diverges. Here are sparse counts, as of real patients, and
-# rows with the mean that was reported for that model, clustered under twenty random seeds.
-# k-means numbers its clusters by the order in which it draws its first centres, and the first of
-# all may be any row. Where it is a real one, the real patients are cluster 0 and the value is
-# impossible; where it is not, the code stops.
+# It also arises by itself when a model diverges. Here sparse counts, like those of real patients,
+# are clustered with rows that have the mean reported for that model, under twenty random seeds.
+# k-means numbers its clusters in the order in which it draws its first centres, and the first one
+# may be any row. If that row is real, the real patients are cluster 0 and the value is impossible;
+# if it is synthetic, the code stops.
 
 # %%
 rng = np.random.default_rng(0)
@@ -178,15 +176,14 @@ print(f"scores from {min(made):,.0f} up")
 #
 # DDM was published as a distance of marginals: the difference between the mean of a code in real
 # and in synthetic patients, averaged over codes. The report's code subtracts synthetic patient $i$
-# from real patient $i$, whoever they are, sums over the codes and divides by the number of
-# patients. For sparse rows two patients hardly ever share a code, so that with $M$ and $\hat M$
-# codes per real and per synthetic patient
+# from real patient $i$, sums over the codes and divides by the number of patients. Two sparse rows
+# hardly ever share a code. So with $M$ and $\hat M$ codes per real and per synthetic patient
 #
 # $$\mathrm{DDM}' \approx \frac{1}{N} (M + \hat M),$$
 #
-# less where they overlap. It rewards a model for producing fewer codes. The reported values show
-# how closely: beside each DDM the report gives its difference from the paper's in percent, which
-# gives two more digits.
+# and less where rows overlap. This rewards a model for producing fewer codes. The report also gives
+# each DDM's difference from the paper's in percent, which adds two digits and shows how closely its
+# values follow this rule.
 
 # %% tags=["hide-input"]
 made, digits = table["codes per patient"], reported.ddm_digits()
@@ -197,18 +194,18 @@ figures.show(
     reported.scatter(
         made[sane], digits[sane], upper[sane], real=reported.real_codes(), empty=empty["DDM"]
     ),
-    "Each dot is a reported model. DDM follows the number of codes with a correlation of "
-    f"{correlation:.4f} over {sane.sum()} models; the line is (M + M̂)/N, patients without a code "
-    "in common. The square is an empty table.",
+    f"DDM follows the number of codes, with a correlation of {correlation:.4f} over {sane.sum()} "
+    "reported models, the dots. The line is (M + M̂)/N, patients without a code in common; the "
+    "square is an empty table.",
 )
 
 # %% [markdown]
-# From the codes per patient alone a bound on the *published* DDM for counts follows. With $m_f$ the
-# mean count of code $f$, the mean of differences is at least the difference of means,
+# The codes per patient also bound the DDM *as published*, on counts. With $m_f$ the mean count of
+# code $f$, the mean of differences is at least the difference of means,
 #
 # $$\frac1D \sum_f |m_f - \hat m_f| \;\ge\; \frac1D |M - \hat M| ,$$
 #
-# so a model which produces too few codes cannot have kept its marginals.
+# so a model that produces too few codes cannot have kept its marginals.
 
 # %% tags=["hide-input"]
 bound = pd.DataFrame(
@@ -310,9 +307,9 @@ Words(
 # (printed-spread)=
 # ## Two runs of one model
 #
-# The report trained one configuration twice, without saying so: 144 dimensions, rate 0.001, 50
-# epochs is both the headline model and the middle of the sweep over epochs. How far two runs of one
-# model lie apart is what the difference between two models has to be measured by.
+# The report trained one configuration twice without saying so: 144 dimensions, rate 0.001, 50
+# epochs is both the headline model and the middle of the sweep over epochs. The difference between
+# these two runs is the yardstick for the difference between two models.
 
 # %% tags=["hide-input"]
 twins = reported.named(reported.TWINS)
@@ -321,9 +318,9 @@ pair["difference"] = reported.spread()
 folded("The two runs", Table(pair, "One configuration, run twice", digits=4))
 
 # %% [markdown]
-# If the runs of all models scatter alike, a difference between single runs of two models, divided
-# by that between the twins, follows Student's $t$ with one degree of freedom where the models are
-# equally good. So it has to be many times larger before it tells models apart.
+# Suppose that the runs of all models scatter alike. Where two models are equally good, the
+# difference between one run of each, divided by that between the twins, then follows Student's $t$
+# with one degree of freedom. It must be many times larger before it tells models apart.
 
 # %% tags=["hide-input"]
 pairs = reported.differences()
@@ -412,11 +409,10 @@ spent = {
 }
 figures.show(
     reported.budgets(spent, lengths),
-    f"Sum of the learning rate's factor in a run of {most} epochs. Under the reported schedule the "
-    "run has spent "
-    f"{spent['reported'][49] / spent['reported'][-1]:.1%} of it by epoch 50, under the paper's "
-    f"{spent['official'][49] / spent['official'][-1]:.0%}. Dots: the lengths that the report "
-    "tried.",
+    f"By epoch 50 of {most} a run has spent {spent['reported'][49] / spent['reported'][-1]:.1%} of "
+    "its learning rates' sum under the reported schedule, "
+    f"{spent['official'][49] / spent['official'][-1]:.0%} under the paper's. Dots: the lengths "
+    "that the report tried.",
 )
 
 # %% [markdown]
@@ -435,10 +431,10 @@ folded(
 
 # %% [markdown]
 # (printed-flips)=
-# ## Which conclusions turn round
+# ## Which conclusions change
 #
-# Each ablation named its best model. After correction, with the published log-cluster, and with the
-# bound on the published DDM in place of DDM, the best become these:
+# Each ablation named a best model. The table names it again after correction: by log-cluster as
+# published, and by the bound on the published DDM in place of DDM.
 
 # %% tags=["hide-input"]
 best = {experiments.tables()[which].title: reported.best(which) for which in reported.SWEEPS}
@@ -446,11 +442,10 @@ turned = pd.concat(best, names=["ablation", "score"]).reset_index()
 Table(turned, "The best model of each ablation, as reported and corrected")
 
 # %% [markdown]
-# What the report calls best is by both corrected scores at or near the end of each list. That does
-# not make the other end best: each row is one run, and the section on two runs of one model says
-# how little that is. It takes runs under several random seeds to tell, and the page on the
-# ablations has them.
+# By both corrected scores the report's best models are at or near the end of each list. That does
+# not make the other end best: each row is a single run. [The ablations](09-ablations.ipynb) here
+# have runs under several random seeds.
 
 # %% [markdown]
-# The same for [the paper's tables](08-paper-tables.ipynb); and [all other reported
+# See also [the paper's tables, read again](08-paper-tables.ipynb) and [all other reported
 # values](08-all-reported.ipynb).

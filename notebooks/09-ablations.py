@@ -13,10 +13,10 @@
 # %% [markdown]
 # # Ablations
 #
-# The report changed one thing at a time and drew conclusions from which row came first: the [size
-# of the autoencoder](09-sizes.ipynb), the [learning rate](09-rates.ipynb), the [number of
-# epochs](09-epochs.ipynb). Here each row is run again, beside [other decoders and another start of
-# the network](09-heads.ipynb).
+# The report changed one setting at a time and drew conclusions from the order of the rows: the
+# [size of the autoencoder](09-sizes.ipynb), the [learning rate](09-rates.ipynb), the [number of
+# epochs](09-epochs.ipynb). Here each row is run again, beside [other decoders and another
+# initialisation](09-heads.ipynb).
 
 # %% tags=["parameters"]
 dataset = "simulated"
@@ -56,11 +56,11 @@ Words("\n".join(f"- {line}" for line in lines if line))
 # %% [markdown]
 # ## The sweeps in one table
 #
-# Three questions are asked of each. *Level*: does our row come as near to the reported value as the
-# report's two runs of one model come to each other? *Order*: does our difference have the reported
-# sign, and an interval that excludes chance? And which row does a better score choose? Only rows in
-# the regime of the report answer: its steps, batch, epochs, schedule and sampler, with a narrower
-# network at most. Rows marked † do not.
+# Each sweep answers three questions. *Level*: is our row as near to the reported value as the
+# report's two runs of one model are to each other? *Order*: does our difference have the reported
+# sign, and an interval that excludes 0? And which row does a better score choose? Only rows in the
+# report's regime count: its steps, batch, epochs, schedule and sampler, with at most a narrower
+# network. Rows marked † are not in it.
 
 # %% tags=["hide-input"]
 Table(

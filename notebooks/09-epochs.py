@@ -14,9 +14,9 @@
 # # Epochs
 #
 # The report trained for 12 to 100 epochs and found that results converge around 50. Under its
-# schedule the learning rate falls by a tenth with every epoch whatever their number, so that the
-# longer runs repeat the shorter ones and then stand still. Under the paper's schedule the rate
-# follows the number of epochs.
+# schedule the learning rate falls by a tenth every epoch, however many there are, so longer runs
+# repeat the shorter ones and then hardly change. Under the paper's schedule the rate depends on the
+# number of epochs.
 
 # %% tags=["parameters"]
 dataset = "simulated"

@@ -11,9 +11,10 @@
 # ---
 
 # %% [markdown]
-# # The decoder and the start
+# # Decoder and initialisation
 #
-# What the report did not vary: where the weights of the network start, and what the decoder means.
+# Two things that the report did not vary: the initial weights of the network, and the likelihood of
+# the decoder.
 
 # %% tags=["parameters"]
 dataset = "simulated"
@@ -31,9 +32,10 @@ rows = results.rows(dataset, source, profile, seed)
 origin(dataset, profile, seed)
 
 # %% [markdown]
-# ## The start of the network
+# ## Initial weights
 #
-# The report re-initialises all weights, over the start near zero that the network comes with.
+# The report re-initialises all weights, and so overwrites the network's own initialisation near
+# zero.
 
 # %% tags=["hide-input"]
 ablations.show(rows, "start")
@@ -41,7 +43,7 @@ ablations.show(rows, "start")
 # %% [markdown]
 # ## Counts
 #
-# With the report's squared error on a ReLU, and with a Poisson likelihood.
+# The report's decoder, a squared error on a ReLU, against a Poisson likelihood.
 
 # %% tags=["hide-input"]
 ablations.show(rows, "counts")
@@ -49,7 +51,7 @@ ablations.show(rows, "counts")
 # %% [markdown]
 # ## Presence
 #
-# With the report's head, with cross-entropy, and in the paper's whole configuration.
+# The report's decoder, cross-entropy, and the paper's whole configuration.
 
 # %% tags=["hide-input"]
 ablations.show(rows, "presence")

@@ -13,9 +13,9 @@
 # %% [markdown]
 # # Learning rate
 #
-# Thirty epochs each under the report's schedule. The report found the smallest rate best, which is
-# the one whose patients have the fewest codes, and reported values for the largest that no clusters
-# can have: its training had diverged.
+# The report trained for thirty epochs at each rate. It found the smallest best, the one whose
+# patients have the fewest codes. Its log-cluster for the largest rate is impossible: that training
+# had diverged.
 
 # %% tags=["parameters"]
 dataset = "simulated"

@@ -35,12 +35,12 @@ ablations.show(rows, "sizes")
 
 # %% [markdown]
 # (t2)=
-# ## Two things at a time
+# ## Attention and negative counts
 #
-# With the size two things changed besides it: at 256 dimensions the network had attention in five
-# blocks more than at 64 and 144, and without an autoencoder rounding left negative counts. So both
-# are varied on their own: 144 with attention at every side of the image that 256 has it at, 256
-# without, and none with the negatives cut.
+# The report's sizes also differ in two other things. At 256 dimensions the network has attention in
+# five more blocks than at 64 and 144, and without an autoencoder rounding leaves negative counts.
+# Here each is varied alone: 144 dimensions with attention wherever 256 has it, 256 without, and no
+# autoencoder with the negatives cut.
 
 # %% tags=["hide-input"]
 attention = {
@@ -58,8 +58,7 @@ ablations.show_changes(rows, attention, "attention, size and negatives change, e
 #
 # The paper published a model without autoencoder and called it much worse; its published code
 # cannot run one on MIMIC-III. The report ran one, kept the negative counts that rounding leaves,
-# and called it the worst of its four. Both readings of the negatives are in the figure and the
-# table above, as *none*.
+# and called it the worst of its four. The figure and the table above have both, as *none*.
 
 # %% tags=["hide-input"]
 Table(

@@ -13,10 +13,10 @@
 # %% [markdown]
 # # Privacy
 #
-# Synthetic patients should not give away who was trained on. The report counts pairs of a test
-# patient and a synthetic patient whose cosine is above one half, and calls the share the records at
-# risk. A score of privacy has to move when privacy is lost, so the first question of this page goes
-# to the scores: which of them notice that the training set itself is handed out?
+# Synthetic patients should not reveal who was in the training set. The report takes pairs of a test
+# patient and a synthetic patient, and calls the share whose cosine is above one half the records at
+# risk. A privacy score must change when privacy is lost. So this page first tests the scores: which
+# of them notice that the training set itself is released?
 
 # %% tags=["parameters"]
 dataset = "simulated"
@@ -49,11 +49,10 @@ Words(scores.divergences(every))
 # %% [markdown]
 # ## Which scores see a copied training set
 #
-# *Copied* are training patients handed out again, each with all of its codes: nothing could be less
-# private. *Fresh* are real patients who were not trained on: nothing could be more so. Scores of
-# held-out patients alone, which are the baselines of others, are left out. The cosine share of one
-# set of pairs is a handful of pairs, so that it is drawn again and again here; its row holds the
-# means.
+# *Copied* are training patients released unchanged: nothing is less private. *Fresh* are real
+# patients outside the training set: nothing is more so. Scores of held-out patients alone, which
+# are the baselines of others, are left out. The cosine share of one set of pairs rests on a handful
+# of pairs, so it is drawn many times here; its row holds the means.
 
 # %% tags=["hide-input"]
 about = [key for key in keys if not key.endswith("_holdout")]
@@ -89,8 +88,8 @@ for kind, table in seen.items():
 # (pr)=
 # ## The models
 #
-# Scores of the main models, beside the reference points. Above the score of fresh real
-# patients (below, where higher is better) lies what a model gives away.
+# Scores of the main models beside the reference points. What lies above the score of fresh real
+# patients (below it, where higher is better) is what a model reveals.
 
 # %% tags=["hide-input"]
 key = "privacy.membership_auc"
@@ -110,7 +109,7 @@ finding = (
     + "; ".join(f"{name} {gap}" for name, gap in excess.items())
     + "."
 )
-Words(f"{finding} Around 0 members cannot be told from others by their nearest synthetic patient.")
+Words(f"{finding} Near 0 the nearest synthetic patient does not tell members from others.")
 
 # %% tags=["hide-input"]
 drawn = (
@@ -148,14 +147,14 @@ Words(
 # (stopping)=
 # ## The model's own losses
 #
-# Whoever has a model's weights can attack its own losses. An attacker with other patients of the
-# same hospital trains a model like it and looks for patients whom the one under attack knows
-# better. Two things give a patient away. A network that is trained for too long learns its patients
-# by heart; so validation patients {ref}`choose the epoch <chosen-epoch>`. And a count that one
-# training patient alone has of a code is possible in one model and impossible in the other; so the
-# counts of all codes are {ref}`pooled <chosen-epoch>` into those of each. *Before* is the model of
-# this book named thinning, *now* what `scoehr fit` makes; the four attacks that read losses are run
-# on both (`python -m benchmarks.overfitting`).
+# Whoever has a model's weights can attack its losses. The attacker trains a similar model on other
+# patients of the same hospital and looks for patients whom the attacked model knows better. Two
+# things expose a patient. A network that is trained too long memorises its patients; so validation
+# patients {ref}`choose the epoch <chosen-epoch>`. And a count of a code that only one training
+# patient has is possible in one model and impossible in the other; so the counts of all codes are
+# {ref}`pooled <chosen-epoch>` into those of each. *Before* is the model of this book named
+# thinning, *now* what `scoehr fit` makes. Both face the four attacks that read losses (`python -m
+# benchmarks.overfitting`).
 
 # %% tags=["hide-input"]
 study = read_json(CHECKOUT / "benchmarks" / "overfitting.json")
@@ -194,11 +193,11 @@ Words(
 
 # %% [markdown]
 # (promise)=
-# ## What a promise costs
+# ## What a guarantee costs
 #
-# Scores of privacy are tests: they find what they look for. Training under {ref}`differential
-# privacy <private>` bounds what anybody can find, at a price. Beside thinning diffusion stands the
-# same under such a bound.
+# Privacy scores find only what they look for. Training under {ref}`differential privacy <private>`
+# bounds what anybody can find, at a price: the table shows thinning diffusion with and without such
+# a bound.
 
 # %% tags=["hide-input"]
 Words(results.missing(planned, ["private"]))
@@ -218,17 +217,17 @@ if bound := results.grouped(planned, "private"):
 
 # %% [markdown]
 # (audit)=
-# ## Is the promise kept?
+# ## Is the guarantee kept?
 #
-# A fault can break a promise, and no score of a table shows it. So the private generator is audited
-# by canaries {cite:p}`nasr2023`: a patient whose codes nobody else has is put in or left out, many
-# small models are fitted both ways, and attacks on all that is released (the noised gradients, the
-# distributions, the vocabulary, the history, and models fitted again under the same seed) tell the
-# two kinds apart. How often they are right bounds the privacy loss from below; the $\varepsilon$ of
-# the accountant bounds it from above. Both are put as the $\mu$ of Gaussian differential privacy
-# {cite:p}`dong2022`, under which telling the two apart is as hard as telling $\mathcal{N}(0, 1)$
-# from $\mathcal{N}(\mu, 1)$. Settings are the worst that the promise allows. Six faults are planted
-# for the audit to find (`python -m benchmarks.audit`).
+# A fault in the code can break a guarantee, and no score of a table shows it. So the private
+# generator is audited by canaries {cite:p}`nasr2023`: a patient whose codes nobody else has is put
+# in or left out, many small models are fitted both ways, and attacks on all that is released (the
+# noised gradients, the distributions, the vocabulary, the history, and models fitted again under
+# the same seed) tell the two kinds apart. How often they are right bounds the privacy loss from
+# below; the $\varepsilon$ of the accountant bounds it from above. Both are expressed as the $\mu$
+# of Gaussian differential privacy {cite:p}`dong2022`, under which telling the two apart is as hard
+# as telling $\mathcal{N}(0, 1)$ from $\mathcal{N}(\mu, 1)$. The settings are the worst that the
+# guarantee allows. Six faults are planted for the audit to find (`python -m benchmarks.audit`).
 
 # %% tags=["hide-input"]
 made = read_json(CHECKOUT / "benchmarks" / "audit.json")
@@ -238,8 +237,8 @@ audited = {
 }
 sheet = {
     name: {
-        "promised ε": f"{row['epsilon']:.2g}",
-        "promised μ": f"{row['promised_mu']:.2f}",
+        "guaranteed ε": f"{row['epsilon']:.2g}",
+        "guaranteed μ": f"{row['promised_mu']:.2f}",
         "found μ, at least": f"{row['found_mu']:.2f}",
         "by": max(row["attacks"], key=row["attacks"].get) if row["found_mu"] else "–",
         "models": f"{2 * row['runs']:,}",
@@ -248,8 +247,8 @@ sheet = {
 }
 Table(
     pd.DataFrame.from_dict(sheet, orient="index"),
-    f"What the private generator promises and what attacks find, at {made['confidence']:.0%} "
-    "confidence. A promise is broken where more is found than promised.",
+    f"What the private generator guarantees and what attacks find, at {made['confidence']:.0%} "
+    "confidence. A guarantee is broken where more is found than it allows.",
 )
 
 # %% tags=["hide-input"]
@@ -258,6 +257,6 @@ broken = sum(row["broken"] for row in made["honest"].values())
 caught = sum(row["broken"] for row in made["faults"].values())
 Words(
     f"Attacks on the sound generator find up to {whole['found_mu'] / whole['promised_mu']:.0%} of "
-    f"what is promised and break {broken} of {len(made['honest'])} promises; {caught} of "
+    f"what is allowed and break {broken} of {len(made['honest'])} guarantees; {caught} of "
     f"{len(made['faults'])} planted faults are caught."
 )

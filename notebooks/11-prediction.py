@@ -13,10 +13,10 @@
 # %% [markdown]
 # # Prediction
 #
-# Synthetic patients are made to be learnt from. Patients of this kind have no labels, which the
-# report gives as its reason for leaving the paper's fourth score out; but every code can serve as
-# one {cite:p}`choi2017`. Here the presence of a code is predicted from all others, by classifiers
-# trained on real and on synthetic patients and tested on real patients who were in neither.
+# Can a classifier learn from synthetic patients? They have no labels, which is the report's reason
+# for leaving out the paper's fourth score; but every code can serve as a label {cite:p}`choi2017`.
+# Here classifiers predict the presence of a code from all others. They are trained on real or on
+# synthetic patients, and tested on other real patients.
 
 # %% tags=["parameters"]
 dataset = "simulated"
@@ -50,7 +50,7 @@ Words(scores.divergences(every))
 #
 # Dimension-wise prediction: for each of the most prevalent codes one logistic regression is fitted
 # to real and one to synthetic patients, and both are tested on the same real ones. On the diagonal
-# synthetic patients are as good to learn from as real ones.
+# both serve equally well.
 
 # %% tags=["hide-input"]
 tables = {}
@@ -72,9 +72,9 @@ figures.show(
         xlabel="AUROC, trained on real",
         ylabel="AUROC, trained on synthetic",
     ),
-    "A dot is a code, first random seed. Mean AUROC lost by training on synthetic patients: "
+    "Mean AUROC lost by training on synthetic patients: "
     + ", ".join(f"{loss:.3f} ({name})" for name, loss in lost.items())
-    + ".",
+    + ". A dot is a code, first random seed.",
 )
 
 # %% tags=["hide-input"]
@@ -123,11 +123,10 @@ for kind, group in kinds.items():
 # (sra)=
 # ## Synthetic ranking agreement
 #
-# SRA asks whether classifiers come in the same order when trained and tested on synthetic patients
-# as on real ones: the share of ordered pairs of classifiers that both put in the same strict order,
-# here of six classifiers, averaged over target codes. Fresh real patients do not reach 1, since
-# classifiers that are nearly equally good change places by chance. How far from 1 chance alone
-# leads is seen from other draws of real patients.
+# SRA asks whether classifiers rank alike on synthetic and on real patients: the share of ordered
+# pairs of classifiers that both put in the same strict order, here of six classifiers, averaged
+# over target codes. Fresh real patients do not reach 1, since classifiers of nearly equal quality
+# change places by chance; other draws of real patients show how far chance alone leads.
 
 # %% tags=["hide-input"]
 table = {}

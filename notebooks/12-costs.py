@@ -13,9 +13,9 @@
 # %% [markdown]
 # # Costs
 #
-# What each model takes to train and to draw from, beside what the report gives for a T4 GPU.
-# Seconds are those of the machine that made the runs, on as many threads as in the table, while
-# other runs shared it; so ratios mean more than sizes.
+# What does each model cost to train and to sample, beside the report's hours on a T4 GPU? Seconds
+# were measured on the machine that made the runs, on as many threads as the page says, while other
+# runs shared it. So ratios say more than seconds.
 
 # %% tags=["parameters"]
 dataset = "simulated"
@@ -43,10 +43,10 @@ Words(results.missing(rows, ablations.names("networks")))
 # (speed)=
 # ## Beside the reported code
 #
-# The same work done as the report's code does it and as this project does, side by side on one
-# machine by `make bench`; a ratio above 1 is how many times faster ours is. The reported
-# sampler's seconds follow from those of one evaluation. The U-Net's step is nearly all convolution,
-# in the same library on both sides.
+# `make bench` does the same work twice on one machine, as the report's code does it and as this
+# project does. A ratio above 1 says how many times faster ours is. The reported sampler's seconds
+# follow from those of one evaluation. A step of the U-Net is nearly all convolution, by the same
+# library on both sides.
 
 # %% tags=["hide-input"]
 bench = read_json(CHECKOUT / "benchmarks" / "speed.json")
@@ -68,18 +68,16 @@ Table(
 # %% tags=["hide-input"]
 thinning, unet = bench["pairs"]["thinning"], bench["pairs"]["unet"]
 Words(
-    f"Asked of the recommended generator were at most {thinning['limit']:.0f} s for "
-    f"{thinning['patients']:,} patients; it took {thinning['seconds']:.1f} s. Asked of the U-Net's "
-    "step was a ratio of "
-    f"{unet['limit']}; it is {unet['ratio']:.2f}, and both networks agree to "
-    f"{unet['relative_difference']:.0e} of the "
-    "largest output."
+    f"The recommended generator was to take at most {thinning['limit']:.0f} s for "
+    f"{thinning['patients']:,} patients; it took {thinning['seconds']:.1f} s. The U-Net's step was "
+    f"to reach a ratio of {unet['limit']}; it is {unet['ratio']:.2f}, and both networks agree to "
+    f"{unet['relative_difference']:.0e} of the largest output."
 )
 
 # %% [markdown]
 # How time and memory grow with the number of patients and of codes, each size in a process of its
-# own. Sampling takes two leaps only here: its memory is what is asked, since patients go to the
-# file as they are made.
+# own. Sampling takes only two steps here, since the question is its memory: patients go to the file
+# as they are made.
 
 # %% tags=["hide-input"]
 growth = {
@@ -102,7 +100,7 @@ Table(
 # (c1)=
 # ## Beside the reported hours
 #
-# The report's minutes are for all of its patients, 1,000 steps and the full width; ours for the
+# The report's minutes are for all of its patients, 1,000 steps and the full width; ours are at the
 # scale of the profile.
 
 # %% tags=["hide-input"]
@@ -174,7 +172,7 @@ Words(
 # %% [markdown]
 # ## Every row
 #
-# Trainings that begin alike share their beginning; a row's seconds hold the whole of it.
+# Runs whose training begins alike share that part; a row's seconds include all of it.
 
 # %% tags=["hide-input"]
 caption = f"{scores.caption(rows)} {scores.divergences(rows)}"
@@ -184,9 +182,8 @@ folded(f"Costs of all {len(rows)} rows of the plan", Table(results.costs(rows), 
 # (pareto)=
 # ## What the cost buys
 #
-# Quality against seconds, of training and of sampling. What lies on the line is beaten by nothing
-# that is cheaper. How few steps will do for each sampler stands under
-# [sampling](04-sampling.ipynb).
+# Quality against seconds, of training and of sampling. No cheaper model is better than one on the
+# line. How few steps each sampler needs: [sampling](04-sampling.ipynb).
 
 # %% tags=["hide-input"]
 key = "utility.discriminator_auc"
@@ -220,10 +217,10 @@ for kind, group in results.by_kind(ablations.labelled(rows, named)).items():
 # (wide)=
 # ## Generators for tables of a few columns
 #
-# CTGAN and TVAE {cite:p}`xu2019` give each column a head and a loss of its own. Their authors'
-# package is not openly licensed, so it is no part of this project and neither is in the contest;
-# what a step takes was timed, with presence of the most common codes for columns, by `python -m
-# benchmarks.wide`.
+# CTGAN and TVAE {cite:p}`xu2019` give each column an output layer and a loss of its own. Their
+# authors' package is not openly licensed, so neither is part of this project or of the contest.
+# `python -m benchmarks.wide` timed a training step of each, with presence of the most common codes
+# as columns.
 
 # %% tags=["hide-input"]
 wide = read_json(CHECKOUT / "benchmarks" / "wide.json")

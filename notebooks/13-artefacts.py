@@ -13,9 +13,9 @@
 # %% [markdown]
 # # Artefacts
 #
-# A run leaves a folder that anybody can open: settings, losses, scores, costs, the versions it was
-# made with, and weights in a format that holds numbers and nothing else, so that loading them runs
-# no code. The synthetic patients lie beside it as one Parquet file.
+# A run leaves a folder that anybody can open. It holds settings, losses, scores, costs, package
+# versions, and weights in a format of numbers alone, so that loading them runs no code. The
+# synthetic patients lie beside it as one Parquet file.
 
 # %% tags=["parameters"]
 dataset = "simulated"
@@ -60,9 +60,8 @@ Table(
 #
 # ## A trained model
 #
-# A folder that holds a model is loaded in one line. The weights are refused if they are not the
-# ones that `config.json` names. In the shell the same is
-# `scoehr sample FOLDER -n 5 --out patients.parquet`.
+# A folder that holds a model is loaded in one line. Weights other than those that `config.json`
+# names are refused. In the shell the same is `scoehr sample FOLDER -n 5 --out patients.parquet`.
 
 # %%
 from scoehr.generators import load
@@ -89,16 +88,15 @@ Words(
 # %% [markdown]
 # ## To other tools
 #
-# The matrix goes to pandas, SciPy, records as PyHealth takes them, and MEDS event tables, and comes
-# back from each.
+# The matrix converts to and from pandas, SciPy, PyHealth records and MEDS event tables.
 
 # %%
 [record["visits"] for record in run.synthetic.take([0, 1]).to_records()]
 
 # %% [markdown]
-# ## What a run remembers
+# ## What a run records
 #
-# Its experiment, whole, and the versions that it was made with.
+# All settings of its experiment, and the versions that it was made with.
 
 # %%
 facts = pd.Series(run.experiment).astype(str).to_frame("value")

@@ -14,9 +14,9 @@
 # # Clinician review
 #
 # The paper asked three clinicians whether records look real. **No clinician has been asked here.**
-# This page has what such a review needs, the packet and its scoring, and what can be said without
-# one: what the reported answers amount to, and how well a classifier, which is no clinician, tells
-# the records apart.
+# This page has what such a review needs, a packet and its scoring. It also has what can be said
+# without one: what the reported answers amount to, and how well a classifier, which is no
+# clinician, tells the records apart.
 
 # %% tags=["parameters"]
 dataset = "simulated"
@@ -42,12 +42,12 @@ results.origin(runs, dataset=dataset, profile=profile, seed=seed)
 # (h2)=
 # ## What the reported answers amount to
 #
-# As many real as synthetic records were labelled realistic or unrealistic by each of the three, and
-# three rules make one label of the votes on a record. The rules are nested: what every clinician
-# accepts, most accept, and any accepts. So the reported shares give back how many records had no,
-# one, two and three votes, and from these follow intervals, agreement beyond chance (Fleiss' kappa
-# {cite:p}`fleiss1971`) and how well the clinicians told the two apart. The interval of a difference
-# is Newcombe's {cite:p}`newcombe1998`.
+# Each clinician labelled equal numbers of real and synthetic records as realistic or not, and three
+# rules make one label of the votes on a record. The rules are nested: what every clinician accepts,
+# most accept, and any accepts. So the reported shares give back how many records had no, one, two
+# and three votes. From these follow intervals, agreement beyond chance (Fleiss' kappa
+# {cite:p}`fleiss1971`) and how well the clinicians told the two kinds apart. The interval of a
+# difference is Newcombe's {cite:p}`newcombe1998`.
 
 # %%
 facts = reported.QUOTES.values
@@ -84,15 +84,15 @@ Words(
 )
 
 # %% [markdown]
-# Realism is a weak test all the same: a generator that repeats one healthy record, or copies its
-# training set, passes it. It does not test the long tail, of correlations, or of privacy.
+# Realism is a weak test in any case: a generator that repeats one healthy record, or copies its
+# training set, passes it. It does not test rare codes, correlations or privacy.
 #
 # ## What a reviewer would see
 #
 # The packet mixes held-out patients with synthetic ones of the thinning model under new numbers. It
-# has a form as one HTML page, which keeps its answers, works without a network and prints; the same
-# as tables; and, kept apart, the key. Where the cohort is simulated, its *real* patients are
-# simulated too.
+# has a form, one HTML page that keeps its answers, works offline and prints; the same as tables;
+# and, apart from these, the key. Where the cohort is simulated, its *real* patients are simulated
+# too.
 
 # %%
 test = experiments.cohort(dataset, source).test
@@ -116,10 +116,10 @@ Words(f"Which is which: {', then '.join(packet.origins[rows])}.{hidden}")
 # %% [markdown]
 # ## The stand-in
 #
-# A classifier is trained on half of the held-out and synthetic patients, and tells those of the
-# other half apart. It sees every code of thousands of patients at once, which no clinician does,
-# and knows no medicine: it finds faults that none would see, and may miss what any would. Its AUC
-# stands here since no clinicians were asked, not in their place.
+# A classifier is trained on half of the held-out and synthetic patients, and tested on the other
+# half. It sees every code of thousands of patients at once, which no clinician does, and knows no
+# medicine: it finds faults that no clinician would see, and may miss what any would. It is shown
+# because no clinician was asked; it does not replace one.
 
 # %% tags=["hide-input"]
 key = "utility.discriminator_auc"
@@ -132,7 +132,7 @@ Table(
 )
 
 # %% [markdown]
-# ## To hold one
+# ## Run a review
 #
 # ```sh
 # scoehr review synthetic_data/RUN.parquet --out packet
@@ -145,5 +145,5 @@ Table(
 #     --key packet-key-not-for-reviewers.csv
 # ```
 #
-# prints the three rules, kappa and AUC as above. Real patients of a credentialed data set stay
-# where its agreement allows: such a packet is refused a place in the folders that are published.
+# prints the three rules, kappa and AUC as above. A packet with real patients of a credentialed data
+# set cannot be written to the folders that are published.

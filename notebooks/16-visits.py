@@ -13,13 +13,12 @@
 # %% [markdown]
 # # Whole patients
 #
-# The models of the other pages make one row of codes a patient. Most questions need what stands
-# beside the codes: sex and age, the days between visits, how long a stay was and how it ended, and
-# what comes again. One generator makes all of it. Every fact of a patient is forgotten with a
-# certain probability, independently, and a network restores the facts one by one: for the count of
-# a code that is binomial thinning {cite:p}`chen2023`, for a column masked diffusion. A visit is
-# drawn given the patient's columns and the visits before. So any part of a patient can be given and
-# the rest be drawn.
+# The models of the other pages make a patient one row of codes. Most questions need more: sex and
+# age, the days between visits, how long a stay was and how it ended, and which codes recur. One
+# generator makes all of it. Every fact of a patient is erased with a certain probability,
+# independently, and a network restores the facts one by one: for the count of a code this is
+# binomial thinning {cite:p}`chen2023`, for a column masked diffusion. A visit is drawn given the
+# patient's columns and the visits before. So any part of a patient can be given and the rest drawn.
 
 # %% tags=["parameters"]
 dataset = "simulated"
@@ -47,9 +46,9 @@ Words(whole.summary(runs))
 # (v0)=
 # ## From a CSV to whole patients in five lines
 #
-# A table `patients.csv` with a row a patient and a column for each thing that you know is enough;
-# `visits.csv` and `codes.csv` may stand beside it ([formats](../data.md)). These are some hundred
-# patients of the data set, and so few epochs show only that it runs.
+# One table is enough: `patients.csv`, with a row a patient and a column for each thing known.
+# `visits.csv` and `codes.csv` may be added ([formats](../data.md)). The example has a few hundred
+# patients and few epochs, so it shows only that the code runs.
 
 # %% tags=["hide-input"]
 import tempfile
@@ -81,8 +80,8 @@ Words(
 )
 
 # %% [markdown]
-# The same from the shell, with what patients are to have and not to have, and with partial patients
-# filled in:
+# The same from the shell, with conditions on what patients have and lack, and with partial patients
+# completed:
 #
 # ```shell
 # scoehr fit hospital --preset whole --out model
@@ -95,9 +94,9 @@ Words(
 # (v1)=
 # ## As a clinician reads them
 #
-# Ten synthetic patients and ten held-out ones, in an order by chance: columns of the patient, then
-# the visits with the days between them. Where the cohort is simulated, its *real* patients are
-# simulated too; those of other data sets are not shown.
+# Ten synthetic and ten held-out patients in random order: columns of the patient, then the visits
+# with the days between them. Where the cohort is simulated, its *real* patients are simulated too;
+# those of other data sets are not shown.
 
 # %% tags=["hide-input"]
 held_out = split.test if dataset == "simulated" else None
@@ -107,11 +106,11 @@ answer
 
 # %% [markdown]
 # (v2)=
-# ## What was asked, and what was measured
+# ## Targets and measurements
 #
-# The targets that were set before the generator was written, beside the finished runs at the
-# largest profile of each data set. The AUROC lost is that of a classifier taught by synthetic
-# patients below one taught by as many real ones, both tested on held-out patients.
+# The targets were set before the generator was written. Beside them stand the finished runs at the
+# largest profile of each data set. The AUROC lost is that of a classifier trained on synthetic
+# patients, below one trained on as many real ones; both are tested on held-out patients.
 
 # %% tags=["hide-input"]
 found = whole.published() or {dataset: runs}
@@ -121,9 +120,9 @@ Table(whole.targets(found), "Targets, and whether the finished runs reach them")
 # (v3)=
 # ## Rules that no real patient breaks
 #
-# A hospital of known rules (`python -m benchmarks.rules`). Rules that all training patients keep,
-# and that chance cannot explain, are found in the data, and a synthetic patient who breaks one is
-# drawn again. *Independent codes* says how often chance alone breaks each.
+# A simulated hospital with known rules (`python -m benchmarks.rules`). The generator finds the
+# rules that all training patients keep and that chance cannot explain; a synthetic patient who
+# breaks one is drawn again. *Independent codes* says how often chance alone breaks each rule.
 
 # %% tags=["hide-input"]
 kept = read_json(CHECKOUT / "benchmarks" / "rules.json")
@@ -141,7 +140,7 @@ Words(whole.broken_words(kept))
 # ## Scores beside their reference points
 #
 # *Independent columns* keeps the number of visits of each patient and shuffles every column, and
-# every code of a visit, on its own. *Shuffled visits* deals whole real visits to patients at
+# every code of a visit, on its own. *Shuffled visits* assigns whole real visits to patients at
 # random: right within a visit, wrong across. The gap is 0 where a score is that of fresh real
 # patients and 1 where it is that of independent columns.
 
@@ -183,19 +182,19 @@ figures.show(
 )
 
 # %% [markdown]
-# ## What comes again
+# ## Which codes recur
 #
-# A chronic condition is recorded again and again, an acute one mostly once. For each code that
-# could come again often enough: the share of later visits that record it again, among patients who
-# had it before.
+# A chronic condition is recorded again and again, an acute one mostly once. For each code with
+# enough chances to recur: the share of later visits that record it again, among patients who had it
+# before.
 
 # %% tags=["hide-input"]
 again = pd.DataFrame(curves["recurrence"])
 figures.show(
     figures.agreement(
         {"synthetic": (again["real"], again["synthetic"])},
-        xlabel="comes again, real",
-        ylabel="comes again, synthetic",
+        xlabel="recurs, real",
+        ylabel="recurs, synthetic",
     ),
     f"Recurrence; a dot is a code, {len(again)} codes, first random seed.",
 )
@@ -205,12 +204,12 @@ shown = again.sort_values("real", ascending=False).head(10).set_index("code")
 names = shown["title"].where(shown["title"] != "", shown.index)
 Table(
     shown.assign(diagnosis=names)[["diagnosis", "real", "synthetic"]],
-    "The codes that come again most surely",
+    "The codes that recur most",
 )
 
 # %% [markdown]
 # (v5)=
-# ## Every run that is kept
+# ## Every finished run
 #
 # The finished runs on each data set, at the largest profile that has any.
 

@@ -13,15 +13,15 @@
 # %% [markdown]
 # # Intensive care: the cohort
 #
-# The LSTM attack study asks two things. Can death in hospital be predicted from the first 48 hours
-# in intensive care? And how little has to change in a patient's measurements to turn that
+# The LSTM attack study asks two questions. Can death in hospital be predicted from the first 48
+# hours in intensive care? And how small a change of a patient's measurements reverses that
 # prediction? It uses 13 laboratory values and 6 vital signs of MIMIC-III, after Sun et al. (2018)
-# and Tang et al. (2018). This page shows the stays; the next two [the models](18-mortality-model)
-# and [the attack](19-mortality-attack).
+# and Tang et al. (2018). This page shows the stays; the next two show [the
+# models](18-mortality-model) and [the attack](19-mortality-attack).
 #
 # MIMIC-III needs credentials. The same code reads it, from files or from a PostgreSQL server; what
 # is published here was made from the open data of the PhysioNet/CinC Challenge 2012, whose stays
-# were taken from the same hospital.
+# come from the same hospital.
 
 # %% tags=["parameters"]
 dataset = "simulated"
@@ -44,11 +44,10 @@ results.origin(runs, dataset=dataset, profile=profile, seed=seed)
 # (m1)=
 # ## From tables to stays
 #
-# DuckDB reads the tables as they are and streams them, within a memory limit. Values outside
-# plausible limits are dropped, Fahrenheit becomes Celsius, and what is left is averaged by hour.
-# MIMIC-III stays are those of adults who were in hospital and in intensive care for a day; the
-# prediction is made after 48 hours, so a stay must last so long, and the first one of an admission
-# counts.
+# DuckDB streams the tables as they are, within a memory limit. Values outside plausible limits are
+# dropped, Fahrenheit becomes Celsius, and the rest is averaged by hour. MIMIC-III stays are those
+# of adults who were in hospital and in intensive care for a day. The prediction is made after 48
+# hours, so a stay must last that long; only the first one of an admission counts.
 
 # %% tags=["hide-input"]
 Table(
@@ -58,9 +57,9 @@ Table(
 # %% [markdown]
 # ## What is measured
 #
-# The 19 series of the study come first; those below are what the Challenge has beside them. It has
-# neither ionised calcium nor oxygen saturation by pulse oximetry. Arterial saturation is shown as a
-# series of its own: it is not the same measurement, and is never used in place of the other.
+# The 19 series of the study come first, then those that the Challenge adds. The Challenge has
+# neither ionised calcium nor oxygen saturation by pulse oximetry. Arterial saturation is a series
+# of its own: it is another measurement, and never replaces pulse oximetry.
 
 # %% tags=["hide-input"]
 Table(
@@ -78,26 +77,25 @@ figures.show(
 # (m2)=
 # ## How gaps are filled
 #
-# The study draws straight lines between measurements of the whole admission, in both directions,
-# and cuts the window out afterwards. So the last hours of the window lean towards values that were
-# measured after the prediction, and hours before the first measurement get a value that nobody had.
-# The corrected way carries the last value forward and tells the model what was measured and how
-# long ago. On the Challenge's data, which end after 48 hours, the lines cannot reach beyond the
-# prediction; on MIMIC-III and in the simulation they do.
+# The study interpolates between the measurements of the whole admission, in both directions, and
+# cuts out the window afterwards. So the last hours of the window depend on values measured after
+# the prediction, and hours before the first measurement get a value that nobody had. The corrected
+# protocol carries the last value forward, and tells the model what was measured and how long ago.
+# The Challenge's data end after 48 hours, so there interpolation cannot reach beyond the
+# prediction; on MIMIC-III and in the simulation it does.
 
 # %% tags=["hide-input"]
 figures.show(
     results.filling(),
-    "One simulated stay that ended in death. Dashed: the reported filling follows values that are "
-    "measured after the "
-    "prediction. Solid: the corrected one knows only what has been measured.",
+    "The reported filling (dashed) follows values that are measured after the prediction; the "
+    "corrected one (solid) knows only what has been measured. One simulated stay that ended in "
+    "death.",
 )
 
 # %% [markdown]
 # ## Two protocols
 #
-# Nine things of the reported protocol bear on its scores; each is an option here, and [the next
-# page](18-mortality-model) adds them one by one. Stays are parted by patient: 64 % to learn from,
-# 16 % to choose by, 20 % to score on. What normalises the values is learnt from the first part
-# alone, and the code stops where a patient stands in two parts or a statistic has seen a stay that
-# it must not see.
+# Nine features of the reported protocol bear on its scores. Each is an option here, and [the next
+# page](18-mortality-model) adds them one by one. Stays are split by patient: 64 % for training, 16
+# % for validation, 20 % for testing. Normalisation is fitted to training stays alone. The code
+# stops if a patient is in two parts, or if a statistic has seen a stay that it must not see.

@@ -13,10 +13,10 @@
 # %% [markdown]
 # # Intensive care: the models
 #
-# The study reports that its bi-LSTM predicts death better than all before it, and that it goes on
-# improving for a thousand epochs without overfitting. Both are what one sees when a model is scored
-# on the stays that it was trained on, drawn so that half of them died. This page rebuilds that
-# protocol, removes its flaws, and compares models under what is left.
+# The study reports that its bi-LSTM predicts death better than all earlier models, and improves for
+# a thousand epochs without overfitting. A model that is scored on its own training stays, drawn so
+# that half of them died, shows both. This page rebuilds that protocol, removes its flaws, and
+# compares models under the corrected one.
 
 # %% tags=["parameters"]
 dataset = "simulated"
@@ -51,9 +51,9 @@ Table(
 # (m4)=
 # ## Flaw by flaw
 #
-# The same network each time, from the corrected protocol to the reported one, a flaw more in each
-# row. "As scored" is what the protocol would print; "held out" are the same weights on patients who
-# were in neither training nor choice.
+# The same network each time, from the corrected protocol to the reported one, with one more flaw in
+# each row. *As scored* is what the protocol reports; *held out* are the same weights on patients
+# who were in neither training nor validation.
 
 # %% tags=["hide-input"]
 Table(
@@ -76,9 +76,9 @@ Words(results.ladder_words(runs))
 Words(results.artefact(runs))
 
 # %% [markdown]
-# The last flaw changes no weight: it only looks at other stays. The study saw its scores rise for a
-# thousand epochs and took that for the absence of overfitting; the two curves below are those that
-# it reported and those that it did not.
+# The last flaw changes no weight: it only scores other stays. The study saw its scores rise for a
+# thousand epochs and took that for the absence of overfitting. The figure shows the curves that it
+# reported and those that it did not.
 
 # %% tags=["hide-input"]
 figures.show(
@@ -92,12 +92,12 @@ figures.show(
 # (m5)=
 # ## Models under the corrected protocol
 #
-# Logistic regression and boosted trees see summaries of each series (level, range, course, how
-# often measured, by day); GRU-D (Che et al. 2018) and the Transformer see the hours, as the bi-LSTM
-# does. Beside them stand the scores by which the Challenge 2012 ranked models, and two scores of
-# severity that clinicians use alone: SAPS-I and SOFA. The threshold is chosen on validation stays,
-# for F1. Averaged models differ in their random
-# seed and in the fifth of the stays that they stop by.
+# Logistic regression and boosted trees read summaries of each series (level, range, trend, how
+# often measured, by day). GRU-D (Che et al. 2018) and the Transformer read the hours, as the
+# bi-LSTM does. Beside them stand the scores by which the Challenge 2012 ranked models, and two
+# severity scores that clinicians use: SAPS-I and SOFA. The threshold is chosen on validation stays,
+# for F1. Averaged models differ in their random seed and in the fifth of the stays that stops their
+# training.
 
 # %% tags=["hide-input"]
 Table(
@@ -107,7 +107,8 @@ Table(
 )
 
 # %% [markdown]
-# Which model to use is decided by the stays that each member stops by, never by the held-out ones.
+# The recommended model is chosen by the stays that stop each member's training, never by the
+# held-out ones.
 
 # %% tags=["hide-input"]
 Words(results.target(runs))
@@ -123,17 +124,17 @@ figures.show(
     results.calibration(runs, ["best-all", "bilstm-study", "reported"]),
     "Share who died against predicted probability, in tenths of the held-out stays, with 95 % "
     "intervals. On the "
-    "diagonal a probability can be taken at its word.",
+    "diagonal the predicted probability is the share who died.",
 )
 
 # %% [markdown]
 # (m12)=
 # ## The study's search
 #
-# The study looks for its settings by Optuna: trials are drawn from a space of networks and
-# trainings, and judged by the loss on folds, which its code takes of training stays. Here the same
-# space is searched on folds of the training stays by the loss of those left out; validation and
-# held-out stays have no part in it.
+# The study tunes its settings with Optuna. Trials are drawn from a space of networks and trainings,
+# and judged by the loss on folds, which its code computes on training stays. Here the same space is
+# searched on folds of the training stays, by the loss on the fold left out; validation and held-out
+# stays have no part in it.
 
 # %% tags=["hide-input"]
 names = ["bilstm-study", "tuned-study", "curve"]
@@ -152,14 +153,14 @@ Words(results.search_words(searched))
 # (m13)=
 # ## How many stays does it take?
 #
-# The same models, taught by parts of the stays and tested on all held-out ones. Of small parts
-# there are several; their mean is shown.
+# The same models, trained on parts of the stays and tested on all held-out ones. Small parts are
+# drawn several times, and their mean is shown.
 
 # %% tags=["hide-input"]
 figures.show(
     results.learning_curve(searched["curve"]),
-    "Scores on held-out stays by how many stays, a fifth of them to choose by, taught a model; all "
-    "series, 95 % intervals over test stays and parts.",
+    "Scores on held-out stays by the number of stays that a model had, a fifth of them for "
+    "validation; all series, 95 % intervals over test stays and parts.",
 )
 
 # %% tags=["hide-input"]

@@ -13,16 +13,16 @@
 # %% [markdown]
 # # Intensive care: the attack
 #
-# How little has to change for a prediction to turn? For each stay that a model has right, the
-# attack looks for a change of the measurements that turns the verdict, and keeps it small and
-# sparse: most values stay as they are. It shows which hours and series a model leans on, and how
-# far it can be trusted with noisy records.
+# How small a change reverses a prediction? For each stay that a model predicts correctly, the
+# attack looks for a change of the measurements that reverses the prediction, and keeps it small and
+# sparse: most values stay as they are. Such changes show which hours and series a model depends on,
+# and how far it can be trusted with noisy records.
 #
 # The study's own attack has four faults: it takes the largest column sum for the L1 norm, counts
-# that norm twice, trains the attacked model along in the last batch, and attacks stays that the
-# model has learnt from; it prints no result. Here the norm is a true proximal step, the model is
-# frozen and its bits are compared afterwards, and only held-out stays are attacked. Only cells that
-# were measured may change, and what is carried forward from them changes along.
+# that norm twice, keeps training the attacked model in the last batch, and attacks training stays;
+# it reports no result. Here the norm enters by a proximal step, the model is frozen and compared
+# bit by bit afterwards, and only held-out stays are attacked. Only cells that were measured may
+# change, and values carried forward from them change along.
 
 # %% tags=["parameters"]
 dataset = "simulated"
@@ -46,9 +46,10 @@ results.origin(attacks, dataset=dataset, profile=profile, seed=seed)
 # (m7)=
 # ## How many verdicts turn
 #
-# First the study's own attack, mended: one penalty, on every held-out stay. Changes are in units in
-# which the middle 98 % of a series' values span from 0 to 1, and 0 to 1 is the box that changed
-# values stay in. A verdict is death from the threshold on that validation stays chose.
+# A *verdict* is the predicted outcome: death, or survival below the threshold that validation stays
+# chose. An attack *turns* a right verdict if it makes it wrong. First the study's own attack,
+# corrected: one penalty, on every held-out stay. Values are scaled so that the middle 98 % of a
+# series span from 0 to 1; changes have this unit, and changed values stay between 0 and 1.
 
 # %% tags=["hide-input"]
 Table(
@@ -70,25 +71,25 @@ Words(results.noise_words(runs["attack-bilstm-study"]))
 # (m11)=
 # ## The worst of several attacks
 #
-# A model is as strong as the best attack leaves it. Three attacks of different kinds are put
-# together here, as AutoAttack (Croce & Hein 2020) does for images: the proximal attack with several
-# penalties, long steps and random starts, without early stop; projected gradient steps onto changes
-# of at most so many cells; and a random search that needs no gradient. The stays are fewer, and
-# what is shown is the worst case. A stay counts as right only if no member turns its verdict;
-# always calling survival would leave as many right as survive, whatever the attack. All that
-# follows on this page rests on this attack.
+# A model is only as robust as the strongest attack leaves it. Three different attacks are combined
+# here, as AutoAttack (Croce & Hein 2020) does for images: the proximal attack with several
+# penalties, long steps and random starts, without early stopping; projected gradient steps onto
+# changes of at most so many cells; and a random search that needs no gradient. A stay counts as
+# right only if none of them turns its verdict. A model that always predicts survival would be right
+# for all survivors, whatever the attack. Fewer stays are attacked. All that follows on this page
+# rests on this combined attack.
 
 # %% tags=["hide-input"]
 Table(
     results.robust_table(runs),
-    "Share of held-out stays that are right whatever is done to so many cells, 95 % intervals",
+    "Share of held-out stays whose right verdict no change of so many cells turns, 95 % intervals",
 )
 
 # %% tags=["hide-input"]
 figures.show(
     results.robust_curves(runs),
-    "Stays that are right whatever is done to so many cells, or within such an L1 norm, by the "
-    "attack; dashed: what randomized ablation makes certain, whoever attacks.",
+    "Stays whose right verdict the attack does not turn, by the number of cells or the L1 norm of "
+    "the change; dashed: what randomized ablation certifies against any attack.",
 )
 
 # %% tags=["hide-input"]
@@ -101,9 +102,10 @@ Words(results.defence(runs))
 # (m8)=
 # ## Where models are susceptible
 #
-# The share of stays whose cell is changed (gpp), the mean change where it is (ganzp), and their
-# ratio, the sensitivity: high where small changes turn many verdicts. Of the bi-LSTM, as in the
-# study; *first* is the first change that the proximal attack met, *best* the smallest of all.
+# Three maps of the bi-LSTM, as in the study: the share of stays whose cell is changed (gpp), the
+# mean change where it is (ganzp), and their ratio, the sensitivity, high where small changes turn
+# many verdicts. *First* is the first change that the proximal attack found, *best* the smallest of
+# all.
 
 # %% tags=["hide-input"]
 attack = attacks["worst-bilstm-study"]
@@ -121,7 +123,7 @@ figures.show(
 # %% tags=["hide-input"]
 figures.show(
     results.heat_maps(attack, "sensitivity", "sensitivity (gpp / ganzp)"),
-    "Sensitivity: often and by little.",
+    "Sensitivity: high where many stays are changed, and by little.",
 )
 
 # %% tags=["hide-input"]
@@ -138,10 +140,10 @@ figures.show(
 
 # %% [markdown]
 # (m9)=
-# ## Do changes carry over?
+# ## Do attacks transfer?
 #
-# The smallest changes stop at the border of the model that they were found on.
-# [The last chapter](25-synthetic-signal) asks the same of models that never saw a real stay.
+# The smallest changes stop at the decision boundary of the model that they were found on. [The last
+# chapter](25-synthetic-signal) asks the same of models that never saw a real stay.
 
 # %% tags=["hide-input"]
 Table(

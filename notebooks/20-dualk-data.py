@@ -13,14 +13,14 @@
 # %% [markdown]
 # # DuaLK: from tables to a disease graph
 #
-# The second study predicts the diagnoses of a patient's next visit. DuaLK has two kinds of
-# knowledge: a graph of diseases, and what laboratory results say of diagnoses. This page makes its
-# data from the raw tables and counts what every phase keeps; the next builds and trains the model,
-# and the one after judges it.
+# DuaLK predicts the diagnoses of a patient's next visit. It uses two kinds of knowledge: a graph of
+# diseases, and what laboratory results say of diagnoses. This page makes its data from the raw
+# tables and counts what each phase keeps. The next two build and train [the model](21-dualk-model),
+# and judge [what it is worth](22-dualk-results).
 #
-# The study ran on MIMIC-IV, whose data need credentials, and on a knowledge graph that may not be
-# passed on. Here the same code runs on MIMIC-III and MIMIC-IV tables, on Diabetes 130-US, and on
-# simulated patients with many admissions; the knowledge graph is made of openly licensed parts.
+# The study used MIMIC-IV, which needs credentials, and a knowledge graph that may not be passed on.
+# Here the same code runs on MIMIC-III and MIMIC-IV tables, on Diabetes 130-US, and on simulated
+# patients with many admissions; the knowledge graph is made of openly licensed parts.
 
 # %% tags=["parameters"]
 dataset = "simulated"
@@ -45,12 +45,11 @@ results.origin(runs, dataset=dataset, profile=profile, seed=seed)
 # ## Nine phases, counted
 #
 # An admission counts if its year, shifted back, is late enough for the study. ICD-10 codes become
-# ICD-9 codes by the rule that all data sets share: the first that the official map offers, or that
-# of the code above for a code newer than the map; what has none is dropped. A patient with an
-# admission without codes is left out. Of the laboratory, only the set of abnormal items of an
-# admission is kept: no value, no time, no direction. `python -m companions.dualk prepare` writes
-# these counts for any of the data sets, so that a holder of MIMIC-IV can compare them with the
-# reported ones.
+# ICD-9 codes by the rule of all data sets ([data](../data.md)); a code without a counterpart is
+# dropped. A patient with an admission without codes is left out. Of the laboratory results only the
+# set of abnormal items of an admission is kept: no value, no time, no direction. `python -m
+# companions.dualk prepare` writes these counts for any of the data sets, so that a holder of
+# MIMIC-IV can compare them with the reported ones.
 
 # %% tags=["hide-input"]
 Table(
@@ -60,10 +59,10 @@ Table(
 )
 
 # %% [markdown]
-# Two choices of these phases decide what the results mean. First, the split: for every code the
-# study puts the first patient who has it into training, so that no test patient ever has a code
-# that training lacks. The corrected split is by chance. Second, the laboratory results: those of
-# the visit whose diagnoses are to be predicted go into the model.
+# Two choices decide what the results mean. First, the split: for every code the study puts the
+# first patient who has it into training, so that no test patient ever has a code that training
+# lacks. The corrected split is random. Second, the laboratory results: the study's model reads
+# those of the very visit whose diagnoses it predicts.
 
 # %% tags=["hide-input"]
 Table(results.protocols(), "The protocols, field by field")
@@ -72,11 +71,11 @@ Table(results.protocols(), "The protocols, field by field")
 # (dualk-graph)=
 # ## The disease graph
 #
-# Two codes are joined where they stand at one visit of a pre-training patient; the weight of an
-# edge is the share of the company that one code keeps with the other. Neither order nor time of
-# visits goes in. Most pairs of frequent codes meet sooner or later, so the graph says little by its
-# edges alone. The corrected graph keeps the neighbours that meet more often than chance would have
-# it, the strongest by pointwise mutual information.
+# An edge joins two codes that occur at one visit of a pre-training patient. Its weight is the share
+# that one code has of the other's co-occurrences; order and time of visits do not count. Most pairs
+# of frequent codes co-occur sooner or later, so the edges alone say little. The corrected graph
+# keeps the neighbours that co-occur more often than by chance, the strongest by pointwise mutual
+# information.
 
 # %% tags=["hide-input"]
 account = {
@@ -92,11 +91,11 @@ Table(
 # (dualk-embeddings)=
 # ## A knowledge graph, and its embedding
 #
-# The study's knowledge graph holds parts that need a licence. Ours joins the ICD-9-CM hierarchy,
-# CCS groups, ICD-10 counterparts, and the strongest neighbours among training patients; triples of
-# one's own can be added. HAKE gives every entity a modulus, which tells levels of a hierarchy
-# apart, and a phase, which tells entities of one level apart {cite:p}`zhang2020hake`: it is polar,
-# not hyperbolic as the study has it. RotatE has phases alone {cite:p}`sun2019rotate`.
+# Parts of the study's knowledge graph need a licence. Ours joins the ICD-9-CM hierarchy, CCS
+# groups, ICD-10 counterparts, and the strongest neighbours among training patients; users can add
+# triples. HAKE gives every entity a modulus, which separates the levels of a hierarchy, and a
+# phase, which separates the entities of one level {cite:p}`zhang2020hake`: it is polar, not
+# hyperbolic as the study has it. RotatE has phases alone {cite:p}`sun2019rotate`.
 
 # %% tags=["hide-input"]
 Table(results.knowledge(runs["knowledge-random"]), "Triples of the knowledge graph, by relation")

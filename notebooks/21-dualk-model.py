@@ -13,11 +13,11 @@
 # %% [markdown]
 # # DuaLK: the model and its training
 #
-# Attention over the disease graph gives every code a vector, attention over the codes of a visit
-# gives the visit one, and attention over visits the patient. Three decoders predict abnormal
-# laboratory items from the patient; their inner layers, the patient and a laboratory layer go into
-# the classifier. Training has four stages: decoders together, each decoder alone, the laboratory
-# layer, and fine-tuning on the codes of the last visit.
+# Attention over the disease graph gives every code a vector. Attention over the codes of a visit
+# gives one for the visit, and attention over visits one for the patient. Three decoders predict
+# abnormal laboratory items from the patient's vector. Their hidden layers, the patient's vector and
+# a laboratory layer go into the classifier. Training has four stages: the decoders together, each
+# decoder alone, the laboratory layer, and fine-tuning on the codes of the last visit.
 
 # %% tags=["parameters"]
 dataset = "simulated"
@@ -42,10 +42,10 @@ results.origin(runs, dataset=dataset, profile=profile, seed=seed)
 # (dualk-parameters)=
 # ## Layers
 #
-# At the study's size most parameters are the table of node features, which is trained. The
-# laboratory layer is trained in a stage of its own and frozen. The better variant adds to what the
-# network says the rate at which every code comes back, by whether the last visit, an earlier one or
-# none had it; it starts from these rates and learns on.
+# At the study's size most parameters are the trained table of node features. The laboratory layer
+# is trained in a stage of its own and then frozen. The better variant adds to the network's output
+# the rate at which each code recurs, by whether the last visit, an earlier one or none had it. It
+# starts from these rates and keeps learning.
 
 # %% tags=["hide-input"]
 Table(
@@ -58,8 +58,8 @@ Table(
 # ## What the network cannot see
 #
 # Two things that the study's text names never reach its network: the weights of the edges, which
-# are computed and not given to the graph layer, and the order of visits, since a weighted sum does
-# not know it. Both are tried here, by changing them and looking whether the answer changes.
+# are computed and not given to the graph layer, and the order of visits, which a weighted sum
+# ignores. Here both are changed, to see whether the output changes.
 
 # %% tags=["hide-input"]
 names = [
@@ -76,10 +76,10 @@ Table(LEDGER.shown(runs, "DK-C").loc[names], "Statements of the text, tried on t
 # (dualk-stages)=
 # ## Four stages
 #
-# Every stage logs what the study logs, of which losses, F1 and one recall are shown. Its F1 is told
-# how many codes each patient has; its recall divides by k where a patient has more than k codes.
-# The scored patients are named in the last column: the study scores pre-training on patients of the
-# training, and fine-tuning on the test patients.
+# Every stage logs what the study logs; losses, F1 and one recall are shown. The study's F1 is given
+# the number of codes of each patient; its recall divides by k where a patient has more than k
+# codes. The last column names the scored patients: the study scores pre-training on training
+# patients, and fine-tuning on the test patients.
 
 # %% tags=["hide-input"]
 Table(
@@ -96,10 +96,10 @@ figures.show(
 )
 
 # %% [markdown]
-# ## What it looks at
+# ## What it attends to
 #
-# For a simulated patient, who can be shown: how the attention is shared among the last visits, and
-# within each among its codes, averaged over feature channels.
+# How attention is distributed over the last visits, and within each over its codes, averaged over
+# feature channels. The patient is simulated, and so can be shown.
 
 # %% tags=["hide-input"]
 for title, table in results.attention(runs["corrected"]):
@@ -108,9 +108,9 @@ for title, table in results.attention(runs["corrected"]):
     )
 
 # %% [markdown]
-# Integrated gradients {cite:p}`sundararajan2017` carry the score of one code back to the laboratory
+# Integrated gradients {cite:p}`sundararajan2017` attribute the score of one code to the laboratory
 # decoders, and by their last layers to laboratory items: the study's picture of laboratory
-# knowledge. It tells what the network uses, not what causes a disease.
+# knowledge. It shows what the network uses, not what causes a disease.
 
 # %% tags=["hide-input"]
 found = results.heart_failure_gradients(runs["corrected"])
@@ -124,8 +124,8 @@ if found is not None:
 # %% [markdown]
 # ## The study's log, line by line
 #
-# Its run is of MIMIC-IV at full size, ours of the data and at the scale named above: the two can
-# be compared in kind, not in value.
+# The study's run is of MIMIC-IV at full size, ours of the data and at the scale named above.
+# Compare the courses, not the values.
 
 # %% tags=["hide-input"]
 Table(

@@ -13,10 +13,10 @@
 # %% [markdown]
 # # DuaLK: what it is worth
 #
-# Two protocols stand side by side: that of the study, and a corrected one in which nothing of the
-# visit to predict goes in, patients are split by chance, and validation patients choose the epoch.
-# Every flaw is then put back alone. The yardstick is a predictor that has learnt nothing: it
-# repeats what earlier visits had.
+# Is DuaLK better than repeating old diagnoses? This page compares two protocols: the study's, and a
+# corrected one, in which the model sees nothing of the visit to predict, patients are split at
+# random, and validation patients choose the epoch. Then every flaw is put back alone. The baseline
+# is a predictor that has learnt nothing: it repeats the diagnoses of earlier visits.
 
 # %% tags=["parameters"]
 dataset = "simulated"
@@ -41,10 +41,9 @@ results.origin(runs, dataset=dataset, profile=profile, seed=seed)
 # %% [markdown]
 # (dualk-verdict)=
 # ## The verdict
-
 #
-# A network that is no better than the most frequent codes, or that learns as much from answers
-# dealt out at random, has learnt nothing from histories, and no verdict rests on it.
+# A network has learnt nothing from histories if it is no better than the most frequent codes, or
+# learns as much from shuffled answers. No verdict rests on such a network.
 
 # %% tags=["hide-input"]
 several = {runs["corrected"].experiment.dataset: runs} | results.published(seed)
@@ -59,11 +58,11 @@ Table(
 )
 
 # %% [markdown]
-# ## Honest figures
+# ## Scores under the corrected protocol
 #
 # Recall@20 is the share of a patient's codes among the twenty ranked first. New codes are those
-# that the history lacks, recurring ones those that it has. The calibration error says how far
-# predicted probabilities are from what happens, as a share of all codes; 0 is best. In simulated
+# that the history lacks, recurring ones those that it has. The calibration error is the difference
+# between predicted probabilities and what happens, as a share of all codes; 0 is best. In simulated
 # data the truth is known, and with it the best that can be reached.
 
 # %% tags=["hide-input"]
@@ -75,8 +74,8 @@ Table(
 )
 
 # %% [markdown]
-# The network of the history starts from rates of recurrence, learns from every visit and from
-# hidden codes of single ones, and is averaged with RETAIN, which learns from every visit too.
+# The network of the history starts from rates of recurrence, and learns from every visit and from
+# hidden codes of single ones. It is averaged with RETAIN, which learns from every visit too.
 
 # %% tags=["hide-input"]
 Words(results.ahead(results.replicated(several)))
@@ -89,16 +88,16 @@ figures.show(
 
 # %% [markdown]
 # (dualk-metrics)=
-# ## The study's figures beside plain ones
+# ## The study's scores beside plain ones
 #
-# Its F1 knows the number of codes of every patient, and is weighted by how often a code is true,
-# not a macro average. Its recall is over the smaller of k and that number. Both are higher than
-# what a reader would take them for.
+# The study's F1 is given the number of codes of every patient, and weights codes by how often they
+# are true; it is not a macro average. Its recall divides by the smaller of k and that number. Both
+# are higher than the plain scores of the same names.
 
 # %% tags=["hide-input"]
 Table(
     results.both(runs),
-    "Both protocols by both families of figures. Capped: over the smaller of k and the true number",
+    "Both protocols by both families of scores. Capped: over the smaller of k and the true number",
 )
 
 # %% [markdown]
@@ -108,11 +107,11 @@ Table(
 # Each row trains the corrected protocol with one flaw of the study put back. Where the test
 # patients are the same, the change is over the same bootstrap draws of them; where the split
 # differs they are other people. Where both were run under several random seeds, the change is the
-# mean over these. An interval that holds 0 is no difference. Where the ranking is the
-# same, the flaw has nothing to act on: training patients have every category of three digits, so
-# that their vocabulary is that of everyone. The last columns show the model against repeating
-# earlier diagnoses, and the study's own figures. What a flaw is worth can be seen only in a network
-# that has learnt; data sets on which it has not are left out.
+# mean over these. An interval that contains 0 shows no difference. Where the ranking is the same,
+# the flaw has nothing to act on: training patients have every category of three digits, so their
+# vocabulary is that of everyone. The last columns show the model against repeating earlier
+# diagnoses, and the study's own scores. Only a network that has learnt can show what a flaw is
+# worth; data sets on which it has not are left out.
 
 # %% tags=["hide-input"]
 for name, found in list(results.taught(several).items())[-1:]:
@@ -124,18 +123,18 @@ for name, found in list(results.taught(several).items())[-1:]:
 # ## Heart failure
 #
 # The study's second task asks whether the next visit has a code of heart failure. Most who will
-# have it have had it: the fair question is who gets it for the first time.
+# have it have had it, so the fair question is who gets it for the first time.
 
 # %% tags=["hide-input"]
 figures.show(results.heart_failure(runs), "Heart failure at the next visit, 95 % intervals.")
 
 # %% [markdown]
 # (dualk-bridge)=
-# What synthetic records keep of all this is asked in [the last chapter](25-synthetic-signal).
+# What synthetic records keep of this: [the last chapter](25-synthetic-signal).
 #
 # ## Claims of the study
 #
-# The statements of the text that more than one data set can speak to.
+# Statements of the text that can be tested on more than one data set.
 
 # %% tags=["hide-input"]
 for name, found in several.items():

@@ -13,11 +13,10 @@
 # %% [markdown]
 # # Reliability
 #
-# Programs fail in the middle of their work, tables come damaged, and what is published may show
-# more than it should. Each line of the table below is a kind of mishap that was brought about on
-# purpose, by the command beside it: how often it was tried, and how often the answer was wrong. The
-# tries are drawn at random under a fixed random seed, so that they can be made again; with the
-# option number a command makes as many as are wanted.
+# Programs are killed at work, tables come damaged, and what is published may show too much. Each
+# row of the table is a kind of mishap, caused on purpose by the command beside it: how often it was
+# tried, and how often the result was wrong. The tries are random under a fixed seed, so they can be
+# repeated; the option `--number` makes as many as are wanted.
 
 # %% tags=["parameters"]
 dataset = "simulated"
@@ -70,28 +69,28 @@ peaks = found["kinds"].get("memory", {"cases": []})["cases"]
 Words(f"Peaks of memory by patients and codes: {'; '.join(peaks)}." if peaks else "")
 
 # %% [markdown]
-# How the answers were judged. A command that was killed is started again, and its results are
-# compared bit by bit with those of one left alone. A damaged table that is taken is read a second
-# time by a slow reader of a few plain lines, which shares nothing with the first but the list of
-# codes. An altered model has to be refused or to draw the very same patients; one whose hashes were
-# all made anew is a model of its own and has to be refused or to draw whole counts. A leak has to
-# be complained of by the check that stands before everything that is published.
+# How results are judged: a killed command is started again, and its results are compared bit by bit
+# with those of one left alone. A damaged table that is accepted is read a second time by a slow
+# reader of a few plain lines, which shares only the list of codes with the first. An altered model
+# must be refused or draw the very same patients; one whose hashes were all recomputed is a model of
+# its own, and must be refused or draw whole counts. A leak must be reported by the check that
+# stands before everything that is published.
 #
-# Equal bits are promised for one number of threads. With another number sums are added up in
-# another order, and the last digits differ.
+# Equal bits are guaranteed for one number of threads. Another number adds in another order, and the
+# last digits differ.
 #
 # ## What was not tried
 #
 # Power cuts and broken disks; file systems shared over a network; other systems than Linux; kills
 # of the whole report; tables of credentialed data; two commands that write to one folder at the
-# same moment; attacks by one who may change the code itself. A check of what is published finds the
-# forms of ids, dates, paths and small counts that it knows: what a person hides on purpose, in a
-# picture or behind a cipher, it need not find.
+# same moment; attacks by one who may change the code itself. The publishing check finds ids, dates,
+# paths and small counts in the forms that it knows; what a person hides on purpose, in a picture or
+# by encryption, it may miss.
 
 # %% [markdown]
 # ## What made this book
 #
-# Versions of Python and of the packages that decide numbers or looks. The locked list of every
+# Versions of Python and of the packages that affect numbers or appearance. The locked list of every
 # package is `requirements.lock`; each run keeps the versions that it was made with.
 
 # %% tags=["hide-input"]

@@ -13,9 +13,10 @@
 # %% [markdown]
 # # Validity
 #
-# May synthetic patients stand in for real ones? Not whether they look alike, but whether what is
-# read off them is true: associations of illnesses, prevalences within groups, risks, comparisons of
-# models. {ref}`The definitions <validity>` are with the methods.
+# Can an analysis use synthetic patients in place of real ones? The question is not whether they
+# look alike, but whether what one concludes from them is true: associations between illnesses,
+# prevalences within groups, risks, comparisons of models. The methods have {ref}`the definitions
+# <validity>`.
 
 # %% tags=["parameters"]
 dataset = "simulated"
@@ -55,14 +56,14 @@ figures.show(
         xlabel="log odds ratio, held-out patients",
         ylabel="log odds ratio",
     ),
-    "A dot is a pair of codes, taken by prevalence and a fixed order, not by who has both.",
+    "A dot is a pair of codes, chosen by prevalence and a fixed order, not by who has both.",
 )
 
 # %% [markdown]
 # ## Against the truth
 #
-# The law of the simulated cohort gives the true odds ratio of any two codes and says which codes
-# nobody can have together. The pairs were registered by the law, before any patient was looked at.
+# The law of the simulated cohort gives the true odds ratio of any two codes, and says which codes
+# nobody can have together. The pairs were chosen by the law, before any patient was looked at.
 
 # %% tags=["hide-input"]
 if dataset == "simulated" and source is None:

@@ -13,13 +13,13 @@
 # %% [markdown]
 # # Does a synthetic record carry the signal, and the weak points?
 #
-# The three studies of this book meet in one question. The first makes records, the other two learn
-# from records and are led astray by them. So: can a model that has seen synthetic records alone
-# predict for real patients? And if it can, does it fail where models of real records fail, so that
-# who is given synthetic records is given the means to attack the real model as well?
+# The three studies meet in one question. The first makes records; the other two learn from records
+# and can be misled by them. Can a model that was trained on synthetic records alone predict for
+# real patients? If so, does it fail where models of real records fail, so that whoever has
+# synthetic records can attack the real model?
 #
-# Every answer stands beside its floor: what other *real* patients of the same hospital would have
-# told. No generator can be asked for more than these.
+# Every answer stands beside its floor: what other *real* patients of the same hospital would give.
+# No generator can be expected to give more.
 
 # %% tags=["parameters"]
 dataset = "simulated"
@@ -45,13 +45,13 @@ mortality.origin({"signal": stays}, dataset=dataset, profile=profile, seed=seed)
 # (s1)=
 # ## (a) Diagnoses of the next visit
 #
-# The generator of [whole patients](16-visits) learns the visits of the training patients of
-# [the prediction study](22-dualk-results) and draws as many others. Three predictors are taught by
-# these alone, their epochs chosen by synthetic patients too, and tested on real patients whom
+# The generator of [whole patients](16-visits) learns the visits of the training patients of [the
+# prediction study](22-dualk-results) and draws as many synthetic ones. Three predictors are trained
+# on these alone, with epochs chosen by synthetic patients too, and tested on real patients whom
 # neither generator nor predictor has seen: each code's own rates of recurrence, RETAIN, and DuaLK
 # under the corrected protocol, whose disease graph is then one of synthetic visits. Beside them
-# stand the same predictors taught by the real patients, by parts of these, and by real visits dealt
-# out at random: these have every code as often, and nothing that comes again.
+# stand the same predictors trained on the real patients, on parts of these, and on real visits
+# assigned to patients at random: these have every code as often, but no recurrence.
 
 # %% tags=["hide-input"]
 for name, run in visits.items():
@@ -65,16 +65,16 @@ for name, run in visits.items():
     )
     figures.show(
         diagnoses.signal_differences(run),
-        "Recall@20 less that of the same predictor taught by all real patients, 95 % intervals.",
+        "Recall@20 less that of the same predictor trained on all real patients, 95 % intervals.",
     )
     display(Words(diagnoses.signal_kept(run)))
 
 # %% [markdown]
 # Do synthetic admissions carry the disease graph and laboratory knowledge too? Thinning diffusion
 # learns admissions of training patients as sets of codes and abnormal items. Its graph is compared
-# with that of test patients (which of each code's strongest neighbours come back), and the
+# with that of test patients (how many of each code's strongest neighbours are found), and the
 # laboratory stage is trained on synthetic admissions and tested on real ones. Fresh real admissions
-# are the floor, columns shuffled on their own the other end.
+# are the floor, independent columns the other end.
 
 # %% tags=["hide-input"]
 bridge = diagnoses.bridges(dataset, source, profile, seed)
@@ -84,13 +84,13 @@ Table(diagnoses.bridge(bridge), f"{bridge.experiment.dataset}: graph and laborat
 # (s2)=
 # ## (b) Death in intensive care
 #
-# A stay is 48 hourly series, each measured now and then. The generator turns it into a vector (a
-# smooth curve and a count of measurements a series, and the descriptors of the stay), makes every
-# entry normal, and draws the leading components together with the outcome by the reverse SDE of
-# [Methods](../methods.md). *Stays of the normal law* take all components from one normal law
-# instead: what the diffusion has to beat. The stays to learn from are cut in two halves. The
-# generator sees one of them, the *other half*; the model of the first half is the one that will be
-# attacked.
+# A stay is a set of series over 48 hours, each measured now and then. The generator turns it into a
+# vector (a smooth curve and a count of measurements a series, and the descriptors of the stay),
+# makes every entry normal, and draws the leading components together with the outcome by the
+# reverse SDE of [Methods](../methods.md). *Stays of the normal law* draw all components from one
+# normal distribution instead, which the diffusion has to beat. The training stays are split into
+# two halves. The generator sees one, the *other half*; the model of the first half is the *victim*,
+# the one that will be attacked.
 
 # %% tags=["hide-input"]
 Table(
@@ -109,16 +109,16 @@ figures.show(
 Words(mortality.signal_kept(stays))
 
 # %% [markdown]
-# The rows of real stays show how much two halves differ by chance alone, and what a quarter of the
-# stays is worth.
+# The rows of real stays show how much two halves differ by chance, and what a quarter of the stays
+# is worth.
 #
 # (s3)=
 # ## (c) Are the weak points the same?
 #
-# The [ensemble of attacks](19-mortality-attack) looks for the smallest change that turns each right
+# The [combined attack](19-mortality-attack) looks for the smallest change that turns each right
 # verdict, on networks of the two real halves and of synthetic stays, all on the same real test
-# stays. What is compared is the share of stays whose change moves a series, by Spearman's rank
-# correlation over series. Two networks of real halves agree only so far: that is the floor.
+# stays. For each series the share of stays whose change moves it is compared, by Spearman's rank
+# correlation over series. The agreement of the two networks of real halves is the floor.
 
 # %% tags=["hide-input"]
 Words(mortality.broken_words(stays))
@@ -140,11 +140,11 @@ figures.show(
 # (s4)=
 # ## (d) Is a synthetic release an attack surface?
 #
-# An attacker who has no access to the victim, nor to real stays, trains a network on synthetic ones
-# and looks there for changes. Of the same stays, all of which the victim has right, the change of
-# at most eight measured cells is taken under which the attacker's own network moves farthest from
-# the truth. The smallest changes that turn the attacker's network are tried as well; they stop at
-# its border and need not reach the victim's.
+# An attacker who has neither the victim nor real stays trains a network on synthetic ones and looks
+# for changes there. For each stay that the victim has right, the change of at most eight measured
+# cells is taken that moves the attacker's own network farthest from the truth. The smallest changes
+# that turn the attacker's network are tried as well; they stop at its decision boundary and need
+# not reach the victim's.
 
 # %% tags=["hide-input"]
 Table(
@@ -159,6 +159,7 @@ Words(mortality.carried_words(stays))
 # ## What this does not answer
 #
 # The generator of stays and its rivals were compared at one random seed and on one hospital's
-# stays; intervals are over test stays and do not hold the chance of training. The two data sets
-# are of different patients, so (a) and (b) cannot be joined within a patient: that takes MIMIC-III
-# or MIMIC-IV, where visits, diagnoses and stays belong together, and the same two commands.
+# stays; intervals are over test stays and do not include the variation of training. The two data
+# sets are of different patients, so (a) and (b) cannot be joined within a patient: that takes
+# MIMIC-III or MIMIC-IV, where visits, diagnoses and stays belong together, and the same two
+# commands.

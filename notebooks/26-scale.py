@@ -61,7 +61,7 @@ for run in studied.values():
 # %% [markdown]
 # ## Every row
 #
-# The width of a network is followed by that of the row at full scale, where it is narrower.
+# Where a network is narrower than at full scale, its width is followed by the full one.
 
 # %% tags=["hide-input"]
 Table(scale.table(rows), f"Rows of data set {dataset} that have finished runs")

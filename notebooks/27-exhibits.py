@@ -13,9 +13,9 @@
 # %% [markdown]
 # # The studies' tables and figures
 #
-# Every table and figure of the three studies, with its place in this book. A line opens: what is
-# reported, ours beside it, and what the two say together. A reported figure is not copied; its
-# numbers are drawn.
+# Every table and figure of the three studies, with its place in this book. Click a line to see what
+# is reported, ours beside it, and what the two say together. Reported figures are redrawn from
+# their numbers.
 
 # %% tags=["parameters"]
 dataset = "simulated"
@@ -47,7 +47,7 @@ Html("\n".join(page(title, found) for title, found in studies.items()))
 # %% [markdown]
 # ## The reported curves, drawn beside ours
 #
-# Dashed is what is reported, at the epochs of which a number is known; lines are the runs here.
+# Dashed: reported, at the epochs whose numbers are known. Solid: the runs here.
 
 # %% tags=["hide-input"]
 show_curves([exhibit for found in studies.values() for exhibit in found])

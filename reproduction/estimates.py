@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 from scipy.special import expit, logit
 
-from reproduction.tables import cell, trace
+from reproduction.tables import cell, sources, trace
 
 #: So many values are printed one by one, not as a mean with its interval.
 FEW = 3
@@ -30,7 +30,7 @@ class Estimate(NamedTuple):
 
     ``runs`` are these values where they are few (:data:`FEW`), and printed in its place;
     ``diverged`` counts the runs of the same row that have no value since their training diverged;
-    ``source`` names the runs, and is shown with the number where it stands in a sentence.
+    ``source`` holds the ids of the runs, shown with the number where it stands in a sentence.
     """
 
     value: float = math.nan
@@ -50,7 +50,7 @@ class Estimate(NamedTuple):
         value, low, high = (
             math.nan if part is None else part for part in (entry["value"], low, high)
         )
-        return cls(value, low, high)
+        return cls(value, low, high, source=sources([value]))
 
     @property
     def has_interval(self) -> bool:
@@ -78,6 +78,7 @@ class Estimate(NamedTuple):
         """Value and interval, or the few runs, to three digits or by a form such as ``.3f``."""
 
         def text(number: float) -> str:
+            number = float(number)  # alone it is not traced
             return format(number, form) if form and math.isfinite(number) else cell(number)
 
         if not self.n:
@@ -86,7 +87,7 @@ class Estimate(NamedTuple):
         shown = " · ".join(map(text, self.runs)) or text(self.value) + around
         gone = f" ({self.diverged} of {self.n + self.diverged} diverged)" if self.diverged else ""
         if self.source:
-            trace(shown, f"{self.source}; {text(self.value)}{around or ', no interval'}")
+            trace(shown, self.source, f"{text(self.value)}{around or ', no interval'}")
         return shown + gone
 
     def __str__(self) -> str:
@@ -130,12 +131,12 @@ def student(numbers: Sequence[float], limits: Limits = NO_LIMITS) -> Estimate:
     values = np.asarray(numbers, dtype=float)
     number = len(values)
     if number < 2:
-        return Estimate(float(values[0]) if number else math.nan, n=number)
+        return Estimate(float(values[0]) if number else math.nan, n=number, source=sources(numbers))
     variance = float(values.var(ddof=1)) / number
     found = _around(float(values.mean()), variance, number - 1, number)
     low, high = _inside(found.value, found.high - found.value, *limits)
     runs = tuple(values.tolist()) if number <= FEW else ()
-    return found._replace(low=low, high=high, runs=runs)
+    return found._replace(low=low, high=high, runs=runs, source=sources(numbers))
 
 
 def _inside(mean: float, half: float, least: float | None, most: float | None) -> list[float]:
@@ -161,7 +162,12 @@ def welch(ones: Sequence[float], others: Sequence[float], pool: Pool | None = No
     By the variance of a pool where there is one. No interval where a side has fewer than two
     values.
     """
-    one, other = np.asarray(ones, dtype=float), np.asarray(others, dtype=float)
+    return _welch(np.asarray(ones, dtype=float), np.asarray(others, dtype=float), pool)._replace(
+        source=sources([*ones, *others])
+    )
+
+
+def _welch(one: np.ndarray, other: np.ndarray, pool: Pool | None) -> Estimate:
     between, number = float(one.mean() - other.mean()), min(len(one), len(other))
     if number < 2:
         return Estimate(between, n=number)

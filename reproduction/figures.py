@@ -26,6 +26,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
 from reproduction.estimates import Estimate
+from reproduction.tables import traced
 
 Parameters = ParamSpec("Parameters")
 
@@ -105,7 +106,8 @@ def show(figure: Figure, caption: str) -> None:
     from IPython.display import HTML, display  # only notebooks need IPython
 
     display({"image/svg+xml": svg(figure), "text/plain": caption}, raw=True)
-    display(HTML(f'<p class="caption">{html.escape(caption, quote=False)}</p>'))
+    said = traced(html.escape(caption, quote=False))
+    display(HTML(f'<p class="caption">{said}</p>'))
 
 
 # Figures ------------------------------------------------------------------------------------------

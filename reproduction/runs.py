@@ -23,6 +23,7 @@ import pandas as pd
 import torch
 
 from reproduction import bundles
+from reproduction.tables import marked
 from scoehr.data import datasets
 from scoehr.files import ROOT, InputError, alone, replacing, restored
 
@@ -81,13 +82,13 @@ class Run:
 
     @cached_property
     def metrics(self) -> dict[str, Any]:
-        """The scores."""
-        return self.stored.metrics
+        """The scores; each number knows its run (:class:`reproduction.tables.Made`)."""
+        return marked(self.stored.metrics, self.id)
 
     @cached_property
     def costs(self) -> dict[str, Any]:
         """Seconds, memory and parameters, for runs that note them."""
-        return self.stored.costs
+        return marked(self.stored.costs, self.id)
 
     @cached_property
     def history(self) -> pd.DataFrame:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -56,15 +57,71 @@ class Words(_Piece):
         super().__init__(traced(text))
 
 
-#: What made the numbers that were written as text, by that text.
+class Made(float):
+    """A number that runs made, and what is reckoned from it alone; as text it says which runs.
+
+    ``source`` holds their ids, parted by ", "; an id names data, profile, row and random seed.
+    """
+
+    source: str
+
+    def __new__(cls, value: float = 0.0, source: str = "") -> Made:
+        made = super().__new__(cls, value)
+        made.source = source
+        return made
+
+    def __format__(self, form: str) -> str:
+        text = format(float(self), form)
+        trace(text, self.source, f"{text}, no interval")
+        return text
+
+
+def _kept(name: str) -> Callable[..., Any]:
+    def operation(*numbers: Any) -> Any:
+        found = getattr(float, name)(*numbers)
+        return Made(found, sources(numbers)) if isinstance(found, float) else found
+
+    return operation
+
+
+for _name in ("add", "radd", "sub", "rsub", "mul", "rmul", "truediv", "rtruediv", "neg", "abs"):
+    setattr(Made, f"__{_name}__", _kept(f"__{_name}__"))
+
+
+def sources(numbers: Iterable[Any]) -> str:
+    """The ids of all runs that made some numbers, each once."""
+    found = [number.source for number in numbers if isinstance(number, Made)]
+    return ", ".join(dict.fromkeys(", ".join(found).split(", "))) if found else ""
+
+
+def marked(entry: Any, source: str) -> Any:
+    """What was read from a run's JSON, each of its numbers with a point as :class:`Made`."""
+    if isinstance(entry, Mapping):
+        return {key: marked(value, source) for key, value in entry.items()}
+    if isinstance(entry, list):
+        return [marked(value, source) for value in entry]
+    return Made(entry, source) if isinstance(entry, float) else entry
+
+
+#: What made the numbers that the running cell wrote as text, by that text.
 _TRACES: dict[str, str] = {}
+#: The cell that wrote them.
+_CELL: list[int] = []
 
 
-def trace(number: str, source: str) -> None:
-    """Remember which runs made a number; of two with the same text both are remembered."""
-    known = _TRACES.setdefault(number, source)
-    if source not in known:
-        _TRACES[number] = f"{known}; or {source}"
+def trace(number: str, source: str, value: str) -> None:
+    """Remember for the running cell which runs made a number; of two with one text both.
+
+    ``value`` is the number with its interval, or says that there is none.
+    """
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    if [cell := getattr(shell, "execution_count", 0)] != _CELL:
+        _TRACES.clear()
+        _CELL[:] = [cell]
+    about = f"run{'s' * (', ' in source)} {source}; {value}"
+    known = _TRACES.setdefault(number, about)
+    if about not in known.split("; or "):
+        _TRACES[number] = f"{known}; or {about}"
 
 
 def traced(words: str) -> str:
@@ -73,13 +130,14 @@ def traced(words: str) -> str:
     if not longest:
         return words
     numbers = "|".join(map(re.escape, longest))
-    pattern = rf"`[^`]*`|(?<![\w.,\-\[])(?P<number>{numbers})(?![\w%]|[.,]\d)"
+    skipped = r"`[^`]*`|\$[^$]*\$|<[^>]*>"
+    pattern = rf"{skipped}|(?<![\w.,\-\[])(?P<number>{numbers})(?![\w%]|[.,]\d)"
     return re.sub(pattern, _pointed, words)
 
 
 def _pointed(found: re.Match[str]) -> str:
     number = found["number"]
-    if number is None or not set(".[·") & set(number):  # in code, or a count such as 2
+    if number is None or not (set(".[·%") & set(number) or len(number) > 2):  # code; a count as 2
         return found[0]
     title = html.escape(_TRACES[number], quote=True)
     return f'<abbr title="{title}">{number}</abbr>'
@@ -144,7 +202,7 @@ class Table:
                 _head(label, True) + row for label, row in zip(self.frame.index, rows, strict=True)
             ]
         body = "\n".join(f"<tr>{row}</tr>" for row in rows)
-        caption = html.escape(self.caption, quote=False)
+        caption = traced(html.escape(self.caption, quote=False))
         return (
             f'<div class="table-scroll"><table class="scores"><caption>{caption}</caption>\n'
             f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>"

@@ -109,15 +109,11 @@ def estimate(
     """
     values = numbers(runs, read)
     diverged = sum(run.verdict == "diverged" for run in runs)
-    found = estimates.student(values, limits)._replace(diverged=diverged, source=_source(runs))
+    ids = ", ".join(run.id for run in runs)
+    found = estimates.student(values, limits)._replace(diverged=diverged, source=ids)
     if len(values) == 1 and alone:
         found = found._replace(low=alone[0], high=alone[1])
     return found
-
-
-def _source(runs: Sequence[Run]) -> str:
-    """The runs of a row, whose ids end with their random seeds and a mark of their settings."""
-    return f"run{'s' if len(runs) > 1 else ''} {', '.join(run.id for run in runs)}"
 
 
 def over_seeds(runs: Sequence[Run], key: str) -> Estimate:

@@ -1,6 +1,8 @@
 """The book: stripping, failure, publishing check, made pages, figures, and the built HTML."""
 
+import copy
 import importlib
+import json
 import re
 import shutil
 import subprocess
@@ -15,10 +17,10 @@ from nbformat import v4
 from tiny_study import CHECKOUT
 
 from reproduction import book, publishing
-from reproduction.estimates import Estimate
+from reproduction.estimates import Estimate, student, welch
 from reproduction.synthesis import results, try_it
 from reproduction.synthesis.reported import QUOTES, report
-from reproduction.tables import Table, Words, account
+from reproduction.tables import Table, Words, account, marked
 from reproduction.tables import cell as formatted
 from scoehr.files import InputError
 
@@ -287,12 +289,30 @@ def test_account_shows_few_people_as_a_range():
 
 
 def test_a_number_in_a_sentence_says_which_runs_made_it():
-    made = Estimate(0.8125, 0.75, 0.875, source="run a-b-c, random seeds 0, 1")
+    made = Estimate(0.8125, 0.75, 0.875, source="a-b-s0-c, a-b-s1-d")
     assert Words(f"An AUC of {made}, not `{made}`, over 3 runs.").text == (
-        'An AUC of <abbr title="run a-b-c, random seeds 0, 1; 0.812 [0.75, 0.875]">0.812 [0.75, 0.875]'
+        'An AUC of <abbr title="runs a-b-s0-c, a-b-s1-d; 0.812 [0.75, 0.875]">0.812 [0.75, 0.875]'
         "</abbr>, not `0.812 [0.75, 0.875]`, over 3 runs."
     )
     assert Words(f"No runs: {Estimate(0.123, 0.1, 0.2)}").text == "No runs: 0.123 [0.1, 0.2]"
+
+
+def test_a_number_keeps_its_runs_when_it_is_read_reckoned_with_and_written():
+    def said(number):
+        return Words(f"It is {number}.").text
+
+    read = marked(
+        {"auc": [0.25], "floor": {"value": 0.5, "interval": [0.45, 0.55]}, "n": 7}, "x-s0"
+    )
+    value, other = read["auc"][0], marked(0.75, "x-s1")
+    assert said(f"{value:.0%}") == 'It is <abbr title="run x-s0; 25%, no interval">25%</abbr>.'
+    assert 'title="run x-s0; 0.5 [0.45, 0.55]"' in said(Estimate.read(read["floor"]))
+    assert 'title="runs x-s1, x-s0; 0.5, no interval"' in said(formatted(other - value))
+    assert 'title="runs x-s0, x-s1; 0.5 [' in said(student([value, other, value, other]))
+    assert 'title="runs x-s0, x-s1; -0.5 [' in said(welch([value] * 2, [other] * 2))
+    assert said(f"{read['n']} of {1 - 0.75}") == "It is 7 of 0.25."
+    copied = copy.deepcopy(value)
+    assert (copied, copied.source, json.dumps(copied)) == (0.25, "x-s0", "0.25")
 
 
 # Tables and figures
