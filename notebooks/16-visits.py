@@ -32,7 +32,7 @@ from IPython.display import display
 
 from reproduction import estimates, figures
 from reproduction.synthesis import results, scores, whole
-from reproduction.tables import Table, Words
+from reproduction.tables import Table, Words, folded
 from scoehr.files import CHECKOUT, check_seed, read_json
 
 seed = check_seed(seed)
@@ -215,4 +215,5 @@ Table(
 
 # %% tags=["hide-input"]
 for name, those in whole.published().items():
-    display(Table(whole.sheet(those), f"{name}. {estimates.caption([len(those)])}"))
+    table = Table(whole.sheet(those), f"{name}. {estimates.caption([len(those)])}")
+    display(folded(f"All scores on {name}", table))

@@ -70,7 +70,7 @@ names = [
     "DK-C.items",
     "DK-C.macro",
 ]
-Table(LEDGER.shown(runs, "DK-C").loc[names], "Statements of the text, tried on the code")
+Table(LEDGER.shown(runs, *names), "Statements of the text, tried on the code")
 
 # %% [markdown]
 # (dualk-stages)=

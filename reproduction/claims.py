@@ -81,15 +81,16 @@ class Ledger:
         """The claims as they stand in the file."""
         return self.book["claims"]
 
-    def shown(self, found: Found, part: str) -> pd.DataFrame:
-        """The claims of one part of a page: claim, reported, here, verdict and why.
+    def shown(self, found: Found, *parts: str) -> pd.DataFrame:
+        """The claims of a page, a row a statement: verdict, reported, here and why.
 
-        ``part`` is in their id (as ``"DK-D"``) or in the address of their evidence.
+        One of ``parts`` is in their id (as ``"DK-D"``) or in the address of their evidence.
         """
         table = self.table(found)
-        table = table[(table.index + table["evidence"]).str.contains(part, regex=False)]
-        table = table.rename(columns={"statement": "claim", "ours": "here"})
-        return table[["claim", "reported", "here", "verdict", "why"]]
+        places = table.index + table["evidence"]
+        table = table[[any(part in place for part in parts) for place in places]]
+        table = table.set_index("statement").rename_axis(None).rename(columns={"ours": "here"})
+        return table[["verdict", "reported", "here", "why"]]
 
     def headlines(self, found: Found) -> pd.DataFrame:
         """The claims marked ``headline``, a row a statement: reported, here, verdict."""

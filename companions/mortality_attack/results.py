@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -453,7 +454,7 @@ def calibration(found: Runs, names: Sequence[str]) -> Figure:
         ax.vlines(table["predicted"], low, high, color=figures.PALETTE[0])
         ax.plot(table["predicted"], table["died"], "o", color=figures.PALETTE[0], markersize=4)
         title = f"{found[name].experiment.title}, {found[name].experiment.model.features}"
-        title = "reported" if name == "reported" else title
+        title = "reported" if name == "reported" else textwrap.fill(title, 32)
         ax.set(
             xlim=(0, 1),
             ylim=(0, 1),
