@@ -1,6 +1,7 @@
 """A whole study of a few hundred patients in a folder of its own, made once for all tests of notebooks and book."""
 
 import atexit
+import json
 import os
 import resource
 import shutil
@@ -113,11 +114,9 @@ def _limit() -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (PROCESSOR_SECONDS, PROCESSOR_SECONDS))
 
 
-def setting() -> str:
-    """The parameters as keyword arguments in Python source."""
-    return ", ".join(
-        f"{name}={value!r}" for name, value in {**PARAMETERS, "source": str(source())}.items()
-    )
+def setting() -> dict[str, str | int]:
+    """All parameters of a notebook."""
+    return {**PARAMETERS, "source": str(source())}
 
 
 @cache
@@ -135,29 +134,32 @@ def executed(name: str) -> Path:
     return path
 
 
-def execute(name: str) -> None:
-    """Execute a notebook on the tiny study, whether it was before or not."""
+def execute(name: str, **asked: str | int | None) -> Path:
+    """Execute a notebook by papermill, whether it was before or not, with other parameters where
+    asked; the executed file.
+    """
     process = _executor()
-    process.stdin.write(f"{name}\n")
+    process.stdin.write(json.dumps({"name": name, **setting(), **asked}) + "\n")
     process.stdin.flush()
-    said = process.stdout.readline().strip()
-    if said != "done":
-        raise AssertionError(f"{name}: {said}")
+    path, complaint = json.loads(process.stdout.readline())
+    if complaint:
+        raise AssertionError(f"{name}: {complaint}")
+    return Path(path)
 
 
 @cache
 def _executor() -> subprocess.Popen:
-    """A process that executes the notebooks whose names it reads: to import the book takes seconds."""
-    code = f"""
-import sys
+    """A process that executes the notebooks that it reads: to import the book takes seconds."""
+    code = """
+import json, sys
 from reproduction import book
 answers, sys.stdout = sys.stdout, sys.stderr
-for name in sys.stdin:
+for line in sys.stdin:
     try:
-        book.execute(name.strip(), {setting()})
-        print("done", file=answers, flush=True)
+        answer = str(book.execute(**json.loads(line))), None
     except Exception as error:
-        print(repr(error), file=answers, flush=True)
+        answer = None, repr(error)
+    print(json.dumps(answer), file=answers, flush=True)
 """
     process = subprocess.Popen(
         [sys.executable, "-c", code],
