@@ -17,7 +17,8 @@
 # each time the book is made: from runs under several random seeds, or from the reported values
 # where they suffice. A claimed difference whose 95 % interval contains 0 *fails*, since chance
 # explains it as well. Reported values can refute a claim; they confirm only what is claimed of the
-# reported patients themselves. The last column leads to the evidence.
+# reported patients themselves. Intervals are not corrected for the number of claims: of twenty
+# differences that do not exist, one is found by chance. The last column leads to the evidence.
 #
 # A claim about a trained model is judged by runs in the regime of its study alone: its batch,
 # epochs, learning rate, schedule, sampler and steps, with a narrower network at most. A run that

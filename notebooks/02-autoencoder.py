@@ -57,9 +57,12 @@ Words(results.missing(rows, [*ablations.names("autoencoders"), *ablations.names(
 fitted = {label: scores.curves(runs, "autoencoder") for label, runs in sizes.items()}
 fitted = {label: histories for label, histories in fitted.items() if histories}
 apart = {
-    f"{label} dimensions": pd.concat(
-        [history["validation_loss"].tail(1) / history["train_loss"].tail(1) for history in found]
-    ).mean()
+    f"{label} dimensions": scores.made(
+        np.mean(
+            [epochs["validation_loss"].iloc[-1] / epochs["train_loss"].iloc[-1] for epochs in found]
+        ),
+        sizes[label],
+    )
     for label, found in fitted.items()
 }
 figures.show(
@@ -232,6 +235,9 @@ if spread:
             step=0.05,
         ),
         "The median dimension has standard deviation "
-        + ", ".join(f"{np.median(values):.2f} ({name})" for name, values in spread.items())
+        + ", ".join(
+            f"{scores.made(np.median(values), [found[name]]):.2f} ({name})"
+            for name, values in spread.items()
+        )
         + "; the process assumes 1. Main models, first random seed.",
     )

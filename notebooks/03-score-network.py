@@ -232,7 +232,10 @@ gain = {
 figures.show(
     figures.curves(histories, ylabel="loss per patient"),
     "Loss on validation patients in the first and the last epoch: "
-    + ", ".join(f"{first:.2f} and {last:.2f} ({name})" for name, (first, last) in gain.items())
+    + ", ".join(
+        " and ".join(f"{scores.made(loss, thinning[name]):.2f}" for loss in losses) + f" ({name})"
+        for name, losses in gain.items()
+    )
     + ". An untrained network already produces each code at its prevalence, independently of all "
     "others.",
 )

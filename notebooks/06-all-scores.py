@@ -50,7 +50,10 @@ figures.show(
     figures.gaps(scores.means(gaps)),
     "Median gap over the "
     f"{len(gaps)} scores: "
-    + ", ".join(f"{value:.2f} ({name})" for name, value in closest.items())
+    + ", ".join(
+        f"{scores.made(value, scores.labelled(rows)[name]):.2f} ({name})"
+        for name, value in closest.items()
+    )
     + ". Mean over random seeds; arrows lie outside the frame.",
 )
 
@@ -67,7 +70,10 @@ folded("The same in numbers", Table(scores.formatted(gaps), caption))
 for kind, group in results.by_kind(runs).items():
     real = results.shares(results.cohort(group, source).test)
     made = {name: results.shares(run.synthetic) for name, run in group.items()}
-    under = {name: (value[real > 0] < real[real > 0] / 2).mean() for name, value in made.items()}
+    under = {
+        name: scores.made((value[real > 0] < real[real > 0] / 2).mean(), [group[name]])
+        for name, value in made.items()
+    }
     figures.show(
         figures.prevalence(real, made),
         "Less than half as common as in real patients: "

@@ -67,10 +67,11 @@ shown += [
     name for name in density.index if density.loc[name, "reported"] != "–" and name not in shown
 ]
 counts = density[density["synthetic"] != "diverged"]["synthetic / real"].astype(float)
+named, least, most = scores.labelled(rows), counts.idxmin(), counts.idxmax()
 Words(
     f"{(counts < 1).sum()} of {len(counts)} rows make fewer codes than real patients have; the "
-    f"fewest {counts.idxmin()} ({counts.min():.2f} times as many), the most {counts.idxmax()} "
-    f"({counts.max():,.2f} times). {scores.divergences(rows)}"
+    f"fewest {least} ({scores.made(counts[least], named[least]):.2f} times as many), the most "
+    f"{most} ({scores.made(counts[most], named[most]):,.2f} times). {scores.divergences(rows)}"
 )
 
 # %% tags=["hide-input"]

@@ -64,7 +64,8 @@ for name, run in runs.items():
         title=lambda table, cohort=cohort: [cohort.test.titles[code] for code in table["code"]]
     )
 lost = {
-    name: (table["auroc_real"] - table["auroc_synthetic"]).mean() for name, table in tables.items()
+    name: scores.made((table["auroc_real"] - table["auroc_synthetic"]).mean(), [runs[name]])
+    for name, table in tables.items()
 }
 figures.show(
     figures.agreement(

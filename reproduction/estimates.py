@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 from scipy.special import expit, logit
 
-from reproduction.tables import cell, sources, trace
+from reproduction.tables import Made, cell, sources, trace
 
 #: So many values are printed one by one, not as a mean with its interval.
 FEW = 3
@@ -29,8 +29,8 @@ class Estimate(NamedTuple):
     """A value, its 95 % interval (NaN where there is none), and how many values it is the mean of.
 
     ``runs`` are these values where they are few (:data:`FEW`), and printed in its place;
-    ``diverged`` counts the runs of the same row that have no value since their training diverged;
-    ``source`` holds the ids of the runs, shown with the number where it stands in a sentence.
+    ``diverged`` counts the runs of the same row that have no value since their training diverged.
+    The value knows its runs (:class:`reproduction.tables.Made`), and shows them in a sentence.
     """
 
     value: float = math.nan
@@ -39,7 +39,6 @@ class Estimate(NamedTuple):
     n: int = 1
     diverged: int = 0
     runs: tuple[float, ...] = ()
-    source: str = ""
 
     @classmethod
     def read(cls, entry: Mapping[str, Any] | None) -> Estimate:
@@ -50,7 +49,7 @@ class Estimate(NamedTuple):
         value, low, high = (
             math.nan if part is None else part for part in (entry["value"], low, high)
         )
-        return cls(value, low, high, source=sources([value]))
+        return cls(value, low, high)
 
     @property
     def has_interval(self) -> bool:
@@ -86,8 +85,8 @@ class Estimate(NamedTuple):
         around = f" [{text(self.low)}, {text(self.high)}]" if self.has_interval else ""
         shown = " · ".join(map(text, self.runs)) or text(self.value) + around
         gone = f" ({self.diverged} of {self.n + self.diverged} diverged)" if self.diverged else ""
-        if self.source:
-            trace(shown, self.source, f"{text(self.value)}{around or ', no interval'}")
+        if source := sources([self.value]):
+            trace(shown, source, f"{text(self.value)}{around or ', no interval'}")
         return shown + gone
 
     def __str__(self) -> str:
@@ -131,12 +130,13 @@ def student(numbers: Sequence[float], limits: Limits = NO_LIMITS) -> Estimate:
     values = np.asarray(numbers, dtype=float)
     number = len(values)
     if number < 2:
-        return Estimate(float(values[0]) if number else math.nan, n=number, source=sources(numbers))
+        return Estimate(numbers[0] if number else math.nan, n=number)
     variance = float(values.var(ddof=1)) / number
     found = _around(float(values.mean()), variance, number - 1, number)
     low, high = _inside(found.value, found.high - found.value, *limits)
     runs = tuple(values.tolist()) if number <= FEW else ()
-    return found._replace(low=low, high=high, runs=runs, source=sources(numbers))
+    value = Made(found.value, sources(numbers))
+    return found._replace(value=value, low=low, high=high, runs=runs)
 
 
 def _inside(mean: float, half: float, least: float | None, most: float | None) -> list[float]:
@@ -162,9 +162,8 @@ def welch(ones: Sequence[float], others: Sequence[float], pool: Pool | None = No
     By the variance of a pool where there is one. No interval where a side has fewer than two
     values.
     """
-    return _welch(np.asarray(ones, dtype=float), np.asarray(others, dtype=float), pool)._replace(
-        source=sources([*ones, *others])
-    )
+    found = _welch(np.asarray(ones, dtype=float), np.asarray(others, dtype=float), pool)
+    return found._replace(value=Made(found.value, sources([*ones, *others])))
 
 
 def _welch(one: np.ndarray, other: np.ndarray, pool: Pool | None) -> Estimate:

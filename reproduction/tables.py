@@ -60,7 +60,8 @@ class Words(_Piece):
 class Made(float):
     """A number that runs made, and what is reckoned from it alone; as text it says which runs.
 
-    ``source`` holds their ids, parted by ", "; an id names data, profile, row and random seed.
+    ``source`` holds their ids, parted by ", "; an id names data, profile, row and random seed. It
+    is empty where no run is known.
     """
 
     source: str
@@ -72,7 +73,8 @@ class Made(float):
 
     def __format__(self, form: str) -> str:
         text = format(float(self), form)
-        trace(text, self.source, f"{text}, no interval")
+        if self.source:
+            trace(text, self.source, f"{text}, no interval")
         return text
 
 

@@ -20,7 +20,7 @@ import pandas as pd
 from reproduction import estimates
 from reproduction.estimates import NO_LIMITS, Estimate, Limits
 from reproduction.synthesis.experiments import Run
-from reproduction.tables import cell
+from reproduction.tables import Made, cell
 from scoehr.metrics import METRICS
 from scoehr.metrics.registry import Metric
 from scoehr.metrics.whole import WHOLE
@@ -109,11 +109,16 @@ def estimate(
     """
     values = numbers(runs, read)
     diverged = sum(run.verdict == "diverged" for run in runs)
-    ids = ", ".join(run.id for run in runs)
-    found = estimates.student(values, limits)._replace(diverged=diverged, source=ids)
+    found = estimates.student(values, limits)
+    found = found._replace(value=made(found.value, runs), diverged=diverged)
     if len(values) == 1 and alone:
         found = found._replace(low=alone[0], high=alone[1])
     return found
+
+
+def made(number: float, runs: Sequence[Run]) -> Made:
+    """A number reckoned from some runs, which knows them."""
+    return Made(number, ", ".join(run.id for run in runs))
 
 
 def over_seeds(runs: Sequence[Run], key: str) -> Estimate:

@@ -20,7 +20,7 @@ from reproduction import book, publishing
 from reproduction.estimates import Estimate, student, welch
 from reproduction.synthesis import results, try_it
 from reproduction.synthesis.reported import QUOTES, report
-from reproduction.tables import Table, Words, account, marked
+from reproduction.tables import Made, Table, Words, account, marked
 from reproduction.tables import cell as formatted
 from scoehr.files import InputError
 
@@ -289,7 +289,7 @@ def test_account_shows_few_people_as_a_range():
 
 
 def test_a_number_in_a_sentence_says_which_runs_made_it():
-    made = Estimate(0.8125, 0.75, 0.875, source="a-b-s0-c, a-b-s1-d")
+    made = Estimate(Made(0.8125, "a-b-s0-c, a-b-s1-d"), 0.75, 0.875)
     assert Words(f"An AUC of {made}, not `{made}`, over 3 runs.").text == (
         'An AUC of <abbr title="runs a-b-s0-c, a-b-s1-d; 0.812 [0.75, 0.875]">0.812 [0.75, 0.875]'
         "</abbr>, not `0.812 [0.75, 0.875]`, over 3 runs."
