@@ -225,7 +225,7 @@ def choice(contests: Sequence[Rows]) -> str:
         orders = [order for rows in contests if len(order := scores.placed(rows, read)) > 1]
         first = [order for order in orders if next(iter(order)) in experiments.recommended()]
         won, apart = f"{len(first)} of {len(orders)}", sum(map(scores.leads, first))
-        parts.append(f"the smallest {title} in {won}, told apart from the next in {apart}")
+        parts.append(f"the smallest {title} in {won} (beyond chance in {apart})")
     return (
         "In the contests of all data sets, on counts and on presence, thinning diffusion has "
         f"{', and '.join(parts)}."
