@@ -39,6 +39,10 @@ CUT = """
 return [...document.querySelectorAll('article pre')].filter(e => e.checkVisibility())
   .filter(e => e.scrollWidth > e.clientWidth + 1)
   .map(e => e.innerText.split('\\n').reduce((a, b) => a.length < b.length ? b : a))"""
+#: The numbers of the formulas that are wider than the text.
+FORMULAS = """
+return [...document.querySelectorAll('mjx-container[display="true"]')]
+  .filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.closest('[id]').id)"""
 WORDS = "return document.querySelector('article').innerText.split(/\\s+/).length"
 WIDER = "return document.documentElement.scrollWidth > window.innerWidth + 1"
 DESKTOP, PHONE = (1400, 900), (390, 844)
@@ -140,6 +144,7 @@ def problems(driver, page):
     written, drawn = driver.execute_script(formulas)
     if written > drawn:
         yield f"{written} formulas, {drawn} drawn"
+    yield from (f"formula cut: {name}" for name in driver.execute_script(FORMULAS))
     of_book = driver.execute_script("return Boolean(document.querySelector('article'))")
     if of_book and page.name not in LISTS:
         yield from crowded(driver)
