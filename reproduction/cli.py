@@ -208,12 +208,16 @@ def _rows(
     study: str, dataset: str, source: str | None, profile: str, seed: int
 ) -> Mapping[str, Any]:
     """The rows of a study that a book on a data set shows, or that its plan has for it."""
-    import importlib
-
     if study != "synthesis":
         needs("companions")
-    module = importlib.import_module(STUDIES[study])
-    return module.of_book(dataset, source, profile, seed)
+    return _study(study).of_book(dataset, source, profile, seed)
+
+
+def _study(name: str) -> Any:
+    """The module of the runs of a study."""
+    import importlib
+
+    return importlib.import_module(STUDIES[name])
 
 
 @app.command()
@@ -306,8 +310,11 @@ def publish(
 ) -> None:
     """Gather finished runs into saved_models, and copy checked notebooks to book/notebooks."""
     _book(dataset, source, profile, seed)
+    from reproduction import plan
+
     for study in STUDIES:
-        if path := _gathered(study, dataset, source, profile, seed):
+        rows = _rows(study, dataset, source, profile, seed).values()
+        if path := plan.publish(_study(study).PLAN, rows):
             print(f"wrote {path}")
     if only_runs:
         return
@@ -319,16 +326,6 @@ def publish(
     picture = answer.picture(results.runs(dataset, source, profile, seed), test)
     for path in book.publish(ready, picture):
         print(f"wrote {path}")
-
-
-def _gathered(study: str, dataset: str, source: str | None, profile: str, seed: int) -> Path | None:
-    """The bundle of a study's finished runs, written again; None if none is finished."""
-    import importlib
-
-    from reproduction import plan
-
-    rows = _rows(study, dataset, source, profile, seed)
-    return plan.publish(importlib.import_module(STUDIES[study]).PLAN, rows.values())
 
 
 @app.command()
@@ -365,7 +362,7 @@ def _book(dataset: str, source: str | None, profile: str | None, seed: int, *ext
     if profile is not None:
         _known(dataset, profile)
         return profile
-    _known(dataset, study.profiles()[0])
+    _known(dataset, study.PLAN.profiles[0])
     return study.published_profile(dataset, source, seed)
 
 
@@ -376,7 +373,7 @@ def _known(dataset: str, profile: str) -> None:
 
     if dataset not in DATASETS:
         raise InputError(f"no data set {dataset!r}; choose one of {', '.join(DATASETS)}")
-    study.scale(profile)
+    study.PLAN.scale(profile)
 
 
 def _workflow(dataset: str, source: str | None, profile: str, seed: int) -> dict[str, Any]:

@@ -1,10 +1,9 @@
-"""DuaLK predicts the diagnoses of the next visit from a disease graph and laboratory knowledge:
-reproduced, corrected.
+"""DuaLK predicts the diagnoses of the next visit by a disease graph and laboratory knowledge.
 
 Read in this order: ``prepare`` (tables to visits), ``graph`` and ``embeddings`` (what is known of
 diseases), ``protocols`` (the flaws, each by name), ``batches`` and ``models``, ``train``,
-``evaluate`` and ``baselines``, ``interpret``, ``bridge`` (to the generator), ``study`` (runs and
-their files), ``pages`` and ``verdicts`` (what the book shows).
+``evaluate`` and ``baselines``, ``interpret``, ``bridge`` (to the generator), ``experiments`` (runs
+and their files), ``claims`` and ``results`` (what the book shows).
 """
 
 import warnings

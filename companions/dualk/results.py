@@ -265,11 +265,12 @@ def curves(found: Mapping[str, Run], stage: str = "fine-tuning") -> Figure:
     for name, run in found.items():
         rows = run.history[run.history["stage"] == stage]
         histories[TITLES[name]] = [rows.rename(columns={"loss": "validation_loss"})]
-    points = []
-    for row in QUOTES.values["logs"]:
-        if row["stage"] == stage:
-            points.append({"set": "train", "epoch": row["epoch"], "loss": row["train_loss"]})
-            points.append({"set": "test", "epoch": row["epoch"], "loss": row["loss"]})
+    logged = [row for row in QUOTES.values["logs"] if row["stage"] == stage]
+    points = [
+        {"set": kind, "epoch": row["epoch"], "loss": row[key]}
+        for row in logged
+        for kind, key in (("train", "train_loss"), ("test", "loss"))
+    ]
     theirs = {TITLES["reported"]: pd.DataFrame(points)} if points else None
     return figures.curves(histories, theirs, ylabel="binary cross-entropy")
 
@@ -322,9 +323,8 @@ def heart_failure_gradients(done: Run) -> pd.DataFrame | None:
     codes = np.flatnonzero(cohorts.heart_failure(trainer.records)[: trainer.records.targets])
     if not trainer.sizes.items or not len(codes):
         return None
-    return interpret.decoder_gradients(
-        model, trainer.graph, trainer.feed, trainer.parts.test[:500], int(codes[0])
-    )
+    test = trainer.parts.test[:500]
+    return interpret.decoder_gradients(model, trainer.graph, trainer.feed, test, int(codes[0]))
 
 
 # Results -----------------------------------------------------------------------------------------
@@ -344,10 +344,8 @@ def _word(value: Any) -> str:
 
 def main(found: Runs) -> pd.DataFrame:
     """The corrected figures of every model and baseline on the same test patients."""
-    rows = {}
-    for name in ("corrected", "control", "better", "first-day"):
-        if name in found:
-            rows[f"DuaLK, {TITLES[name]}"] = _figures(found[name])
+    shown = [name for name in ("corrected", "control", "better", "first-day") if name in found]
+    rows = {f"DuaLK, {TITLES[name]}": _figures(found[name]) for name in shown}
     if "history" in found:
         rows[TITLES["history"]] = _figures(found["history"])
         rows["RETAIN, every visit an answer"] = _figures(found["history"], "retain, every visit")
@@ -364,12 +362,10 @@ def _figures(run: Run, of: str = "") -> dict[str, str]:
 def ahead(done: Sequence[Run]) -> str:
     """By how much the network of the history is ahead of others, mean over random seeds."""
     others = {"recurrence": BASELINES["recurrence"], "retain, every visit": "RETAIN, every visit"}
-    keys = ("recall@20", "new.recall@20")
-    parts = [
-        f"ahead of {title} by {over_seeds(done, keys[0], other)} in {MAIN[keys[0]]} and by "
-        f"{over_seeds(done, keys[1], other)} among new codes"
-        for other, title in others.items()
-    ]
+    parts = []
+    for other, title in others.items():
+        every, new = (over_seeds(done, key, other) for key in ("recall@20", "new.recall@20"))
+        parts.append(f"ahead of {title} by {every} in recall@20 and by {new} among new codes")
     return (
         f"Over random seeds ({len(done)}: other cohorts, other weights) it is "
         f"{', and '.join(parts)}; intervals are by bootstrap of the seeds and of the patients "
@@ -413,9 +409,8 @@ def both(found: Runs) -> pd.DataFrame:
     for name in ("reported", "corrected", "better"):
         rows[f"DuaLK, {TITLES[name]}"] = {_metric(key): str(found[name].value(key)) for key in keys}
     for name in ("reported", "corrected"):
-        rows[f"copy-forward, cohorts {TITLES[name]}"] = {
-            _metric(key): str(found[name].value(key, "copy-forward")) for key in keys
-        }
+        values = {_metric(key): str(found[name].value(key, "copy-forward")) for key in keys}
+        rows[f"copy-forward, cohorts {TITLES[name]}"] = values
     for row in QUOTES.values["repository"]:
         if row["stage"] == "fine-tuning" and "f1" in row:
             theirs = {f"reported.{key}": value for key, value in row.items()}

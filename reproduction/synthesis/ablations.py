@@ -86,7 +86,7 @@ def names(which: str) -> list[str]:
 def widths(name: str, dataset: str, source: str | None, seed: int) -> dict[str, list[Run]]:
     """A row's finished runs in the regime by the width of its network, narrowest first."""
     found: dict[int, list[Run]] = {}
-    for profile in experiments.profiles():
+    for profile in experiments.PLAN.profiles:
         row = experiments.plan(dataset, source, profile, seed)[name]
         runs = [again.result for again in experiments.replicates(row) if again.finished]
         if runs and not scores.departs(runs):

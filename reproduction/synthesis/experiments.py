@@ -277,7 +277,7 @@ def plan(
     digits: Digits = "three",
 ) -> dict[str, Experiment]:
     """The experiments of ``workflow/experiments.yaml`` at this profile, by name."""
-    size, seed = scale(profile), check_seed(seed)
+    size, seed = PLAN.scale(profile), check_seed(seed)
     if dataset not in datasets.DATASETS:
         raise InputError(
             f"data set {dataset!r} is unknown; choose one of {', '.join(datasets.DATASETS)}"
@@ -293,10 +293,11 @@ def plan(
 def _row(name: str, row: Mapping[str, Any], shared: dict[str, Any]) -> Experiment:
     """A row of the plan as an experiment at the scale of its profile."""
     profile, group = shared["profile"], row.get("group", MAIN)
+    patients = PLAN.scale(profile).get("patients")  # at most, of all presets or by preset
     facts = shared | {
         "name": name,
         "title": row["title"],
-        "patients": most(row["preset"], profile),
+        "patients": patients.get(row["preset"]) if isinstance(patients, dict) else patients,
         "group": group,
         "seeds": PLAN.seeds(profile, group),
         "after": row.get("after"),
@@ -354,7 +355,7 @@ def published_profile(dataset: str, source: str | None, seed: int = 0) -> str:
 
     A book is made at it where nobody asks for another.
     """
-    rows = whole(profiles(), lambda size: main(plan(dataset, source, size, seed)))
+    rows = whole(PLAN.profiles, lambda size: main(plan(dataset, source, size, seed)))
     return next(iter(rows.values())).profile
 
 
@@ -379,7 +380,7 @@ def _results(row: Experiment) -> list[Run]:
 
 def published(dataset: str) -> list[Run]:
     """Every finished run of codes on a data set, of the largest profile first."""
-    sizes = profiles()
+    sizes = PLAN.profiles
     found = [Run(store) for store in runs.stores("synthesis", dataset)]
     found = [run for run in found if run.config["generator"] in generators.GENERATORS]
     return sorted(found, key=lambda run: -sizes.index(run.experiment["profile"]))
@@ -414,32 +415,16 @@ def recommended() -> list[str]:
     return PLAN.text["recommended"]
 
 
-def profiles() -> list[str]:
-    """The profiles of the plan, from small to large."""
-    return PLAN.profiles
-
-
-def scale(profile: str) -> dict[str, Any]:
-    """The sizes of a profile; InputError for one that the plan lacks."""
-    return PLAN.scale(profile)
-
-
-def most(kind: str, profile: str) -> int | None:
-    """How many patients a preset is trained on at most in a profile; None: on all."""
-    patients = scale(profile).get("patients")
-    return patients.get(kind) if isinstance(patients, dict) else patients
-
-
 def scaled(config: Any, kind: str, profile: str) -> Any:
     """Settings with the factors and replacements that a profile has for a kind of generator.
 
     Whole numbers stay whole, and a width stays one that the network can have.
     """
-    has, changes = asdict(config), {}
-    for name, factor in scale(profile).get("factors", {}).get(kind, {}).items():
+    has, changes, size = asdict(config), {}, PLAN.scale(profile)
+    for name, factor in size.get("factors", {}).get(kind, {}).items():
         value = factor * has[name]
         changes[name] = max(1, round(value)) if isinstance(has[name], int) else value
-    changes |= scale(profile).get("settings", {}).get(kind, {})
+    changes |= size.get("settings", {}).get(kind, {})
     if "width" in changes:
         changes["width"] = max(16 if kind == "unet" else 8, 4 * round(changes["width"] / 4))
     return replace(config, **changes)

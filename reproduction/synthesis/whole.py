@@ -50,7 +50,7 @@ def summary(runs: Sequence[WholeRun]) -> str:
 
 def published() -> dict[str, Sequence[WholeRun]]:
     """Finished runs of each data set at the largest profile that has any; none is made."""
-    smallest = experiments.profiles()[0]
+    smallest = experiments.PLAN.profiles[0]
     found = {name: experiments.largest(WHOLE, name, None, smallest) for name in datasets.DATASETS}
     return {name: runs for name, runs in found.items() if runs}  # type: ignore[misc]
 
