@@ -220,14 +220,15 @@ if bound := results.grouped(planned, "private"):
 # ## Is the guarantee kept?
 #
 # A fault in the code can break a guarantee, and no score of a table shows it. So the private
-# generator is audited by canaries {cite:p}`nasr2023`: a patient whose codes nobody else has is put
-# in or left out, many small models are fitted both ways, and attacks on all that is released (the
-# noised gradients, the distributions, the vocabulary, the history, and models fitted again under
-# the same seed) tell the two kinds apart. How often they are right bounds the privacy loss from
-# below; the $\varepsilon$ of the accountant bounds it from above. Both are expressed as the $\mu$
-# of Gaussian differential privacy {cite:p}`dong2022`, under which telling the two apart is as hard
-# as telling $\mathcal{N}(0, 1)$ from $\mathcal{N}(\mu, 1)$. The settings are the worst that the
-# guarantee allows. Six faults are planted for the audit to find (`python -m benchmarks.audit`).
+# generator is audited by canaries {cite:p}`steinke2023,mahloujifar2025`: patients with a code that
+# nobody else has are put in or left out, each by the toss of a coin; one model is fitted; and
+# attacks on all that is released (the noised gradients, the distributions, the vocabulary, the
+# history, and models fitted again under the same seed) guess who was in. How often the surest
+# guesses are right bounds the privacy loss from below; the $\varepsilon$ of the accountant bounds
+# it from above. Both are expressed as the $\mu$ of Gaussian differential privacy
+# {cite:p}`dong2022`, under which telling the two apart is as hard as telling $\mathcal{N}(0, 1)$
+# from $\mathcal{N}(\mu, 1)$. The settings are the worst that the guarantee allows. Six faults are
+# planted for the audit to find (`python -m benchmarks.audit`).
 
 # %% tags=["hide-input"]
 made = read_json(CHECKOUT / "benchmarks" / "audit.json")
@@ -241,7 +242,8 @@ sheet = {
         "guaranteed μ": f"{row['promised_mu']:.2f}",
         "found μ, at least": f"{row['found_mu']:.2f}",
         "by": max(row["attacks"], key=row["attacks"].get) if row["found_mu"] else "–",
-        "models": f"{2 * row['runs']:,}",
+        "canaries": f"{row['canaries']:,}",
+        "models": f"{row['runs']:,}",
     }
     for name, row in audited.items()
 }
