@@ -242,8 +242,7 @@ sheet = {
         "guaranteed μ": f"{row['promised_mu']:.2f}",
         "found μ, at least": f"{row['found_mu']:.2f}",
         "by": max(row["attacks"], key=row["attacks"].get) if row["found_mu"] else "–",
-        "canaries": f"{row['canaries']:,}",
-        "models": f"{row['runs']:,}",
+        "canaries (models)": f"{row['canaries']:,} ({row['runs']})",
     }
     for name, row in audited.items()
 }
