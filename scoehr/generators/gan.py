@@ -131,7 +131,10 @@ class Discriminator(nn.Module):
         reinitialise(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.layers(torch.cat([x, x.mean(0).expand_as(x)], dim=1)).squeeze(1)
+        first = self.layers[0]
+        of_vector, of_mean = first.weight.split(x.shape[1], dim=1)  # the mean is one for all
+        hidden = F.linear(x, of_vector, first.bias) + F.linear(x.mean(0), of_mean)  # (B, width)
+        return self.layers[1:](hidden).squeeze(1)
 
 
 # ----------------------------------------------------------------------------
@@ -348,7 +351,9 @@ class _AdversarialTraining:
                 )
                 losses = losses + self._step("discriminator", loss)
             self.generator.train()
+            self.discriminator.requires_grad_(False)  # it does not learn in this step
             logits = self.discriminator(self._synthetic(batch, rng))
+            self.discriminator.requires_grad_(True)
             loss = generator_loss(config.objective, logits)
             generator_losses = generator_losses + self._step("generator", loss)
         mean = float(losses) / (n_batches * config.discriminator_steps)
