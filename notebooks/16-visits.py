@@ -117,6 +117,13 @@ found = whole.published() or {dataset: runs}
 Table(whole.targets(found), "Targets, and whether the finished runs reach them")
 
 # %% [markdown]
+# Beside another tool for such tables, each fitted to the same patients on one core
+# (`python -m benchmarks.peers`):
+
+# %% tags=["hide-input"]
+Words(whole.beside_peers(read_json(CHECKOUT / "benchmarks" / "peers.json")))
+
+# %% [markdown]
 # (v3)=
 # ## Rules that no real patient breaks
 #

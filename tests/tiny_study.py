@@ -60,6 +60,7 @@ def copy_checkout(folder: Path) -> None:
         "benchmarks/reliability.json",
         "benchmarks/audit.json",
         "benchmarks/rules.json",
+        "benchmarks/peers.json",
         "benchmarks/overfitting.json",
     ):
         (folder / part).parent.mkdir(exist_ok=True)

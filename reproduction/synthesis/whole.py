@@ -24,6 +24,12 @@ from scoehr.data.patients import Patients
 from scoehr.metrics.whole import REFERENCES
 from scoehr.metrics.whole import WHOLE as WHOLE_SCORES
 
+#: What the rows of :mod:`benchmarks.peers` are called.
+PEERS = {
+    "real": "other real patients",
+    "whole": "whole patients",
+    "arfpy": "adversarial random forests (arfpy)",
+}
 #: Titles of a visit that a timeline shows; the others are counted.
 SHOWN = 6
 
@@ -133,6 +139,28 @@ def measured(runs: Sequence[WholeRun], key: str) -> Estimate:
 
 def _reached(found: Estimate, target: Target) -> dict[str, str]:
     return {"measured": str(found), "reached": "yes" if found.value <= target.most else "no"}
+
+
+def beside_peers(found: Mapping[str, Any]) -> str:
+    """How well boosted trees tell patients of each generator of :mod:`benchmarks.peers` from real
+    ones, and what they cost, in words; the least told apart first.
+    """
+    rows = sorted(found["rows"].items(), key=lambda row: row[1]["auc"])
+    said = [
+        f"{PEERS[name]} {Estimate(row['auc'], *row['interval']):.3f}{_seconds(row)}"
+        for name, row in rows
+    ]
+    return (
+        f"On one table of {patients(found['patients'])} patients and {found['columns']} columns, "
+        f"boosted trees tell from held-out patients, AUC [95 %]: {'; '.join(said)}."
+    )
+
+
+def _seconds(row: Mapping[str, Any]) -> str:
+    if "fit_seconds" not in row:
+        return ""
+    fit, sample = (row[f"{part}_seconds"] for part in ("fit", "sample"))
+    return f" ({cell(fit)} s of processor time to fit, {cell(sample)} s to sample)"
 
 
 # Rules --------------------------------------------------------------------------------------------

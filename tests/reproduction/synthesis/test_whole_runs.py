@@ -5,10 +5,12 @@ import re
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import tiny_study
 from scipy import sparse
 
+from benchmarks import peers
 from reproduction.synthesis import whole
 from scoehr.data.columns import Column, Columns
 from scoehr.data.patients import Patients
@@ -121,3 +123,46 @@ def test_timelines_are_escaped_and_blinded():
     assert synthetic != list("ABCDEFGHIJ") and synthetic != list("KLMNOPQRST")
     alone, answer = whole.blinded(None, someone(12, "made"))
     assert alone.text.count("sex made") == 10
+
+
+def test_the_words_on_peers_begin_with_those_least_told_apart_and_say_what_they_cost():
+    costs = {"fit_seconds": 31.0, "sample_seconds": 2.0}
+    rows = {
+        "arfpy": {"auc": 0.7, "interval": [0.68, 0.72]} | costs,
+        "real": {"auc": 0.5, "interval": [0.48, 0.52]},
+        "whole": {"auc": 0.6, "interval": [0.58, 0.62]} | costs,
+    }
+    said = whole.beside_peers({"patients": 2000, "columns": 63, "rows": rows})
+    places = [said.index(words) for words in ("real patients 0.500 [", "whole patients 0.6", "0.7")]
+    assert places == sorted(places) and "2,000 patients and 63 columns" in said
+    assert said.count("31 s of processor time") == 2
+
+
+def test_the_table_of_peers_is_the_first_visits_with_codes_as_columns():
+    counts = np.array([[1, 0, 2], [0, 1, 0], [0, 3, 0]], dtype=np.int32)
+    sex = Columns((Column("sex", "category", ("F", "M")),), (np.array([1, -1]),), 2)
+    nights = Columns((Column("nights", "number"),), (np.array([3.0, 9.0, 1.0]),), 3)
+    found = Patients(
+        sparse.csr_array(counts),
+        np.array([0, 2, 3]),
+        np.arange(2),
+        np.array(["a", "b", "c"]),
+        np.array(["", "", ""]),
+        columns=sex,
+        visit_columns=nights,
+    )
+    table = peers.frame(peers.first_visits(found, np.array([1, 2])))
+    assert table.to_dict("list") == {
+        "sex": ["M", "missing"],
+        "nights": [3.0, 1.0],
+        "code b": ["no", "yes"],
+        "code c": ["yes", "no"],
+    }
+
+
+def test_patients_of_one_law_are_not_told_apart_and_others_are():
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"x": rng.normal(size=900), "y": rng.choice(["u", "v"], 900)})
+    same = peers.told_apart(table[:450], table[450:])
+    other = peers.told_apart(table[:450], table[450:].assign(x=lambda part: part["x"] + 1))
+    assert abs(same["auc"] - 0.5) < 0.06 < other["interval"][0] - 0.6
