@@ -17,7 +17,7 @@ from reproduction.plan import done
 from reproduction.synthesis import experiments, scores
 from reproduction.synthesis.experiments import WHOLE, WholeRun
 from reproduction.synthesis.scores import over_seeds, reference, value
-from reproduction.tables import Html, folded, patients
+from reproduction.tables import Html, cell, folded, patients
 from scoehr.data import datasets
 from scoehr.data.columns import DAYS, Columns
 from scoehr.data.patients import Patients
