@@ -8,9 +8,9 @@ codes whether the visit has them. A peer runs in an environment of its own, on t
     PEER/bin/python benchmarks/peer_arfpy.py FOLDER
     python -m benchmarks.peers score diabetic_data.zip FOLDER
 
-The first command writes ``train.parquet``, with the missing values of categories as a category. Each
-generator writes ``NAME.parquet`` and, into ``NAME.json``, the processor seconds of fitting and sampling
-(a peer its version too); the last command writes ``peers.json``. Minutes on one core.
+The first command writes ``train.parquet``, with the missing values of categories as a category.
+Each generator writes ``NAME.parquet`` and, into ``NAME.json``, the processor seconds of fitting and
+sampling (a peer its version too); the last command writes ``peers.json``. Minutes on one core.
 """
 
 from __future__ import annotations
