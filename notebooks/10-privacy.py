@@ -154,8 +154,8 @@ Words(
 # patient has is possible in one model and impossible in the other; so the counts of all codes are
 # {ref}`pooled <chosen-epoch>` into those of each. *Before* is the model of this book named
 # thinning, *now* what `scoehr fit` makes, and *rare codes learned less* the same with `--set
-# support=100`: most of those found have rare codes. All face the four attacks that read losses
-# (`python -m benchmarks.overfitting`).
+# support=100`, under which the network learns less of codes that few patients have. All face the
+# four attacks that read losses (`python -m benchmarks.overfitting`).
 
 # %% tags=["hide-input"]
 study = read_json(CHECKOUT / "benchmarks" / "overfitting.json")
