@@ -132,6 +132,7 @@ class Discriminator(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         first = self.layers[0]
+        assert isinstance(first, nn.Linear)
         of_vector, of_mean = first.weight.split(x.shape[1], dim=1)  # the mean is one for all
         hidden = F.linear(x, of_vector, first.bias) + F.linear(x.mean(0), of_mean)  # (B, width)
         return self.layers[1:](hidden).squeeze(1)
