@@ -397,9 +397,11 @@ def _counts(titles: list[str], cell: str, of_people: bool) -> bool:
 #: What tables, captions and boxes of the book are made of.
 ELEMENT = re.compile(
     r"div|table|caption|thead|tbody|tr|th|td|p|code|strong|em|label|input|style|article|h2|h3"
-    r"|fieldset|legend|ul|ol|li|sub|sup|a|br|details|summary"
+    r"|fieldset|legend|ul|ol|li|sub|sup|a|br|details|summary|abbr"
 )
 ATTRIBUTE = re.compile(r"class|border|style|scoped?|id|type|name|value|href|colspan|rowspan")
+#: What shows where a number of runs is pointed at: their ids, then value and interval.
+TRACE = re.compile(r"runs? [\w-]+(, [\w-]+)*; ")
 
 
 def markup(content: str) -> Iterator[str]:
@@ -434,7 +436,8 @@ def _element(found: PageElement) -> Iterator[str]:
         yield f"<{masked(found.name)}>, which no page of the book has"
     for name, value in found.attrs.items():
         words = " ".join(value) if isinstance(value, list) else str(value)
-        if not ATTRIBUTE.fullmatch(name):
+        traced = (found.name, name) == ("abbr", "title") and TRACE.match(words)
+        if not (traced or ATTRIBUTE.fullmatch(name)):
             yield f"an attribute {masked(name)}, which no page of the book has"
         if name == "style" and words not in ("text-align: right;", ""):
             yield "a style of its own"
