@@ -88,7 +88,7 @@ Words(
 # %% [markdown]
 # ## To other tools
 #
-# The matrix converts to and from pandas, SciPy, PyHealth records and MEDS event tables.
+# The matrix converts to and from long tables, SciPy arrays and PyHealth records.
 
 # %%
 [record["visits"] for record in run.synthetic.take([0, 1]).to_records()]

@@ -138,12 +138,12 @@ def _paragraphs(judge: Judge) -> Callable[[Path], Found]:
     return checked
 
 
-def _without_markup(judge: Judge) -> Judge:
+def _and_no_markup(judge: Judge) -> Judge:
     """The reasons of ``judge`` against a text, and whether its markup is active."""
     return lambda text: [*judge(text), *([HIDDEN] if ACTIVE.search(text) else [])]
 
 
-_written, _shown = _without_markup(leaks.written), _without_markup(leaks.shown)
+_written, _shown = _and_no_markup(leaks.written), _and_no_markup(leaks.shown)
 
 
 def _entry_of_literature(text: str) -> Iterator[str]:

@@ -28,8 +28,6 @@ __all__ = ["CodeMatrix", "Split"]
 
 #: Key of the Parquet file metadata that carries what a long table cannot say.
 METADATA_KEY = b"scoehr"
-#: Prefix of ICD-9 diagnosis codes in MEDS event tables.
-MEDS_PREFIX = "DIAGNOSIS//ICD//9//"
 
 
 class Split(NamedTuple):
@@ -267,27 +265,6 @@ class CodeMatrix:
         )
 
     @classmethod
-    def from_wide(cls, frame: pd.DataFrame) -> CodeMatrix:
-        """From a row a patient and a column a code; ids: column ``patient_id``, else index."""
-        if "patient_id" in frame:
-            frame = frame.set_index("patient_id")
-        codes = cells.names(frame.columns, "code")
-        twice = cells.repeated(codes)
-        if twice is not None:
-            raise InputError(f"code {twice} has two columns; give each code one")
-        columns = [_whole(frame.iloc[:, place]) for place in range(len(codes))]
-        values = np.column_stack(columns) if columns else np.empty((len(frame), 0), dtype=np.int64)
-        return cls.from_array(values, codes, patients=frame.index)
-
-    def to_wide(self) -> pd.DataFrame:
-        """One row a patient (index ``patient_id``), one integer column a code."""
-        return pd.DataFrame(
-            self.dense(np.int32),
-            index=pd.Index(self.patients, name="patient_id"),
-            columns=self.codes,
-        )
-
-    @classmethod
     def from_records(
         cls,
         records: Iterable[Mapping[str, Any]],
@@ -325,37 +302,6 @@ class CodeMatrix:
             visits = [codes[times >= k].tolist() for k in range(1, times.max(initial=0) + 1)]
             records.append({"patient_id": patient, "visits": visits})
         return records
-
-    @classmethod
-    def from_meds(cls, frame: pd.DataFrame, *, prefix: str = MEDS_PREFIX) -> CodeMatrix:
-        """From a MEDS event table ``subject_id, time, code, numeric_value``.
-
-        Events whose code begins with ``prefix`` count, and it is cut off. Every subject of the
-        table is a patient, with or without such events.
-        """
-        codes, subjects = _column(frame, "code").astype(str), _column(frame, "subject_id")
-        events = pd.DataFrame({"patient_id": subjects, "code": codes.str[len(prefix) :]})
-        chosen = events[codes.str.startswith(prefix)]
-        return cls.from_long(chosen, patients=np.sort(ids(subjects.unique())))
-
-    def to_meds(self, *, prefix: str = MEDS_PREFIX) -> pd.DataFrame:
-        """A MEDS event table: one row an occurrence, without time.
-
-        InputError unless the patient ids are integers.
-        """
-        if self.patients.dtype.kind != "i":
-            raise InputError("MEDS wants whole-number subject ids; renumber the patients first")
-        rows, columns = (np.repeat(index, self.counts.data) for index in self.counts.tocoo().coords)
-        return pd.DataFrame(
-            {
-                "subject_id": self.patients[rows],
-                "time": pd.Series(pd.NaT, index=range(len(rows)), dtype="datetime64[us]"),
-                "code": pd.Series(
-                    np.char.add(prefix, self.codes).astype(object)[columns], dtype=object
-                ),
-                "numeric_value": np.full(len(rows), np.nan, dtype=np.float32),
-            }
-        )
 
 
 def write_batches(

@@ -195,12 +195,6 @@ def test_round_trips(matrix):
     assert CodeMatrix.from_records(matrix.to_records(), codes=matrix.codes).equals(
         matrix
     ) or not len(matrix)
-    if matrix.patients.dtype.kind == "i":
-        occurring = matrix.take(np.flatnonzero(np.diff(matrix.counts.indptr)))
-        again = CodeMatrix.from_meds(occurring.to_meds())
-        assert again.align(matrix.codes).equals(occurring) or not len(occurring)
-    wide = CodeMatrix.from_wide(matrix.to_wide())
-    np.testing.assert_array_equal(wide.dense(), matrix.dense())
 
 
 def test_long_table_with_events():
@@ -244,18 +238,3 @@ def test_records_are_pyhealths(matrix):
     ]
     repeated = CodeMatrix.from_records([{"patient_id": "a", "visits": [["401", "401"], ["401"]]}])
     assert repeated.dense().tolist() == [[3]]
-
-
-def test_meds(matrix):
-    events = matrix.to_meds()
-    assert events["code"].tolist() == ["DIAGNOSIS//ICD//9//401"] * 2 + [
-        "DIAGNOSIS//ICD//9//V30",
-        "DIAGNOSIS//ICD//9//428",
-    ]
-    assert events["subject_id"].tolist() == [7, 7, 7, 5]
-    other = pd.DataFrame({"subject_id": [3], "code": ["LAB//50912"]})
-    again = CodeMatrix.from_meds(pd.concat([events, other]))
-    assert again.patients.tolist() == [3, 5, 7]
-    assert again.dense().tolist() == [[0, 0, 0], [0, 1, 0], [2, 0, 1]]
-    with pytest.raises(InputError, match="whole-number"):
-        CodeMatrix.from_array([[1]], ["401"], patients=["a"]).to_meds()

@@ -474,36 +474,15 @@ def made_of_records(patient, visits):
         (made_of_records("1", [[428.0]]), "is a decimal number"),
         (made_of_records(None, [["4019"]]), "patient is missing"),
         (lambda: CodeMatrix.from_records([["4019"]]), "record 1: has no patient_id and visits"),
-        (lambda: CodeMatrix.from_wide(pd.DataFrame({428.0: [1]})), "428.0 is a decimal number"),
-        (
-            lambda: CodeMatrix.from_wide(pd.DataFrame([[1, 2]], columns=["a", "a"])),
-            "code a has two columns",
-        ),
-        (lambda: CodeMatrix.from_wide(pd.DataFrame({"a": [np.nan, 1]})), "column 'a', row 1"),
         (lambda: CodeMatrix.from_array([[1]], ["a\rb"]), "holds a line end"),
         (lambda: CodeMatrix(np.array([[2**32 + 5]]), [1], ["a"], [""]), "a count is 4294967301"),
         (lambda: CodeMatrix(np.array([[1.7]]), [1], ["a"], [""]), "a count is 1.7"),
-        (lambda: CodeMatrix.from_meds(pd.DataFrame({"subject_id": [1]})), "no column 'code'"),
-        (
-            lambda: CodeMatrix.from_meds(pd.DataFrame({"subject_id": [1.5], "code": ["x"]})),
-            "is a decimal number",
-        ),
     ],
 )
 def test_python_objects_are_checked_as_tables_are(make, words):
     with pytest.raises(InputError, match=words) as refusal:
         make()
     assert "\n" not in str(refusal.value)
-
-
-def test_meds_has_the_types_of_its_schema():
-    events = CodeMatrix.from_array([[2, 1]], ["401", "428"], patients=[5]).to_meds()
-    assert pa.Schema.from_pandas(events, preserve_index=False).types == [
-        pa.int64(),
-        pa.timestamp("us"),
-        pa.string(),
-        pa.float32(),
-    ]
 
 
 def test_validation_with_a_code_that_training_lacks(tmp_path):
