@@ -336,10 +336,10 @@ Table(
             "largest difference": summary["difference"].max(),
             "between twins": summary["between twins"].first(),
             "pairs closer than the twins": summary["smaller"].sum(),
-            "pairs told apart": summary["clear"].sum(),
+            "pairs clearly different": summary["clear"].sum(),
         }
     ).reset_index(),
-    "Differences within each ablation beside the difference of the twins; told apart: over "
+    "Differences within each ablation beside the difference of the twins; clearly different: over "
     f"{needed:.1f} times it",
     digits=3,
 )

@@ -1,6 +1,6 @@
 """What a text or a table shows of single people: ids, dates, machines, few patients, hidden bytes.
 
-Two kinds of text are told apart. What a notebook *shows* (outputs, figures, files of numbers) is
+There are two kinds of text. What a notebook *shows* (outputs, figures, files of numbers) is
 judged strictly: a bare number of five digits counts as an id, since tables of the book separate
 thousands. What a person *wrote* (code, prose) may name a column such as ``patient_id`` and speak of
 one patient; ids, dates and paths it may not hold either. Reasons never repeat what they complain

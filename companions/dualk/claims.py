@@ -177,7 +177,7 @@ def learnt(found: Found, name: str) -> Run:
     """The run of a network that has learnt from histories; else no verdict may rest on it.
 
     Recall@20 has to lie above that of the most frequent codes, and that of the corrected network
-    above its own after training on answers dealt out at random, both by whole paired intervals.
+    above its own after training on shuffled answers, both by whole paired intervals.
 
     Raises:
         Untestable: With the figure that shows that nothing was learnt, or if the test patients are

@@ -380,7 +380,7 @@ def _scored(
 
 
 def _control(experiment: Experiment, progress: bool) -> dict[str, Any]:
-    """The same training on answers that were dealt out at random, scored on the true ones.
+    """The same training on shuffled answers, scored on the true ones.
 
     A model that does no worse with its true answers has learnt nothing from histories.
     """

@@ -515,7 +515,7 @@ def _sentence(found: Runs, name: str) -> str:
     except Untestable as reason:
         return f"- **DuaLK, {TITLES[name]}**: no verdict, since {reason}."
     apart = run.difference(run, "recall@20", theirs="copy-forward")
-    worse = "is worse than" if apart.below() else "cannot be told apart from"
+    worse = "is worse than" if apart.below() else "does not differ clearly from"
     word = "beats" if apart.above() else worse
     return (
         f"- **DuaLK, {TITLES[name]}** {word} copy-forward: recall@20 {run.value('recall@20')} "

@@ -4,8 +4,8 @@ patients.
 A generator of visits (:class:`scoehr.generators.Whole`) learns from the training
 patients. Predictors are then taught by its patients alone, thresholds and epochs chosen by them
 too, and are judged on real patients whom neither has seen. Beside them stand predictors taught by
-the real training patients, by parts of these, and by real visits dealt out at random, which are
-right one by one and tell nothing of each other.
+the real training patients, by parts of these, and by real visits permuted among the patients, which
+are right one by one and tell nothing of each other.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ SETS = {
     "half": "half of them",
     "tenth": "a tenth of them",
     SYNTHETIC: "synthetic patients",
-    "dealt": "real visits dealt out at random",
+    "dealt": "real visits permuted among the patients",
 }
 PREDICTORS = {
     "recurrence": "recurrence rates",

@@ -55,7 +55,7 @@ def artefact(found: Runs, *, score: str) -> Finding:
         return Finding(FAILS, why, ours)
     if outside.value >= QUOTES.value(f"results/LSTM attack study/{score}"):
         return Finding(HOLDS, "held-out stays reach it too", ours)
-    return Finding(OPEN, "the two ways of scoring cannot be told apart on these stays", ours)
+    return Finding(OPEN, "the two ways of scoring do not differ clearly on these stays", ours)
 
 
 @test
@@ -68,7 +68,7 @@ def best_of_table(found: Runs) -> Finding:
             "ones: no comparison"
         )
         return Finding(FAILS, why, ours)
-    return Finding(OPEN, "the two ways of scoring cannot be told apart on these stays", ours)
+    return Finding(OPEN, "the two ways of scoring do not differ clearly on these stays", ours)
 
 
 @test

@@ -3,7 +3,7 @@
 The rows of each table, their labels and the reported rows that they repeat stand in the plan. A
 reported difference between two rows is found where ours has its sign and its 95 % interval
 (Welch's, over random seeds) excludes 0; reversed where the interval lies on the other side; else
-the rows are not told apart.
+there is no clear difference.
 """
 
 from __future__ import annotations
@@ -372,15 +372,16 @@ def level_summary(values: pd.DataFrame) -> str:
 
 # The reported order -------------------------------------------------------------------------------
 
-FOUND, REVERSED, OPEN, GONE = VERDICTS = ("as reported", "reversed", "not told apart", "no score")
+VERDICTS = ("as reported", "reversed", "no clear difference", "no score")
+FOUND, REVERSED, OPEN, GONE = VERDICTS
 
 
 def order(found: Rows, which: str) -> pd.DataFrame:
     """Every reported difference between two rows of a table beside ours, in the regime alone.
 
     Columns: score, rows, reported (first less second), here (with interval), verdict: "as
-    reported", "reversed", "not told apart", or "no score" where a row has none here, as when all
-    its runs diverged. Equal reported values are left out.
+    reported", "reversed", "no clear difference", or "no score" where a row has none here, as when
+    all its runs diverged. Equal reported values are left out.
     """
     rows, table = scores.in_regime(pick(found, which)), []
     compared = [row for row in rows_of(which) if row.reported and row.label in rows]
@@ -425,7 +426,7 @@ def _placed(found: Rows, which: str, key: str) -> dict[str, list[float]]:
 
 
 def leader(found: Rows, which: str, key: str) -> str:
-    """The best row of a table by a score, in brackets where it is not told apart from the next."""
+    """The best row of a table by a score, in brackets where it is not clearly better."""
     placed = _placed(found, which, key)
     if len(placed) < 2:
         return "–"
@@ -445,8 +446,8 @@ def best(found: Rows, which: str, key: str) -> str:
     apart = "" if scores.leads(placed) else "not "
     here = [scores.over_seeds(rows[label], key) for label in (first, second)]
     return (
-        f"Best by {title(key)} is {first} ({here[0]}), which is {apart}told apart from the next, "
-        f"{second} ({here[1]})."
+        f"Best by {title(key)} is {first} ({here[0]}), which is {apart}clearly better than the "
+        f"next, {second} ({here[1]})."
     )
 
 

@@ -195,14 +195,14 @@ def show(rows: Rows, heading: str) -> None:
 
 
 def best(rows: Rows) -> str:
-    """One sentence: the generator of the smallest median gap, and whether it is told apart."""
+    """One sentence: the generator of the smallest median gap, and whether clearly so."""
     placed = scores.placed(rows, _median_gap)
     if len(placed) < 2:
         return ""
     (first, gaps), (second, others), *_ = placed.items()
     return (
         f"The smallest median gap is that of `{first}` ({student(gaps)}), "
-        f"{'told' if scores.leads(placed) else 'not told'} apart from the next, `{second}` "
+        f"{'' if scores.leads(placed) else 'not '}clearly below that of the next, `{second}` "
         f"({student(others)})."
     )
 

@@ -183,7 +183,7 @@ def placed(rows: Rows, read: Read) -> dict[str, list[float]]:
 
 
 def leads(order: Mapping[str, list[float]]) -> bool:
-    """Whether the first of :func:`placed` is told apart from the second."""
+    """Whether the first of :func:`placed` is clearly below the second."""
     first, second, *_ = order.values()
     return estimates.welch(first, second).below()
 

@@ -143,7 +143,7 @@ def _reached(found: Estimate, target: Target) -> dict[str, str]:
 
 def beside_peers(found: Mapping[str, Any]) -> str:
     """How well boosted trees tell patients of each generator of :mod:`benchmarks.peers` from real
-    ones, and what they cost, in words; the least told apart first.
+    ones, and what they cost, in words; the hardest to tell from real first.
     """
     rows = sorted(found["rows"].items(), key=lambda row: row[1]["auc"])
     said = [

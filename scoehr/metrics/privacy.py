@@ -339,7 +339,7 @@ def adversarial_accuracy(
         dict with:
 
         - adversarial_train, adversarial_holdout: against members and held-out patients, [0, 1]; 0.5
-          cannot be told apart, 1 the sets lie apart, towards 0 the synthetic rows sit on others
+          is indistinguishable, 1 the sets lie apart, towards 0 the synthetic rows sit on others
         - adversarial_loss: held-out less train, [-1, 1], the privacy loss; 0 is none, above it
           members are copied
     """

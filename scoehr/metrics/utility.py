@@ -115,7 +115,7 @@ def discriminator_auc(*scores: np.ndarray) -> float:
     """AUC of telling synthetic from real rows, the mean of the folds.
 
     Float in [0, 1], lower is better; 0.5 means indistinguishable (a little below happens by
-    chance), 1 told apart every time.
+    chance), 1 perfectly distinguished.
 
     Source: Lopez-Paz & Oquab (2017), Revisiting classifier two-sample tests, ICLR.
 

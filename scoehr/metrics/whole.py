@@ -59,7 +59,7 @@ WHOLE = Registry(("whole",))
 REFERENCES = {
     "real": "training patients that were set aside: the floor, what fresh real patients score",
     "independent": "the same patients, every column and every code of a visit shuffled on its own",
-    "shuffled": "the same patients, real visits dealt out at random",
+    "shuffled": "the same patients, real visits permuted among the patients",
     "copy": "training patients copied verbatim",
     "resampled": "training patients drawn with replacement",
 }

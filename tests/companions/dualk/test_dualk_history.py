@@ -101,7 +101,7 @@ def test_no_answer_of_a_test_patient_is_seen(followed):
     assert np.array_equal(one, another)
 
 
-def test_answers_dealt_out_at_random_are_those_of_the_given_patients_alone(chronic):
+def test_shuffled_answers_are_those_of_the_given_patients_alone(chronic):
     records, parts = chronic
     parts = Split(parts.single, parts.train, parts.validation, parts.test)
     dealt = experiments.shuffled(records, parts.train, seed=3)

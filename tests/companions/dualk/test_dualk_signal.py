@@ -53,7 +53,7 @@ def test_a_patient_with_a_visit_without_codes_teaches_nothing(records, parts):
     assert len(cut.train) + len(cut.validation) == 9
 
 
-def test_visits_dealt_out_at_random_teach_less_than_real_ones(records, parts):
+def test_visits_permuted_among_patients_teach_less_than_real_ones(records, parts):
     real = signal.as_visits(records, np.concatenate([parts.pretrain, parts.validation]))
     dealt = shuffled_visits(real, np.random.default_rng(0))
     found = [recall(*signal.with_test(records, made, parts.test)) for made in (real, dealt)]

@@ -466,7 +466,7 @@ def test_a_network_that_learnt_nothing_gets_no_verdict(
 
 
 def test_the_control_of_a_model_that_learns_falls_and_that_of_a_blind_one_does_not(records):
-    """Retrained on answers dealt out at random, what had learnt falls."""
+    """Retrained on shuffled answers, what had learnt falls."""
     parts = cohorts.split(records)
     truth = Feed(records).answers(parts.test).toarray() > 0
     dealt = experiments.shuffled(records, np.concatenate(parts[1:3]), seed=0)

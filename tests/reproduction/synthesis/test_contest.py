@@ -90,9 +90,9 @@ def test_the_contest_is_in_order_of_the_median_gap(world):  # noqa: F811
     assert sheet.loc["better", "1,000 patients (s)"].startswith("4 · 4")
     assert sheet.loc["failed", "median gap"] == "diverged"
     assert contest.best(rows).startswith("The smallest median gap is that of `better`")
-    assert "told apart from the next, `worse`" in contest.best(
+    assert "clearly below that of the next, `worse`" in contest.best(
         rows
-    ) and "not told" not in contest.best(rows)
+    ) and "not clearly" not in contest.best(rows)
     near = {"one": world("one", [0.6, 0.8], AUC), "two": world("two", [0.65, 0.8], AUC)}
-    assert "not told apart" in contest.best(near)
+    assert "not clearly below" in contest.best(near)
     assert contest.best({"one": near["one"]}) == ""

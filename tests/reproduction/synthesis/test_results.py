@@ -268,7 +268,7 @@ def test_a_whole_order_is_told(world):
     assert ablations.best(found, "rates", "reported.pcd").startswith(
         "Best by PCD as reported is 0.00025 (0.999 · 1 · 1)"
     )
-    assert "which is told apart from the next, 0.0005" in ablations.best(
+    assert "which is clearly better than the next, 0.0005" in ablations.best(
         found, "rates", "reported.pcd"
     )
     assert ablations.change(
