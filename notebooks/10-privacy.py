@@ -30,8 +30,8 @@ from IPython.display import display
 
 from reproduction import figures
 from reproduction.synthesis import ablations, contest, reported, results, scores, validity
-from reproduction.tables import Table, Words, folded, origin
-from scoehr.files import CHECKOUT, check_seed, read_json
+from reproduction.tables import Table, Words, benchmark, folded, origin
+from scoehr.files import check_seed
 from scoehr.metrics import METRICS
 from scoehr.metrics.attacks import ATTACKS, RATES
 
@@ -158,7 +158,7 @@ Words(
 # four attacks that read losses (`python -m benchmarks.overfitting`).
 
 # %% tags=["hide-input"]
-study = read_json(CHECKOUT / "benchmarks" / "overfitting.json")
+study = benchmark("overfitting")
 titles = {key.removesuffix("_auc"): ATTACKS[key].title for key in ATTACKS if key.endswith("_auc")}
 titles = {name: titles[name].removesuffix(", AUC") for name in study["attacked"]}
 
@@ -233,7 +233,7 @@ if bound := results.grouped(planned, "private"):
 # planted for the audit to find (`python -m benchmarks.audit`).
 
 # %% tags=["hide-input"]
-made = read_json(CHECKOUT / "benchmarks" / "audit.json")
+made = benchmark("audit")
 audited = {
     **{f"sound: {name}": row for name, row in made["honest"].items()},
     **{f"fault: {row['fault'].rstrip('.')}": row for row in made["faults"].values()},

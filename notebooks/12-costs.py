@@ -28,8 +28,8 @@ import pandas as pd
 
 from reproduction import figures
 from reproduction.synthesis import ablations, reported, results, scores
-from reproduction.tables import Table, Words, cell, folded, origin
-from scoehr.files import CHECKOUT, check_seed, read_json
+from reproduction.tables import Table, Words, benchmark, cell, folded, origin
+from scoehr.files import check_seed
 
 seed = check_seed(seed)
 rows = results.rows(dataset, source, profile, seed)
@@ -49,7 +49,7 @@ Words(results.missing(rows, ablations.names("networks")))
 # library on both sides.
 
 # %% tags=["hide-input"]
-bench = read_json(CHECKOUT / "benchmarks" / "speed.json")
+bench = benchmark("speed")
 Table(
     pd.DataFrame(
         {
@@ -223,7 +223,7 @@ for kind, group in results.by_kind(ablations.labelled(rows, named)).items():
 # as columns.
 
 # %% tags=["hide-input"]
-wide = read_json(CHECKOUT / "benchmarks" / "wide.json")
+wide = benchmark("wide")
 asked = wide["full"]
 columns = {
     name: {

@@ -32,8 +32,8 @@ from IPython.display import display
 
 from reproduction import estimates, figures
 from reproduction.synthesis import results, scores, whole
-from reproduction.tables import Table, Words, folded
-from scoehr.files import CHECKOUT, check_seed, read_json
+from reproduction.tables import Table, Words, benchmark, folded
+from scoehr.files import check_seed
 
 seed = check_seed(seed)
 runs = whole.shown(dataset, source, profile, seed)
@@ -121,7 +121,7 @@ Table(whole.targets(found), "Targets, and whether the finished runs reach them")
 # (`python -m benchmarks.peers`):
 
 # %% tags=["hide-input"]
-Words(whole.beside_peers(read_json(CHECKOUT / "benchmarks" / "peers.json")))
+Words(whole.beside_peers(benchmark("peers")))
 
 # %% [markdown]
 # (v3)=
@@ -132,7 +132,7 @@ Words(whole.beside_peers(read_json(CHECKOUT / "benchmarks" / "peers.json")))
 # breaks one is drawn again. *Independent codes* says how often chance alone breaks each rule.
 
 # %% tags=["hide-input"]
-kept = read_json(CHECKOUT / "benchmarks" / "rules.json")
+kept = benchmark("rules")
 display(
     Table(
         whole.broken(kept),

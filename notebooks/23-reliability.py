@@ -29,12 +29,12 @@ import pandas as pd
 from IPython.display import display
 
 from reproduction.synthesis import results
-from reproduction.tables import Table, Words
-from scoehr.files import CHECKOUT, check_seed, read_json
+from reproduction.tables import Table, Words, benchmark
+from scoehr.files import check_seed
 
 seed = check_seed(seed)
 display(results.origin({}, dataset=dataset, profile=profile, seed=seed))
-found = read_json(CHECKOUT / "benchmarks" / "reliability.json")
+found = benchmark("reliability")
 kinds = found["kinds"].values()
 Table(
     pd.DataFrame(

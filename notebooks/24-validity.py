@@ -25,6 +25,7 @@ profile = "quick"
 seed = 0
 
 # %% tags=["hide-input"]
+import pandas as pd
 from IPython.display import display
 
 from reproduction import figures
@@ -67,8 +68,9 @@ figures.show(
 
 # %% tags=["hide-input"]
 if dataset == "simulated" and source is None:
-    law = validity.against_law(found)
-    display(Table(law, "Synthetic patients against the exact law of the simulated cohort"))
+    law = validity.against_law(found, runs)
+    sheet = pd.DataFrame.from_dict(law, orient="index")
+    display(Table(sheet, "Synthetic patients against the exact law of the simulated cohort"))
     display(Words(validity.coverage(law)))
 else:
     display(Words("These data have no known law; the page on the simulated cohort shows it."))

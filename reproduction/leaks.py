@@ -401,7 +401,7 @@ ELEMENT = re.compile(
 )
 ATTRIBUTE = re.compile(r"class|border|style|scoped?|id|type|name|value|href|colspan|rowspan")
 #: What shows where a number of runs is pointed at: their ids, then value and interval.
-TRACE = re.compile(r"runs? [\w-]+(, [\w-]+)*; ")
+TRACE = re.compile(r"(runs? [\w-]+(, [\w-]+)*|python -m benchmarks\.\w+); ")
 
 
 def markup(content: str) -> Iterator[str]:

@@ -11,6 +11,8 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
+from scoehr.files import CHECKOUT, read_json
+
 #: Mark of table cells that hold words.
 CLASS = ' class="words"'
 #: The letter of a number such as 4.7e-05.
@@ -60,8 +62,8 @@ class Words(_Piece):
 class Made(float):
     """A number that runs made, and what is reckoned from it alone; as text it says which runs.
 
-    ``source`` holds their ids, parted by ", "; an id names data, profile, row and random seed. It
-    is empty where no run is known.
+    ``source`` holds their ids, parted by ", "; an id names data, profile, row and random seed. Of a
+    benchmark it is the command. It is empty where neither is known.
     """
 
     source: str
@@ -92,7 +94,7 @@ for _name in ("add", "radd", "sub", "rsub", "mul", "rmul", "truediv", "rtruediv"
 
 def sources(numbers: Iterable[Any]) -> str:
     """The ids of all runs that made some numbers, each once."""
-    found = [number.source for number in numbers if isinstance(number, Made)]
+    found = [number.source for number in numbers if isinstance(number, Made) and number.source]
     return ", ".join(dict.fromkeys(", ".join(found).split(", "))) if found else ""
 
 
@@ -105,6 +107,12 @@ def marked(entry: Any, source: str) -> Any:
     return Made(entry, source) if isinstance(entry, float) else entry
 
 
+def benchmark(name: str) -> Any:
+    """What ``python -m benchmarks.NAME`` measured, None if it has not; numbers know the command."""
+    path = CHECKOUT / "benchmarks" / f"{name}.json"
+    return marked(read_json(path), f"python -m benchmarks.{name}") if path.exists() else None
+
+
 #: What made the numbers that the running cell wrote as text, by that text.
 _TRACES: dict[str, str] = {}
 #: The cell that wrote them.
@@ -112,7 +120,9 @@ _CELL: list[int] = []
 
 
 def trace(number: str, source: str, value: str) -> None:
-    """Remember for the running cell which runs made a number; of two with one text both.
+    """Remember for the running cell what made a number; of two with one text both.
+
+    ``source``: runs, or the command of a benchmark.
 
     ``value`` is the number with its interval, or says that there is none.
     """
@@ -120,7 +130,8 @@ def trace(number: str, source: str, value: str) -> None:
     if [cell := getattr(shell, "execution_count", 0)] != _CELL:
         _TRACES.clear()
         _CELL[:] = [cell]
-    about = f"run{'s' * (', ' in source)} {source}; {value}"
+    run = "" if source.startswith("python ") else "runs " if ", " in source else "run "
+    about = f"{run}{source}; {value}"
     known = _TRACES.setdefault(number, about)
     if about not in known.split("; or "):
         _TRACES[number] = f"{known}; or {about}"

@@ -152,9 +152,10 @@ def execute(name: str, **asked: str | int | None) -> Path:
 def _executor() -> subprocess.Popen:
     """A process that executes the notebooks that it reads: to import the book takes seconds."""
     code = """
-import json, sys
+import json, os, sys
 from reproduction import book
-answers, sys.stdout = sys.stdout, sys.stderr
+answers = os.fdopen(os.dup(1), "w")
+os.dup2(2, 1)  # what it and its children print is no answer
 for line in sys.stdin:
     try:
         answer = str(book.execute(**json.loads(line))), None

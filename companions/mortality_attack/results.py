@@ -30,7 +30,6 @@ from reproduction import figures, tables
 from reproduction.estimates import Estimate, bootstrap
 from reproduction.plan import done
 from reproduction.tables import Html, cell
-from scoehr.files import CHECKOUT, read_json
 
 Runs = Mapping[str, Run]
 #: Data sets in a sentence.
@@ -750,15 +749,9 @@ def subgroups_table(found: Run) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def _benchmark(name: str) -> dict[str, Any] | None:
-    """What ``python -m benchmarks.NAME`` measured, None if it has not."""
-    path = CHECKOUT / "benchmarks" / f"{name}.json"
-    return read_json(path) if path.exists() else None
-
-
 def beside_library() -> str:
     """How small a change is needed beside the attack of a library, in a sentence."""
-    found = _benchmark("elastic_net")
+    found = tables.benchmark("elastic_net")
     if found is None:
         return "No library is compared yet: `python -m benchmarks.elastic_net` does."
     return (
@@ -772,7 +765,7 @@ def beside_library() -> str:
 
 def speed() -> str:
     """Attacked stays a second beside the reported loop, from ``benchmarks/attack.json``."""
-    found = _benchmark("attack")
+    found = tables.benchmark("attack")
     if found is None:
         return "The speed has not been measured: `python -m benchmarks.attack` does."
     ours, theirs = found["package"], found["reported_loop"]

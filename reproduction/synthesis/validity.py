@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from reproduction.synthesis.experiments import Cohort, Run
+from reproduction.tables import marked
 from scoehr.data.matrix import CodeMatrix
 from scoehr.metrics import METRICS, Undefined
 from scoehr.metrics import validity as measured
@@ -44,20 +45,28 @@ def scored(found: Mapping[str, CodeMatrix], cohort: Cohort) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def against_law(found: Mapping[str, CodeMatrix]) -> pd.DataFrame:
-    """What the law of the simulated cohort says of each set, a row a quantity."""
-    made = pd.DataFrame({name: measured.against_law(matrix) for name, matrix in found.items()})
-    return made.loc[list(LAW)].rename(index=LAW)
+def against_law(
+    found: Mapping[str, CodeMatrix], runs: Mapping[str, Run]
+) -> dict[str, dict[str, float]]:
+    """What the law of the simulated cohort says of each set, by quantity and set."""
+    ids = {name: run.id for name, run in runs.items()}
+    made = {
+        name: marked(measured.against_law(matrix), ids.get(name, ""))
+        for name, matrix in found.items()
+    }
+    return {title: {name: made[name][key] for name in made} for key, title in LAW.items()}
 
 
-def coverage(law: pd.DataFrame) -> str:
+def coverage(law: Mapping[str, Mapping[str, float]]) -> str:
     """One sentence a set: how often its nominal intervals hold the truth."""
-    row = law.loc[LAW["odds_coverage"]]
-    fresh = row[FRESH]
+    fresh, *_ = law[LAW["odds_coverage"]].values()
     parts = []
-    for name, share in row.drop(FRESH).items():
-        points = f"{100 * (share - fresh):+.1f}".replace("-", "−")
-        parts.append(f"{name} {share:.1%} ({points} points)")
+    for name, share in law[LAW["odds_coverage"]].items():
+        if name == FRESH:
+            continue
+        points = 100 * (share - fresh)
+        sign = "−" if points < 0 else "+"
+        parts.append(f"{name} {share:.1%} ({sign}{abs(points):.1f} points)")
     return (
         f"A nominal 95 % interval holds the true odds ratio for {fresh:.1%} of the pairs among "
         f"fresh real patients; among synthetic ones: {'; '.join(parts)}."

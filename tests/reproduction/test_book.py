@@ -313,6 +313,8 @@ def test_a_number_keeps_its_runs_when_it_is_read_reckoned_with_and_written(monke
     assert 'title="runs x-s0, x-s1; 0.5 [' in said(student([value, other, value, other]))
     assert 'title="runs x-s0, x-s1; -0.5 [' in said(welch([value] * 2, [other] * 2))
     assert said(f"{read['n']} of {1 - 0.75}") == "It is 7 of 0.25."
+    speed = tables.benchmark("speed")["pairs"]["unet"]["ratio"]
+    assert 'title="python -m benchmarks.speed; 1' in said(f"{speed:.2f}")
     copied = copy.deepcopy(value)
     assert (copied, copied.source, json.dumps(copied)) == (0.25, "x-s0", "0.25")
 

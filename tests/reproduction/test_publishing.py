@@ -98,6 +98,7 @@ def test_ordinary_sentences_pass(content):
         planted.table(["", "patients"], ["a", "1–10"]),
         planted.table(["", "patients"], ["a", "46,520"]),
         '<abbr title="runs x-paper-s0-1a2b3c4d, x-s1; 0.5 [0.4, 0.6]">0.5</abbr>',
+        '<abbr title="python -m benchmarks.speed; 0.5 [0.4, 0.6]">0.5</abbr>',
         planted.table(
             ["", "title", "training (%)"],
             ["401", "Essential hypertension", "36.7"],

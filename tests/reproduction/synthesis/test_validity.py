@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from reproduction.synthesis import validity
+from reproduction.tables import Words
 from scoehr.data import simulate
 from scoehr.data.matrix import CodeMatrix
 
@@ -36,17 +37,19 @@ def test_sets_are_as_large_and_of_one_vocabulary(found, cohort):
 
 
 def test_scores_and_law_put_patients_of_the_law_before_one_patient(found, cohort):
-    scores, law = validity.scored(found, cohort), validity.against_law(found)
+    runs = {"law": SimpleNamespace(id="x-law-s0"), "one": SimpleNamespace(id="x-one-s0")}
+    scores, law = validity.scored(found, cohort), validity.against_law(found, runs)
     assert len(scores) == len(validity.KEYS) and scores[validity.FRESH].notna().all()
     for name in ("α-precision", "β-recall"):
         assert scores.loc[name, "law"] > scores.loc[name, "one"]
-    row = law.loc[validity.LAW["odds_coverage"]]
+    row = law[validity.LAW["odds_coverage"]]
     assert row["law"] == pytest.approx(0.95, abs=0.03) and row["one"] < row["law"]
     sentence = validity.coverage(law)
     assert (
         f"law {row['law']:.1%}" in sentence
         and f"{row[validity.FRESH]:.1%} of the pairs" in sentence
     )
+    assert f"run x-law-s0; {row['law']:.1%}" in Words(sentence).text
 
 
 def test_odds_ratios_are_of_the_same_pairs(found, cohort):
