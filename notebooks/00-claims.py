@@ -23,7 +23,7 @@
 # A claim about a trained model is judged by runs in the regime of its study alone: its batch,
 # epochs, learning rate, schedule, sampler and steps, with a narrower network at most. A run that
 # departs from that is marked † wherever it stands, and the claim *cannot be tested*.
-# The study of intensive care has stays that need credentials: on others a claim of it is at worst
+# The data of the two companions need credentials: by runs on others, a claim of theirs is at worst
 # *not supported*.
 # [Sampling](04-sampling.ipynb) shows on the same weights how much steps and width change.
 

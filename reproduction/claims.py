@@ -29,7 +29,7 @@ Found: TypeAlias = Mapping[str, Any]
 Test = TypeVar("Test", bound=Callable[..., "Finding"])
 
 HOLDS, FAILS, OPEN = "holds", "fails", "cannot be tested"
-UNSUPPORTED = "not supported"  # a test that fails on other data than the claim is about
+UNSUPPORTED = "not supported"  # runs on other data than the study's are against it
 
 
 class Finding(NamedTuple):
@@ -58,7 +58,7 @@ class Ledger:
         path: the YAML file of the claims
         quotes: the values that the study reported
         unfit: why the runs at hand must not decide a claim, empty where they may
-        elsewhere: whether they are of other data than the study's, on which no claim can fail
+        home: the data set of the study; by runs on others no claim can fail. Empty: any decides
     """
 
     def __init__(
@@ -66,9 +66,9 @@ class Ledger:
         path: Path,
         quotes: Quotes,
         unfit: Callable[[Claim, Found], str] = lambda claim, found: "",
-        elsewhere: Callable[[Found], bool] = lambda found: False,
+        home: str = "",
     ):
-        self.path, self.quotes, self.unfit, self.elsewhere = path, quotes, unfit, elsewhere
+        self.path, self.quotes, self.unfit, self.home = path, quotes, unfit, home
         self.tests: dict[str, Callable[..., Finding]] = {"beyond_reach": _beyond_reach}
 
     @cached_property
@@ -131,9 +131,14 @@ class Ledger:
             finding = self.tests[claim["test"]](found, **claim.get("given", {}))
         except Untestable as reason:
             return Finding(OPEN, str(reason))
-        if finding.verdict == FAILS and self.elsewhere(found):
+        if finding.verdict == FAILS and self._elsewhere(claim, found):
             return finding._replace(verdict=UNSUPPORTED)
         return finding
+
+    def _elsewhere(self, claim: Claim, found: Found) -> bool:
+        """Whether a claim is judged by runs on other data than the study's."""
+        needs = claim.get("needs", []) if self.home else []
+        return any(found[name].experiment.dataset != self.home for name in needs)
 
 
 def _beyond_reach(found: Found, *, why: str) -> Finding:

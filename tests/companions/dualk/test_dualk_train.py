@@ -396,7 +396,8 @@ def test_every_claim_has_a_test_a_place_and_a_verdict():
 
 def test_what_the_text_says_of_its_own_code_is_tried():
     table = claims.LEDGER.table({})["verdict"]
-    for name in ("weights", "hyperbolic", "macro", "matched", "items", "adaptive", "aggregation"):
+    about = "weights sequence hyperbolic macro matched items adaptive aggregation pipeline"
+    for name in about.split():
         assert table[f"DK-C.{name}"] == "fails"
 
 
@@ -440,6 +441,24 @@ def test_beating_copy_forward_needs_an_interval_above_zero(tmp_path, monkeypatch
     }
     finding = claims.beats(found, run="corrected", baseline="copy-forward")
     assert finding.verdict == verdict and f"difference {cell(middle)}" in finding.why
+
+
+@pytest.mark.parametrize(
+    ("dataset", "verdict"), [("mimic4", "fails"), ("diabetes130", "not supported")]
+)
+def test_by_runs_on_other_data_a_claim_is_at_worst_not_supported(
+    tmp_path, monkeypatch, dataset, verdict
+):
+    monkeypatch.setattr(runs, "ROOT", tmp_path)
+    found = {
+        "corrected": planted("corrected", {"copy-forward": -0.1, "frequency": 0.2}),
+        "control": planted("control", {}, value=0.3),
+    }
+    for run in found.values():
+        run.experiment = replace(run.experiment, dataset=dataset)
+    table = claims.LEDGER.table(found)
+    assert table.loc["DK-C.next-visit", "verdict"] == verdict
+    assert table.loc["DK-C.weights", "verdict"] == "fails"  # tried on the code, not by runs
 
 
 @pytest.mark.parametrize(
