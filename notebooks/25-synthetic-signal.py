@@ -70,15 +70,18 @@ for name, run in visits.items():
     display(Words(diagnoses.signal_kept(run)))
 
 # %% [markdown]
-# Do synthetic admissions carry the disease graph and laboratory knowledge too? Thinning diffusion
-# learns admissions of training patients as sets of codes and abnormal items. Its graph is compared
-# with that of test patients (how many of each code's strongest neighbours are found), and the
-# laboratory stage is trained on synthetic admissions and tested on real ones. Fresh real admissions
-# are the floor, independent columns the other end.
+# Do synthetic patients carry the disease graph and laboratory knowledge too? The same generator
+# learns the abnormal laboratory items of a visit together with its codes, where there are any. The
+# graph of its visits is compared with that of test patients: how many of each code's strongest
+# neighbours are the same, and how the strengths of pairs correlate. DuaLK's laboratory stage, which
+# predicts a visit's codes from its abnormal items, is trained on synthetic visits and tested on
+# real ones. Visits of the real training patients are the floor, independent columns the other end.
 
 # %% tags=["hide-input"]
-bridge = diagnoses.bridges(dataset, source, profile, seed)
-Table(diagnoses.bridge(bridge), f"{bridge.experiment.dataset}: graph and laboratory stage")
+for name, run in diagnoses.signals(dataset, source, profile, seed, "bridge").items():
+    test = f"{run.metrics['visits']['test']:,} visits of {run.metrics['patients']:,} test patients"
+    title = f"{name}: graph and laboratory stage against {test}, 95 % intervals over patients"
+    display(Table(diagnoses.bridge_table(run), title))
 
 # %% [markdown]
 # (s2)=

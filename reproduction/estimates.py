@@ -203,6 +203,17 @@ def newcombe(one: Estimate, other: Estimate) -> Estimate:
     return Estimate(between, low, high, min(one.n, other.n))
 
 
+def normal(values: ArrayLike) -> Estimate:
+    """The first value, and 1.96 standard deviations of the others, its bootstrap draws, around it.
+
+    For figures that lie lower (or higher) in resampled data than in all, since resampling adds
+    noise to them: percentiles of the draws would leave out the value.
+    """
+    value, *draws = np.asarray(values, dtype=float)
+    half = 1.96 * float(np.nanstd(draws))
+    return Estimate(float(value), float(value) - half, float(value) + half)
+
+
 def bootstrap(value: float, draws: ArrayLike) -> Estimate:
     """A value with the 2.5th and 97.5th percentile of its bootstrap draws that are defined."""
     known = np.asarray(draws, dtype=float)

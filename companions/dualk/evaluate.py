@@ -121,7 +121,7 @@ def figures(
     repeats = np.asarray(seen.toarray() > 0)
     draw = weights(len(true), seed)
     each = _per_patient(scores, true, repeats, frequency)
-    found = {name: _mean(draw, value) for name, value in each.items()}
+    found = {name: means(draw, value) for name, value in each.items()}
     found["reported.f1"] = _weighted_f1(draw, scores, true)
     found |= _pairs(draw, scores, true)
     values = {name: bootstrap(all_[0], all_[1:]) for name, all_ in found.items()}
@@ -161,8 +161,8 @@ def strata(frequency: np.ndarray, answers: np.ndarray) -> list[np.ndarray]:
     return [np.isin(np.arange(len(order)), part) for part in np.split(order, bounds)]
 
 
-def _mean(draw: np.ndarray, value: np.ndarray) -> np.ndarray:
-    """Weighted means over the patients that have a value, one a draw."""
+def means(draw: np.ndarray, value: np.ndarray) -> np.ndarray:
+    """Weighted means over the patients that have a value, one a draw; weights (draws, n)."""
     there = np.isfinite(value)
     with np.errstate(invalid="ignore", divide="ignore"):
         return (draw[:, there] @ value[there]) / draw[:, there].sum(axis=1)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from companions.dualk import claims, cohorts, experiments, interpret, signal
+from companions.dualk import bridge, claims, cohorts, experiments, interpret, signal
 from companions.dualk.baselines import TITLES as BASELINES
 from companions.dualk.claims import QUOTES
 from companions.dualk.evaluate import KS
@@ -544,20 +544,15 @@ def across(found: Mapping[str, Runs]) -> pd.DataFrame:
 # Signal ------------------------------------------------------------------------------------------
 
 
-def signals(dataset: str, source: str | None, profile: str, seed: int) -> dict[str, Run]:
-    """The runs of synthetic visits by data set: published ones, or that of the book's data set."""
-    done = {name: found["signal"] for name, found in published(seed).items() if "signal" in found}
+def signals(
+    dataset: str, source: str | None, profile: str, seed: int, row: str = "signal"
+) -> dict[str, Run]:
+    """The runs of a row on synthetic visits by data set: published ones, or that of the book's."""
+    done = {name: found[row] for name, found in published(seed).items() if row in found}
     if done:
         return done
-    row = experiments.of_book(dataset, source, profile, seed)["signal"]
-    return {row.dataset: experiments.run(row, progress=False)}
-
-
-def bridges(dataset: str, source: str | None, profile: str, seed: int) -> Run:
-    """The run of synthetic admissions of the last published data set, or of the book's."""
-    done = [found["bridge"] for found in published(seed).values() if "bridge" in found]
-    row = experiments.of_book(dataset, source, profile, seed)["bridge"]
-    return done[-1] if done else experiments.run(row, progress=False)
+    made = experiments.of_book(dataset, source, profile, seed)[row]
+    return {made.dataset: experiments.run(made, progress=False)}
 
 
 def signal_table(run: Run) -> pd.DataFrame:
@@ -609,10 +604,23 @@ def signal_kept(run: Run) -> str:
 # Bridge ------------------------------------------------------------------------------------------
 
 
-def bridge(run: Run) -> pd.DataFrame:
-    """Graph fidelity of synthetic admissions and what they taught, beside the reference points."""
-    graphs = pd.DataFrame(run.metrics["graph"]).T.drop(columns="codes")
-    labs = pd.DataFrame(run.metrics["laboratory"]).T
-    if len(labs):
-        graphs["laboratory, recall@20"] = labs["recall@20"]
-    return graphs.rename(columns=lambda name: name.replace("_", " "))
+def bridge_table(run: Run) -> pd.DataFrame:
+    """A row a set of visits: its graph beside that of test patients, and what it taught."""
+    scores = run.metrics["scores"]
+    titles = {name: bridge.TITLES[name] for name in scores}
+    rows = {titles[name]: _beside_test(scores[name], "") for name in scores}
+    rows |= {
+        f"{titles[name]}, less real": _beside_test(scores[name], "less ")
+        for name in scores
+        if name != signal.REAL
+    }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def _beside_test(scores: Mapping[str, Any], which: str) -> dict[str, str]:
+    """Every figure of the bridge that a set of visits has."""
+    return {
+        title: f"{Estimate.read(scores[which + key]):.3f}"
+        for key, title in bridge.FIGURES.items()
+        if key in scores
+    }

@@ -60,23 +60,26 @@ class SignalConfig:
 
 
 def as_visits(records: Records, patients: np.ndarray) -> Patients:
-    """The visits of some patients (places), without times and laboratory results."""
-    counts = sparse.csr_array(records.visit_codes, dtype=np.int32)
-    every = Patients(counts, records.first, records.patients, records.codes, records.titles)
-    return every.take(patients)
+    """The visits of some patients (places) without times: abnormal items, named "lab …", and
+    codes.
+    """
+    counts = sparse.hstack([records.labs.astype(np.int32), records.visit_codes], format="csr")
+    names = np.concatenate([np.char.add("lab ", records.items.astype(str)), records.codes])
+    titles = np.concatenate([records.labels, records.titles])
+    counts = sparse.csr_array(counts, dtype=np.int32)
+    return Patients(counts, records.first, records.patients, names, titles).take(patients)
 
 
 def with_test(records: Records, made: Patients, test: np.ndarray) -> tuple[Records, Split]:
     """Records of ``made`` patients followed by the real test patients, and their parts.
 
-    ``made`` has the codes of the records; a patient with a visit without codes is left out, as
-    the study does. Visits are a day apart.
+    Only the codes of the records are kept; a patient with a visit without any is left out, as the
+    study does. Visits are a day apart.
     """
-    sizes = np.diff(made.counts.indptr)
-    empty = np.unique(made.owner[sizes == 0])
-    kept = np.setdiff1d(np.flatnonzero(made.numbers > 0), empty)
-    made = made.align(records.codes).take(kept)
-    real = as_visits(records, test)
+    whole = made, as_visits(records, test)
+    made, real = (each.restrict(records.codes)[0].align(records.codes) for each in whole)
+    empty = np.unique(made.owner[np.diff(made.counts.indptr) == 0])
+    made = made.take(np.setdiff1d(np.flatnonzero(made.numbers > 0), empty))
     numbers = np.concatenate([made.numbers, real.numbers])
     first = np.concatenate([[0], np.cumsum(numbers)])
     counts = sparse.csr_array(sparse.vstack([made.counts, real.counts], format="csr"))
@@ -105,16 +108,28 @@ def sets(
 ) -> dict[str, Patients]:
     """The patients of each set of :data:`SETS`."""
     rng = np.random.default_rng([seed, 9])
-    real = as_visits(records, rng.permutation(np.concatenate([parts.pretrain, parts.validation])))
-    model = Whole(WholeConfig(width=config.width, epochs=config.epochs))
-    model.fit(real, seed=seed, folder=folder, progress=progress)
+    how: dict[str, Any] = {"seed": seed, "folder": folder, "progress": progress}
+    real, made = real_and_made(records, parts, config, rng, **how)
     return {
         REAL: real,
         "half": real.take(np.arange(len(real) // 2)),
         "tenth": real.take(np.arange(len(real) // 10)),
-        SYNTHETIC: model.sample(len(real), seed=seed, progress=progress),
+        SYNTHETIC: made,
         "dealt": shuffled_visits(real, rng),
     }
+
+
+def real_and_made(
+    records: Records, parts: Split, config: SignalConfig, rng: np.random.Generator, *,
+    seed: int, folder: Path, progress: bool,
+) -> tuple[Patients, Patients]:  # fmt: skip
+    """All patients but those of the test part, in random order, and as many of the generator that
+    learnt from them.
+    """
+    real = as_visits(records, rng.permutation(np.concatenate([parts.pretrain, parts.validation])))
+    model = Whole(WholeConfig(width=config.width, epochs=config.epochs))
+    model.fit(real, seed=seed, folder=folder, progress=progress)
+    return real, model.sample(len(real), seed=seed, progress=progress)
 
 
 # Prediction ---------------------------------------------------------------------------------------

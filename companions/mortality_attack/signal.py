@@ -29,6 +29,7 @@ from companions.mortality_attack.generate import GeneratorConfig, StayDiffusion
 from companions.mortality_attack.models import Classifier, ModelConfig
 from companions.mortality_attack.protocol import CORRECTED, Prepared, Series
 from companions.mortality_attack.train import TrainingConfig
+from reproduction.estimates import normal
 
 #: The sets of stays, in the order of tables.
 VICTIM, OTHER, SYNTHETIC = "victim", "other", "synthetic"
@@ -219,8 +220,7 @@ def alike(
     networks, with intervals over patients; and by how much the victim's map is less like the
     synthetic one's than like that of the other half.
 
-    Intervals are 1.96 standard errors of the bootstrap to either side: its percentiles would lie
-    below the value, since resampling adds noise to both maps.
+    Intervals are of a normal law, since resampling adds noise to both maps.
     """
     maps = {name: _whole(one, len(series), features) for name, one in found.items()}
     pairs = [(VICTIM, OTHER), (VICTIM, SYNTHETIC), (OTHER, SYNTHETIC)]
@@ -230,23 +230,18 @@ def alike(
         [[_ranked(maps[one], maps[other], rows) for one, other in pairs]
          for rows in [everyone, *draws]]
     )  # fmt: skip
-    named = {f"{one}, {other}": _normal(values[:, k]) for k, (one, other) in enumerate(pairs)}
-    return named | {"less": _normal(values[:, 1] - values[:, 0])}
+    named = {f"{one}, {other}": normal(values[:, k]) for k, (one, other) in enumerate(pairs)}
+    named["less"] = normal(values[:, 1] - values[:, 0])
+    return {
+        name: {"value": each.value, "interval": [each.low, each.high]}
+        for name, each in named.items()
+    }
 
 
 def _ranked(one: np.ndarray, other: np.ndarray, rows: np.ndarray) -> float:
     """Spearman's correlation over series of the shares of stays."""
     shares = np.stack([side[rows].sum(0) for side in (one, other)])
     return float(stats.spearmanr(*shares).statistic) if np.ptp(shares, 1).all() else np.nan
-
-
-def _normal(values: np.ndarray) -> dict[str, Any]:
-    """The first value, and 1.96 standard deviations of the others around it."""
-    half = 1.96 * float(np.nanstd(values[1:]))
-    return {
-        "value": float(values[0]),
-        "interval": [float(values[0]) - half, float(values[0]) + half],
-    }
 
 
 def by_series(found: Mapping[str, Strongest], features: np.ndarray) -> dict[str, np.ndarray]:

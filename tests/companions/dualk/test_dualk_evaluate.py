@@ -13,6 +13,8 @@ from companions.dualk import baselines, bridge, evaluate, rates
 from companions.dualk.batches import Feed
 from companions.dualk.claims import _small
 from companions.dualk.cohorts import Records, Split
+from companions.dualk.train import TrainingConfig
+from reproduction.estimates import Estimate
 
 
 def example(seed=0, n=60, codes=50, share=0.15):
@@ -239,23 +241,44 @@ def test_graph_fidelity_of_a_copy_of_fresh_rows_and_of_shuffled_columns():
         (np.repeat(groups, 4, axis=1) & (rng.random((6000, 20)) < 0.7)).astype(int)
     )
     real, fresh = rows[:3000], rows[3000:]
+    mine = bridge.Associations.of(real, 3)
+    others = {"copy": real, "fresh": fresh, "shuffled": bridge.independent(fresh, 1)}
     scores = {
-        "copy": bridge.fidelity(real, real, 3),
-        "fresh": bridge.fidelity(real, fresh, 3),
-        "shuffled": bridge.fidelity(real, bridge.independent(fresh, 1), 3),
+        name: bridge.fidelity(mine, bridge.Associations.of(other, 3))
+        for name, other in others.items()
     }
-    assert scores["copy"] == {
-        "edges_recovered": 1,
-        "neighbour_overlap": 1,
-        "association_correlation": pytest.approx(1),
-        "codes": 20,
-    }
+    assert scores["copy"] == pytest.approx(
+        {"edges_recovered": 1, "neighbour_overlap": 1, "association_correlation": 1}
+    )
     assert scores["fresh"]["edges_recovered"] > 0.95 > 0.4 > scores["shuffled"]["edges_recovered"]
     assert (
         scores["fresh"]["association_correlation"]
         > 0.9
         > abs(scores["shuffled"]["association_correlation"])
     )
+
+
+def test_the_bridge_tells_real_visits_from_independent_columns_by_whole_intervals():
+    rng = np.random.default_rng(0)
+
+    def visits(patients, seed):
+        groups = np.random.default_rng(seed).random((2 * patients, 12)) < 0.2
+        cells = np.repeat(groups, 5, axis=1) & (rng.random((2 * patients, 60)) < 0.7)
+        labs, codes = cells[:, ::5], np.delete(cells, np.arange(0, 60, 5), axis=1)
+        both = (sparse.csr_array(part.astype(np.int32)) for part in (codes, labs))
+        return bridge.Visits(*both, np.repeat(np.arange(patients), 2))
+
+    real, test = visits(1200, 1), visits(600, 2)
+    apart = bridge.Visits(bridge.independent(real.codes, 3), real.labs, real.owner)
+    scores = bridge.compare(
+        {"real": real, "synthetic": visits(1200, 4), "independent columns": apart}, test,
+        TrainingConfig(laboratory_epochs=4), width=16, seed=0, progress=False,
+    )  # fmt: skip
+    for key in ("association_correlation", "laboratory.recall@20"):
+        less = {name: Estimate.read(found[f"less {key}"]) for name, found in scores.items()}
+        assert less["independent columns"].below() and not less["synthetic"].below()
+        mine = Estimate.read(scores["synthetic"][key])
+        assert mine.low < mine.value < mine.high and less["real"].value == less["real"].high == 0
 
 
 def test_shuffled_columns_keep_their_sums():

@@ -1,11 +1,22 @@
 """Predictors taught by synthetic visits: the sets, the parts, and the row of the plan."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import sparse
 
-from companions.dualk import baselines, cohorts, evaluate, experiments, prepare, results, signal
+from companions.dualk import (
+    baselines,
+    bridge,
+    cohorts,
+    evaluate,
+    experiments,
+    prepare,
+    results,
+    signal,
+)
 from companions.dualk.batches import Feed
 from reproduction import runs
 from scoehr.data.patients import Patients
@@ -71,6 +82,10 @@ def test_the_row_is_made_and_its_tables_and_sentences_are_shown(tmp_path, monkey
     assert "keep" in results.signal_kept(run)
     same = run.metrics["scores"]["real"]["retain"]["less recall@20"]
     assert same["value"] == same["low"] == same["high"] == 0
+    beside = experiments.run(replace(row, name="bridge", kind="bridge"), progress=False)
+    table = results.bridge_table(beside)
+    assert list(table) == list(bridge.FIGURES.values()) and len(table) == 5
+    assert beside.metrics["visits"]["synthetic"] and "[" in table.iloc[0, 0]
 
 
 def test_a_change_over_seeds_is_the_mean_and_its_interval_holds_the_seeds():
