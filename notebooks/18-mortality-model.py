@@ -64,7 +64,7 @@ Table(
 
 # %% tags=["hide-input"]
 figures.show(
-    results.worth_figure(runs),
+    figures.by_seed(results.worth(runs), runs["reported"].experiment.seed),
     "What each flaw adds to the AUROC as scored, less the row above it (the last one whose "
     "training did not fail), at each random seed. 95 % intervals over the same draws of patients.",
 )

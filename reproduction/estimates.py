@@ -214,6 +214,38 @@ def normal(values: ArrayLike) -> Estimate:
     return Estimate(float(value), float(value) - half, float(value) + half)
 
 
+def at_every_seed(changes: Mapping[str, Sequence[Estimate]], what: str) -> str:
+    """Which changes of ``what``, by title and of a random seed each, have one sign beyond their
+    intervals at every seed, in sentences that follow the numbers; those of fewer seeds are named.
+    """
+    number = max(map(len, changes.values()))
+    fewer = [title for title, each in changes.items() if len(each) < number]
+    told = {
+        "rises": lambda change: change.above(),
+        "falls": lambda change: change.below(),
+        "is the very same": lambda change: change.low == change.high == 0,
+    }
+    rest, parts = [title for title in changes if title not in fewer], []
+    for verb, of in told.items():
+        some = [title for title in rest if all(map(of, changes[title]))]
+        rest = [title for title in rest if title not in some]
+        parts += [f"{verb} with {listed(some)}"] if some else []
+    seeds = f"each of {number} random seeds" if number > 1 else "the one random seed here"
+    words = f"Under {seeds} the {what} {'; it '.join(parts)}. " if parts else ""
+    if rest:
+        words += (
+            f"No change of one sign can be shown with {listed(rest)}; intervals are over "
+            "patients, not over trainings. "
+        )
+    words += f"Under fewer random seeds was run {listed(fewer)}." if fewer else ""
+    return words.strip()
+
+
+def listed(titles: Iterable[str]) -> str:
+    """Titles in a sentence."""
+    return ", ".join(f"*{title}*" for title in titles)
+
+
 def bootstrap(value: float, draws: ArrayLike) -> Estimate:
     """A value with the 2.5th and 97.5th percentile of its bootstrap draws that are defined."""
     known = np.asarray(draws, dtype=float)

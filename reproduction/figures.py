@@ -462,6 +462,16 @@ def dots(
     return shared_legend(figure, axes, "upper right")
 
 
+def by_seed(changes: Mapping[str, Sequence[Estimate]], first: int) -> Figure:
+    """Changes, a line each and a panel a random seed, from ``first`` on; of fewer seeds, marked."""
+    panels = [f"random seed {first + k}" for k in range(max(map(len, changes.values())))]
+    found = {
+        title: {name: each[k] if k < len(each) else Estimate(n=0) for name, each in changes.items()}
+        for k, title in enumerate(panels)
+    }
+    return dots(found, references={"no change": dict.fromkeys(panels, 0.0)})
+
+
 def _diamonds(ax: Axes, points: Sequence[tuple[float, float]]) -> None:
     """Draw reported values."""
     x, y = zip(*points, strict=True) if points else ((), ())

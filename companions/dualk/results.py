@@ -382,12 +382,18 @@ def over_seeds(done: Sequence[Run], key: str, baseline: str) -> Estimate:
 
 def changed(run: Run, base: Run, key: str = "recall@20") -> Estimate:
     """A figure of a row less another's on the same patients, mean over the seeds of both."""
-    seeds = [{row.seed: Run(row) for row in plans.done(one.experiment)} for one in (run, base)]
-    pairs = [(seeds[0][seed], seeds[1][seed]) for seed in sorted(seeds[0].keys() & seeds[1].keys())]
-    pairs = pairs or [(run, base)]
+    pairs = _pairs(run, base)
     values = [one.difference(other, key).value for one, other in pairs]
     draws = [one.draws[key] - other.draws[key] for one, other in pairs]
     return _mean(list(zip(values, draws, strict=True)))
+
+
+def _pairs(run: Run, base: Run) -> list[tuple[Run, Run]]:
+    """Two rows at the random seeds at which both are finished, else as they are."""
+    one, other = (
+        {row.seed: Run(row) for row in plans.done(each.experiment)} for each in (run, base)
+    )
+    return [(one[seed], other[seed]) for seed in sorted(one.keys() & other.keys())] or [(run, base)]
 
 
 def _mean(found: Sequence[tuple[float, pd.Series]]) -> Estimate:
@@ -431,7 +437,7 @@ def flaws(found: Runs) -> pd.DataFrame:
     base, rows = found["corrected"], {}
     rows["none (corrected)"] = _flaw_row(base, base)
     for name, title in FLAWS.items():
-        run = found.get(f"flaw-{name.replace('_', '-')}")
+        run = found.get(_flaw_name(name))
         if run is not None:
             rows[title] = _flaw_row(run, base)
     if "reported" in found:
@@ -453,22 +459,22 @@ def _flaw_row(run: Run, base: Run) -> dict[str, str]:
     }
 
 
-@figures.styled
-def flaws_figure(found: Runs) -> Figure:
-    """Change of recall@20 by one flaw at a time, over the same test patients, with intervals."""
-    names = {title: f"flaw-{flaw.replace('_', '-')}" for flaw, title in FLAWS.items()}
-    del names[FLAWS["split"]]  # other test patients
-    names = {title: name for title, name in names.items() if name in found}
-    figure, ax = figures.axis(7.0, 0.8 + 0.3 * len(names))
-    heights = np.arange(len(names))[::-1]
-    for height, name in zip(heights, names.values(), strict=True):
-        change = changed(found[name], found["corrected"])
-        figures.interval(ax, height, change, figures.PALETTE[0])
-    ax.axvline(0, color="black", linewidth=1)
-    ax.set(xlabel="change of recall@20", ylim=(-0.6, len(names) - 0.4))
-    ax.set_yticks(heights, list(names))
-    ax.grid(axis="y", visible=False)
-    return figure
+def worth(found: Runs) -> dict[str, list[Estimate]]:
+    """What each flaw, by its title, adds to recall@20 at each random seed: over the same bootstrap
+    draws of patients where they are the same, over independent ones where the split differs.
+    """
+    rows = {title: found.get(_flaw_name(name)) for name, title in FLAWS.items()}
+    base = found["corrected"]
+    return {
+        title: [one.difference(other, "recall@20") for one, other in _pairs(run, base)]
+        for title, run in rows.items()
+        if run is not None
+    }
+
+
+def _flaw_name(name: str) -> str:
+    """The row of a flaw of the protocol."""
+    return f"flaw-{name.replace('_', '-')}"
 
 
 def strata(found: Runs) -> Figure:

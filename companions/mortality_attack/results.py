@@ -27,7 +27,7 @@ from companions.mortality_attack.protocol import (
 from companions.mortality_attack.queries import HOURS
 from companions.mortality_attack.train import TuningConfig
 from reproduction import figures, tables
-from reproduction.estimates import Estimate, bootstrap
+from reproduction.estimates import Estimate, at_every_seed, bootstrap, listed
 from reproduction.plan import done
 from reproduction.tables import Html, cell
 
@@ -53,8 +53,8 @@ FLAWS = {
 }
 #: Budgets of cells that the table of robust accuracy shows.
 SHOWN_CELLS = (0, 1, 2, 5, 10, 20)
-#: What the recommended model was meant to reach on held-out stays.
-AIMS = {"auroc": 0.875, "auprc": 0.58}
+#: What the recommended model was meant to reach, and on how many unseen stays, trained on as many.
+AIMS, AIMED = {"auroc": 0.875, "auprc": 0.58}, 4000
 #: Rows of models that were trained to withstand attacks.
 DEFENDED = ("defended", "sparse-all")
 #: What is asked of a defence: AUROC, and the share of stays right under changes of so many cells.
@@ -228,12 +228,12 @@ def ladder_table(found: Runs) -> pd.DataFrame:
 
 
 def worth(found: Runs) -> dict[str, list[Estimate]]:
-    """What each flaw adds to the AUROC as scored, at each random seed: less the last row above
-    whose training did not fail, over the same bootstrap draws of patients where the stays are the
-    same, and over independent ones where they differ.
+    """What each flaw, by its title, adds to the AUROC as scored, at each random seed: less the last
+    row above whose training did not fail, over the same bootstrap draws of patients where the stays
+    are the same, and over independent ones where they differ.
     """
     steps = rungs(found)
-    changes: dict[str, list[Estimate]] = {flaw: [] for flaw in list(steps)[1:]}
+    changes: dict[str, list[Estimate]] = {FLAWS[flaw]: [] for flaw in list(steps)[1:]}
     for runs_of_seed in zip(*steps.values(), strict=False):
         base, *_ = ends = [
             (run.metrics[part]["auroc"]["value"], np.array(run.draws.get(f"{part}.auroc", np.nan)))
@@ -246,51 +246,18 @@ def worth(found: Runs) -> dict[str, list[Estimate]]:
     return changes
 
 
-def worth_figure(found: Runs) -> Figure:
-    """What each flaw adds to the AUROC as scored, a panel a random seed."""
-    first, changes = found["reported"].experiment.seed, worth(found)
-    number = min(map(len, changes.values()))
-    panels = {f"random seed {first + k}": k for k in range(number)}
-    return figures.dots(
-        {title: {FLAWS[flaw]: each[k] for flaw, each in changes.items()}
-         for title, k in panels.items()},
-        references={"no change": dict.fromkeys(panels, 0.0)},
-    )  # fmt: skip
-
-
 def ladder_words(found: Runs) -> str:
     """Which steps of the ladder can be told from none, in sentences that follow the numbers."""
     changes, steps = worth(found), rungs(found)
-    failed = [flaw for flaw in changes if any(_failed(run) for run in steps[flaw])]
-    told = {
-        "rises": lambda change: change.above(),
-        "falls": lambda change: change.below(),
-        "is the very same": lambda change: change.low == change.high == 0,
-    }
-    rest = [flaw for flaw in changes if flaw not in failed]
-    parts = []
-    for verb, of in told.items():
-        flaws = [flaw for flaw in rest if all(map(of, changes[flaw]))]
-        rest = [flaw for flaw in rest if flaw not in flaws]
-        parts += [f"{verb} with {_listed(flaws)}"] if flaws else []
-    number = min(map(len, changes.values()))
-    seeds = f"each of {number} random seeds" if number > 1 else "the one random seed here"
-    words = f"Under {seeds} the AUROC as scored {'; it '.join(parts)}. " if parts else ""
-    if rest:
-        words += (
-            f"No change of one sign can be shown with {_listed(rest)}; intervals are over "
-            "patients, not over trainings. "
-        )
+    failed = [FLAWS[flaw] for flaw, made in steps.items() if any(map(_failed, made))]
+    known = {title: each for title, each in changes.items() if title not in failed}
+    words = at_every_seed(known, "AUROC as scored")
     if failed:
         words += (
-            f"Training failed, with an AUROC no better than chance, with {_listed(failed)}; the "
+            f" Training failed, with an AUROC no better than chance, with {listed(failed)}; the "
             "step after it is compared with the step before."
         )
-    return words.strip()
-
-
-def _listed(flaws: Sequence[str]) -> str:
-    return ", ".join(f"*{FLAWS[flaw]}*" for flaw in flaws)
+    return words
 
 
 def artefact(found: Runs) -> str:
@@ -366,11 +333,17 @@ def target(found: Runs) -> str:
         verdict = "reached" if made.value >= aim else "missed"
         within = ", though within the interval" if made.value < aim <= made.high else ""
         reached.append(f"{SCORES[score]} {aim:.3f} {verdict}{within}")
+    stays = best.metrics["stays"]
+    learnt = stays["train"] + stays["validation"]
     return (
         f"The lowest Brier score on the stays held back to choose by has: {best.experiment.title}. "
-        f"Its AUROC on held-out stays is {text(best.metrics['test']['auroc'])}, its area under the "
-        f"precision-recall curve {text(best.metrics['test']['auprc'])}. Aimed at: "
-        f"{'; '.join(reached)}."
+        f"Its AUROC on {stays['test']:,} held-out stays is {text(best.metrics['test']['auroc'])}, "
+        f"its area under the precision-recall curve {text(best.metrics['test']['auprc'])}. On the "
+        f"{learnt:,} stays that it is chosen by, each scored by models that were not trained on "
+        f"it, these are {judged[name]['auroc']:.3f} and {judged[name]['auprc']:.3f}. Aimed at: "
+        f"{'; '.join(reached)}. The aims are of {AIMED:,} unseen stays and as many to learn from; "
+        f"here are {learnt + stays['test']:,} stays in all, and each model learns from four fifths "
+        f"of {learnt:,}."
     )
 
 

@@ -30,7 +30,8 @@ from companions.dualk.history import HistoryConfig
 from companions.dualk.models import ModelConfig
 from companions.dualk.protocols import CORRECTED, FLAWS, REPORTED, Protocol, with_flaw
 from companions.dualk.train import Learner, Stage, TrainingConfig
-from reproduction import runs
+from reproduction import figures, runs
+from reproduction.estimates import Estimate, at_every_seed
 from reproduction.tables import cell
 from scoehr.files import InputError, write_json
 
@@ -441,6 +442,30 @@ def test_beating_copy_forward_needs_an_interval_above_zero(tmp_path, monkeypatch
     }
     finding = claims.beats(found, run="corrected", baseline="copy-forward")
     assert finding.verdict == verdict and f"difference {cell(middle)}" in finding.why
+
+
+def test_what_a_flaw_is_worth_is_over_the_same_patients(tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "ROOT", tmp_path)
+    base = planted("corrected", {"copy-forward": 0.1})
+    found = {"corrected": base, "flaw-loss": planted("flaw-loss", {}, value=0.49)}
+    ((change,),) = results.worth(found).values()
+    assert DRAWS.std() > 0.015 and change.low == pytest.approx(change.high)
+    assert change.value == pytest.approx(-0.01)
+    words = at_every_seed(results.worth(found) | {"same": [Estimate(0, 0, 0)]}, "recall@20")
+    assert words == (
+        f"Under the one random seed here the recall@20 falls with *{FLAWS['loss']}*; it is the "
+        "very same with *same*."
+    )
+
+
+def test_a_change_needs_one_sign_beyond_its_interval_at_every_seed():
+    up, unclear, down = Estimate(2, 1, 3), Estimate(1, -1, 3), Estimate(-2, -3, -1)
+    changes = {"a": [up, up], "b": [up, unclear], "c": [up, down], "d": [down, down], "e": [up]}
+    words = at_every_seed(changes, "score")
+    assert words.startswith("Under each of 2 random seeds the score rises with *a*; it falls with")
+    assert "with *d*. No change of one sign can be shown with *b*, *c*; intervals" in words
+    assert words.endswith("Under fewer random seeds was run *e*.")
+    assert len(figures.by_seed(changes, 3).axes) == 2
 
 
 @pytest.mark.parametrize(

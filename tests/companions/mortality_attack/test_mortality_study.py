@@ -381,7 +381,8 @@ def test_a_flaw_is_worth_its_difference_over_the_same_patients(monkeypatch):
         "scored_on_training": [run(0.75, 0.001)],
     }
     monkeypatch.setattr(results, "rungs", lambda found: steps)
-    worth = {flaw: change for flaw, (change,) in results.worth({}).items()}
+    titled = results.worth({})
+    worth = {flaw: titled[results.FLAWS[flaw]][0] for flaw in list(steps)[1:]}
     assert worth["mixed_patients"][:3] == (0, 0, 0)
     clipped = steps["clipped"][0].metrics["test"]["auroc"]["interval"]
     assert clipped[1] > 0.8 and worth["clipped"].below()  # its own interval holds the other value
@@ -400,9 +401,11 @@ def test_a_flaw_is_worth_its_difference_over_the_same_patients(monkeypatch):
     assert "chance, with *softmax twice*; the step after" in words
     steps["clipped"].append(run(0.9))
     steps["corrected"].append(run(0.8))
-    assert len(results.worth({})["clipped"]) == 1  # a seed counts once all its steps are there
+    assert (
+        len(results.worth({})[results.FLAWS["clipped"]]) == 1
+    )  # a seed counts once all its steps are there
     steps["clipped"][0].draws = pd.DataFrame()  # of a run that kept none
-    assert not results.worth({})["clipped"][0].has_interval
+    assert not results.worth({})[results.FLAWS["clipped"]][0].has_interval
 
 
 @pytest.mark.parametrize(
