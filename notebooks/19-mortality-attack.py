@@ -127,6 +127,9 @@ figures.show(
 )
 
 # %% tags=["hide-input"]
+Words(results.maps_words(attack))
+
+# %% tags=["hide-input"]
 Table(
     results.clinical_table(attack),
     "The smallest changes in clinical units, of series that are changed in at least ten stays",

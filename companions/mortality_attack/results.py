@@ -59,6 +59,8 @@ AIMS, AIMED = {"auroc": 0.875, "auprc": 0.58}, 4000
 DEFENDED = ("defended", "sparse-all")
 #: What is asked of a defence: AUROC, and the share of stays right under changes of so many cells.
 USEFUL, ROBUST, WITHSTOOD = 0.83, 0.60, 8
+#: Of fewer stays than these a cell of a map says little.
+FEW_STAYS = 5
 DIRECTIONS = {"0to1": "survival → death", "1to0": "death → survival"}
 
 
@@ -517,6 +519,20 @@ def transfer_words(found: Runs) -> str:
         f"Changes found on one model turn {middle:.2f} of the right verdicts of another, in the "
         f"middle of all pairs; most, {most:.2f}, of the {titles[1]} by those found on the "
         f"{titles[0]}."
+    )
+
+
+def maps_words(found: Run) -> str:
+    """How many stays a cell of the maps rests on, in a sentence."""
+    turned = [
+        np.rint(found.maps[f"{which}/gpp"] * found.maps[f"{which}/histogram/cells"].sum())
+        for which in (f"best/{direction}" for direction in DIRECTIONS)
+    ]
+    moved = np.concatenate([stays[stays > 0] for stays in turned])
+    return (
+        f"Of the cells that the smallest changes move, {100 * np.mean(moved < FEW_STAYS):.0f} % are moved "
+        f"in fewer than {FEW_STAYS} stays. The maps show which series and parts of the two days "
+        "matter; a single cell says little."
     )
 
 

@@ -440,6 +440,33 @@ def test_a_defence_holds_only_with_all_that_is_asked_of_one():
         assert "none of the defences" in results.defence(found(auroc, share))
 
 
+def test_cells_of_maps_that_few_stays_move_are_counted():
+    maps = {"best/0to1/gpp": np.array([[0.5, 0.1, 0]]), "best/1to0/gpp": np.array([[1.0, 0, 0]])}
+    maps |= {"best/0to1/histogram/cells": [30, 20], "best/1to0/histogram/cells": [3, 0]}
+    found = SimpleNamespace(maps={name: np.array(each) for name, each in maps.items()})
+    assert "move, 33 % are moved in fewer than 5 stays" in results.maps_words(found)
+
+
+def test_the_model_to_use_is_that_of_the_stays_held_back_and_its_aims_are_of_more_stays():
+    def run(auroc):
+        scores = {"auroc": {"value": auroc, "interval": [auroc - 0.02, auroc + 0.02]}}
+        scores["auprc"] = {"value": 0.6, "interval": [0.5, 0.7]}
+        title = SimpleNamespace(title=f"model of {auroc}")
+        stays = {"train": 2400, "validation": 600, "test": 750}
+        return SimpleNamespace(metrics={"test": scores, "stays": stays}, experiment=title)
+
+    found = {"best-all": run(0.8), "grud-all": run(0.86)}
+    held = {"auroc": 0.871, "auprc": 0.56}
+    found["best-all"].metrics["candidates"] = {
+        "best-all": held | {"brier": 0.1}, "grud-all": held | {"brier": 0.09, "auroc": 0.88},
+    }  # fmt: skip
+    words = results.target(found)
+    assert "has: model of 0.86." in words and "AUROC on 750 held-out stays is 0.860" in words
+    assert "On the 3,000 stays" in words and "are 0.880 and 0.560. Aimed at" in words
+    assert "AUROC 0.875 missed, though within the interval; AUPRC 0.580 reached. The" in words
+    assert "4,000 unseen stays" in words and "here are 3,750 stays in all" in words
+
+
 def test_published_rows_are_shown_but_for_those_that_are_not_made_yet(monkeypatch):
     made = {"cohort", "reported", "best-all", "grud-all"}
 
