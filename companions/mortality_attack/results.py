@@ -529,10 +529,11 @@ def maps_words(found: Run) -> str:
         for which in (f"best/{direction}" for direction in DIRECTIONS)
     ]
     moved = np.concatenate([stays[stays > 0] for stays in turned])
+    share = 100 * np.mean(moved < FEW_STAYS)
     return (
-        f"Of the cells that the smallest changes move, {100 * np.mean(moved < FEW_STAYS):.0f} % are moved "
-        f"in fewer than {FEW_STAYS} stays. The maps show which series and parts of the two days "
-        "matter; a single cell says little."
+        f"Of the cells that the smallest changes move, {share:.0f} % are moved in fewer than "
+        f"{FEW_STAYS} stays. The maps show which series and parts of the two days matter; a single "
+        "cell says little."
     )
 
 
