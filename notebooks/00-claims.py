@@ -15,16 +15,21 @@
 #
 # Every number and conclusion of the three studies in our words, with a verdict that is computed
 # each time the book is made: from runs under several random seeds, or from the reported values
-# where they suffice. A claimed difference whose 95 % interval contains 0 *fails*, since chance
-# explains it as well. Reported values can refute a claim; they confirm only what is claimed of the
+# where they suffice. Reported values can refute a claim; they confirm only what is claimed of the
 # reported patients themselves. Intervals are not corrected for the number of claims: of twenty
 # differences that do not exist, one is found by chance. The last column leads to the evidence.
+#
+# | verdict | rule |
+# |---|---|
+# | holds | the 95 % interval lies on the claimed side, or the reported values show it |
+# | contradicted | it lies on the other side, or arithmetic refutes the claim |
+# | not supported | the same, but by runs on other data than the study's, which need credentials |
+# | not shown | it leaves both open; with how much more would settle a difference as found |
+# | cannot be tested | no run at hand may decide it, with the reason |
 #
 # A claim about a trained model is judged by runs in the regime of its study alone: its batch,
 # epochs, learning rate, schedule, sampler and steps, with a narrower network at most. A run that
 # departs from that is marked † wherever it stands, and the claim *cannot be tested*.
-# The data of the two companions need credentials: by runs on others, a claim of theirs is at worst
-# *not supported*.
 # [Sampling](04-sampling.ipynb) shows on the same weights how much steps and width change.
 
 # %% tags=["parameters"]

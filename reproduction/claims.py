@@ -10,7 +10,8 @@ marks the claims of the first page.
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias, TypeVar
@@ -28,8 +29,12 @@ Claim: TypeAlias = Mapping[str, Any]
 Found: TypeAlias = Mapping[str, Any]
 Test = TypeVar("Test", bound=Callable[..., "Finding"])
 
-HOLDS, FAILS, OPEN = "holds", "fails", "cannot be tested"
-UNSUPPORTED = "not supported"  # runs on other data than the study's are against it
+HOLDS, OPEN = "holds", "cannot be tested"
+CONTRADICTED = "contradicted"  # what is claimed lies outside the interval, or arithmetic refutes it
+UNSUPPORTED = "not supported"  # the same by runs on other data than the study's
+NOT_SHOWN = "not shown"  # the interval leaves both open
+#: Of as many times the runs that were made nobody would speak.
+TOO_MANY = 1000
 
 
 class Finding(NamedTuple):
@@ -40,11 +45,43 @@ class Finding(NamedTuple):
     ours: str = "–"
 
 
-def verdict(holds: bool, why: str, ours: str = "–", intervals: Iterable[Estimate] = ()) -> Finding:
-    """A finding, unless an interval that it rests on is missing."""
+def verdict(
+    holds: bool,
+    why: str,
+    ours: str = "–",
+    intervals: Iterable[Estimate] = (),
+    *,
+    against: bool = True,
+    limit: float = 0.0,
+) -> Finding:
+    """A finding, unless an interval that it rests on is missing.
+
+    Where a claim does not hold it is contradicted if the intervals are ``against`` it; else it is
+    not shown, with what it would take to tell them from ``limit``.
+    """
+    intervals = list(intervals)
     if not all(interval.has_interval for interval in intervals):
         return Finding(OPEN, "one random seed has no interval; run more", ours)
-    return Finding(HOLDS if holds else FAILS, why, ours)
+    if holds or against:
+        return Finding(HOLDS if holds else CONTRADICTED, why, ours)
+    return Finding(NOT_SHOWN, "; ".join(filter(None, (why, _takes(intervals, limit)))), ours)
+
+
+def _takes(intervals: Iterable[Estimate], limit: float) -> str:
+    """How many times as many runs, or patients, would settle intervals around a limit.
+
+    An interval shrinks with the root of their number, so one that reaches k times as far as its
+    value lies from the limit needs k² times as many.
+    """
+    unclear = [one for one in intervals if not one.above(limit) and not one.below(limit)]
+    reach = [(one.high - one.low) / max(2 * abs(one.value - limit), 1e-12) for one in unclear]
+    if not reach:
+        return ""
+    times = math.ceil(max(reach) ** 2)
+    what = "random seeds" if unclear[0].n > 1 else "patients"
+    if times > TOO_MANY:
+        return f"the difference found is so small that no number of {what} in reach would show it"
+    return f"were the difference as found, about {times:,} times as many {what} would show it"
 
 
 class Untestable(Exception):
@@ -107,8 +144,8 @@ class Ledger:
         """Every claim with its verdict by the finished runs ``found``.
 
         Returns a DataFrame indexed by id with the columns study, source, statement, evidence,
-        reported, verdict, why and ours. The verdict is "holds", "fails", "not supported", "cannot
-        be tested", or "not run yet: …" with the rows that are missing.
+        reported, verdict, why and ours. The verdict is "holds", "contradicted", "not supported",
+        "not shown", "cannot be tested", or "not run yet: …" with the rows that are missing.
         """
         rows: dict[str, dict[str, str]] = {}
         for claim in self.claims:
@@ -131,14 +168,17 @@ class Ledger:
             finding = self.tests[claim["test"]](found, **claim.get("given", {}))
         except Untestable as reason:
             return Finding(OPEN, str(reason))
-        if finding.verdict == FAILS and self._elsewhere(claim, found):
+        if finding.verdict == CONTRADICTED and self._elsewhere(claim, found):
             return finding._replace(verdict=UNSUPPORTED)
         return finding
 
     def _elsewhere(self, claim: Claim, found: Found) -> bool:
         """Whether a claim is judged by runs on other data than the study's."""
-        needs = claim.get("needs", []) if self.home else []
-        return any(found[name].experiment.dataset != self.home for name in needs)
+        if not self.home or claim.get("regime") == "any":
+            return False
+        runs = [found[name] for name in claim.get("needs", [])]
+        each = [run for one in runs for run in (one if isinstance(one, Sequence) else [one])]
+        return any(run.dataset != self.home for run in each)
 
 
 def _beyond_reach(found: Found, *, why: str) -> Finding:
@@ -147,9 +187,10 @@ def _beyond_reach(found: Found, *, why: str) -> Finding:
 
 
 def _together(verdicts: Mapping[str, str]) -> Finding:
-    """A conclusion from other claims: it fails with any of them."""
-    if failed := [name for name, verdict in verdicts.items() if verdict == FAILS]:
-        return Finding(FAILS, f"it rests on claims that fail: {', '.join(failed)}")
+    """A conclusion from other claims: no better than the worst of them."""
+    for worst in (CONTRADICTED, UNSUPPORTED, NOT_SHOWN):
+        if found := [name for name, verdict in verdicts.items() if verdict == worst]:
+            return Finding(worst, f"so are claims that it rests on: {', '.join(found)}")
     if others := [name for name, verdict in verdicts.items() if verdict != HOLDS]:
         return Finding(OPEN, f"it rests on claims without a verdict: {', '.join(others)}")
     return Finding(HOLDS, "all claims that it rests on hold")
@@ -160,15 +201,17 @@ def _together(verdicts: Mapping[str, str]) -> Finding:
 #: A mark for each verdict, and the class that gives it a colour (``book/_static/style.css``).
 MARKS = {
     HOLDS: ("✓", "holds"),
-    FAILS: ("✗", "fails"),
+    CONTRADICTED: ("✗", "fails"),
     UNSUPPORTED: ("✗", "fails"),
+    NOT_SHOWN: ("–", "open"),
     OPEN: ("?", "open"),
 }
 #: Verdicts on several claims.
 PLURAL = {
     HOLDS: "hold",
-    FAILS: "fail",
+    CONTRADICTED: "are contradicted",
     UNSUPPORTED: "are not supported",
+    NOT_SHOWN: "are not shown",
     "not run yet": "are not run yet",
 }
 HEADS = ("claim", "verdict", "reported", "here", "evidence")

@@ -76,6 +76,11 @@ class Run:
         return self.stored.config
 
     @property
+    def dataset(self) -> str:
+        """Name of the data set that the run was made from."""
+        return self.config["experiment"]["dataset"]
+
+    @property
     def verdict(self) -> str:
         """``finished`` or ``diverged``."""
         return self.config.get("verdict", "finished")

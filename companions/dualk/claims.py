@@ -21,7 +21,7 @@ from companions.dualk.embeddings import HAKE, EmbeddingConfig
 from companions.dualk.experiments import ENOUGH, Run
 from companions.dualk.protocols import REPORTED
 from companions.dualk.train import TrainingConfig, fine_rate
-from reproduction.claims import FAILS, Finding, Ledger, Untestable, verdict
+from reproduction.claims import CONTRADICTED, Finding, Ledger, Untestable, verdict
 from reproduction.quotes import Quotes
 from reproduction.tables import patients
 
@@ -156,7 +156,7 @@ def adaptive(found: Found) -> Finding:
     """Whether the rate depends on anything but the number of the epoch."""
     steps = sorted({fine_rate(1e-3, epoch) for epoch in range(50)}, reverse=True)
     why = "the rate is a fixed function of the epoch's number"
-    return Finding(FAILS, why, ", ".join(f"{step:g}" for step in steps))
+    return Finding(CONTRADICTED, why, ", ".join(f"{step:g}" for step in steps))
 
 
 @test
@@ -225,7 +225,7 @@ def worth(found: Found, *, run: str, without: str, key: str) -> Finding:
     """Whether laboratory results of the target visit add to a figure, by paired draws."""
     apart = learnt(found, without).difference(learnt(found, run), key)
     why = "those of the visit to predict, against those of the visit before"
-    return verdict(apart.above(), why, f"{key} {apart}")
+    return verdict(apart.above(), why, f"{key} {apart}", [apart], against=apart.below())
 
 
 @test
@@ -234,4 +234,4 @@ def beats(found: Found, *, run: str, baseline: str) -> Finding:
     mine = learnt(found, run)
     apart = mine.difference(mine, "recall@20", theirs=baseline)
     words = f"recall@20 {mine.value('recall@20')}, {baseline} {mine.value('recall@20', baseline)}"
-    return verdict(apart.above(), f"difference {apart}", words)
+    return verdict(apart.above(), f"difference {apart}", words, [apart], against=apart.below())

@@ -13,13 +13,14 @@ from pathlib import Path
 import pandas as pd
 
 from companions.mortality_attack.experiments import BUDGETS, Run
-from reproduction.claims import FAILS, HOLDS, OPEN, Finding, Ledger, Untestable
+from reproduction.claims import CONTRADICTED, HOLDS, NOT_SHOWN, Finding, Ledger, Untestable
 from reproduction.estimates import Estimate
 from reproduction.quotes import Quotes
 
 Runs = Mapping[str, Run]
 #: A gap between scores as reported and held-out ones that counts as an artefact.
 ARTEFACT = 0.05
+UNCLEAR = "the two ways of scoring do not differ clearly; it takes more held-out stays"
 
 
 QUOTES = Quotes(Path(__file__).with_name("reported.json"))
@@ -47,10 +48,10 @@ def artefact(found: Runs, *, score: str) -> Finding:
             "the reported scoring, of training stays under a balanced draw, gives "
             f"{gap:.2f} more to the same weights"
         )
-        return Finding(FAILS, why, ours)
+        return Finding(CONTRADICTED, why, ours)
     if outside.value >= QUOTES.value(f"results/LSTM attack study/{score}"):
         return Finding(HOLDS, "held-out stays reach it too", ours)
-    return Finding(OPEN, "the two ways of scoring do not differ clearly on these stays", ours)
+    return Finding(NOT_SHOWN, UNCLEAR, ours)
 
 
 @test
@@ -62,8 +63,8 @@ def best_of_table(found: Runs) -> Finding:
             "the row was scored on training stays drawn to be half deaths, the others on held-out "
             "ones: no comparison"
         )
-        return Finding(FAILS, why, ours)
-    return Finding(OPEN, "the two ways of scoring do not differ clearly on these stays", ours)
+        return Finding(CONTRADICTED, why, ours)
+    return Finding(NOT_SHOWN, UNCLEAR, ours)
 
 
 @test
@@ -88,7 +89,7 @@ def no_overfitting(found: Runs) -> Finding:
     if own > 0 and other < own / 2:
         loss = history["test_loss"].iloc[-1] - history["test_loss"].min()
         why = f"only the training stays show it; held-out loss ends {loss:.3f} above its least"
-        return Finding(FAILS, why, ours)
+        return Finding(CONTRADICTED, why, ours)
     epochs, asked = int(history["epoch"].iloc[-1]), QUOTES.value("epochs/value")
     if epochs < asked:
         raise Untestable(
@@ -107,12 +108,12 @@ def _rise(scores: pd.Series) -> float:
 def oversampling(found: Runs) -> Finding:
     """Whether the balanced sampler explains the rise; not where held-out scores do not rise."""
     finding = no_overfitting(found)
-    if finding.verdict != FAILS:
+    if finding.verdict != CONTRADICTED:
         return finding
     why = (
         "the sampler is the same for both curves; the rise is that of scoring the stays trained on"
     )
-    return Finding(FAILS, why, finding.ours)
+    return Finding(CONTRADICTED, why, finding.ours)
 
 
 @test
@@ -125,8 +126,8 @@ def flat(found: Runs) -> Finding:
     if inside - outside.low <= ARTEFACT:
         return Finding(HOLDS, f"by at most {inside - outside.low:.2f}", ours)
     if inside - outside.high > ARTEFACT:
-        return Finding(FAILS, f"by at least {inside - outside.high:.2f}", ours)
-    return Finding(OPEN, "the held-out stays are too few to tell", ours)
+        return Finding(CONTRADICTED, f"by at least {inside - outside.high:.2f}", ours)
+    return Finding(NOT_SHOWN, "it takes more held-out stays", ours)
 
 
 @test
@@ -136,7 +137,7 @@ def batches(found: Runs) -> Finding:
     success, stays = _turned(run), run.metrics["both"]["success"]["stays"]
     speed = stays / run.metrics["attack_seconds"]
     ours = f"{success:.2f} of {stays} turned, {speed:.1f} stays a second"
-    return Finding(HOLDS if success.above() else FAILS, "stays are attacked together", ours)
+    return Finding(HOLDS if success.above() else NOT_SHOWN, "stays are attacked together", ours)
 
 
 @test
@@ -148,7 +149,7 @@ def lower_later(found: Runs) -> Finding:
     both = run.metrics["both"]
     first, best = (Estimate.read(both[which]["median"]["l1"]) for which in ("first", "best"))
     ours = f"median L1 norm {first:.2f} of the first, {best:.2f} of the best"
-    return Finding(HOLDS if best.value < first.value else FAILS, "of the same stays", ours)
+    return Finding(HOLDS if best.value < first.value else CONTRADICTED, "of the same stays", ours)
 
 
 @test
@@ -161,7 +162,7 @@ def sparse(found: Runs) -> Finding:
     run = found["attack-bilstm-study"]
     success, noise = _turned(run), Estimate.read(run.metrics["noise"])
     if not success.value > 0:
-        return Finding(FAILS, "no verdict was turned")
+        return Finding(CONTRADICTED, "no verdict was turned")
     best = run.metrics["both"]["best"]
     within = best["curves"]["cells"][BUDGETS["cells"].index(5)]
     largest = Estimate.read(best["median"]["largest"])
@@ -171,9 +172,10 @@ def sparse(found: Runs) -> Finding:
         f"random: {noise:.3f} turned"
     )
     if not success.above(noise.high if noise.has_interval else 0.0):
-        return Finding(FAILS, "not more than the same sizes of change at random", ours)
+        why = "not clearly more than the same sizes of change at random; it takes more stays"
+        return Finding(NOT_SHOWN, why, ours)
     if within < 0.5 or largest.value > 0.5:
-        return Finding(FAILS, "sparse or small, not both", ours)
+        return Finding(CONTRADICTED, "sparse or small, not both", ours)
     return Finding(HOLDS, "few cells, by less than half of a range", ours)
 
 

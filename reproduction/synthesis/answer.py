@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from reproduction import figures
-from reproduction.claims import tally
+from reproduction.claims import CONTRADICTED, HOLDS, NOT_SHOWN, UNSUPPORTED, tally
 from reproduction.synthesis import ablations, contest, experiments, results, scores
 from reproduction.synthesis.experiments import Run
 from reproduction.synthesis.scores import Rows
@@ -28,6 +28,13 @@ PICTURE = (
     "utility.discriminator_auc",
 )
 AUC = "utility.discriminator_auc"
+#: What the verdict on the conclusion says in a word.
+ANSWERS = {
+    HOLDS: "Yes",
+    CONTRADICTED: "No",
+    UNSUPPORTED: "Not on these data",
+    NOT_SHOWN: "It is not shown",
+}
 #: The claim that all others lead to.
 CONCLUSION = "T1.reproducible"
 NO_CREDENTIALED = (
@@ -42,7 +49,7 @@ WORDS = {"independent": "shuffled columns", "zero": "an empty table"}
 def reproduced(claims: pd.DataFrame) -> str:
     """Whether the studies reproduce, by their :meth:`reproduction.claims.Ledger.table`."""
     whole = claims.loc[CONCLUSION]
-    word = {"holds": "Yes", "fails": "No"}.get(whole["verdict"], "It cannot be told")
+    word = ANSWERS.get(whole["verdict"], "It cannot be told")
     return (
         f"**Did it reproduce?** {word}. Of {len(claims)} claims of the paper and the report "
         f"{tally(claims)}. The report's conclusion, *{whole['statement'].rstrip('.')}*, "

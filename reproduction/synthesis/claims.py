@@ -4,7 +4,7 @@
 its verdict from the runs of the plan over their random seeds, or from the values reported where
 they suffice. Reported values can refute a claim; they confirm only what is claimed of the reported
 patients themselves. A difference between two rows of the plan counts where its 95 % interval
-excludes 0. So a claimed difference that cannot be told from chance fails.
+excludes 0; where that leaves both signs open, the claim is not shown.
 """
 
 from __future__ import annotations
@@ -17,7 +17,17 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from reproduction.claims import FAILS, HOLDS, OPEN, Claim, Finding, Ledger, Untestable, verdict
+from reproduction.claims import (
+    CONTRADICTED,
+    HOLDS,
+    NOT_SHOWN,
+    OPEN,
+    Claim,
+    Finding,
+    Ledger,
+    Untestable,
+    verdict,
+)
 from reproduction.estimates import Estimate, newcombe, pooled, student, welch, wilson
 from reproduction.synthesis import reported, scores
 from reproduction.synthesis.experiments import Run
@@ -51,7 +61,7 @@ def outside(claim: Claim, found: Found) -> str:
     return "; ".join(parts)
 
 
-LEDGER = Ledger(Path(__file__).with_name("claims.yml"), QUOTES, outside)
+LEDGER = Ledger(Path(__file__).with_name("claims.yml"), QUOTES, outside, home="mimic3")
 test = LEDGER.test
 
 
@@ -88,20 +98,22 @@ def better(found: Found, *, run: str, than: list[str], scores: list[str], least:
     """
     alive = {name for name in (run, *than) if any(one.verdict == "finished" for one in found[name])}
     if run not in alive:
-        return Finding(FAILS, f"every run of {run} diverged")
+        return Finding(CONTRADICTED, f"every run of {run} diverged")
     rivals = [name for name in than if name in alive]
     gaps = {key: differences(found, run, rivals, key) for key in scores}
     parts = [
         f"{title(key)} {mean(found, run, key)}{_strongest(found, key, gaps[key])}" for key in scores
     ]
     won = sum(all(gap.below() for gap in row.values()) for row in gaps.values())
+    lost = sum(any(gap.above() for gap in row.values()) for row in gaps.values())
     gone = "".join(f"; every run of {name} diverged" for name in than if name not in alive)
     why = (
         f"better in {won} of {len(scores)} scores by an interval that excludes 0, "
         f"{least} needed{gone}"
     )
     every = [gap for row in gaps.values() for gap in row.values()]
-    return verdict(won >= least, why, ". ".join(parts), every)
+    hopeless = lost > len(scores) - least
+    return verdict(won >= least, why, ". ".join(parts), every, against=hopeless)
 
 
 def differences(found: Found, run: str, rivals: Sequence[str], key: str) -> dict[str, Estimate]:
@@ -135,10 +147,13 @@ def ordered(
         for one, other in pairwise(runs):
             step = welch(numbers[other], numbers[one], pool)
             steps[f"{title(key)} from {one} to {other}"] = step
-    clear = Estimate.above if direction == "rises" else Estimate.below
-    against = [name for name, step in steps.items() if not clear(step)]
-    why = f"no clear step of {'; '.join(against)}" if against else f"it {direction} at every step"
-    return verdict(not against, why, ". ".join(parts), steps.values())
+    clear, other_way = Estimate.above, Estimate.below
+    if direction == "falls":
+        clear, other_way = other_way, clear
+    unclear = [name for name, step in steps.items() if not clear(step)]
+    against = any(other_way(step) for step in steps.values())
+    why = f"no clear step of {'; '.join(unclear)}" if unclear else f"it {direction} at every step"
+    return verdict(not unclear, why, ". ".join(parts), steps.values(), against=against)
 
 
 @test
@@ -156,7 +171,7 @@ def falling(found: Found, *, run: str, stage: str, share: float) -> Finding:
     change = student(changes)
     ours = f"relative change of the validation loss after {share:.0%} of the epochs: {change}"
     why = "it still falls" if change.below() else "no fall can be told from chance"
-    return verdict(change.below(), why, ours, [change])
+    return verdict(change.below(), why, ours, [change], against=change.above())
 
 
 @test
@@ -166,7 +181,8 @@ def times(found: Found, *, run: str, than: str, key: str, factor: float) -> Find
     apart = welch(*logs)
     ratio = Estimate(math.exp(apart.value), math.exp(apart.low), math.exp(apart.high), apart.n)
     ours = f"{title(key)}, {run} over {than}: {ratio}"
-    return verdict(ratio.low >= factor, f"{factor:g} times would be needed", ours, [ratio])
+    why, short = f"{factor:g} times would be needed", ratio.below(factor)
+    return verdict(ratio.low >= factor, why, ours, [ratio], against=short, limit=factor)
 
 
 @test
@@ -179,7 +195,7 @@ def settled(found: Found, *, run: str, longer: str, scores: list[str]) -> Findin
     gain = better(found, run=longer, than=[run], scores=scores, least=1)
     if gain.verdict == HOLDS:
         why = f"under the paper's schedule {longer} is still better than {run}"
-        return gain._replace(verdict=FAILS, why=why)
+        return gain._replace(verdict=CONTRADICTED, why=why)
     left = 1 - reported.budget("reported", 50, 100) / reported.budget("reported", 100, 100)
     why = (
         f"the reported schedule has {left:.1%} of its learning left after 50 epochs, so its scores "
@@ -202,8 +218,11 @@ def blind(found: Found, *, run: str, key: str) -> Finding:
     )
     if copied is not None and copied > 0.5:
         return Finding(OPEN, "which share of such pairs does harm is not stated", ours)
-    why = "the training set handed out verbatim would count as nearly all protected"
-    return Finding(FAILS, why, ours)
+    why = (
+        "the training set handed out verbatim would count as nearly all protected; it takes a "
+        "score that sees that"
+    )
+    return Finding(NOT_SHOWN, why, ours)
 
 
 @test
@@ -214,7 +233,8 @@ def private(found: Found, *, run: str) -> Finding:
     amount = "less" if excess.below(MARGIN) else "up to more"
     why = f"members can be told from others by {amount} than {MARGIN} of AUC"
     ours = f"{title(key)}, above fresh real patients: {excess}"
-    return verdict(excess.below(MARGIN), why, ours, [excess])
+    leaks = excess.above(MARGIN)
+    return verdict(excess.below(MARGIN), why, ours, [excess], against=leaks, limit=MARGIN)
 
 
 @test
@@ -227,7 +247,8 @@ def above_empty(found: Found, *, run: str) -> Finding:
     empty = f"as reported, an empty table scores about {pcd:.1f}"
     if excess.below():
         return Finding(OPEN, f"the rivals are not run here; {empty}", ours)
-    return verdict(False, f"no better than an empty table; {empty}", ours, [excess])
+    why = f"not better than an empty table; {empty}"
+    return verdict(False, why, ours, [excess], against=excess.above())
 
 
 @test
@@ -250,7 +271,7 @@ def reviewed(found: Found, *, run: str) -> Finding:
 def computed(found: Found, *, run: str, key: str) -> Finding:
     """Whether a score that was called out of reach has been computed."""
     ours = f"{title(key)} {mean(found, run, key)}"
-    return Finding(FAILS, "it is computed, with codes held out as labels", ours)
+    return Finding(CONTRADICTED, "it is computed, with codes held out as labels", ours)
 
 
 @test
@@ -273,7 +294,7 @@ def round_trip(found: Found) -> Finding:
     if (again.counts != matrix.counts).nnz:
         return Finding(HOLDS, "records of a matrix do not give it back")
     why = "codes travel with the matrix: it gives records of visits, and they give the same matrix"
-    return Finding(FAILS, why)
+    return Finding(CONTRADICTED, why)
 
 
 # Tests on reported values -------------------------------------------------------------------------
@@ -304,7 +325,7 @@ def converted(found: Found, *, of: str, than: list[str]) -> Finding:
     lower = [f"{name} {score:.2f}" for name, score in rivals.items() if score < table[mine]]
     why = f"turned into the published score it is {table[mine]:.2f}"
     if lower:
-        return Finding(FAILS, f"{why}; lower are {', '.join(lower)}")
+        return Finding(CONTRADICTED, f"{why}; lower are {', '.join(lower)}")
     return Finding(OPEN, f"{why}, still the lowest, in one run a row")
 
 
@@ -320,7 +341,7 @@ def bounded(found: Found, *, of: str, than: list[str]) -> Finding:
         return Finding(OPEN, f"{why}; the reported values tell no more")
     empty = reported.empty(**reported.scale())["DDM"]
     why = f"{why}; lower are {', '.join(lower)}. As coded, an empty table wins with {empty:.4f}"
-    return Finding(FAILS, why)
+    return Finding(CONTRADICTED, why)
 
 
 @test
@@ -328,10 +349,13 @@ def ranges(found: Found, *, table: str, score: str, than: list[str]) -> Finding:
     """Whether the paper's range for ScoEHR lies apart from its rivals', on the better side."""
     apart = reported.apart(table, "ScoEHR", score, than)
     if same := [name for name in than if not apart[name]]:
-        why = f"not distinguishable: its published range overlaps that of {', '.join(same)}"
-        return Finding(FAILS, why)
+        why = (
+            f"its published range overlaps that of {', '.join(same)}; it takes the scores of "
+            "single runs"
+        )
+        return Finding(NOT_SHOWN, why)
     column, sign = reported.paper(table)[score], -1 if score == "SRA" else 1
     if worse := [name for name in than if sign * column[name] < sign * column["ScoEHR"]]:
-        return Finding(FAILS, f"better as published: {', '.join(worse)}")
+        return Finding(CONTRADICTED, f"better as published: {', '.join(worse)}")
     why = "its published range lies apart, but neither scores nor rivals are published as code"
     return Finding(OPEN, why)
