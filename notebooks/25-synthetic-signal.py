@@ -82,6 +82,7 @@ for name, run in diagnoses.signals(dataset, source, profile, seed, "bridge").ite
     test = f"{run.metrics['visits']['test']:,} visits of {run.metrics['patients']:,} test patients"
     title = f"{name}: graph and laboratory stage against {test}, 95 % intervals over patients"
     display(Table(diagnoses.bridge_table(run), title))
+    display(Words(diagnoses.bridge_kept(run)))
 
 # %% [markdown]
 # (s2)=

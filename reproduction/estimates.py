@@ -73,6 +73,11 @@ class Estimate(NamedTuple):
             runs=tuple(factor * run for run in self.runs),
         )
 
+    def kept(self, whole: float) -> Estimate:
+        """What is left of a whole, in percent, of which this (below 0) is missing."""
+        part = self.times(100 / whole)
+        return part._replace(value=100 + part.value, low=100 + part.low, high=100 + part.high)
+
     def __format__(self, form: str) -> str:
         """Value and interval, or the few runs, to three digits or by a form such as ``.3f``."""
 

@@ -598,9 +598,7 @@ def signal_kept(run: Run) -> str:
             )
             continue
         less = _taught(run, signal.SYNTHETIC, predictor, "less recall@20")
-        share = less.times(100 / (real.value - floor))
-        kept = share._replace(value=100 + share.value, low=100 + share.low, high=100 + share.high)
-        parts.append(f"{kept:.0f} % ({title})")
+        parts.append(f"{less.kept(real.value - floor):.0f} % ({title})")
     return (
         "Of what real patients teach beyond the most frequent codes, in recall@20 on the test "
         f"patients, synthetic ones keep: {'; '.join(parts)}."
@@ -621,6 +619,23 @@ def bridge_table(run: Run) -> pd.DataFrame:
         if name != signal.REAL
     }
     return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def bridge_kept(run: Run) -> str:
+    """How much of the graph and the laboratory knowledge synthetic visits keep, in words."""
+    _, made, apart = (run.metrics["scores"][name] for name in bridge.TITLES)
+    parts = []
+    for key, title in bridge.FIGURES.items():
+        less = Estimate.read(apart.get(f"less {key}"))
+        if less.below():
+            kept = Estimate.read(made[f"less {key}"]).kept(-less.value)
+            parts.append(f"{kept:.0f} % ({title})")
+    if not parts:
+        return "These visits of real patients are no better than independent columns."
+    return (
+        "Of what the visits of real training patients have beyond independent columns, those of "
+        f"synthetic ones keep: {'; '.join(parts)}."
+    )
 
 
 def _beside_test(scores: Mapping[str, Any], which: str) -> dict[str, str]:

@@ -812,8 +812,7 @@ def signal_kept(found: Run) -> str:
     parts = []
     for model, title in signal.MODELS.items():
         whole = real[model]["auroc"]["value"] - 0.5
-        less = Estimate.read(made[model]["auroc"]["less"]).times(100 / whole)
-        kept = less._replace(value=100 + less.value, low=100 + less.low, high=100 + less.high)
+        kept = Estimate.read(made[model]["auroc"]["less"]).kept(whole)
         parts.append(f"{kept:.0f} % ({title})")
     return (
         "Of what the real stays that the generator saw tell above chance, in AUROC on the test "

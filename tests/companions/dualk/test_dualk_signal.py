@@ -1,6 +1,7 @@
 """Predictors taught by synthetic visits: the sets, the parts, and the row of the plan."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -86,6 +87,12 @@ def test_the_row_is_made_and_its_tables_and_sentences_are_shown(tmp_path, monkey
     table = results.bridge_table(beside)
     assert list(table) == list(bridge.FIGURES.values()) and len(table) == 5
     assert beside.metrics["visits"]["synthetic"] and "[" in table.iloc[0, 0]
+    apart = {"less edges_recovered": {"value": -0.4, "low": -0.5, "high": -0.3}}
+    less = {"less edges_recovered": {"value": -0.1, "low": -0.12, "high": -0.08}}
+    told = SimpleNamespace(
+        metrics={"scores": dict(zip(bridge.TITLES, ({}, less, apart), strict=True))}
+    )
+    assert results.bridge_kept(told).endswith("keep: 75 [70, 80] % (edges recovered).")
 
 
 def test_a_change_over_seeds_is_the_mean_and_its_interval_holds_the_seeds():
