@@ -41,7 +41,6 @@ seed = 0
 # %% tags=["hide-input"]
 from IPython.display import display
 
-from companions.dualk import claims as dualk
 from companions.dualk import results as dualk_results
 from companions.mortality_attack import claims as mortality
 from companions.mortality_attack import results as mortality_results
@@ -59,7 +58,7 @@ origin(dataset, profile, seed)
 ledgers = {
     "ScoEHR, the paper and the report": LEDGER.table(results.rows(**setting)),
     "The LSTM attack study": mortality.LEDGER.table(mortality_results.runs(**setting)),
-    "DuaLK": dualk.LEDGER.table(dualk_results.runs(**setting)),
+    "DuaLK": dualk_results.judged(**setting),
 }
 for title, table in ledgers.items():
     display(folded(title, table))

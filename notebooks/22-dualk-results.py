@@ -47,7 +47,7 @@ results.origin(runs, dataset=dataset, profile=profile, seed=seed)
 # learns as much from shuffled answers. No verdict rests on such a network.
 
 # %% tags=["hide-input"]
-several = {runs["corrected"].experiment.dataset: runs} | results.published(seed)
+several = results.several(dataset, source, profile, seed)
 for name, found in several.items():
     display(Words(f"**{name}**, profile `{found['corrected'].experiment.profile}`"))
     display(results.verdict(found))

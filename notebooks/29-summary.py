@@ -25,7 +25,6 @@ seed = 0
 # %% tags=["hide-input"]
 from IPython.display import display
 
-from companions.dualk import claims as dualk
 from companions.dualk import results as dualk_results
 from companions.mortality_attack import claims as mortality
 from companions.mortality_attack import results as mortality_results
@@ -40,7 +39,7 @@ rows = results.rows(**setting)
 ledgers = {
     "the paper and the report": LEDGER.table(rows),
     "the LSTM attack study": mortality.LEDGER.table(mortality_results.runs(**setting)),
-    "DuaLK": dualk.LEDGER.table(dualk_results.runs(**setting)),
+    "DuaLK": dualk_results.judged(**setting),
 }
 every = [rows, *results.elsewhere(dataset, profile, seed).values()]
 contests = [group for found in every for group in results.by_kind(results.rivals(found)).values()]

@@ -18,7 +18,7 @@ from companions.dualk.experiments import ENOUGH, TITLES, Run
 from companions.dualk.protocols import CORRECTED, FIRST_DAY, FLAWS, REPORTED
 from reproduction import figures, tables
 from reproduction import plan as plans
-from reproduction.claims import Untestable
+from reproduction.claims import OPEN, Untestable
 from reproduction.estimates import Estimate, bootstrap
 from reproduction.tables import Html, Words, cell, patients
 
@@ -59,6 +59,29 @@ def published(seed: int = 0) -> dict[str, dict[str, Run]]:
             if {"corrected", "control", "history", "baselines"} <= set(done):
                 kept[dataset] = done
     return kept
+
+
+def several(dataset: str, source: str | None, profile: str, seed: int) -> dict[str, dict[str, Run]]:
+    """The runs asked for and the published ones by data set; those of most patients are last."""
+    asked = runs(dataset, source, profile, seed)
+    name = asked["corrected"].experiment.dataset
+    if name == "simulated":
+        return {name: asked} | published(seed)
+    return published(seed) | {name: asked}
+
+
+def judged(dataset: str, source: str | None, profile: str, seed: int) -> pd.DataFrame:
+    """The study's claims, each judged by the last runs of :func:`several` that give a verdict.
+
+    The runs asked for come first where others of their data set are published.
+    """
+    found = several(dataset, source, profile, seed).values()
+    asked = runs(dataset, source, profile, seed)
+    first, *others = map(claims.LEDGER.table, (asked, *found))
+    for table in others:
+        given = ~table["verdict"].str.startswith((OPEN, "not run yet"))
+        first[given] = table[given]
+    return first
 
 
 def replicated(found: Mapping[str, Runs]) -> list[Run]:

@@ -446,6 +446,20 @@ def test_beating_copy_forward_needs_an_interval_above_zero(tmp_path, monkeypatch
     assert finding.verdict == verdict and f"difference {cell(middle)}" in finding.why
 
 
+def test_a_claim_is_judged_by_the_last_data_that_give_a_verdict(tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "ROOT", tmp_path)
+    found = {
+        "corrected": planted("corrected", {"copy-forward": 0.1, "frequency": 0.2}),
+        "control": planted("control", {}, value=0.3),
+    }
+    monkeypatch.setattr(results, "runs", lambda *asked: {})
+    monkeypatch.setattr(results, "several", lambda *asked: {"one": found, "without runs": {}})
+    table = results.judged("simulated", None, "tiny", 0)
+    assert table.loc["DK-C.next-visit", "verdict"] == "holds"
+    assert table.loc["DK-C.refinement", "verdict"] == "not run yet: reported"
+    assert table.loc["DK-C.weights", "verdict"] == "contradicted"
+
+
 def test_what_a_flaw_is_worth_is_over_the_same_patients(tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "ROOT", tmp_path)
     base = planted("corrected", {"copy-forward": 0.1})
