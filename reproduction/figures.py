@@ -443,9 +443,10 @@ def dots(
     Few runs are drawn one by one, more by their mean and interval.
     """
     rows = list(next(iter(scores.values())))
-    figure, axes = panels(len(scores), width=2.9, height=0.95 + 0.27 * len(rows))
-    heights, shades = np.arange(len(rows))[::-1], colours(rows)
     names = [textwrap.fill(name, 30) for name in rows]
+    step = 0.27 + 0.08 * max(name.count("\n") for name in names)
+    figure, axes = panels(len(scores), width=2.9, height=0.95 + step * len(rows))
+    heights, shades = np.arange(len(rows))[::-1], colours(rows)
     for ax, (score, row) in zip(axes, scores.items(), strict=True):
         for style, name, point in _references(references, score):
             ax.axvline(point, color="black", linestyle=style, linewidth=1.1, label=name)
@@ -469,7 +470,12 @@ def by_seed(changes: Mapping[str, Sequence[Estimate]], first: int) -> Figure:
         title: {name: each[k] if k < len(each) else Estimate(n=0) for name, each in changes.items()}
         for k, title in enumerate(panels)
     }
-    return dots(found, references={"no change": dict.fromkeys(panels, 0.0)})
+    figure = dots(found, references={"no change": dict.fromkeys(panels, 0.0)})
+    ends = np.array([ax.get_xlim() for ax in figure.axes])
+    for ax in figure.axes:
+        ax.set_xlim(ends[:, 0].min(), ends[:, 1].max())
+        ax.xaxis.set_major_locator(MaxNLocator(nbins=3))
+    return figure
 
 
 def _diamonds(ax: Axes, points: Sequence[tuple[float, float]]) -> None:
