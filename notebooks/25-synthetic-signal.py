@@ -78,10 +78,10 @@ for name, run in visits.items():
 # real ones. Visits of the real training patients are the floor, independent columns the other end.
 
 # %% tags=["hide-input"]
-for name, run in diagnoses.signals(dataset, source, profile, seed, "bridge").items():
+for name, run in diagnoses.bridges(dataset, source, profile, seed).items():
     test = f"{run.metrics['visits']['test']:,} visits of {run.metrics['patients']:,} test patients"
-    title = f"{name}: graph and laboratory stage against {test}, 95 % intervals over patients"
-    display(Table(diagnoses.bridge_table(run), title))
+    title = f"graph and laboratory stage against {test}, 95 % intervals over patients"
+    display(Table(diagnoses.bridge_table(run), f"{name}, {run.experiment.profile}: {title}"))
     display(Words(diagnoses.bridge_kept(run)))
 
 # %% [markdown]

@@ -573,14 +573,22 @@ def across(found: Mapping[str, Runs]) -> pd.DataFrame:
 # Signal ------------------------------------------------------------------------------------------
 
 
-def signals(
-    dataset: str, source: str | None, profile: str, seed: int, row: str = "signal"
-) -> dict[str, Run]:
-    """The runs of a row on synthetic visits by data set: published ones, or that of the book's."""
-    done = {name: found[row] for name, found in published(seed).items() if row in found}
-    if done:
-        return done
-    made = experiments.of_book(dataset, source, profile, seed)[row]
+def signals(dataset: str, source: str | None, profile: str, seed: int) -> dict[str, Run]:
+    """The runs of synthetic visits by data set: published ones, or that of the book's data set."""
+    return _published("signal", seed) or _of_book("signal", dataset, source, profile, seed)
+
+
+def bridges(dataset: str, source: str | None, profile: str, seed: int) -> dict[str, Run]:
+    """The runs of graph and laboratory stage by data set: that of the book's, published ones."""
+    return _of_book("bridge", dataset, source, profile, seed) | _published("bridge", seed)
+
+
+def _published(row: str, seed: int) -> dict[str, Run]:
+    return {name: found[row] for name, found in published(seed).items() if row in found}
+
+
+def _of_book(row: str, *at: Any) -> dict[str, Run]:
+    made = experiments.of_book(*at)[row]
     return {made.dataset: experiments.run(made, progress=False)}
 
 
@@ -621,7 +629,7 @@ def signal_kept(run: Run) -> str:
             )
             continue
         less = _taught(run, signal.SYNTHETIC, predictor, "less recall@20")
-        parts.append(f"{less.kept(real.value - floor):.0f} % ({title})")
+        parts.append(f"{less.kept(real.value - floor):z.0f} % ({title})")
     return (
         "Of what real patients teach beyond the most frequent codes, in recall@20 on the test "
         f"patients, synthetic ones keep: {'; '.join(parts)}."
@@ -652,7 +660,7 @@ def bridge_kept(run: Run) -> str:
         less = Estimate.read(apart.get(f"less {key}"))
         if less.below():
             kept = Estimate.read(made[f"less {key}"]).kept(-less.value)
-            parts.append(f"{kept:.0f} % ({title})")
+            parts.append(f"{kept:z.0f} % ({title})")
     if not parts:
         return "These visits of real patients are no better than independent columns."
     return (

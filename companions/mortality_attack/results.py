@@ -813,7 +813,7 @@ def signal_kept(found: Run) -> str:
     for model, title in signal.MODELS.items():
         whole = real[model]["auroc"]["value"] - 0.5
         kept = Estimate.read(made[model]["auroc"]["less"]).kept(whole)
-        parts.append(f"{kept:.0f} % ({title})")
+        parts.append(f"{kept:z.0f} % ({title})")
     return (
         "Of what the real stays that the generator saw tell above chance, in AUROC on the test "
         f"stays, models of its synthetic stays keep {', '.join(parts)}."
