@@ -89,8 +89,8 @@ class RateModel(nn.Module):
         blur: standard deviation of the noise on the lengths, relative to them.
         supported: whether the noise is less where patients are many (:func:`blur_lengths`).
         pooling: patients' worth of the counts of all codes that is added to those of each.
-        support: patients with a code at whom half of what the network learns of it counts; above 0,
-            codes of fewer than :data:`FEW` patients are as frequent as one another.
+        support: share of the patients with a code at whom half of what the network learns of it
+            counts; above 0, codes of fewer than :data:`FEW` are as frequent as one another.
     """
 
     MAX_COUNT, MAX_THINNED = 40, 15  # counts distinguished in whole and in thinned vectors
@@ -139,8 +139,8 @@ class RateModel(nn.Module):
         """Set them from patients by count ``(MAX_COUNT + 1, n_codes)`` and length ``(1024,)``."""
         if self.support:
             counts = level_few(counts)
-            held = counts[1:].sum(0)
-            self.network.trust.copy_(held / (held + self.support))
+            share = counts[1:].sum(0) / counts.sum(0)
+            self.network.trust.copy_(share / (share + self.support))
         counts = torch.cat([counts[:1], counts[1:2] + 0.3, counts[2:]])
         counts = pool_counts(counts, self.pooling) if self.pooling else counts
         self.count_pmf.copy_(counts / counts.sum(0))

@@ -60,6 +60,7 @@ class PrivateConfig(ThinningConfig):
     batch: int = 1024  # on average: every patient is in each batch with the same probability
     learning_rate: float = 5e-4
     pooling: float = since(0.0, before=0.0)
+    support: float = since(0.0, before=0.0)
     patience: int | None = since(None, before=None)  # losses are not looked at
     least_gain: float = since(0.0, before=0.0)
     epsilon: float = 8.0

@@ -38,6 +38,7 @@ LIMITS = {
     "prior": "(0, inf)",
     "sample_batch": "[1, 131072]",
     "steps": "[1, 1000000]",
+    "support": "[0, 1]",
     "time_scale": "(0, inf)",
     "vocabulary_noise": "(0, inf)",
     "width": "[1, 16384]",

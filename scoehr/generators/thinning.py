@@ -42,7 +42,7 @@ class ThinningConfig(Settings):
     lengths: Literal["blurred", "supported"] = since("blurred", before="blurred")  # less if common
     ema: float = 0.999
     pooling: float = since(5.0, before=0.0)  # patients of the counts of all codes, for each code
-    support: float = since(0.0, before=0.0)  # patients with a code at whom half is learned of it
+    support: float = since(0.005, before=0.0)  # share with a code at whom half is learned of it
     patience: int | None = since(10, before=None)  # epochs without a better; None: the last
     least_gain: float = since(0.002, before=0.0)  # of the loss, by which an epoch is better
     sampler: Literal["exact_jumps", "tau_leaping"] = "exact_jumps"

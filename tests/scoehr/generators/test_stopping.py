@@ -59,7 +59,7 @@ def test_patients_are_judged_under_the_same_noise():
 
 
 def test_settings_that_came_later_leave_earlier_names_and_models_as_they_were():
-    then: dict = {"patience": None, "least_gain": 0.0, "pooling": 0.0}
+    then: dict = {"patience": None, "least_gain": 0.0, "pooling": 0.0, "support": 0.0}
     before = ThinningConfig(**then)
     assert not set(then) & set(before.distinguishing())
     assert ThinningConfig().distinguishing()["patience"] == ThinningConfig().patience
@@ -77,7 +77,7 @@ def test_support_hides_who_alone_has_a_code(tmp_path):
     members = CodeMatrix.from_array(np.c_[common, own * (np.arange(40) < 20)].astype(int), codes)
     others = CodeMatrix.from_array(np.c_[common, np.roll(own, 20, 1)].astype(int)[:20], codes)
     gaps = []
-    for support in (0.0, 100.0):
+    for support in (0.0, 0.25):
         model = preset("thinning", **SMALL | {"epochs": 30}, patience=None, support=support)
         model.fit(members, seed=1, progress=False)
         known, fresh = (model.losses(who, seed=2) for who in (members.take(np.arange(20)), others))

@@ -255,7 +255,7 @@ def test_a_condition_on_visits_is_met_at_one_of_them(admitted):
 def test_without_columns_and_visits_it_is_thinning_bit_for_bit():
     matrix = counts_alone(300, 20)
     settings = {"width": 16, "depth": 1, "epochs": 3, "batch": 64, "lengths": "supported"}
-    thinning = Thinning(ThinningConfig(**settings, patience=None, pooling=0.0)).fit(
+    thinning = Thinning(ThinningConfig(**settings, patience=None, pooling=0.0, support=0.0)).fit(
         matrix, seed=1, progress=False
     )
     alone = Patients(matrix.counts, np.arange(301), matrix.patients, matrix.codes, matrix.titles)
