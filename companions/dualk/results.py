@@ -665,7 +665,8 @@ def bridge_kept(run: Run) -> str:
         return "These visits of real patients are no better than independent columns."
     return (
         "Of what the visits of real training patients have beyond independent columns, those of "
-        f"synthetic ones keep: {'; '.join(parts)}."
+        f"synthetic ones keep: {'; '.join(parts)}. The generator learnt from them for "
+        f"{run.experiment.signal.epochs} epochs."
     )
 
 

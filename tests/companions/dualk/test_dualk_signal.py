@@ -89,10 +89,9 @@ def test_the_row_is_made_and_its_tables_and_sentences_are_shown(tmp_path, monkey
     assert beside.metrics["visits"]["synthetic"] and "[" in table.iloc[0, 0]
     apart = {"less edges_recovered": {"value": -0.4, "low": -0.5, "high": -0.3}}
     less = {"less edges_recovered": {"value": -0.1, "low": -0.12, "high": -0.08}}
-    told = SimpleNamespace(
-        metrics={"scores": dict(zip(bridge.TITLES, ({}, less, apart), strict=True))}
-    )
-    assert results.bridge_kept(told).endswith("keep: 75 [70, 80] % (edges recovered).")
+    scores = dict(zip(bridge.TITLES, ({}, less, apart), strict=True))
+    told = SimpleNamespace(metrics={"scores": scores}, experiment=row)
+    assert "keep: 75 [70, 80] % (edges recovered). The" in results.bridge_kept(told)
 
 
 def test_a_change_over_seeds_is_the_mean_and_its_interval_holds_the_seeds():
