@@ -5,7 +5,7 @@ codes whether the visit has them. A peer runs in an environment of its own, on t
 
     python -m benchmarks.peers tables diabetic_data.zip FOLDER
     python -m benchmarks.peers whole diabetic_data.zip FOLDER
-    PEER/bin/python benchmarks/peer_arfpy.py FOLDER
+    PEER/bin/python benchmarks/peer_arfpy.py FOLDER     # or peer_mostlyai.py
     python -m benchmarks.peers score diabetic_data.zip FOLDER
 
 The first command writes ``train.parquet``, with the missing values of categories as a category.
@@ -37,7 +37,7 @@ from scoehr.metrics.whole import frequent
 
 RESULTS = Path(__file__).with_name("peers.json")
 PATIENTS, CODES = 2_000, 20
-GENERATORS = ("whole", "arfpy")
+GENERATORS = ("whole", "mostlyai", "arfpy")
 MISSING = "missing"
 REPEATS = 500  # of the bootstrap
 

@@ -117,8 +117,8 @@ found = whole.published() or {dataset: runs}
 Table(whole.targets(found), "Targets, and whether the finished runs reach them")
 
 # %% [markdown]
-# Beside another tool for such tables, each fitted to the same patients on one core
-# (`python -m benchmarks.peers`):
+# Beside other tools for such tables, each fitted to the same patients on one core with its own
+# settings, rare values kept (`python -m benchmarks.peers`):
 
 # %% tags=["hide-input"]
 Words(whole.beside_peers(benchmark("peers")))

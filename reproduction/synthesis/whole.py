@@ -28,6 +28,7 @@ from scoehr.metrics.whole import WHOLE as WHOLE_SCORES
 PEERS = {
     "real": "other real patients",
     "whole": "whole patients",
+    "mostlyai": "the MOSTLY AI engine",
     "arfpy": "adversarial random forests (arfpy)",
 }
 #: Titles of a visit that a timeline shows; the others are counted.
