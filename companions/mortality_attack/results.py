@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -703,23 +704,29 @@ def defence(found: Runs) -> str:
 def _asked(found: Runs) -> str:
     """Whether a defence predicts well enough and withstands the attack, in a sentence."""
     named = [name for name in (*DEFENDED, "ablated-all") if name in found]
-    auroc = {name: found[name].metrics["test"]["auroc"]["value"] for name in named}
+    auroc = {name: Estimate.read(found[name].metrics["test"]["auroc"]).value for name in named}
     stands = {name: _withstands(found, name) for name in named}
     holding = [name for name in named if auroc[name] >= USEFUL and stands[name] >= ROBUST]
     titles = ", ".join(found[name].experiment.title for name in holding)
     said = f"{titles}: holds." if holding else "none of the defences tried here holds."
+    best, most = (max(filter(math.isfinite, each.values()), default=math.nan)
+                  for each in (auroc, stands))  # fmt: skip
     return (
         f"A defence is asked for an AUROC of {USEFUL:.2f} and {ROBUST:.2f} of the stays right "
         f"whatever is done to {WITHSTOOD} cells: {said} The highest AUROC is "
-        f"{max(auroc.values()):.2f}, the highest such share {max(stands.values()):.2f}."
+        f"{cell(best, '{:.2f}')}, the highest such share {cell(most, '{:.2f}')}."
     )
 
 
 def _withstands(found: Runs, name: str) -> float:
-    """Share of stays right under the attack; what is certain of a model that was not attacked."""
+    """Share of stays right under the attack; what is certain of a model that was not attacked.
+
+    NaN where no stay was attacked.
+    """
     if (run := found.get(f"worst-{name}")) is not None:
-        return run.metrics["robust"][str(WITHSTOOD)]["value"]
-    return found[name].metrics["certified"]["curve"].get(str(WITHSTOOD), {"value": 0.0})["value"]
+        return Estimate.read(run.metrics["robust"][str(WITHSTOOD)]).value
+    curve = found[name].metrics["certified"]["curve"]
+    return Estimate.read(curve.get(str(WITHSTOOD), {"value": 0.0})).value
 
 
 def _standing(run: Run, cells: int) -> str:

@@ -442,6 +442,8 @@ def test_a_defence_holds_only_with_all_that_is_asked_of_one():
     assert "a network: holds." in results.defence(found(0.84, 0.61))
     for auroc, share in ((0.82, 0.9), (0.9, 0.59)):
         assert "none of the defences" in results.defence(found(auroc, share))
+    words = results.defence(found(0.9, None))  # no stay was right, so that none was attacked
+    assert "none of the defences" in words and "highest such share –." in words
 
 
 def test_cells_of_maps_that_few_stays_move_are_counted():
