@@ -28,8 +28,8 @@ from scoehr.minibatches import SparseRows
 
 COMMAND = "python -m benchmarks.private"
 PATIENTS = 20_000
-SHARED = {"width": 32, "epsilon": 3.0}
-UNTRAINED = {"epochs": 1, "learning_rate": 1e-12}
+SHARED: dict[str, Any] = {"width": 32, "epsilon": 3.0}
+UNTRAINED: dict[str, Any] = {"epochs": 1, "learning_rate": 1e-12}
 SETTINGS: dict[str, dict[str, Any]] = {
     "as set": {},
     "less noise on distributions": {"marginals_noise": 2.5, "max_codes": 15},

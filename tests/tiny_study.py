@@ -62,6 +62,7 @@ def copy_checkout(folder: Path) -> None:
         "benchmarks/rules.json",
         "benchmarks/peers.json",
         "benchmarks/overfitting.json",
+        "benchmarks/private.json",
     ):
         (folder / part).parent.mkdir(exist_ok=True)
         shutil.copy(CHECKOUT / part, folder / part)
