@@ -268,7 +268,10 @@ def artefact(found: Runs) -> str:
     run = found["reported"]
     inside, outside = run.metrics["reported"], run.metrics["test"]
     quoted_row = QUOTES.values["results"][-1]
-    gap = {key: inside[key]["value"] - outside[key]["value"] for key in ("f1", "auroc")}
+    gap = {
+        key: Estimate.read(inside[key]).value - Estimate.read(outside[key]).value
+        for key in ("f1", "auroc")
+    }
     return (
         f"The study reports an AUROC of {quoted_row['auroc']} and an F1 of {quoted_row['f1']}. Its "
         f"protocol gives this model an AUROC of {text(inside['auroc'])} and an F1 of "
@@ -511,8 +514,10 @@ def transfer_words(found: Runs) -> str:
         (share["value"], victim, name)
         for victim, tried in _carried(found).items()
         for name, share in tried.items()
-        if name != victim
+        if name != victim and share["value"] is not None  # no verdict was turned
     ]
+    if not others:
+        return ""
     most, victim, name = max(others)
     titles = (found[f"worst-{victim}"].experiment.title, found[name].experiment.title)
     middle = np.median([share for share, *_ in others])
@@ -634,12 +639,17 @@ def robust_curves(found: Runs) -> Figure:
         marker = "os"[place // len(figures.PALETTE)]  # of those that share a colour
         style: Any = {"color": shades[title], "label": title, "marker": marker, "markersize": 3.5}
         curve = run.metrics["robust"]
-        cells.plot([int(k) for k in curve], [share["value"] for share in curve.values()], **style)
+        cells.plot(
+            [int(k) for k in curve],
+            [Estimate.read(share).value for share in curve.values()],
+            **style,
+        )
         turned = np.array([0.0, *run.metrics["both"]["best"]["curves"]["l1"]], float)
-        stands = curve["0"]["value"] * (1 - turned)
+        stands = Estimate.read(curve["0"]).value * (1 - turned)
         norms.plot([0.0, *experiments.BUDGETS["l1"]], stands, **style)
     if ablated:
-        shares = [share["value"] for share in ablated.metrics["certified"]["curve"].values()]
+        curve = ablated.metrics["certified"]["curve"]
+        shares = [Estimate.read(share).value for share in curve.values()]
         cells.step(range(len(shares) + 1), [*shares, 0.0], "k--", where="post",
                    label=f"{ablated.experiment.title}, certified")  # fmt: skip
     cells.set(xlabel="cells that may be changed", ylabel="stays right", xlim=(-0.05, 55))

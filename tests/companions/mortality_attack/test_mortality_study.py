@@ -446,6 +446,21 @@ def test_a_defence_holds_only_with_all_that_is_asked_of_one():
     assert "none of the defences" in words and "highest such share –." in words
 
 
+def test_the_sentence_on_transfer_leaves_out_models_of_which_no_verdict_was_turned():
+    def run(victim, **shares):
+        tried = {name: {"value": share} for name, share in shares.items()}
+        about = SimpleNamespace(title=f"the {victim}", victims=[victim], task="worst")
+        return SimpleNamespace(metrics={"transfer": tried}, experiment=about)
+
+    found = {"worst-one": run("one", one=1.0, two=0.2), "worst-two": run("two", two=1.0, one=None)}
+    models = {name: SimpleNamespace(experiment=SimpleNamespace(title=f"model {name}", task="model"))
+              for name in ("one", "two")}  # fmt: skip
+    words = results.transfer_words(found | models)
+    assert "0.20 of the right verdicts" in words and "of the model two by those found on" in words
+    found["worst-one"] = run("one", one=1.0, two=None)
+    assert results.transfer_words(found | models) == ""
+
+
 def test_cells_of_maps_that_few_stays_move_are_counted():
     maps = {"best/0to1/gpp": np.array([[0.5, 0.1, 0]]), "best/1to0/gpp": np.array([[1.0, 0, 0]])}
     maps |= {"best/0to1/histogram/cells": [30, 20], "best/1to0/histogram/cells": [3, 0]}
