@@ -235,13 +235,14 @@ changes = {
 }
 trained = [name for name, how in tight["settings"].items() if "epochs" not in how]
 bound = f"ε = {tight['shared']['epsilon']:g}"
+sheet = Table(
+    pd.DataFrame({**tight["rows"], "settings changed": changes}),
+    f"Discriminator AUC at {bound}, {tight['patients']:,} training patients, "
+    f"{tight['compared']:,} made and as many held out, one draw of the noise; .5 is a coin.",
+    formats=dict.fromkeys(tight["rows"], "{:.3f}"),
+)
 display(
-    Table(
-        pd.DataFrame({**tight["rows"], "settings changed": changes}),
-        f"Discriminator AUC at {bound}, {tight['patients']:,} training patients, "
-        f"{tight['compared']:,} made and as many held out, one draw of the noise; .5 is a coin.",
-        formats=dict.fromkeys(tight["rows"], "{:.3f}"),
-    ),
+    folded(f"{len(changes)} settings at {bound}", sheet),
     Words(
         f"The best settings tried at {bound} give "
         + " and ".join(

@@ -226,8 +226,15 @@ def folded(title: str, claims: pd.DataFrame) -> Html:
 def tally(claims: pd.DataFrame) -> str:
     """How many claims have each verdict, in words."""
     counts = claims["verdict"].str.partition(":")[0].value_counts()
-    words = {name: PLURAL.get(str(name), name) if n > 1 else name for name, n in counts.items()}
-    return ", ".join(f"{number} {words[name]}" for name, number in counts.items())
+    return ", ".join(f"{number} {said(str(name), number)}" for name, number in counts.items())
+
+
+def said(verdict: str, number: int = 1) -> str:
+    """A verdict as what is said of so many claims: "is contradicted", "are contradicted"."""
+    several = PLURAL.get(verdict, verdict)
+    if number > 1:
+        return several
+    return several.replace("are ", "is ", 1) if several.startswith("are ") else verdict
 
 
 def page(claims: pd.DataFrame) -> str:

@@ -215,7 +215,10 @@ def normal(values: ArrayLike) -> Estimate:
     noise to them: percentiles of the draws would leave out the value.
     """
     value, *draws = np.asarray(values, dtype=float)
-    half = 1.96 * float(np.nanstd(draws))
+    known = np.array(draws)[np.isfinite(draws)]
+    if known.size < 2:
+        return Estimate(float(value))
+    half = 1.96 * float(known.std())
     return Estimate(float(value), float(value) - half, float(value) + half)
 
 

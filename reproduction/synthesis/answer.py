@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from reproduction import figures
-from reproduction.claims import CONTRADICTED, HOLDS, NOT_SHOWN, UNSUPPORTED, tally
+from reproduction.claims import CONTRADICTED, HOLDS, NOT_SHOWN, UNSUPPORTED, said, tally
 from reproduction.synthesis import ablations, contest, experiments, results, scores
 from reproduction.synthesis.experiments import Run
 from reproduction.synthesis.scores import Rows
@@ -53,7 +53,7 @@ def reproduced(claims: pd.DataFrame) -> str:
     return (
         f"**Did it reproduce?** {word}. Of {len(claims)} claims of the paper and the report "
         f"{tally(claims)}. The report's conclusion, *{whole['statement'].rstrip('.')}*, "
-        f'<a href="00-claims.html">{whole["verdict"]}</a>.'
+        f'<a href="00-claims.html">{said(whole["verdict"])}</a>.'
     )
 
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from reproduction import claims
-from reproduction.estimates import Estimate, newcombe, student, welch, wilson
+from reproduction.estimates import Estimate, newcombe, normal, student, welch, wilson
 from reproduction.synthesis import experiments, reported
 from reproduction.synthesis.claims import LEDGER
 from reproduction.synthesis.reported import QUOTES
@@ -296,6 +296,14 @@ def test_the_reported_schedule_is_a_geometric_sum(epochs, share):
 def test_the_interval_of_two_shares_is_newcombes():
     apart = newcombe(wilson(9, 10), wilson(3, 10))
     assert apart[1:3] == pytest.approx((0.1705, 0.8090), abs=5e-5)  # his table II, case (b)
+
+
+@pytest.mark.filterwarnings("error")
+def test_draws_that_are_no_numbers_give_no_interval():
+    assert not normal([0.5, math.nan, math.nan]).has_interval
+    draws = np.random.default_rng(0).normal(0.4, 0.1, 2000)
+    found = normal([0.5, *draws, math.nan])
+    assert (found.value, found.low) == (0.5, pytest.approx(0.5 - 0.196, abs=0.01))
 
 
 def test_a_place_without_a_value_is_an_error():
