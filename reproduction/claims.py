@@ -206,13 +206,13 @@ MARKS = {
     NOT_SHOWN: ("–", "open"),
     OPEN: ("?", "open"),
 }
-#: Verdicts on several claims.
-PLURAL = {
-    HOLDS: "hold",
-    CONTRADICTED: "are contradicted",
-    UNSUPPORTED: "are not supported",
-    NOT_SHOWN: "are not shown",
-    "not run yet": "are not run yet",
+#: Verdicts as what is said of one claim, and of several.
+SAID = {
+    HOLDS: ("holds", "hold"),
+    CONTRADICTED: ("is contradicted", "are contradicted"),
+    UNSUPPORTED: ("is not supported", "are not supported"),
+    NOT_SHOWN: ("is not shown", "are not shown"),
+    "not run yet": ("is not run yet", "are not run yet"),
 }
 HEADS = ("claim", "verdict", "reported", "here", "evidence")
 
@@ -231,10 +231,8 @@ def tally(claims: pd.DataFrame) -> str:
 
 def said(verdict: str, number: int = 1) -> str:
     """A verdict as what is said of so many claims: "is contradicted", "are contradicted"."""
-    several = PLURAL.get(verdict, verdict)
-    if number > 1:
-        return several
-    return several.replace("are ", "is ", 1) if several.startswith("are ") else verdict
+    one, several = SAID.get(verdict, (verdict, verdict))
+    return several if number > 1 else one
 
 
 def page(claims: pd.DataFrame) -> str:

@@ -63,7 +63,10 @@ def published(seed: int = 0) -> dict[str, dict[str, Run]]:
 
 def several(dataset: str, source: str | None, profile: str, seed: int) -> dict[str, dict[str, Run]]:
     """The runs asked for and the published ones by data set; those of most patients are last."""
-    asked = runs(dataset, source, profile, seed)
+    return _with_published(runs(dataset, source, profile, seed), seed)
+
+
+def _with_published(asked: dict[str, Run], seed: int) -> dict[str, dict[str, Run]]:
     name = asked["corrected"].experiment.dataset
     if name == "simulated":
         return {name: asked} | published(seed)
@@ -75,8 +78,8 @@ def judged(dataset: str, source: str | None, profile: str, seed: int) -> pd.Data
 
     The runs asked for come first where others of their data set are published.
     """
-    found = several(dataset, source, profile, seed).values()
     asked = runs(dataset, source, profile, seed)
+    found = _with_published(asked, seed).values()
     first, *others = map(claims.LEDGER.table, (asked, *found))
     for table in others:
         given = ~table["verdict"].str.startswith((OPEN, "not run yet"))

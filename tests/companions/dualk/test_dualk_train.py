@@ -446,14 +446,23 @@ def test_beating_copy_forward_needs_an_interval_above_zero(tmp_path, monkeypatch
     assert finding.verdict == verdict and f"difference {cell(middle)}" in finding.why
 
 
+def test_a_single_training_contradicts_no_claim(tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "ROOT", tmp_path)
+    run = planted("knowledge-random", {})
+    ranking = {"trained": {"mrr": 0.2}, "fixed": {"mrr": 0.15}}
+    write_json(run.folder / "metrics.json", {"ranking": ranking})
+    finding = claims.ranks({"knowledge-random": run}, method="trained", than="fixed")
+    assert finding.verdict == "not shown"
+
+
 def test_a_claim_is_judged_by_the_last_data_that_give_a_verdict(tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "ROOT", tmp_path)
     found = {
         "corrected": planted("corrected", {"copy-forward": 0.1, "frequency": 0.2}),
         "control": planted("control", {}, value=0.3),
     }
-    monkeypatch.setattr(results, "runs", lambda *asked: {})
-    monkeypatch.setattr(results, "several", lambda *asked: {"one": found, "without runs": {}})
+    monkeypatch.setattr(results, "runs", lambda *asked: {"corrected": found["corrected"]})
+    monkeypatch.setattr(results, "published", lambda seed: {"one": found, "without runs": {}})
     table = results.judged("simulated", None, "tiny", 0)
     assert table.loc["DK-C.next-visit", "verdict"] == "holds"
     assert table.loc["DK-C.refinement", "verdict"] == "not run yet: reported"
