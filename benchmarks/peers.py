@@ -5,12 +5,13 @@ codes whether the visit has them. A peer runs in an environment of its own, on t
 
     python -m benchmarks.peers tables diabetic_data.zip FOLDER
     python -m benchmarks.peers whole diabetic_data.zip FOLDER
-    PEER/bin/python benchmarks/peer_arfpy.py FOLDER     # or peer_mostlyai.py
+    PEER/bin/python benchmarks/peer_arfpy.py FOLDER     # or mostlyai, forestdiffusion
     python -m benchmarks.peers score diabetic_data.zip FOLDER
 
 The first command writes ``train.parquet``, with the missing values of categories as a category.
 Each generator writes ``NAME.parquet`` and, into ``NAME.json``, the processor seconds of fitting and
-sampling (a peer its version too); the last command writes ``peers.json``. Minutes on one core.
+sampling (a peer its version too), or after how many it was ended; the last command writes
+``peers.json``. Minutes on one core.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from scoehr.metrics.whole import frequent
 
 RESULTS = Path(__file__).with_name("peers.json")
 PATIENTS, CODES = 2_000, 20
-GENERATORS = ("whole", "mostlyai", "arfpy")
+GENERATORS = ("whole", "mostlyai", "arfpy", "forestdiffusion")
 MISSING = "missing"
 REPEATS = 500  # of the bootstrap
 
@@ -118,10 +119,11 @@ def whole(train: Patients, folder: Path) -> None:
 def score(fresh: Patients, held_out: Patients, folder: Path) -> dict[str, Any]:
     """The results: a row a generator, and one of real patients."""
     real = frame(held_out)
-    rows = {"real": told_apart(real, frame(fresh))}
+    rows: dict[str, dict[str, Any]] = {"real": told_apart(real, frame(fresh))}
     for name in GENERATORS:
-        made = pd.read_parquet(folder / f"{name}.parquet")[real.columns]
-        rows[name] = told_apart(real, made) | read_json(folder / f"{name}.json")
+        rows[name], made = read_json(folder / f"{name}.json"), folder / f"{name}.parquet"
+        if "unfinished_seconds" not in rows[name]:
+            rows[name] |= told_apart(real, pd.read_parquet(made)[real.columns])
     return {"patients": PATIENTS, "columns": len(real.columns), "rows": rows}
 
 

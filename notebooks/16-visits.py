@@ -110,11 +110,15 @@ answer
 #
 # The targets were set before the generator was written. Beside them stand the finished runs at the
 # largest profile of each data set. The AUROC lost is that of a classifier trained on synthetic
-# patients, below one trained on as many real ones; both are tested on held-out patients.
+# patients, below one trained on as many real ones; both are tested on held-out patients. On the
+# simulated cohort the intervals of 500 odds ratios were to hold the truth as often as those of
+# fresh real patients, within two points.
 
 # %% tags=["hide-input"]
 found = whole.published() or {dataset: runs}
-Table(whole.targets(found), "Targets, and whether the finished runs reach them")
+display(Table(whole.targets(found), "Targets, and whether the finished runs reach them"))
+if dataset == "simulated" and source is None:  # whose law is known
+    display(Words(whole.covered(first, split.test)))
 
 # %% [markdown]
 # Beside other tools for such tables, each fitted to the same patients on one core with its own

@@ -61,6 +61,7 @@ def copy_checkout(folder: Path) -> None:
         "benchmarks/audit.json",
         "benchmarks/rules.json",
         "benchmarks/peers.json",
+        "benchmarks/mixed.json",
         "benchmarks/overfitting.json",
         "benchmarks/private.json",
     ):

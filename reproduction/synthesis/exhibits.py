@@ -208,7 +208,10 @@ def _mimic(found: Rows, claims: pd.DataFrame) -> Exhibit:
 def _emergency(claims: pd.DataFrame) -> Exhibit:
     rows = QUOTES.values["paper_ed"]
     names = {f"{row['title']}: {title}": row[key] for row in rows for key, title in PAPER.items()}
-    meaning = "No open data set has these emergency records, so nothing here stands beside them."
+    meaning = (
+        "These emergency records are not open, so nothing here stands beside them; the page of the "
+        "table scores the paper's model on the mixed columns of Diabetes130."
+    )
     title = "Table: emergency records of Yale"
     return _exhibit("P2", title, "second table", beside(names, {}), meaning, claims)
 

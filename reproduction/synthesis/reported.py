@@ -60,6 +60,17 @@ def paper(which: str = "paper", of: str = "") -> pd.DataFrame:
     return pd.DataFrame({title: rows[f"{name}{of}"] for name, title in PAPER.items()})
 
 
+def mixed(found: Mapping[str, Any]) -> pd.DataFrame:
+    """The paper's model on binary and continuous columns, as :mod:`benchmarks.mixed` scored it,
+    under the row that the paper printed; a row a model, with the discriminator's AUC.
+    """
+    printed = paper("paper_ed").loc[["ScoEHR"]].set_axis(["ScoEHR, as the paper prints it"])
+    rows = pd.DataFrame.from_dict(found["rows"], orient="index")
+    rows = rows[[*PAPER, "discriminator_auc"]]
+    titles = PAPER | {"discriminator_auc": "discriminator AUC"}
+    return pd.concat([printed, rows.rename(columns=titles)])
+
+
 # Log-cluster --------------------------------------------------------------------------------------
 
 

@@ -17,6 +17,7 @@ from reproduction.plan import done
 from reproduction.synthesis import experiments, scores
 from reproduction.synthesis.experiments import WHOLE, WholeRun
 from reproduction.synthesis.scores import over_seeds, reference, value
+from reproduction.synthesis.validity import FRESH, against_law, coverage
 from reproduction.tables import Html, cell, folded, patients
 from scoehr.data import datasets
 from scoehr.data.columns import DAYS, Columns
@@ -30,6 +31,7 @@ PEERS = {
     "whole": "whole patients",
     "mostlyai": "the MOSTLY AI engine",
     "arfpy": "adversarial random forests (arfpy)",
+    "forestdiffusion": "ForestDiffusion",
 }
 #: Titles of a visit that a timeline shows; the others are counted.
 SHOWN = 6
@@ -142,18 +144,35 @@ def _reached(found: Estimate, target: Target) -> dict[str, str]:
     return {"measured": str(found), "reached": "yes" if found.value <= target.most else "no"}
 
 
+def covered(run: WholeRun, held_out: Patients) -> str:
+    """How often intervals of true odds ratios hold the truth among a run's patients of the
+    simulated cohort, beside as many held-out ones.
+    """
+    made, fresh = run.synthetic.to_matrix(), held_out.to_matrix()
+    n = min(len(made), len(fresh))
+    sets = {FRESH: fresh, "whole patients": made}
+    found = {name: matrix.take(np.arange(n)) for name, matrix in sets.items()}
+    return coverage(against_law(found, {"whole patients": run}))
+
+
 def beside_peers(found: Mapping[str, Any]) -> str:
     """How well boosted trees tell patients of each generator of :mod:`benchmarks.peers` from real
     ones, and what they cost, in words; the hardest to tell from real first.
     """
-    rows = sorted(found["rows"].items(), key=lambda row: row[1]["auc"])
+    done = {name: row for name, row in found["rows"].items() if "auc" in row}
+    rows = sorted(done.items(), key=lambda row: row[1]["auc"])
     said = [
         f"{PEERS[name]} {Estimate(row['auc'], *row['interval']):.3f}{_seconds(row)}"
         for name, row in rows
     ]
+    ended = [
+        f" {PEERS[name]} was not fitted after {cell(row['unfinished_seconds'])} s."
+        for name, row in found["rows"].items()
+        if name not in done
+    ]
     return (
         f"On one table of {patients(found['patients'])} patients and {found['columns']} columns, "
-        f"boosted trees tell from held-out patients, AUC [95 %]: {'; '.join(said)}."
+        f"boosted trees tell from held-out patients, AUC [95 %]: {'; '.join(said)}.{''.join(ended)}"
     )
 
 

@@ -131,11 +131,13 @@ def test_the_words_on_peers_begin_with_those_least_told_apart_and_say_what_they_
         "arfpy": {"auc": 0.7, "interval": [0.68, 0.72]} | costs,
         "real": {"auc": 0.5, "interval": [0.48, 0.52]},
         "whole": {"auc": 0.6, "interval": [0.58, 0.62]} | costs,
+        "forestdiffusion": {"version": "1", "unfinished_seconds": 310.0},
     }
     said = whole.beside_peers({"patients": 2000, "columns": 63, "rows": rows})
     places = [said.index(words) for words in ("real patients 0.500 [", "whole patients 0.6", "0.7")]
     assert places == sorted(places) and "2,000 patients and 63 columns" in said
     assert said.count("31 s of processor time") == 2
+    assert said.endswith("ForestDiffusion was not fitted after 310 s.")
 
 
 def test_the_table_of_peers_is_the_first_visits_with_codes_as_columns():
