@@ -318,9 +318,9 @@ def evaluate(
     results, sets = _scored(paths, kind, generator, attacked=attacked, seed=seed)
     results |= summary(results)
     _print_headline(results)
-    if "whole" in results:
-        _print_scores(results, metrics.WHOLE)
     if everything:
+        if "whole" in results:
+            _print_scores(results, metrics.WHOLE)
         _print_scores(results, metrics.METRICS)
         _print_attacks(results.get("attacks"))
     if html:
@@ -606,10 +606,11 @@ def _print_headline(results: dict[str, Any]) -> None:
     counts = ", ".join(f"{n[name]:,} {name}" for name in given if name in n)
     print(f"patients given: {counts}; {n['rows']:,} of each compared, {n['codes']:,} codes")
     lines = headline(results)
-    print(f"\n{'':43}{'synthetic':>11}{'fresh real':>12}")
+    width = max((len(line.title) for line in lines), default=0)
+    print(f"\n{'':{width + 2}}{'synthetic':>11}{'fresh real':>12}")
     for line in lines:
         cells = f"{number(line.value):>11}{number(line.floor):>12}"
-        print(f"  {line.title:41}{cells}  {line.reading}")
+        print(f"  {line.title:{width}}{cells}  {line.reading}")
     print()
     for _, sentence in verdicts(lines).values():
         print(sentence)
@@ -617,24 +618,25 @@ def _print_headline(results: dict[str, Any]) -> None:
 
 def _print_scores(results: dict[str, Any], table: dict[str, Metric]) -> None:
     """A line a score by family; those that carry a caution stand last, below it."""
-    print(f"\n{'':51}{'synthetic':>11}{'real':>11}{'independent':>13}{'gap':>8}")
+    width = max(len(metric.title) for metric in table.values())
+    print(f"\n{'':{width + 2}}{'synthetic':>11}{'real':>11}{'independent':>13}{'gap':>8}")
     heading = ""
     for key, metric in sorted(table.items(), key=lambda item: bool(item[1].caution)):
         above = metric.caution or key.split(".")[0]
         if above != heading:
             print(above)
         heading = above
-        print(_line(key, metric, results))
+        print(_line(key, metric, results, width))
 
 
-def _line(key: str, metric: Metric, results: dict[str, Any]) -> str:
+def _line(key: str, metric: Metric, results: dict[str, Any], width: int) -> str:
     """A score: of the synthetic set, fresh real patients, independent columns; gap and verdict."""
     family, name = key.split(".")
     points = (results["reference"][point][family] for point in ("real", "independent"))
     real, independent = (score_text(made.get(name)) for made in points)
     made, gap = score_text(results[family].get(name)), results["gap"].get(key)
     cells = f"{made:>11}{real:>11}{independent:>13}{score_text(gap, 2):>8}"
-    return f"  {metric.title:49}{cells}  {_verdict(gap)}".rstrip()
+    return f"  {metric.title:{width}}{cells}  {_verdict(gap)}".rstrip()
 
 
 def _print_attacks(results: dict[str, Any] | None) -> None:

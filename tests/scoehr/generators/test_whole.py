@@ -379,6 +379,8 @@ def test_a_folder_of_whole_patients_is_fitted_sampled_and_completed(tmp_path, mo
     more = ("--json", "e.json", "--html", "e.html", "--model", "m", "--card")
     said = done("evaluate", "real", "s", "--train", "real", *more)
     assert "Discriminator AUC, all columns and codes" in said
+    assert "Recurrence of codes, MAE" not in said
+    assert "Recurrence of codes, MAE" in done("evaluate", "real", "s", "--all")
     scores = json.loads(Path("e.json").read_text())
     assert scores["whole"]["rules_broken"] == 0
     assert scores["attacks"]["scores"]["own_loss_auc"] == pytest.approx(0.5, abs=0.05)
