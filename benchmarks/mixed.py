@@ -9,7 +9,7 @@ so the model is also trained eight times as long, which makes about as many upda
 
     python -m benchmarks.mixed diabetic_data.zip [FOLDER]
 
-FOLDER keeps checkpoints. Results go to ``benchmarks/mixed.json``; about an hour on one core.
+FOLDER keeps checkpoints. Results go to ``benchmarks/mixed.json``; hours on one core.
 """
 
 from __future__ import annotations
