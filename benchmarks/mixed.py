@@ -18,6 +18,7 @@ import os
 import platform
 import sys
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -55,8 +56,8 @@ class Table(NamedTuple):
 
 def table(patients: Patients, ranges: dict[str, tuple[float, float]]) -> Table:
     """Every admission; numbers are cut by ``ranges``, to which unknown ones are added."""
-    parts, names, binary = [patients.presence()], [f"code {c}" for c in patients.codes], []
-    binary += [True] * len(names)
+    parts, names = [patients.presence()], [f"code {code}" for code in patients.codes]
+    binary = [True] * len(names)
     for columns in (patients.columns[patients.owner], patients.visit_columns):
         for name, values, is_binary in _unfolded(columns, ranges):
             parts.append(sparse.csr_array(values[:, None].astype(np.float32)))
@@ -164,11 +165,11 @@ def main(source: str, folder: str = "") -> None:
     made |= {"train": train.rows.shape[0], "columns": len(train.names), "compared": COMPARED}
     made |= {"numbers": int((~train.binary).sum()), "width": WIDTH}
     made |= {"cores": os.cpu_count(), "platform": platform.platform()}
-    for rows in (points.items(), generated(train, Path(folder) if folder else None)):
-        for title, drawn in rows:
-            made["rows"][title] = scores(real, drawn, known)
-            print(title, made["rows"][title], flush=True)
-            write_json(OUT, made)
+    trained = generated(train, Path(folder) if folder else None)
+    for title, drawn in chain(points.items(), trained):
+        made["rows"][title] = scores(real, drawn, known)
+        print(title, made["rows"][title], flush=True)
+        write_json(OUT, made)
 
 
 if __name__ == "__main__":
