@@ -74,7 +74,8 @@ def _unfolded(
         if column.kind == "number":
             known = np.nan_to_num(values)
             low, high = ranges.setdefault(column.name, (known.min(), known.max()))
-            yield column.name, np.clip((known - low) / (high - low), 0, 1), False
+            span = high - low or 1.0  # a number that never differs in training is zero
+            yield column.name, np.clip((known - low) / span, 0, 1), False
             continue
         for place, level in enumerate([*column.levels, "missing"]):
             wanted = place if place < len(column.levels) else -1

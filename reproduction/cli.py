@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -162,22 +161,23 @@ def experiments(
     executor: Executor = None,
     study: Annotated[
         Literal["synthesis", "dualk", "mortality_attack", "all"],
-        typer.Option(help="Study whose runs are made."),
+        typer.Option(help="Study whose runs are made; all: those that the book shows."),
     ] = "all",
 ) -> None:
     """Make every planned run at all its random seeds; finished ones are kept."""
     from reproduction.plan import replicates
 
-    studies = list(STUDIES) if study == "all" else [study]
     if not show:
         needs("pipeline", "companions")
-        settings = _workflow(dataset, source, profile, seed) | {"studies": studies}
+        settings = _workflow(dataset, source, profile, seed) | {"study": study}
         _snakemake(settings, cores, "experiments", executor)
         every = f"every run of {dataset} at {profile} is finished"
         print(f"{every}: scoehr experiments --list names them")
         return
-    for name in studies:
-        for row in _rows(name, dataset, source, profile, seed).values():
+    for name in STUDIES if study == "all" else [study]:
+        found = _study(name)
+        rows = found.planned if study == name else found.of_book
+        for row in rows(dataset, source, profile, seed).values():
             for each in replicates(row):
                 print(f"{'finished' if each.finished else 'to do':9} {row.title:44} {each.id}")
 
@@ -197,26 +197,19 @@ def run(
     """Make one planned run, or continue it."""
     from reproduction import runs
 
-    rows = _rows(study, dataset, source, profile, seed)
+    rows = _study(study).planned(dataset, source, profile, seed)
     if name not in rows:
         raise InputError(f"no experiment {name!r}; choose one of {', '.join(rows)}")
     made = runs.run(rows[name], again=again)
     print(f"{made.id}: {made.verdict}, in {made.folder}")
 
 
-def _rows(
-    study: str, dataset: str, source: str | None, profile: str, seed: int
-) -> Mapping[str, Any]:
-    """The rows of a study that a book on a data set shows, or that its plan has for it."""
-    if study != "synthesis":
-        needs("companions")
-    return _study(study).of_book(dataset, source, profile, seed)
-
-
 def _study(name: str) -> Any:
     """The module of the runs of a study."""
     import importlib
 
+    if name != "synthesis":
+        needs("companions")
     return importlib.import_module(STUDIES[name])
 
 
@@ -313,8 +306,9 @@ def publish(
     from reproduction import plan
 
     for study in STUDIES:
-        rows = _rows(study, dataset, source, profile, seed).values()
-        if path := plan.publish(_study(study).PLAN, rows):
+        made = _study(study)
+        rows = made.of_book(dataset, source, profile, seed).values()
+        if path := plan.publish(made.PLAN, rows):
             print(f"wrote {path}")
     if only_runs:
         return

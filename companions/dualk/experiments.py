@@ -230,33 +230,37 @@ def _row(name: str, row: Mapping[str, Any], at: Mapping[str, Any]) -> Experiment
     return Experiment(name=name, protocol=protocol, seeds=seeds, **facts, **at)
 
 
+#: Data sets that are shown as they are; for others simulated patients are.
+KNOWN = ("mimic3", "mimic4", "diabetes130")
 PROTOCOLS = {"": CORRECTED, "reported": REPORTED, "first-day": FIRST_DAY}
 
 
-def shown(dataset: str, source: str | None, profile: str, seed: int) -> Mapping[str, Experiment]:
-    """The rows that mean anything, at the largest profile at which all are finished."""
+def planned(dataset: str, source: str | None, profile: str, seed: int) -> Mapping[str, Experiment]:
+    """The rows at this profile that mean anything, on these data if the companion knows them.
 
-    def rows(size: str) -> dict[str, Experiment]:
-        found = plan(dataset, source, size, seed)
-        return {name: row for name, row in found.items() if applies(row)}
-
-    return plans.whole(PLAN.upward(profile), rows)
+    The simulated cohort of the book has no laboratory results and few repeated admissions, so it
+    and a source of its tables give way to this companion's own simulated patients.
+    """
+    known = dataset in KNOWN
+    rows = plan(dataset if known else "simulated", source if known else None, profile, seed)
+    return {name: row for name, row in rows.items() if applies(row)}
 
 
 def of_book(dataset: str, source: str | None, profile: str, seed: int) -> Mapping[str, Experiment]:
-    """The rows that a book shows: on its data if the companion knows them, else simulated ones.
+    """The rows that a book shows: those of the largest profile at which all are finished.
 
-    The simulated cohort of the book has no laboratory results and few repeated admissions, so a
-    source of its tables is no source for this companion. Its own simulated patients are shown at a
-    larger profile where all rows are finished at it.
+    Simulated patients are shown at ``quick`` where a larger profile that is asked for is not
+    finished.
     """
     asked = profile if profile in PLAN.profiles else "quick"
-    if dataset in ("mimic3", "mimic4", "diabetes130"):
-        return shown(dataset, source, asked, seed)
-    found = shown("simulated", None, asked, seed)
-    larger = asked in PLAN.upward("quick")[1:]
-    unfinished = not all(row.finished for row in found.values())
-    return shown("simulated", None, "quick", seed) if larger and unfinished else found
+
+    def shown(smallest: str) -> Mapping[str, Experiment]:
+        sizes = PLAN.upward(smallest)
+        return plans.whole(sizes, lambda size: planned(dataset, source, size, seed))
+
+    found = shown(asked)
+    larger = asked in PLAN.upward("quick")[1:] and dataset not in KNOWN
+    return shown("quick") if larger and not all(row.finished for row in found.values()) else found
 
 
 def applies(experiment: Experiment) -> bool:

@@ -859,6 +859,13 @@ def _curve(study: Experiment, progress: bool) -> dict[str, Any]:
 # What pages show -------------------------------------------------------------------------------
 
 
+def planned(dataset: str, source: str | None, profile: str, seed: int) -> Mapping[str, Experiment]:
+    """The rows at this profile: of a source of ICU stays, of the Challenge 2012, or simulated."""
+    if kind := _of_stays(dataset, source):
+        return plan(kind, profile, seed, source)
+    return plan("physionet2012" if dataset == "physionet2012" else "simulated", profile, seed)
+
+
 def of_book(
     dataset: str,
     source: str | None,
@@ -874,8 +881,7 @@ def of_book(
     """
     sizes = PLAN.profiles
     asked = profile if profile in sizes else sizes[0]
-    kind = readable(source) if dataset in ("mimic3", "physionet2012") else None
-    if kind:
+    if kind := _of_stays(dataset, source):
         return plans.whole(PLAN.upward(asked), lambda size: plan(kind, size, seed, source))
     for size in reversed(PLAN.upward("standard")):
         rows = plan("physionet2012", size, 0)
@@ -883,6 +889,11 @@ def of_book(
         if published.keys() >= set(names):
             return published
     return plan("simulated", asked, seed)
+
+
+def _of_stays(dataset: str, source: str | None) -> str | None:
+    """The kind of ICU stays at a source of these data, None where there are none."""
+    return readable(source) if dataset in ("mimic3", "physionet2012") else None
 
 
 def readable(source: str | None) -> str | None:

@@ -30,7 +30,7 @@ from companions.dualk.history import HistoryConfig
 from companions.dualk.models import ModelConfig
 from companions.dualk.protocols import CORRECTED, FLAWS, REPORTED, Protocol, with_flaw
 from companions.dualk.train import Learner, Stage, TrainingConfig
-from reproduction import figures, runs
+from reproduction import cli, figures, runs
 from reproduction.estimates import Estimate, at_every_seed
 from reproduction.tables import cell
 from scoehr.files import InputError, write_json
@@ -556,3 +556,12 @@ def test_the_books_own_simulated_cohort_gives_way_to_one_with_visits():
         assert {(row.dataset, row.source) for row in rows} == {("simulated", None)}
     rows = experiments.of_book("diabetes130", None, "paper", 0).values()
     assert {row.dataset for row in rows} == {"diabetes130"}
+
+
+def test_a_row_is_listed_and_run_at_the_profile_that_is_asked_for(capsys):
+    """A book may show smaller runs in place of unfinished ones; who asks for a row means it."""
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(["experiments", "--list", "--study", "dualk", "--profile", "paper"])
+    listed = capsys.readouterr().out.splitlines()
+    assert len(listed) > 20
+    assert all(line.split()[-1].startswith("dualk-simulated-paper-") for line in listed)

@@ -48,6 +48,8 @@ def test_an_admission_is_a_row_of_codes_levels_and_numbers_within_their_range():
     ]
     others = mixed.table(admissions((0.0, 5.0, 20.0)), ranges)  # by the ranges of training
     assert others.rows.toarray()[:, found.names.index("nights")].tolist() == [0, 0.5, 1]
+    constant = mixed.table(admissions((2.0, 2.0, 2.0)), {})
+    assert not constant.rows.toarray()[:, found.names.index("nights")].any()
 
 
 @pytest.fixture(scope="module")
