@@ -83,10 +83,9 @@ Table(pd.DataFrame(overlap).T, "ScoEHR against each GAN, by the published ranges
 # The nearest public stand-in for the emergency records: every admission of Diabetes130, with the
 # presence of each code, a binary column for each level of each category, and numbers cut to [0, 1]
 # (`python -m benchmarks.mixed`). The paper's published configuration for these records has 5
-# epochs. On the fewer rows of the stand-in these are far fewer updates, so their row is no verdict
-# on the paper; the training of 40 epochs, which the command makes next, is not finished. The values
-# of the two data sets do not compare; the rows of real admissions and of independent columns say
-# what a value is worth here.
+# epochs, and so has the model here. On the fewer rows of the stand-in these are far fewer updates,
+# so its row is no verdict on the paper. The values of the two data sets do not compare; the rows of
+# real admissions and of independent columns say what a value is worth here.
 
 # %% tags=["hide-input"]
 found = benchmark("mixed")
