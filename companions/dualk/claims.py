@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from scipy import sparse
 from companions.dualk import cohorts, evaluate, graph, models
 from companions.dualk.cohorts import Records
 from companions.dualk.embeddings import HAKE, EmbeddingConfig
-from companions.dualk.experiments import ENOUGH, Run
+from companions.dualk.experiments import ENOUGH, PLAN, Run
 from companions.dualk.protocols import REPORTED
 from companions.dualk.train import TrainingConfig, fine_rate
 from reproduction.claims import CONTRADICTED, Finding, Ledger, Untestable, verdict
@@ -28,7 +28,18 @@ from reproduction.tables import patients
 Found: TypeAlias = Mapping[str, Run]
 
 QUOTES = Quotes(Path(__file__).with_name("reported.json"))
-LEDGER = Ledger(Path(__file__).with_name("claims.yml"), QUOTES, home="mimic4")
+NO_TABLE = "the data at hand have no laboratory table"
+
+
+def _without_table(claim: Mapping[str, Any], found: Found) -> str:
+    """Why a claim cannot be judged on data that lack what one of its runs reads."""
+    rows = PLAN.text["experiments"]
+    reads = any(rows[name].get("laboratory") for name in claim.get("needs", []))
+    lacking = "corrected" in found and not found["corrected"].config["data"]["items"]
+    return NO_TABLE if reads and lacking else ""
+
+
+LEDGER = Ledger(Path(__file__).with_name("claims.yml"), QUOTES, unfit=_without_table, home="mimic4")
 test = LEDGER.test
 
 
@@ -211,7 +222,7 @@ def refined(found: Found) -> Finding:
     history = found["reported"].history
     joint = history.query("stage == 'joint'")
     if not len(joint):
-        raise Untestable("the data at hand have no laboratory table")
+        raise Untestable(NO_TABLE)
     gains = {}
     for name in cohorts.CATEGORIES:
         rows = history.query("stage == @name")

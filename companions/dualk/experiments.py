@@ -230,6 +230,8 @@ def _row(name: str, row: Mapping[str, Any], at: Mapping[str, Any]) -> Experiment
     return Experiment(name=name, protocol=protocol, seeds=seeds, **facts, **at)
 
 
+#: How rows of one flaw are named; the profile at which simulated patients are made for a book.
+FLAW, QUICK = "flaw-", "quick"
 #: Data sets that are shown as they are; for others simulated patients are.
 KNOWN = ("mimic3", "mimic4", "diabetes130")
 PROTOCOLS = {"": CORRECTED, "reported": REPORTED, "first-day": FIRST_DAY}
@@ -247,20 +249,22 @@ def planned(dataset: str, source: str | None, profile: str, seed: int) -> Mappin
 
 
 def of_book(dataset: str, source: str | None, profile: str, seed: int) -> Mapping[str, Experiment]:
-    """The rows that a book shows: those of the largest profile at which all are finished.
+    """The rows that a book shows.
 
-    Simulated patients are shown at ``quick`` where a larger profile that is asked for is not
-    finished.
+    Those of its data, if the companion knows them, at the largest profile at which all are
+    finished; else those of simulated patients: the finished ones of the largest profile that lacks
+    at most single flaws, and where there is none those of ``quick`` at most.
     """
-    asked = profile if profile in PLAN.profiles else "quick"
-
-    def shown(smallest: str) -> Mapping[str, Experiment]:
-        sizes = PLAN.upward(smallest)
-        return plans.whole(sizes, lambda size: planned(dataset, source, size, seed))
-
-    found = shown(asked)
-    larger = asked in PLAN.upward("quick")[1:] and dataset not in KNOWN
-    return shown("quick") if larger and not all(row.finished for row in found.values()) else found
+    asked = profile if profile in PLAN.profiles else QUICK
+    if dataset in KNOWN:
+        return plans.whole(PLAN.upward(asked), lambda size: planned(dataset, source, size, seed))
+    larger = PLAN.upward(QUICK)[1:]
+    for size in reversed(larger):
+        rows = planned(dataset, source, size, seed) if size in PLAN.upward(asked) else {}
+        finished = {name: row for name, row in rows.items() if row.finished}
+        if finished and all(name.startswith(FLAW) for name in rows.keys() - finished.keys()):
+            return finished
+    return planned(dataset, source, QUICK if asked in larger else asked, seed)
 
 
 def applies(experiment: Experiment) -> bool:
@@ -353,7 +357,7 @@ def _model(experiment: Experiment, progress: bool) -> dict[str, Any]:
     seconds = time.perf_counter() - begin
     logits = train.predict(model, teacher.graph, teacher.feed, teacher.parts.test)
     scores = _scored(experiment, teacher.feed, logits)
-    main = not experiment.name.startswith("flaw-")
+    main = not experiment.name.startswith(FLAW)
     hearts = _hearts(teacher, experiment.seed) if main else {}
     files = {
         "config": {"parameters": parameter_table(model), "training_seconds": seconds},

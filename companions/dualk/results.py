@@ -97,7 +97,7 @@ def taught(found: Mapping[str, Runs]) -> dict[str, Runs]:
     """The data sets on which the corrected network has learnt, if flaws were put back there."""
     kept = {}
     for dataset, made in found.items():
-        if not any(name.startswith("flaw-") for name in made):
+        if not any(name.startswith(experiments.FLAW) for name in made):
             continue
         with suppress(Untestable):
             claims.learnt(made, "corrected")
@@ -500,7 +500,7 @@ def worth(found: Runs) -> dict[str, list[Estimate]]:
 
 def _flaw_name(name: str) -> str:
     """The row of a flaw of the protocol."""
-    return f"flaw-{name.replace('_', '-')}"
+    return experiments.FLAW + name.replace("_", "-")
 
 
 def strata(found: Runs) -> Figure:

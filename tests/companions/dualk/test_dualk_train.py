@@ -415,7 +415,7 @@ def test_every_line_of_the_logs_is_shown_beside_ours(root):
 DRAWS = 0.5 + 0.02 * np.random.default_rng(0).normal(size=500)
 
 
-def planted(name, baselines, value=0.5, patients=500):
+def planted(name, baselines, value=0.5, patients=500, dataset="simulated", items=9):
     """A finished run of this recall@20, with baselines lower by given amounts, all drawn alike."""
     run = experiments.Run(experiments.plan("simulated", None, "tiny", 0)[name])
     below = {
@@ -430,6 +430,8 @@ def planted(name, baselines, value=0.5, patients=500):
     draws = {"recall@20": DRAWS - 0.5 + value}
     draws |= {f"{other} recall@20": value - less for other, less in baselines.items()}
     pd.DataFrame(draws).to_csv(run.folder / "draws.csv")
+    facts = {"experiment": {"dataset": dataset}, "data": {"items": items}}
+    write_json(run.folder / "config.json", facts)
     return run
 
 
@@ -501,14 +503,16 @@ def test_by_runs_on_other_data_a_claim_is_at_worst_not_supported(
 ):
     monkeypatch.setattr(runs, "ROOT", tmp_path)
     found = {
-        "corrected": planted("corrected", {"copy-forward": -0.1, "frequency": 0.2}),
-        "control": planted("control", {}, value=0.3),
+        "corrected": planted(
+            "corrected", {"copy-forward": -0.1, "frequency": 0.2}, dataset=dataset, items=0
+        ),
+        "control": planted("control", {}, value=0.3, dataset=dataset, items=0),
     }
-    for run in found.values():
-        write_json(run.folder / "config.json", {"experiment": {"dataset": dataset}})
     table = claims.LEDGER.table(found)
     assert table.loc["DK-C.next-visit", "verdict"] == verdict
     assert table.loc["DK-C.weights", "verdict"] == "contradicted"  # tried on the code, not by runs
+    laboratory = table.loc["DK-C.laboratory"]  # its run is not missing, it can never be made
+    assert laboratory["verdict"] == "cannot be tested" and laboratory["why"] == claims.NO_TABLE
 
 
 @pytest.mark.parametrize(
@@ -556,6 +560,21 @@ def test_the_books_own_simulated_cohort_gives_way_to_one_with_visits():
         assert {(row.dataset, row.source) for row in rows} == {("simulated", None)}
     rows = experiments.of_book("diabetes130", None, "paper", 0).values()
     assert {row.dataset for row in rows} == {"diabetes130"}
+
+
+def test_larger_simulated_runs_stand_in_a_book_once_single_flaws_alone_are_lacking(monkeypatch):
+    rows = experiments.planned("simulated", None, "standard", 0)
+    made = {name for name in rows if not name.startswith("flaw-")} | {"flaw-labs"}
+
+    def finished(row):
+        return row.profile == "standard" and row.name in made
+
+    monkeypatch.setattr(experiments.Experiment, "finished", property(finished))
+    for profile in ("quick", "standard"):
+        assert experiments.of_book("simulated", None, profile, 0).keys() == made
+    made.remove("reported")
+    found = experiments.of_book("simulated", None, "standard", 0)
+    assert found.keys() == rows.keys() and found["reported"].profile == "quick"
 
 
 def test_a_row_is_listed_and_run_at_the_profile_that_is_asked_for(capsys):
