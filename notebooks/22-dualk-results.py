@@ -116,8 +116,10 @@ Table(
 # left out.
 
 # %% tags=["hide-input"]
-for name, found in results.taught(several).items():
-    display(Table(results.flaws(found), f"{name}: what each flaw is worth"))
+taught = results.taught(several)
+if taught:
+    display(Table(results.every_flaw(taught), "What each flaw is worth"))
+for name, found in taught.items():
     title = "change of recall@20 by one flaw at a time, 95 % intervals over patients."
     changes = results.worth(found)
     figures.show(figures.by_seed(changes, found["corrected"].experiment.seed), f"{name}: {title}")

@@ -458,6 +458,11 @@ def _metric(key: str) -> str:
     return key.replace("reported.", "capped ")
 
 
+def every_flaw(found: Mapping[str, Runs]) -> pd.DataFrame:
+    """The rows of :func:`flaws` of each data set, its name before theirs."""
+    return pd.concat([flaws(made).add_prefix(f"{name}: ", axis=0) for name, made in found.items()])
+
+
 def flaws(found: Runs) -> pd.DataFrame:
     """What each flaw is worth: the corrected protocol with one flaw at a time, and with all."""
     base, rows = found["corrected"], {}
