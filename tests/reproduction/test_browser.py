@@ -22,7 +22,7 @@ def browser(tmp_path_factory):
 
 def settled(driver):
     """Wait until MathJax, where the page loads it, has set the formulas."""
-    driver.set_script_timeout(30)
+    driver.set_script_timeout(120)
     driver.execute_async_script(
         "const done = arguments[0]; (window.MathJax?.startup?.promise ?? Promise.resolve()).then(() => done())"
     )
