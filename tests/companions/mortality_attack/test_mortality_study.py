@@ -499,6 +499,8 @@ def test_published_rows_are_shown_but_for_those_that_are_not_made_yet(monkeypatc
     assert found.keys() == made and {row.dataset for row in found.values()} == {"physionet2012"}
     asked = experiments.of_book("simulated", None, "tiny", 0, ["signal"])
     assert (asked["signal"].dataset, asked["signal"].profile) == ("simulated", "tiny")
+    named = experiments.planned("simulated", None, "tiny", 0)  # for `scoehr run`
+    assert {(row.dataset, row.profile) for row in named.values()} == {("simulated", "tiny")}
 
 
 def test_a_victim_whose_scores_alone_are_kept_is_made_again(root):
