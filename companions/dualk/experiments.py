@@ -258,11 +258,12 @@ def of_book(dataset: str, source: str | None, profile: str, seed: int) -> Mappin
     asked = profile if profile in PLAN.profiles else QUICK
     if dataset in KNOWN:
         return plans.whole(PLAN.upward(asked), lambda size: planned(dataset, source, size, seed))
-    larger = PLAN.upward(QUICK)[1:]
+    beyond = PLAN.upward(QUICK)[1:]
+    larger = [size for size in PLAN.upward(asked) if size in beyond]
     for size in reversed(larger):
-        rows = planned(dataset, source, size, seed) if size in PLAN.upward(asked) else {}
+        rows = planned(dataset, source, size, seed)
         finished = {name: row for name, row in rows.items() if row.finished}
-        if finished and all(name.startswith(FLAW) for name in rows.keys() - finished.keys()):
+        if all(name.startswith(FLAW) for name in rows.keys() - finished.keys()):
             return finished
     return planned(dataset, source, QUICK if asked in larger else asked, seed)
 

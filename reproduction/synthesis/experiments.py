@@ -340,12 +340,7 @@ def place(dataset: str, source: str | None, profile: str) -> str:
     return place_name(dataset, profile, identity(dataset, expanded(source)))
 
 
-def planned(dataset: str, source: str | None, profile: str, seed: int) -> Mapping[str, Experiment]:
-    """Every row at this profile that may be run."""
-    return plan(dataset, source, profile, seed)
-
-
-of_book = planned  # a book shows those that are finished
+planned = of_book = plan  # a book shows those rows that are finished
 
 
 def main(plan: dict[str, Experiment]) -> dict[str, Experiment]:
