@@ -14,7 +14,14 @@ pytestmark = [*chromium.NEEDED, pytest.mark.timeout(0)]
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory):
+def html():
+    """The folder of the built book."""
+    return tiny_study.book().parent
+
+
+@pytest.fixture(scope="module")
+def browser(html, tmp_path_factory):
+    """Started when the book is there: one that idles for half an hour may show nothing of its first page."""
     driver = chromium.start(tmp_path_factory.mktemp("profile"))
     yield driver
     driver.quit()
@@ -43,6 +50,10 @@ return [...document.querySelectorAll('article pre')].filter(e => e.checkVisibili
 FORMULAS = """
 return [...document.querySelectorAll('mjx-container[display="true"]')]
   .filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.closest('[id]').id)"""
+#: What is set in bold, and where on the screen it ends.
+BOTTOMS = """
+return [...document.querySelectorAll('article strong')]
+  .map(e => [e.textContent, e.getBoundingClientRect().bottom])"""
 WORDS = "return document.querySelector('article').innerText.split(/\\s+/).length"
 WIDER = "return document.documentElement.scrollWidth > window.innerWidth + 1"
 DESKTOP, PHONE = (1400, 900), (390, 844)
@@ -71,11 +82,11 @@ def crowded(driver):
         yield f"{words} words"
 
 
-def test_the_answer_is_in_the_first_screen(browser):
+def test_the_answer_is_in_the_first_screen(browser, html):
     resize(browser, DESKTOP)
-    browser.get((tiny_study.book().parent / "notebooks" / "00-answer.html").as_uri())
-    place = "return [...document.querySelectorAll('article strong')].map(e => [e.innerText, e.getBoundingClientRect().bottom])"
-    bottoms = dict(reversed(browser.execute_script(place)))
+    browser.get((html / "notebooks" / "00-answer.html").as_uri())
+    settled(browser)
+    bottoms = dict(reversed(browser.execute_script(BOTTOMS)))
     for question in (
         "Did it reproduce?",
         "What is wrong with it?",
@@ -85,8 +96,7 @@ def test_the_answer_is_in_the_first_screen(browser):
         assert bottoms[question] < DESKTOP[1], question
 
 
-def test_every_page_of_the_book(browser):
-    html = tiny_study.book().parent
+def test_every_page_of_the_book(browser, html):
     pages = sorted([*html.glob("*.html"), *(html / "notebooks").glob("*.html")])
     assert len(pages) >= 14
     complaints = {page.name: list(problems(browser, page)) for page in pages}
