@@ -13,6 +13,8 @@ FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
     "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage",
 )  # fmt: skip
+#: Seconds that a page may take on a busy machine.
+PATIENCE = 300
 INSTALLED = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no Chromium with its driver here")
 #: Marks of a test that opens pages.
 NEEDED = [pytest.mark.browser, INSTALLED]
@@ -34,6 +36,18 @@ def start(profile, *flags, **experimental):
     driver.get("about:blank")
     driver.get_log("browser"), driver.get_log("performance")  # what it did before the first page
     return driver
+
+
+def visit(driver, page):
+    """Open a file and wait until it is the document that scripts see, with all that it loads.
+
+    The driver can come back from the first page of a busy browser before it has left the blank one.
+    """
+    from selenium.webdriver.support.wait import WebDriverWait
+
+    state = "return document.readyState === 'complete' && location.href"
+    driver.get(page.as_uri())
+    WebDriverWait(driver, PATIENCE).until(lambda _: driver.execute_script(state) == page.as_uri())
 
 
 def events(driver):

@@ -21,7 +21,7 @@ def html():
 
 @pytest.fixture(scope="module")
 def browser(html, tmp_path_factory):
-    """Started when the book is there: one that idles for half an hour may show nothing of its first page."""
+    """Started when the book is there, which takes minutes."""
     driver = chromium.start(tmp_path_factory.mktemp("profile"))
     yield driver
     driver.quit()
@@ -29,7 +29,7 @@ def browser(html, tmp_path_factory):
 
 def settled(driver):
     """Wait until MathJax, where the page loads it, has set the formulas."""
-    driver.set_script_timeout(120)
+    driver.set_script_timeout(chromium.PATIENCE)
     driver.execute_async_script(
         "const done = arguments[0]; (window.MathJax?.startup?.promise ?? Promise.resolve()).then(() => done())"
     )
@@ -84,8 +84,7 @@ def crowded(driver):
 
 def test_the_answer_is_in_the_first_screen(browser, html):
     resize(browser, DESKTOP)
-    browser.get((html / "notebooks" / "00-answer.html").as_uri())
-    settled(browser)
+    chromium.visit(browser, html / "notebooks" / "00-answer.html")
     bottoms = dict(reversed(browser.execute_script(BOTTOMS)))
     for question in (
         "Did it reproduce?",
@@ -116,7 +115,7 @@ def test_the_report_on_synthetic_patients_fits_a_desk_and_a_phone(browser, tmp_p
     assert list(problems(browser, page)) == []
     for size in (DESKTOP, PHONE):
         resize(browser, size)
-        browser.get(page.as_uri())
+        chromium.visit(browser, page)
         browser.execute_script("document.querySelectorAll('details').forEach(d => d.open = true)")
         assert browser.execute_script("return window.innerWidth") == size[0]
         assert not browser.execute_script(WIDER)
@@ -125,7 +124,7 @@ def test_the_report_on_synthetic_patients_fits_a_desk_and_a_phone(browser, tmp_p
 
 def problems(driver, page):
     resize(driver, DESKTOP)
-    driver.get(page.as_uri())
+    chromium.visit(driver, page)
     settled(driver)
     for event in events(driver):
         parameters = event["params"]

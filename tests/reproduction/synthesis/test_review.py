@@ -522,7 +522,7 @@ def test_form_keeps_and_saves_what_the_reviewer_chose(written, packet, tmp_path)
     downloads = {"download.default_directory": str(tmp_path / "saved")}
     driver = chromium.start(tmp_path / "profile", "--window-size=1000,900", prefs=downloads)
     try:
-        driver.get((folder / "packet.html").as_uri())
+        chromium.visit(driver, folder / "packet.html")
         driver.find_element("id", "initials").send_keys("A. B")
         first = str(packet.records.patients[0])
         driver.find_element("css selector", f"#{first} input[value=unrealistic]").click()
@@ -539,7 +539,7 @@ def test_form_keeps_and_saves_what_the_reviewer_chose(written, packet, tmp_path)
         driver.find_element("css selector", f"#{first} input[value=unrealistic]").click()
         driver.find_element("id", "save").click()
         saved = tmp_path / "saved" / f"scores-{packet.name}-AB.csv"
-        WebDriverWait(driver, 10).until(lambda _: saved.exists())
+        WebDriverWait(driver, chromium.PATIENCE).until(lambda _: saved.exists())
         assert driver.find_element("id", "said").text == f"Saved as {saved.name} in your downloads."
         assert [entry["message"] for entry in driver.get_log("browser")] == []
         assert chromium.addresses(driver) == []

@@ -62,8 +62,8 @@ def browser(page, tmp_path_factory):
 def opened(driver, page):
     from selenium.webdriver.support.wait import WebDriverWait
 
-    driver.get(page.as_uri())
-    WebDriverWait(driver, 300).until(
+    chromium.visit(driver, page)
+    WebDriverWait(driver, chromium.PATIENCE).until(
         lambda _: (
             driver.find_elements("css selector", "#try-it :is(form, .status)")
             and "being loaded" not in driver.find_element("id", "try-it").text
