@@ -39,15 +39,16 @@ def start(profile, *flags, **experimental):
 
 
 def visit(driver, page):
-    """Open a file and wait until it is the document that scripts see, with all that it loads.
+    """Open a file and wait until scripts see it, or what it leads to, with all that it loads.
 
     The driver can come back from the first page of a busy browser before it has left the blank one.
     """
     from selenium.webdriver.support.wait import WebDriverWait
 
-    state = "return document.readyState === 'complete' && location.href"
+    driver.execute_script("window.isLeft = true")
     driver.get(page.as_uri())
-    WebDriverWait(driver, PATIENCE).until(lambda _: driver.execute_script(state) == page.as_uri())
+    arrived = "return !window.isLeft && document.readyState === 'complete'"
+    WebDriverWait(driver, PATIENCE).until(lambda _: driver.execute_script(arrived))
 
 
 def events(driver):
