@@ -440,7 +440,8 @@ def dots(
     """Estimates, a panel a score and a line a row; references are vertical lines.
 
     ``scores``: {score: {row: estimate}}, all with the same rows; a row without a value is marked.
-    Few runs are drawn one by one, more by their mean and interval.
+    Few runs are drawn one by one, more by their mean and interval. A reported value that would
+    leave no room for the rest is written.
     """
     rows = list(next(iter(scores.values())))
     names = [textwrap.fill(name, 30) for name in rows]
@@ -454,7 +455,13 @@ def dots(
             interval(ax, height, estimate, shades[name])
         theirs = (reported or {}).get(score, {})
         places = zip(rows, heights, strict=True)
-        _diamonds(ax, [(theirs[name], height) for name, height in places if name in theirs])
+        points = [(theirs[name], height) for name, height in places if name in theirs]
+        ours = [estimate.value for estimate in row.values() if np.isfinite(estimate.value)]
+        known = [*ours, *(value for value, _ in points)]
+        far = [point for point in points if _far(point[0], known)]
+        _diamonds(ax, [point for point in points if point not in far])
+        for value, height in far:
+            _written(ax, value, height, right=value == max(known))
         ax.set(ylim=(-0.6, len(rows) - 0.4))
         ax.set_xlabel(textwrap.fill(score, 34, break_on_hyphens=False))
         ax.set_yticks(heights, names if _first_column(ax) else [""] * len(rows))
@@ -476,6 +483,26 @@ def by_seed(changes: Mapping[str, Sequence[Estimate]], first: int) -> Figure:
         ax.set_xlim(ends[:, 0].min(), ends[:, 1].max())
         ax.xaxis.set_major_locator(MaxNLocator(nbins=3))
     return figure
+
+
+#: Widths of all else from which on a value would leave no room.
+FAR = 20
+
+
+def _far(value: float, known: Sequence[float]) -> bool:
+    """Whether a value lies many widths of all others from them; ``known`` has it too."""
+    others = [other for other in known if other != value]
+    low, high = min(others, default=value), max(others, default=value)
+    return low < high and max(low - value, value - high) > FAR * (high - low)
+
+
+def _written(ax: Axes, value: float, height: float, *, right: bool) -> None:
+    """Write a reported value that lies beyond an end of the axis."""
+    text, side = f"reported: {value:,.0f}", "right" if right else "left"
+    text = f"{text} \N{RIGHTWARDS ARROW}" if right else f"\N{LEFTWARDS ARROW} {text}"
+    place: Any = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
+    at = (float(right), height)
+    ax.annotate(text, at, (0, 4), fontsize=8.5, color=GREY, ha=side, va="bottom", **place)
 
 
 def _diamonds(ax: Axes, points: Sequence[tuple[float, float]]) -> None:

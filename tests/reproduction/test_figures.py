@@ -127,3 +127,13 @@ def test_what_a_figure_of_dots_draws():
     assert [label.get_text() for label in left.get_yticklabels()] == ["one", "other"]
     assert {tuple(line.get_xdata()) for line in left.lines} >= {(0.4, 0.4), (0.5, 1.5)}
     assert (0.4, 0.4) not in {tuple(line.get_xdata()) for line in right.lines}
+
+
+def test_a_reported_value_that_leaves_no_room_is_written():
+    ours = {"one": Estimate(1.0), "other": Estimate(1.5)}
+    said = {"one": 1.2, "other": -3000.0}
+    (panel,) = figures.dots({"score": ours}, reported={"score": said}).axes
+    diamonds = [line for line in panel.lines if line.get_marker() == "D"]
+    assert [list(line.get_xdata()) for line in diamonds] == [[1.2]]
+    (written,) = panel.texts
+    assert "-3,000" in written.get_text() and panel.get_xlim()[0] > 0
