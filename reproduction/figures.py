@@ -501,8 +501,9 @@ def _written(ax: Axes, value: float, height: float, *, right: bool) -> None:
     text, side = f"reported: {value:,.0f}", "right" if right else "left"
     text = f"{text} \N{RIGHTWARDS ARROW}" if right else f"\N{LEFTWARDS ARROW} {text}"
     place: Any = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
-    at = (float(right), height)
-    ax.annotate(text, at, (0, 4), fontsize=8.5, color=GREY, ha=side, va="bottom", **place)
+    place |= {"fontsize": 8.5, "ha": side, "va": "bottom"}
+    ground = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
+    ax.annotate(text, (float(right), height), (0, 4), bbox=ground, **place)
 
 
 def _diamonds(ax: Axes, points: Sequence[tuple[float, float]]) -> None:
