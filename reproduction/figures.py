@@ -26,7 +26,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
 from reproduction.estimates import Estimate
-from reproduction.tables import traced
+from reproduction.tables import cell, traced
 
 Parameters = ParamSpec("Parameters")
 
@@ -498,7 +498,7 @@ def _far(value: float, known: Sequence[float]) -> bool:
 
 def _written(ax: Axes, value: float, height: float, *, right: bool) -> None:
     """Write a reported value that lies beyond an end of the axis."""
-    text, side = f"reported: {value:,.0f}", "right" if right else "left"
+    text, side = f"reported: {cell(value)}", "right" if right else "left"
     text = f"{text} \N{RIGHTWARDS ARROW}" if right else f"\N{LEFTWARDS ARROW} {text}"
     place: Any = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
     place |= {"fontsize": 8.5, "ha": side, "va": "bottom"}

@@ -129,11 +129,12 @@ def test_what_a_figure_of_dots_draws():
     assert (0.4, 0.4) not in {tuple(line.get_xdata()) for line in right.lines}
 
 
-def test_a_reported_value_that_leaves_no_room_is_written():
-    ours = {"one": Estimate(1.0), "other": Estimate(1.5)}
-    said = {"one": 1.2, "other": -3000.0}
+@pytest.mark.parametrize(("scale", "text"), [(1, "-3,000"), (0.0001, "-0.3")])
+def test_a_reported_value_that_leaves_no_room_is_written(scale, text):
+    ours = {"one": Estimate(1.0 * scale), "other": Estimate(1.5 * scale)}
+    said = {"one": 1.2 * scale, "other": -3000.0 * scale}
     (panel,) = figures.dots({"score": ours}, reported={"score": said}).axes
     diamonds = [line for line in panel.lines if line.get_marker() == "D"]
-    assert [list(line.get_xdata()) for line in diamonds] == [[1.2]]
+    assert [list(line.get_xdata()) for line in diamonds] == [[1.2 * scale]]
     (written,) = panel.texts
-    assert "-3,000" in written.get_text() and panel.get_xlim()[0] > 0
+    assert text in written.get_text() and panel.get_xlim()[0] > 0
