@@ -126,8 +126,10 @@ def pooled(rows: Iterable[Sequence[float]]) -> Pool | None:
     return Pool(sum(float(((row - row.mean()) ** 2).sum()) for row in several) / freedom, freedom)
 
 
-def student(numbers: Sequence[float], limits: Limits = NO_LIMITS) -> Estimate:
-    """The mean with Student's interval (1908).
+def student(
+    numbers: Sequence[float], limits: Limits = NO_LIMITS, *, another: bool = False
+) -> Estimate:
+    """The mean with Student's interval (1908), or with that in which another value would lie.
 
     Where the quantity has limits, the interval is that of its logarithm or logit by the delta
     method.
@@ -136,7 +138,7 @@ def student(numbers: Sequence[float], limits: Limits = NO_LIMITS) -> Estimate:
     number = len(values)
     if number < 2:
         return Estimate(numbers[0] if number else math.nan, n=number)
-    variance = float(values.var(ddof=1)) / number
+    variance = float(values.var(ddof=1)) * (1 / number + another)
     found = _around(float(values.mean()), variance, number - 1, number)
     low, high = _inside(found.value, found.high - found.value, *limits)
     runs = tuple(values.tolist()) if number <= FEW else ()

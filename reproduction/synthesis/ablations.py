@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from reproduction import figures
-from reproduction.estimates import Estimate, welch
+from reproduction.estimates import Estimate, student, welch
 from reproduction.synthesis import experiments, reported, scores
 from reproduction.synthesis.experiments import Run, TableRow
 from reproduction.synthesis.reported import QUOTES
@@ -94,48 +94,43 @@ def widths(name: str, dataset: str, source: str | None, seed: int) -> dict[str, 
     return {str(width): found[width] for width in sorted(found)}
 
 
-def scale(rows: Rows, full: str) -> pd.DataFrame:
-    """A row a score, a column a step or a width, with runs or intervals in the column ``full``."""
+def scale(rows: Rows) -> pd.DataFrame:
+    """A row a score, a column a width, with runs or intervals."""
     sheet: dict[str, dict[str, str]] = {}
     for key in SCALED:
-        found = {name: scores.over_seeds(runs, key) for name, runs in rows.items()}
-        columns = {
-            scores.label(name, rows[name]): str(each) if name == full else cell(each.value)
-            for name, each in found.items()
-        }
-        sheet[title(key)] = columns | {POINTS["real"]: cell(scores.point(rows, "real", key))}
+        found = {name: str(scores.over_seeds(runs, key)) for name, runs in rows.items()}
+        sheet[title(key)] = found | {POINTS["real"]: cell(scores.point(rows, "real", key))}
     return pd.DataFrame.from_dict(sheet, orient="index")
 
 
-def moved(rows: Rows, full: str) -> dict[str, list[str]]:
-    """By row, the scores that differ from those of ``full`` by more than half of its interval.
+def outside(rows: Rows, base: str, what: str, *, another: bool = False) -> str:
+    """A sentence a row: which of its scores lie outside the 95 % intervals of the row ``base``.
 
-    Scores without an interval are left out.
+    With ``another`` these are the ranges in which another run of that row would lie. Empty where
+    there is nothing to compare; scores without an interval are left out.
     """
-    every = {key: scores.over_seeds(rows[full], key) for key in SCALED}
-    known = {key: each for key, each in every.items() if each.has_interval}
-
-    def far(runs: Sequence[Run], key: str) -> bool:
-        half = (known[key].high - known[key].low) / 2
-        return abs(scores.over_seeds(runs, key).value - known[key].value) > half
-
-    others = [name for name in rows if name != full]
-    return {name: [title(key) for key in known if far(rows[name], key)] for name in others}
-
-
-def converged(rows: Rows, full: str, what: str) -> str:
-    """One sentence a row: which scores still differ between it and the row ``full``."""
-    if full not in rows or len(rows) < 2:
+    if base not in rows or len(rows) < 2:
         return ""
+    every = {key: _interval(rows[base], key, another) for key in SCALED}
+    known = {key: each for key, each in every.items() if each.has_interval}
+    if not known:
+        return f"No score of {what} {base} has an interval to compare with."
+    of = f"the 95 % {'range of another run at' if another else 'interval of'} {what} {base}"
     lines = []
-    for name, titles in moved(rows, full).items():
-        number = f"{len(titles)} of {len(SCALED)} scores differ" if titles else "no score differs"
-        listed = f" ({'; '.join(titles)})" if titles else ""
-        lines.append(
-            f"- {what} {name}: {number} from {what.lower()} {full} by more than half of its 95 % "
-            f"interval{listed}."
-        )
+    for name, runs in rows.items():
+        here = {key: scores.over_seeds(runs, key).value for key in known}
+        far = [title(key) for key, each in known.items() if not each.low <= here[key] <= each.high]
+        number = f"{len(far)} of {len(known)} scores lie" if far else "no score lies"
+        listed = f" ({'; '.join(far)})" if far else ""
+        if name != base:
+            lines.append(f"- {what.capitalize()} {name}: {number} outside {of}{listed}.")
     return "\n".join(lines)
+
+
+def _interval(runs: Sequence[Run], key: str, another: bool) -> Estimate:
+    if another:
+        return student(scores.values(runs, key), scores.limits(key), another=True)
+    return scores.over_seeds(runs, key)
 
 
 # Reported values ----------------------------------------------------------------------------------

@@ -387,6 +387,34 @@ def test_pooled_intervals_cover_as_often_as_they_say():
     assert 0.935 < covered / 2000 < 0.965
 
 
+def test_another_value_lies_in_its_range_as_often_as_it_says():
+    rng, covered = np.random.default_rng(0), 0
+    for row in rng.normal(size=(2000, 4)):
+        found = student(row[:3], another=True)
+        covered += found.low <= row[3] <= found.high
+    assert 0.935 < covered / 2000 < 0.965
+
+
+def test_a_width_differs_where_another_random_seed_would_not_lie(world):
+    of_three = [
+        9.0,
+        10.0,
+        11.0,
+    ]  # PCD has a lower limit: another lies below 10 · exp(.430 · √(4/3)) = 16.4
+    for value, words in ((16.3, "no score lies outside"), (16.5, "1 of 1 scores lie outside")):
+        rows = {"16": world(f"narrow {value}", of_three), "32": world(f"wide {value}", [value])}
+        said = ablations.outside(rows, "16", "width", another=True)
+        assert said.startswith(f"- Width 32: {words} the 95 % range of another run at width 16")
+        assert "1 of 1" in ablations.outside(rows, "16", "width")  # the mean lies below 12.8
+
+
+def test_a_single_run_without_an_interval_says_nothing_of_other_widths(world):
+    rows = {"16": world("narrow", [10.0]), "32": world("wide", [90.0])}
+    said = ablations.outside(rows, "16", "width", another=True)
+    assert said == "No score of width 16 has an interval to compare with."
+    assert ablations.outside({"16": rows["16"]}, "16", "width") == ""
+
+
 # The regime
 
 
