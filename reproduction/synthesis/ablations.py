@@ -120,10 +120,10 @@ def outside(rows: Rows, base: str, what: str, *, another: bool = False) -> str:
     for name, runs in rows.items():
         here = {key: scores.over_seeds(runs, key).value for key in known}
         far = [title(key) for key, each in known.items() if not each.low <= here[key] <= each.high]
-        number = f"{len(far)} of {len(known)} scores lie" if far else "no score lies"
         listed = f" ({'; '.join(far)})" if far else ""
         if name != base:
-            lines.append(f"- {what.capitalize()} {name}: {number} outside {of}{listed}.")
+            number = f"{len(far) or 'none'} of {len(known)} scores{listed}"
+            lines.append(f"- {what.capitalize()} {name}, outside {of}: {number}.")
     return "\n".join(lines)
 
 

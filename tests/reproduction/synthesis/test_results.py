@@ -396,16 +396,13 @@ def test_another_value_lies_in_its_range_as_often_as_it_says():
 
 
 def test_a_width_differs_where_another_random_seed_would_not_lie(world):
-    of_three = [
-        9.0,
-        10.0,
-        11.0,
-    ]  # PCD has a lower limit: another lies below 10 · exp(.430 · √(4/3)) = 16.4
-    for value, words in ((16.3, "no score lies outside"), (16.5, "1 of 1 scores lie outside")):
+    of_three = [9.0, 10.0, 11.0]
+    most = 10 * math.exp(stats.t.ppf(0.975, 2) * math.sqrt(4 / 3) / 10)  # no PCD is below 0
+    for value, number in ((0.99 * most, "none"), (1.01 * most, "1")):
         rows = {"16": world(f"narrow {value}", of_three), "32": world(f"wide {value}", [value])}
         said = ablations.outside(rows, "16", "width", another=True)
-        assert said.startswith(f"- Width 32: {words} the 95 % range of another run at width 16")
-        assert "1 of 1" in ablations.outside(rows, "16", "width")  # the mean lies below 12.8
+        assert f"Width 32, outside the 95 % range of another run at width 16: {number} of 1" in said
+        assert "width 16: 1 of 1" in ablations.outside(rows, "16", "width")  # of the mean
 
 
 def test_a_single_run_without_an_interval_says_nothing_of_other_widths(world):
