@@ -116,14 +116,13 @@ def outside(rows: Rows, base: str, what: str, *, another: bool = False) -> str:
     if not known:
         return f"No score of {what} {base} has an interval to compare with."
     of = f"the 95 % {'range of another run at' if another else 'interval of'} {what} {base}"
-    lines = []
-    for name, runs in rows.items():
-        here = {key: scores.over_seeds(runs, key).value for key in known}
+    lines, others = [], [name for name in rows if name != base]
+    for name in others:
+        here = {key: scores.over_seeds(rows[name], key).value for key in known}
         far = [title(key) for key, each in known.items() if not each.low <= here[key] <= each.high]
         listed = f" ({'; '.join(far)})" if far else ""
-        if name != base:
-            number = f"{len(far) or 'none'} of {len(known)} scores{listed}"
-            lines.append(f"- {what.capitalize()} {name}, outside {of}: {number}.")
+        number = f"{len(far) or 'none'} of {len(known)} scores{listed}"
+        lines.append(f"- {what.capitalize()} {name}, outside {of}: {number}.")
     return "\n".join(lines)
 
 
