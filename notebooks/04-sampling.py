@@ -115,9 +115,9 @@ ablations.show_table(every, "steps")
 # (widths)=
 # ## Does the width decide the scores?
 #
-# A profile may scale the width of the U-Net, but nothing else of the report's model. A width is
-# beside the narrowest, whose random seeds say how far two runs of one width lie apart; of twenty
-# scores one lies farther away by chance.
+# A profile may scale the width of the U-Net, but nothing else of the report's model. Each width is
+# compared with the narrowest, whose random seeds say how far two runs of one width lie apart; of
+# twenty scores one lies farther away by chance.
 
 # %% tags=["hide-input"]
 for name in ("reported", "paper"):
