@@ -195,7 +195,7 @@ figures.show(
 # %% tags=["hide-input"]
 for name, run in small.items():
     if run.config["generator"] == "thinning":
-        beside = results.conditioned(run.generator, cohort.test, seed=seed)
+        beside = results.conditioned(run.generator, cohort.train, cohort.test, seed=seed)
         caption = (
             f"{name}: synthetic patients with a given code beside test patients who have it. All "
             f"test patients have {cohort.test.counts.sum() / len(cohort.test):.1f} recorded codes "

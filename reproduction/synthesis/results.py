@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
 from reproduction import tables
 from reproduction.estimates import newcombe, wilson
@@ -17,6 +18,7 @@ from reproduction.tables import Html
 from scoehr.data.datasets import DATASETS
 from scoehr.data.matrix import CodeMatrix, Kind
 from scoehr.generators import GENERATORS, Generator, ScoEHR
+from scoehr.generators.conditions import count_pairs
 from scoehr.metrics import METRICS
 from scoehr.metrics.reported import cosine_share
 
@@ -247,8 +249,23 @@ def never_produced(
     return pd.DataFrame(table, columns=["run", "code", "title", "test patients (%)"])
 
 
+def pairs(model: Generator, train: CodeMatrix) -> sparse.csr_array:
+    """How many training patients have two codes together, ``(n_codes, n_codes)``, upper triangle.
+
+    Counted again where the model was published without them.
+    """
+    kept = model.pairs
+    return count_pairs(train.align(model.vocabulary.codes)) if kept is None else kept
+
+
 def conditioned(
-    model: Generator, real: CodeMatrix, *, codes: int = 6, patients: int = 1000, seed: int = 0
+    model: Generator,
+    train: CodeMatrix,
+    real: CodeMatrix,
+    *,
+    codes: int = 6,
+    patients: int = 1000,
+    seed: int = 0,
 ) -> pd.DataFrame:
     """Patients sampled on condition of a code beside the real patients who have it.
 
@@ -256,8 +273,10 @@ def conditioned(
     record, of real patients with the code and of as many synthetic ones as ``patients`` on
     condition of it; and how the prevalence of all other codes among the real patients with the code
     correlates with that among the synthetic ones, and among all real patients, which is what
-    ignoring the condition gives. Empty where no code has :data:`ENOUGH` patients.
+    ignoring the condition gives. Empty where no code has :data:`ENOUGH` patients. ``train`` are the
+    patients that the model was trained on.
     """
+    model.pairs = pairs(model, train)
     aligned = real.align(model.vocabulary.codes)
     table = pd.DataFrame(list(_conditioned(model, aligned, codes, patients, seed)))
     return table.set_index("code") if len(table) else table

@@ -24,11 +24,10 @@ import numpy as np
 from scipy import sparse
 
 from reproduction import leaks, publishing
-from reproduction.synthesis import experiments
+from reproduction.synthesis import experiments, results
 from reproduction.synthesis.experiments import Experiment, Run
 from scoehr.data import datasets
 from scoehr.files import replacing
-from scoehr.generators import conditions
 from scoehr.models import RecordMLP
 from scoehr.thinning import RateModel
 
@@ -50,7 +49,10 @@ def write(experiment: Experiment, path: Path) -> None:
     """Write the script of a run, which is made if it is not there; where none may be, why not."""
     run = experiments.run(experiment)
     reasons = refused(run)
-    found = {"refused": reasons} if reasons else model(run, pairs(experiment, run))
+    if reasons:
+        found: dict[str, Any] = {"refused": reasons}
+    else:
+        found = model(run, results.pairs(run.generator, experiment.cohort().train))
     with replacing(path) as scratch:
         text = json.dumps(found, ensure_ascii=False)
         scratch.write_text(f"globalThis.scoehrModel = {text};\n", encoding="utf-8")
@@ -64,12 +66,6 @@ def refused(run: Run) -> list[str]:
     elif not found and type(run.generator.network) is not RecordMLP:
         found.append("its network is none that the page computes")
     return found
-
-
-def pairs(experiment: Experiment, run: Run) -> sparse.csr_array:
-    """How many training patients have two codes together, ``(n_codes, n_codes)``."""
-    kept = run.generator.pairs
-    return conditions.count_pairs(experiment.cohort().train) if kept is None else kept
 
 
 def model(run: Run, together: sparse.csr_array) -> dict[str, Any]:

@@ -374,7 +374,7 @@ def test_on_condition_every_patient_has_the_codes_and_what_goes_with_them():
     assert given[:, 2].mean() == pytest.approx(0.3, abs=0.05)
 
 
-def test_on_condition_records_are_as_long_as_of_patients_with_the_codes():
+def test_on_condition_records_are_as_long_as_of_patients_with_the_codes(capsys):
     """A stands in most of the long records and in few of the short ones; all epochs are trained."""
     rng = np.random.default_rng(0)
     long = rng.random(4000) < 0.3
@@ -383,13 +383,16 @@ def test_on_condition_records_are_as_long_as_of_patients_with_the_codes():
     matrix = CodeMatrix.from_array(counts, list("ABCDEFGHI"))
     model = generators.preset("thinning", width=64, epochs=40, patience=None)
     model.fit(matrix, progress=False)
-    shown = results.conditioned(model, matrix, codes=9, patients=4000, seed=1).loc["A"]
+    counted, model.pairs = model.pairs, None  # as it is published
+    shown = results.conditioned(model, matrix, matrix, codes=9, patients=4000, seed=1).loc["A"]
+    assert (model.pairs != counted).nnz == 0
+    assert not capsys.readouterr().err, "no warning stands on the page"
     real, others = counts[a].sum(1), counts.sum(1)
     assert shown["patients"] == a.sum()
     assert shown["occurrences"] == pytest.approx(real.mean())
     assert shown["synthetic"] == pytest.approx(real.mean(), rel=0.15)
     assert real.mean() > 1.3 * others.mean(), "which all records are not"
-    assert results.conditioned(model, matrix.take(np.arange(99))).empty
+    assert results.conditioned(model, matrix, matrix.take(np.arange(99))).empty
 
 
 @pytest.mark.parametrize("sampler", ["exact_jumps", "tau_leaping"])
