@@ -29,8 +29,9 @@
 #
 # A claim about a trained model is judged by runs in the regime of its study alone: its batch,
 # epochs, learning rate, schedule, sampler and steps, with a narrower network at most. A run that
-# departs from that is marked † wherever it stands, and the claim *cannot be tested*.
-# [Sampling](04-sampling.ipynb) shows on the same weights how much steps and width change.
+# departs from that is marked † wherever it stands, and the claim *cannot be tested*. Nor can it
+# where some of the networks compared are narrower than in their studies and others are not.
+# [Sampling](04-sampling.ipynb) shows how much steps and width change.
 
 # %% tags=["parameters"]
 dataset = "simulated"

@@ -29,7 +29,7 @@ from reproduction.claims import (
     verdict,
 )
 from reproduction.estimates import Estimate, newcombe, pooled, student, welch, wilson
-from reproduction.synthesis import reported, scores
+from reproduction.synthesis import experiments, reported, scores
 from reproduction.synthesis.experiments import Run
 from reproduction.synthesis.reported import QUOTES
 from reproduction.synthesis.scores import title
@@ -48,17 +48,33 @@ Found: TypeAlias = Mapping[str, Sequence[Run]]
 def outside(claim: Claim, found: Found) -> str:
     """Why the runs at hand must not decide a claim on a trained model; empty where they may.
 
-    They must not where a run departs from the regime of its study, see ``Run.departures``. A claim
-    marked ``regime: any`` rests on the reference points or on arithmetic.
+    They must not where a run departs from the regime of its study, see ``Run.departures``, or where
+    one network was narrowed more than another. A claim marked ``regime: any`` rests on the
+    reference points or on arithmetic.
     """
     if claim.get("regime") == "any":
         return ""
-    parts = []
-    for name in claim.get("needs", []):
+    needed = claim.get("needs", [])
+    parts = [_narrowed(found, needed)]
+    for name in needed:
         departures = next((run.departures for run in found.get(name, []) if run.departures), [])
         if departures:
             parts.append(f"{name} was not run as its study ran it ({', '.join(departures)})")
-    return "; ".join(parts)
+    return "; ".join(filter(None, parts))
+
+
+def _narrowed(found: Found, names: Sequence[str]) -> str:
+    """The widths of rows beside those of their studies; empty where all have the same share."""
+    widths = {}
+    for name in names:
+        for run in found.get(name, [])[:1]:
+            here, there = run.config["config"].get("width"), experiments.width(run)
+            if here and there:
+                widths[name] = (here, there)
+    if len({here / there for here, there in widths.values()}) < 2:
+        return ""
+    listed = ", ".join(f"{name} {here} of {there}" for name, (here, there) in widths.items())
+    return f"the networks have different shares of the widths of their studies ({listed})"
 
 
 LEDGER = Ledger(Path(__file__).with_name("claims.yml"), QUOTES, outside, home="mimic3")

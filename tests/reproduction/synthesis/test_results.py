@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from reproduction.estimates import pooled, student, welch
-from reproduction.synthesis import ablations, answer, experiments, results, scale, scores
+from reproduction.synthesis import ablations, answer, claims, experiments, results, scale, scores
 from reproduction.synthesis.claims import LEDGER
 from reproduction.synthesis.reported import QUOTES
 from scoehr.data.simulate import sample_matrix
@@ -469,6 +469,20 @@ def test_forty_steps_put_back_leave_no_verdict_on_the_model(world, name):
     after = LEDGER.judge(claim, {"reported": altered(found["reported"], steps=40)}, {})
     assert after.verdict == "cannot be tested"
     assert "reported was not run as its study ran it (steps 40 in place of 1000)" in after.why
+
+
+def test_a_narrowed_network_is_not_judged_against_whole_ones(world):
+    claim = next(claim for claim in LEDGER.claims if claim["id"] == "P1.ranking")
+    found = {name: world(name, [1.0, 2.0], kind="binary") for name in claim["needs"]}
+    assert claims.outside(claim, found) == ""
+    found["paper"] = altered(found["paper"], width=16)
+    after = LEDGER.judge(claim, found, {})
+    assert after.verdict == "cannot be tested"
+    assert "(paper 16 of 128, medgan 256 of 256, medbgan 256 of 256, medwgan 256" in after.why
+
+    narrow = [altered(world(name, [1.0]), width=16) for name in ("reported", "reported-none")]
+    alike = dict(zip(("reported", "reported-none"), narrow, strict=True))
+    assert claims.outside({"needs": list(alike)}, alike) == ""
 
 
 def test_rows_outside_the_regime_are_marked_and_compared_with_nothing_printed(world):
