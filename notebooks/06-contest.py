@@ -28,7 +28,7 @@ seed = 0
 # %% tags=["hide-input"]
 from IPython.display import display
 
-from reproduction.synthesis import contest, experiments, results
+from reproduction.synthesis import contest, experiments, results, scale
 from reproduction.tables import Words, origin
 from scoehr.files import check_seed
 
@@ -42,9 +42,11 @@ origin(dataset, profile, seed)
 # %% tags=["hide-input"]
 planned = experiments.plan(dataset, source, profile, seed)
 groups = (experiments.MAIN, "baselines")
+narrowed = {kind: scale.narrowed(group) for kind, group in contests.items()}
 lines = [
     contest.choice([*contests.values(), *(group for found in others for group in found)]),
     *(f"On {results.KINDS[kind]}: {contest.best(group)}" for kind, group in contests.items()),
+    *(f"On {results.KINDS[kind]} {said}." for kind, said in narrowed.items() if said),
     results.missing(every, [name for name, row in planned.items() if row.group in groups]),
 ]
 Words("\n".join(f"- {line}" for line in lines if line))

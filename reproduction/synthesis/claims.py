@@ -29,7 +29,7 @@ from reproduction.claims import (
     verdict,
 )
 from reproduction.estimates import Estimate, newcombe, pooled, student, welch, wilson
-from reproduction.synthesis import experiments, reported, scores
+from reproduction.synthesis import reported, scale, scores
 from reproduction.synthesis.experiments import Run
 from reproduction.synthesis.reported import QUOTES
 from reproduction.synthesis.scores import title
@@ -54,27 +54,13 @@ def outside(claim: Claim, found: Found) -> str:
     """
     if claim.get("regime") == "any":
         return ""
-    needed = claim.get("needs", [])
-    parts = [_narrowed(found, needed)]
-    for name in needed:
-        departures = next((run.departures for run in found.get(name, []) if run.departures), [])
+    needed = {name: found.get(name, []) for name in claim.get("needs", [])}
+    parts = [scale.narrowed(needed)]
+    for name, runs in needed.items():
+        departures = next((run.departures for run in runs if run.departures), [])
         if departures:
             parts.append(f"{name} was not run as its study ran it ({', '.join(departures)})")
     return "; ".join(filter(None, parts))
-
-
-def _narrowed(found: Found, names: Sequence[str]) -> str:
-    """The widths of rows beside those of their studies; empty where all have the same share."""
-    widths = {}
-    for name in names:
-        for run in found.get(name, [])[:1]:
-            here, there = run.config["config"].get("width"), experiments.width(run)
-            if here and there:
-                widths[name] = (here, there)
-    if len({here / there for here, there in widths.values()}) < 2:
-        return ""
-    listed = ", ".join(f"{name} {here} of {there}" for name, (here, there) in widths.items())
-    return f"the networks have different shares of the widths of their studies ({listed})"
 
 
 LEDGER = Ledger(Path(__file__).with_name("claims.yml"), QUOTES, outside, home="mimic3")

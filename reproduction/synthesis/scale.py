@@ -130,6 +130,20 @@ def _width(run: Run) -> str:
     return "–" if has is None else f"{has} of {wanted}" if wanted not in (None, has) else str(has)
 
 
+def narrowed(found: Mapping[str, Sequence[Run]]) -> str:
+    """That some rows are narrower than in their studies, others less so; empty where all alike."""
+    widths = {}
+    for name, runs in found.items():
+        for run in runs[:1]:
+            here, there = run.config["config"].get("width"), experiments.width(run)
+            if here and there:
+                widths[name] = (here, there)
+    if len({here / there for here, there in widths.values()}) < 2:
+        return ""
+    listed = ", ".join(f"{name} {here} of {there}" for name, (here, there) in widths.items())
+    return f"the networks have different shares of the widths of their studies ({listed})"
+
+
 def departures(found: Mapping[str, Sequence[Run]]) -> str:
     """The rows that left the regime of their study, a line each; a sentence where none did."""
     lines = [
